@@ -10,7 +10,7 @@
 use crate::{Counters, LoanError, Locator, Path, Reach, Reason, Refusal, SendError};
 use bytes::Bytes;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 /// Carries whole RTPS messages to peers named by their locators. All methods may be called from any thread.
@@ -77,21 +77,27 @@ pub trait Loan: DerefMut<Target = [u8]> + Send + 'static {
 }
 
 /// The receiving half of a transport. It has one owner, so that messages keep their order.
-pub trait Receiver: AsFd + Send + 'static {
+pub trait Receiver: Send + 'static {
     /// A received message.
     type Message: Message;
 
     /// The next thing that arrived, if something did. Never blocks.
     fn try_receive(&mut self) -> Option<Incoming<Self::Message>>;
 
-    /// Waits until something may have arrived, `also` becomes readable, the deadline passes or the transport
-    /// is closed. May wake without cause; never uses CPU while waiting, unless a spinning strategy was chosen.
-    fn wait(&mut self, deadline: Option<Instant>, also: Option<BorrowedFd<'_>>) -> Wake;
+    /// Waits until something may have arrived, one of `also` becomes readable, the deadline passes or the
+    /// transport is closed. May wake without cause; never uses CPU while waiting, unless a spinning strategy
+    /// was chosen.
+    fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake;
 
-    /// Prepares for waiting on [`AsFd`] in the caller's own `poll`, `epoll` or executor: after
-    /// [`Wake::TimedOut`] the descriptor becomes readable with the next arrival; otherwise something is
-    /// there already (or the transport is closed) and should be taken first.
+    /// Prepares for waiting on [`readiness`](Self::readiness) in the caller's own `poll`, `epoll` or executor:
+    /// after [`Wake::TimedOut`] one of the descriptors becomes readable with the next arrival; otherwise
+    /// something is there already (or the transport is closed) and should be taken first.
     fn arm(&mut self) -> Wake;
+
+    /// The descriptors to watch for reading once [`arm`](Self::arm) has answered [`Wake::TimedOut`]: one for
+    /// a transport of one path (which then implements [`AsFd`](std::os::fd::AsFd) too), one per path for a
+    /// [`Router`](crate::Router), none once closed.
+    fn readiness(&self) -> Vec<BorrowedFd<'_>>;
 
     /// The next thing that arrives before the deadline (`None`: wait for ever); `None` after the deadline, or
     /// once the transport is closed and drained.
@@ -100,7 +106,7 @@ pub trait Receiver: AsFd + Send + 'static {
             if let Some(incoming) = self.try_receive() {
                 return Some(incoming);
             }
-            match self.wait(deadline, None) {
+            match self.wait(deadline, &[]) {
                 Wake::Ready => {}
                 Wake::TimedOut | Wake::Closed => return self.try_receive(),
             }
