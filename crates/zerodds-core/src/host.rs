@@ -23,7 +23,9 @@ impl HostTag {
     #[must_use]
     pub fn derive(boot_id: &str, scope: (u64, u64)) -> Self {
         let mut hash = FNV_OFFSET;
-        for &byte in boot_id.trim().as_bytes().iter().chain(&scope.0.to_le_bytes()).chain(&scope.1.to_le_bytes()) {
+        for &byte in
+            boot_id.trim().as_bytes().iter().chain(&scope.0.to_le_bytes()).chain(&scope.1.to_le_bytes())
+        {
             hash = (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
         }
         Self(hash.to_be_bytes())
@@ -90,7 +92,11 @@ mod tests {
     #[test]
     fn the_tag_depends_on_boot_and_scope_and_on_nothing_else() {
         let tag = HostTag::derive("9d2f", (4, 4_026_531_840));
-        assert_eq!(tag, HostTag::derive("9d2f\n", (4, 4_026_531_840)), "the file's newline is no part of the id");
+        assert_eq!(
+            tag,
+            HostTag::derive("9d2f\n", (4, 4_026_531_840)),
+            "the file's newline is no part of the id"
+        );
         assert_ne!(tag, HostTag::derive("9d2e", (4, 4_026_531_840)));
         assert_ne!(tag, HostTag::derive("9d2f", (4, 4_026_531_841)));
     }

@@ -31,5 +31,5 @@ pub use error::{LoanError, Refusal, SendError};
 pub use host::{HostTag, Incarnation};
 pub use locator::{Endianness, Locator, LocatorKind};
 pub use path::{Path, PathReport, Reach, Reason};
-pub use router::{Clock, Router, RouterLoan, RouterMessage, RouterReceiver};
+pub use router::{Clock, Route, Router, RouterLoan, RouterMessage, RouterReceiver};
 pub use transport::{Delivery, Incoming, Loan, Message, Peer, Receiver, Sent, Transport, Unserved, Wake};

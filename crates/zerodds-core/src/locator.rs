@@ -180,7 +180,9 @@ impl fmt::Display for Locator {
                 write!(f, "shm:{host}/{id}@domain {}", self.port)
             }
             (LocatorKind::UdpV4 | LocatorKind::UdpV6, Some(addr), ..) => write!(f, "udp:{addr}"),
-            _ => write!(f, "locator kind {:#010x} port {} address {:02x?}", self.kind, self.port, self.address),
+            _ => {
+                write!(f, "locator kind {:#010x} port {} address {:02x?}", self.kind, self.port, self.address)
+            }
         }
     }
 }

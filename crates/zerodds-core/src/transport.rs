@@ -186,6 +186,17 @@ pub struct Sent {
     pub unserved: Vec<Unserved>,
 }
 
+impl<M> Incoming<M> {
+    /// The same event, with its message turned into another.
+    pub fn map<N>(self, message: impl FnOnce(M) -> N) -> Incoming<N> {
+        match self {
+            Self::Message(inner) => Incoming::Message(message(inner)),
+            Self::PeerUp(peer) => Incoming::PeerUp(peer),
+            Self::PeerDown(peer, reason) => Incoming::PeerDown(peer, reason),
+        }
+    }
+}
+
 /// A peer that a send did not reach.
 #[derive(Debug)]
 pub struct Unserved {

@@ -1,1 +1,10 @@
-//! Under construction.
+//! Transports for tests: one that needs no operating system, and one that loses and reorders on purpose.
+//!
+//! Faults are a decorator of the transport trait and not hooks inside a transport, so that the same loss can
+//! be laid over shared memory, UDP or the in-memory transport without either knowing.
+
+mod faulty;
+mod memory;
+
+pub use faulty::{Faults, Faulty, FaultyMessage, FaultyReceiver};
+pub use memory::{Hub, Memory, MemoryLoan, MemoryMessage, MemoryReceiver};

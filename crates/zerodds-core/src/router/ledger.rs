@@ -1,0 +1,117 @@
+//! Who is served by which path, since when and why: the router's memory of its peers.
+//!
+//! The ledger decides nothing. It is told what was decided, says each change once through `tracing`, and adds
+//! up. It is bounded: locators come from the network, so a hostile peer could invent any number of them.
+
+use crate::{Locator, Path, PathReport, Reason};
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// The peers a router has sent to, by their shared-memory locator or their first one.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    entries: HashMap<Locator, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: Path,
+    reason: Reason,
+    since: Instant,
+    /// What was last said about this peer, so that passing states are not news.
+    announced: Option<(Path, Reason)>,
+    sent_by_shm: u64,
+    sent_by_udp: u64,
+}
+
+/// What was decided about one peer, and how often it was served by each path since the last note.
+#[derive(Clone, Debug)]
+pub(super) struct Note {
+    pub(super) path: Path,
+    pub(super) reason: Reason,
+    /// The reason will pass by itself (a handshake under way): recorded, but not announced.
+    pub(super) passing: bool,
+}
+
+impl Ledger {
+    /// Records the path that was chosen for `peer`, and announces it if that is news.
+    pub(super) fn note(&mut self, peer: Locator, note: Note, now: impl FnOnce() -> Instant) {
+        match self.entries.get_mut(&peer) {
+            Some(entry) if entry.path == note.path && entry.reason == note.reason => {}
+            Some(entry) => {
+                if entry.path != note.path {
+                    (entry.path, entry.since) = (note.path, now());
+                }
+                entry.reason = note.reason.clone();
+                entry.announce(peer, note);
+            }
+            None => {
+                self.make_room();
+                let entry = self.entries.entry(peer).or_insert(Entry {
+                    path: note.path,
+                    reason: note.reason.clone(),
+                    since: now(),
+                    announced: None,
+                    sent_by_shm: 0,
+                    sent_by_udp: 0,
+                });
+                entry.announce(peer, note);
+            }
+        }
+    }
+
+    /// Counts one message sent to `peer` by `path`.
+    pub(super) fn count(&mut self, peer: Locator, path: Path) {
+        if let Some(entry) = self.entries.get_mut(&peer) {
+            match path {
+                Path::SharedMemory => entry.sent_by_shm += 1,
+                Path::Udp => entry.sent_by_udp += 1,
+            }
+        }
+    }
+
+    /// Forgets a peer that left shared memory, and says that it did.
+    pub(super) fn forget(&mut self, peer: Locator, reason: &Reason) {
+        if self.entries.remove(&peer).is_some() {
+            tracing::info!(%peer, %reason, "peer left shared memory");
+        }
+    }
+
+    pub(super) fn reports(&self) -> Vec<PathReport> {
+        let report = |(&peer, entry): (&Locator, &Entry)| PathReport {
+            peer,
+            path: entry.path,
+            since: entry.since,
+            reason: entry.reason.clone(),
+            sent_by_shm: entry.sent_by_shm,
+            sent_by_udp: entry.sent_by_udp,
+        };
+        self.entries.iter().map(report).collect()
+    }
+
+    /// The peer whose path is the oldest makes room. That it will be announced again, should it still be
+    /// there, is the price of a bound that only an abused domain ever meets.
+    fn make_room(&mut self) {
+        if self.entries.len() < PEERS_MAX {
+            return;
+        }
+        if let Some(oldest) = self.entries.iter().min_by_key(|(_, entry)| entry.since).map(|(&peer, _)| peer)
+        {
+            self.entries.remove(&oldest);
+        }
+    }
+}
+
+impl Entry {
+    fn announce(&mut self, peer: Locator, note: Note) {
+        let Note { path, reason, passing } = note;
+        if passing || self.announced.as_ref() == Some(&(path, reason.clone())) {
+            return;
+        }
+        tracing::info!(%peer, %path, %reason, "path of peer");
+        self.announced = Some((path, reason));
+    }
+}
+
+/// More peers than a domain holds: 120 participants fit on one host (DDSI-RTPS 2.5 §9.6.2.3).
+pub(super) const PEERS_MAX: usize = 1024;
