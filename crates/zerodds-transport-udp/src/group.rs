@@ -1,0 +1,145 @@
+//! The multicast groups that announcements come in by, and on which interfaces we are members.
+//!
+//! DDSI-RTPS 2.5 §9.6.2.4.1 fixes the IPv4 group, 239.255.0.1. It names none for IPv6; ours is the one that
+//! Cyclone DDS uses, which is the same number within the link.
+//!
+//! Membership follows the interface table: joined where an interface appears, left where one goes. A join
+//! that fails (no multicast on that interface, the system's limit of memberships) is said once and is no
+//! error: announcements still come by the other interfaces.
+
+use crate::interfaces::Link;
+use crate::network::Network;
+use crate::socket::{Family, Listener};
+use parking_lot::Mutex;
+use socket2::InterfaceIndexOrAddress;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One group and the socket that hears it.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) listener: Arc<Listener>,
+    family: Family,
+    port: u16,
+    members: Mutex<Membership>,
+    /// The last multicast did not come back by any interface.
+    unheard: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Membership {
+    /// Indices of the interfaces joined.
+    joined: BTreeSet<u32>,
+    /// Indices of those that refused.
+    refused: BTreeSet<u32>,
+}
+
+impl Group {
+    /// Binds to the domain's port. A member of nothing yet.
+    pub(crate) fn bind(family: Family, port: u16, buffer: usize) -> io::Result<Self> {
+        let listener = Arc::new(Listener::multicast(family, port, buffer)?);
+        Ok(Self { listener, family, port, members: Mutex::default(), unheard: AtomicBool::new(false) })
+    }
+
+    /// The group's address and the domain's port.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        match self.family {
+            Family::V4 => SocketAddr::new(IpAddr::V4(ANNOUNCEMENTS_V4), self.port),
+            Family::V6 => SocketAddr::new(IpAddr::V6(ANNOUNCEMENTS_V6), self.port),
+        }
+    }
+
+    pub(crate) const fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Joins where the network has new interfaces, and leaves those that are gone.
+    pub(crate) fn follow(&self, network: &Network) {
+        let mut members = self.members.lock();
+        // Read under the lock, so that of two threads the later one has the newer table.
+        let links = network.table().links(self.family);
+        let present: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
+        for &gone in members.joined.difference(&present) {
+            // Fails where the interface took the membership with it.
+            let _ = self.leave(gone);
+        }
+        members.joined.retain(|index| present.contains(index));
+        members.refused.retain(|index| present.contains(index));
+        for link in links {
+            if !members.joined.contains(&link.index) {
+                self.try_join(&link, &mut members);
+            }
+        }
+    }
+
+    /// Whether what is sent on this interface comes back.
+    pub(crate) fn is_member(&self, index: u32) -> bool {
+        self.members.lock().joined.contains(&index)
+    }
+
+    /// Notes whether the last multicast came back, and says so when that changes.
+    pub(crate) fn note(&self, comes_back: bool) {
+        let unheard = !comes_back;
+        if self.unheard.swap(unheard, Ordering::Relaxed) != unheard {
+            let group = self.address();
+            if unheard {
+                tracing::warn!(
+                    %group,
+                    "multicast does not come back to this host: UDP discovery finds nobody here until an \
+                     interface carries it (ZERODDS_UDP_INTERFACES chooses which)"
+                );
+            } else {
+                tracing::info!(%group, "multicast works again");
+            }
+        }
+    }
+
+    /// Whether a multicast can be expected to come back to the participants of this host.
+    pub(crate) fn works(&self) -> bool {
+        !self.unheard.load(Ordering::Relaxed) && !self.members.lock().joined.is_empty()
+    }
+
+    fn try_join(&self, link: &Link, members: &mut Membership) {
+        match self.join(link.index) {
+            Ok(()) => {
+                members.refused.remove(&link.index);
+                members.joined.insert(link.index);
+            }
+            Err(error) => {
+                if members.refused.insert(link.index) {
+                    tracing::warn!(
+                        interface = link.name, group = %self.address().ip(), %error,
+                        "cannot join the multicast group: participants are not discovered by this interface \
+                         (ZERODDS_UDP_INTERFACES chooses others)"
+                    );
+                }
+            }
+        }
+    }
+
+    fn join(&self, index: u32) -> io::Result<()> {
+        let socket = &self.listener.socket;
+        match self.family {
+            Family::V4 => {
+                socket.join_multicast_v4_n(&ANNOUNCEMENTS_V4, &InterfaceIndexOrAddress::Index(index))
+            }
+            Family::V6 => socket.join_multicast_v6(&ANNOUNCEMENTS_V6, index),
+        }
+    }
+
+    fn leave(&self, index: u32) -> io::Result<()> {
+        let socket = &self.listener.socket;
+        match self.family {
+            Family::V4 => {
+                socket.leave_multicast_v4_n(&ANNOUNCEMENTS_V4, &InterfaceIndexOrAddress::Index(index))
+            }
+            Family::V6 => socket.leave_multicast_v6(&ANNOUNCEMENTS_V6, index),
+        }
+    }
+}
+
+const ANNOUNCEMENTS_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
+const ANNOUNCEMENTS_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0xffff, 0xefff, 0x0001);

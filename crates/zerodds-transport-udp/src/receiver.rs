@@ -1,0 +1,205 @@
+//! Receiving: all sockets of the transport through one descriptor, a batch per system call.
+//!
+//! ```text
+//!   metatraffic unicast ─┐
+//!   user unicast ────────┤ readiness  ┌─ recvmmsg ─▶ 16 scratch buffers of 64 KiB ─┐ one allocation of
+//!   multicast ───────────┤ (epoll) ───┤              (each one datagram, or several │ the datagram's size
+//!   the same for IPv6 ───┤            │               that GRO has put together)    │ each
+//!   network notices ─────┤            └─ refresh the interfaces                     ▼
+//!   closed ──────────────┘                                                        queue ─▶ try_receive
+//! ```
+//! A received message owns exactly its bytes. Handing out slices of the scratch buffer would save a copy and
+//! let one heartbeat of 60 bytes, kept by somebody, keep 64 KiB.
+
+use crate::claim::Claim;
+use crate::group::Group;
+use crate::network::Network;
+use crate::readiness::Readiness;
+use crate::socket::Listener;
+use crate::transport::Shared;
+use bytes::Bytes;
+use quinn_udp::{RecvMeta, UdpSockRef};
+use std::array;
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Instant;
+use zerodds_core::{Incoming, Locator, Message, Path, Receiver, Wake};
+
+/// The receiving half of a [`UdpTransport`](crate::UdpTransport).
+#[derive(Debug)]
+pub struct UdpReceiver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inbox: Inbox,
+}
+
+/// A message that came in one datagram.
+#[derive(Debug)]
+pub struct UdpMessage {
+    bytes: Bytes,
+    source: Locator,
+}
+
+/// What a receiver reads from and into.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    listeners: Vec<Arc<Listener>>,
+    /// Watches the listeners by position, then `ear`, then the network's notices.
+    readiness: Readiness,
+    /// Readable once the transport is closed; kept open because it is watched.
+    _ear: UnixStream,
+    queue: VecDeque<UdpMessage>,
+    scratch: [Box<[u8]>; BATCH],
+}
+
+impl Inbox {
+    /// Watches the sockets of the claim, those of the groups, `ear` for the end, and the network's notices.
+    pub(crate) fn open(
+        claim: Claim,
+        groups: &[Group],
+        ear: UnixStream,
+        network: &Network,
+    ) -> io::Result<Self> {
+        let unicast =
+            claim.pairs.into_iter().flat_map(|pair| [pair.metatraffic.0, pair.user.0]).map(Arc::new);
+        let listeners: Vec<_> =
+            unicast.chain(groups.iter().map(|group| Arc::clone(&group.listener))).collect();
+        let sockets = listeners.iter().map(|listener| listener.socket.as_fd());
+        let watched: Vec<_> = sockets.chain([ear.as_fd()]).chain(network.notices()).collect();
+        let readiness = Readiness::watch(&watched)?;
+        let scratch = array::from_fn(|_| vec![0; DATAGRAM_MAX].into_boxed_slice());
+        Ok(Self { listeners, readiness, _ear: ear, queue: VecDeque::new(), scratch })
+    }
+
+    /// One batch from every socket that has something.
+    fn fill(&mut self, shared: &Shared) {
+        let readable = self.readiness.now();
+        for position in 0..self.listeners.len() {
+            if readable.has(position) {
+                self.read(position);
+            }
+        }
+        if readable.has(self.listeners.len() + 1) {
+            shared.refresh();
+        }
+    }
+
+    fn read(&mut self, position: usize) {
+        let listener = &self.listeners[position];
+        let mut metas = [RecvMeta::default(); BATCH];
+        let mut slices = self.scratch.each_mut().map(|buffer| IoSliceMut::new(buffer));
+        // An error takes what it was about with it: an ICMP report, or nothing there after all.
+        let count =
+            listener.state.recv(UdpSockRef::from(&listener.socket), &mut slices, &mut metas).unwrap_or(0);
+        for (buffer, meta) in self.scratch.iter().zip(&metas[..count]) {
+            let source = Locator::from(meta.addr);
+            let datagrams = datagrams(&buffer[..meta.len], meta.stride);
+            self.queue
+                .extend(datagrams.map(|bytes| UdpMessage { bytes: Bytes::copy_from_slice(bytes), source }));
+        }
+    }
+}
+
+impl Receiver for UdpReceiver {
+    type Message = UdpMessage;
+
+    /// After the transport was closed: what had been read from the sockets before, then `None`.
+    fn try_receive(&mut self) -> Option<Incoming<UdpMessage>> {
+        if self.inbox.queue.is_empty() && !self.shared.is_closed() {
+            self.inbox.fill(&self.shared);
+        }
+        let message = self.inbox.queue.pop_front()?;
+        self.shared.tally.received(message.len());
+        Some(Incoming::Message(message))
+    }
+
+    fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {
+        if !self.inbox.queue.is_empty() {
+            return Wake::Ready;
+        }
+        match self.inbox.readiness.wait(deadline, also) {
+            _ if self.shared.is_closed() => Wake::Closed,
+            true => Wake::Ready,
+            false => Wake::TimedOut,
+        }
+    }
+
+    fn arm(&mut self) -> Wake {
+        self.wait(Some(Instant::now()), &[])
+    }
+
+    fn readiness(&self) -> Vec<BorrowedFd<'_>> {
+        if self.shared.is_closed() { Vec::new() } else { vec![self.as_fd()] }
+    }
+}
+
+impl AsFd for UdpReceiver {
+    /// Readable while a datagram, or news of the network, waits to be taken; for good once closed. On systems
+    /// other than Linux it tells of one socket only: use [`wait`](Receiver::wait) there.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inbox.readiness.as_fd()
+    }
+}
+
+impl Deref for UdpMessage {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<UdpMessage> for Bytes {
+    fn from(message: UdpMessage) -> Self {
+        message.bytes
+    }
+}
+
+impl Message for UdpMessage {
+    fn path(&self) -> Path {
+        Path::Udp
+    }
+
+    /// The address that the datagram came from: a sending socket's, not one that its participant listens on.
+    fn source(&self) -> Option<Locator> {
+        Some(self.source)
+    }
+}
+
+/// Datagrams read by one system call; with GRO, each of them may be several.
+const BATCH: usize = 16;
+/// What a datagram, or several put together by GRO, can be at most.
+const DATAGRAM_MAX: usize = 65_536;
+
+/// The datagrams of one buffer: pieces of `stride` bytes, the last may be shorter. An empty buffer is one
+/// empty datagram.
+fn datagrams(buffer: &[u8], stride: usize) -> impl Iterator<Item = &[u8]> {
+    let empty = buffer.is_empty().then_some(buffer);
+    empty.into_iter().chain(buffer.chunks(stride.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_empty_buffer_is_one_empty_datagram() {
+        assert_eq!(datagrams(&[], 0).collect::<Vec<_>>(), [&[] as &[u8]]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_gro_has_put_together_comes_apart_at_the_same_seams(
+            size in 1usize..2000, count in 1usize..40, tail in 0usize..2000,
+        ) {
+            let mut sizes = vec![size; count];
+            sizes.extend((1..=size).contains(&tail).then_some(tail));
+            let buffer = vec![7; sizes.iter().sum()];
+            prop_assert_eq!(datagrams(&buffer, size).map(<[u8]>::len).collect::<Vec<_>>(), sizes);
+        }
+    }
+}

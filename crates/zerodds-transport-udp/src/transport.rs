@@ -1,0 +1,465 @@
+//! The transport itself: opened for one domain, it sends to peers and tells them where to send to.
+//!
+//! ```text
+//!   send(message, peers) ── per peer: route ─┬─ unicast ─▶ one datagram from the sending socket
+//!                                            └─ group ───▶ one by each interface; by loopback too where no
+//!                                                          other brings it back to this host
+//! ```
+//! It has no thread. Everything that must happen some time happens in a call that depends on it: the
+//! interfaces are looked at again before they are announced or multicast on, when there was no route, and
+//! when the receiver is told that they changed.
+
+use crate::batch::{Patience, Progress, Sender, Stop};
+use crate::claim::Claim;
+use crate::config::{Config, Ipv6};
+use crate::error::{BatchError, OpenError};
+use crate::group::Group;
+use crate::network::Network;
+use crate::ports;
+use crate::receiver::{Inbox, UdpReceiver};
+use crate::route::{Route, Surroundings};
+use crate::socket::{Buffers, Family, granted};
+use crate::tally::Tally;
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::ops::{Deref, DerefMut};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+use zerodds_core::{
+    Counters, Delivery, Loan, LoanError, Locator, Path, Peer, Reach, Reason, Refusal, SendError, Sent,
+    Transport, Unserved,
+};
+
+/// RTPS over UDP for one participant of one domain. Clones are handles to the same transport; its ports are
+/// free again when the last handle and the receiver are dropped.
+#[derive(Clone, Debug)]
+pub struct UdpTransport(Arc<Shared>);
+
+/// A message to be sent by UDP, in memory of its own.
+#[derive(Debug)]
+pub struct UdpLoan(Vec<u8>);
+
+/// What the handles and the receiver share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    config: Config,
+    participant_id: Option<u32>,
+    ports: Vec<Ports>,
+    buffers: Buffers,
+    network: Network,
+    groups: Vec<Group>,
+    v4: Sender,
+    v6: Option<Sender>,
+    pub(crate) tally: Tally,
+    inbox: Mutex<Option<Inbox>>,
+    closed: AtomicBool,
+    bell: UnixStream,
+}
+
+/// Where one family listens.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    family: Family,
+    metatraffic: u16,
+    user: u16,
+}
+
+impl UdpTransport {
+    /// Opens the sockets of one participant of the domain: the lowest participant id whose ports are free,
+    /// and the domain's multicast group on every chosen interface.
+    ///
+    /// A host without interfaces or without multicast is no error: the transport then reaches whom it can,
+    /// and more when an interface comes.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the domain id has no ports (it is above 232) or the process can have no sockets.
+    pub fn open(domain_id: u32, config: &Config) -> Result<Self, OpenError> {
+        let group_port = ports::metatraffic_multicast(domain_id)?;
+        let network = Network::open(&config.interfaces);
+        let v4 = Sender::open(Family::V4, config.buffer).map_err(setting_up("a socket to send from"))?;
+        let v6 = if config.ipv6 == Ipv6::Off { None } else { Sender::open(Family::V6, config.buffer).ok() };
+        let families = match (config.ipv6, &v6) {
+            (Ipv6::Announce, Some(_)) => &[Family::V4, Family::V6][..],
+            _ => &[Family::V4],
+        };
+        let claim = Claim::lowest_free(domain_id, families, config.buffer)?;
+        let groups = join_groups(families, group_port, config.buffer, &network);
+        let buffers = buffers(config.buffer, &claim, &groups, [Some(&v4), v6.as_ref()]);
+        say_if_less(buffers);
+        let (bell, ear) = UnixStream::pair().map_err(setting_up("the signal that ends receiving"))?;
+        let pairs = claim.pairs.iter();
+        let ports = pairs.map(|pair| Ports {
+            family: pair.family,
+            metatraffic: pair.metatraffic.1,
+            user: pair.user.1,
+        });
+        Ok(Self(Arc::new(Shared {
+            config: config.clone(),
+            participant_id: claim.participant_id,
+            ports: ports.collect(),
+            buffers,
+            inbox: Mutex::new(Some(
+                Inbox::open(claim, &groups, ear, &network).map_err(setting_up("waiting for datagrams"))?,
+            )),
+            network,
+            groups,
+            v4,
+            v6,
+            tally: Tally::default(),
+            closed: AtomicBool::new(false),
+            bell,
+        })))
+    }
+
+    /// Where discovery and liveliness traffic for this participant alone goes (DDSI-RTPS 2.5 §8.5.3.1,
+    /// `metatrafficUnicastLocatorList`), by the interfaces as they are now.
+    #[must_use]
+    pub fn metatraffic_unicast_locators(&self) -> Vec<Locator> {
+        self.0.locators(|ports| ports.metatraffic)
+    }
+
+    /// Where announcements for every participant of the domain go (`metatrafficMulticastLocatorList`).
+    #[must_use]
+    pub fn metatraffic_multicast_locators(&self) -> Vec<Locator> {
+        self.0.groups.iter().map(|group| Locator::from(group.address())).collect()
+    }
+
+    /// Where samples may be multicast to (`defaultMulticastLocatorList`): nowhere, so that every sample goes
+    /// to each peer by its own best path.
+    #[must_use]
+    pub const fn default_multicast_locators(&self) -> Vec<Locator> {
+        Vec::new()
+    }
+
+    /// The participant id of the well-known ports; `None` where all were taken and the system chose ports.
+    #[must_use]
+    pub fn participant_id(&self) -> Option<u32> {
+        self.0.participant_id
+    }
+
+    /// What was asked for as socket buffers, and what the system granted.
+    #[must_use]
+    pub fn buffers(&self) -> Buffers {
+        self.0.buffers
+    }
+
+    /// Whether a multicast comes back to the participants of this host, this one included, as far as the
+    /// interfaces and the last attempt tell. Where it does not, who needs to hear itself has to see to it.
+    #[must_use]
+    pub fn multicast_works(&self) -> bool {
+        self.0.refresh();
+        self.0.groups.iter().any(Group::works)
+    }
+
+    /// Sends datagrams in order to one peer, in as few system calls as the kernel allows; for the fragments
+    /// of a large sample. Waits for room in the socket for a few milliseconds in total.
+    ///
+    /// Returns how many were handed to the kernel, from the front; the others found its buffer full and are
+    /// counted as lost.
+    ///
+    /// # Errors
+    /// [`BatchError`] says what was and was not sent.
+    pub fn send_batch(&self, datagrams: &[&[u8]], to: Peer<'_>) -> Result<usize, BatchError> {
+        let shared = &self.0;
+        if shared.is_closed() {
+            return Err(BatchError::Closed);
+        }
+        if let Some(len) = datagrams.iter().map(|datagram| datagram.len()).find(|&len| len > shared.max_len())
+        {
+            shared.tally.too_large();
+            return Err(BatchError::TooLarge { len, max: shared.max_len() });
+        }
+        let progress = shared.deliver(datagrams, to, Delivery::BestEffort, &mut Patience::new(PATIENCE));
+        let progress = progress.map_err(BatchError::Unreachable)?;
+        match progress.stopped {
+            None | Some(Stop::Full) => Ok(progress.sent),
+            Some(Stop::Refused(Errno::MSGSIZE)) => {
+                let len = datagrams[progress.sent].len();
+                Err(BatchError::TooLarge { len, max: len.saturating_sub(1) })
+            }
+            Some(Stop::Refused(errno)) => Err(BatchError::Io(errno.into())),
+        }
+    }
+}
+
+impl Transport for UdpTransport {
+    type Loan = UdpLoan;
+    type Receiver = UdpReceiver;
+
+    fn locators(&self) -> Vec<Locator> {
+        self.0.locators(|ports| ports.user)
+    }
+
+    fn reach(&self, peer: Peer<'_>) -> Reach {
+        if self.0.is_closed() {
+            return Reach::Unreachable(Reason::Closed);
+        }
+        match self.0.route(peer) {
+            Ok(_) => Reach::Ready(Path::Udp),
+            Err(reason) => Reach::Unreachable(reason),
+        }
+    }
+
+    fn max_message_len(&self) -> usize {
+        self.0.max_len()
+    }
+
+    fn loan(&self, len: usize) -> Result<UdpLoan, LoanError> {
+        if self.0.is_closed() {
+            return Err(LoanError::Closed);
+        }
+        let max = self.0.max_len();
+        if len > max {
+            self.0.tally.too_large();
+            return Err(LoanError::TooLarge { len, max });
+        }
+        Ok(UdpLoan(vec![0; len]))
+    }
+
+    fn send(&self, message: UdpLoan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
+        self.send_bytes(&message, to, delivery)
+    }
+
+    /// Without the copy into a loan. Waits for room in the socket at most a few milliseconds in total, also
+    /// where a reliable deadline is later: a lost datagram is repaired by RTPS, a blocked stack is not.
+    fn send_bytes(&self, message: &[u8], to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
+        let shared = &self.0;
+        if shared.is_closed() {
+            return Err(SendError::Closed);
+        }
+        let (len, max) = (message.len(), shared.max_len());
+        if len > max {
+            shared.tally.too_large();
+            return Err(SendError::TooLarge { len, max });
+        }
+        let mut patience = Patience::new(match delivery {
+            Delivery::BestEffort => PATIENCE,
+            Delivery::Reliable { deadline } => {
+                deadline.saturating_duration_since(Instant::now()).min(PATIENCE)
+            }
+        });
+        let mut sent = Sent::default();
+        for (index, &peer) in to.iter().enumerate() {
+            let why = match shared.deliver(&[message], peer, delivery, &mut patience) {
+                Ok(Progress { stopped: None, .. }) => {
+                    sent.by_udp += 1;
+                    continue;
+                }
+                Ok(Progress { stopped: Some(stop), .. }) => refusal(&stop, len),
+                Err(reason) => Refusal::Unreachable(reason),
+            };
+            sent.unserved.push(Unserved { index, why });
+        }
+        Ok(sent)
+    }
+
+    fn receiver(&self) -> Option<UdpReceiver> {
+        let inbox = self.0.inbox.lock().take()?;
+        Some(UdpReceiver { shared: Arc::clone(&self.0), inbox })
+    }
+
+    fn counters(&self) -> Counters {
+        self.0.tally.counters()
+    }
+
+    fn close(&self) {
+        if !self.0.closed.swap(true, Ordering::Release) {
+            // Fails only where it has no effect: the receiver is gone.
+            let _ = self.0.bell.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Brings interfaces and memberships up to date; `true` if something has changed.
+    pub(crate) fn refresh(&self) -> bool {
+        let changed = self.network.refresh();
+        if changed {
+            self.groups.iter().for_each(|group| group.follow(&self.network));
+            self.senders().for_each(Sender::forget_paths);
+        }
+        changed
+    }
+
+    /// Sends to the peer's best address. A datagram that found no route is tried again, if the network turns
+    /// out to have changed.
+    fn deliver(
+        &self,
+        datagrams: &[&[u8]],
+        peer: Peer<'_>,
+        delivery: Delivery,
+        patience: &mut Patience,
+    ) -> Result<Progress, Reason> {
+        let mut progress = self.follow(self.route(peer)?, datagrams, patience);
+        if let Some(Stop::Refused(
+            Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NODEV | Errno::ADDRNOTAVAIL,
+        )) = progress.stopped
+            && self.refresh()
+        {
+            let before = progress.sent;
+            progress = self.follow(self.route(peer)?, &datagrams[before..], patience);
+            progress.sent += before;
+        }
+        self.tally.sent(&datagrams[..progress.sent]);
+        match progress.stopped {
+            None => {}
+            Some(Stop::Full) => self.tally.full(datagrams.len() - progress.sent, delivery),
+            Some(Stop::Refused(Errno::MSGSIZE)) => self.tally.too_large(),
+            Some(Stop::Refused(_)) => self.tally.refused(datagrams.len() - progress.sent),
+        }
+        Ok(progress)
+    }
+
+    fn route(&self, peer: Peer<'_>) -> Result<Route, Reason> {
+        let table = self.network.table();
+        Surroundings { table: &table, host_tag: self.config.host_tag, ipv6: self.v6.is_some() }.route(peer)
+    }
+
+    fn follow(&self, route: Route, datagrams: &[&[u8]], patience: &mut Patience) -> Progress {
+        match route {
+            Route::Unicast(address) => match self.sender(Family::of(address.ip())) {
+                Some(sender) => sender.send(datagrams, address, patience),
+                None => Progress::refused(Errno::AFNOSUPPORT),
+            },
+            Route::Group(group) => self.multicast(datagrams, group, patience),
+        }
+    }
+
+    /// Sends by every interface, and by loopback too where no other brings it back. Served if any took it.
+    fn multicast(&self, datagrams: &[&[u8]], address: SocketAddr, patience: &mut Patience) -> Progress {
+        self.refresh();
+        let family = Family::of(address.ip());
+        let Some(sender) = self.sender(family) else { return Progress::refused(Errno::AFNOSUPPORT) };
+        let group = self.groups.iter().find(|group| group.family() == family);
+        let mut best = Progress::refused(Errno::NETUNREACH);
+        let mut comes_back = false;
+        for link in self.network.table().links(family) {
+            if link.ip.is_loopback() && comes_back {
+                continue;
+            }
+            let progress = sender.multicast(datagrams, address, &link, patience);
+            let taken = progress.stopped.is_none();
+            comes_back |= taken && group.is_some_and(|group| group.is_member(link.index));
+            if taken || progress.sent > best.sent {
+                best = progress;
+            }
+        }
+        if let Some(group) = group {
+            group.note(comes_back);
+        }
+        best
+    }
+
+    fn locators(&self, port: impl Fn(&Ports) -> u16) -> Vec<Locator> {
+        self.refresh();
+        let table = self.network.table();
+        let addresses = self.ports.iter().flat_map(|ports| {
+            let port = port(ports);
+            table.announced(ports.family).into_iter().map(move |ip| SocketAddr::new(ip, port))
+        });
+        addresses.map(Locator::from).collect()
+    }
+
+    fn sender(&self, family: Family) -> Option<&Sender> {
+        match family {
+            Family::V4 => Some(&self.v4),
+            Family::V6 => self.v6.as_ref(),
+        }
+    }
+
+    fn senders(&self) -> impl Iterator<Item = &Sender> {
+        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten()
+    }
+
+    const fn max_len(&self) -> usize {
+        self.config.max_datagram
+    }
+}
+
+impl Loan for UdpLoan {
+    fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+}
+
+impl Deref for UdpLoan {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for UdpLoan {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// The longest that one call waits for room in a socket's buffer, in total.
+const PATIENCE: Duration = Duration::from_millis(4);
+
+fn refusal(stop: &Stop, len: usize) -> Refusal {
+    match *stop {
+        Stop::Full => Refusal::Full,
+        // The system does not say how much it would have taken, only that it is less.
+        Stop::Refused(Errno::MSGSIZE) => Refusal::TooLarge { len, max: len.saturating_sub(1) },
+        Stop::Refused(errno) => Refusal::Io(errno.into()),
+    }
+}
+
+fn setting_up(what: &'static str) -> impl Fn(io::Error) -> OpenError {
+    move |source| OpenError::Io { what, source }
+}
+
+/// The domain's group per family, joined wherever that is possible. A port that somebody else keeps for
+/// himself costs discovery by multicast, nothing else.
+fn join_groups(families: &[Family], port: u16, buffer: usize, network: &Network) -> Vec<Group> {
+    let bind = |&family: &Family| match Group::bind(family, port, buffer) {
+        Ok(group) => Some(group),
+        Err(error) => {
+            tracing::warn!(
+                port, %error,
+                "cannot listen for announcements: other participants are not discovered by multicast \
+                 (another program keeps the port; another domain id has another port)"
+            );
+            None
+        }
+    };
+    let groups: Vec<_> = families.iter().filter_map(bind).collect();
+    groups.iter().for_each(|group| group.follow(network));
+    groups
+}
+
+fn buffers(asked: usize, claim: &Claim, groups: &[Group], senders: [Option<&Sender>; 2]) -> Buffers {
+    let unicast = claim.pairs.iter().flat_map(|pair| [&pair.metatraffic.0, &pair.user.0]);
+    let listeners = unicast.chain(groups.iter().map(|group| &*group.listener));
+    let receive = listeners.map(|listener| granted(listener.socket.recv_buffer_size())).min();
+    let send = senders.into_iter().flatten().map(|sender| granted(sender.socket.send_buffer_size())).min();
+    Buffers { asked, receive: receive.unwrap_or(0), send: send.unwrap_or(0) }
+}
+
+/// Says it once per process: all participants of a host meet the same limit.
+fn say_if_less(buffers: Buffers) {
+    static SAID: Once = Once::new();
+    if buffers.receive.min(buffers.send) < buffers.asked {
+        SAID.call_once(|| {
+            tracing::warn!(
+                asked = buffers.asked,
+                receive = buffers.receive,
+                send = buffers.send,
+                "UDP sockets got smaller buffers than asked for: bursts of large samples will lose datagrams \
+                 and be repaired; sysctl net.core.rmem_max and net.core.wmem_max raise the limit, \
+                 ZERODDS_UDP_BUFFER changes what is asked for"
+            );
+        });
+    }
+}
