@@ -1,0 +1,350 @@
+//! Where records lie in the payload ring. Private to the sender: nothing here is shared.
+//!
+//! ```text
+//!   0                            soft end                    main end          capacity
+//!   ├── live ──┬─ free ─┬─ live ──┼ ─ ─ ─ not used yet ─ ─ ─ ┼──── reserve ─────┤
+//!              ▲ next
+//! ```
+//! Allocation walks from `next` upwards: it frees nothing, asks its caller to take back what can be taken
+//! back, and *hops over* what cannot. A ring that was drained starts again at its beginning, where memory is
+//! warm. The used part ends at `soft end`, which grows only when a walk found no room: at first before anything is taken back, past some
+//! MiB only after that.
+//!
+//! Receivers may hold records of the main part in place for as long as they like, so it may fill up or break
+//! into pieces. The **reserve** has room for one message of the largest size and is never held: what lies there
+//! is copied out by its receivers before they take it. So there is always a place that a message of any
+//! accepted size will get.
+//!
+//! Rejected: reference counts in shared memory (a dead reader corrupts them), fixed-size pools (no
+//! variable-size sample fits them all), a first-in first-out ring (one held record stops it).
+
+use std::collections::BTreeMap;
+
+/// Names a record of the arena.
+pub(crate) type RecordId = u32;
+
+/// A live record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// First byte, header included.
+    pub(crate) start: u64,
+    /// Length in bytes, header included, a multiple of the unit.
+    pub(crate) len: u64,
+    /// Who still needs it: the loan, messages not taken, messages held.
+    pub(crate) references: u32,
+    /// Whether it lies in the reserve, and so may not be held by a receiver.
+    pub(crate) in_reserve: bool,
+}
+
+/// All records of one ring.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    main: Area,
+    reserve: Area,
+    records: Vec<Record>,
+    vacant: Vec<RecordId>,
+    unit: u64,
+}
+
+#[derive(Debug)]
+struct Area {
+    base: u64,
+    soft_end: u64,
+    end: u64,
+    next: u64,
+    live: BTreeMap<u64, RecordId>,
+}
+
+impl Arena {
+    /// An arena of `main` bytes that may be held and `reserve` bytes that may not, starting at `base`; all are
+    /// multiples of `unit`. The main part is used up to `soft` bytes until more is needed.
+    pub(crate) fn new(base: u64, soft: u64, main: u64, reserve: u64, unit: u64) -> Self {
+        let middle = base + main;
+        Self {
+            main: Area::new(base, base + soft.min(main), middle),
+            reserve: Area::new(middle, middle + reserve, middle + reserve),
+            records: Vec::new(),
+            vacant: Vec::new(),
+            unit,
+        }
+    }
+
+    /// Finds room for `len` bytes with one reference. `take_back` is asked for records that are in the way and
+    /// answers whether it dropped every reference to one.
+    pub(crate) fn allocate(
+        &mut self,
+        len: u64,
+        mut take_back: impl FnMut(&mut Self, RecordId) -> bool,
+    ) -> Option<RecordId> {
+        let len = len.checked_next_multiple_of(self.unit)?.max(self.unit);
+        if len > self.reserve.end - self.main.base {
+            return None;
+        }
+        let warm = self.main.base + (2 * len + WARM_EXTRA).max(WARM_MIN);
+        let start = self
+            .walk(Part::Main, len, &mut |_, _| false)
+            .or_else(|| self.main.grow(len, warm))
+            .or_else(|| self.walk(Part::Main, len, &mut take_back))
+            .or_else(|| self.main.grow(len, u64::MAX))
+            .or_else(|| self.walk(Part::Reserve, len, &mut take_back))?;
+        let in_reserve = start >= self.main.end;
+        let record = Record { start, len, references: 1, in_reserve };
+        let id = match self.vacant.pop() {
+            Some(id) => {
+                self.records[id as usize] = record;
+                id
+            }
+            None => {
+                self.records.push(record);
+                (self.records.len() - 1) as RecordId
+            }
+        };
+        let area = self.area(in_reserve);
+        area.next = start + len;
+        area.live.insert(start, id);
+        Some(id)
+    }
+
+    /// The record with this id, which must be live.
+    pub(crate) fn record(&self, id: RecordId) -> &Record {
+        &self.records[id as usize]
+    }
+
+    /// Shortens a record to `len` bytes.
+    pub(crate) fn shorten(&mut self, id: RecordId, len: u64) {
+        let len = len.next_multiple_of(self.unit).max(self.unit);
+        let record = &mut self.records[id as usize];
+        if len >= record.len {
+            return;
+        }
+        let (old_end, in_reserve) = (record.start + record.len, record.in_reserve);
+        record.len = len;
+        let new_end = record.start + len;
+        let area = self.area(in_reserve);
+        if area.next == old_end {
+            area.next = new_end;
+        }
+    }
+
+    /// Adds a reference.
+    pub(crate) fn retain(&mut self, id: RecordId) {
+        self.records[id as usize].references += 1;
+    }
+
+    /// Drops a reference; the last one frees the record.
+    pub(crate) fn drop_reference(&mut self, id: RecordId) {
+        let record = &mut self.records[id as usize];
+        record.references -= 1;
+        if record.references > 0 {
+            return;
+        }
+        let (start, in_reserve) = (record.start, record.in_reserve);
+        self.vacant.push(id);
+        let area = self.area(in_reserve);
+        area.live.remove(&start);
+        if area.live.is_empty() {
+            area.next = area.base;
+        }
+    }
+
+    /// Records that are live.
+    #[cfg(test)]
+    pub(crate) fn live(&self) -> usize {
+        self.records.len() - self.vacant.len()
+    }
+
+    fn area(&mut self, in_reserve: bool) -> &mut Area {
+        if in_reserve { &mut self.reserve } else { &mut self.main }
+    }
+
+    /// Walks once around a part of the ring in search of `len` free bytes.
+    fn walk(
+        &mut self,
+        part: Part,
+        len: u64,
+        take_back: &mut impl FnMut(&mut Self, RecordId) -> bool,
+    ) -> Option<u64> {
+        let in_reserve = part == Part::Reserve;
+        let area = self.area(in_reserve);
+        if len > area.soft_end - area.base {
+            return None;
+        }
+        let mut at = if area.next + len > area.soft_end { area.base } else { area.next };
+        // Each round passes, frees or wraps: once around is the live records and two wraps.
+        for _ in 0..area.live.len() + 3 {
+            let area = self.area(in_reserve);
+            if at + len > area.soft_end {
+                at = area.base;
+                continue;
+            }
+            // Records do not overlap, so the last one that starts before the end of the gap decides.
+            let Some((&start, &id)) = area.live.range(..at + len).next_back() else { return Some(at) };
+            let record_end = start + self.records[id as usize].len;
+            if record_end <= at {
+                return Some(at);
+            }
+            if !take_back(self, id) {
+                at = record_end;
+            }
+        }
+        None
+    }
+}
+
+/// Up to here the ring grows before it takes anything back; beyond, throughput falls out of the caches.
+const WARM_MIN: u64 = 4 << 20;
+/// Room beside two records of the size in use, so that one can be written while one is read.
+const WARM_EXTRA: u64 = 1 << 20;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Main,
+    Reserve,
+}
+
+impl Area {
+    fn new(base: u64, soft_end: u64, end: u64) -> Self {
+        Self { base, soft_end, end, next: base, live: BTreeMap::new() }
+    }
+
+    /// Uses more of the area, up to `limit`, so that `len` bytes fit behind all that was in use.
+    fn grow(&mut self, len: u64, limit: u64) -> Option<u64> {
+        let start = if self.live.is_empty() { self.base } else { self.soft_end };
+        let end = start + len;
+        (end <= self.end.min(limit)).then(|| {
+            self.soft_end = self.soft_end.max(end);
+            start
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const UNIT: u64 = 64;
+
+    fn arena() -> Arena {
+        Arena::new(4096, 1024, 8192, 2048, UNIT)
+    }
+
+    fn never(_: &mut Arena, _: RecordId) -> bool {
+        false
+    }
+
+    #[test]
+    fn a_drained_ring_starts_again_at_its_warm_beginning() {
+        let mut arena = arena();
+        for _ in 0..100 {
+            let id = arena.allocate(900, never).expect("room");
+            assert_eq!(arena.record(id).start, 4096);
+            arena.drop_reference(id);
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_held_for_ever_is_hopped_over() {
+        let mut arena = arena();
+        let held = arena.allocate(64, never).expect("room");
+        let mut last = arena.allocate(500, never).expect("room");
+        for _ in 0..1000 {
+            let id = arena.allocate(300, never).expect("room");
+            arena.drop_reference(last);
+            last = id;
+        }
+        assert_eq!(arena.record(held).start, 4096);
+        assert!(arena.main.soft_end <= 4096 + 2048, "hopping over needs no growth without bound");
+    }
+
+    #[test]
+    fn what_fits_nowhere_else_goes_to_the_reserve_and_then_nowhere() {
+        let mut arena = arena();
+        let in_main: Vec<_> = (0..4).map(|_| arena.allocate(2048, never).expect("room")).collect();
+        assert!(in_main.iter().all(|&id| !arena.record(id).in_reserve));
+        let reserve = arena.allocate(2048, never).expect("the reserve takes one of the largest size");
+        assert!(arena.record(reserve).in_reserve);
+        assert_eq!(arena.allocate(64, never), None);
+        arena.drop_reference(in_main[2]);
+        assert!(arena.allocate(2048, never).is_some());
+    }
+
+    #[test]
+    fn records_that_can_be_taken_back_make_room() {
+        let mut arena = arena();
+        while arena.allocate(512, never).is_some() {}
+        let before = arena.live();
+        let id = arena.allocate(1024, |arena, id| {
+            arena.drop_reference(id);
+            true
+        });
+        assert!(id.is_some());
+        assert_eq!(arena.live(), before - 1, "two records made room for one");
+    }
+
+    #[test]
+    fn a_shortened_record_gives_its_tail_to_the_next() {
+        let mut arena = arena();
+        let first = arena.allocate(1024, never).expect("room");
+        arena.shorten(first, 100);
+        let second = arena.allocate(64, never).expect("room");
+        assert_eq!(arena.record(second).start, 4096 + 128);
+    }
+
+    #[test]
+    fn more_than_the_ring_holds_is_refused() {
+        assert_eq!(arena().allocate(8193, never), None);
+        assert_eq!(arena().allocate(u64::MAX - 63, never), None);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Allocate(u64),
+        Drop(usize),
+        Shorten(usize, u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u64..3000).prop_map(Step::Allocate),
+            any::<usize>().prop_map(Step::Drop),
+            (any::<usize>(), 0u64..3000).prop_map(|(which, len)| Step::Shorten(which, len)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn live_records_never_overlap_and_stay_inside(steps in prop::collection::vec(step(), 1..200)) {
+            let mut arena = arena();
+            let mut live: Vec<RecordId> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Allocate(len) => {
+                        if let Some(id) = arena.allocate(len, never) {
+                            prop_assert!(arena.record(id).len >= len);
+                            live.push(id);
+                        }
+                    }
+                    Step::Drop(which) if !live.is_empty() => {
+                        arena.drop_reference(live.swap_remove(which % live.len()));
+                    }
+                    Step::Shorten(which, len) if !live.is_empty() => {
+                        arena.shorten(live[which % live.len()], len);
+                    }
+                    _ => {}
+                }
+                let mut ranges: Vec<_> = live.iter().map(|&id| *arena.record(id)).collect();
+                ranges.sort_by_key(|record| record.start);
+                for pair in ranges.windows(2) {
+                    prop_assert!(pair[0].start + pair[0].len <= pair[1].start);
+                }
+                for record in &ranges {
+                    let (low, high) = if record.in_reserve { (12288, 14336) } else { (4096, 12288) };
+                    prop_assert!(record.start >= low && record.start + record.len <= high);
+                    prop_assert_eq!(record.start % UNIT, 0);
+                }
+            }
+            prop_assert_eq!(arena.live(), live.len());
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What a user can set, by builder or by environment. A built [`Config`] is always usable.
+//!
+//! | Variable | Field | Accepts | Default |
+//! |---|---|---|---|
+//! | `ZERODDS_SHM` | [`Config::enabled`] | `on`, `off` | `on` |
+//! | `ZERODDS_SHM_MAX_DATAGRAM` | [`Config::max_datagram`] | bytes, or `64KiB`, `16MiB`, `1GiB` | `16MiB` |
+//! | `ZERODDS_SHM_ACCESS` | [`Config::access`] | `user`, `group`, `any` | `user` |
+//! | `ZERODDS_SHM_WAIT` | [`Config::wait`] | `park`, `adaptive`, `spin`, `50us` (spin, then park) | `park` |
+
+use std::ffi::OsString;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Settings of one shared-memory transport; [`Config::default`] is the recommended set-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) enabled: bool,
+    pub(crate) max_datagram: usize,
+    pub(crate) access: Access,
+    pub(crate) wait: WaitStrategy,
+}
+
+/// Whose processes may map our memory. Whoever is not admitted is served over UDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Access {
+    /// Processes of the same user, and root's.
+    #[default]
+    User,
+    /// Also processes whose primary group is one of ours.
+    Group,
+    /// Everybody, except users that this user namespace cannot name (65534).
+    Any,
+}
+
+/// How a receiver waits. All of them use no CPU once nothing has come for a while, except [`Spin`](Self::Spin).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitStrategy {
+    /// Sleep in the kernel at once: least CPU. A wake costs 2 µs on one core, some 25 µs across cores.
+    #[default]
+    Park,
+    /// Spin for at most 50 µs before sleeping, but only while messages keep coming from another core within
+    /// that time. An idle process uses no CPU.
+    Adaptive,
+    /// Always spin this long before sleeping. On a single core that delays every message by as much.
+    SpinThenPark(Duration),
+    /// Never sleep: one core at 100 %, the lowest latency.
+    Spin,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value is not understood or out of range.
+    #[error("{name}={value:?} is not usable: {accepted}")]
+    Value {
+        /// The variable, or the setter's name.
+        name: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What is accepted.
+        accepted: &'static str,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_datagram: 16 << 20,
+            access: Access::default(),
+            wait: WaitStrategy::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The smallest accepted [`max_datagram`](Self::max_datagram): 4 KiB.
+    pub const MAX_DATAGRAM_MIN: usize = 4 << 10;
+    /// The largest accepted [`max_datagram`](Self::max_datagram): 1 GiB.
+    pub const MAX_DATAGRAM_MAX: usize = 1 << 30;
+
+    /// The defaults, overlaid with the `ZERODDS_SHM*` environment variables that are set.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the variable, its value and what is accepted.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::default().overlaid_with(|name| std::env::var_os(name))
+    }
+
+    /// Whether shared memory is used at all. Default: yes. Off means: everything goes over UDP.
+    #[must_use]
+    pub const fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    /// The largest serialized sample in bytes that goes through shared memory; larger ones go over UDP.
+    /// Default 16 MiB, 4 KiB to 1 GiB. Address space of four times this is set aside; memory is only taken as
+    /// messages need it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] outside the range.
+    pub fn max_datagram(mut self, bytes: usize) -> Result<Self, ConfigError> {
+        self.max_datagram = in_range(bytes).ok_or_else(|| ConfigError::Value {
+            name: "max_datagram",
+            value: bytes.to_string(),
+            accepted: SIZE_ACCEPTED,
+        })?;
+        Ok(self)
+    }
+
+    /// Whose processes are admitted. Default: the same user's and root's.
+    #[must_use]
+    pub const fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// How receivers wait. Default: [`WaitStrategy::Park`].
+    #[must_use]
+    pub const fn wait(mut self, wait: WaitStrategy) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    fn overlaid_with(mut self, var: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let mut read = |name, accepted, apply: &mut dyn FnMut(&mut Self, &str) -> Option<()>| {
+            let Some(value) = var(name) else { return Ok(()) };
+            let value = value.to_string_lossy().into_owned();
+            apply(&mut self, value.trim()).ok_or(ConfigError::Value { name, value, accepted })
+        };
+        read("ZERODDS_SHM", "use on or off", &mut |config, text| {
+            config.enabled = switch(text)?;
+            Some(())
+        })?;
+        read("ZERODDS_SHM_MAX_DATAGRAM", SIZE_ACCEPTED, &mut |config, text| {
+            config.max_datagram = in_range(parse_size(text)?)?;
+            Some(())
+        })?;
+        read("ZERODDS_SHM_ACCESS", "use user, group or any", &mut |config, text| {
+            config.access = match text.to_ascii_lowercase().as_str() {
+                "user" => Access::User,
+                "group" => Access::Group,
+                "any" => Access::Any,
+                _ => return None,
+            };
+            Some(())
+        })?;
+        read("ZERODDS_SHM_WAIT", WAIT_ACCEPTED, &mut |config, text| {
+            config.wait = parse_wait(text)?;
+            Some(())
+        })?;
+        Ok(self)
+    }
+}
+
+const SIZE_ACCEPTED: &str = "use 4KiB to 1GiB, as bytes or with the unit KiB, MiB or GiB, such as 16MiB";
+const WAIT_ACCEPTED: &str = "use park, adaptive, spin, or a time from 1us to 10ms to spin before parking";
+
+fn in_range(bytes: usize) -> Option<usize> {
+    (Config::MAX_DATAGRAM_MIN..=Config::MAX_DATAGRAM_MAX).contains(&bytes).then_some(bytes)
+}
+
+fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "1" | "true" | "yes" => Some(true),
+        "off" | "0" | "false" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// Bytes from `65536`, `64KiB`, `16 MiB`, `1GiB` (and `K`, `M`, `G` for the same powers of 1,024).
+fn parse_size(text: &str) -> Option<usize> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(1 << shift)
+}
+
+fn parse_wait(text: &str) -> Option<WaitStrategy> {
+    match text.to_ascii_lowercase().as_str() {
+        "park" => Some(WaitStrategy::Park),
+        "adaptive" => Some(WaitStrategy::Adaptive),
+        "spin" => Some(WaitStrategy::Spin),
+        other => {
+            let (number, unit_ns) = match (other.strip_suffix("us"), other.strip_suffix("ms")) {
+                (Some(number), _) => (number, 1_000),
+                (_, Some(number)) => (number, 1_000_000),
+                _ => return None,
+            };
+            let window = Duration::from_nanos(number.trim().parse::<u64>().ok()?.checked_mul(unit_ns)?);
+            let accepted = Duration::from_micros(1)..=Duration::from_millis(10);
+            accepted.contains(&window).then_some(WaitStrategy::SpinThenPark(window))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &str) -> Result<Config, ConfigError> {
+        let value = OsString::from(value);
+        Config::default().overlaid_with(|asked| (asked == name).then(|| value.clone()))
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_defaults() {
+        assert_eq!(Config::default().overlaid_with(|_| None), Ok(Config::default()));
+    }
+
+    #[test]
+    fn sizes_are_accepted_in_bytes_and_in_binary_units() {
+        for (text, bytes) in [("65536", 65_536), ("64KiB", 65_536), ("16 MiB", 16 << 20), ("1g", 1 << 30)] {
+            assert_eq!(with("ZERODDS_SHM_MAX_DATAGRAM", text).map(|c| c.max_datagram), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_an_error_that_names_variable_value_and_what_is_accepted() {
+        let bad: [(&'static str, &[&str]); 4] = [
+            ("ZERODDS_SHM", &["", "maybe"]),
+            (
+                "ZERODDS_SHM_MAX_DATAGRAM",
+                &["", "abc", "-1", "0", "4095", "2GiB", "99999999999999999999", "16MB"],
+            ),
+            ("ZERODDS_SHM_ACCESS", &["", "root", "0666"]),
+            ("ZERODDS_SHM_WAIT", &["", "sleep", "0us", "11ms", "-5us", "99999999999999999999ms"]),
+        ];
+        for (name, values) in bad {
+            for value in values {
+                let message = with(name, value).expect_err(value).to_string();
+                assert!(message.contains(name) && message.contains(&format!("{value:?}")), "{message}");
+                assert!(message.contains("use "), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_table_is_understood() {
+        assert_eq!(with("ZERODDS_SHM", "off").map(|c| c.enabled), Ok(false));
+        assert_eq!(with("ZERODDS_SHM_ACCESS", "Group").map(|c| c.access), Ok(Access::Group));
+        assert_eq!(with("ZERODDS_SHM_ACCESS", "any").map(|c| c.access), Ok(Access::Any));
+        assert_eq!(with("ZERODDS_SHM_WAIT", "adaptive").map(|c| c.wait), Ok(WaitStrategy::Adaptive));
+        assert_eq!(with("ZERODDS_SHM_WAIT", "spin").map(|c| c.wait), Ok(WaitStrategy::Spin));
+        let window = WaitStrategy::SpinThenPark(Duration::from_micros(50));
+        assert_eq!(with("ZERODDS_SHM_WAIT", "50us").map(|c| c.wait), Ok(window));
+    }
+
+    #[test]
+    fn the_setter_checks_the_same_range() {
+        assert!(Config::default().max_datagram(4095).is_err());
+        assert!(Config::default().max_datagram((1 << 30) + 1).is_err());
+        assert_eq!(Config::default().max_datagram(4096).map(|c| c.max_datagram), Ok(4096));
+    }
+}

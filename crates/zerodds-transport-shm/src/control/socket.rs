@@ -1,0 +1,66 @@
+//! Frames and descriptors through the rendezvous socket.
+
+use crate::handshake::{FRAME_LEN, Frame};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// Descriptors that travel with one frame at most.
+pub(crate) const FDS_MAX: usize = 4;
+
+/// What a read found.
+pub(crate) enum Received {
+    Frame(Frame, Vec<OwnedFd>),
+    Nothing,
+    /// The peer closed its end or died.
+    End,
+    /// The peer sent something that is no frame.
+    Garbage,
+}
+
+/// Sends one frame with its descriptors. Never blocks, never raises a signal.
+pub(crate) fn send(socket: &OwnedFd, frame: &Frame, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::MSGSIZE);
+    }
+    let bytes = frame.to_bytes();
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags))?;
+    Ok(())
+}
+
+/// Receives one frame with its descriptors, which are close-on-exec. Never blocks.
+pub(crate) fn receive(socket: &OwnedFd) -> Received {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    // One byte more than a frame, so that a longer packet is seen to be none.
+    let mut bytes = [0; FRAME_LEN + 1];
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let message = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+    });
+    let message = match message {
+        Ok(message) if message.bytes == 0 => return Received::End,
+        Ok(message) => message,
+        Err(Errno::AGAIN) => return Received::Nothing,
+        Err(_) => return Received::End,
+    };
+    let mut fds = Vec::new();
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            fds.extend(received);
+        }
+    }
+    // Truncated descriptors: more were sent than are ever sent, or we have no room for more.
+    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Received::Garbage;
+    }
+    Frame::parse(&bytes[..message.bytes]).map_or(Received::Garbage, |frame| Received::Frame(frame, fds))
+}

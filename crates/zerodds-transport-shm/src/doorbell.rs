@@ -1,0 +1,91 @@
+//! When to wake whom: the bell of a receiver and the space word of a sender.
+//!
+//! ```text
+//!   receiver                               sender
+//!   bell |= asleep        (SeqCst)         publish             (SeqCst)
+//!   look everywhere again (SeqCst)         bell & asleep ?     (SeqCst)
+//!   FUTEX_WAIT on the exact value          bell += 4, FUTEX_WAKE or write to the eventfd
+//!   bell &= !asleep
+//! ```
+//! In the one order of all SeqCst operations either the publication comes before the receiver's second look,
+//! which finds it, or the setting of the bit comes before the sender's load, which sees it. Sender and
+//! receiver cannot miss each other.
+//!
+//! The asleep bits are set **and cleared by the receiver only**. Were the sender to clear one, a sender
+//! stopped between clearing and waking would leave the receiver asleep while everybody else sees it awake. As
+//! it is, every sender that finds the receiver asleep wakes it itself, and adding to the word makes a wait that
+//! has not begun yet return at once.
+
+use crate::layout::doorbell;
+use crate::region::Region;
+use crate::sync::Ordering;
+
+/// Where a receiver sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bed {
+    /// On the futex word itself.
+    Futex,
+    /// In poll or epoll, on its eventfd.
+    EventFd,
+}
+
+const ASLEEP: u32 = 1;
+const ON_EVENTFD: u32 = 2;
+const STEP: u32 = 4;
+
+/// Receiver: announces that it is about to sleep. It must look everywhere once more before it does; the
+/// value is the one to wait on.
+pub(crate) fn arm(region: &impl Region, bed: Bed) -> u32 {
+    let bits = match bed {
+        Bed::Futex => ASLEEP,
+        Bed::EventFd => ASLEEP | ON_EVENTFD,
+    };
+    // ORDER: SeqCst, see the module's argument.
+    region.u32(doorbell::BELL).fetch_or(bits, Ordering::SeqCst) | bits
+}
+
+/// Receiver: is awake. Returns whether somebody rang since it was armed with `armed`.
+pub(crate) fn disarm(region: &impl Region, armed: u32) -> bool {
+    // ORDER: Relaxed; only this process sets and reads the bits for a decision, what it then reads is acquired where
+    // it is read.
+    region.u32(doorbell::BELL).fetch_and(!(ASLEEP | ON_EVENTFD), Ordering::Relaxed) != armed
+}
+
+/// Sender: after publishing, finds out whether the receiver must be woken, and where it sleeps.
+pub(crate) fn ring(region: &impl Region) -> Option<Bed> {
+    let bell = region.u32(doorbell::BELL);
+    // ORDER: SeqCst, see the module's argument.
+    if bell.load(Ordering::SeqCst) & ASLEEP == 0 {
+        return None;
+    }
+    // ORDER: SeqCst; the new value must be there before the wake, which makes a wait on the old one fail.
+    let before = bell.fetch_add(STEP, Ordering::SeqCst);
+    Some(if before & ON_EVENTFD == 0 { Bed::Futex } else { Bed::EventFd })
+}
+
+const WAITING: u32 = 1;
+const SPACE_STEP: u32 = 2;
+
+/// Sender: announces that it waits for space. It must try once more before it sleeps on the value.
+pub(crate) fn arm_space(region: &impl Region) -> u32 {
+    // ORDER: SeqCst; the same argument with the roles exchanged: the receiver frees, then loads this word.
+    region.u32(doorbell::SPACE).fetch_or(WAITING, Ordering::SeqCst) | WAITING
+}
+
+/// Sender: nobody in this process waits for space any more.
+pub(crate) fn disarm_space(region: &impl Region) {
+    // ORDER: Relaxed, as in `disarm`.
+    region.u32(doorbell::SPACE).fetch_and(!WAITING, Ordering::Relaxed);
+}
+
+/// Receiver: after giving space back, finds out whether the sender must be woken (on this futex word).
+pub(crate) fn notify_space(region: &impl Region) -> bool {
+    let space = region.u32(doorbell::SPACE);
+    // ORDER: SeqCst, see the module's argument.
+    if space.load(Ordering::SeqCst) & WAITING == 0 {
+        return false;
+    }
+    // ORDER: SeqCst, as in `ring`.
+    space.fetch_add(SPACE_STEP, Ordering::SeqCst);
+    true
+}

@@ -1,0 +1,118 @@
+//! The receiving half of a link: lane and slots merged into the order of sending.
+//!
+//! The sender numbers all messages of a link; whichever of the two heads has the smaller number is next. A head
+//! that is empty is looked at again after the other was seen: what was sent earlier became visible earlier.
+
+use crate::lane::{LaneReader, LaneRecord};
+use crate::layout::{Direction, ring, slot};
+use crate::region::{Broken, Region};
+use crate::slots::{Peeked, Slot, SlotReader};
+
+/// The receiving half of one link.
+#[derive(Debug)]
+pub(crate) struct InLink {
+    lane: LaneReader,
+    slots: SlotReader,
+    ring_len: u64,
+    may_hold: bool,
+}
+
+/// A message that has been taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Its bytes were copied.
+    Copied(Vec<u8>),
+    /// It lies in the ring at `at` until `handle` is released for `position`.
+    InPlace { at: usize, len: usize, handle: u32, position: u64 },
+}
+
+impl InLink {
+    /// A link whose peer's ring is `ring_len` bytes long. `may_hold`: whether messages may be read in place.
+    pub(crate) const fn new(direction: Direction, ring_len: u64, may_hold: bool) -> Self {
+        Self { lane: LaneReader::new(direction), slots: SlotReader::new(direction), ring_len, may_hold }
+    }
+
+    /// Takes the next message. `copy_out(at, buffer)` copies from the peer's ring; `held` says that something
+    /// was released without being given out, whose handle the caller gives back.
+    pub(crate) fn take(
+        &mut self,
+        link: &impl Region,
+        copy_out: impl Fn(usize, &mut [u8]),
+        give_back: impl Fn(u32, u64),
+    ) -> Result<Option<Taken>, Broken> {
+        for _ in 0..RETRIES_MAX {
+            match self.next(link)? {
+                None => return Ok(None),
+                Some(Next::Lane(record)) => {
+                    let mut bytes = Vec::new();
+                    self.lane.take(link, record, &mut bytes);
+                    return Ok(Some(Taken::Copied(bytes)));
+                }
+                Some(Next::Slot(found)) => {
+                    let (at, len) = self.parse(found)?;
+                    let in_place = self.may_hold && found.handle != slot::NO_HANDLE;
+                    if in_place {
+                        if self.slots.take(link, found.position) {
+                            let Slot { handle, position, .. } = found;
+                            return Ok(Some(Taken::InPlace { at, len, handle, position }));
+                        }
+                        continue;
+                    }
+                    let mut bytes = vec![0; len];
+                    copy_out(at, &mut bytes);
+                    if self.slots.take(link, found.position) {
+                        if found.handle != slot::NO_HANDLE {
+                            give_back(found.handle, found.position);
+                        }
+                        return Ok(Some(Taken::Copied(bytes)));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether there may be something to take: asked between setting the bell and sleeping.
+    pub(crate) fn is_ready(&self, link: &impl Region) -> bool {
+        self.lane.is_ready(link) || self.slots.is_ready(link)
+    }
+
+    fn next(&mut self, link: &impl Region) -> Result<Option<Next>, Broken> {
+        let slot = self.slots.peek(link)?;
+        // After the slot: a lane message sent before the slot was published is visible now.
+        let lane = self.lane.peek(link)?;
+        Ok(match (lane, slot) {
+            (_, Peeked::Lapped) | (None, Peeked::Empty) => None,
+            (Some(lane), Peeked::Ready(slot)) if lane.message < slot.message => Some(Next::Lane(lane)),
+            (_, Peeked::Ready(slot)) => Some(Next::Slot(slot)),
+            // The slots looked empty before the lane had a message: one may have been sent before it.
+            (Some(lane), Peeked::Empty) => match self.slots.peek(link)? {
+                Peeked::Lapped => None,
+                Peeked::Ready(slot) if slot.message < lane.message => Some(Next::Slot(slot)),
+                Peeked::Ready(_) | Peeked::Empty => Some(Next::Lane(lane)),
+            },
+        })
+    }
+
+    /// TRUST: the slot is written by the sender; nothing outside its ring is read.
+    fn parse(&self, found: Slot) -> Result<(usize, usize), Broken> {
+        let at = u64::from(found.offset) * ring::UNIT as u64;
+        let end = at + u64::from(found.len);
+        if at < (ring::HEADER_LEN + ring::RECORD_HEADER_LEN) as u64 || end > self.ring_len {
+            return Err(Broken("a slot names bytes outside the ring"));
+        }
+        if found.handle != slot::NO_HANDLE && found.handle as usize >= crate::layout::link::HANDLES {
+            return Err(Broken("a slot names a release handle that does not exist"));
+        }
+        Ok((at as usize, found.len as usize))
+    }
+}
+
+enum Next {
+    Lane(LaneRecord),
+    Slot(Slot),
+}
+
+/// How often messages may be revoked under the reader's hands before it returns to its caller, who sees that
+/// something is ready and comes back.
+const RETRIES_MAX: usize = 8;

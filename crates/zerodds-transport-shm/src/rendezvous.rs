@@ -1,0 +1,98 @@
+//! Where participants meet: a socket in the abstract unix namespace, whose name is the locator.
+//!
+//! Nothing on disk: no stale file, no umask, no quota. The abstract namespace is shared exactly where IP
+//! addresses are shared, so containers on the host's network meet without sharing `/dev/shm` or `/tmp`.
+
+use rustix::net::SocketAddrUnix;
+use std::io;
+use std::os::linux::fs::MetadataExt;
+use zerodds_core::{HostTag, Incarnation, Locator};
+
+/// The tag of this host and network namespace.
+pub(crate) fn host_tag() -> io::Result<HostTag> {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let namespace = std::fs::metadata("/proc/self/ns/net")?;
+    Ok(HostTag::derive(&boot_id, (namespace.st_dev(), namespace.st_ino())))
+}
+
+/// The address at which the participant with this locator accepts connections.
+pub(crate) fn address(locator: &Locator) -> io::Result<SocketAddrUnix> {
+    let name = name(locator).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(SocketAddrUnix::new_abstract_name(name.as_bytes())?)
+}
+
+/// Locators of all participants of this domain that listen in this network namespace now.
+pub(crate) fn enumerate(host: HostTag, domain_id: u32) -> Vec<Locator> {
+    let Ok(sockets) = std::fs::read_to_string("/proc/net/unix") else { return Vec::new() };
+    sockets.lines().filter_map(|line| listening(line, host, domain_id)).collect()
+}
+
+/// The locator of a line of /proc/net/unix:
+/// `Num RefCount Protocol Flags Type St Inode Path`, an abstract path beginning with `@`.
+fn listening(line: &str, host: HostTag, domain_id: u32) -> Option<Locator> {
+    let mut fields = line.split_ascii_whitespace();
+    let accepts = u32::from_str_radix(fields.nth(3)?, 16).ok()? & SO_ACCEPTCON != 0;
+    let name = fields.nth(3)?.strip_prefix('@')?;
+    let locator = parse(name)?;
+    (accepts && locator.host_tag() == Some(host) && locator.port() == domain_id).then_some(locator)
+}
+
+/// `__SO_ACCEPTCON`: the socket listens.
+const SO_ACCEPTCON: u32 = 0x10000;
+const PREFIX: &str = "zerodds-shm";
+
+fn name(locator: &Locator) -> Option<String> {
+    let (host, id) = (locator.host_tag()?, locator.incarnation()?);
+    Some(format!("{PREFIX}.{}.{host}.{id}", locator.port()))
+}
+
+fn parse(name: &str) -> Option<Locator> {
+    let mut parts = name.strip_prefix(PREFIX)?.strip_prefix('.')?.split('.');
+    let domain_id = parts.next()?.parse().ok()?;
+    let host = HostTag::from_bytes(hex(parts.next()?)?);
+    let id = Incarnation::from_bytes(hex(parts.next()?)?);
+    parts.next().is_none().then(|| Locator::shared_memory(host, id, domain_id))
+}
+
+fn hex(text: &str) -> Option<[u8; 8]> {
+    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten().map(u64::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn locator(domain_id: u32) -> Locator {
+        Locator::shared_memory(HostTag::from_bytes([1; 8]), Incarnation::from_bytes([0xfe; 8]), domain_id)
+    }
+
+    #[test]
+    fn a_name_is_its_locator() {
+        let name = name(&locator(42)).expect("a name");
+        assert_eq!(name, "zerodds-shm.42.0101010101010101.fefefefefefefefe");
+        assert_eq!(parse(&name), Some(locator(42)));
+        assert_eq!(parse("zerodds-shm.42.01.fe"), None);
+        assert_eq!(parse("zerodds-shm.-1.0101010101010101.fefefefefefefefe"), None);
+        assert_eq!(parse("/run/dbus/system_bus_socket"), None);
+    }
+
+    #[test]
+    fn only_listening_sockets_of_the_domain_and_host_are_neighbours() {
+        let line = |flags: &str, domain: u32| {
+            let name = name(&locator(domain)).expect("a name");
+            format!("0000000000000000: 00000002 00000000 {flags} 0005 01 22222 @{name}")
+        };
+        let host = HostTag::from_bytes([1; 8]);
+        assert_eq!(listening(&line("00010000", 3), host, 3), Some(locator(3)));
+        assert_eq!(listening(&line("00000000", 3), host, 3), None, "a connection, not a listener");
+        assert_eq!(listening(&line("00010000", 4), host, 3), None, "another domain");
+        assert_eq!(listening(&line("00010000", 3), HostTag::from_bytes([2; 8]), 3), None, "another host");
+        assert_eq!(listening("Num RefCount Protocol Flags Type St Inode Path", host, 3), None);
+        assert_eq!(listening("", host, 3), None);
+    }
+
+    #[test]
+    fn every_process_of_this_network_namespace_has_the_same_tag() {
+        assert_eq!(host_tag().expect("proc is mounted"), host_tag().expect("proc is mounted"));
+    }
+}

@@ -1,0 +1,179 @@
+//! Shared objects: made, sealed, checked, mapped.
+//!
+//! Every object is an anonymous memfd: no name, no file to go stale, no umask, no `/dev/shm` quota; the kernel
+//! frees it with its last holder. It is sealed before anyone else can see it, and whoever receives one checks
+//! type, seals and exact size before mapping, since a peer that could truncate it could kill us by SIGBUS.
+
+use crate::layout::{LAYOUT_HASH, MAGIC, VERSION, header};
+use crate::region::Region;
+use crate::sync::Ordering;
+use crate::sys::Mapping;
+use rustix::fs::{FileType, MemfdFlags, SealFlags};
+use rustix::process::Resource;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use thiserror::Error;
+
+/// A sealed object of our own.
+pub(crate) struct Object {
+    pub(crate) fd: OwnedFd,
+    pub(crate) mapping: Mapping,
+}
+
+/// Why an object that a peer sent is not mapped.
+#[derive(Debug, Error)]
+pub(crate) enum MapError {
+    #[error("it is not a regular memory file")]
+    NotAFile,
+    #[error("its size is {found} bytes instead of {expected}")]
+    Size { found: u64, expected: u64 },
+    #[error("it lacks the seals {0:?}")]
+    Seals(SealFlags),
+    #[error("its header is not one of this protocol and layout")]
+    Header,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// What others may do with an object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Peers map it for reading and writing: links and doorbells.
+    ReadWrite,
+    /// Peers can only map it for reading: payload rings.
+    ReadOnly,
+}
+
+impl Sharing {
+    fn seals(self) -> SealFlags {
+        let fixed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        match self {
+            Self::ReadWrite => fixed,
+            Self::ReadOnly => fixed | SealFlags::FUTURE_WRITE,
+        }
+    }
+}
+
+/// Makes an object of `len` bytes, all zero, with its header; it takes memory only where it is touched.
+pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io::Result<Object> {
+    within_file_size_limit(len as u64)?;
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    rustix::fs::ftruncate(&fd, len as u64)?;
+    // Mapped before it is sealed: afterwards not even we could map a ring for writing.
+    let mapping = Mapping::read_write(fd.as_fd(), len)?;
+    // ORDER: Relaxed; handed over through a socket, which orders.
+    mapping.u64(header::MAGIC).store(MAGIC, Ordering::Relaxed);
+    mapping.u32(header::VERSION).store(VERSION, Ordering::Relaxed);
+    mapping.u32(header::LAYOUT).store(LAYOUT_HASH, Ordering::Relaxed);
+    mapping.u64(header::LEN).store(len as u64, Ordering::Relaxed);
+    mapping.u64(header::OWNER).store(owner, Ordering::Relaxed);
+    rustix::fs::fcntl_add_seals(&fd, sharing.seals())?;
+    Ok(Object { fd, mapping })
+}
+
+/// Maps an object that a peer made, if it is what the protocol says.
+pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Result<Mapping, MapError> {
+    let stat = rustix::fs::fstat(fd).map_err(io::Error::from)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(MapError::NotAFile);
+    }
+    if stat.st_size as u64 != len as u64 {
+        return Err(MapError::Size { found: stat.st_size as u64, expected: len as u64 });
+    }
+    // Only memfds (and their like) have seals at all, so this also refuses files of a disk.
+    let seals = rustix::fs::fcntl_get_seals(fd).map_err(|_| MapError::NotAFile)?;
+    if !seals.contains(sharing.seals()) {
+        return Err(MapError::Seals(sharing.seals() - seals));
+    }
+    let mapping = match sharing {
+        Sharing::ReadWrite => Mapping::read_write(fd.as_fd(), len),
+        Sharing::ReadOnly => Mapping::read_only(fd.as_fd(), len),
+    }?;
+    let mut found = [0; 0x20];
+    mapping.copy_out(0, &mut found);
+    if found != header_bytes(len as u64, owner) {
+        return Err(MapError::Header);
+    }
+    Ok(mapping)
+}
+
+fn header_bytes(len: u64, owner: u64) -> [u8; 0x20] {
+    let mut bytes = [0; 0x20];
+    bytes[header::MAGIC..][..8].copy_from_slice(&MAGIC.to_le_bytes());
+    bytes[header::VERSION..][..4].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[header::LAYOUT..][..4].copy_from_slice(&LAYOUT_HASH.to_le_bytes());
+    bytes[header::LEN..][..8].copy_from_slice(&len.to_le_bytes());
+    bytes[header::OWNER..][..8].copy_from_slice(&owner.to_le_bytes());
+    bytes
+}
+
+/// Past RLIMIT_FSIZE the kernel sends SIGXFSZ instead of returning an error, so it is asked first.
+fn within_file_size_limit(len: u64) -> io::Result<()> {
+    match rustix::process::getrlimit(Resource::Fsize).current {
+        Some(limit) if limit < len => Err(io::Error::other(format!(
+            "the file size limit (ulimit -f) of {limit} bytes is below the {len} bytes of a shared object; \
+             raise it or lower ZERODDS_SHM_MAX_DATAGRAM"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = 8192;
+
+    fn object(sharing: Sharing) -> Object {
+        create("test", LEN, 7, sharing).expect("memfd")
+    }
+
+    #[test]
+    fn what_was_made_can_be_mapped() {
+        for sharing in [Sharing::ReadWrite, Sharing::ReadOnly] {
+            let made = object(sharing);
+            made.mapping.copy_in(4096, b"payload");
+            let mapped = map(&made.fd, LEN, 7, sharing).expect("map");
+            let mut found = [0; 7];
+            mapped.copy_out(4096, &mut found);
+            assert_eq!(&found, b"payload");
+        }
+    }
+
+    #[test]
+    fn nobody_can_map_a_ring_for_writing_write_it_or_resize_it() {
+        let made = object(Sharing::ReadOnly);
+        assert!(Mapping::read_write(made.fd.as_fd(), LEN).is_err());
+        assert!(rustix::io::pwrite(&made.fd, b"x", 0).is_err());
+        assert!(rustix::fs::ftruncate(&made.fd, 0).is_err());
+        assert!(rustix::fs::fcntl_add_seals(&made.fd, SealFlags::WRITE).is_err());
+    }
+
+    #[test]
+    fn an_object_without_the_seals_is_refused() {
+        let fd = rustix::fs::memfd_create("bare", MemfdFlags::ALLOW_SEALING).expect("memfd");
+        rustix::fs::ftruncate(&fd, LEN as u64).expect("truncate");
+        assert!(matches!(map(&fd, LEN, 7, Sharing::ReadWrite), Err(MapError::Seals(_))));
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK).expect("seal");
+        assert!(matches!(map(&fd, LEN, 7, Sharing::ReadWrite), Err(MapError::Seals(_))));
+    }
+
+    #[test]
+    fn a_ring_that_could_still_be_written_is_refused() {
+        let made = object(Sharing::ReadWrite);
+        assert!(matches!(map(&made.fd, LEN, 7, Sharing::ReadOnly), Err(MapError::Seals(_))));
+    }
+
+    #[test]
+    fn another_size_another_owner_and_other_kinds_of_descriptor_are_refused() {
+        let made = object(Sharing::ReadWrite);
+        assert!(matches!(map(&made.fd, LEN * 2, 7, Sharing::ReadWrite), Err(MapError::Size { .. })));
+        assert!(matches!(map(&made.fd, LEN, 8, Sharing::ReadWrite), Err(MapError::Header)));
+        let (pipe, _) = rustix::pipe::pipe().expect("pipe");
+        assert!(matches!(map(&pipe, LEN, 7, Sharing::ReadWrite), Err(MapError::NotAFile)));
+        let null = OwnedFd::from(std::fs::File::open("/dev/null").expect("null"));
+        assert!(matches!(map(&null, LEN, 7, Sharing::ReadWrite), Err(MapError::NotAFile)));
+        let file = OwnedFd::from(std::fs::File::open("/proc/self/exe").expect("exe"));
+        assert!(map(&file, LEN, 7, Sharing::ReadWrite).is_err());
+    }
+}

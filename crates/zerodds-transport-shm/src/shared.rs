@@ -1,0 +1,271 @@
+//! What the sending side, the receiver and the control thread of one transport share.
+
+use crate::arena::{Arena, RecordId};
+use crate::bell::OwnBell;
+use crate::config::Config;
+use crate::handshake::OurIdentity;
+use crate::layout::ring;
+use crate::message::ShmMessage;
+use crate::outbound::Outbound;
+use crate::peer::Link;
+use crate::region::Broken;
+use crate::segment::{self, Sharing};
+use crate::sys::Mapping;
+use crate::{limits, rendezvous};
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+use zerodds_core::{Counters, Incarnation, LoanError, Locator, Reason};
+
+/// One transport, but for its threads.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) locator: Locator,
+    pub(crate) identity: OurIdentity,
+    pub(crate) ring: Arc<Mapping>,
+    pub(crate) ring_fd: OwnedFd,
+    /// Rung by all peers of our own user, and by ourselves.
+    pub(crate) bell: Arc<OwnBell>,
+    pub(crate) outbound: Mutex<Outbound>,
+    pub(crate) inbox: Inbox,
+    pub(crate) requests: Requests,
+    pub(crate) stats: Stats,
+    pub(crate) closed: AtomicBool,
+}
+
+/// What the control thread and our own sends leave for the receiver.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    /// Whether there is something, so that a busy receiver need not lock.
+    pub(crate) filled: AtomicBool,
+    queue: Mutex<VecDeque<Arrival>>,
+}
+
+/// Something that does not come through a link.
+pub(crate) enum Arrival {
+    Up(Arc<Link>),
+    Own(ShmMessage),
+}
+
+/// What is asked of the control thread.
+pub(crate) struct Requests {
+    pub(crate) event: OwnedFd,
+    queue: Mutex<Vec<Request>>,
+}
+
+/// One request.
+pub(crate) enum Request {
+    Connect(Locator),
+    /// The peer broke the protocol.
+    Close(Arc<Link>, Broken),
+    Stop,
+}
+
+/// Counters, each message once per peer.
+#[derive(Default)]
+pub(crate) struct Stats {
+    pub(crate) sent_messages: AtomicU64,
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) received_messages: AtomicU64,
+    pub(crate) received_bytes: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) lost_messages: AtomicU64,
+    pub(crate) timed_out_messages: AtomicU64,
+    pub(crate) too_large_messages: AtomicU64,
+    pub(crate) no_memory: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) protocol_errors: AtomicU64,
+}
+
+impl Shared {
+    /// Makes ring and doorbell. Takes a few pages of memory; the ring takes more as messages need it.
+    pub(crate) fn create(domain_id: u32, config: Config) -> io::Result<Self> {
+        let incarnation = random()?;
+        let host = rendezvous::host_tag()?;
+        let main = (3 * message_max(&config)).max(MAIN_MIN).next_multiple_of(crate::layout::PAGE);
+        let reserve = (message_max(&config) + ring::RECORD_HEADER_LEN).next_multiple_of(crate::layout::PAGE);
+        let ring_len = ring::HEADER_LEN + main + reserve;
+        let ring = segment::create("zerodds-ring", ring_len, incarnation, Sharing::ReadOnly)?;
+        let (base, unit) = (ring::HEADER_LEN as u64, ring::UNIT as u64);
+        let arena = Arena::new(base, SOFT_START, main as u64, reserve as u64, unit);
+        Ok(Self {
+            locator: Locator::shared_memory(
+                host,
+                Incarnation::from_bytes(incarnation.to_be_bytes()),
+                domain_id,
+            ),
+            identity: OurIdentity {
+                uid: rustix::process::geteuid().as_raw(),
+                groups: rustix::process::getgroups()?
+                    .into_iter()
+                    .chain([rustix::process::getegid()])
+                    .map(|group| group.as_raw())
+                    .collect(),
+            },
+            ring: Arc::new(ring.mapping),
+            ring_fd: ring.fd,
+            bell: Arc::new(OwnBell::create(incarnation)?),
+            outbound: Mutex::new(Outbound::new(arena)),
+            inbox: Inbox::default(),
+            requests: Requests {
+                event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+                queue: Mutex::default(),
+            },
+            stats: Stats::default(),
+            closed: AtomicBool::new(false),
+            config,
+        })
+    }
+
+    /// The incarnation as the word that stands in the headers of our objects.
+    pub(crate) fn owner(&self) -> u64 {
+        owner_word(&self.locator)
+    }
+
+    /// The longest message, RTPS headers included.
+    pub(crate) fn message_max(&self) -> usize {
+        message_max(&self.config)
+    }
+
+    /// Bytes of the ring that one peer may pin.
+    pub(crate) fn quota(&self) -> u64 {
+        (self.ring.len() / 2) as u64
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // ORDER: Acquire; whoever sees the flag sees what was done before closing.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// A record for `len` bytes of payload and where its payload starts.
+    pub(crate) fn allocate(&self, len: usize) -> Result<(RecordId, usize), LoanError> {
+        let whole = (len + ring::RECORD_HEADER_LEN) as u64;
+        let mut lost = 0;
+        let mut outbound = self.outbound.lock();
+        let record = outbound.allocate(whole, &mut lost);
+        Stats::add(&self.stats.lost_messages, lost);
+        let Some(id) = record else { return Err(LoanError::Full { len }) };
+        let record = *outbound.arena.record(id);
+        let end = record.start + record.len;
+        if end > outbound.reserved_until {
+            let needed = end - outbound.reserved_until;
+            if let Err(limit) = limits::check(needed) {
+                outbound.arena.drop_reference(id);
+                Stats::add(&self.stats.no_memory, 1);
+                return Err(LoanError::NoMemory { needed, limit: limit.to_string() });
+            }
+            outbound.reserved_until = end;
+            // A length far beyond what was ever sent is a bound rather than a length: its pages come as touched.
+            let likely = whole.min(outbound.longest.max(POPULATED_AT_ONCE));
+            drop(outbound);
+            // A refusal here only means that the pages come by faults.
+            let _ = self.ring.populate(record.start as usize & !(crate::layout::PAGE - 1), likely as usize);
+        }
+        Ok((id, record.start as usize + ring::RECORD_HEADER_LEN))
+    }
+
+    /// Gives back one reference to a record of our ring.
+    pub(crate) fn drop_reference(&self, record: RecordId) {
+        self.outbound.lock().arena.drop_reference(record);
+    }
+}
+
+impl Inbox {
+    pub(crate) fn push(&self, arrival: Arrival) {
+        self.queue.lock().push_back(arrival);
+        // ORDER: SeqCst; the receiver sets its bell, then looks at this: see doorbell.rs.
+        self.filled.store(true, Ordering::SeqCst);
+    }
+
+    /// Everything that has arrived, oldest first.
+    pub(crate) fn take_all(&self) -> VecDeque<Arrival> {
+        let mut queue = self.queue.lock();
+        self.filled.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *queue)
+    }
+
+    /// Messages to ourselves that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.lock().len()
+    }
+}
+
+impl Requests {
+    pub(crate) fn push(&self, request: Request) {
+        self.queue.lock().push(request);
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn take_all(&self) -> Vec<Request> {
+        let _ = rustix::io::read(&self.event, &mut [0; 8]);
+        std::mem::take(&mut *self.queue.lock())
+    }
+}
+
+impl Stats {
+    pub(crate) fn add(counter: &AtomicU64, amount: u64) {
+        // ORDER: Relaxed; a statistic.
+        counter.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self, links: usize) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut counters = Counters::default();
+        counters.sent_messages = read(&self.sent_messages);
+        counters.sent_bytes = read(&self.sent_bytes);
+        counters.received_messages = read(&self.received_messages);
+        counters.received_bytes = read(&self.received_bytes);
+        counters.written_bytes = read(&self.written_bytes);
+        counters.lost_messages = read(&self.lost_messages);
+        counters.timed_out_messages = read(&self.timed_out_messages);
+        counters.too_large_messages = read(&self.too_large_messages);
+        counters.no_memory = read(&self.no_memory);
+        counters.refused = read(&self.refused);
+        counters.protocol_errors = read(&self.protocol_errors);
+        counters.links = links as u64;
+        counters
+    }
+}
+
+/// Ends a link whose peer broke the protocol.
+pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
+    if link.down.get().is_none() {
+        Stats::add(&shared.stats.protocol_errors, 1);
+        tracing::warn!(peer = %link.locator, "{}; its link is closed and UDP used instead", broken.0);
+        link.end(Reason::Protocol(broken.0.into()));
+        shared.outbound.lock().set_down(link.locator, Reason::Protocol(broken.0.into()), Instant::now());
+        shared.requests.push(Request::Close(Arc::clone(link), broken));
+    }
+}
+
+/// The word that stands for the incarnation of a locator.
+pub(crate) fn owner_word(locator: &Locator) -> u64 {
+    locator.incarnation().map_or(0, |id| u64::from_be_bytes(id.to_bytes()))
+}
+
+/// Random bits from the kernel.
+pub(crate) fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// The knob bounds a serialized sample; RTPS headers around it come on top.
+fn message_max(config: &Config) -> usize {
+    config.max_datagram + RTPS_OVERHEAD
+}
+
+/// Room for the RTPS header and submessages around a sample, inline QoS included.
+const RTPS_OVERHEAD: usize = 4096;
+/// The ring's holdable part is at least this long.
+const MAIN_MIN: usize = 4 << 20;
+/// The ring uses this much before it grows.
+const SOFT_START: u64 = 256 << 10;
+/// Bytes that are made present at once for the first messages.
+const POPULATED_AT_ONCE: u64 = 64 << 10;

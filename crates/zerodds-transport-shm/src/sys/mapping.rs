@@ -1,0 +1,152 @@
+//! A mapping of shared memory, and the three ways to touch it: words, copies, slices.
+
+use crate::region::Region;
+use crate::sync::{AtomicU32, AtomicU64};
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+/// A whole object mapped into this process.
+pub(crate) struct Mapping {
+    raw: MmapRaw,
+    writable: bool,
+}
+
+impl Mapping {
+    /// Maps `len` bytes for reading and writing.
+    pub(crate) fn read_write(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let raw = MmapOptions::new().len(len).map_raw(fd.as_raw_fd())?;
+        Ok(Self::prepared(raw, true))
+    }
+
+    /// Maps `len` bytes for reading only.
+    pub(crate) fn read_only(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let raw = MmapOptions::new().len(len).map_raw_read_only(fd.as_raw_fd())?;
+        Ok(Self::prepared(raw, false))
+    }
+
+    fn prepared(raw: MmapRaw, writable: bool) -> Self {
+        // A core dump would otherwise write the whole ring and delay the news of our death. Advice only.
+        let _ = raw.advise(Advice::DontDump);
+        Self { raw, writable }
+    }
+
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// Makes the pages of `at..at + len` present, so that touching them costs no fault.
+    pub(crate) fn populate(&self, at: usize, len: usize) -> io::Result<()> {
+        let advice = if self.writable { Advice::PopulateWrite } else { Advice::PopulateRead };
+        self.raw.advise_range(advice, at, len)
+    }
+
+    /// The address of `at..at + len`, which must lie inside.
+    fn pointer(&self, at: usize, len: usize) -> *mut u8 {
+        assert!(
+            at.checked_add(len).is_some_and(|end| end <= self.len()),
+            "{at}+{len} is outside the mapping"
+        );
+        self.raw.as_mut_ptr().wrapping_add(at)
+    }
+}
+
+impl Region for Mapping {
+    fn u32(&self, at: usize) -> &AtomicU32 {
+        assert!(at.is_multiple_of(4) && self.writable);
+        let word = self.pointer(at, 4).cast::<u32>();
+        // SAFETY: inside the mapping (checked by `pointer`) for as long as `self` is borrowed (rule 1), aligned because
+        // mappings start at a page and `at` is a multiple of 4, and only accessed atomically (rule 2).
+        unsafe { AtomicU32::from_ptr(word) }
+    }
+
+    fn u64(&self, at: usize) -> &AtomicU64 {
+        assert!(at.is_multiple_of(8) && self.writable);
+        let word = self.pointer(at, 8).cast::<u64>();
+        // SAFETY: as in `u32`, with a multiple of 8.
+        unsafe { AtomicU64::from_ptr(word) }
+    }
+
+    fn copy_in(&self, at: usize, from: &[u8]) {
+        assert!(self.writable);
+        let to = self.pointer(at, from.len());
+        // SAFETY: `to` is valid for `from.len()` bytes of a writable mapping (checked), `from` is a live slice; they do not
+        // overlap, because no `&[u8]` covers bytes that may be written (rules 2 and 3).
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) }
+    }
+
+    fn copy_out(&self, at: usize, to: &mut [u8]) {
+        let from = self.pointer(at, to.len());
+        // SAFETY: `from` is valid for `to.len()` bytes (checked), `to` is exclusive, so they do not overlap. A peer that
+        // writes meanwhile makes the bytes meaningless but they are plain octets: every value is one.
+        unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) }
+    }
+}
+
+/// Bytes of our own ring that a loan may write.
+pub(crate) struct LoanedBytes {
+    mapping: Arc<Mapping>,
+    at: usize,
+    len: usize,
+}
+
+impl LoanedBytes {
+    /// Rule 3 must hold: the range belongs to one unpublished record, and to this value alone.
+    pub(crate) fn new(mapping: Arc<Mapping>, at: usize, len: usize) -> Self {
+        assert!(mapping.writable);
+        mapping.pointer(at, len);
+        Self { mapping, at, len }
+    }
+
+    /// Shortens the loan; it cannot grow.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+}
+
+impl Deref for LoanedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let start = self.mapping.pointer(self.at, self.len);
+        // SAFETY: inside the mapping, which `self` keeps alive; nobody else writes these bytes while `self` exists (rule 3).
+        unsafe { std::slice::from_raw_parts(start, self.len) }
+    }
+}
+
+impl DerefMut for LoanedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let start = self.mapping.pointer(self.at, self.len);
+        // SAFETY: inside a writable mapping, which `self` keeps alive; nobody else touches these bytes while `self` exists
+        // (rule 3), and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
+    }
+}
+
+/// Bytes of a published record, read in place.
+pub(crate) struct SharedBytes {
+    mapping: Arc<Mapping>,
+    at: usize,
+    len: usize,
+}
+
+impl SharedBytes {
+    /// Rule 3 must hold: the range belongs to a published record that is not reused while this value exists.
+    pub(crate) fn new(mapping: Arc<Mapping>, at: usize, len: usize) -> Self {
+        mapping.pointer(at, len);
+        Self { mapping, at, len }
+    }
+}
+
+impl Deref for SharedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let start = self.mapping.pointer(self.at, self.len);
+        // SAFETY: inside the mapping, which `self` keeps alive; nobody writes these bytes while `self` exists (rule 3).
+        unsafe { std::slice::from_raw_parts(start, self.len) }
+    }
+}

@@ -1,0 +1,24 @@
+//! The only unsafe code of the crate: typed access to mapped memory, and two socket options.
+//!
+//! Everything else about the kernel (memfd, seals, futexes, sockets, descriptors in messages) is safe through
+//! `rustix` and `memmap2`. What is left is what no library can promise: that bytes which another process can
+//! see are read and written as the protocol says.
+//!
+//! The rules on which every block of `mapping` rests:
+//! 1. A [`Mapping`] lives as long as any handle to it, and its length never changes: every object is sealed
+//!    against shrinking and growing before it is mapped (checked in `segment`), so no access can fault.
+//! 2. Words (layout.rs) are only accessed as atomics, bytes only by copying or through [`LoanedBytes`] and
+//!    [`SharedBytes`]; the two never overlap.
+//! 3. Bytes that a [`LoanedBytes`] covers belong to one live record of the arena that was not published;
+//!    bytes that a [`SharedBytes`] covers belong to a published record that cannot be reused before it is
+//!    dropped. For memory of another process this is a promise of a peer of the same user, whom the
+//!    operating system lets write into this process anyway (docs/trust.md); from all other peers bytes are
+//!    copied out.
+
+#[allow(unsafe_code, reason = "SO_PEERCRED and SO_PEERPIDFD, which rustix cannot read across namespaces")]
+mod credentials;
+#[allow(unsafe_code, reason = "raw pointers into mapped memory; rules above")]
+mod mapping;
+
+pub(crate) use credentials::{Credentials, peer_credentials, peer_pidfd};
+pub(crate) use mapping::{LoanedBytes, Mapping, SharedBytes};

@@ -1,0 +1,132 @@
+//! What the integration tests share: domains of their own, deadlines against hanging, self-checking messages.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::time::{Duration, Instant};
+use zerodds_core::{Delivery, Incoming, Loan, Locator, Peer, Reach, Receiver, Transport};
+use zerodds_transport_shm::{Config, ShmMessage, ShmReceiver, ShmTransport};
+
+/// A generous bound against hanging; no test passes or fails by it otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// A DDS domain that no other test uses at the same time: domains of the transport may have any number.
+pub(crate) fn fresh_domain() -> u32 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Process ids are below 2^22; each process counts its own tests.
+    (std::process::id() << 9) | (NEXT.fetch_add(1, Ordering::Relaxed) & 0x1ff)
+}
+
+/// A transport and its receiver.
+pub(crate) struct Node {
+    pub(crate) transport: ShmTransport,
+    pub(crate) receiver: ShmReceiver,
+}
+
+impl Node {
+    pub(crate) fn open(domain: u32) -> Self {
+        Self::with(domain, &Config::default())
+    }
+
+    pub(crate) fn with(domain: u32, config: &Config) -> Self {
+        let transport = ShmTransport::open(domain, config);
+        transport.availability().expect("shared memory is available here");
+        let receiver = transport.receiver().expect("taken once");
+        Self { transport, receiver }
+    }
+
+    pub(crate) fn locator(&self) -> Locator {
+        self.transport.locators()[0]
+    }
+
+    /// Waits until a link to `peer` is up.
+    pub(crate) fn link_to(&mut self, peer: Locator) {
+        let until = deadline();
+        loop {
+            if matches!(self.transport.reach(Peer::new(&[peer])), Reach::Ready(_)) {
+                return;
+            }
+            assert!(Instant::now() < until, "no link to {peer}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// The next message; events are passed over.
+    pub(crate) fn next_message(&mut self) -> ShmMessage {
+        let until = deadline();
+        loop {
+            match self.receiver.receive(Some(until)).expect("a message before the deadline") {
+                Incoming::Message(message) => return message,
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until the peer is reported as gone and returns what came before.
+    pub(crate) fn until_down(&mut self, peer: Locator) -> Vec<ShmMessage> {
+        let (until, mut messages) = (deadline(), Vec::new());
+        loop {
+            match self.receiver.receive(Some(until)).expect("the news before the deadline") {
+                Incoming::Message(message) => messages.push(message),
+                Incoming::PeerDown(locator, _) if locator == peer => return messages,
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn send(&self, to: Locator, bytes: &[u8], delivery: Delivery) -> zerodds_core::Sent {
+        self.transport.send_bytes(bytes, &[Peer::new(&[to])], delivery).expect("send")
+    }
+
+    /// Sends one self-checking message in a loan.
+    pub(crate) fn send_pattern(
+        &self,
+        to: &[Peer<'_>],
+        seed: u64,
+        len: usize,
+        delivery: Delivery,
+    ) -> zerodds_core::Sent {
+        let mut loan = self.transport.loan_before(len, deadline()).expect("loan");
+        fill(&mut loan, seed);
+        self.transport.send(loan, to, delivery).expect("send")
+    }
+}
+
+pub(crate) fn reliable() -> Delivery {
+    Delivery::Reliable { deadline: deadline() }
+}
+
+/// Two nodes of one domain with a link between them.
+pub(crate) fn pair() -> (Node, Node) {
+    pair_with(&Config::default())
+}
+
+pub(crate) fn pair_with(config: &Config) -> (Node, Node) {
+    let domain = fresh_domain();
+    let (mut a, mut b) = (Node::with(domain, config), Node::with(domain, config));
+    a.link_to(b.locator());
+    b.link_to(a.locator());
+    (a, b)
+}
+
+/// Fills a message so that every 8 bytes depend on the seed and on their place.
+pub(crate) fn fill(bytes: &mut [u8], seed: u64) {
+    for (index, chunk) in bytes.chunks_mut(8).enumerate() {
+        chunk.copy_from_slice(&word(seed, index as u64).to_le_bytes()[..chunk.len()]);
+    }
+}
+
+/// Whether a message is what [`fill`] made.
+pub(crate) fn is_intact(bytes: &[u8], seed: u64) -> bool {
+    bytes
+        .chunks(8)
+        .enumerate()
+        .all(|(index, chunk)| *chunk == word(seed, index as u64).to_le_bytes()[..chunk.len()])
+}
+
+fn word(seed: u64, index: u64) -> u64 {
+    (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index).wrapping_mul(0xd1b5_4a32_d192_ed03)
+}
