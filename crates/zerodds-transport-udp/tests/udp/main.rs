@@ -1,0 +1,9 @@
+//! The transport as its users see it, over real sockets: on loopback, or in a network namespace of the test's
+//! own. One binary, so that it links once.
+
+mod batches;
+mod exchange;
+mod groups;
+mod namespace;
+mod network;
+mod participant;

@@ -1,0 +1,152 @@
+//! Networks that are missing, come, go, are narrow or slow: each in a namespace of its own.
+
+use crate::namespace::{inside, run};
+use crate::participant::{Participant, Token, hang_bound};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+use zerodds_core::{Locator, Peer, Receiver as _, Refusal, Transport as _};
+use zerodds_transport_udp::Config;
+
+const LINK_UP: &str = "ip link add veth0 type veth peer name veth1 && ip addr add 10.77.0.1/24 dev veth0 \
+                       && ip link set veth0 up && ip link set veth1 up";
+
+/// Waits as an idle participant does, until its locators are at these addresses.
+fn idle_until_announced(participant: &mut Participant, expected: &[IpAddr]) {
+    loop {
+        let locators = participant.transport.locators();
+        let addresses: Vec<_> = locators.iter().filter_map(Locator::socket_addr).map(|a| a.ip()).collect();
+        if addresses == expected {
+            return;
+        }
+        let deadline = hang_bound();
+        participant.receiver.wait(deadline, &[]);
+        participant.receiver.try_receive();
+        assert!(deadline > Some(Instant::now()), "{addresses:?} is announced, not {expected:?}");
+    }
+}
+
+#[test]
+fn without_any_interface_it_opens_and_tells_that_it_reaches_nobody() {
+    if !inside("network::without_any_interface_it_opens_and_tells_that_it_reaches_nobody", "true") {
+        return;
+    }
+    let a = Participant::with(0, &Config::default());
+    assert_eq!((a.transport.locators().len(), a.transport.participant_id()), (0, Some(0)));
+    assert!(!a.transport.multicast_works());
+    let peer = [Locator::from(SocketAddr::from(([10, 77, 0, 2], 7411)))];
+    for to in [&a.transport.metatraffic_multicast_locators()[..], &peer] {
+        let sent = a.try_send(b"to nobody", to);
+        assert!(sent.by_udp == 0 && matches!(sent.unserved[0].why, Refusal::Io(_)), "{sent:?}");
+    }
+    assert_eq!(a.transport.counters().refused, 2);
+}
+
+#[test]
+fn loopback_that_goes_down_and_comes_back_is_followed() {
+    let test = "network::loopback_that_goes_down_and_comes_back_is_followed";
+    if !inside(test, "ip link set lo up") {
+        return;
+    }
+    let (mut a, token) = (Participant::with(0, &Config::default()), Token::random());
+    idle_until_announced(&mut a, &[[127, 0, 0, 1].into()]);
+    assert!(a.transport.multicast_works());
+    run("ip link set lo down");
+    idle_until_announced(&mut a, &[]);
+    let group = a.transport.metatraffic_multicast_locators();
+    assert_eq!(a.try_send(&token.message(0, 40), &group).by_udp, 0);
+    assert!(!a.transport.multicast_works());
+    run("ip link set lo up");
+    idle_until_announced(&mut a, &[[127, 0, 0, 1].into()]);
+    a.send(&token.last(), &group);
+    a.next(token);
+    assert!(a.transport.multicast_works());
+}
+
+#[test]
+fn an_interface_that_comes_is_announced_and_joined_and_one_that_goes_is_not() {
+    let test = "network::an_interface_that_comes_is_announced_and_joined_and_one_that_goes_is_not";
+    if !inside(test, &format!("{LINK_UP} && ip link del veth0")) {
+        return;
+    }
+    let (mut a, mut b) = (Participant::with(0, &Config::default()), Participant::with(0, &Config::default()));
+    for _ in 0..3 {
+        run(LINK_UP);
+        idle_until_announced(&mut a, &[[10, 77, 0, 1].into()]);
+        idle_until_announced(&mut b, &[[10, 77, 0, 1].into()]);
+        let token = Token::random();
+        a.send(&token.last(), &a.transport.metatraffic_multicast_locators());
+        // lo is down: what comes back does so by the new interface.
+        a.next(token);
+        b.next(token);
+        run("ip link del veth0");
+        idle_until_announced(&mut a, &[]);
+        idle_until_announced(&mut b, &[]);
+        assert!(!a.transport.multicast_works());
+    }
+}
+
+#[test]
+fn only_the_chosen_interface_is_announced_and_multicast_on() {
+    let test = "network::only_the_chosen_interface_is_announced_and_multicast_on";
+    if !inside(
+        test,
+        &format!(
+            "ip link set lo up && {LINK_UP} && ip link add veth2 type veth peer name veth3 \
+               && ip addr add 10.78.0.1/24 dev veth2 && ip link set veth2 up && ip link set veth3 up"
+        ),
+    ) {
+        return;
+    }
+    let mut all = Participant::with(0, &Config::default());
+    idle_until_announced(&mut all, &[[10, 77, 0, 1].into(), [10, 78, 0, 1].into()]);
+    for chosen in ["veth2", "10.78.0.1"] {
+        let mut one = Participant::with(0, &Config::default().interfaces([chosen.parse().unwrap()]));
+        idle_until_announced(&mut one, &[[10, 78, 0, 1].into()]);
+        let token = Token::random();
+        one.send(&token.message(0, 100), &one.transport.metatraffic_multicast_locators());
+        one.send(&token.last(), &one.transport.metatraffic_multicast_locators());
+        assert_eq!(one.count_until_last(token), 1);
+        assert_eq!(all.next(token).len(), 100);
+    }
+}
+
+#[test]
+fn datagrams_larger_than_a_packet_are_fragmented_by_ip() {
+    let test = "network::datagrams_larger_than_a_packet_are_fragmented_by_ip";
+    if !inside(test, "ip link set lo mtu 1500 up") {
+        return;
+    }
+    let (a, mut b) = (Participant::with(0, &Config::default()), Participant::with(0, &Config::default()));
+    let token = Token::random();
+    let sizes = [1472, 1472, 1472, 1473, 1473, 60_000, 60_000, 65_507, 1400, 1400, 1400, 700];
+    let messages: Vec<_> = (0..).zip(sizes).map(|(index, size)| token.message(index, size)).collect();
+    let slices: Vec<_> = messages.iter().map(Vec::as_slice).collect();
+    for _ in 0..3 {
+        assert_eq!(a.transport.send_batch(&slices, Peer::new(&b.transport.locators())).unwrap(), sizes.len());
+        messages
+            .iter()
+            .for_each(|message| assert!(b.next(token)[..] == message[..], "{} bytes", message.len()));
+    }
+    a.send(&token.message(0, 65_507), &b.transport.locators());
+    assert_eq!(b.next(token).len(), 65_507);
+}
+
+#[test]
+fn a_slow_network_costs_datagrams_that_are_counted_and_blocks_nobody() {
+    let test = "network::a_slow_network_costs_datagrams_that_are_counted_and_blocks_nobody";
+    if !inside(test, "ip link set lo up && tc qdisc add dev lo root tbf rate 1mbit burst 100kb limit 100mb") {
+        return;
+    }
+    let small = Config::default().buffer(256 << 10).unwrap();
+    let (a, b) = (Participant::with(0, &small), Participant::with(0, &small));
+    let (fragment, peer) = (vec![0; 60_000], b.transport.locators());
+    let slices = vec![&fragment[..]; 70];
+    let before = Instant::now();
+    let sent = a.transport.send_batch(&slices, Peer::new(&peer)).unwrap();
+    assert!(sent < 70, "4 MB do not fit");
+    let single = a.try_send(&fragment, &peer);
+    assert!(matches!(single.unserved[0].why, Refusal::Full), "{single:?}");
+    // At 1 Mbit/s, 4 MB take half a minute.
+    assert!(before.elapsed() < Duration::from_secs(5));
+    assert_eq!(a.transport.counters().lost_messages, 71 - sent as u64);
+}
