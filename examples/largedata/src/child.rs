@@ -1,0 +1,161 @@
+//! The children of `largedata run`: `largedata pub --managed` and `largedata sub --managed`.
+//!
+//! A child never outlives its parent: the kernel kills it when the parent dies (`PR_SET_PDEATHSIG`), and the end
+//! of its stdin ends it where that does not exist. Everything else it holds is freed with it.
+
+use crate::dialogue::{Assignment, Event, Order, hear, tell};
+use crate::notices;
+use crate::placement::{PinError, Role};
+use crate::publisher::Publisher;
+use crate::samples::{Samples, SamplesError};
+use crate::stack::{OpenError, PublishError, open_publication, open_subscription};
+use crate::subscriber::Subscriber;
+use std::io;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Why a child gave up.
+#[derive(Debug, Error)]
+enum ChildError {
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Samples(#[from] SamplesError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error("the parent process is gone")]
+    Orphaned,
+}
+
+/// Does what the parent says, until it says exit.
+pub(crate) fn run(started_ns: u64) -> ExitCode {
+    let assignment = match hear::<Assignment>(&mut io::stdin().lock()) {
+        Ok(Some(assignment)) => assignment,
+        Ok(None) => return ExitCode::from(ABANDONED),
+        Err(error) => {
+            eprintln!("largedata: --managed is for the children of `largedata run`: {error}");
+            return ExitCode::from(ABANDONED);
+        }
+    };
+    let done = follow(&assignment, started_ns);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            emit(&Event::Failed { text: error.to_string() });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn follow(assignment: &Assignment, started_ns: u64) -> Result<(), ChildError> {
+    die_with(assignment.parent)?;
+    assignment.placement.apply(assignment.role)?;
+    notices::install(|text| emit(&Event::Notice { text: text.to_owned() }));
+    let orders = orders();
+    match assignment.role {
+        Role::Publisher => publish(assignment, &orders),
+        Role::Subscriber => subscribe(assignment, &orders, started_ns),
+    }
+}
+
+fn publish(assignment: &Assignment, orders: &Receiver<Order>) -> Result<(), ChildError> {
+    let mut publication = open_publication(&assignment.options)?;
+    let samples = Samples::prepare(&assignment.source, assignment.touch)?;
+    while publication.matched() < assignment.matches {
+        thread::sleep(MATCH_POLL);
+    }
+    emit(&Event::Matched { samples: samples.describe() });
+    // A closed channel cannot be seen here: the thread that closes it ends the process.
+    let _ = orders.recv();
+    let mut publisher = Publisher::new(publication.as_mut(), &samples);
+    let published = publisher.run(assignment.plan, &AtomicBool::new(false), |_, published, error| {
+        emit(&Event::Progress { samples: published.samples, bytes: published.bytes });
+        error.map_or(Ok(()), Err)
+    })?;
+    emit(&Event::Published(published));
+    let _ = orders.recv();
+    publication.close();
+    Ok(())
+}
+
+fn subscribe(assignment: &Assignment, orders: &Receiver<Order>, started_ns: u64) -> Result<(), ChildError> {
+    let mut subscription = open_subscription(&assignment.options)?;
+    while subscription.matched() < assignment.matches {
+        thread::sleep(MATCH_POLL);
+    }
+    emit(&Event::Matched { samples: String::new() });
+    let mut subscriber = Subscriber::new(subscription.as_mut(), started_ns);
+    let mut sent = None;
+    let mut last_arrival = Instant::now();
+    let mut next_report = last_arrival + REPORT_PERIOD;
+    while sent.is_none_or(|sent| subscriber.tally.received + subscriber.tally.corrupt < sent) {
+        let now = Instant::now();
+        if subscriber.take(now + POLL).is_some() {
+            last_arrival = Instant::now();
+        } else if sent.is_some() && last_arrival.elapsed() > PATIENCE {
+            break;
+        }
+        if now >= next_report {
+            emit(&Event::Progress { samples: subscriber.tally.received, bytes: subscriber.tally.bytes });
+            next_report = now + REPORT_PERIOD;
+        }
+        match orders.try_recv() {
+            Ok(Order::Finish { sent: total }) => {
+                sent = Some(total);
+                last_arrival = Instant::now();
+            }
+            Ok(_) | Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Empty) => {}
+        }
+    }
+    emit(&Event::Received(subscriber.received()));
+    // Whoever does not want the goodbye may end us before it is said.
+    let _: Result<Order, RecvTimeoutError> = orders.recv_timeout(GOODBYE);
+    subscription.close();
+    Ok(())
+}
+
+/// Asks the kernel to end this process with its parent, and looks whether it is too late for that.
+fn die_with(parent: u32) -> Result<(), ChildError> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|_| ChildError::Orphaned)?;
+    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get() as u32);
+    if now == Some(parent) { Ok(()) } else { Err(ChildError::Orphaned) }
+}
+
+/// The parent's orders, heard by a thread of their own so that a blocked write does not keep an abandoned
+/// process alive.
+fn orders() -> Receiver<Order> {
+    let (sender, orders) = mpsc::channel();
+    thread::spawn(move || {
+        while let Ok(Some(order)) = hear(&mut io::stdin().lock()) {
+            let _ = sender.send(order);
+        }
+        std::process::exit(ABANDONED.into());
+    });
+    orders
+}
+
+fn emit(event: &Event) {
+    if tell(&mut io::stdout().lock(), event).is_err() {
+        std::process::exit(ABANDONED.into());
+    }
+}
+
+/// The exit code of a child whose parent is gone.
+const ABANDONED: u8 = 3;
+/// How often a child looks whether everyone is there.
+const MATCH_POLL: Duration = Duration::from_millis(5);
+/// How long a subscriber waits for a sample before it looks for orders.
+const POLL: Duration = Duration::from_millis(20);
+const REPORT_PERIOD: Duration = Duration::from_millis(100);
+/// How long a subscriber waits, after the publisher is done, for a sample that does not come.
+const PATIENCE: Duration = Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(10);

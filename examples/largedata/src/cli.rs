@@ -1,0 +1,417 @@
+//! The command line: what can be asked for, checked before anything starts.
+
+use crate::input::Input;
+use crate::placement::Placement;
+use crate::publisher::{End, Plan};
+use crate::quantity::{Points, Rate, Seconds, Size};
+use crate::run::Run;
+use crate::samples::{SamplesError, Source};
+use crate::stack::{PathChoice, Reliability, StackKind, StackOptions};
+use crate::stamp::Touch;
+use crate::{lidar, messages::Kind};
+use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Real point clouds and images from process to process: shared memory against UDP.
+///
+/// Without a command it runs the main job: point clouds, then images, through shared memory and over UDP, latency
+/// at 20 Hz and throughput at full rate, and prints a table. Exit code 0 means that nothing was lost or corrupt.
+#[derive(Debug, Parser)]
+#[command(name = "largedata", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// What to do instead of the main job.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// DDS domain of the main job; without it a random one, so that nothing else on this host interferes.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=i64::from(DOMAIN_MAX)))]
+    pub(crate) domain: Option<u32>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// One measurement: a publisher and subscribers, each a process of its own, started and stopped by this one.
+    Run(RunArgs),
+    /// The publishing half alone, until Ctrl-C; for two terminals or two hosts.
+    Pub(PubArgs),
+    /// The subscribing half alone, until Ctrl-C; prints what it receives every second.
+    Sub(SubArgs),
+    /// This project against stock Dust DDS over UDP, interleaved, medians.
+    Compare(CompareArgs),
+}
+
+/// How the samples travel.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StackArgs {
+    /// What carries the samples: Dust DDS with the zerodds plug-in, or the transport itself without a DDS.
+    #[arg(long, value_enum, default_value_t = StackKind::Dust)]
+    stack: StackKind,
+    /// Shared memory where it can be had, or UDP only.
+    #[arg(long, value_enum, default_value_t = PathChoice::Auto)]
+    path: PathChoice,
+    /// Whether the publisher waits for slow subscribers or leaves them behind.
+    #[arg(long, value_enum, default_value_t = Reliability::Reliable)]
+    reliability: Reliability,
+    /// Samples that a reliable publisher keeps until they are acknowledged (KEEP_LAST).
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    history: u32,
+    /// How long a reliable write waits for a subscriber before it fails, in seconds.
+    #[arg(long, value_name = "S", default_value = "30")]
+    max_blocking: Seconds,
+    /// Fragment size of `--stack stock-dust`; above about 1/256 of a sample its reader does not panic.
+    #[arg(long, value_name = "BYTES", default_value = "65000", hide = true)]
+    fragment_size: Size,
+}
+
+/// What is published.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SampleArgs {
+    /// Point clouds, images or plain bytes [default: bytes with --size, cloud otherwise].
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Payload of a sample of bytes (64KiB, 16MiB); with --kind cloud as many points as fit in.
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["points", "input"])]
+    size: Option<Size>,
+    /// Points of a generated cloud: a number, or a range over which the samples vary [default: 10000..300000].
+    #[arg(long, value_name = "A..B", conflicts_with = "input")]
+    points: Option<Points>,
+    /// Recorded data instead of generated, cycled: float32 scans with their fields per point (FILE:4, FILE:5,
+    /// FILE:6), .pcd (ascii or binary), PNG, JPEG. With --kind bytes any file, as it is.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    input: Vec<Input>,
+    /// Samples per second, or max.
+    #[arg(long, value_name = "HZ", default_value = "max")]
+    rate: Rate,
+    /// Write and verify every byte, or only the first and last 64.
+    #[arg(long, value_enum, default_value_t = Touch::Full)]
+    touch: Touch,
+}
+
+/// How long.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EndArgs {
+    /// Stop after so many seconds.
+    #[arg(long, value_name = "S")]
+    seconds: Option<Seconds>,
+    /// Stop after so many samples.
+    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
+    samples: Option<u64>,
+}
+
+/// `largedata run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    stack: StackArgs,
+    #[command(flatten)]
+    sample: SampleArgs,
+    #[command(flatten)]
+    end: EndArgs,
+    /// Subscribers, each a process of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    subscribers: u32,
+    /// Put both sides on one processor, on two, or leave it to the scheduler.
+    #[arg(long, value_enum, default_value_t = Placement::No)]
+    pin: Placement,
+    /// DDS domain; without it a random one.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=i64::from(DOMAIN_MAX)))]
+    domain: Option<u32>,
+    /// Print one JSON object on stdout and nothing else there.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `largedata pub`.
+#[derive(Debug, Args)]
+pub(crate) struct PubArgs {
+    #[command(flatten)]
+    stack: StackArgs,
+    #[command(flatten)]
+    sample: SampleArgs,
+    #[command(flatten)]
+    end: EndArgs,
+    /// DDS domain, the same on both sides.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(DOMAIN_MAX)))]
+    domain: u32,
+    #[arg(long, hide = true)]
+    pub(crate) managed: bool,
+}
+
+/// `largedata sub`.
+#[derive(Debug, Args)]
+pub(crate) struct SubArgs {
+    #[command(flatten)]
+    stack: StackArgs,
+    /// Subscribe to this kind only [default: all of them].
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    #[command(flatten)]
+    end: EndArgs,
+    /// DDS domain, the same on both sides.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(DOMAIN_MAX)))]
+    domain: u32,
+    #[arg(long, hide = true)]
+    pub(crate) managed: bool,
+}
+
+/// `largedata compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Payload of a sample.
+    #[arg(long, value_name = "BYTES", default_value = "4MiB")]
+    pub(crate) size: Size,
+    /// Put both sides on one processor, on two, or leave it to the scheduler.
+    #[arg(long, value_enum, default_value_t = Placement::Same)]
+    pub(crate) pin: Placement,
+    /// Runs of each, interleaved; the medians are compared.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) runs: u32,
+    /// Seconds of each measurement.
+    #[arg(long, value_name = "S", default_value = "2")]
+    pub(crate) seconds: Seconds,
+    #[command(flatten)]
+    stack: StackArgs,
+    /// Print one JSON object on stdout and nothing else there.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A combination of options that makes no sense.
+#[derive(Debug, Error)]
+pub(crate) enum UsageError {
+    /// Images have one size.
+    #[error(
+        "--size does not go with --kind image: generated images are 1920x1080 rgb8 (6.22 MB); --kind bytes takes any size"
+    )]
+    ImageSize,
+    /// Only clouds have points.
+    #[error("--points does not go with --kind {0}: only clouds have points")]
+    Points(Kind),
+    /// No file is of the kind asked for.
+    #[error("--kind {0} was asked for, but no file of --input holds one")]
+    NoneOfKind(Kind),
+    /// The samples cannot be had.
+    #[error(transparent)]
+    Samples(#[from] SamplesError),
+}
+
+impl StackArgs {
+    /// The options of a stack in this domain, for these kinds of samples.
+    pub(crate) fn options(&self, domain: u32, kinds: BTreeSet<Kind>) -> StackOptions {
+        StackOptions {
+            stack: self.stack,
+            path: self.path,
+            domain,
+            reliability: self.reliability,
+            history: self.history,
+            max_blocking: self.max_blocking.0,
+            fragment: self.fragment_size,
+            kinds,
+        }
+    }
+}
+
+impl SampleArgs {
+    /// What to publish.
+    ///
+    /// # Errors
+    /// [`UsageError`] where options contradict each other.
+    pub(crate) fn source(&self) -> Result<Source, UsageError> {
+        let kind = self.kind.unwrap_or(if self.size.is_some() { Kind::Bytes } else { Kind::Cloud });
+        if let (Some(_), Kind::Image | Kind::Bytes) = (&self.points, kind) {
+            return Err(UsageError::Points(kind));
+        }
+        if !self.input.is_empty() {
+            let files = self.input.clone();
+            return Ok(if self.kind == Some(Kind::Bytes) {
+                Source::RawFiles(files)
+            } else {
+                Source::Files(files)
+            });
+        }
+        match (kind, self.size) {
+            (Kind::Cloud, None) => Ok(Source::Lidar(self.points.clone().unwrap_or(Points(POINTS_DEFAULT)))),
+            (Kind::Cloud, Some(Size(len))) => {
+                let points = len / lidar::POINT_STEP;
+                Ok(Source::Lidar(Points(points..=points)))
+            }
+            (Kind::Image, None) => Ok(Source::Camera),
+            (Kind::Image, Some(_)) => Err(UsageError::ImageSize),
+            (Kind::Bytes, size) => Ok(Source::Random(size.unwrap_or(SIZE_DEFAULT))),
+        }
+    }
+
+    /// The source and the kinds of samples it gives.
+    ///
+    /// # Errors
+    /// [`UsageError`] where options contradict each other or a file cannot be published.
+    pub(crate) fn source_and_kinds(&self) -> Result<(Source, BTreeSet<Kind>), UsageError> {
+        let source = self.source()?;
+        let kinds = source.kinds()?;
+        match self.kind {
+            Some(kind) if !kinds.contains(&kind) => Err(UsageError::NoneOfKind(kind)),
+            _ => Ok((source, kinds)),
+        }
+    }
+
+    /// How much of the payload is summed up.
+    pub(crate) fn touch(&self) -> Touch {
+        self.touch
+    }
+
+    /// How often, until `end`.
+    pub(crate) fn plan(&self, end: End) -> Plan {
+        Plan { rate: self.rate, end }
+    }
+}
+
+impl EndArgs {
+    /// When to stop; `otherwise` where neither option was given.
+    pub(crate) fn or(&self, otherwise: End) -> End {
+        match (self.seconds, self.samples) {
+            (Some(seconds), _) => End::After(seconds.0),
+            (None, Some(samples)) => End::Samples(samples),
+            (None, None) => otherwise,
+        }
+    }
+}
+
+impl RunArgs {
+    /// The run that is asked for.
+    ///
+    /// # Errors
+    /// [`UsageError`] where options contradict each other or a file cannot be published.
+    pub(crate) fn run(&self) -> Result<Run, UsageError> {
+        let (source, kinds) = self.sample.source_and_kinds()?;
+        Ok(Run {
+            options: self.stack.options(self.domain.unwrap_or_else(random_domain), kinds),
+            source,
+            touch: self.sample.touch(),
+            plan: self.sample.plan(self.end.or(End::After(SECONDS_DEFAULT))),
+            subscribers: self.subscribers as usize,
+            placement: self.pin,
+        })
+    }
+}
+
+impl PubArgs {
+    /// Stack, source and plan of this publisher.
+    ///
+    /// # Errors
+    /// [`UsageError`] where options contradict each other or a file cannot be published.
+    pub(crate) fn resolve(&self) -> Result<(StackOptions, Source, Touch, Plan), UsageError> {
+        let (source, kinds) = self.sample.source_and_kinds()?;
+        let plan = self.sample.plan(self.end.or(End::Open));
+        Ok((self.stack.options(self.domain, kinds), source, self.sample.touch(), plan))
+    }
+}
+
+impl SubArgs {
+    /// The stack of this subscriber.
+    pub(crate) fn options(&self) -> StackOptions {
+        let kinds = self.kind.map_or_else(|| Kind::ALL.into(), |kind| BTreeSet::from([kind]));
+        self.stack.options(self.domain, kinds)
+    }
+
+    /// When it stops.
+    pub(crate) fn end(&self) -> End {
+        self.end.or(End::Open)
+    }
+}
+
+impl CompareArgs {
+    /// The options of one of the two stacks.
+    pub(crate) fn options(&self, stack: StackKind, domain: u32) -> StackOptions {
+        let options = self.stack.options(domain, BTreeSet::from([Kind::Bytes]));
+        StackOptions { stack, ..options }
+    }
+}
+
+/// A domain that another run on this host is unlikely to use at the same time.
+pub(crate) fn random_domain() -> u32 {
+    let seed = crate::clock::monotonic_ns() ^ u64::from(std::process::id()) << 40;
+    (crate::random::Random::new(seed).next() % u64::from(DOMAIN_MAX + 1)) as u32
+}
+
+/// Domains above it have no UDP ports (DDSI-RTPS 2.5 §9.6.2.3).
+const DOMAIN_MAX: u32 = 232;
+const POINTS_DEFAULT: std::ops::RangeInclusive<usize> = 10_000..=300_000;
+const SIZE_DEFAULT: Size = Size(1 << 20);
+const SECONDS_DEFAULT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run_args(line: &str) -> Result<RunArgs, clap::Error> {
+        let cli = Cli::try_parse_from(format!("largedata run {line}").split_ascii_whitespace())?;
+        let Some(Command::Run(args)) = cli.command else { panic!("not a run") };
+        Ok(args)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_of_a_run_is_understood() {
+        let line = "--stack transport --path udp --kind bytes --size 64KiB --subscribers 3 --rate 20 --samples 7 \
+                    --reliability best-effort --touch none --pin two --json --domain 9";
+        let args = run_args(line).unwrap();
+        let run = args.run().unwrap();
+        assert!(args.json);
+        assert_eq!(
+            (run.options.stack, run.options.path, run.options.domain),
+            (StackKind::Transport, PathChoice::Udp, 9)
+        );
+        assert_eq!((run.subscribers, run.placement, run.touch), (3, Placement::Two, Touch::None));
+        assert!(matches!(run.plan, Plan { rate: Rate::Hertz(20.0), end: End::Samples(7) }));
+        assert!(matches!(run.source, Source::Random(Size(65_536))));
+    }
+
+    #[test]
+    fn without_options_a_run_is_five_seconds_of_clouds_at_full_rate() {
+        let run = run_args("").unwrap().run().unwrap();
+        assert!(matches!(run.source, Source::Lidar(Points(range)) if range == POINTS_DEFAULT));
+        assert!(matches!(run.plan, Plan { rate: Rate::Max, end: End::After(SECONDS_DEFAULT) }));
+        assert!(run.options.domain <= DOMAIN_MAX);
+    }
+
+    #[test]
+    fn a_size_alone_means_bytes_and_with_clouds_as_many_points_as_fit() {
+        assert!(matches!(run_args("--size 10").unwrap().run().unwrap().source, Source::Random(Size(10))));
+        let clouds = run_args("--size 4MiB --kind cloud").unwrap().run().unwrap();
+        assert!(matches!(clouds.source, Source::Lidar(Points(range)) if range == (209_715..=209_715)));
+    }
+
+    #[test]
+    fn values_that_no_option_takes_are_named() {
+        for (line, value) in [
+            ("--size abc", "abc"),
+            ("--points 9..3", "9..3"),
+            ("--rate -1", "-1"),
+            ("--domain 233", "233"),
+            ("--subscribers 0", "0"),
+            ("--input scan.bin:9", "scan.bin:9"),
+            ("--stack cyclone", "cyclone"),
+            ("--seconds 0", "0"),
+        ] {
+            let error = run_args(line).unwrap_err().to_string();
+            assert!(error.contains(&format!("'{value}'")), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        for line in ["--kind image --size 5", "--kind bytes --points 1..2", "--kind image --points 1"] {
+            assert!(run_args(line).unwrap().run().is_err(), "{line}");
+        }
+        for line in ["--size 5 --points 4", "--seconds 1 --samples 1", "--size 5 --input x.png"] {
+            assert!(run_args(line).is_err(), "{line}");
+        }
+    }
+}

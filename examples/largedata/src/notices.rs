@@ -1,0 +1,108 @@
+//! What the zerodds crates say through `tracing`, shown to the person at the terminal.
+//!
+//! Only their own messages, at most once each: which path a peer is on and why, which limit was met and which
+//! setting raises it. Dust DDS wraps every call in a span; those are refused where they are declared, so they
+//! cost one comparison. A subscriber of the `tracing-subscriber` crate would do more than is wanted here.
+
+use std::collections::HashSet;
+use std::fmt::{self, Write};
+use std::sync::Mutex;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// From now on `show` is called with each message of the zerodds crates. Only the first call has an effect.
+pub(crate) fn install(show: impl Fn(&str) + Send + Sync + 'static) {
+    let notices = Notices { show: Box::new(show), said: Mutex::default() };
+    // A second installation is refused by `tracing`, which is what the first line promises.
+    let _ = tracing::subscriber::set_global_default(notices);
+}
+
+struct Notices {
+    show: Box<dyn Fn(&str) + Send + Sync>,
+    said: Mutex<HashSet<String>>,
+}
+
+impl Subscriber for Notices {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.enabled(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= Level::INFO && metadata.target().starts_with("zerodds")
+    }
+
+    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+        Some(tracing::level_filters::LevelFilter::INFO)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let line = text.line();
+        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if said.len() < SAID_MAX && said.insert(line.clone()) {
+            (self.show)(&line);
+        }
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// A message and its fields, as one line.
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Text {
+    fn line(self) -> String {
+        self.message + &self.fields
+    }
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string cannot fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
+/// Different messages shown in one run; a program that has more to say than that is not read.
+const SAID_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_message_of_ours_is_shown_once_and_those_of_others_never() {
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&shown);
+        let notices = Notices {
+            show: Box::new(move |line| sink.lock().unwrap().push(line.to_owned())),
+            said: Mutex::default(),
+        };
+        tracing::subscriber::with_default(notices, || {
+            for _ in 0..3 {
+                tracing::info!(target: "zerodds_core::router", peer = 7, "now on shm");
+                tracing::info!(target: "dust_dds::dcps", "New change added");
+                tracing::debug!(target: "zerodds_core::router", "detail");
+            }
+        });
+        assert_eq!(*shown.lock().unwrap(), ["now on shm peer=7"]);
+    }
+}

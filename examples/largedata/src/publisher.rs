@@ -1,0 +1,126 @@
+//! The publishing half: which sample goes when, whatever the stack.
+
+use crate::clock::{self, ProcessorMeter};
+use crate::messages::Kind;
+use crate::quantity::Rate;
+use crate::samples::Samples;
+use crate::stack::{Mark, Publication, PublishError};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often, and until when.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// Samples per second.
+    pub(crate) rate: Rate,
+    /// When to stop.
+    pub(crate) end: End,
+}
+
+/// When a publisher stops by itself.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum End {
+    /// After so many samples.
+    Samples(u64),
+    /// After so long.
+    After(Duration),
+    /// Never.
+    Open,
+}
+
+/// What was published.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Published {
+    /// Samples.
+    pub(crate) samples: u64,
+    /// Their payload bytes.
+    pub(crate) bytes: u64,
+    /// When the first one was, `CLOCK_MONOTONIC` in nanoseconds; 0 without samples.
+    pub(crate) first_ns: u64,
+    /// When the last one was.
+    pub(crate) last_ns: u64,
+    /// Percent of one processor used in between.
+    pub(crate) cpu_percent: f64,
+}
+
+/// One life of a publisher.
+pub(crate) struct Publisher<'a> {
+    publication: &'a mut dyn Publication,
+    samples: &'a Samples,
+    id: u32,
+    next_sequence: HashMap<Kind, u64>,
+    published: Published,
+}
+
+impl<'a> Publisher<'a> {
+    /// A publisher of `samples`, cycled.
+    pub(crate) fn new(publication: &'a mut dyn Publication, samples: &'a Samples) -> Self {
+        let id = (clock::monotonic_ns() as u32) ^ std::process::id().rotate_left(16);
+        Self { publication, samples, id, next_sequence: HashMap::new(), published: Published::default() }
+    }
+
+    /// Publishes until the plan's end or until `stop` is set. `watch` is called about every 100 ms and after each
+    /// failure with what was published so far, and decides how to go on.
+    ///
+    /// # Errors
+    /// What `watch` did not forgive.
+    pub(crate) fn run(
+        &mut self,
+        plan: Plan,
+        stop: &AtomicBool,
+        mut watch: impl FnMut(&mut dyn Publication, &Published, Option<PublishError>) -> Result<(), PublishError>,
+    ) -> Result<Published, PublishError> {
+        let meter = ProcessorMeter::start();
+        let started = Instant::now();
+        let (mut due, mut next_watch) = (started, started + WATCH_PERIOD);
+        while !stop.load(Ordering::Relaxed) && !self.is_over(plan.end, started) {
+            let now = Instant::now();
+            if now >= next_watch {
+                self.published.cpu_percent = meter.percent();
+                watch(self.publication, &self.published, None)?;
+                next_watch = Instant::now() + WATCH_PERIOD;
+            }
+            if let Some(period) = plan.rate.period() {
+                if now < due {
+                    std::thread::sleep(due.min(next_watch) - now);
+                    continue;
+                }
+                // A publisher that fell behind does not catch up with a burst.
+                due = (due + period).max(now);
+            }
+            if let Err(error) = self.publish_next() {
+                watch(self.publication, &self.published, Some(error))?;
+            }
+        }
+        self.published.cpu_percent = meter.percent();
+        Ok(self.published)
+    }
+
+    fn is_over(&self, end: End, started: Instant) -> bool {
+        match end {
+            End::Samples(samples) => self.published.samples >= samples,
+            End::After(time) => started.elapsed() >= time,
+            End::Open => false,
+        }
+    }
+
+    fn publish_next(&mut self) -> Result<(), PublishError> {
+        let sample = self.samples.cycled(self.published.samples);
+        let sequence = self.next_sequence.entry(sample.message.kind()).or_default();
+        let mark = Mark { publisher: self.id, sequence: *sequence, touch: self.samples.touch() };
+        let now_ns = clock::monotonic_ns();
+        self.publication.publish(sample, mark)?;
+        *sequence += 1;
+        if self.published.samples == 0 {
+            self.published.first_ns = now_ns;
+        }
+        self.published.last_ns = clock::monotonic_ns();
+        self.published.samples += 1;
+        self.published.bytes += sample.message.payload().len() as u64;
+        Ok(())
+    }
+}
+
+const WATCH_PERIOD: Duration = Duration::from_millis(100);

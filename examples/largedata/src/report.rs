@@ -1,0 +1,274 @@
+//! What a person or a program reads at the end: tables, ratios, and the JSON object.
+
+use crate::quantity::{bytes_text, count_text, three_digits, time_text};
+use crate::run::{Outcome, Run, kinds_text};
+use crate::stack::{ByPath, Reliability};
+use comfy_table::{Attribute, Cell, CellAlignment, Table, presets};
+use serde::Serialize;
+
+/// The JSON object of `largedata run --json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct JsonReport {
+    stack: &'static str,
+    path: &'static str,
+    kind: String,
+    subscribers: usize,
+    sent: u64,
+    received: u64,
+    lost: u64,
+    corrupt: u64,
+    by_path: ByPath,
+    bytes: u64,
+    seconds: f64,
+    mb_per_s: f64,
+    latency_us: JsonLatency,
+    cpu_percent: JsonCpu,
+    first_sample_ms: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonLatency {
+    p50: Option<f64>,
+    p99: Option<f64>,
+    p999: Option<f64>,
+    max: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonCpu {
+    publisher: f64,
+    subscribers: f64,
+}
+
+impl JsonReport {
+    /// The report of a run. Times that no sample gave are null.
+    pub(crate) fn new(run: &Run, outcome: &Outcome) -> Self {
+        let us = |ns: Option<u64>| ns.map(|ns| rounded(ns as f64 / 1e3));
+        let quantile = |share| us(outcome.latency.quantile(share));
+        Self {
+            stack: run.options.stack.name(),
+            path: run.options.path.name(),
+            kind: kinds_text(run),
+            subscribers: run.subscribers,
+            sent: outcome.sent,
+            received: outcome.received,
+            lost: outcome.lost,
+            corrupt: outcome.corrupt,
+            by_path: outcome.by_path,
+            bytes: outcome.bytes,
+            seconds: rounded(outcome.seconds),
+            mb_per_s: rounded(outcome.mb_per_s()),
+            latency_us: JsonLatency {
+                p50: quantile(0.5),
+                p99: quantile(0.99),
+                p999: quantile(0.999),
+                max: us(outcome.latency.max()),
+            },
+            cpu_percent: JsonCpu {
+                publisher: rounded(outcome.publisher_cpu),
+                subscribers: rounded(outcome.subscribers_cpu),
+            },
+            first_sample_ms: outcome.first_sample_ns.map(|ns| rounded(ns as f64 / 1e6)),
+        }
+    }
+}
+
+/// Three decimals: nanoseconds of a microsecond, kilobytes of a megabyte.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// Whether a run is as good as its reliability promises.
+pub(crate) fn is_good(run: &Run, outcome: &Outcome) -> bool {
+    let complete = run.options.reliability == Reliability::BestEffort || outcome.lost == 0;
+    complete && outcome.corrupt == 0 && outcome.troubles.is_empty()
+}
+
+/// The table of a single run.
+pub(crate) fn run_table(outcome: &Outcome) -> Table {
+    let mut table = table([
+        "path",
+        "samples",
+        "lost",
+        "corrupt",
+        "throughput",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+        "CPU pub",
+        "CPU sub",
+    ]);
+    let latency = [0.5, 0.99, 0.999].map(|share| optional_time(outcome.latency.quantile(share)));
+    let [p50, p99, p999] = latency;
+    add_row(
+        &mut table,
+        [
+            outcome.path_text(),
+            count_text(outcome.received),
+            count_text(outcome.lost),
+            count_text(outcome.corrupt),
+            throughput_text(outcome),
+            p50,
+            p99,
+            p999,
+            optional_time(outcome.latency.max()),
+            percent_text(outcome.publisher_cpu),
+            percent_text(outcome.subscribers_cpu),
+        ],
+    );
+    table
+}
+
+/// What the main job measured of one kind of sample over one path.
+pub(crate) struct PathResult {
+    /// At a robot's rate.
+    pub(crate) paced: Outcome,
+    /// As fast as it goes.
+    pub(crate) full_rate: Outcome,
+}
+
+/// The table of the main job, one row for each path.
+pub(crate) fn comparison_table(results: &[PathResult]) -> Table {
+    let mut table =
+        table(["path", "samples", "lost", "corrupt", "MB/s", "p50", "p99", "max", "CPU pub", "CPU sub"]);
+    for PathResult { paced, full_rate } in results {
+        let both = |of: fn(&Outcome) -> u64| count_text(of(paced) + of(full_rate));
+        add_row(
+            &mut table,
+            [
+                full_rate.path_text(),
+                both(|outcome| outcome.received),
+                both(|outcome| outcome.lost),
+                both(|outcome| outcome.corrupt),
+                count_text(full_rate.mb_per_s().round() as u64),
+                optional_time(paced.latency.quantile(0.5)),
+                optional_time(paced.latency.quantile(0.99)),
+                optional_time(paced.latency.max()),
+                percent_text(full_rate.publisher_cpu),
+                percent_text(full_rate.subscribers_cpu),
+            ],
+        );
+    }
+    table
+}
+
+/// What the second path is worth against the first, in one line: `3.1x the throughput and 0.31x the latency`.
+pub(crate) fn ratio_text(shm: &PathResult, udp: &PathResult) -> Option<String> {
+    let throughput = shm.full_rate.mb_per_s() / udp.full_rate.mb_per_s();
+    let latency = shm.paced.latency.quantile(0.5)? as f64 / udp.paced.latency.quantile(0.5)? as f64;
+    throughput.is_finite().then(|| {
+        format!(
+            "{} times the throughput of UDP, at {} times its latency (p50)",
+            three_digits(throughput),
+            three_digits(latency)
+        )
+    })
+}
+
+/// Megabytes per second, with the unit.
+pub(crate) fn throughput_text(outcome: &Outcome) -> String {
+    format!("{}/s", bytes_text((outcome.mb_per_s() * 1e6) as u64))
+}
+
+/// A time, or a dash where no sample gave one.
+pub(crate) fn optional_time(ns: Option<u64>) -> String {
+    ns.map_or_else(|| "-".to_owned(), time_text)
+}
+
+fn percent_text(percent: f64) -> String {
+    format!("{percent:.0} %")
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(header.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn add_row<const N: usize>(table: &mut Table, row: [String; N]) {
+    table.add_row(row);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use crate::tally::Latency;
+    use clap::Parser;
+
+    fn run(line: &str) -> Run {
+        let cli = Cli::try_parse_from(format!("largedata run {line}").split_ascii_whitespace()).unwrap();
+        let Some(crate::cli::Command::Run(args)) = cli.command else { panic!("not a run") };
+        args.run().unwrap()
+    }
+
+    fn outcome() -> Outcome {
+        let mut latency = Latency::new();
+        latency.record(0, 812_000);
+        Outcome {
+            sent: 10,
+            received: 20,
+            lost: 0,
+            corrupt: 0,
+            by_path: ByPath { shm: 20, udp: 0 },
+            bytes: 5_000_000,
+            seconds: 0.5,
+            latency,
+            publisher_cpu: 50.0,
+            subscribers_cpu: 25.5,
+            first_sample_ns: Some(321_000_000),
+            samples: String::new(),
+            troubles: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_json_object_has_the_documented_shape() {
+        let report = JsonReport::new(&run("--subscribers 2 --size 5"), &outcome());
+        let json: serde_json::Value = serde_json::to_value(report).unwrap();
+        let expected = serde_json::json!({
+            "stack": "dust", "path": "auto", "kind": "bytes", "subscribers": 2,
+            "sent": 10, "received": 20, "lost": 0, "corrupt": 0, "by_path": {"shm": 20, "udp": 0},
+            "bytes": 5_000_000, "seconds": 0.5, "mb_per_s": 10.0,
+            "latency_us": {"p50": 812.031, "p99": 812.031, "p999": 812.031, "max": 812.031},
+            "cpu_percent": {"publisher": 50.0, "subscribers": 25.5}, "first_sample_ms": 321.0,
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn times_that_nothing_gave_are_null_and_dashes() {
+        let silent = Outcome { latency: Latency::new(), first_sample_ns: None, received: 0, ..outcome() };
+        let json = serde_json::to_value(JsonReport::new(&run(""), &silent)).unwrap();
+        assert!(json["latency_us"]["p50"].is_null() && json["first_sample_ms"].is_null());
+        assert!(run_table(&silent).to_string().contains(" - "));
+    }
+
+    #[test]
+    fn a_run_is_good_only_as_its_reliability_promises() {
+        let lossy = Outcome { lost: 1, ..outcome() };
+        assert!(is_good(&run(""), &outcome()));
+        assert!(!is_good(&run(""), &lossy));
+        assert!(is_good(&run("--reliability best-effort"), &lossy));
+        assert!(!is_good(&run("--reliability best-effort"), &Outcome { corrupt: 1, ..outcome() }));
+        assert!(!is_good(&run(""), &Outcome { troubles: vec!["killed".to_owned()], ..outcome() }));
+    }
+
+    #[test]
+    fn the_ratio_compares_throughput_at_full_rate_with_latency_at_a_pace() {
+        let mut slow = Latency::new();
+        slow.record(0, 1_624_000);
+        let shm = PathResult { paced: outcome(), full_rate: outcome() };
+        let udp = PathResult {
+            paced: Outcome { latency: slow, ..outcome() },
+            full_rate: Outcome { seconds: 2.0, ..outcome() },
+        };
+        let text = ratio_text(&shm, &udp).unwrap();
+        assert_eq!(text, "4.00 times the throughput of UDP, at 0.50 times its latency (p50)");
+    }
+}

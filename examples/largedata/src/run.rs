@@ -1,0 +1,430 @@
+//! One measurement: this process starts a publisher and its subscribers, leads them through the run and adds up.
+//!
+//! The children are real processes, this executable with another command, so that what crosses the boundary
+//! crosses it for everyone. They are started together, begin when everyone sees everyone (so that the first
+//! sample counts like any other), and are ended by their pid whatever happens to the run.
+
+use crate::dialogue::{Assignment, Event, Order, hear, tell};
+use crate::messages::Kind;
+use crate::placement::{Placement, Role};
+use crate::publisher::{Plan, Published};
+use crate::samples::Source;
+use crate::stack::{ByPath, StackOptions};
+use crate::stamp::Touch;
+use crate::subscriber::Received;
+use crate::tally::Latency;
+use std::io::{self, BufReader};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// A measurement to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// The stack.
+    pub(crate) options: StackOptions,
+    /// What to publish.
+    pub(crate) source: Source,
+    /// How much of it to sum up.
+    pub(crate) touch: Touch,
+    /// When to publish.
+    pub(crate) plan: Plan,
+    /// Subscribers.
+    pub(crate) subscribers: usize,
+    /// Where they run.
+    pub(crate) placement: Placement,
+}
+
+/// What a measurement gave, summed over the subscribers.
+pub(crate) struct Outcome {
+    /// Samples published.
+    pub(crate) sent: u64,
+    /// Samples that arrived.
+    pub(crate) received: u64,
+    /// Samples that did not.
+    pub(crate) lost: u64,
+    /// Samples that arrived damaged, twice or out of order.
+    pub(crate) corrupt: u64,
+    /// Samples by path.
+    pub(crate) by_path: ByPath,
+    /// Payload bytes that arrived intact.
+    pub(crate) bytes: u64,
+    /// From the first publication to the last arrival.
+    pub(crate) seconds: f64,
+    /// Latencies.
+    pub(crate) latency: Latency,
+    /// Percent of one processor that the publisher used.
+    pub(crate) publisher_cpu: f64,
+    /// Percent of one processor that all subscribers together used.
+    pub(crate) subscribers_cpu: f64,
+    /// From the start of a subscriber to its first sample, of the slowest one.
+    pub(crate) first_sample_ns: Option<u64>,
+    /// What was published, in one line.
+    pub(crate) samples: String,
+    /// Processes that did not reach the end, and the first flaw of each subscriber that saw one.
+    pub(crate) troubles: Vec<String>,
+}
+
+/// What happens during a run, for whoever watches.
+pub(crate) enum Moment<'a> {
+    /// Everyone sees everyone; publishing begins.
+    Started,
+    /// So much has been published.
+    Progress {
+        /// Samples.
+        samples: u64,
+        /// Payload bytes.
+        bytes: u64,
+    },
+    /// A child says something that a person should read.
+    Notice(&'a str),
+}
+
+/// Why there is no outcome.
+#[derive(Debug, Error)]
+pub(crate) enum RunError {
+    /// A process could not be started.
+    #[error("cannot start a process of this program: {0}")]
+    Spawn(#[source] io::Error),
+    /// A child cannot do its part.
+    #[error("the {who}: {why}")]
+    Child {
+        /// Which child.
+        who: String,
+        /// What it said.
+        why: String,
+    },
+    /// A child ended before its time.
+    #[error("the {who} ended in the middle of the run: {status}")]
+    Died {
+        /// Which child.
+        who: String,
+        /// How.
+        status: ExitStatus,
+    },
+    /// They did not find each other.
+    #[error(
+        "publisher and subscribers did not all find each other in domain {domain} within {} s; \
+         over UDP, discovery needs multicast on some interface, the loopback one included", MATCH_PATIENCE.as_secs()
+    )]
+    NoMatch {
+        /// Where.
+        domain: u32,
+    },
+    /// A child does not answer.
+    #[error("the {who} did not answer within {} s", END_PATIENCE.as_secs())]
+    Silent {
+        /// Which child.
+        who: String,
+    },
+}
+
+impl Run {
+    /// Makes the measurement.
+    ///
+    /// # Errors
+    /// [`RunError`] where it cannot be made at all; subscribers that die on the way are part of the outcome.
+    pub(crate) fn measure(&self, mut watch: impl FnMut(Moment<'_>)) -> Result<Outcome, RunError> {
+        let mut ensemble = Ensemble::start(self)?;
+        let samples = ensemble.gather(self.options.domain, &mut watch)?;
+        watch(Moment::Started);
+        ensemble.tell(PUBLISHER, Order::Go);
+        let published = ensemble.until_published(&mut watch)?;
+        let received = ensemble.until_received(published.samples, &mut watch)?;
+        let troubles = ensemble.end();
+        Ok(self.add_up(&published, received, samples, troubles))
+    }
+
+    fn assignment(&self, role: Role) -> Assignment {
+        let kinds = self.options.kinds.len();
+        Assignment {
+            role,
+            parent: std::process::id(),
+            options: self.options.clone(),
+            source: self.source.clone(),
+            touch: self.touch,
+            plan: self.plan,
+            matches: match role {
+                Role::Publisher => kinds * self.subscribers,
+                Role::Subscriber => kinds,
+            },
+            placement: self.placement,
+        }
+    }
+
+    fn add_up(
+        &self,
+        published: &Published,
+        subscribers: Vec<Received>,
+        samples: String,
+        mut troubles: Vec<String>,
+    ) -> Outcome {
+        let mut latency = Latency::new();
+        subscribers.iter().for_each(|subscriber| latency.merge(&subscriber.latency));
+        let sum = |of: fn(&Received) -> u64| subscribers.iter().map(of).sum::<u64>();
+        let received = sum(|subscriber| subscriber.samples + subscriber.corrupt);
+        let last_ns = subscribers.iter().map(|subscriber| subscriber.last_ns).max().unwrap_or_default();
+        let span_ns = last_ns.max(published.last_ns).saturating_sub(published.first_ns);
+        troubles.extend(subscribers.iter().filter_map(|subscriber| {
+            subscriber
+                .first_flaw
+                .as_ref()
+                .map(|flaw| format!("the first corrupt sample of a subscriber: {flaw}"))
+        }));
+        Outcome {
+            sent: published.samples,
+            received,
+            lost: (published.samples * subscribers.len() as u64).saturating_sub(received),
+            corrupt: sum(|subscriber| subscriber.corrupt),
+            by_path: ByPath { shm: sum(|s| s.by_path.shm), udp: sum(|s| s.by_path.udp) },
+            bytes: sum(|subscriber| subscriber.bytes),
+            seconds: span_ns as f64 / 1e9,
+            latency,
+            publisher_cpu: published.cpu_percent,
+            subscribers_cpu: subscribers.iter().map(|subscriber| subscriber.cpu_percent).sum(),
+            first_sample_ns: subscribers.iter().filter_map(|subscriber| subscriber.first_sample_ns).max(),
+            samples,
+            troubles,
+        }
+    }
+}
+
+impl Outcome {
+    /// Megabytes (of a million bytes) per second that arrived intact, all subscribers together.
+    pub(crate) fn mb_per_s(&self) -> f64 {
+        if self.seconds > 0.0 { self.bytes as f64 / 1e6 / self.seconds } else { 0.0 }
+    }
+
+    /// The path or paths that the samples took.
+    pub(crate) fn path_text(&self) -> String {
+        match self.by_path {
+            ByPath { udp: 0, .. } => "shm".to_owned(),
+            ByPath { shm: 0, .. } => "udp".to_owned(),
+            ByPath { shm, udp } => format!("shm {shm} + udp {udp}"),
+        }
+    }
+}
+
+/// The kinds of a run in one word.
+pub(crate) fn kinds_text(run: &Run) -> String {
+    run.options.kinds.iter().map(Kind::to_string).collect::<Vec<_>>().join("+")
+}
+
+/// The children, by index: the publisher is the first.
+struct Ensemble {
+    members: Vec<Member>,
+    events: Receiver<(usize, Option<Event>)>,
+    troubles: Vec<String>,
+}
+
+const PUBLISHER: usize = 0;
+
+struct Member {
+    name: String,
+    process: Child,
+    stdin: Option<ChildStdin>,
+    is_alive: bool,
+}
+
+impl Ensemble {
+    fn start(run: &Run) -> Result<Self, RunError> {
+        let (sender, events) = mpsc::channel();
+        let mut ensemble = Self { members: Vec::new(), events, troubles: Vec::new() };
+        let subscribers =
+            (1..=run.subscribers).map(|number| (Role::Subscriber, format!("subscriber {number}")));
+        for (role, name) in std::iter::once((Role::Publisher, "publisher".to_owned())).chain(subscribers) {
+            let member = Member::start(name, ensemble.members.len(), &run.assignment(role), &sender);
+            ensemble.members.push(member.map_err(RunError::Spawn)?);
+        }
+        Ok(ensemble)
+    }
+
+    /// Waits until everyone sees everyone; gives the publisher's description of its samples.
+    fn gather(&mut self, domain: u32, watch: &mut impl FnMut(Moment<'_>)) -> Result<String, RunError> {
+        let deadline = Instant::now() + MATCH_PATIENCE;
+        let mut missing = self.members.len();
+        let mut description = String::new();
+        while missing > 0 {
+            match self.next(deadline, watch)?.ok_or(RunError::NoMatch { domain })? {
+                (member, None) => return Err(self.died(member)),
+                (member, Some(Event::Matched { samples })) => {
+                    missing -= 1;
+                    if member == PUBLISHER {
+                        description = samples;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(description)
+    }
+
+    /// Waits for the publisher to finish. Subscribers may die meanwhile; the others go on.
+    fn until_published(&mut self, watch: &mut impl FnMut(Moment<'_>)) -> Result<Published, RunError> {
+        loop {
+            let never = Instant::now() + Duration::from_secs(3600);
+            match self.next(never, watch)? {
+                None => {}
+                Some((PUBLISHER, None)) => return Err(self.died(PUBLISHER)),
+                Some((member, None)) => self.mourn(member),
+                Some((_, Some(Event::Published(published)))) => return Ok(published),
+                Some((PUBLISHER, Some(Event::Progress { samples, bytes }))) => {
+                    watch(Moment::Progress { samples, bytes });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Lets the subscribers finish and collects what they received.
+    fn until_received(
+        &mut self,
+        sent: u64,
+        watch: &mut impl FnMut(Moment<'_>),
+    ) -> Result<Vec<Received>, RunError> {
+        for subscriber in 1..self.members.len() {
+            self.tell(subscriber, Order::Finish { sent });
+        }
+        let mut received: Vec<Option<Received>> = self.members.iter().map(|_| None).collect();
+        let mut deadline = Instant::now() + END_PATIENCE;
+        loop {
+            let silent = (1..self.members.len()).find(|&i| self.members[i].is_alive && received[i].is_none());
+            let Some(silent) = silent else { return Ok(received.into_iter().flatten().collect()) };
+            let who = || self.members[silent].name.clone();
+            match self.next_or(deadline, watch, who)? {
+                (PUBLISHER, None) => return Err(self.died(PUBLISHER)),
+                (member, None) => self.mourn(member),
+                (member, Some(Event::Received(report))) => received[member] = Some(report),
+                (_, Some(Event::Progress { .. })) => deadline = Instant::now() + END_PATIENCE,
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets everyone say goodbye and end; gives what went wrong on the way.
+    fn end(&mut self) -> Vec<String> {
+        for member in 0..self.members.len() {
+            self.tell(member, Order::Exit);
+        }
+        let deadline = Instant::now() + GOODBYE;
+        while self.members.iter().any(|member| member.is_alive) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok((member, None)) => self.members[member].is_alive = false,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        std::mem::take(&mut self.troubles)
+    }
+
+    fn next_or(
+        &self,
+        deadline: Instant,
+        watch: &mut impl FnMut(Moment<'_>),
+        who: impl Fn() -> String,
+    ) -> Result<(usize, Option<Event>), RunError> {
+        self.next(deadline, watch)?.ok_or_else(|| RunError::Silent { who: who() })
+    }
+
+    /// The next event before the deadline; notices are passed on, failures are errors.
+    fn next(
+        &self,
+        deadline: Instant,
+        watch: &mut impl FnMut(Moment<'_>),
+    ) -> Result<Option<(usize, Option<Event>)>, RunError> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok((member, Some(Event::Failed { text }))) => {
+                    return Err(RunError::Child { who: self.members[member].name.clone(), why: text });
+                }
+                Ok((_, Some(Event::Notice { text }))) => watch(Moment::Notice(&text)),
+                Ok(event) => return Ok(Some(event)),
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    fn tell(&mut self, member: usize, order: Order) {
+        // A child that is gone is noticed by the end of its stdout.
+        if let Some(stdin) = &mut self.members[member].stdin {
+            let _ = tell(stdin, &order);
+        }
+    }
+
+    fn mourn(&mut self, member: usize) {
+        let pid = self.members[member].process.id();
+        let how =
+            self.members[member].wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        let name = &self.members[member].name;
+        self.troubles
+            .push(format!("{name} (pid {pid}) ended in the middle of the run: {how}; the others went on"));
+    }
+
+    fn died(&mut self, member: usize) -> RunError {
+        let who = self.members[member].name.clone();
+        match self.members[member].wait() {
+            Ok(status) => RunError::Died { who, status },
+            Err(error) => RunError::Child { who, why: error.to_string() },
+        }
+    }
+}
+
+impl Drop for Ensemble {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            // Whoever has ended already cannot be killed, which is as good.
+            let _ = member.process.kill();
+            let _ = member.process.wait();
+        }
+    }
+}
+
+impl Member {
+    fn start(
+        name: String,
+        index: usize,
+        assignment: &Assignment,
+        events: &Sender<(usize, Option<Event>)>,
+    ) -> io::Result<Self> {
+        let command = match assignment.role {
+            Role::Publisher => "pub",
+            Role::Subscriber => "sub",
+        };
+        let mut process = Command::new(std::env::current_exe()?)
+            .args([command, "--managed"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut stdin = process.stdin.take();
+        if let Some(stdin) = &mut stdin {
+            tell(stdin, assignment)?;
+        }
+        if let Some(stdout) = process.stdout.take() {
+            let events = events.clone();
+            thread::spawn(move || {
+                let mut lines = BufReader::new(stdout);
+                while let Ok(Some(event)) = hear(&mut lines) {
+                    let _ = events.send((index, Some(event)));
+                }
+                let _ = events.send((index, None));
+            });
+        }
+        Ok(Self { name, process, stdin, is_alive: true })
+    }
+
+    fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.is_alive = false;
+        self.process.wait()
+    }
+}
+
+/// How long publisher and subscribers may take to find each other.
+const MATCH_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a subscriber may be silent at the end; its own patience is shorter.
+const END_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the goodbyes may take.
+const GOODBYE: Duration = Duration::from_secs(3);

@@ -1,0 +1,205 @@
+//! The samples of a run, made or read before it starts and then cycled.
+//!
+//! Making a scan of 300,000 points takes longer than moving it, so a run keeps a handful of different samples
+//! with their checksums and publishes them in turn. Successive samples differ in content and, for clouds, in
+//! length: a transport that delivered the previous sample's bytes would be found out.
+
+use crate::input::{Input, InputError};
+use crate::lidar;
+use crate::messages::{Image, Kind, PointCloud2, RosMessage, UInt8MultiArray};
+use crate::quantity::{Points, bytes_text, count_text};
+use crate::random::Random;
+use crate::stamp::Touch;
+use crate::{camera, quantity::Size};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use thiserror::Error;
+
+/// A message of any of the kinds.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    /// A point cloud.
+    Cloud(PointCloud2),
+    /// An image.
+    Image(Image),
+    /// Bytes.
+    Bytes(UInt8MultiArray),
+}
+
+impl Message {
+    /// What it is.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Cloud(_) => Kind::Cloud,
+            Self::Image(_) => Kind::Image,
+            Self::Bytes(_) => Kind::Bytes,
+        }
+    }
+
+    /// Its payload.
+    pub(crate) fn payload(&self) -> &[u8] {
+        match self {
+            Self::Cloud(cloud) => cloud.payload(),
+            Self::Image(image) => image.payload(),
+            Self::Bytes(bytes) => bytes.payload(),
+        }
+    }
+}
+
+/// A message and the checksum of its payload.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    /// The message, not yet stamped.
+    pub(crate) message: Message,
+    /// The sum of its payload.
+    pub(crate) payload_sum: u64,
+}
+
+/// What to publish.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Source {
+    /// Generated clouds.
+    Lidar(Points),
+    /// Generated full-HD images.
+    Camera,
+    /// Random bytes.
+    Random(Size),
+    /// Recorded files, as the messages they hold.
+    Files(Vec<Input>),
+    /// Recorded files, byte for byte.
+    RawFiles(Vec<Input>),
+}
+
+impl Source {
+    /// Which kinds of samples it gives. Reads the files, so that a bad one is reported before anything starts.
+    ///
+    /// # Errors
+    /// As [`Samples::prepare`].
+    pub(crate) fn kinds(&self) -> Result<BTreeSet<Kind>, SamplesError> {
+        Ok(match self {
+            Self::Lidar(_) => BTreeSet::from([Kind::Cloud]),
+            Self::Camera => BTreeSet::from([Kind::Image]),
+            Self::Random(_) => BTreeSet::from([Kind::Bytes]),
+            Self::Files(_) | Self::RawFiles(_) => Samples::prepare(self, Touch::None)?.kinds(),
+        })
+    }
+}
+
+/// The samples of a run.
+#[derive(Debug)]
+pub(crate) struct Samples {
+    samples: Vec<Sample>,
+    touch: Touch,
+}
+
+/// Why there is nothing to publish.
+#[derive(Debug, Error)]
+pub(crate) enum SamplesError {
+    /// A file cannot be published.
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+impl Samples {
+    /// Makes or reads what `source` describes.
+    ///
+    /// # Errors
+    /// [`SamplesError`] where a file cannot be published.
+    pub(crate) fn prepare(source: &Source, touch: Touch) -> Result<Self, SamplesError> {
+        let messages: Vec<Message> = match source {
+            Source::Lidar(Points(range)) => lidar::lengths(range, SCANS)
+                .into_iter()
+                .enumerate()
+                .map(|(index, points)| Message::Cloud(lidar::scan(index, points)))
+                .collect(),
+            Source::Camera => (0..FRAMES).map(|index| Message::Image(camera::frame(index))).collect(),
+            Source::Random(Size(len)) => (0..BLOBS).map(|index| Message::Bytes(blob(index, *len))).collect(),
+            Source::Files(inputs) => inputs.iter().map(Input::load).collect::<Result<_, _>>()?,
+            Source::RawFiles(inputs) => inputs
+                .iter()
+                .map(|input| {
+                    Ok(Message::Bytes(UInt8MultiArray::flat(
+                        &input.path().to_string_lossy(),
+                        input.load_bytes()?,
+                    )))
+                })
+                .collect::<Result<_, InputError>>()?,
+        };
+        let sample = |message: Message| Sample { payload_sum: touch.sum(message.payload()), message };
+        Ok(Self { samples: messages.into_iter().map(sample).collect(), touch })
+    }
+
+    /// The sample that is published as the `index`-th.
+    pub(crate) fn cycled(&self, index: u64) -> &Sample {
+        &self.samples[(index % self.samples.len() as u64) as usize]
+    }
+
+    /// How much of them is summed up.
+    pub(crate) fn touch(&self) -> Touch {
+        self.touch
+    }
+
+    /// Which kinds there are.
+    pub(crate) fn kinds(&self) -> BTreeSet<Kind> {
+        self.samples.iter().map(|sample| sample.message.kind()).collect()
+    }
+
+    /// One line for people: what, how many different ones, from which size to which.
+    pub(crate) fn describe(&self) -> String {
+        let names: Vec<&str> = self.kinds().into_iter().map(Kind::ros_name).collect();
+        let lengths = self.samples.iter().map(|sample| sample.message.payload().len());
+        let (low, high) = lengths.fold((usize::MAX, 0), |(low, high), len| (low.min(len), high.max(len)));
+        let sizes = if low == high {
+            bytes_text(low as u64)
+        } else {
+            format!("{} to {}", bytes_text(low as u64), bytes_text(high as u64))
+        };
+        let points = self.samples.iter().filter_map(|sample| match &sample.message {
+            Message::Cloud(cloud) => Some(u64::from(cloud.width) * u64::from(cloud.height)),
+            _ => None,
+        });
+        let points = points.fold(None, |bounds: Option<(u64, u64)>, points| {
+            Some(bounds.map_or((points, points), |(low, high)| (low.min(points), high.max(points))))
+        });
+        let points = match points {
+            Some((low, high)) if low == high => format!(", {} points", count_text(low)),
+            Some((low, high)) => format!(", {} to {} points", count_text(low), count_text(high)),
+            None => String::new(),
+        };
+        format!("{}{points}, {sizes}", names.join(" and "))
+    }
+}
+
+fn blob(index: u64, len: usize) -> UInt8MultiArray {
+    UInt8MultiArray::flat("bytes", Random::new(index + 1).bytes(len))
+}
+
+const SCANS: usize = 12;
+const FRAMES: usize = 4;
+const BLOBS: u64 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn successive_samples_differ_and_come_round_again() {
+        let samples = Samples::prepare(&Source::Random(Size(100)), Touch::Full).unwrap();
+        let sum = |index| samples.cycled(index).payload_sum;
+        assert_ne!(sum(0), sum(1));
+        assert_eq!(sum(0), sum(BLOBS));
+    }
+
+    #[test]
+    fn clouds_are_described_by_their_points_and_sizes() {
+        let samples = Samples::prepare(&Source::Lidar("10..1000".parse().unwrap()), Touch::Full).unwrap();
+        assert_eq!(samples.describe(), "sensor_msgs/PointCloud2, 10 to 1,000 points, 200 B to 20.0 kB");
+        assert_eq!(samples.kinds(), BTreeSet::from([Kind::Cloud]));
+    }
+
+    #[test]
+    fn empty_payloads_are_samples_too() {
+        let samples = Samples::prepare(&Source::Random(Size(0)), Touch::None).unwrap();
+        assert_eq!(samples.cycled(5).message.payload(), b"");
+    }
+}

@@ -1,0 +1,235 @@
+//! What carries the samples: one small trait for each side, implemented per stack.
+//!
+//! ```text
+//!   publisher.rs ──publish──▶ Publication        Subscription ──next──▶ subscriber.rs
+//!                                  │                   ▲
+//!      --stack dust        Dust DDS over zerodds-dust-dds (shared memory, UDP)
+//!      --stack transport   zerodds_core::Transport itself, loans, no DDS
+//!      --stack stock-dust  Dust DDS over its own UDP transport: the baseline of `compare`
+//! ```
+//! The traits know nothing of rates, statistics or terminals, so that every stack is driven and measured by
+//! the same code.
+
+pub(crate) mod dust;
+
+use crate::messages::Kind;
+use crate::quantity::Size;
+use crate::samples::Sample;
+use crate::stamp::{Damage, Sealed, Touch};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Which stack carries the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+pub(crate) enum StackKind {
+    /// Dust DDS 0.16 with the zerodds plug-in.
+    Dust,
+    /// The zerodds transport itself: loans, no DDS.
+    Transport,
+    /// RustDDS; comes with the crate zerodds-rustdds.
+    Rustdds,
+    /// Dust DDS as it is, over its own UDP transport: the baseline of comparison.
+    #[value(hide = true)]
+    StockDust,
+}
+
+impl StackKind {
+    /// The name on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Dust => "dust",
+            Self::Transport => "transport",
+            Self::Rustdds => "rustdds",
+            Self::StockDust => "stock-dust",
+        }
+    }
+}
+
+/// Which path the samples may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+pub(crate) enum PathChoice {
+    /// Shared memory where it can be had, UDP for everyone else.
+    Auto,
+    /// UDP only.
+    Udp,
+}
+
+impl PathChoice {
+    /// The name on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// Whether shared memory may be used: by this choice, and because the build has it.
+    pub(crate) const fn shares_memory(self) -> bool {
+        matches!(self, Self::Auto) && cfg!(feature = "same-host-shm")
+    }
+}
+
+/// Whether samples may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+pub(crate) enum Reliability {
+    /// Every sample arrives; a publisher that is ahead waits.
+    Reliable,
+    /// A publisher never waits; what a slow subscriber missed is counted.
+    BestEffort,
+}
+
+impl Reliability {
+    /// The name on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Reliable => "reliable",
+            Self::BestEffort => "best-effort",
+        }
+    }
+}
+
+/// Everything a stack needs to know before it opens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StackOptions {
+    /// Which stack.
+    pub(crate) stack: StackKind,
+    /// Which path.
+    pub(crate) path: PathChoice,
+    /// The DDS domain, 0 to 232.
+    pub(crate) domain: u32,
+    /// Reliable or best effort.
+    pub(crate) reliability: Reliability,
+    /// Samples that a reliable writer keeps until they are acknowledged.
+    pub(crate) history: u32,
+    /// How long a reliable write may wait.
+    pub(crate) max_blocking: Duration,
+    /// Bytes of a fragment of the stock transport.
+    pub(crate) fragment: Size,
+    /// The kinds of samples, each with its topic.
+    pub(crate) kinds: BTreeSet<Kind>,
+}
+
+/// Messages received, by the path they came by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ByPath {
+    /// Through shared memory.
+    pub(crate) shm: u64,
+    /// Over UDP.
+    pub(crate) udp: u64,
+}
+
+/// A sample in the subscriber's hand.
+pub(crate) struct Arrival {
+    /// When it arrived, before anything was done with it; `CLOCK_MONOTONIC` in nanoseconds.
+    pub(crate) received_ns: u64,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Its stamp, or why it has none.
+    pub(crate) stamp: Result<Sealed, Damage>,
+    /// Its payload, in the memory that it arrived in.
+    pub(crate) payload: Bytes,
+}
+
+/// Identifies the samples of one publisher: what a stack adds to a sample to make its stamp.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    /// This life of this publisher.
+    pub(crate) publisher: u32,
+    /// The sample's number on its topic.
+    pub(crate) sequence: u64,
+    /// What of the payload was summed up.
+    pub(crate) touch: Touch,
+}
+
+/// The sending half of a stack.
+pub(crate) trait Publication {
+    /// Subscribers of all topics together that are matched now.
+    fn matched(&mut self) -> usize;
+
+    /// Publishes `sample`: fills it, takes the time, stamps it and hands it over.
+    ///
+    /// # Errors
+    /// [`PublishError`]; after [`PublishError::Timeout`] the same sample may be tried again.
+    fn publish(&mut self, sample: &Sample, mark: Mark) -> Result<(), PublishError>;
+
+    /// One line for each subscriber whose path is known: by which path it is served, and why.
+    fn paths(&self) -> Vec<String>;
+
+    /// Says goodbye to the subscribers.
+    fn close(&mut self);
+}
+
+/// The receiving half of a stack.
+pub(crate) trait Subscription {
+    /// The next sample that arrives before the deadline.
+    fn next(&mut self, deadline: Instant) -> Option<Arrival>;
+
+    /// Publishers of all topics together that are matched now.
+    fn matched(&mut self) -> usize;
+
+    /// Samples received so far, by path.
+    fn by_path(&self) -> ByPath;
+
+    /// Says goodbye to the publishers.
+    fn close(&mut self);
+}
+
+/// Why a stack cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum OpenError {
+    /// The stack is not part of this program.
+    #[error(
+        "--stack rustdds comes with the crate zerodds-rustdds, which this build does not have; dust and transport work"
+    )]
+    NotBuilt,
+    /// The stack refused.
+    #[error("{what} failed in domain {domain}: {why}")]
+    Stack {
+        /// The operation.
+        what: &'static str,
+        /// The domain.
+        domain: u32,
+        /// What the stack said.
+        why: String,
+    },
+}
+
+/// Why a sample was not published.
+#[derive(Debug, Error)]
+pub(crate) enum PublishError {
+    /// A subscriber had no room for too long.
+    #[error(
+        "a subscriber has not acknowledged what was sent for {0:?} (--max-blocking); it may be stopped or overloaded"
+    )]
+    Timeout(Duration),
+    /// The stack refused.
+    #[error("publishing failed: {0}")]
+    Stack(String),
+}
+
+/// Opens the sending half.
+///
+/// # Errors
+/// [`OpenError`] where the stack is not there or refuses.
+pub(crate) fn open_publication(options: &StackOptions) -> Result<Box<dyn Publication>, OpenError> {
+    match options.stack {
+        StackKind::Dust | StackKind::StockDust => Ok(Box::new(dust::DustPublication::open(options)?)),
+        StackKind::Transport => Err(OpenError::NotBuilt),
+        StackKind::Rustdds => Err(OpenError::NotBuilt),
+    }
+}
+
+/// Opens the receiving half.
+///
+/// # Errors
+/// [`OpenError`] where the stack is not there or refuses.
+pub(crate) fn open_subscription(options: &StackOptions) -> Result<Box<dyn Subscription>, OpenError> {
+    match options.stack {
+        StackKind::Dust | StackKind::StockDust => Ok(Box::new(dust::DustSubscription::open(options)?)),
+        StackKind::Transport => Err(OpenError::NotBuilt),
+        StackKind::Rustdds => Err(OpenError::NotBuilt),
+    }
+}

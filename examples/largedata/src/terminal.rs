@@ -1,0 +1,261 @@
+//! `largedata pub` and `largedata sub`: the halves by hand, in two terminals or on two hosts.
+//!
+//! Each prints a line for every second and for every change of who is there. Neither minds who comes first, who
+//! leaves, is killed or comes back: the publisher pauses while nobody listens and goes on.
+
+use crate::cli::{PubArgs, SubArgs, UsageError};
+use crate::notices;
+use crate::publisher::{End, Published, Publisher};
+use crate::quantity::{bytes_text, count_text, three_digits};
+use crate::report::optional_time;
+use crate::samples::{Samples, SamplesError};
+use crate::stack::{OpenError, Publication, PublishError, open_publication, open_subscription};
+use crate::subscriber::Subscriber;
+use crate::tally::Tally;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Why a half stopped.
+#[derive(Debug, Error)]
+pub(crate) enum TerminalError {
+    /// Options contradict each other.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// The samples cannot be had.
+    #[error(transparent)]
+    Samples(#[from] SamplesError),
+    /// The stack is not there.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Publishing failed for good.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Ctrl-C could not be watched for.
+    #[error("cannot handle Ctrl-C: {0}")]
+    Signals(#[from] ctrlc::Error),
+}
+
+/// Publishes until Ctrl-C or the end asked for.
+///
+/// # Errors
+/// [`TerminalError`] where it cannot begin or go on.
+pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
+    let (options, source, touch, plan) = args.resolve()?;
+    let stop = stop_on_ctrl_c()?;
+    notices::install(|text| println!("{text}"));
+    let mut publication = open_publication(&options)?;
+    let samples = Samples::prepare(&source, touch)?;
+    let topics: Vec<&str> = samples.kinds().into_iter().map(crate::messages::Kind::topic).collect();
+    println!("publishing {} on {} in domain {}", samples.describe(), topics.join(" and "), options.domain);
+    println!("{}, {}, {}; Ctrl-C ends it", options.stack.name(), options.reliability.name(), plan.rate);
+    let mut board = PublisherBoard::new(Arc::clone(&stop));
+    board.wait_for_someone(publication.as_mut());
+    let published =
+        Publisher::new(publication.as_mut(), &samples)
+            .run(plan, &stop, |publication, published, error| board.update(publication, published, error));
+    publication.close();
+    let published = published?;
+    println!("published {} samples, {}", count_text(published.samples), bytes_text(published.bytes));
+    Ok(())
+}
+
+/// Subscribes until Ctrl-C or the end asked for.
+///
+/// # Errors
+/// [`TerminalError`] where it cannot begin.
+pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, TerminalError> {
+    let options = args.options();
+    let stop = stop_on_ctrl_c()?;
+    notices::install(|text| println!("{text}"));
+    let mut subscription = open_subscription(&options)?;
+    let topics: Vec<&str> = options.kinds.iter().map(|kind| kind.topic()).collect();
+    println!("subscribed to {} in domain {}; Ctrl-C ends it", topics.join(", "), options.domain);
+    let mut subscriber = Subscriber::new(subscription.as_mut(), started_ns);
+    let mut board = SubscriberBoard::new();
+    let started = Instant::now();
+    let is_over = |tally: &Tally| match args.end() {
+        End::Samples(samples) => tally.received + tally.corrupt >= samples,
+        End::After(time) => started.elapsed() >= time,
+        End::Open => false,
+    };
+    while !stop.load(Ordering::Relaxed) && !is_over(&subscriber.tally) {
+        if let Some(Err(flaw)) = subscriber.take(Instant::now() + POLL) {
+            board.complain(&flaw.to_string());
+        }
+        board.update(&mut subscriber);
+    }
+    let received = subscriber.received();
+    subscription.close();
+    println!(
+        "received {} samples, {}; lost {}, corrupt {}; by shm {}, by udp {}",
+        count_text(received.samples),
+        bytes_text(received.bytes),
+        received.skipped,
+        received.corrupt,
+        count_text(received.by_path.shm),
+        count_text(received.by_path.udp),
+    );
+    Ok(received.corrupt == 0)
+}
+
+/// What the publisher's terminal shows.
+struct PublisherBoard {
+    stop: Arc<AtomicBool>,
+    matched: usize,
+    paths: Vec<String>,
+    shown_at: Instant,
+    shown: Published,
+    timeouts: u64,
+}
+
+impl PublisherBoard {
+    fn new(stop: Arc<AtomicBool>) -> Self {
+        Self {
+            stop,
+            matched: 0,
+            paths: Vec::new(),
+            shown_at: Instant::now(),
+            shown: Published::default(),
+            timeouts: 0,
+        }
+    }
+
+    fn update(
+        &mut self,
+        publication: &mut dyn Publication,
+        published: &Published,
+        error: Option<PublishError>,
+    ) -> Result<(), PublishError> {
+        match error {
+            Some(error @ PublishError::Timeout(_)) => {
+                self.timeouts += 1;
+                println!("{error}; trying the same sample again (time {})", self.timeouts);
+            }
+            Some(error) => return Err(error),
+            None => {}
+        }
+        if self.shown_at.elapsed() >= SECOND {
+            self.show(published);
+        }
+        self.wait_for_someone(publication);
+        Ok(())
+    }
+
+    fn show(&mut self, published: &Published) {
+        let seconds = self.shown_at.elapsed().as_secs_f64();
+        let samples = (published.samples - self.shown.samples) as f64 / seconds;
+        let bytes = (published.bytes - self.shown.bytes) as f64 / seconds;
+        println!(
+            "{:>10} samples  {:>6} Hz  {:>9}/s  CPU {:.0} %",
+            count_text(published.samples),
+            three_digits(samples),
+            bytes_text(bytes as u64),
+            published.cpu_percent
+        );
+        (self.shown, self.shown_at) = (*published, Instant::now());
+    }
+
+    /// Says who came or went, and waits while nobody is there.
+    fn wait_for_someone(&mut self, publication: &mut dyn Publication) {
+        loop {
+            let matched = publication.matched();
+            if matched != self.matched {
+                println!("{}", people(matched, "subscriber"));
+                self.matched = matched;
+            }
+            let paths = publication.paths();
+            for path in paths.iter().filter(|path| !self.paths.contains(path)) {
+                println!("{path}");
+            }
+            self.paths = paths;
+            if matched > 0 || self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            thread::sleep(POLL);
+            self.shown_at = Instant::now();
+        }
+    }
+}
+
+/// What the subscriber's terminal shows.
+struct SubscriberBoard {
+    matched: usize,
+    looked_at: Instant,
+    shown_at: Instant,
+    samples: u64,
+    bytes: u64,
+    complaints: u64,
+}
+
+impl SubscriberBoard {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { matched: 0, looked_at: now, shown_at: now, samples: 0, bytes: 0, complaints: 0 }
+    }
+
+    fn complain(&mut self, flaw: &str) {
+        self.complaints += 1;
+        if self.complaints <= COMPLAINTS_MAX {
+            println!("corrupt: {flaw}");
+        }
+    }
+
+    fn update(&mut self, subscriber: &mut Subscriber<'_>) {
+        if self.looked_at.elapsed() >= POLL {
+            self.looked_at = Instant::now();
+            let matched = subscriber.subscription().matched();
+            if matched != self.matched {
+                println!("{}", people(matched, "publisher"));
+                self.matched = matched;
+            }
+        }
+        if self.shown_at.elapsed() >= SECOND {
+            self.show(subscriber);
+        }
+    }
+
+    fn show(&mut self, subscriber: &mut Subscriber<'_>) {
+        let seconds = self.shown_at.elapsed().as_secs_f64();
+        let by_path = subscriber.subscription().by_path();
+        let tally = &mut subscriber.tally;
+        let new = tally.received - self.samples;
+        if new > 0 {
+            println!(
+                "{:>10} samples  {:>6} Hz  {:>9}/s  p50 {:>8}  p99 {:>8}  lost {}  corrupt {}  shm {}  udp {}",
+                count_text(tally.received),
+                three_digits(new as f64 / seconds),
+                bytes_text(((tally.bytes - self.bytes) as f64 / seconds) as u64),
+                optional_time(tally.latency.quantile(0.5)),
+                optional_time(tally.latency.quantile(0.99)),
+                tally.skipped,
+                tally.corrupt,
+                by_path.shm,
+                by_path.udp,
+            );
+        }
+        tally.latency.clear();
+        (self.samples, self.bytes, self.shown_at) = (tally.received, tally.bytes, Instant::now());
+    }
+}
+
+fn people(count: usize, who: &str) -> String {
+    match count {
+        0 => format!("no {who} left; waiting for one"),
+        1 => format!("1 {who}"),
+        count => format!("{count} {who}s"),
+    }
+}
+
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, ctrlc::Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    Ok(stop)
+}
+
+const POLL: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
+const COMPLAINTS_MAX: u64 = 10;
