@@ -42,7 +42,6 @@ pub(crate) enum Published {
 pub(crate) struct OutLink {
     lane: LaneWriter,
     slots: SlotWriter,
-    direction: Direction,
     /// Number of the next message.
     message: u64,
     queued: VecDeque<Queued>,
@@ -80,7 +79,6 @@ impl OutLink {
         Self {
             lane: LaneWriter::new(direction),
             slots: SlotWriter::new(direction),
-            direction,
             message: 0,
             queued: VecDeque::new(),
             held: Vec::new(),

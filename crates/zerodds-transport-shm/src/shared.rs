@@ -63,7 +63,7 @@ pub(crate) struct Requests {
 pub(crate) enum Request {
     Connect(Locator),
     /// The peer broke the protocol.
-    Close(Arc<Link>, Broken),
+    Close(Arc<Link>),
     Stop,
 }
 
@@ -240,7 +240,7 @@ pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
         tracing::warn!(peer = %link.locator, "{}; its link is closed and UDP used instead", broken.0);
         link.end(Reason::Protocol(broken.0.into()));
         shared.outbound.lock().set_down(link.locator, Reason::Protocol(broken.0.into()), Instant::now());
-        shared.requests.push(Request::Close(Arc::clone(link), broken));
+        shared.requests.push(Request::Close(Arc::clone(link)));
     }
 }
 

@@ -217,7 +217,7 @@ impl Worker {
         for request in self.shared.requests.take_all() {
             match request {
                 Request::Connect(locator) => self.connect(locator),
-                Request::Close(link, _) => {
+                Request::Close(link) => {
                     let found = self
                         .connections
                         .iter()

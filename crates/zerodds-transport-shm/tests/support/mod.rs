@@ -1,8 +1,11 @@
 //! What the integration tests share: domains of their own, deadlines against hanging, self-checking messages.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod child;
+pub(crate) mod roles;
+
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Incoming, Loan, Locator, Peer, Reach, Receiver, Transport};
+use zerodds_core::{Delivery, Incoming, Locator, Peer, Reach, Receiver, Transport};
 use zerodds_transport_shm::{Config, ShmMessage, ShmReceiver, ShmTransport};
 
 /// A generous bound against hanging; no test passes or fails by it otherwise.

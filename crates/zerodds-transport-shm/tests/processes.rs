@@ -1,0 +1,326 @@
+//! Two real processes and more: death, stop, other users, namespaces.
+
+mod support;
+
+use rustix::process::Signal;
+use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
+use support::child::{Process, is_root_or_skip};
+use support::roles::{self, send_numbered, with_receiver};
+use support::{Node, deadline, fresh_domain, is_intact, reliable};
+use zerodds_core::{Delivery, Locator, Peer, Reach, Reason, Refusal, Transport};
+use zerodds_transport_shm::{Access, Config};
+
+/// Not a test: a child process, when it is one.
+#[test]
+fn child_process() {
+    roles::play();
+}
+
+#[test]
+fn messages_cross_processes_in_place() {
+    let (node, mut child, peer) = with_receiver(&[]);
+    for (seed, len) in [(1, 8), (2, 1000), (3, 65_537), (4, 1 << 20), (5, 16 << 20)] {
+        assert!(send_numbered(&node, peer, seed, len, reliable()).unserved.is_empty());
+        child.tell("take 1");
+        assert_eq!(child.hear(), format!("{seed} {len} {}", len > 4096));
+    }
+    assert!(child.finish());
+}
+
+#[test]
+fn what_a_killed_sender_had_sent_is_delivered_and_then_its_end_is_told() {
+    let domain = fresh_domain();
+    let mut node = Node::open(domain);
+    let mut child = Process::start(&format!("send {domain} 20 100000"), &[]);
+    assert_eq!(child.hear(), "sent");
+    let peer = node.transport.neighbours()[0];
+    child.kill();
+    let messages = node.until_down(peer);
+    assert_eq!(messages.len(), 20);
+    for (seed, message) in messages.iter().enumerate() {
+        assert!(is_intact(&message[8..], seed as u64), "read after the sender's death");
+    }
+}
+
+#[test]
+fn what_a_killed_receiver_held_comes_back_to_the_sender() {
+    let (mut node, mut child, peer) = with_receiver(&[]);
+    // Kept in place, it pins half of the ring; one that stays unread pins more.
+    for seed in 0..7 {
+        assert!(send_numbered(&node, peer, seed, 4 << 20, reliable()).unserved.is_empty());
+    }
+    child.tell("keep 6");
+    for _ in 0..6 {
+        child.hear();
+    }
+    child.kill();
+    node.until_down(peer);
+    // The whole ring is free again: as many large loans fit at once as in a new one.
+    let loans: Vec<_> = (0..3).map(|_| node.transport.loan(16 << 20).expect("free again")).collect();
+    assert_eq!(loans.len(), 3);
+}
+
+#[test]
+fn a_sender_that_waits_is_woken_by_the_death_of_its_receiver() {
+    let (node, mut child, peer) = with_receiver(&[]);
+    child.stop();
+    let far = Instant::now() + Duration::from_secs(3600);
+    let sender = std::thread::spawn(move || {
+        loop {
+            let sent = send_numbered(&node, peer, 1, 2 << 20, Delivery::Reliable { deadline: far });
+            if let Some(unserved) = sent.unserved.first() {
+                return matches!(unserved.why, Refusal::Unreachable(Reason::PeerGone));
+            }
+        }
+    });
+    // Whether it waits already or not: without the news of the death it would wait for an hour.
+    child.kill();
+    assert!(sender.join().expect("no panic"), "woken by the death, and told so");
+}
+
+#[test]
+fn a_reliable_send_to_a_stopped_receiver_ends_at_its_deadline() {
+    let (node, mut child, peer) = with_receiver(&[]);
+    child.stop();
+    let mut accepted = 0;
+    let unserved = loop {
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let sent = send_numbered(&node, peer, accepted, 1 << 20, Delivery::Reliable { deadline });
+        match sent.unserved.into_iter().next() {
+            None => accepted += 1,
+            Some(unserved) => {
+                assert!(Instant::now() >= deadline, "not before its deadline");
+                break unserved;
+            }
+        }
+    };
+    assert!(matches!(unserved.why, Refusal::Full));
+    assert_eq!(node.transport.counters().timed_out_messages, 1);
+    child.resume();
+    // Everything that was accepted arrives, and then it takes messages again.
+    child.tell(&format!("take {accepted}"));
+    for seed in 0..accepted {
+        assert_eq!(child.hear(), format!("{seed} {} true", 1 << 20));
+    }
+    assert!(send_numbered(&node, peer, 99, 1 << 20, reliable()).unserved.is_empty());
+    child.tell("take 1");
+    assert!(child.hear().starts_with("99 "));
+}
+
+#[test]
+fn a_stopped_and_a_hoarding_receiver_do_not_slow_the_others() {
+    let domain = fresh_domain();
+    let mut node = Node::open(domain);
+    let role = format!("receive {domain}");
+    let mut children: Vec<Process> = Vec::new();
+    let mut peers: Vec<Locator> = Vec::new();
+    for _ in 0..3 {
+        let mut child = Process::start(&role, &[]);
+        assert_eq!(child.hear(), "ready");
+        let new = node.transport.neighbours().into_iter().find(|found| !peers.contains(found));
+        peers.push(new.expect("the new one"));
+        children.push(child);
+    }
+    for &peer in &peers {
+        node.link_to(peer);
+    }
+    let [stopped, hoarder, good] = &mut children[..] else { panic!("three children") };
+    stopped.stop();
+    hoarder.tell("keep 1000000");
+    let before = node.transport.counters();
+    let total = 300;
+    for seed in 0..total {
+        for &peer in &peers {
+            // Best effort never waits; the good reader is asked after each, so it never lags.
+            let sent = send_numbered(&node, peer, seed, 500_000, Delivery::BestEffort);
+            assert!(sent.unserved.is_empty() || peer != peers[2]);
+        }
+        good.tell("take 1");
+        assert_eq!(good.hear(), format!("{seed} 500000 true"), "nothing is lost for the good reader");
+    }
+    let lost = node.transport.counters().lost_messages - before.lost_messages;
+    assert!(lost > 0, "what the stopped one lost is counted");
+    assert!(lost < total * 2, "and nobody else lost everything");
+    stopped.resume();
+}
+
+#[test]
+fn a_restarted_receiver_is_linked_and_served_again() {
+    let (mut node, mut child, first) = with_receiver(&[]);
+    let domain = first.port();
+    child.kill();
+    node.until_down(first);
+    let mut child = Process::start(&format!("receive {domain}"), &[]);
+    assert_eq!(child.hear(), "ready");
+    let second = node.transport.neighbours()[0];
+    assert_ne!(first, second, "another incarnation");
+    node.link_to(second);
+    assert!(send_numbered(&node, second, 1, 1 << 20, reliable()).unserved.is_empty());
+    child.tell("take 1");
+    assert_eq!(child.hear(), format!("1 {} true", 1 << 20));
+}
+
+#[test]
+fn interrupted_by_signals_all_the_time_everything_still_arrives() {
+    let (node, mut child, peer) = with_receiver(&[]);
+    for seed in 0..500 {
+        assert!(send_numbered(&node, peer, seed, 100_000, reliable()).unserved.is_empty());
+        // Stopping and continuing interrupts every system call that it sleeps in.
+        child.signal(Signal::STOP);
+        child.signal(Signal::CONT);
+        child.tell("take 1");
+        assert_eq!(child.hear(), format!("{seed} 100000 true"));
+    }
+}
+
+fn as_user(uid: u32) -> impl FnOnce(&mut std::process::Command) {
+    move |command| {
+        command.uid(uid).gid(uid);
+    }
+}
+
+/// A copy of the test binary that other users can run, removed with the guard.
+struct ForOthers(std::path::PathBuf);
+
+impl ForOthers {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let dir =
+            std::env::temp_dir().join(format!("zerodds-test-{}-{}", std::process::id(), fresh_domain()));
+        std::fs::create_dir(&dir).expect("a directory");
+        let exe = std::env::current_exe().expect("the test binary");
+        std::fs::copy(exe, dir.join("test")).expect("a copy");
+        for path in [dir.clone(), dir.join("test")] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("ours");
+        }
+        Self(dir)
+    }
+
+    fn start(&self, role: &str, uid: u32) -> Process {
+        let program = self.0.join("test");
+        let dir = self.0.clone();
+        // The wrapper is the copy itself; the original's path becomes a filter that `--exact` outdoes.
+        Process::start_with(role, &[], move |command| {
+            let mut copy = std::process::Command::new(program);
+            copy.args(command.get_args());
+            for (name, value) in command.get_envs() {
+                copy.env(name, value.unwrap_or_default());
+            }
+            copy.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).current_dir(dir);
+            as_user(uid)(&mut copy);
+            *command = copy;
+        })
+    }
+}
+
+impl Drop for ForOthers {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn another_user_is_refused_by_default_and_both_sides_say_why() {
+    if !is_root_or_skip("another_user_is_refused_by_default_and_both_sides_say_why") {
+        return;
+    }
+    let (domain, copy) = (fresh_domain(), ForOthers::new());
+    let node = Node::open(domain);
+    let mut child = copy.start(&format!("receive {domain}"), 54_321);
+    assert_eq!(child.hear(), "ready");
+    let peer = node.transport.neighbours()[0];
+    let until = deadline();
+    let reason = loop {
+        match node.transport.reach(Peer::new(&[peer])) {
+            Reach::Unreachable(reason) => break reason,
+            Reach::Pending(_) => assert!(Instant::now() < until),
+            Reach::Ready(path) => panic!("reached by {path}"),
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(reason, Reason::NotAdmitted { uid: 54_321 });
+    assert!(reason.to_string().contains("ZERODDS_SHM_ACCESS"));
+    assert!(node.transport.counters().refused > 0);
+}
+
+#[test]
+fn another_user_is_served_read_only_by_copies_where_any_is_admitted() {
+    if !is_root_or_skip("another_user_is_served_read_only_by_copies_where_any_is_admitted") {
+        return;
+    }
+    let (domain, copy) = (fresh_domain(), ForOthers::new());
+    let mut node = Node::with(domain, &Config::default().access(Access::Any));
+    let mut child = copy.start(&format!("receive-any {domain}"), 54_321);
+    assert_eq!(child.hear(), "ready");
+    let peer = node.transport.neighbours()[0];
+    node.link_to(peer);
+    for seed in 0..50 {
+        assert!(send_numbered(&node, peer, seed, 1 << 20, reliable()).unserved.is_empty());
+        child.tell("take 1");
+        assert_eq!(child.hear(), format!("{seed} {} false", 1 << 20), "copied: memory of another user");
+    }
+}
+
+#[test]
+fn another_network_namespace_is_another_host() {
+    if !is_root_or_skip("another_network_namespace_is_another_host") {
+        return;
+    }
+    let domain = fresh_domain();
+    let node = Node::open(domain);
+    let mut child = Process::start(&format!("receive {domain}"), &["unshare", "--net"]);
+    assert_eq!(child.hear(), "ready");
+    assert!(node.transport.neighbours().is_empty());
+}
+
+#[test]
+fn private_mounts_and_pids_do_not_matter_where_the_network_is_shared() {
+    if !is_root_or_skip("private_mounts_and_pids_do_not_matter_where_the_network_is_shared") {
+        return;
+    }
+    let script = "mount -t tmpfs -o size=1m none /dev/shm && exec \"$@\"";
+    let wrapper =
+        ["unshare", "--mount", "--ipc", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"];
+    let (node, mut child, peer) = with_receiver(&wrapper);
+    for seed in 0..20 {
+        assert!(send_numbered(&node, peer, seed, 4 << 20, reliable()).unserved.is_empty());
+        child.tell("take 1");
+        assert_eq!(child.hear(), format!("{seed} {} true", 4 << 20));
+    }
+}
+
+#[test]
+fn it_works_without_any_network_interface_up() {
+    if !is_root_or_skip("it_works_without_any_network_interface_up") {
+        return;
+    }
+    let mut child = Process::start("both", &["unshare", "--net"]);
+    assert_eq!(child.hear(), "exchanged");
+}
+
+#[test]
+fn strangers_at_the_rendezvous_are_turned_away_and_disturb_nobody() {
+    use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+    let (node, mut child, peer) = with_receiver(&[]);
+    let own = node.locator();
+    let (host, id) = (own.host_tag().expect("shm"), own.incarnation().expect("shm"));
+    let name = format!("zerodds-shm.{}.{host}.{id}", own.port());
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a name");
+    let mut strangers = Vec::new();
+    for round in 0..300usize {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .expect("socket");
+        if rustix::net::connect(&socket, &address).is_ok() {
+            let garbage: Vec<u8> = (0..round).map(|byte| (byte * 31 + round) as u8).collect();
+            let _ = rustix::net::send(&socket, &garbage, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+            strangers.push(socket);
+        }
+        let seed = round as u64;
+        assert!(send_numbered(&node, peer, seed, 50_000, reliable()).unserved.is_empty());
+        child.tell("take 1");
+        assert_eq!(child.hear(), format!("{seed} 50000 true"));
+    }
+    assert!(!strangers.is_empty());
+}
