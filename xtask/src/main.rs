@@ -1,2 +1,67 @@
-//! Under construction.
-fn main() {}
+//! The command line of the chores.
+
+use clap::{Parser, Subcommand};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use xtask::{files, papers, readme, source::Source, style, unsafe_report};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Repository chores")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Checks style and papers; exit code 1 if something was found.
+    Check,
+    /// Lists every unsafe block with its SAFETY comment; exit code 1 if one has none.
+    UnsafeReport,
+    /// Prints the command that the README marks with this name: main or test.
+    ReadmeCommand { name: String },
+}
+
+fn main() -> ExitCode {
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let done = match Cli::parse().chore {
+        Chore::Check => check(&root),
+        Chore::UnsafeReport => report(&root),
+        Chore::ReadmeCommand { name } => print_command(&root, &name),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(root: &Path) -> Result<bool, Box<dyn Error>> {
+    let sources: Vec<Source> = sources(root)?;
+    let mut findings: Vec<_> = sources.iter().flat_map(style::check).collect();
+    findings.extend(papers::check(root, &sources)?);
+    findings.iter().for_each(|finding| println!("{finding}"));
+    println!("{} Rust files checked, {} findings", sources.len(), findings.len());
+    Ok(findings.is_empty())
+}
+
+fn report(root: &Path) -> Result<bool, Box<dyn Error>> {
+    let blocks: Vec<_> = sources(root)?.iter().flat_map(unsafe_report::blocks).collect();
+    blocks.iter().for_each(|block| println!("{block}\n"));
+    let bare = blocks.iter().filter(|block| block.argument.is_empty()).count();
+    println!("{} unsafe blocks, {bare} without an argument", blocks.len());
+    Ok(bare == 0)
+}
+
+fn print_command(root: &Path, name: &str) -> Result<bool, Box<dyn Error>> {
+    println!("{}", readme::command(&std::fs::read_to_string(root.join("README.md"))?, name)?);
+    Ok(true)
+}
+
+fn sources(root: &Path) -> std::io::Result<Vec<Source>> {
+    Ok(files(root, "rs")?.into_iter().map(|(path, text)| Source::new(path, text)).collect())
+}

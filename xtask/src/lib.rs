@@ -1,0 +1,65 @@
+//! Repository chores: what a reviewer would otherwise look for by eye.
+//!
+//! ```text
+//!   cargo xtask check            style and papers, the findings as file:line
+//!   cargo xtask unsafe-report    every unsafe block with the argument for it
+//!   cargo xtask readme-command   one of the README's commands, for CI to run it literally
+//! ```
+//! They are Rust and not shell, so that they run wherever the workspace builds and have tests of their own. The
+//! compiler, rustfmt and clippy already see to most of the house style; here is only what they do not know.
+#![forbid(unsafe_code)]
+
+pub mod papers;
+pub mod readme;
+pub mod source;
+pub mod style;
+pub mod unsafe_report;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The README's Rust examples, compiled and run as doc tests of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, relative to the repository.
+    pub path: PathBuf,
+    /// The line, from 1; 0 for the file as a whole.
+    pub line: usize,
+    /// What is wrong, and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path.display(), self.line, self.what)
+    }
+}
+
+/// Reads every file with this extension below `root`, sorted by path; what is built, generated or hidden is
+/// passed over.
+///
+/// # Errors
+/// What the file system says.
+pub fn files(root: &Path, extension: &str) -> io::Result<Vec<(PathBuf, String)>> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if kind.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if kind.is_file() && path.extension().is_some_and(|found| found == extension) {
+                let text = std::fs::read_to_string(&path)?;
+                found.push((path.strip_prefix(root).unwrap_or(&path).to_path_buf(), text));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
