@@ -101,6 +101,11 @@ impl PeerBell {
         Ok(Self { mapping, event })
     }
 
+    /// After publishing: whether the peer must be woken.
+    pub(crate) fn is_asleep(&self) -> bool {
+        doorbell::is_asleep(&self.mapping)
+    }
+
     /// After publishing: wakes the peer if it sleeps.
     pub(crate) fn ring(&self) {
         ring(&self.mapping, &self.event);

@@ -87,7 +87,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the variable, its value and what is accepted.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::default().overlaid_with(|name| std::env::var_os(name))
+        Self::default().overlaid_with(std::env::var_os)
     }
 
     /// Whether shared memory is used at all. Default: yes. Off means: everything goes over UDP.

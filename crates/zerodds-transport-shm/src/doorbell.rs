@@ -51,13 +51,18 @@ pub(crate) fn disarm(region: &impl Region, armed: u32) -> bool {
     region.u32(doorbell::BELL).fetch_and(!(ASLEEP | ON_EVENTFD), Ordering::Relaxed) != armed
 }
 
+/// Sender: after publishing, whether the receiver must be woken.
+pub(crate) fn is_asleep(region: &impl Region) -> bool {
+    // ORDER: SeqCst, see the module's argument.
+    region.u32(doorbell::BELL).load(Ordering::SeqCst) & ASLEEP != 0
+}
+
 /// Sender: after publishing, finds out whether the receiver must be woken, and where it sleeps.
 pub(crate) fn ring(region: &impl Region) -> Option<Bed> {
-    let bell = region.u32(doorbell::BELL);
-    // ORDER: SeqCst, see the module's argument.
-    if bell.load(Ordering::SeqCst) & ASLEEP == 0 {
+    if !is_asleep(region) {
         return None;
     }
+    let bell = region.u32(doorbell::BELL);
     // ORDER: SeqCst; the new value must be there before the wake, which makes a wait on the old one fail.
     let before = bell.fetch_add(STEP, Ordering::SeqCst);
     Some(if before & ON_EVENTFD == 0 { Bed::Futex } else { Bed::EventFd })

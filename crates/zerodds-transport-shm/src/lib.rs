@@ -1,31 +1,118 @@
-//! Shared memory between the participants of one host: variable-size RTPS messages, written once, read in
-//! place, by processes that may die at any instruction.
+//! Shared memory between the participants of one host: RTPS messages of any size up to one limit, written
+//! once, read in place, by processes that may die at any instruction.
+//!
+//! ```text
+//!  process A                                                    process B
+//!   ShmTransport                                                 ShmTransport
+//!    ├ loan ──▶ ring (memfd) ═══════ mapped read-only ═══════════▶ ShmMessage: &[u8], Bytes
+//!    ├ send ──▶ link (memfd): lane and slots ◀── cursor, releases ── ShmReceiver
+//!    └ ring ──▶ doorbell (memfd + eventfd) of B ─────────────────────▲
+//!      control thread ◀════ unix socket: handshake, then life ════▶ control thread
+//! ```
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use zerodds_core::{Delivery, Incoming, Peer, Reach, Receiver, Transport};
+//! use zerodds_transport_shm::{Config, ShmTransport};
+//!
+//! # let domain = 4_000_000_000 - std::process::id();
+//! # if ShmTransport::open(domain, &Config::default()).availability().is_err() { return; }
+//! let publisher = ShmTransport::open(domain, &Config::default());
+//! let subscriber = ShmTransport::open(domain, &Config::default());
+//! let mut receiver = subscriber.receiver().expect("taken once");
+//!
+//! // Participants announce their locators by discovery; peers of this host are also found directly.
+//! let to = publisher.neighbours();
+//! while !matches!(publisher.reach(Peer::new(&to)), Reach::Ready(_)) {
+//!     std::thread::yield_now(); // or send over UDP meanwhile, as a router does
+//! }
+//! let mut loan = publisher.loan(1_000_000).expect("memory of the ring");
+//! loan.fill(7);
+//! let deadline = Instant::now() + Duration::from_secs(10);
+//! let sent = publisher.send(loan, &[Peer::new(&to)], Delivery::Reliable { deadline }).expect("open");
+//! assert_eq!(sent.by_shm, 1);
+//!
+//! let message = loop {
+//!     match receiver.receive(Some(deadline)).expect("in time") {
+//!         Incoming::Message(message) => break message,
+//!         _ => {} // a peer came or went
+//!     }
+//! };
+//! assert!(message.is_in_place() && message.len() == 1_000_000);
+//! ```
+//!
+//! # Where to read on
+//! | Layer | Modules |
+//! |---|---|
+//! | what is shared, byte by byte | `layout`, docs/protocol.md |
+//! | the algorithms, without any pointer or system call | `lane`, `slots`, `doorbell`, `arena`, then `inlink` and `outlink` |
+//! | kernel objects | `segment`, `bell`, `sys` (the only unsafe code) |
+//! | finding and trusting peers | `rendezvous`, `handshake`, `control` |
+//! | what a user holds | `config`, `transport`, `message`, `receiver` |
+//!
+//! Other systems than Linux get a transport that reports itself unavailable.
 #![deny(unsafe_code)]
+
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod arena;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), feature = "tokio"))]
+mod asynchronous;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod bell;
 mod config;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod control;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod doorbell;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod handshake;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod inlink;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod lane;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod layout;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod limits;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod message;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod outbound;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod outlink;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod peer;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod receiver;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod region;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod rendezvous;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod segment;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+mod sending;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod shared;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod slots;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod spin;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod sync;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod sys;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 mod transport;
+#[cfg(not(all(target_os = "linux", not(zerodds_no_shm))))]
+mod unavailable;
+
 pub use config::{Access, Config, ConfigError, WaitStrategy};
-pub use message::{ShmLoan, ShmMessage};
-pub use receiver::ShmReceiver;
-pub use transport::ShmTransport;
+#[cfg(not(all(target_os = "linux", not(zerodds_no_shm))))]
+pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmTransport};
+#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+pub use {
+    message::{ShmLoan, ShmMessage},
+    receiver::ShmReceiver,
+    transport::ShmTransport,
+};

@@ -45,11 +45,12 @@ pub(crate) enum PeerState {
 
 /// What happened to one message for one peer.
 pub(crate) enum Outcome {
-    Sent,
+    /// Delivered; the link, if its peer sleeps and must be woken.
+    Sent(Option<Arc<Link>>),
     Full,
     Unreachable(Reason),
     /// The peer broke the protocol: its link must be closed.
-    Broken(Broken),
+    Broken(Arc<Link>, Broken),
 }
 
 impl Outbound {
@@ -81,15 +82,10 @@ impl Outbound {
             return Outcome::Unreachable(self.why_not(to));
         };
         match peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise) {
-            Ok(Published::Yes) => Outcome::Sent,
+            Ok(Published::Yes) => Outcome::Sent(peer.link.bell.is_asleep().then(|| Arc::clone(&peer.link))),
             Ok(Published::Full) => Outcome::Full,
-            Err(broken) => Outcome::Broken(broken),
+            Err(broken) => Outcome::Broken(Arc::clone(&peer.link), broken),
         }
-    }
-
-    /// The link to a peer, if there is one that can be sent to.
-    pub(crate) fn link(&self, to: &Locator) -> Option<&Arc<Link>> {
-        self.links.iter().find(|peer| peer.link.locator == *to && !peer.leaving).map(|peer| &peer.link)
     }
 
     /// Best-effort messages that this peer lost since the last call.

@@ -2,23 +2,21 @@
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::layout::{lane, ring};
-use crate::message::{Body, LoanKind, OwnRecord, RecordLoan, ShmLoan, ShmMessage};
-use crate::outbound::{Outbound, Outcome, PeerState};
-use crate::outlink::{Payload, Promise};
-use crate::peer::Link;
+use crate::layout::lane;
+use crate::message::{LoanKind, RecordLoan, ShmLoan};
+use crate::outbound::PeerState;
 use crate::receiver::ShmReceiver;
-use crate::region::Region;
 use crate::rendezvous;
-use crate::shared::{Arrival, Request, Shared, Stats, close_broken};
-use crate::sys::{LoanedBytes, SharedBytes};
+use crate::sending::Sending;
+use crate::shared::{Request, Shared, Stats};
+use crate::sys::LoanedBytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zerodds_core::{
-    Counters, Delivery, LoanError, Locator, LocatorKind, Path, Peer, Reach, Reason, Refusal, SendError, Sent,
-    Transport, Unserved,
+    Counters, Delivery, LoanError, Locator, LocatorKind, Path, Peer, Reach, Reason, SendError, Sent,
+    Transport,
 };
 
 /// Shared memory for one participant. Clones are handles to the same transport; the last one closes it.
@@ -27,8 +25,9 @@ pub struct ShmTransport {
     inner: Result<Arc<Open>, Reason>,
 }
 
-struct Open {
-    shared: Arc<Shared>,
+/// An available transport.
+pub(crate) struct Open {
+    pub(crate) shared: Arc<Shared>,
     control: Mutex<Option<Control>>,
     receiver_taken: AtomicBool,
 }
@@ -90,6 +89,13 @@ impl ShmTransport {
         Ok(Open { shared, control: Mutex::new(Some(control)), receiver_taken: AtomicBool::new(false) })
     }
 
+    pub(crate) fn open_for_sending(&self) -> Result<&Arc<Open>, SendError> {
+        self.open_inner().map_err(|error| match error {
+            LoanError::Closed => SendError::Closed,
+            other => SendError::Loan(other),
+        })
+    }
+
     fn open_inner(&self) -> Result<&Arc<Open>, LoanError> {
         let open = self.inner.as_ref().map_err(|reason| LoanError::Unavailable(reason.clone()))?;
         if open.shared.is_closed() { Err(LoanError::Closed) } else { Ok(open) }
@@ -143,11 +149,12 @@ impl Transport for ShmTransport {
     }
 
     fn send(&self, message: ShmLoan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
-        let open = self.open_inner().map_err(|error| match error {
-            LoanError::Closed => SendError::Closed,
-            other => SendError::Loan(other),
-        })?;
-        Ok(open.shared.send(message, to, delivery))
+        let open = self.open_for_sending()?;
+        let mut sending = Sending::begin(&open.shared, message, to, delivery);
+        if let (Delivery::Reliable { deadline }, false) = (delivery, sending.is_done()) {
+            sending.wait(deadline);
+        }
+        Ok(sending.finish())
     }
 
     fn receiver(&self) -> Option<ShmReceiver> {
@@ -185,7 +192,7 @@ impl Transport for ShmTransport {
 
 impl Shared {
     /// The locator by which a peer may share memory with us.
-    fn candidate(&self, peer: Peer<'_>) -> Result<Locator, Reason> {
+    pub(crate) fn candidate(&self, peer: Peer<'_>) -> Result<Locator, Reason> {
         let mut ours = peer.locators.iter().filter(|locator| locator.kind() == LocatorKind::SharedMemory);
         let first = ours.clone().next().ok_or(Reason::NoLocator)?;
         ours.find(|locator| {
@@ -230,165 +237,12 @@ impl Shared {
         Ok(RecordLoan { bytes, record, shared: Arc::clone(self) })
     }
 
-    fn send(self: &Arc<Self>, message: ShmLoan, to: &[Peer<'_>], delivery: Delivery) -> Sent {
-        let mut sent = Sent::default();
-        let mut targets = Vec::with_capacity(to.len());
-        for (index, &peer) in to.iter().enumerate() {
-            match self.candidate(peer) {
-                Ok(locator) => targets.push((index, locator)),
-                Err(reason) => sent.unserved.push(Unserved { index, why: Refusal::Unreachable(reason) }),
-            }
-        }
-        let message = self.finished(message);
-        let promise = match delivery {
-            Delivery::BestEffort => Promise::BestEffort,
-            Delivery::Reliable { .. } => Promise::Reliable,
-        };
-        self.publish(&message, &mut targets, promise, &mut sent);
-        if let (Delivery::Reliable { deadline }, false) = (delivery, targets.is_empty()) {
-            let _ = self.wait_for_space(deadline, || {
-                self.publish(&message, &mut targets, promise, &mut sent);
-                targets.is_empty().then_some(())
-            });
-        }
-        let counter = match promise {
-            Promise::BestEffort => &self.stats.lost_messages,
-            Promise::Reliable => &self.stats.timed_out_messages,
-        };
-        Stats::add(counter, targets.len() as u64);
-        Stats::add(&self.stats.sent_messages, u64::from(sent.by_shm));
-        Stats::add(&self.stats.sent_bytes, u64::from(sent.by_shm) * message.len() as u64);
-        Stats::add(&self.stats.written_bytes, message.len() as u64);
-        sent.unserved.extend(targets.into_iter().map(|(index, _)| Unserved { index, why: Refusal::Full }));
-        sent
-    }
-
-    /// Publishes to every target that has room and removes it from the list; the others stay.
-    fn publish(
-        self: &Arc<Self>,
-        message: &ShmLoan,
-        targets: &mut Vec<(usize, Locator)>,
-        promise: Promise,
-        sent: &mut Sent,
-    ) {
-        let mut to_ring: Vec<Arc<Link>> = Vec::with_capacity(targets.len());
-        let mut broken = Vec::new();
-        let mut outbound = self.outbound.lock();
-        targets.retain(|&(index, locator)| {
-            let outcome = if locator == self.locator {
-                self.publish_to_self(&mut outbound, message)
-            } else {
-                let outcome = self.publish_to(&mut outbound, &locator, message, promise);
-                Stats::add(&self.stats.lost_messages, outbound.lost_since(&locator));
-                outcome
-            };
-            match outcome {
-                Outcome::Sent => {
-                    sent.by_shm += 1;
-                    to_ring.extend(outbound.link(&locator).map(Arc::clone));
-                }
-                Outcome::Full => return true,
-                Outcome::Unreachable(reason) => {
-                    sent.unserved.push(Unserved { index, why: Refusal::Unreachable(reason) });
-                }
-                Outcome::Broken(what) => {
-                    broken.extend(outbound.link(&locator).map(|link| (Arc::clone(link), what)));
-                    let why = Refusal::Unreachable(Reason::Protocol(what.0.into()));
-                    sent.unserved.push(Unserved { index, why });
-                }
-            }
-            false
-        });
-        drop(outbound);
-        for link in to_ring {
-            link.bell.ring();
-        }
-        for (link, what) in broken {
-            close_broken(self, &link, what);
-        }
-    }
-
-    fn publish_to(
-        self: &Arc<Self>,
-        outbound: &mut Outbound,
-        to: &Locator,
-        message: &ShmLoan,
-        promise: Promise,
-    ) -> Outcome {
-        match &message.0 {
-            LoanKind::Record(loan) => {
-                let payload = Payload::Record { id: loan.record, len: loan.bytes.len() as u32 };
-                outbound.publish(to, payload, promise)
-            }
-            LoanKind::Small(bytes) => match outbound.publish(to, Payload::Small(bytes), promise) {
-                Outcome::Full => self.publish_overflow(outbound, to, bytes, promise),
-                outcome => outcome,
-            },
-        }
-    }
-
-    /// A small message for a peer whose lane is full goes through the ring.
-    fn publish_overflow(
-        &self,
-        outbound: &mut Outbound,
-        to: &Locator,
-        bytes: &[u8],
-        promise: Promise,
-    ) -> Outcome {
-        let mut lost = 0;
-        let whole = (bytes.len() + ring::RECORD_HEADER_LEN) as u64;
-        let record = outbound.allocate(whole, &mut lost);
-        Stats::add(&self.stats.lost_messages, lost);
-        let Some(id) = record else { return Outcome::Full };
-        let at = outbound.arena.record(id).start as usize + ring::RECORD_HEADER_LEN;
-        self.ring.copy_in(at, bytes);
-        let outcome = outbound.publish(to, Payload::Record { id, len: bytes.len() as u32 }, promise);
-        outbound.arena.drop_reference(id);
-        outcome
-    }
-
-    /// A message to ourselves needs no link: the receiver gets the record.
-    fn publish_to_self(self: &Arc<Self>, outbound: &mut Outbound, message: &ShmLoan) -> Outcome {
-        if self.inbox.len() >= OWN_MESSAGES_MAX {
-            return Outcome::Full;
-        }
-        let body = match &message.0 {
-            LoanKind::Small(bytes) => Body::Copied(bytes.clone()),
-            LoanKind::Record(loan) => {
-                outbound.arena.retain(loan.record);
-                let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
-                let bytes = SharedBytes::new(Arc::clone(&self.ring), start, loan.bytes.len());
-                Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(self) })
-            }
-        };
-        self.inbox.push(Arrival::Own(ShmMessage { body, source: self.locator }));
-        self.bell.ring();
-        Outcome::Sent
-    }
-
-    /// Trims a loan's record to its message and completes its header; a message that has become small leaves
-    /// the ring.
-    fn finished(&self, message: ShmLoan) -> ShmLoan {
-        let LoanKind::Record(loan) = &message.0 else { return message };
-        let len = loan.bytes.len();
-        if len <= lane::MESSAGE_MAX {
-            return ShmLoan(LoanKind::Small(loan.bytes.to_vec()));
-        }
-        let mut outbound = self.outbound.lock();
-        outbound.arena.shorten(loan.record, (len + ring::RECORD_HEADER_LEN) as u64);
-        outbound.longest = outbound.longest.max(len as u64);
-        outbound.records += 1;
-        let (start, sequence) = (outbound.arena.record(loan.record).start as usize, outbound.records);
-        drop(outbound);
-        let mut header = [0; 16];
-        header[..4].copy_from_slice(&(len as u32).to_le_bytes());
-        header[8..].copy_from_slice(&sequence.to_le_bytes());
-        self.ring.copy_in(start, &header);
-        message
-    }
-
     /// Calls `attempt` until it gives an answer, waiting in between for peers to give space back.
-    fn wait_for_space<T>(&self, deadline: Instant, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    pub(crate) fn wait_for_space<T>(
+        &self,
+        deadline: Instant,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
         if let Some(answer) = attempt() {
             return Some(answer);
         }
@@ -414,12 +268,10 @@ impl Shared {
     /// When to look again unasked: peers of other users ring doorbells of their own, on which we do not sleep.
     fn next_look(&self) -> Instant {
         let foreign = self.outbound.lock().links().any(|link| !link.same_user);
-        let pause = if foreign { FOREIGN_LOOK } else { std::time::Duration::from_secs(3600) };
+        let pause = if foreign { FOREIGN_LOOK } else { Duration::from_secs(3600) };
         Instant::now() + pause
     }
 }
 
-/// Messages to ourselves that may wait to be received.
-const OWN_MESSAGES_MAX: usize = 1024;
 /// How often a sender that waits for space looks at peers of other users.
-const FOREIGN_LOOK: std::time::Duration = std::time::Duration::from_millis(1);
+const FOREIGN_LOOK: Duration = Duration::from_millis(1);

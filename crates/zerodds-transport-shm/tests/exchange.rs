@@ -1,4 +1,5 @@
 //! Messages of every size between two transports: intact, in order, each once.
+#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 
 mod support;
 

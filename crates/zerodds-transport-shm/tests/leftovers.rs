@@ -1,5 +1,6 @@
 //! What a process has after everything: no descriptor, no mapping, no CPU in use. One test after the other, in a
 //! process of their own, since they count what the process has.
+#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 
 mod support;
 
@@ -41,12 +42,16 @@ fn a_hundred_peers_that_come_and_die_leave_nothing_behind() {
         child.kill();
         node.until_down(peer);
     };
-    one_life(&mut node);
     let before = descriptors_and_maps();
     for _ in 0..100 {
         one_life(&mut node);
     }
-    assert_eq!(descriptors_and_maps(), before);
+    // The control thread may still be closing the last one's descriptors.
+    let until = support::deadline();
+    while descriptors_and_maps() != before {
+        assert!(Instant::now() < until, "{:?} instead of {before:?}", descriptors_and_maps());
+        std::thread::yield_now();
+    }
     assert!(node.transport.neighbours().is_empty());
     assert_eq!(node.transport.counters().links, 0);
 }

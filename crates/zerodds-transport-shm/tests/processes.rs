@@ -1,4 +1,5 @@
 //! Two real processes and more: death, stop, other users, namespaces.
+#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
 
 mod support;
 

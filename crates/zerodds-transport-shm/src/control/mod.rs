@@ -329,10 +329,10 @@ impl Worker {
         // A child that a peer forked keeps its sockets open; its own end shows here.
         if let Ok(process) = peer_pidfd(link.socket.as_fd()) {
             let data = EventData::new_u64(token | PROCESS);
-            if epoll::add(&self.epoll, &process, data, EventFlags::IN).is_ok() {
-                if let Some(connection) = self.connections.get_mut(&token) {
-                    connection.watch_process(process);
-                }
+            if let (Ok(()), Some(connection)) =
+                (epoll::add(&self.epoll, &process, data, EventFlags::IN), self.connections.get_mut(&token))
+            {
+                connection.watch_process(process);
             }
         }
         self.shared.outbound.lock().set_up(Arc::clone(link), self.shared.quota());

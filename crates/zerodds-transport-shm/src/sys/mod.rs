@@ -1,4 +1,5 @@
-//! The only unsafe code of the crate: typed access to mapped memory, and two socket options.
+//! The only unsafe code of the crate: typed access to mapped memory, two socket options, and a promise
+//! to tokio.
 //!
 //! Everything else about the kernel (memfd, seals, futexes, sockets, descriptors in messages) is safe through
 //! `rustix` and `memmap2`. What is left is what no library can promise: that bytes which another process can
@@ -15,6 +16,9 @@
 //!    operating system lets write into this process anyway (docs/trust.md); from all other peers bytes are
 //!    copied out.
 
+#[cfg(feature = "tokio")]
+#[allow(unsafe_code, reason = "tokio's promise about the life of a watched descriptor")]
+pub(crate) mod async_fd;
 #[allow(unsafe_code, reason = "SO_PEERCRED and SO_PEERPIDFD, which rustix cannot read across namespaces")]
 mod credentials;
 #[allow(unsafe_code, reason = "raw pointers into mapped memory; rules above")]

@@ -61,9 +61,9 @@ impl Node {
     pub(crate) fn next_message(&mut self) -> ShmMessage {
         let until = deadline();
         loop {
-            match self.receiver.receive(Some(until)).expect("a message before the deadline") {
-                Incoming::Message(message) => return message,
-                _ => {}
+            let incoming = self.receiver.receive(Some(until)).expect("a message before the deadline");
+            if let Incoming::Message(message) = incoming {
+                return message;
             }
         }
     }

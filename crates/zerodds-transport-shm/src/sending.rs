@@ -1,0 +1,199 @@
+//! One message on its way to its peers: those with room have it at once, the others when they have room or
+//! the deadline passes.
+
+use crate::layout::{lane, ring};
+use crate::message::{Body, LoanKind, OwnRecord, ShmLoan, ShmMessage};
+use crate::outbound::{Outbound, Outcome};
+use crate::outlink::{Payload, Promise};
+use crate::peer::Link;
+use crate::region::Region;
+use crate::shared::{Arrival, Shared, Stats, close_broken};
+use crate::sys::SharedBytes;
+use std::sync::Arc;
+use std::time::Instant;
+use zerodds_core::{Delivery, Locator, Peer, Reason, Refusal, Sent, Unserved};
+
+/// A message being sent.
+pub(crate) struct Sending {
+    shared: Arc<Shared>,
+    message: ShmLoan,
+    promise: Promise,
+    /// Peers that have not been served yet, with their index.
+    targets: Vec<(usize, Locator)>,
+    sent: Sent,
+}
+
+impl Sending {
+    /// Gives the message to every peer that has room now.
+    pub(crate) fn begin(shared: &Arc<Shared>, message: ShmLoan, to: &[Peer<'_>], delivery: Delivery) -> Self {
+        let mut sent = Sent::default();
+        let mut targets = Vec::with_capacity(to.len());
+        for (index, &peer) in to.iter().enumerate() {
+            match shared.candidate(peer) {
+                Ok(locator) => targets.push((index, locator)),
+                Err(reason) => sent.unserved.push(Unserved { index, why: Refusal::Unreachable(reason) }),
+            }
+        }
+        let promise = match delivery {
+            Delivery::BestEffort => Promise::BestEffort,
+            Delivery::Reliable { .. } => Promise::Reliable,
+        };
+        let message = finished(shared, message);
+        let mut sending = Self { shared: Arc::clone(shared), message, promise, targets, sent };
+        sending.attempt();
+        sending
+    }
+
+    /// Whether there is nobody to wait for.
+    pub(crate) fn is_done(&self) -> bool {
+        self.targets.is_empty() || self.promise == Promise::BestEffort
+    }
+
+    /// Waits for the peers without room until the deadline.
+    pub(crate) fn wait(&mut self, deadline: Instant) {
+        let shared = Arc::clone(&self.shared);
+        let _ = shared.wait_for_space(deadline, || {
+            self.attempt();
+            self.targets.is_empty().then_some(())
+        });
+    }
+
+    /// What became of it; whoever has no room by now goes without.
+    pub(crate) fn finish(mut self) -> Sent {
+        let stats = &self.shared.stats;
+        let len = self.message.len() as u64;
+        let missed = match self.promise {
+            Promise::BestEffort => &stats.lost_messages,
+            Promise::Reliable => &stats.timed_out_messages,
+        };
+        Stats::add(missed, self.targets.len() as u64);
+        Stats::add(&stats.sent_messages, u64::from(self.sent.by_shm));
+        Stats::add(&stats.sent_bytes, u64::from(self.sent.by_shm) * len);
+        Stats::add(&stats.written_bytes, len);
+        let without_room = self.targets.drain(..);
+        self.sent.unserved.extend(without_room.map(|(index, _)| Unserved { index, why: Refusal::Full }));
+        self.sent
+    }
+
+    /// Publishes to every target that has room and removes it from the list; the others stay.
+    fn attempt(&mut self) {
+        let Self { shared, message, promise, targets, sent } = self;
+        let mut asleep: Vec<Arc<Link>> = Vec::new();
+        let mut broken = Vec::new();
+        let mut outbound = shared.outbound.lock();
+        targets.retain(|&(index, to)| {
+            let outcome = if to == shared.locator {
+                publish_to_self(shared, &mut outbound, message)
+            } else {
+                publish(shared, &mut outbound, &to, message, *promise)
+            };
+            match outcome {
+                Outcome::Sent(link) => {
+                    sent.by_shm += 1;
+                    asleep.extend(link);
+                }
+                Outcome::Full => return true,
+                Outcome::Unreachable(reason) => {
+                    sent.unserved.push(Unserved { index, why: Refusal::Unreachable(reason) });
+                }
+                Outcome::Broken(link, what) => {
+                    broken.push((link, what));
+                    let why = Refusal::Unreachable(Reason::Protocol(what.0.into()));
+                    sent.unserved.push(Unserved { index, why });
+                }
+            }
+            false
+        });
+        drop(outbound);
+        // Waking is a system call; it is made without the lock.
+        for link in asleep {
+            link.bell.ring();
+        }
+        for (link, what) in broken {
+            close_broken(shared, &link, what);
+        }
+    }
+}
+
+/// Trims a loan's record to its message and completes its header; a message that has become small leaves the
+/// ring.
+fn finished(shared: &Shared, message: ShmLoan) -> ShmLoan {
+    let LoanKind::Record(loan) = &message.0 else { return message };
+    let len = loan.bytes.len();
+    if len <= lane::MESSAGE_MAX {
+        return ShmLoan(LoanKind::Small(loan.bytes.to_vec()));
+    }
+    let mut outbound = shared.outbound.lock();
+    outbound.arena.shorten(loan.record, (len + ring::RECORD_HEADER_LEN) as u64);
+    outbound.longest = outbound.longest.max(len as u64);
+    outbound.records += 1;
+    let (start, sequence) = (outbound.arena.record(loan.record).start as usize, outbound.records);
+    drop(outbound);
+    let mut header = [0; 16];
+    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    header[8..].copy_from_slice(&sequence.to_le_bytes());
+    shared.ring.copy_in(start, &header);
+    message
+}
+
+fn publish(
+    shared: &Shared,
+    outbound: &mut Outbound,
+    to: &Locator,
+    message: &ShmLoan,
+    promise: Promise,
+) -> Outcome {
+    let outcome = match &message.0 {
+        LoanKind::Record(loan) => {
+            let payload = Payload::Record { id: loan.record, len: loan.bytes.len() as u32 };
+            outbound.publish(to, payload, promise)
+        }
+        LoanKind::Small(bytes) => match outbound.publish(to, Payload::Small(bytes), promise) {
+            Outcome::Full => publish_overflow(shared, outbound, to, bytes, promise),
+            outcome => outcome,
+        },
+    };
+    Stats::add(&shared.stats.lost_messages, outbound.lost_since(to));
+    outcome
+}
+
+/// A small message for a peer whose lane is full goes through the ring.
+fn publish_overflow(
+    shared: &Shared,
+    outbound: &mut Outbound,
+    to: &Locator,
+    bytes: &[u8],
+    promise: Promise,
+) -> Outcome {
+    let mut lost = 0;
+    let record = outbound.allocate((bytes.len() + ring::RECORD_HEADER_LEN) as u64, &mut lost);
+    Stats::add(&shared.stats.lost_messages, lost);
+    let Some(id) = record else { return Outcome::Full };
+    let at = outbound.arena.record(id).start as usize + ring::RECORD_HEADER_LEN;
+    shared.ring.copy_in(at, bytes);
+    let outcome = outbound.publish(to, Payload::Record { id, len: bytes.len() as u32 }, promise);
+    outbound.arena.drop_reference(id);
+    outcome
+}
+
+/// A message to ourselves needs no link: the receiver gets the record.
+fn publish_to_self(shared: &Arc<Shared>, outbound: &mut Outbound, message: &ShmLoan) -> Outcome {
+    if shared.inbox.len() >= OWN_MESSAGES_MAX {
+        return Outcome::Full;
+    }
+    let body = match &message.0 {
+        LoanKind::Small(bytes) => Body::Copied(bytes.clone()),
+        LoanKind::Record(loan) => {
+            outbound.arena.retain(loan.record);
+            let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
+            let bytes = SharedBytes::new(Arc::clone(&shared.ring), start, loan.bytes.len());
+            Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })
+        }
+    };
+    shared.inbox.push(Arrival::Own(ShmMessage { body, source: shared.locator }));
+    shared.bell.ring();
+    Outcome::Sent(None)
+}
+
+/// Messages to ourselves that may wait to be received.
+const OWN_MESSAGES_MAX: usize = 1024;

@@ -1,0 +1,79 @@
+//! Receiving and sending on tokio: woken through descriptors, never blocking the executor.
+#![cfg(all(feature = "tokio", target_os = "linux", not(zerodds_no_shm)))]
+
+mod support;
+
+use support::{deadline, pair, reliable, roles};
+use zerodds_core::{Delivery, Incoming, Transport};
+
+/// Not a test: a child process, when it is one.
+#[test]
+fn child_process() {
+    roles::play();
+}
+
+#[tokio::test]
+async fn messages_are_received_by_awaiting() {
+    let (a, b) = pair();
+    let to = [vec![b.locator()]];
+    let mut receiver = b.receiver.into_async().expect("a runtime");
+    let task = tokio::spawn(async move {
+        let mut received = 0u64;
+        while received < 500 {
+            if let Some(Incoming::Message(message)) = receiver.receive().await {
+                assert_eq!(message[..8], received.to_le_bytes());
+                received += 1;
+            }
+        }
+    });
+    for number in 0..500u64 {
+        let mut loan = a.transport.loan_async(100_000, deadline()).await.expect("loan");
+        loan[..8].copy_from_slice(&number.to_le_bytes());
+        let sent = a.transport.send_async(loan, &to, reliable()).await.expect("open");
+        assert!(sent.unserved.is_empty());
+        tokio::task::yield_now().await;
+    }
+    tokio::time::timeout(support::PATIENCE, task).await.expect("in time").expect("no panic");
+}
+
+/// On the one thread of this runtime a send that blocked would stop the ticking, and with it the test.
+#[tokio::test(flavor = "current_thread")]
+async fn a_send_that_has_to_wait_lets_other_tasks_run() {
+    let (node, mut child, peer) = roles::with_receiver(&[]);
+    child.stop();
+    let transport = node.transport.clone();
+    let to = [vec![peer]];
+    let mut sent = 0u64;
+    // Fill what the stopped receiver may have, until a send has to wait.
+    loop {
+        let loan = transport.loan(1 << 20).expect("room");
+        let now = Delivery::Reliable { deadline: std::time::Instant::now() };
+        let outcome = transport.send_async(loan, &to, now).await.expect("open");
+        if !outcome.unserved.is_empty() {
+            break;
+        }
+        sent += 1;
+    }
+    assert!(sent > 0);
+    let waiting = tokio::spawn(async move {
+        let loan = transport.loan(1 << 20).expect("room");
+        transport.send_async(loan, &to, reliable()).await.expect("open").unserved.is_empty()
+    });
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!waiting.is_finished(), "the receiver is stopped: the send waits, and this task runs");
+    child.kill();
+    let served = tokio::time::timeout(support::PATIENCE, waiting).await.expect("in time").expect("no panic");
+    assert!(!served, "the receiver died: nobody was served, and nobody waits");
+}
+
+#[tokio::test]
+async fn closing_ends_a_receive() {
+    let (a, b) = pair();
+    drop(a);
+    let mut receiver = b.receiver.into_async().expect("a runtime");
+    let task = tokio::spawn(async move { while receiver.receive().await.is_some() {} });
+    b.transport.close();
+    tokio::time::timeout(support::PATIENCE, task).await.expect("in time").expect("no panic");
+}
