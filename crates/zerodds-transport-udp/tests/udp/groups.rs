@@ -35,17 +35,19 @@ fn another_domain_hears_nothing_of_it() {
 
 #[test]
 fn the_group_s_port_is_shared_with_other_implementations() {
-    let (domain, token) = (random_domain(), Token::random());
-    let port = ports::metatraffic_multicast(domain).unwrap();
-    // As stock Dust DDS and RustDDS bind it; here before ours, and ours before the next participant's.
-    let other = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
-    other.set_reuse_address(true).unwrap();
-    other.set_reuse_port(true).unwrap();
-    other.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into()).unwrap();
-    let group = Ipv4Addr::new(239, 255, 0, 1);
-    other.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).unwrap();
-    other.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
-    let mut ours = Participant::on_loopback(domain);
-    other.send_to(&token.last(), &SocketAddr::from((group, port)).into()).unwrap();
-    ours.next(token);
+    // Some set one option, some the other, stock Dust DDS and RustDDS both.
+    for (reuse_address, reuse_port) in [(true, false), (false, true), (true, true)] {
+        let (domain, token) = (random_domain(), Token::random());
+        let port = ports::metatraffic_multicast(domain).unwrap();
+        let other = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+        other.set_reuse_address(reuse_address).unwrap();
+        other.set_reuse_port(reuse_port).unwrap();
+        other.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into()).unwrap();
+        let group = Ipv4Addr::new(239, 255, 0, 1);
+        other.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).unwrap();
+        other.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+        let mut ours = Participant::on_loopback(domain);
+        other.send_to(&token.last(), &SocketAddr::from((group, port)).into()).unwrap();
+        ours.next(token);
+    }
 }

@@ -2,13 +2,18 @@
 
 use crate::namespace::{inside, run};
 use crate::participant::{Participant, Token, hang_bound};
+use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use zerodds_core::{Locator, Peer, Receiver as _, Refusal, Transport as _};
 use zerodds_transport_udp::Config;
 
 const LINK_UP: &str = "ip link add veth0 type veth peer name veth1 && ip addr add 10.77.0.1/24 dev veth0 \
                        && ip link set veth0 up && ip link set veth1 up";
+
+const SECOND_LINK_UP: &str = "ip link add veth2 type veth peer name veth3 && ip addr add 10.78.0.1/24 dev veth2 \
+                              && ip link set veth2 up && ip link set veth3 up";
 
 /// Waits as an idle participant does, until its locators are at these addresses.
 fn idle_until_announced(participant: &mut Participant, expected: &[IpAddr]) {
@@ -86,15 +91,49 @@ fn an_interface_that_comes_is_announced_and_joined_and_one_that_goes_is_not() {
 }
 
 #[test]
+fn a_receiver_that_sleeps_joins_an_interface_that_comes() {
+    let test = "network::a_receiver_that_sleeps_joins_an_interface_that_comes";
+    if !inside(test, &format!("{LINK_UP} && ip link del veth0")) {
+        return;
+    }
+    let (mut b, token) = (Participant::with(0, &Config::default()), Token::random());
+    let group = b.transport.metatraffic_multicast_locators()[0].socket_addr().unwrap();
+    let (heard, hears) = channel();
+    let sleeper = std::thread::spawn(move || heard.send(b.next(token).len()).unwrap());
+    run(LINK_UP);
+    // Sent by somebody else, so that nothing but the receiver can notice the interface; and until it is heard,
+    // since nobody tells when it has.
+    let other = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    other.set_multicast_if_v4(&[10, 77, 0, 1].into()).unwrap();
+    while !sleeper.is_finished() {
+        other.send_to(&token.last(), &group.into()).unwrap();
+        let _ = hears.recv_timeout(Duration::from_millis(10));
+    }
+    sleeper.join().unwrap();
+}
+
+#[test]
+fn a_peer_whose_address_has_gone_is_sent_to_by_its_other_one() {
+    let test = "network::a_peer_whose_address_has_gone_is_sent_to_by_its_other_one";
+    if !inside(test, &format!("ip link set lo up && {LINK_UP} && {SECOND_LINK_UP}")) {
+        return;
+    }
+    let (a, mut b) = (Participant::with(0, &Config::default()), Participant::with(0, &Config::default()));
+    idle_until_announced(&mut b, &[[10, 77, 0, 1].into(), [10, 78, 0, 1].into()]);
+    let (locators, token) = (b.transport.locators(), Token::random());
+    a.send(&token.message(0, 64), &locators);
+    run("ip link del veth0");
+    a.send(&token.message(1, 64), &locators);
+    assert_eq!(
+        [b.next(token)[..].to_vec(), b.next(token)[..].to_vec()],
+        [0, 1].map(|i| token.message(i, 64))
+    );
+}
+
+#[test]
 fn only_the_chosen_interface_is_announced_and_multicast_on() {
     let test = "network::only_the_chosen_interface_is_announced_and_multicast_on";
-    if !inside(
-        test,
-        &format!(
-            "ip link set lo up && {LINK_UP} && ip link add veth2 type veth peer name veth3 \
-               && ip addr add 10.78.0.1/24 dev veth2 && ip link set veth2 up && ip link set veth3 up"
-        ),
-    ) {
+    if !inside(test, &format!("ip link set lo up && {LINK_UP} && {SECOND_LINK_UP}")) {
         return;
     }
     let mut all = Participant::with(0, &Config::default());
@@ -107,6 +146,30 @@ fn only_the_chosen_interface_is_announced_and_multicast_on() {
         one.send(&token.last(), &one.transport.metatraffic_multicast_locators());
         assert_eq!(one.count_until_last(token), 1);
         assert_eq!(all.next(token).len(), 100);
+    }
+}
+
+#[test]
+fn a_multicast_comes_back_once_and_by_loopback_only_as_a_last_resort() {
+    let test = "network::a_multicast_comes_back_once_and_by_loopback_only_as_a_last_resort";
+    if !inside(test, &format!("ip link set lo up && {LINK_UP}")) {
+        return;
+    }
+    let mut a = Participant::with(0, &Config::default());
+    idle_until_announced(&mut a, &[[10, 77, 0, 1].into()]);
+    let group = a.transport.metatraffic_multicast_locators();
+    for change in ["true", "ip addr add 10.77.0.2/24 dev veth0", "ip link set veth1 down"] {
+        run(change);
+        let expected: &[IpAddr] = match change {
+            "true" => &[[10, 77, 0, 1].into()],
+            "ip link set veth1 down" => &[[127, 0, 0, 1].into()],
+            _ => &[[10, 77, 0, 1].into(), [10, 77, 0, 2].into()],
+        };
+        idle_until_announced(&mut a, expected);
+        let token = Token::random();
+        a.send(&token.message(0, 100), &group);
+        a.send(&token.last(), &group);
+        assert_eq!(a.count_until_last(token), 1, "after `{change}`");
     }
 }
 
