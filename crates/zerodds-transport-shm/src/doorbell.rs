@@ -18,7 +18,7 @@
 
 use crate::layout::doorbell;
 use crate::region::Region;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, total_order};
 
 /// Where a receiver sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,9 @@ pub(crate) fn arm(region: &impl Region, bed: Bed) -> u32 {
         Bed::EventFd => ASLEEP | ON_EVENTFD,
     };
     // ORDER: SeqCst, see the module's argument.
-    region.u32(doorbell::BELL).fetch_or(bits, Ordering::SeqCst) | bits
+    let armed = region.u32(doorbell::BELL).fetch_or(bits, Ordering::SeqCst) | bits;
+    total_order();
+    armed
 }
 
 /// Receiver: is awake. Returns whether somebody rang since it was armed with `armed`.
@@ -53,6 +55,7 @@ pub(crate) fn disarm(region: &impl Region, armed: u32) -> bool {
 
 /// Sender: after publishing, whether the receiver must be woken.
 pub(crate) fn is_asleep(region: &impl Region) -> bool {
+    total_order();
     // ORDER: SeqCst, see the module's argument.
     region.u32(doorbell::BELL).load(Ordering::SeqCst) & ASLEEP != 0
 }
@@ -74,7 +77,9 @@ const SPACE_STEP: u32 = 2;
 /// Sender: announces that it waits for space. It must try once more before it sleeps on the value.
 pub(crate) fn arm_space(region: &impl Region) -> u32 {
     // ORDER: SeqCst; the same argument with the roles exchanged: the receiver frees, then loads this word.
-    region.u32(doorbell::SPACE).fetch_or(WAITING, Ordering::SeqCst) | WAITING
+    let armed = region.u32(doorbell::SPACE).fetch_or(WAITING, Ordering::SeqCst) | WAITING;
+    total_order();
+    armed
 }
 
 /// Sender: nobody in this process waits for space any more.
@@ -86,6 +91,7 @@ pub(crate) fn disarm_space(region: &impl Region) {
 /// Receiver: after giving space back, finds out whether the sender must be woken (on this futex word).
 pub(crate) fn notify_space(region: &impl Region) -> bool {
     let space = region.u32(doorbell::SPACE);
+    total_order();
     // ORDER: SeqCst, see the module's argument.
     if space.load(Ordering::SeqCst) & WAITING == 0 {
         return false;

@@ -51,66 +51,74 @@
 //! | what a user holds | `config`, `transport`, `message`, `receiver` |
 //!
 //! Other systems than Linux get a transport that reports itself unavailable.
+//! Under `--cfg zerodds_loom` only the algorithms are built, for the model checker.
 #![deny(unsafe_code)]
+#![cfg_attr(zerodds_loom, allow(dead_code, reason = "the model uses a part of the algorithms"))]
 
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod arena;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), feature = "tokio"))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom), feature = "tokio"))]
 mod asynchronous;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod bell;
+#[cfg(all(test, zerodds_loom))]
+#[allow(unsafe_code, reason = "cells of the model checker")]
+#[path = "sys/model.rs"]
+mod cells;
 mod config;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod control;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod doorbell;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod handshake;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod inlink;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod lane;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod layout;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod limits;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod message;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(test, zerodds_loom))]
+mod model;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod outbound;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod outlink;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod peer;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod receiver;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod region;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod rendezvous;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod segment;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod sending;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod shared;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod slots;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod spin;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod sync;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod sys;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod transport;
-#[cfg(not(all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom))))]
 mod unavailable;
 
 pub use config::{Access, Config, ConfigError, WaitStrategy};
-#[cfg(not(all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom))))]
 pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmTransport};
-#[cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 pub use {
     message::{ShmLoan, ShmMessage},
     receiver::ShmReceiver,

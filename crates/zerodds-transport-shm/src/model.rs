@@ -1,0 +1,212 @@
+//! The model of lane, slots and doorbell: the production code under every interleaving that loom's C11 memory
+//! model allows, at small sizes.
+//!
+//! Control words are loom atomics; payloads are loom cells, so that a missing edge between a reader and the
+//! writer that reuses its bytes is a data race that loom reports. Sleeping is a condition variable that is
+//! entered only if the word still has the value to wait on, as a futex is: a lost wake-up is a deadlock.
+//!
+//! Run with `RUSTFLAGS="--cfg zerodds_loom" cargo test --release -p zerodds-transport-shm --lib model`.
+
+use crate::cells::Cell;
+use crate::doorbell::{self, Bed};
+use crate::inlink::{InLink, Taken};
+use crate::lane::LaneWriter;
+use crate::layout::{Direction, doorbell as bell, lane, link, ring, slot};
+use crate::region::Region;
+use crate::slots::{self, SlotWriter};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use std::collections::HashMap;
+
+const WAY: Direction = Direction::FromConnector;
+
+/// The words of one direction and of one doorbell, and a few bytes of the lane.
+struct Model {
+    u32s: HashMap<usize, AtomicU32>,
+    u64s: HashMap<usize, AtomicU64>,
+    lane: Vec<Cell<u8>>,
+    sleep: Mutex<()>,
+    woken: Condvar,
+}
+
+/// Payload bytes of the lane that the model has.
+const LANE_BYTES: usize = 256;
+
+impl Model {
+    fn new() -> Self {
+        let mut u32s: Vec<usize> = vec![bell::BELL, bell::SPACE];
+        let mut u64s: Vec<usize> = vec![WAY.lane_tail(), WAY.lane_head(), WAY.cursor()];
+        for position in 0..link::SLOTS as u64 {
+            let at = WAY.slot(position);
+            u64s.extend([at + slot::SEQUENCE, at + slot::MESSAGE]);
+            u32s.extend([at + slot::OFFSET, at + slot::LENGTH, at + slot::HANDLE]);
+        }
+        u32s.extend((0..link::HANDLES as u32).map(|handle| WAY.released(handle)));
+        for record in (0..LANE_BYTES).step_by(lane::ALIGN) {
+            u32s.push(WAY.lane() + record + lane::LENGTH);
+            u64s.push(WAY.lane() + record + lane::MESSAGE);
+        }
+        Self {
+            u32s: u32s.into_iter().map(|at| (at, AtomicU32::new(0))).collect(),
+            u64s: u64s.into_iter().map(|at| (at, AtomicU64::new(0))).collect(),
+            lane: (0..LANE_BYTES).map(|_| Cell::new(0)).collect(),
+            sleep: Mutex::new(()),
+            woken: Condvar::new(),
+        }
+    }
+
+    fn wait_on(&self, word: usize, value: u32) {
+        let guard = self.sleep.lock().expect("no panic");
+        if self.u32(word).load(Ordering::SeqCst) == value {
+            drop(self.woken.wait(guard).expect("no panic"));
+        }
+    }
+
+    fn wake(&self) {
+        let _guard = self.sleep.lock().expect("no panic");
+        self.woken.notify_all();
+    }
+
+    fn ring(&self) {
+        if doorbell::ring(self) == Some(Bed::Futex) {
+            self.wake();
+        }
+    }
+}
+
+impl Region for Model {
+    fn u32(&self, at: usize) -> &AtomicU32 {
+        &self.u32s[&at]
+    }
+
+    fn u64(&self, at: usize) -> &AtomicU64 {
+        &self.u64s[&at]
+    }
+
+    fn copy_in(&self, at: usize, from: &[u8]) {
+        for (cell, &byte) in self.lane[at - WAY.lane()..].iter().zip(from) {
+            cell.set(byte);
+        }
+    }
+
+    fn copy_out(&self, at: usize, to: &mut [u8]) {
+        for (cell, byte) in self.lane[at - WAY.lane()..].iter().zip(to) {
+            *byte = cell.get();
+        }
+    }
+}
+
+/// Receives until `count` messages were taken, sleeping whenever there is none.
+fn receive(model: &Model, count: usize, mut taken: impl FnMut(Taken)) {
+    let mut incoming = InLink::new(WAY, 1 << 20, true);
+    let mut received = 0;
+    while received < count {
+        let found = incoming.take(model, |_, _| {}, |_, _| {}).expect("a correct sender");
+        if let Some(message) = found {
+            taken(message);
+            received += 1;
+            continue;
+        }
+        let armed = doorbell::arm(model, Bed::Futex);
+        if !incoming.is_ready(model) {
+            model.wait_on(bell::BELL, armed);
+        }
+        doorbell::disarm(model, armed);
+    }
+}
+
+fn offset(record: u32) -> u32 {
+    ((ring::HEADER_LEN + ring::RECORD_HEADER_LEN) / ring::UNIT) as u32 + record
+}
+
+#[test]
+fn no_message_is_missed_or_reordered_by_a_receiver_that_sleeps() {
+    loom::model(|| {
+        let model = Arc::new(Model::new());
+        let shared = Arc::clone(&model);
+        let sender = thread::spawn(move || {
+            let (mut lane, mut slots) = (LaneWriter::new(WAY), SlotWriter::new(WAY));
+            assert_eq!(lane.push(&*shared, 0, &[7]), Ok(true));
+            shared.ring();
+            slots.publish(&*shared, 1, offset(0), 64, 0);
+            shared.ring();
+        });
+        let mut order = Vec::new();
+        receive(&model, 2, |message| order.push(matches!(message, Taken::Copied(bytes) if bytes == [7])));
+        assert_eq!(order, [true, false], "the lane's message was sent first");
+        sender.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_message_is_taken_or_revoked_and_its_bytes_are_never_written_while_read() {
+    loom::model(|| {
+        let model = Arc::new(Model::new());
+        let payload = Arc::new(Cell::new(1u64));
+        let (shared, bytes) = (Arc::clone(&model), Arc::clone(&payload));
+        let sender = thread::spawn(move || {
+            let mut slots = SlotWriter::new(WAY);
+            let first = slots.publish(&*shared, 0, offset(0), 8, 0);
+            shared.ring();
+            let revoked = slots.revoke(&*shared, first).expect("a correct receiver");
+            // The bytes may be used again if it was revoked, or once it is released.
+            if revoked || slots.is_released(&*shared, 0, first) {
+                bytes.set(2);
+            }
+            slots.publish(&*shared, 1, offset(1), 8, 1);
+            shared.ring();
+            revoked
+        });
+        let mut firsts = 0;
+        let mut lasts = 0;
+        let mut incoming = InLink::new(WAY, 1 << 20, true);
+        while lasts == 0 {
+            match incoming.take(&*model, |_, _| {}, |_, _| {}).expect("a correct sender") {
+                Some(Taken::InPlace { handle: 0, position, .. }) => {
+                    firsts += 1;
+                    assert_eq!(payload.get(), 1, "what was sent, not what came after");
+                    slots::release(&*model, WAY, 0, position);
+                }
+                Some(_) => lasts += 1,
+                None => {
+                    let armed = doorbell::arm(&*model, Bed::Futex);
+                    if !incoming.is_ready(&*model) {
+                        model.wait_on(bell::BELL, armed);
+                    }
+                    doorbell::disarm(&*model, armed);
+                }
+            }
+        }
+        let revoked = sender.join().expect("no panic");
+        assert_eq!(firsts, usize::from(!revoked), "taken or revoked, never both, never neither");
+    });
+}
+
+#[test]
+fn a_sender_that_waits_for_space_is_woken() {
+    loom::model(|| {
+        let model = Arc::new(Model::new());
+        let shared = Arc::clone(&model);
+        let sender = thread::spawn(move || {
+            let mut slots = SlotWriter::new(WAY);
+            for message in 0..link::SLOTS as u64 {
+                slots.publish(&*shared, message, offset(message as u32), 8, message as u32);
+            }
+            shared.ring();
+            while slots.is_full(&*shared).expect("a correct receiver") {
+                let armed = doorbell::arm_space(&*shared);
+                if slots.is_full(&*shared).expect("a correct receiver") {
+                    shared.wait_on(bell::SPACE, armed);
+                }
+                doorbell::disarm_space(&*shared);
+            }
+        });
+        receive(&model, 1, |_| {
+            if doorbell::notify_space(&*model) {
+                model.wake();
+            }
+        });
+        sender.join().expect("woken");
+    });
+}
