@@ -92,6 +92,15 @@ impl<S: Transport, U: Transport> Router<S, U> {
         Route { path: note.path, reason: note.reason, max_message_len }
     }
 
+    /// Records that one message of `len` bytes was sent to `peer` over UDP in pieces, by whoever cut it up and
+    /// gave the pieces to [`udp`](Self::udp): it then counts and is reported like any other.
+    pub fn record_pieces(&self, peer: Peer<'_>, len: usize) {
+        self.choose(peer, len);
+        if let Some(peer) = name(peer) {
+            self.ledger.lock().count(peer, Path::Udp);
+        }
+    }
+
     /// Which path each peer uses that was sent to, since when and why: at most 1,024 peers, in no order.
     #[must_use]
     pub fn reports(&self) -> Vec<PathReport> {

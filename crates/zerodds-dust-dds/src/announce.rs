@@ -1,0 +1,130 @@
+//! Discovery among the participants of one host, with or without a network, and the goodbye of those that
+//! could not say it.
+//!
+//! ```text
+//!   Dust announces itself ──▶ multicast group
+//!                        ├──▶ every same-host neighbour, through shared memory
+//!                        ├──▶ ourselves
+//!                        └──▶ kept: whoever becomes reachable later gets it then
+//!   a neighbour died ──▶ the SPDP dispose that it could not send, made up for our own Dust
+//! ```
+//! Announcements are idempotent, so a peer may get one by both paths. Received ones are never passed on:
+//! everybody announces himself.
+//!
+//! A dead participant would otherwise be matched until its lease ends, 100 s for Dust, and every reliable
+//! writer would wait for it. Who is at the other end of a link is learned from the RTPS header of what comes
+//! through it. For a short while what still arrives from the dead is dropped: an announcement that waited in a
+//! socket would bring it back.
+
+use crate::rtps::{
+    DataFields, EntityId, Guid, GuidPrefix, HEADER_LEN, MessageWriter, flag, pid,
+};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+use zerodds_core::{Endianness, Locator};
+
+/// The participants at the other ends of our links, and those that died lately.
+#[derive(Debug, Default)]
+pub(crate) struct Neighbourhood {
+    by_link: HashMap<Locator, GuidPrefix>,
+    dead: HashMap<GuidPrefix, Instant>,
+}
+
+impl Neighbourhood {
+    /// Notes who speaks through the link of `peer`; the first word counts.
+    pub(crate) fn note(&mut self, peer: Locator, prefix: GuidPrefix) {
+        self.by_link.entry(peer).or_insert(prefix);
+    }
+
+    /// The link of `peer` ended because its process did: who that was.
+    pub(crate) fn died(&mut self, peer: &Locator, now: Instant) -> Option<GuidPrefix> {
+        let prefix = self.by_link.remove(peer)?;
+        self.dead.retain(|_, &mut died| now.duration_since(died) < GRAVE);
+        self.dead.insert(prefix, now);
+        Some(prefix)
+    }
+
+    /// The link of `peer` ended, but the participant may live.
+    pub(crate) fn unlinked(&mut self, peer: &Locator) {
+        self.by_link.remove(peer);
+    }
+
+    /// Whether what comes from this participant is a leftover of a dead one.
+    pub(crate) fn is_dead(&self, prefix: GuidPrefix, now: Instant) -> bool {
+        !self.dead.is_empty() && self.dead.get(&prefix).is_some_and(|&died| now.duration_since(died) < GRAVE)
+    }
+}
+
+/// The SPDP dispose of this participant, as it would have said it itself (DDSI-RTPS 2.5 §8.5.3, §9.6.4.8).
+pub(crate) fn goodbye_of(prefix: GuidPrefix) -> Vec<u8> {
+    let guid = Guid { prefix, entity: EntityId::PARTICIPANT };
+    let key = [&guid.prefix.0[..], &guid.entity.0].concat();
+    let mut header = [0; HEADER_LEN];
+    header[..8].copy_from_slice(b"RTPS\x02\x04\x00\x00");
+    header[8..].copy_from_slice(&prefix.0);
+    let parameter = |id: u16, value: &[u8]| {
+        let len = value.len() as u16;
+        [&id.to_le_bytes()[..], &len.to_le_bytes(), value].concat()
+    };
+    let sentinel = parameter(pid::SENTINEL, &[]);
+    let mut message = MessageWriter::new(&header, Endianness::Little, 128);
+    message
+        .open_data(DataFields {
+            flags: flag::INLINE_QOS | flag::DATA_KEY,
+            reader: EntityId::SPDP_READER,
+            writer: EntityId::SPDP_WRITER,
+            sequence_number: 1,
+        })
+        .verbatim(&parameter(pid::STATUS_INFO, &[0, 0, 0, 3]))
+        .verbatim(&parameter(pid::KEY_HASH, &key))
+        .verbatim(&sentinel)
+        .verbatim(&[0, 3, 0, 0])
+        .verbatim(&parameter(pid::PARTICIPANT_GUID, &key))
+        .verbatim(&sentinel);
+    message.into_bytes()
+}
+
+/// How long leftovers of a dead participant are dropped. Should a live one be taken for dead, its next
+/// announcement after that brings it back.
+const GRAVE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtps::{Content, Submessages, header};
+
+    const PREFIX: GuidPrefix = GuidPrefix(*b"the departed");
+    const PEER: Locator = Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]);
+
+    #[test]
+    fn a_goodbye_disposes_of_the_participant_by_its_key() {
+        let message = goodbye_of(PREFIX);
+        assert_eq!(header(&message), Ok(PREFIX));
+        let submessage = Submessages::of(&message).next().expect("one").expect("whole");
+        let Ok(Content::Data(data)) = Content::read(&submessage) else { panic!("no DATA") };
+        assert_eq!((data.writer, data.reader), (EntityId::SPDP_WRITER, EntityId::SPDP_READER));
+        let key = [&PREFIX.0[..], &[0, 0, 1, 0xc1]].concat();
+        assert!(data.inline_qos.windows(16).any(|window| window == key));
+    }
+
+    #[test]
+    fn the_dead_stay_silent_for_a_while() {
+        let mut neighbourhood = Neighbourhood::default();
+        let now = Instant::now();
+        neighbourhood.note(PEER, PREFIX);
+        neighbourhood.note(PEER, GuidPrefix([7; 12]));
+        assert!(!neighbourhood.is_dead(PREFIX, now));
+        assert_eq!(neighbourhood.died(&PEER, now), Some(PREFIX), "the first word counts");
+        assert!(neighbourhood.is_dead(PREFIX, now));
+        assert!(!neighbourhood.is_dead(PREFIX, now + GRAVE));
+        assert_eq!(neighbourhood.died(&PEER, now), None, "it dies once");
+    }
+
+    #[test]
+    fn a_lost_link_alone_is_no_death() {
+        let mut neighbourhood = Neighbourhood::default();
+        neighbourhood.note(PEER, PREFIX);
+        neighbourhood.unlinked(&PEER);
+        assert!(!neighbourhood.is_dead(PREFIX, Instant::now()));
+    }
+}

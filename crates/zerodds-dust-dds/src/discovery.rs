@@ -1,0 +1,139 @@
+//! What may stand in a discovery payload before Dust reads it (DDSI-RTPS 2.5 §8.5, §9.6.3).
+//!
+//! Dust 0.16 reads SPDP and SEDP on its only thread, and believes the counts inside: it subtracts one from the
+//! length of a string, which may be 0, and reserves memory for as many elements as a sequence claims, which may
+//! be four thousand million. Either ends the process. So counts are checked here, and type information, whose
+//! nesting only an XTypes reader could check, is taken out: these participants match by type name.
+
+use crate::rtps::{EntityId, Malformed, Parameters, pid};
+use zerodds_core::Endianness;
+
+/// Whether the payload of `writer` is parameters that Dust will read.
+pub(crate) fn is_discovery(writer: EntityId) -> bool {
+    matches!(
+        writer,
+        EntityId::SPDP_WRITER
+            | EntityId::SEDP_PUBLICATIONS_WRITER
+            | EntityId::SEDP_SUBSCRIPTIONS_WRITER
+            | EntityId::SEDP_TOPICS_WRITER
+    )
+}
+
+/// Checks a discovery payload, and lists where in it a parameter id has to be blanked (made `PID_PAD`).
+///
+/// Dust reads the four octets of encapsulation as if they were a parameter, which is harmless, and parameters
+/// in the byte order that the encapsulation says; other encapsulations it refuses.
+pub(crate) fn check(payload: &[u8]) -> Result<Vec<usize>, Malformed> {
+    let (order, list) = match payload {
+        // An empty payload goes with a dispose.
+        [] => return Ok(Vec::new()),
+        [0, 2, _, _, list @ ..] => (Endianness::Big, list),
+        [0, 3, _, _, list @ ..] => (Endianness::Little, list),
+        _ => return Err(Malformed::ParameterList),
+    };
+    let mut blanked = Vec::new();
+    for parameter in Parameters::of(list, order) {
+        let (id, offset, value) = parameter?;
+        match id {
+            pid::TYPE_INFORMATION => blanked.push(ENCAPSULATION_LEN + offset),
+            pid::DOMAIN_TAG => check_string(value, order).map(|_| ())?,
+            pid::PARTITION => check_strings(value, order)?,
+            pid::DATA_REPRESENTATION => check_count(value, order, 2).map(|_| ())?,
+            _ => {}
+        }
+    }
+    Ok(blanked)
+}
+
+/// A sequence's elements, if its count fits what is there; `element_len_min` octets each.
+fn check_count(value: &[u8], order: Endianness, element_len_min: usize) -> Result<(usize, &[u8]), Malformed> {
+    let (count, rest) = value.split_first_chunk::<4>().ok_or(Malformed::ParameterList)?;
+    let count = match order {
+        Endianness::Big => u32::from_be_bytes(*count),
+        Endianness::Little => u32::from_le_bytes(*count),
+    } as usize;
+    if count <= rest.len() / element_len_min { Ok((count, rest)) } else { Err(Malformed::ParameterList) }
+}
+
+/// A string with its terminator, and what follows it.
+fn check_string(value: &[u8], order: Endianness) -> Result<&[u8], Malformed> {
+    match check_count(value, order, 1)? {
+        (0, _) => Err(Malformed::ParameterList),
+        (len, rest) => Ok(&rest[len..]),
+    }
+}
+
+fn check_strings(value: &[u8], order: Endianness) -> Result<(), Malformed> {
+    let (count, mut rest) = check_count(value, order, 5)?;
+    for _ in 0..count {
+        let padding = (value.len() - rest.len()).next_multiple_of(4) - (value.len() - rest.len());
+        rest = check_string(rest.get(padding..).ok_or(Malformed::ParameterList)?, order)?;
+    }
+    Ok(())
+}
+
+const ENCAPSULATION_LEN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A little-endian parameter list of one parameter.
+    fn list(id: u16, value: &[u8]) -> Vec<u8> {
+        let mut payload = vec![0, 3, 0, 0];
+        payload.extend_from_slice(&id.to_le_bytes());
+        payload.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        payload.extend_from_slice(value);
+        payload.extend_from_slice(&[1, 0, 0, 0]);
+        payload
+    }
+
+    #[test]
+    fn a_string_of_no_length_at_all_is_refused() {
+        assert_eq!(check(&list(pid::DOMAIN_TAG, &[0, 0, 0, 0])), Err(Malformed::ParameterList));
+        assert_eq!(check(&list(pid::DOMAIN_TAG, &[1, 0, 0, 0, 0, 0, 0, 0])), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_count_beyond_what_is_there_is_refused() {
+        for id in [pid::PARTITION, pid::DATA_REPRESENTATION, pid::DOMAIN_TAG] {
+            assert!(check(&list(id, &[255, 255, 255, 255, 0, 0, 0, 0])).is_err());
+            assert!(check(&list(id, &[])).is_err());
+        }
+        assert!(check(&list(pid::DATA_REPRESENTATION, &[2, 0, 0, 0, 0, 0, 2, 0])).is_ok());
+    }
+
+    #[test]
+    fn partitions_are_followed_with_their_padding() {
+        let two = [2, 0, 0, 0, 2, 0, 0, 0, b'a', 0, 0, 0, 4, 0, 0, 0, b'a', b'b', b'c', 0];
+        assert!(check(&list(pid::PARTITION, &two)).is_ok());
+        let mut long = two;
+        long[12] = 9;
+        assert!(check(&list(pid::PARTITION, &long)).is_err());
+    }
+
+    #[test]
+    fn type_information_is_blanked_where_it_stands() {
+        let payload = list(pid::TYPE_INFORMATION, &[0xff; 8]);
+        assert_eq!(check(&payload), Ok(vec![4]));
+        assert_eq!(payload[4..6], pid::TYPE_INFORMATION.to_le_bytes());
+    }
+
+    #[test]
+    fn another_encapsulation_and_a_list_without_an_end_are_refused() {
+        assert!(check(&[0, 1, 0, 0, 1, 0, 0, 0]).is_err());
+        assert!(check(&[0, 3, 0, 0]).is_err());
+        assert!(check(&[]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_makes_it_panic(payload in prop::collection::vec(any::<u8>(), 0..200), little in any::<bool>()) {
+            let _ = check(&payload);
+            let mut listed = vec![0, if little { 3 } else { 2 }, 0, 0];
+            listed.extend_from_slice(&payload);
+            let _ = check(&listed);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One Dust participant on both transports: what its two threads share, and how it begins and ends.
+//!
+//! ```text
+//!   Dust's actor thread                       receive thread (one per participant)
+//!    Writer ── repair, fragment ──▶ Router      Router ──▶ Inbound ──▶ Dust's inbox
+//!       │                                         ▲            ▲
+//!       └──────────── for ourselves: Loopback ────┘            │
+//!       contacts, wanted fragments, announcement: shared ──────┘
+//! ```
+//! The actor thread is Dust's only one: nothing here makes it wait for longer than a few milliseconds, and
+//! nothing that it holds while it waits is needed by the receive thread.
+
+use crate::contacts::Contacts;
+use crate::datagrams::Datagrams;
+use crate::fragment::Fragmenter;
+use crate::inbound::Inbound;
+use crate::loopback::Loopback;
+use crate::monitor::{Observed, Registry};
+use crate::receive::Reception;
+use crate::rtps::{GuidPrefix, HEADER_LEN};
+use crate::tally::{Tally, Traffic};
+use crate::wanted::Wanted;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use zerodds_core::{Counters, Locator, PathReport, Router, Transport};
+
+/// What the threads of one participant share.
+#[derive(Debug)]
+pub(crate) struct Shared<S, U> {
+    pub(crate) router: Router<S, U>,
+    /// Every locator that we announce: a message to one of them is for ourselves.
+    pub(crate) own_locators: Vec<Locator>,
+    /// The header that Dust's messages begin with; known from its first one on.
+    pub(crate) header: OnceLock<[u8; HEADER_LEN]>,
+    pub(crate) fragmenter: Fragmenter,
+    pub(crate) contacts: Arc<Contacts>,
+    pub(crate) wanted: Arc<Wanted>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) loopback: Loopback,
+    /// Dust's last announcement of itself, until it says goodbye.
+    pub(crate) announcement: Mutex<Option<Vec<u8>>>,
+    pub(crate) stopped: AtomicBool,
+}
+
+impl<S: Transport, U: Datagrams> Shared<S, U> {
+    pub(crate) fn new(shm: S, udp: U) -> io::Result<Self> {
+        let shm_len_max = shm.max_message_len();
+        let fragmenter = Fragmenter::new(shm_len_max, udp.max_message_len());
+        let mut own_locators = udp.metatraffic_unicast_locators();
+        own_locators.extend(udp.locators());
+        own_locators.extend(shm.locators());
+        Ok(Self {
+            router: Router::new(shm, udp, Instant::now),
+            own_locators,
+            header: OnceLock::new(),
+            fragmenter,
+            contacts: Arc::default(),
+            wanted: Arc::default(),
+            tally: Arc::default(),
+            loopback: Loopback::new(MEMORY_MIN.max(2 * fragmenter.message_len_max()))?,
+            announcement: Mutex::new(None),
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// Our GUID prefix, once Dust has sent anything.
+    pub(crate) fn prefix(&self) -> Option<GuidPrefix> {
+        let [_, _, _, _, _, _, _, _, prefix @ ..] = self.header.get()?;
+        Some(GuidPrefix(*prefix))
+    }
+
+    /// A receiving side for this participant.
+    pub(crate) fn inbound(&self) -> Inbound {
+        let budget = MEMORY_MIN.max(8 * self.fragmenter.message_len_max());
+        let (contacts, wanted) = (Arc::clone(&self.contacts), Arc::clone(&self.wanted));
+        Inbound::new(budget, self.fragmenter, contacts, wanted, Arc::clone(&self.tally))
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}
+
+impl<S: Transport, U: Datagrams> Observed for Shared<S, U> {
+    fn paths(&self) -> Vec<PathReport> {
+        self.router.reports()
+    }
+
+    fn counters(&self) -> Counters {
+        self.router.counters()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.tally.traffic()
+    }
+}
+
+/// A participant that runs: its receive thread, and the way to end it.
+pub(crate) struct Running<S: Transport, U: Datagrams> {
+    shared: Arc<Shared<S, U>>,
+    receiving: Option<JoinHandle<()>>,
+    registry: Arc<Registry>,
+}
+
+impl<S: Transport, U: Datagrams> Running<S, U> {
+    pub(crate) fn shared(&self) -> &Arc<Shared<S, U>> {
+        &self.shared
+    }
+}
+
+impl<S: Transport, U: Datagrams> Drop for Running<S, U> {
+    /// Dust has said goodbye by now. The receive thread may be waiting for a message or for room in Dust's
+    /// inbox, and is woken from either.
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.shared.router.close();
+        self.shared.loopback.wake();
+        if let Some(receiving) = self.receiving.take() {
+            receiving.thread().unpark();
+            if receiving.join().is_err() {
+                tracing::error!("the receive thread of a participant had panicked");
+            }
+        }
+        self.registry.retire(&self.shared);
+    }
+}
+
+/// Starts a participant on these transports. Messages for Dust are given to `dust`.
+///
+/// # Errors
+/// Where the system has no thread or socket pair to give.
+pub(crate) fn start<S: Transport, U: Datagrams>(
+    shm: S,
+    udp: U,
+    registry: &Arc<Registry>,
+    dust: impl FnMut(Vec<u8>, &AtomicBool) + Send + 'static,
+) -> io::Result<Running<S, U>> {
+    let shared = Arc::new(Shared::new(shm, udp)?);
+    registry.enrol(&shared);
+    let receiver = shared.router.receiver();
+    let reception = Reception::new(Arc::clone(&shared), dust);
+    let receiving = std::thread::Builder::new()
+        .name("zerodds-rx".into())
+        .spawn(move || reception.run(receiver))?;
+    Ok(Running { shared, receiving: Some(receiving), registry: Arc::clone(registry) })
+}
+
+/// Memory that reassembly, and what we say to ourselves, may each take; more where messages are larger.
+const MEMORY_MIN: usize = 256 << 20;

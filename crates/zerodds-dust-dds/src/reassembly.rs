@@ -1,0 +1,301 @@
+//! Puts samples together from DATA_FRAGs, so that Dust only ever sees whole ones.
+//!
+//! ```text
+//!   DATA_FRAG ──▶ partial sample ──complete──▶ held back while an older one is not ──▶ DATA for Dust
+//!   HEARTBEAT ──▶ NACK_FRAGs for what is missing; Dust sees it end before the first partial sample
+//! ```
+//! Why not Dust: it panics where the missing fragments of a sample span more than 256, and reads only one
+//! fragment per submessage. Why hold back: a reliable reader of Dust drops what is not next in order, and
+//! would ask for it whole. Why shorten the HEARTBEAT: told of a sample that it has not got, Dust asks for
+//! all of it; told that the writer's last sample is the one before, it acknowledges that and waits.
+//!
+//! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
+//! sample is dropped: a reliable writer sends it again, since Dust never acknowledged it.
+
+mod partial;
+
+use crate::contacts::Contacts;
+use crate::rtps::{
+    DataFrag, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
+};
+use partial::Partial;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+use zerodds_core::{Endianness, Locator};
+
+/// Where a submessage came from: what the RTPS receiver state holds when it is reached (§8.3.4).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The header of the message, with the prefix of the participant that its submessages are from.
+    pub(crate) header: [u8; HEADER_LEN],
+    pub(crate) prefix: GuidPrefix,
+    /// Seconds and fraction.
+    pub(crate) timestamp: Option<(u32, u32)>,
+}
+
+/// Samples in the making, by their writers.
+#[derive(Debug)]
+pub(crate) struct Reassembly {
+    writers: HashMap<Guid, Writer>,
+    /// Bytes that partial and held samples may take.
+    budget: usize,
+    /// Partial samples that were given up.
+    dropped: u64,
+    /// Orders partial samples by age.
+    clock: u64,
+    nack_count: i32,
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    partial: BTreeMap<i64, Partial>,
+    /// Complete, but behind a partial one.
+    held: BTreeMap<i64, Vec<u8>>,
+    /// Its last HEARTBEAT; only a reliable writer sends any.
+    heartbeat: Option<Heartbeat>,
+    header: [u8; HEADER_LEN],
+    /// The count of the last HEARTBEAT that Dust was given from this writer.
+    given_count: i32,
+    /// The last sample that it spoke of.
+    given_last: i64,
+}
+
+/// A message that asks a writer for fragments.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) message: Vec<u8>,
+    pub(crate) locators: Vec<Locator>,
+}
+
+/// How a HEARTBEAT has to read for Dust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    pub(crate) last: i64,
+    pub(crate) count: i32,
+}
+
+impl Reassembly {
+    pub(crate) fn new(budget: usize) -> Self {
+        Self { writers: HashMap::new(), budget, dropped: 0, clock: 0, nack_count: 0 }
+    }
+
+    /// Partial samples that were given up so far.
+    pub(crate) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Takes fragments of a sample. What they complete is appended to `out`, as messages for Dust.
+    pub(crate) fn fragment(
+        &mut self,
+        origin: &Origin,
+        order: Endianness,
+        key: bool,
+        frag: &DataFrag<'_>,
+        now: Instant,
+        out: &mut Vec<Vec<u8>>,
+    ) {
+        let guid = Guid { prefix: origin.prefix, entity: frag.writer };
+        let number = frag.sequence_number;
+        if frag.sample_len as usize > self.budget {
+            return;
+        }
+        self.clock += 1;
+        let born = self.clock;
+        self.make_room(guid, frag);
+        let writer = self.writers.entry(guid).or_default();
+        if writer.held.contains_key(&number) {
+            return;
+        }
+        writer.header = origin.header;
+        let partial = writer.partial.entry(number).or_insert_with(|| Partial::new(origin, order, key, frag, born, now));
+        if !partial.add(order, frag, now) {
+            return;
+        }
+        if partial.is_complete()
+            && let Some(complete) = writer.partial.remove(&number)
+        {
+            writer.held.insert(number, complete.into_message());
+            writer.release(out);
+        }
+    }
+
+    /// Takes a HEARTBEAT and answers with how Dust must see it; `None`: as it is.
+    pub(crate) fn heartbeat(
+        &mut self,
+        prefix: GuidPrefix,
+        heartbeat: &Heartbeat,
+        acknowledged: i64,
+        now: Instant,
+    ) -> Option<Rewritten> {
+        let guid = Guid { prefix, entity: heartbeat.writer };
+        let writer = self.writers.get_mut(&guid)?;
+        writer.heartbeat = Some(*heartbeat);
+        writer.forget(|number| number < heartbeat.first.max(acknowledged));
+        for (_, partial) in writer.partial.range_mut(..=heartbeat.last) {
+            partial.hurry(now);
+        }
+        Some(writer.rewrite(heartbeat, heartbeat.count))
+    }
+
+    /// The writer asks whether anything of this sample is missing.
+    pub(crate) fn heartbeat_frag(&mut self, writer: &Guid, number: i64, now: Instant) {
+        let partial = self.writers.get_mut(writer).and_then(|writer| writer.partial.get_mut(&number));
+        if let Some(partial) = partial {
+            partial.hurry(now);
+        }
+    }
+
+    /// These samples will not come. What was held behind them is appended to `out`.
+    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>, out: &mut Vec<Vec<u8>>) {
+        let guid = Guid { prefix, entity: gap.writer };
+        if let Some(writer) = self.writers.get_mut(&guid) {
+            writer.forget(|number| gap.covers(number));
+            writer.release(out);
+        }
+    }
+
+    /// This sample came whole.
+    pub(crate) fn whole(&mut self, writer: &Guid, number: i64) {
+        if let Some(writer) = self.writers.get_mut(writer) {
+            writer.forget(|one| one == number);
+        }
+    }
+
+    /// This participant is gone.
+    pub(crate) fn forget(&mut self, prefix: GuidPrefix) {
+        self.writers.retain(|guid, _| guid.prefix != prefix);
+    }
+
+    /// When [`requests`](Self::requests) has something to do again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let reliable = self.writers.values().filter(|writer| writer.heartbeat.is_some());
+        reliable.flat_map(|writer| writer.partial.values()).map(Partial::asks_at).min()
+    }
+
+    /// The NACK_FRAGs that are due, from `header`'s participant. A sample that stays incomplete however often
+    /// it is asked for is dropped, and what was held behind it appended to `out`.
+    pub(crate) fn requests(
+        &mut self,
+        header: &[u8; HEADER_LEN],
+        contacts: &Contacts,
+        now: Instant,
+        out: &mut Vec<Vec<u8>>,
+    ) -> Vec<Request> {
+        let mut requests = Vec::new();
+        for (&guid, writer) in &mut self.writers {
+            if writer.heartbeat.is_none() {
+                continue;
+            }
+            let before = writer.partial.len();
+            writer.partial.retain(|_, partial| !partial.is_hopeless(now));
+            if writer.partial.len() < before {
+                self.dropped += (before - writer.partial.len()) as u64;
+                writer.release(out);
+            }
+            let due: Vec<_> = writer.partial.iter_mut().filter(|(_, partial)| partial.asks_at() <= now).collect();
+            if due.is_empty() {
+                continue;
+            }
+            let contact = contacts.of(&guid);
+            let mut message = MessageWriter::new(header, Endianness::Little, 256);
+            message.info_dst(guid.prefix);
+            for (&number, partial) in due {
+                partial.asked(now);
+                let Some(contact) = &contact else { continue };
+                for window in partial.missing_windows() {
+                    self.nack_count = self.nack_count.wrapping_add(1);
+                    message.nack_frag(&NackFragFields {
+                        reader: partial.reader_or(contact.reader),
+                        writer: guid.entity,
+                        sequence_number: number,
+                        base: window.base,
+                        bits: window.bits,
+                        bitmap: window.bitmap,
+                        count: self.nack_count,
+                    });
+                }
+            }
+            requests.extend(contact.map(|contact| Request { message: message.into_bytes(), locators: contact.locators }));
+        }
+        requests
+    }
+
+    /// Drops the oldest partial samples until another of this length fits.
+    fn make_room(&mut self, guid: Guid, frag: &DataFrag<'_>) {
+        let known = self.writers.get(&guid).is_some_and(|writer| writer.partial.contains_key(&frag.sequence_number));
+        if known {
+            return;
+        }
+        if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(&guid) {
+            self.writers.retain(|_, writer| !writer.partial.is_empty());
+        }
+        loop {
+            let partials = || self.writers.values().flat_map(|writer| writer.partial.values());
+            let held: usize = self.writers.values().flat_map(|writer| writer.held.values()).map(Vec::len).sum();
+            let bytes = held + partials().map(Partial::len).sum::<usize>() + frag.sample_len as usize;
+            if bytes <= self.budget && partials().count() < PARTIALS_MAX {
+                return;
+            }
+            if !self.drop_oldest() {
+                self.writers.values_mut().for_each(|writer| writer.held.clear());
+                return;
+            }
+        }
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let all = self.writers.iter().flat_map(|(guid, writer)| writer.partial.iter().map(move |one| (guid, one)));
+        let oldest = all.min_by_key(|(_, (_, partial))| partial.born()).map(|(&guid, (&number, _))| (guid, number));
+        let Some((guid, number)) = oldest else { return false };
+        if let Some(writer) = self.writers.get_mut(&guid) {
+            writer.partial.remove(&number);
+        }
+        self.dropped += 1;
+        true
+    }
+}
+
+impl Writer {
+    fn forget(&mut self, gone: impl Fn(i64) -> bool) {
+        self.partial.retain(|&number, _| !gone(number));
+        self.held.retain(|&number, _| !gone(number));
+    }
+
+    /// Hands over what no older partial sample holds up, and tells Dust of samples that a shortened HEARTBEAT
+    /// had kept from it.
+    fn release(&mut self, out: &mut Vec<Vec<u8>>) {
+        let first_partial = self.partial.keys().next().copied().filter(|_| self.heartbeat.is_some());
+        let first_partial = first_partial.unwrap_or(i64::MAX);
+        while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < first_partial) {
+            out.push(entry.remove());
+        }
+        if let Some(heartbeat) = self.heartbeat.filter(|heartbeat| self.last_for_dust(heartbeat) > self.given_last) {
+            let Rewritten { last, count } = self.rewrite(&heartbeat, self.given_count);
+            let Heartbeat { reader, writer, first, .. } = heartbeat;
+            let mut message = MessageWriter::new(&self.header, Endianness::Little, 64);
+            message.heartbeat(HeartbeatFields { reader, writer, first, last, count });
+            out.push(message.into_bytes());
+        }
+    }
+
+    /// Ends the HEARTBEAT before the first sample that is not there yet, and keeps its count ahead of what
+    /// Dust was given before.
+    fn rewrite(&mut self, heartbeat: &Heartbeat, count: i32) -> Rewritten {
+        self.given_last = self.last_for_dust(heartbeat);
+        self.given_count = count.max(self.given_count.saturating_add(1));
+        Rewritten { last: self.given_last, count: self.given_count }
+    }
+
+    fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
+        let pending = self.partial.keys().chain(self.held.keys()).min();
+        pending.map_or(heartbeat.last, |&pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
+    }
+}
+
+/// How long a sample may stand still before its writer is asked for the rest.
+const PATIENCE: Duration = Duration::from_millis(20);
+const PARTIALS_MAX: usize = 64;
+const WRITERS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests;

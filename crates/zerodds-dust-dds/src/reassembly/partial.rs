@@ -1,0 +1,195 @@
+//! One sample in the making.
+//!
+//! ```text
+//!   message  header │ INFO_TS? │ DATA fields │ payload: each fragment is copied to where it belongs
+//! ```
+//! The buffer is the message that Dust will be handed, so that completing it costs no second copy, except
+//! where inline QoS has to be put before the payload: only the first fragment carries it, and may come last.
+
+use super::{Origin, PATIENCE};
+use crate::rtps::{DataFields, DataFrag, EntityId, MessageWriter, flag};
+use std::time::{Duration, Instant};
+use zerodds_core::Endianness;
+
+#[derive(Debug)]
+pub(super) struct Partial {
+    message: Vec<u8>,
+    /// Where the payload begins.
+    payload_at: usize,
+    fragment_len: u16,
+    sample_len: u32,
+    /// One bit per fragment that is there.
+    present: Vec<u64>,
+    missing: u32,
+    inline_qos: Vec<u8>,
+    order: Endianness,
+    reader: EntityId,
+    born: u64,
+    ask_at: Instant,
+    asked_at: Option<Instant>,
+    /// Times that it was asked for without any fragment coming.
+    asked_in_vain: u32,
+}
+
+/// Up to 256 consecutive fragment numbers, and which of them are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) base: u32,
+    pub(super) bits: u32,
+    pub(super) bitmap: [u32; 8],
+}
+
+impl Partial {
+    pub(super) fn new(origin: &Origin, order: Endianness, key: bool, frag: &DataFrag<'_>, born: u64, now: Instant) -> Self {
+        let sample_len = frag.sample_len as usize;
+        let mut message = MessageWriter::new(&origin.header, order, PREFIX_LEN_MAX + sample_len);
+        if let Some(timestamp) = origin.timestamp {
+            message.info_ts(timestamp);
+        }
+        message.open_data(DataFields {
+            flags: if key { flag::DATA_KEY } else { flag::DATA },
+            reader: frag.reader,
+            writer: frag.writer,
+            sequence_number: frag.sequence_number,
+        });
+        let mut message = message.into_bytes();
+        let payload_at = message.len();
+        message.resize(payload_at + sample_len, 0);
+        Self {
+            message,
+            payload_at,
+            fragment_len: frag.fragment_len,
+            sample_len: frag.sample_len,
+            present: vec![0; frag.total().div_ceil(64) as usize],
+            missing: frag.total(),
+            inline_qos: Vec::new(),
+            order,
+            reader: frag.reader,
+            born,
+            ask_at: now + PATIENCE,
+            asked_at: None,
+            asked_in_vain: 0,
+        }
+    }
+
+    /// Copies fragments to their place; `false` if they do not belong to this sample as it began, or are
+    /// there already.
+    pub(super) fn add(&mut self, order: Endianness, frag: &DataFrag<'_>, now: Instant) -> bool {
+        if (frag.fragment_len, frag.sample_len) != (self.fragment_len, self.sample_len) || order != self.order {
+            return false;
+        }
+        let before = self.missing;
+        for (number, bytes) in (frag.first - 1..).zip(frag.payload.chunks(usize::from(frag.fragment_len))) {
+            let (word, bit) = (number as usize / 64, 1_u64 << (number % 64));
+            if self.present[word] & bit == 0 {
+                self.present[word] |= bit;
+                self.missing -= 1;
+                let at = self.payload_at + number as usize * usize::from(self.fragment_len);
+                self.message[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        if frag.first == 1 && self.inline_qos.is_empty() {
+            self.inline_qos = frag.inline_qos.to_vec();
+        }
+        if self.missing < before {
+            self.asked_in_vain = 0;
+            self.ask_at = now + PATIENCE;
+        }
+        self.missing < before
+    }
+
+    pub(super) const fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// The whole sample, as a message with one DATA that extends to its end.
+    pub(super) fn into_message(mut self) -> Vec<u8> {
+        if !self.inline_qos.is_empty() {
+            let flags_at = self.payload_at - DATA_LEN + 1;
+            self.message[flags_at] |= flag::INLINE_QOS;
+            self.message.splice(self.payload_at..self.payload_at, self.inline_qos);
+        }
+        self.message
+    }
+
+    /// Bytes that it takes.
+    pub(super) const fn len(&self) -> usize {
+        self.message.len()
+    }
+
+    pub(super) const fn born(&self) -> u64 {
+        self.born
+    }
+
+    /// The reader whom the writer addressed, or `other` if it addressed all.
+    pub(super) fn reader_or(&self, other: EntityId) -> EntityId {
+        if self.reader == EntityId::UNKNOWN { other } else { self.reader }
+    }
+
+    /// The writer says that it has sent all of it: ask soon, but not again while an answer may be under way.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        let earliest = self.asked_at.map_or(now, |asked| now.max(asked + ANSWER));
+        self.ask_at = self.ask_at.min(earliest);
+    }
+
+    /// When the rest is to be asked for.
+    pub(super) const fn asks_at(&self) -> Instant {
+        self.ask_at
+    }
+
+    /// It was asked for; the next time is later each time that nothing comes.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.asked_at = Some(now);
+        self.ask_at = now + PATIENCE * 2_u32.pow(self.asked_in_vain.min(4));
+        self.asked_in_vain += 1;
+    }
+
+    /// The writer has not answered for so long that it will not.
+    pub(super) fn is_hopeless(&self, now: Instant) -> bool {
+        self.asked_in_vain > ASKED_MAX && self.ask_at <= now
+    }
+
+    /// The missing fragments, in as few windows as they fit, of which one request has room for some.
+    pub(super) fn missing_windows(&self) -> Vec<Window> {
+        let mut windows: Vec<Window> = Vec::new();
+        for number in self.missing_numbers() {
+            match windows.last_mut().filter(|window| number - window.base < 256) {
+                Some(window) => window.mark(number),
+                None => windows.push(Window::at(number)),
+            }
+        }
+        windows.truncate(WINDOWS_MAX);
+        windows
+    }
+
+    /// Numbers of the missing fragments, counted from 1.
+    fn missing_numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        let total = self.sample_len.div_ceil(u32::from(self.fragment_len));
+        (0..total).filter(|&index| self.present[index as usize / 64] & (1 << (index % 64)) == 0).map(|index| index + 1)
+    }
+}
+
+impl Window {
+    fn at(base: u32) -> Self {
+        let mut window = Self { base, bits: 0, bitmap: [0; 8] };
+        window.mark(base);
+        window
+    }
+
+    const fn mark(&mut self, number: u32) {
+        let bit = number - self.base;
+        self.bitmap[bit as usize / 32] |= 0x8000_0000 >> (bit % 32);
+        self.bits = bit + 1;
+    }
+}
+
+/// How long an answer to a request takes at most on one host.
+const ANSWER: Duration = Duration::from_millis(4);
+/// Header 20, INFO_TS 12, DATA 24.
+const PREFIX_LEN_MAX: usize = 56;
+/// A DATA up to its payload.
+const DATA_LEN: usize = 24;
+/// Requests without any answer after which a sample is dropped: a good two seconds.
+const ASKED_MAX: u32 = 10;
+/// Windows of one request, so that it fits a small datagram.
+const WINDOWS_MAX: usize = 20;

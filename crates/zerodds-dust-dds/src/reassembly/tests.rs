@@ -1,0 +1,316 @@
+//! Reassembly against a model writer that fragments, loses, reorders and repeats.
+
+use super::*;
+use crate::fragment::Fragmenter;
+use crate::outgoing::Outgoing;
+use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};
+use crate::rtps::{AckNack, Content, Data, EntityId, Submessages, flag};
+use proptest::prelude::*;
+
+const WRITER_GUID: Guid = Guid { prefix: GuidPrefix(*b"me, who else"), entity: WRITER };
+const OUR_HEADER: [u8; HEADER_LEN] = *b"RTPS\x02\x04\x01\x14the receiver";
+const BUDGET: usize = 64 << 20;
+
+/// The receiving side: a reassembly with what it handed over, and a clock of its own.
+struct Receiver {
+    reassembly: Reassembly,
+    contacts: Contacts,
+    now: Instant,
+    handed_over: Vec<Vec<u8>>,
+}
+
+impl Receiver {
+    fn new(budget: usize) -> Self {
+        let contacts = Contacts::default();
+        let acknack = AckNack { reader: READER, writer: WRITER, base: 0 };
+        contacts.note(WRITER_GUID, &acknack, &[Locator::new(1, 7411, [1; 16])]);
+        Self { reassembly: Reassembly::new(budget), contacts, now: Instant::now(), handed_over: Vec::new() }
+    }
+
+    /// Takes one datagram, as the inbound path does; returns the HEARTBEAT as Dust sees it.
+    fn take(&mut self, datagram: &[u8]) -> Option<(i64, i32)> {
+        let origin = Origin { header: HEADER, prefix: WRITER_GUID.prefix, timestamp: Some((7, 8)) };
+        let mut seen = None;
+        for submessage in Submessages::of(datagram) {
+            let submessage = submessage.expect("whole");
+            let key = submessage.has(flag::FRAG_KEY);
+            match Content::read(&submessage).expect("well-formed") {
+                Content::DataFrag(frag) => {
+                    let (order, out) = (submessage.order(), &mut self.handed_over);
+                    self.reassembly.fragment(&origin, order, key, &frag, self.now, out);
+                }
+                Content::Heartbeat(heartbeat) => {
+                    let rewritten = self.reassembly.heartbeat(origin.prefix, &heartbeat, 0, self.now);
+                    seen = Some(rewritten.map_or((heartbeat.last, heartbeat.count), |one| (one.last, one.count)));
+                }
+                Content::HeartbeatFrag(frag) => {
+                    self.reassembly.heartbeat_frag(&WRITER_GUID, frag.sequence_number, self.now);
+                }
+                _ => {}
+            }
+        }
+        seen
+    }
+
+    fn requests(&mut self, after: Duration) -> Vec<Request> {
+        self.now += after;
+        self.reassembly.requests(&OUR_HEADER, &self.contacts, self.now, &mut self.handed_over)
+    }
+
+    /// Sequence number and payload of each sample handed over, and the last of each HEARTBEAT between.
+    fn samples(&self) -> Vec<(i64, Vec<u8>)> {
+        let contents = self.handed_over.iter().flat_map(|message| Submessages::of(message));
+        let samples = contents.filter_map(|submessage| match Content::read(&submessage.ok()?).ok()? {
+            Content::Data(Data { sequence_number, payload, .. }) => Some((sequence_number, payload.to_vec())),
+            _ => None,
+        });
+        samples.collect()
+    }
+
+    fn heartbeats(&self) -> Vec<Heartbeat> {
+        let contents = self.handed_over.iter().flat_map(|message| Submessages::of(message));
+        let heartbeats = contents.filter_map(|submessage| match Content::read(&submessage.ok()?).ok()? {
+            Content::Heartbeat(heartbeat) => Some(heartbeat),
+            _ => None,
+        });
+        heartbeats.collect()
+    }
+}
+
+fn fragmenter() -> Fragmenter {
+    Fragmenter::new(16 << 20, 2_000)
+}
+
+fn payload(number: i64, len: usize) -> Vec<u8> {
+    (0..len).map(|index| (index as i64 * 31 + number) as u8).collect()
+}
+
+/// Sample `number` as Dust writes it; its HEARTBEAT says that it is the last.
+fn sample(number: i64, len: usize) -> Vec<u8> {
+    let mut message = as_dust_writes(&payload(number, len), &[], true);
+    let low = (number as u32).to_le_bytes();
+    message[68..72].copy_from_slice(&low);
+    let heartbeat = message.len() - 32;
+    message[heartbeat + 24..][..4].copy_from_slice(&low);
+    message[heartbeat + 28..].copy_from_slice(&low);
+    message
+}
+
+fn datagrams(message: &[u8], wanted: Option<&[u32]>) -> Vec<Vec<u8>> {
+    let outgoing = Outgoing::read(message).expect("a message");
+    fragmenter().cut(message, &outgoing, wanted, 1).collect()
+}
+
+/// What a request asks for.
+fn wanted(request: &Request) -> Vec<(i64, Vec<u32>)> {
+    let nacks = Submessages::of(&request.message).filter_map(|submessage| match Content::read(&submessage.ok()?).ok()? {
+        Content::NackFrag(nack) => Some((nack.sequence_number, nack.wanted().collect())),
+        _ => None,
+    });
+    nacks.collect()
+}
+
+#[test]
+fn a_sample_in_order_is_handed_over_with_its_last_fragment_and_its_heartbeat_is_untouched() {
+    let mut receiver = Receiver::new(BUDGET);
+    let all = datagrams(&sample(1, 10_000), None);
+    for datagram in &all[..all.len() - 1] {
+        assert_eq!(receiver.take(datagram), None);
+        assert!(receiver.handed_over.is_empty());
+    }
+    assert_eq!(receiver.take(&all[all.len() - 1]), Some((1, 1)));
+    assert_eq!(receiver.samples(), [(1, payload(1, 10_000))]);
+    assert!(receiver.heartbeats().is_empty() && receiver.requests(Duration::ZERO).is_empty());
+    assert_eq!(receiver.reassembly.deadline(), None);
+}
+
+#[test]
+fn inline_qos_stands_before_the_payload_even_if_it_came_last() {
+    let inline_qos = [0x70, 0, 16, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 1, 0, 0, 0];
+    let message = as_dust_writes(&payload(0, 5_000), &inline_qos, false);
+    let mut receiver = Receiver::new(BUDGET);
+    datagrams(&message, None).iter().rev().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    let submessage = Submessages::of(&receiver.handed_over[0]).last().expect("a DATA").expect("whole");
+    let data = Data::read(&submessage).expect("well-formed");
+    assert_eq!((data.inline_qos, data.payload), (&inline_qos[..], &payload(0, 5_000)[..]));
+    assert!(submessage.open_ended);
+}
+
+#[test]
+fn dust_hears_of_a_lost_fragment_only_when_it_is_there() {
+    let mut receiver = Receiver::new(BUDGET);
+    let message = sample(1, 10_000);
+    let all = datagrams(&message, None);
+    let mut seen = None;
+    for (index, datagram) in all.iter().enumerate().filter(|&(index, _)| index != 2) {
+        seen = receiver.take(datagram).or(seen);
+        assert!(index < all.len());
+    }
+    assert_eq!(seen, Some((0, 1)), "the HEARTBEAT ends before the sample");
+    let requests = receiver.requests(Duration::ZERO);
+    assert_eq!(requests.iter().flat_map(wanted).collect::<Vec<_>>(), [(1, vec![3])]);
+    assert_eq!(requests[0].locators, [Locator::new(1, 7411, [1; 16])]);
+    receiver.take(&datagrams(&message, Some(&[3]))[0]);
+    assert_eq!(receiver.samples(), [(1, payload(1, 10_000))]);
+    let heartbeats = receiver.heartbeats();
+    assert_eq!(heartbeats.len(), 1);
+    assert_eq!((heartbeats[0].last, heartbeats[0].count), (1, 2), "told at once, with a count that is new");
+}
+
+#[test]
+fn a_sample_waits_for_an_older_one_of_a_reliable_writer() {
+    let mut receiver = Receiver::new(BUDGET);
+    let first = sample(1, 10_000);
+    datagrams(&first, None).iter().skip(1).for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    for number in [2, 3] {
+        datagrams(&sample(number, 4_000), None).iter().for_each(|datagram| {
+            receiver.take(datagram);
+        });
+    }
+    assert!(receiver.handed_over.is_empty());
+    receiver.take(&datagrams(&first, Some(&[1]))[0]);
+    assert_eq!(receiver.samples().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(receiver.heartbeats().last().map(|heartbeat| heartbeat.last), Some(3));
+}
+
+#[test]
+fn a_best_effort_sample_waits_for_nothing() {
+    let mut receiver = Receiver::new(BUDGET);
+    let best_effort = |number| {
+        let mut message = sample(number, 4_000);
+        message.truncate(message.len() - 32);
+        message
+    };
+    receiver.take(&datagrams(&best_effort(1), None)[0]);
+    datagrams(&best_effort(2), None).iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    assert_eq!(receiver.samples(), [(2, payload(2, 4_000))]);
+    assert_eq!(receiver.reassembly.deadline(), None);
+    assert!(receiver.requests(Duration::from_secs(9)).is_empty());
+}
+
+#[test]
+fn what_the_writer_no_longer_has_is_not_waited_for() {
+    let mut receiver = Receiver::new(BUDGET);
+    receiver.take(&datagrams(&sample(1, 4_000), None)[1]);
+    datagrams(&sample(2, 4_000), None).iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    let heartbeat = Heartbeat { reader: READER, writer: WRITER, first: 2, last: 2, count: 9 };
+    let rewritten = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, 0, receiver.now);
+    assert_eq!(rewritten.map(|one| one.last), Some(2), "sample 1 is gone for good");
+    assert!(receiver.requests(Duration::from_secs(1)).is_empty());
+}
+
+#[test]
+fn a_writer_that_never_answers_is_asked_ever_less_often_and_then_given_up() {
+    let mut receiver = Receiver::new(BUDGET);
+    let all = datagrams(&sample(1, 4_000), None);
+    receiver.take(&all[all.len() - 1]);
+    datagrams(&sample(2, 4_000), None).iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    let mut asked = 0;
+    while let Some(deadline) = receiver.reassembly.deadline() {
+        assert!(deadline <= receiver.now + Duration::from_secs(1), "bounded patience");
+        receiver.now = receiver.now.max(deadline);
+        asked += receiver.requests(Duration::ZERO).len();
+        assert!(asked < 20);
+    }
+    assert!(asked > 5);
+    assert_eq!(receiver.samples(), [(2, payload(2, 4_000))], "what it held up is handed over");
+    assert_eq!(receiver.reassembly.dropped(), 1);
+}
+
+#[test]
+fn memory_is_bounded_whatever_a_peer_claims() {
+    let mut receiver = Receiver::new(1 << 20);
+    for number in 1..1_000 {
+        receiver.take(&datagrams(&sample(number, 100_000), None)[0]);
+    }
+    let bytes: usize =
+        receiver.reassembly.writers.values().flat_map(|writer| writer.partial.values()).map(Partial::len).sum();
+    assert!(bytes <= 1 << 20);
+    let huge = datagrams(&sample(1, 2 << 20), None);
+    receiver.take(&huge[0]);
+    assert!(receiver.handed_over.is_empty());
+}
+
+#[test]
+fn several_fragments_of_one_submessage_all_count() {
+    let bytes = payload(5, 1_000);
+    let mut receiver = Receiver::new(BUDGET);
+    for (first, count) in [(3, 2_u16), (1, 2)] {
+        let start = (first as usize - 1) * 256;
+        let part = &bytes[start..bytes.len().min(start + 256 * usize::from(count))];
+        let frag = DataFrag {
+            reader: EntityId::UNKNOWN,
+            writer: WRITER,
+            sequence_number: 5,
+            first,
+            count,
+            fragment_len: 256,
+            sample_len: 1_000,
+            inline_qos: &[],
+            payload: part,
+        };
+        let origin = Origin { header: HEADER, prefix: WRITER_GUID.prefix, timestamp: None };
+        let (now, out) = (receiver.now, &mut receiver.handed_over);
+        receiver.reassembly.fragment(&origin, Endianness::Big, false, &frag, now, out);
+    }
+    assert_eq!(receiver.samples(), [(5, bytes)]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Every sample of a reliable writer arrives whole, however datagrams are lost, doubled and swapped, as long
+    /// as the writer answers and repeats its HEARTBEAT.
+    #[test]
+    fn nothing_is_lost(lens in prop::collection::vec(1_usize..60_000, 1..6), seed in any::<u64>()) {
+        let mut receiver = Receiver::new(BUDGET);
+        let mut fates = seed;
+        let messages: Vec<_> = lens.iter().zip(1..).map(|(&len, number)| sample(number, len)).collect();
+        let mut on_the_way: Vec<Vec<u8>> = messages.iter().flat_map(|message| datagrams(message, None)).collect();
+        for _round in 0..1_000 {
+            for datagram in std::mem::take(&mut on_the_way) {
+                fates = fates.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                match fates >> 60 {
+                    0 | 1 => {}
+                    2 => on_the_way.push(datagram),
+                    3 => [&datagram, &datagram].into_iter().for_each(|twice| {
+                        receiver.take(twice);
+                    }),
+                    _ => {
+                        receiver.take(&datagram);
+                    }
+                }
+            }
+            for (number, wanted) in receiver.requests(Duration::from_millis(30)).iter().flat_map(wanted) {
+                on_the_way.extend(datagrams(&messages[number as usize - 1], Some(&wanted)));
+            }
+            let writer = receiver.reassembly.writers.get(&WRITER_GUID);
+            let known = |number| writer.is_some_and(|one| one.partial.contains_key(&number) || one.held.contains_key(&number));
+            let have: Vec<_> = receiver.samples().iter().map(|(number, _)| *number).collect();
+            if (1..=messages.len() as i64).all(|number| have.contains(&number)) {
+                break;
+            }
+            // What Dust's ACKNACK asks for: samples of which nothing is there.
+            let unknown = messages.iter().zip(1..).filter(|&(_, number)| !known(number) && !have.contains(&number));
+            on_the_way.extend(unknown.flat_map(|(message, _)| datagrams(message, None)));
+            let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 64);
+            let (first, last) = (1, messages.len() as i64);
+            heartbeat.heartbeat(HeartbeatFields { reader: READER, writer: WRITER, first, last, count: 1 });
+            on_the_way.push(heartbeat.into_bytes());
+        }
+        let mut samples = receiver.samples();
+        samples.sort_by_key(|(number, _)| *number);
+        samples.dedup();
+        let expected: Vec<_> = lens.iter().zip(1..).map(|(&len, number)| (number, payload(number, len))).collect();
+        prop_assert!(samples == expected, "{} of {} samples", samples.len(), expected.len());
+    }
+}

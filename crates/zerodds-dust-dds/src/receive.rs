@@ -1,0 +1,151 @@
+//! The receive thread of a participant: takes from both transports and from ourselves, gives to Dust.
+//!
+//! It sleeps in the router's receiver, whose descriptors and the loopback's wake it; with nothing to do it uses
+//! no CPU. It wakes by itself only while fragments of a reliable sample are missing.
+
+use crate::announce::{Neighbourhood, goodbye_of};
+use crate::datagrams::Datagrams;
+use crate::inbound::Inbound;
+use crate::participant::Shared;
+use crate::rtps::header;
+use crate::writer::PATIENCE;
+use dust_dds::transport::interface::TransportDataReceiver;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::future::Future;
+use std::os::fd::AsFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake as WakeTask, Waker};
+use std::thread::Thread;
+use std::time::Instant;
+use zerodds_core::{Delivery, Incoming, Locator, Message, Path, Peer, Reason, Receiver, Transport, Wake};
+
+/// What the receive thread works with.
+pub(crate) struct Reception<S, U, D> {
+    shared: Arc<Shared<S, U>>,
+    inbound: Inbound,
+    neighbourhood: Neighbourhood,
+    /// Messages for Dust from the message in hand.
+    out: Vec<Vec<u8>>,
+    dust: D,
+}
+
+impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U, D> {
+    pub(crate) fn new(shared: Arc<Shared<S, U>>, dust: D) -> Self {
+        let inbound = shared.inbound();
+        Self { shared, inbound, neighbourhood: Neighbourhood::default(), out: Vec::new(), dust }
+    }
+
+    /// Receives until the participant is stopped.
+    pub(crate) fn run(mut self, mut receiver: Option<impl Receiver>) {
+        let shared = Arc::clone(&self.shared);
+        while !shared.is_stopped() {
+            let own = shared.loopback.take();
+            let incoming = receiver.as_mut().and_then(Receiver::try_receive);
+            let idle = own.is_none() && incoming.is_none();
+            let now = Instant::now();
+            if let Some(message) = own {
+                self.inbound.message(&message, None, shared.prefix(), now, &mut self.out);
+            }
+            if let Some(incoming) = incoming {
+                self.incoming(incoming, now);
+            }
+            let deadline = self.inbound.deadline();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                self.ask_for_fragments(now);
+            } else if idle {
+                sleep(&mut receiver, deadline, &shared.loopback);
+            }
+            for message in self.out.drain(..) {
+                (self.dust)(message, &shared.stopped);
+            }
+        }
+    }
+
+    fn incoming<M: Message>(&mut self, incoming: Incoming<M>, now: Instant) {
+        match incoming {
+            Incoming::Message(message) => self.message(&message, message.path(), message.source(), now),
+            Incoming::PeerUp(peer) => self.announce_to(peer),
+            Incoming::PeerDown(peer, Reason::PeerGone) => {
+                if let Some(prefix) = self.neighbourhood.died(&peer, now) {
+                    tracing::info!(%peer, participant = ?prefix, "participant died; Dust is told at once");
+                    self.inbound.forget(prefix);
+                    self.out.push(goodbye_of(prefix));
+                }
+            }
+            Incoming::PeerDown(peer, _) => self.neighbourhood.unlinked(&peer),
+            _ => {}
+        }
+    }
+
+    fn message(&mut self, message: &[u8], path: Path, source: Option<Locator>, now: Instant) {
+        let own = self.shared.prefix();
+        if let Ok(prefix) = header(message) {
+            // Our own multicasts come back; what we say to ourselves has its own way.
+            if own == Some(prefix) || self.neighbourhood.is_dead(prefix, now) {
+                return;
+            }
+            if let (Path::SharedMemory, Some(source)) = (path, source) {
+                self.neighbourhood.note(source, prefix);
+            }
+        }
+        self.inbound.message(message, Some(path), own, now, &mut self.out);
+    }
+
+    /// Tells a peer that has become reachable through shared memory that we exist.
+    fn announce_to(&self, peer: Locator) {
+        let announcement = self.shared.announcement.lock().clone();
+        if let Some(announcement) = announcement {
+            let delivery = Delivery::Reliable { deadline: Instant::now() + PATIENCE };
+            // Whoever misses it hears the next one.
+            let _ = self.shared.router.send_bytes(&announcement, &[Peer::new(&[peer])], delivery);
+        }
+    }
+
+    fn ask_for_fragments(&mut self, now: Instant) {
+        let Some(header) = self.shared.header.get() else { return };
+        for request in self.inbound.requests(header, now, &mut self.out) {
+            // A request that gets lost is repeated.
+            let _ = self.shared.router.send_bytes(
+                &request.message,
+                &[Peer::new(&request.locators)],
+                Delivery::Reliable { deadline: now + PATIENCE },
+            );
+        }
+    }
+}
+
+/// Sleeps until something may have come from the transports or the loopback, or the deadline passes.
+fn sleep(receiver: &mut Option<impl Receiver>, deadline: Option<Instant>, loopback: &impl AsFd) {
+    let closed = match receiver {
+        Some(receiver) => receiver.wait(deadline, &[loopback.as_fd()]) == Wake::Closed,
+        None => true,
+    };
+    if closed {
+        // Neither transport is there, or both are closing: only the loopback has anything to say.
+        let fd = PollFd::new(loopback, PollFlags::IN);
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let _ = poll(&mut [fd], timeout.as_ref());
+    }
+}
+
+/// Gives a message to Dust, waiting for room in its inbox until the participant is stopped.
+pub(crate) fn give_to(dust: &TransportDataReceiver, message: Vec<u8>, stopped: &AtomicBool) {
+    struct Unpark(Thread);
+    impl WakeTask for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut taken = pin!(dust.receive_message(message));
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    while taken.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Pending {
+        // ORDER: Acquire; pairs with the Release in the drop of `Running`, which unparks after it.
+        if stopped.load(Ordering::Acquire) {
+            return;
+        }
+        std::thread::park();
+    }
+}

@@ -1,0 +1,55 @@
+//! Who is who: GUIDs and their two halves (DDSI-RTPS 2.5 §9.3.1).
+
+use std::fmt;
+
+/// Names a participant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct GuidPrefix(pub(crate) [u8; 12]);
+
+/// Names an endpoint within its participant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct EntityId(pub(crate) [u8; 4]);
+
+/// Names an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Guid {
+    pub(crate) prefix: GuidPrefix,
+    pub(crate) entity: EntityId,
+}
+
+impl GuidPrefix {
+    /// Addresses everyone, in an INFO_DST.
+    pub(crate) const UNKNOWN: Self = Self([0; 12]);
+}
+
+impl EntityId {
+    /// Addresses every matched endpoint.
+    pub(crate) const UNKNOWN: Self = Self([0; 4]);
+    /// The participant itself.
+    pub(crate) const PARTICIPANT: Self = Self([0, 0, 1, 0xc1]);
+    pub(crate) const SPDP_WRITER: Self = Self([0, 1, 0, 0xc2]);
+    pub(crate) const SPDP_READER: Self = Self([0, 1, 0, 0xc7]);
+    pub(crate) const SEDP_TOPICS_WRITER: Self = Self([0, 0, 2, 0xc2]);
+    pub(crate) const SEDP_PUBLICATIONS_WRITER: Self = Self([0, 0, 3, 0xc2]);
+    pub(crate) const SEDP_SUBSCRIPTIONS_WRITER: Self = Self([0, 0, 4, 0xc2]);
+    pub(crate) const TYPE_LOOKUP_REQUEST_WRITER: Self = Self([0, 3, 0, 0xc3]);
+    pub(crate) const TYPE_LOOKUP_REPLY_WRITER: Self = Self([0, 3, 1, 0xc3]);
+
+    /// Whether an application created it, as opposed to a built-in endpoint (§9.3.1.2, the two top bits of
+    /// the kind).
+    pub(crate) const fn is_user_defined(self) -> bool {
+        self.0[3] & 0xc0 == 0
+    }
+}
+
+impl fmt::Debug for GuidPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl fmt::Debug for EntityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}

@@ -1,0 +1,160 @@
+//! Writes what the plug-in has to say in Dust's name, and samples that it puts together for Dust.
+
+use super::{EntityId, GuidPrefix, HEADER_LEN, flag, kind};
+use zerodds_core::Endianness;
+
+/// Appends submessages to a message.
+#[derive(Debug)]
+pub(crate) struct MessageWriter {
+    bytes: Vec<u8>,
+    order: Endianness,
+}
+
+/// What a DATA says ahead of its inline QoS and payload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataFields {
+    pub(crate) flags: u8,
+    pub(crate) reader: EntityId,
+    pub(crate) writer: EntityId,
+    pub(crate) sequence_number: i64,
+}
+
+/// What a DATA_FRAG says ahead of its inline QoS and payload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataFragFields {
+    pub(crate) flags: u8,
+    pub(crate) reader: EntityId,
+    pub(crate) writer: EntityId,
+    pub(crate) sequence_number: i64,
+    pub(crate) first: u32,
+    pub(crate) fragment_len: u16,
+    pub(crate) sample_len: u32,
+}
+
+/// A HEARTBEAT.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeartbeatFields {
+    pub(crate) reader: EntityId,
+    pub(crate) writer: EntityId,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    pub(crate) count: i32,
+}
+
+/// A NACK_FRAG for a window of up to 256 fragments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NackFragFields {
+    pub(crate) reader: EntityId,
+    pub(crate) writer: EntityId,
+    pub(crate) sequence_number: i64,
+    pub(crate) base: u32,
+    pub(crate) bits: u32,
+    /// Bit 31 of the first word is the base (§9.4.2.8).
+    pub(crate) bitmap: [u32; 8],
+    pub(crate) count: i32,
+}
+
+impl MessageWriter {
+    /// A message with this header, whose submessages are written in this byte order.
+    pub(crate) fn new(header: &[u8; HEADER_LEN], order: Endianness, capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.extend_from_slice(header);
+        Self { bytes, order }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Submessages that were written by somebody else, header and all.
+    pub(crate) fn verbatim(&mut self, submessages: &[u8]) -> &mut Self {
+        self.octets(submessages)
+    }
+
+    pub(crate) fn info_dst(&mut self, prefix: GuidPrefix) -> &mut Self {
+        self.submessage(kind::INFO_DST, 0, 12).octets(&prefix.0)
+    }
+
+    /// INFO_TS from seconds and fraction.
+    pub(crate) fn info_ts(&mut self, (seconds, fraction): (u32, u32)) -> &mut Self {
+        self.submessage(kind::INFO_TS, 0, 8).u32(seconds).u32(fraction)
+    }
+
+    /// A DATA that extends to the end of the message, up to where its inline QoS or payload begins.
+    pub(crate) fn open_data(&mut self, data: DataFields) -> &mut Self {
+        self.submessage(kind::DATA, data.flags, 0).u16(0).u16(16);
+        self.entity(data.reader).entity(data.writer).sequence_number(data.sequence_number)
+    }
+
+    /// One fragment; inline QoS belongs to the first of a sample.
+    pub(crate) fn data_frag(&mut self, frag: DataFragFields, inline_qos: &[u8], payload: &[u8]) -> &mut Self {
+        let len = 32 + inline_qos.len() + payload.len();
+        let len = u16::try_from(len).unwrap_or(0);
+        self.submessage(kind::DATA_FRAG, frag.flags, len).u16(0).u16(28);
+        self.entity(frag.reader).entity(frag.writer).sequence_number(frag.sequence_number);
+        self.u32(frag.first).u16(1).u16(frag.fragment_len).u32(frag.sample_len);
+        self.octets(inline_qos).octets(payload)
+    }
+
+    pub(crate) fn heartbeat(&mut self, heartbeat: HeartbeatFields) -> &mut Self {
+        self.submessage(kind::HEARTBEAT, 0, 28).entity(heartbeat.reader).entity(heartbeat.writer);
+        self.sequence_number(heartbeat.first).sequence_number(heartbeat.last).u32(heartbeat.count.cast_unsigned())
+    }
+
+    pub(crate) fn heartbeat_frag(&mut self, frag: &DataFragFields, last: u32, count: i32) -> &mut Self {
+        self.submessage(kind::HEARTBEAT_FRAG, 0, 24).entity(frag.reader).entity(frag.writer);
+        self.sequence_number(frag.sequence_number).u32(last).u32(count.cast_unsigned())
+    }
+
+    pub(crate) fn nack_frag(&mut self, nack: &NackFragFields) -> &mut Self {
+        let longs = nack.bits.div_ceil(32).min(8) as usize;
+        let len = 28 + 4 * longs as u16;
+        self.submessage(kind::NACK_FRAG, 0, len).entity(nack.reader).entity(nack.writer);
+        self.sequence_number(nack.sequence_number).u32(nack.base).u32(nack.bits);
+        nack.bitmap[..longs].iter().for_each(|&long| {
+            self.u32(long);
+        });
+        self.u32(nack.count.cast_unsigned())
+    }
+
+    fn submessage(&mut self, kind: u8, flags: u8, len: u16) -> &mut Self {
+        let endianness = match self.order {
+            Endianness::Big => 0,
+            Endianness::Little => flag::ENDIANNESS,
+        };
+        self.octets(&[kind, flags & !flag::ENDIANNESS | endianness]).u16(len)
+    }
+
+    fn octets(&mut self, octets: &[u8]) -> &mut Self {
+        self.bytes.extend_from_slice(octets);
+        self
+    }
+
+    fn u16(&mut self, value: u16) -> &mut Self {
+        match self.order {
+            Endianness::Big => self.octets(&value.to_be_bytes()),
+            Endianness::Little => self.octets(&value.to_le_bytes()),
+        }
+    }
+
+    fn u32(&mut self, value: u32) -> &mut Self {
+        match self.order {
+            Endianness::Big => self.octets(&value.to_be_bytes()),
+            Endianness::Little => self.octets(&value.to_le_bytes()),
+        }
+    }
+
+    fn entity(&mut self, entity: EntityId) -> &mut Self {
+        self.octets(&entity.0)
+    }
+
+    fn sequence_number(&mut self, number: i64) -> &mut Self {
+        let number = number.cast_unsigned();
+        self.u32((number >> 32) as u32).u32(number as u32)
+    }
+}

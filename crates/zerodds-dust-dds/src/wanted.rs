@@ -1,0 +1,140 @@
+//! Which fragments of which samples are still owed to whom.
+//!
+//! ```text
+//!   NACK_FRAG "fragments 3, 7 of sample 42" ──▶ noted here; Dust is asked for the chunk that holds them
+//!   DATA_FRAG chunk, from Dust              ──▶ of it, fragments 3 and 7 leave
+//! ```
+//! Dust knows nothing of our fragments, only of its chunks. It repeats a whole chunk on request, which costs a
+//! copy in memory; what goes over the network is what was asked for. Rejected: keeping a copy of every sample
+//! that left in fragments. Dust has one already, for exactly as long as it may be asked for.
+
+use crate::fragment::Fragmenter;
+use crate::rtps::{EntityId, Guid, NackFrag, NackFragFields};
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashMap};
+
+/// A sample of one of our writers, as one reader lacks parts of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Debt {
+    reader: Guid,
+    writer: EntityId,
+    sequence_number: i64,
+}
+
+/// Shared: the receive thread notes, Dust's thread takes.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted(Mutex<HashMap<Debt, BTreeSet<u32>>>);
+
+impl Wanted {
+    /// Notes what `reader` asks for, and answers with what Dust has to be asked for.
+    pub(crate) fn note(&self, reader: Guid, nack: &NackFrag<'_>, fragmenter: &Fragmenter) -> Option<NackFragFields> {
+        let debt = Debt { reader, writer: nack.writer, sequence_number: nack.sequence_number };
+        let mut wanted = self.0.lock();
+        if wanted.len() >= DEBTS_MAX && !wanted.contains_key(&debt) {
+            wanted.clear();
+        }
+        wanted.entry(debt).or_default().extend(nack.wanted());
+        drop(wanted);
+        let chunks: BTreeSet<u32> = nack.wanted().map(|number| fragmenter.chunk_of(number)).collect();
+        let base = *chunks.first()?;
+        let mut fields = NackFragFields {
+            reader: nack.reader,
+            writer: nack.writer,
+            sequence_number: nack.sequence_number,
+            base,
+            bits: 0,
+            bitmap: [0; 8],
+            count: nack.count,
+        };
+        // Dust answers for the base whether its bit is set or not, and twice if it is.
+        for bit in chunks.into_iter().map(|chunk| chunk - base).filter(|bit| (1..256).contains(bit)) {
+            fields.bitmap[bit as usize / 32] |= 0x8000_0000 >> (bit % 32);
+            fields.bits = bit + 1;
+        }
+        Some(fields)
+    }
+
+    /// What `reader` is owed of this chunk of a sample, which is no longer owed afterwards. `None`: it did not
+    /// ask, the chunk is being sent for the first time.
+    pub(crate) fn take(
+        &self,
+        reader: Guid,
+        writer: EntityId,
+        sequence_number: i64,
+        chunk: u32,
+        fragmenter: &Fragmenter,
+    ) -> Option<Vec<u32>> {
+        let debt = Debt { reader, writer, sequence_number };
+        let mut wanted = self.0.lock();
+        let owed = wanted.get_mut(&debt)?;
+        let fragments = fragmenter.fragments_of(chunk);
+        let taken: Vec<u32> = owed.range(fragments.clone()).copied().collect();
+        owed.retain(|number| !fragments.contains(number));
+        if owed.is_empty() {
+            wanted.remove(&debt);
+        }
+        (!taken.is_empty()).then_some(taken)
+    }
+}
+
+/// Beyond it everything is forgotten: readers ask again.
+const DEBTS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtps::{Content, GuidPrefix, MessageWriter, Submessages};
+    use zerodds_core::Endianness;
+
+    const READER: Guid = Guid { prefix: GuidPrefix([2; 12]), entity: EntityId([0, 0, 2, 4]) };
+    const WRITER: EntityId = EntityId([0, 0, 1, 3]);
+
+    fn note(wanted: &Wanted, fragmenter: &Fragmenter, base: u32, distances: &[u32]) -> NackFragFields {
+        let mut bitmap = [0; 8];
+        distances.iter().for_each(|&bit| bitmap[bit as usize / 32] |= 0x8000_0000 >> (bit % 32));
+        let bits = distances.iter().max().map_or(0, |&bit| bit + 1);
+        let fields = NackFragFields {
+            reader: READER.entity,
+            writer: WRITER,
+            sequence_number: 42,
+            base,
+            bits,
+            bitmap,
+            count: 3,
+        };
+        let message = MessageWriter::new(&[b'R'; 20], Endianness::Little, 64).nack_frag(&fields).as_bytes().to_vec();
+        let submessage = Submessages::of(&message).next().expect("one").expect("whole");
+        let Ok(Content::NackFrag(nack)) = Content::read(&submessage) else { panic!("no NACK_FRAG") };
+        wanted.note(READER, &nack, fragmenter).expect("something is wanted")
+    }
+
+    #[test]
+    fn dust_is_asked_for_its_one_chunk_and_the_reader_gets_what_it_asked_for() {
+        let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 65_507));
+        let asked = note(&wanted, &fragmenter, 3, &[0, 4]);
+        assert_eq!((asked.base, asked.bits, asked.count), (1, 0, 3));
+        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![3, 7]));
+        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), None, "nothing is owed twice");
+    }
+
+    #[test]
+    fn fragments_of_several_chunks_are_asked_for_chunk_by_chunk() {
+        let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(1 << 20, 65_507));
+        let second = *fragmenter.fragments_of(2).start();
+        let asked = note(&wanted, &fragmenter, second - 1, &[0, 1, 40]);
+        assert_eq!((asked.base, asked.bits, asked.bitmap[0]), (1, 4, 0b0101 << 28 & !0x8000_0000 | 0x5000_0000));
+        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![second - 1]));
+        assert_eq!(wanted.take(READER, WRITER, 42, 2, &fragmenter), Some(vec![second]));
+        assert_eq!(wanted.take(READER, WRITER, 42, 3, &fragmenter), None);
+    }
+
+    #[test]
+    fn another_reader_and_another_sample_are_owed_nothing() {
+        let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 65_507));
+        note(&wanted, &fragmenter, 1, &[]);
+        let other = Guid { prefix: GuidPrefix([3; 12]), ..READER };
+        assert_eq!(wanted.take(other, WRITER, 42, 1, &fragmenter), None);
+        assert_eq!(wanted.take(READER, WRITER, 41, 1, &fragmenter), None);
+        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![1]));
+    }
+}

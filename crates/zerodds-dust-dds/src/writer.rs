@@ -1,0 +1,262 @@
+//! Dust's way out: the buffer that Dust writes a message into, and where the message goes from there.
+//!
+//! ```text
+//!   Dust ──▶ buffer ──▶ for whom? ─┬ ourselves ──▶ loopback
+//!                                  ├ everyone ───▶ group, neighbours, ourselves; kept for later
+//!                                  └ one peer ───▶ shared memory: whole, its length repaired
+//!                                                  UDP: whole, or in fragments
+//! ```
+//! Dust asks for the buffer before it knows how long the message will be, and panics where that is too short:
+//! so it always has the length of the longest message there can be. After a large one that went through shared
+//! memory the next buffer *is* shared memory, which saves a copy. It is not always, because the loan of a whole
+//! message's length can take back what slow readers have not read yet, and a HEARTBEAT is not worth that.
+//!
+//! Called on Dust's only thread: a peer without room is waited for [`PATIENCE`] at most, and not again before
+//! it has taken something. What it misses is counted, and repaired by RTPS.
+
+use crate::contacts::Contacts;
+use crate::datagrams::Datagrams;
+use crate::outgoing::Outgoing;
+use crate::participant::{Running, Shared};
+use crate::repair::repair;
+use crate::rtps::{AckNack, EntityId, Guid, HEADER_LEN, kind};
+use dust_dds::transport::interface::WriteMessage;
+use dust_dds::transport::types::Locator as DustLocator;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+use zerodds_core::{Delivery, Loan, Locator, LocatorKind, Path, Peer, Refusal, SendError, Sent, Transport};
+
+/// One participant's writing side, on Dust's thread. Its end is the participant's end.
+pub(crate) struct Writer<S: Transport, U: Datagrams> {
+    running: Running<S, U>,
+    /// What the next message is written into, unless it is lent.
+    private: Vec<u8>,
+    lent: Option<S::Loan>,
+    /// The last large message went through shared memory.
+    lends: bool,
+    /// Peers that had no room the last time.
+    stalled: HashSet<Locator>,
+    repair_count: i32,
+}
+
+impl<S: Transport, U: Datagrams> WriteMessage for Writer<S, U> {
+    fn write_buffer_mut(&mut self) -> &mut [u8] {
+        let len = self.shared().fragmenter.message_len_max();
+        self.lent = if self.lends { self.shared().router.shm().loan(len).ok() } else { None };
+        match &mut self.lent {
+            Some(loan) => loan,
+            None => {
+                // Zeroed pages of the system, of which only what is written to takes memory.
+                self.private.resize(len, 0);
+                &mut self.private
+            }
+        }
+    }
+
+    fn write_message(&mut self, len: usize, locators: &[DustLocator]) {
+        let locators: Vec<Locator> =
+            locators.iter().map(|one| Locator::new(one.kind(), one.port(), one.address())).collect();
+        match self.lent.take() {
+            Some(loan) => self.write(Buffer::Lent(loan), len, &locators),
+            None => {
+                let mut private = std::mem::take(&mut self.private);
+                self.write(Buffer::Private(&mut private), len, &locators);
+                self.private = private;
+            }
+        }
+    }
+}
+
+/// A message and the memory that it lies in.
+enum Buffer<'a, L> {
+    Lent(L),
+    Private(&'a mut [u8]),
+}
+
+impl<L: Loan> Buffer<'_, L> {
+    fn bytes(&mut self) -> &mut [u8] {
+        match self {
+            Self::Lent(loan) => loan,
+            Self::Private(bytes) => bytes,
+        }
+    }
+}
+
+impl<S: Transport, U: Datagrams> Writer<S, U> {
+    pub(crate) fn new(running: Running<S, U>) -> Self {
+        let private = Vec::new();
+        Self { running, private, lent: None, lends: false, stalled: HashSet::new(), repair_count: 0 }
+    }
+
+    fn shared(&self) -> &Shared<S, U> {
+        self.running.shared()
+    }
+
+    fn write(&mut self, mut buffer: Buffer<'_, S::Loan>, len: usize, locators: &[Locator]) {
+        let message = &mut buffer.bytes()[..len];
+        let Ok(outgoing) = Outgoing::read(message) else { return };
+        if let Some(header) = message.first_chunk::<HEADER_LEN>() {
+            self.shared().header.get_or_init(|| *header);
+        }
+        if locators.iter().any(|locator| self.shared().own_locators.contains(locator)) {
+            self.write_to_ourselves(message, &outgoing);
+        } else if locators.iter().all(Locator::is_multicast) {
+            self.write_to_everyone(message, &outgoing, locators);
+        } else {
+            self.write_to_peer(buffer, len, &outgoing, locators);
+        }
+    }
+
+    fn write_to_ourselves(&self, message: &mut [u8], outgoing: &Outgoing) {
+        let (len, follower) = repair(message, outgoing);
+        for message in [Some(message[..len].to_vec()), follower].into_iter().flatten() {
+            if !self.shared().loopback.push(message) {
+                self.shared().tally.unserved();
+            }
+        }
+    }
+
+    /// An announcement: to the group, to everyone on this host, to ourselves, and to whoever comes later.
+    fn write_to_everyone(&self, message: &[u8], outgoing: &Outgoing, group: &[Locator]) {
+        let shared = self.shared();
+        if outgoing.writer(message) == Some(EntityId::SPDP_WRITER) {
+            *shared.announcement.lock() = outgoing.is_alive().then(|| message.to_vec());
+        }
+        if !shared.loopback.push(message.to_vec()) {
+            shared.tally.unserved();
+        }
+        // Whether anyone hears it is never known, and those who did not hear the next one.
+        let _ = shared.router.send_bytes(message, &[Peer::new(group)], Delivery::BestEffort);
+        for neighbour in shared.router.neighbours() {
+            let delivery = Delivery::Reliable { deadline: Instant::now() };
+            let _ = shared.router.send_bytes(message, &[Peer::new(&[neighbour])], delivery);
+        }
+    }
+
+    fn write_to_peer(
+        &mut self,
+        mut buffer: Buffer<'_, S::Loan>,
+        len: usize,
+        outgoing: &Outgoing,
+        locators: &[Locator],
+    ) {
+        let peer = Peer::new(locators);
+        let message = &mut buffer.bytes()[..len];
+        note_contact(&self.shared().contacts, message, outgoing, locators);
+        let route = self.shared().router.route(peer, len);
+        let sample = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
+        let whole = len <= route.max_message_len && outgoing.kind != kind::DATA_FRAG;
+        let path = if whole {
+            self.send_whole(buffer, len, outgoing, peer)
+        } else {
+            self.send_fragments(message, outgoing, peer)
+        };
+        match path {
+            Some(path) if sample => self.shared().tally.sent_sample(path),
+            Some(_) => {}
+            None => self.shared().tally.unserved(),
+        }
+        if len >= LARGE {
+            self.lends = path == Some(Path::SharedMemory);
+        }
+    }
+
+    /// Sends a message as it is, but for the repair of its length; answers with the path that it took.
+    fn send_whole(
+        &mut self,
+        mut buffer: Buffer<'_, S::Loan>,
+        len: usize,
+        outgoing: &Outgoing,
+        peer: Peer<'_>,
+    ) -> Option<Path> {
+        let delivery = self.delivery(outgoing, &buffer.bytes()[..len], peer);
+        let (len, follower) = repair(&mut buffer.bytes()[..len], outgoing);
+        let router = &self.shared().router;
+        let sent = match buffer {
+            Buffer::Lent(mut loan) => {
+                loan.truncate(len);
+                router.send(zerodds_core::RouterLoan::Shm(loan), &[peer], delivery)
+            }
+            Buffer::Private(bytes) => router.send_bytes(&bytes[..len], &[peer], delivery),
+        };
+        let path = self.outcome(sent, peer);
+        if let (Some(follower), Some(_)) = (follower, path) {
+            let _ = self.shared().router.send_bytes(&follower, &[peer], delivery);
+        }
+        path
+    }
+
+    /// Sends a sample in fragments over UDP: all of them, or what this reader has asked for.
+    fn send_fragments(&mut self, message: &[u8], outgoing: &Outgoing, peer: Peer<'_>) -> Option<Path> {
+        let shared = self.running.shared();
+        let wanted = outgoing.chunk(message).zip(outgoing.to).and_then(|(chunk, prefix)| {
+            let reader = Guid { prefix, entity: chunk.reader };
+            shared.wanted.take(reader, chunk.writer, chunk.sequence_number, chunk.first, &shared.fragmenter)
+        });
+        self.repair_count = self.repair_count.wrapping_add(1);
+        let mut pieces = shared.fragmenter.cut(message, outgoing, wanted.as_deref(), self.repair_count).peekable();
+        pieces.peek()?;
+        // As many at a time as the socket's buffer may hold, so that a sample does not lie in memory twice.
+        let mut all_sent = true;
+        while pieces.peek().is_some() {
+            let batch: Vec<_> = pieces.by_ref().take(BATCH).collect();
+            let batch: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
+            all_sent &= shared.router.udp().send_all(&batch, peer);
+        }
+        if wanted.is_none() {
+            shared.router.record_pieces(peer, message.len());
+            shared.tally.fragmented();
+        }
+        all_sent.then_some(Path::Udp)
+    }
+
+    /// How long this message may wait for room. An application's best-effort sample does not; everything else
+    /// waits a little, and takes nothing back that others have not read yet.
+    fn delivery(&self, outgoing: &Outgoing, message: &[u8], peer: Peer<'_>) -> Delivery {
+        let sample = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
+        if sample && !outgoing.has_heartbeat {
+            return Delivery::BestEffort;
+        }
+        let stalled = shm_locator(peer).is_some_and(|locator| self.stalled.contains(&locator));
+        let patience = if stalled { Duration::ZERO } else { PATIENCE };
+        Delivery::Reliable { deadline: Instant::now() + patience }
+    }
+
+    /// The path that a message took, and whether its peer is stalled now.
+    fn outcome(&mut self, sent: Result<Sent, SendError>, peer: Peer<'_>) -> Option<Path> {
+        let (path, full) = match sent {
+            Ok(sent) if sent.by_shm > 0 => (Some(Path::SharedMemory), false),
+            Ok(sent) if sent.by_udp > 0 => (Some(Path::Udp), false),
+            Ok(sent) => (None, sent.unserved.iter().any(|unserved| matches!(unserved.why, Refusal::Full))),
+            Err(_) => (None, false),
+        };
+        if let Some(locator) = shm_locator(peer) {
+            if full {
+                self.stalled.insert(locator);
+            } else {
+                self.stalled.remove(&locator);
+            }
+        }
+        path
+    }
+}
+
+/// Remembers, from an ACKNACK that Dust sends, whom to ask for fragments.
+fn note_contact(contacts: &Contacts, message: &[u8], outgoing: &Outgoing, locators: &[Locator]) {
+    if let (kind::ACKNACK, Some(prefix)) = (outgoing.kind, outgoing.to)
+        && let Ok(acknack) = AckNack::read(&outgoing.submessage(message))
+    {
+        contacts.note(Guid { prefix, entity: acknack.writer }, &acknack, locators);
+    }
+}
+
+fn shm_locator(peer: Peer<'_>) -> Option<Locator> {
+    peer.locators.iter().find(|locator| locator.kind() == LocatorKind::SharedMemory).copied()
+}
+
+/// The longest that Dust's thread waits for a peer's room.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(2);
+/// From here on, a copy costs more than a loan.
+const LARGE: usize = 256 << 10;
+/// Datagrams handed to the system at once.
+const BATCH: usize = 16;
