@@ -1,0 +1,1 @@
+//! Nothing but benchmarks: see `benches/`. Run them with `cargo bench -p zerodds-benches`.
