@@ -1,11 +1,11 @@
 //! The README's commands, as they stand there.
 //!
-//! ```text
+//! ~~~text
 //!   <!-- command: test -->
 //!   ```sh
 //!   cargo test ...            exactly one line
 //!   ```
-//! ```
+//! ~~~
 //! CI runs what this returns, so that what the README promises and what CI shows cannot come apart.
 
 use std::fmt;
