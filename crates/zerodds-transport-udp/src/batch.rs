@@ -142,6 +142,7 @@ impl Sender {
         if run > 1 {
             match self.send_segmented(&datagrams[..run], to) {
                 Err(error) if !matches!(error, Errno::AGAIN | Errno::NOBUFS) => {
+                    tracing::debug!(%to, %error, "the kernel does not segment this batch; it is sent one by one");
                     *segments = Segments::NONE;
                     self.forget_paths();
                 }

@@ -52,10 +52,6 @@ impl Group {
         }
     }
 
-    pub(crate) const fn family(&self) -> Family {
-        self.family
-    }
-
     /// Joins where the network has new interfaces, and leaves those that are gone.
     pub(crate) fn follow(&self, network: &Network) {
         let mut members = self.members.lock();

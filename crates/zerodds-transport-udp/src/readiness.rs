@@ -51,6 +51,15 @@ impl Readiness {
         Readable(events[..count].iter().fold(0, |readable, event| readable | 1 << event.data.u64()))
     }
 
+    /// Stops watching one of them; the others keep their positions.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn forget(&self, socket: BorrowedFd<'_>) {
+        let _ = rustix::event::epoll::delete(&self.epoll, socket);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn forget(&self, _: BorrowedFd<'_>) {}
+
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn watch(sockets: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let watched = sockets.iter().map(BorrowedFd::try_clone_to_owned).collect::<io::Result<_>>()?;
@@ -110,6 +119,7 @@ impl AsFd for Readiness {
     }
 }
 
+#[cfg(target_os = "linux")]
 const WATCHED_MAX: usize = 16;
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// What every system accepts as a timeout; longer waits are made of several.
@@ -129,7 +139,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn it_tells_which_descriptor_is_readable() {
+    fn it_tells_which_descriptor_is_readable_until_it_is_told_to_forget_it() {
         let (mut bell, ear) = UnixStream::pair().unwrap();
         let (_quiet, silence) = UnixStream::pair().unwrap();
         let readiness = Readiness::watch(&[silence.as_fd(), ear.as_fd()]).unwrap();
@@ -137,6 +147,8 @@ mod tests {
         bell.write_all(b"!").unwrap();
         assert!(readiness.wait(None, &[]));
         assert!(readiness.now().has(1) && !readiness.now().has(0));
+        readiness.forget(ear.as_fd());
+        assert_eq!(readiness.now(), Readable(0));
     }
 
     #[test]

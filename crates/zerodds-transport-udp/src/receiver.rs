@@ -19,6 +19,7 @@ use crate::socket::Listener;
 use crate::transport::Shared;
 use bytes::Bytes;
 use quinn_udp::{RecvMeta, UdpSockRef};
+use rustix::io::Errno;
 use std::array;
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
@@ -91,14 +92,24 @@ impl Inbox {
         let listener = &self.listeners[position];
         let mut metas = [RecvMeta::default(); BATCH];
         let mut slices = self.scratch.each_mut().map(|buffer| IoSliceMut::new(buffer));
-        // An error takes what it was about with it: an ICMP report, or nothing there after all.
-        let count =
-            listener.state.recv(UdpSockRef::from(&listener.socket), &mut slices, &mut metas).unwrap_or(0);
+        let count = match listener.state.recv(UdpSockRef::from(&listener.socket), &mut slices, &mut metas) {
+            Ok(count) => count,
+            Err(error) => return self.give_up_if_denied(position, &error),
+        };
         for (buffer, meta) in self.scratch.iter().zip(&metas[..count]) {
             let source = Locator::from(meta.addr);
             let datagrams = datagrams(&buffer[..meta.len], meta.stride);
             self.queue
                 .extend(datagrams.map(|bytes| UdpMessage { bytes: Bytes::copy_from_slice(bytes), source }));
+        }
+    }
+
+    /// Most errors are nothing: no datagram after all, or a report about something sent, gone once read. But a
+    /// sandbox that denies the call will deny it again, and the socket stays readable: that would be a spin.
+    fn give_up_if_denied(&self, position: usize, error: &io::Error) {
+        if let Some(Errno::PERM | Errno::NOSYS) = Errno::from_io_error(error) {
+            tracing::error!(%error, "UDP cannot receive: the system (a sandbox?) denies recvmmsg");
+            self.readiness.forget(self.listeners[position].socket.as_fd());
         }
     }
 }

@@ -49,14 +49,6 @@ impl Family {
             Self::V6 => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
         }
     }
-
-    /// Octets of the headers in front of a datagram's payload: IP without options, and UDP.
-    pub(crate) const fn header_len(self) -> usize {
-        match self {
-            Self::V4 => 20 + 8,
-            Self::V6 => 40 + 8,
-        }
-    }
 }
 
 /// A socket that receives in batches.
@@ -124,11 +116,12 @@ pub(crate) fn packet_payload(to: SocketAddr) -> Option<usize> {
     let probe = open(family).ok()?;
     // Connecting a datagram socket sends nothing: it looks up the route.
     probe.connect(&to.into()).ok()?;
-    let packet = match family {
-        Family::V4 => sockopt::ip_mtu(&probe),
-        Family::V6 => sockopt::ipv6_mtu(&probe),
+    // The headers are IP's without options, and UDP's.
+    let (packet, headers) = match family {
+        Family::V4 => (sockopt::ip_mtu(&probe), 20 + 8),
+        Family::V6 => (sockopt::ipv6_mtu(&probe), 40 + 8),
     };
-    usize::try_from(packet.ok()?).ok()?.checked_sub(family.header_len())
+    usize::try_from(packet.ok()?).ok()?.checked_sub(headers)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -18,7 +18,7 @@ use crate::network::Network;
 use crate::ports;
 use crate::receiver::{Inbox, UdpReceiver};
 use crate::route::{Route, Surroundings};
-use crate::socket::{Buffers, Family, granted};
+use crate::socket::{Buffers, Family, Listener, granted};
 use crate::tally::Tally;
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -35,7 +35,7 @@ use zerodds_core::{
 };
 
 /// RTPS over UDP for one participant of one domain. Clones are handles to the same transport; its ports are
-/// free again when the last handle and the receiver are dropped.
+/// those of its receiver, and free again when that is dropped (where nobody took it: when the last handle is).
 #[derive(Clone, Debug)]
 pub struct UdpTransport(Arc<Shared>);
 
@@ -82,10 +82,9 @@ impl UdpTransport {
         let network = Network::open(&config.interfaces);
         let v4 = Sender::open(Family::V4, config.buffer).map_err(setting_up("a socket to send from"))?;
         let v6 = if config.ipv6 == Ipv6::Off { None } else { Sender::open(Family::V6, config.buffer).ok() };
-        let families = match (config.ipv6, &v6) {
-            (Ipv6::Announce, Some(_)) => &[Family::V4, Family::V6][..],
-            _ => &[Family::V4],
-        };
+        let hears_v6 =
+            config.ipv6 == Ipv6::Announce && Listener::unicast(Family::V6, 0, config.buffer).is_ok();
+        let families = if hears_v6 { &[Family::V4, Family::V6][..] } else { &[Family::V4] };
         let claim = Claim::lowest_free(domain_id, families, config.buffer)?;
         let groups = join_groups(families, group_port, config.buffer, &network);
         let buffers = buffers(config.buffer, &claim, &groups, [Some(&v4), v6.as_ref()]);
@@ -298,14 +297,14 @@ impl Shared {
         delivery: Delivery,
         patience: &mut Patience,
     ) -> Result<Progress, Reason> {
-        let mut progress = self.follow(self.route(peer)?, datagrams, patience);
+        let mut progress = self.send_along(self.route(peer)?, datagrams, patience);
         if let Some(Stop::Refused(
             Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NODEV | Errno::ADDRNOTAVAIL,
         )) = progress.stopped
             && self.refresh()
         {
             let before = progress.sent;
-            progress = self.follow(self.route(peer)?, &datagrams[before..], patience);
+            progress = self.send_along(self.route(peer)?, &datagrams[before..], patience);
             progress.sent += before;
         }
         self.tally.sent(&datagrams[..progress.sent]);
@@ -323,7 +322,7 @@ impl Shared {
         Surroundings { table: &table, host_tag: self.config.host_tag, ipv6: self.v6.is_some() }.route(peer)
     }
 
-    fn follow(&self, route: Route, datagrams: &[&[u8]], patience: &mut Patience) -> Progress {
+    fn send_along(&self, route: Route, datagrams: &[&[u8]], patience: &mut Patience) -> Progress {
         match route {
             Route::Unicast(address) => match self.sender(Family::of(address.ip())) {
                 Some(sender) => sender.send(datagrams, address, patience),
@@ -338,7 +337,7 @@ impl Shared {
         self.refresh();
         let family = Family::of(address.ip());
         let Some(sender) = self.sender(family) else { return Progress::refused(Errno::AFNOSUPPORT) };
-        let group = self.groups.iter().find(|group| group.family() == family);
+        let group = self.groups.iter().find(|group| group.address().ip() == address.ip());
         let mut best = Progress::refused(Errno::NETUNREACH);
         let mut comes_back = false;
         for link in self.network.table().links(family) {
@@ -348,7 +347,7 @@ impl Shared {
             let progress = sender.multicast(datagrams, address, &link, patience);
             let taken = progress.stopped.is_none();
             comes_back |= taken && group.is_some_and(|group| group.is_member(link.index));
-            if taken || progress.sent > best.sent {
+            if taken || (best.stopped.is_some() && progress.sent >= best.sent) {
                 best = progress;
             }
         }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use zerodds_core::{Locator, Peer, Receiver as _, Refusal, Transport as _};
-use zerodds_transport_udp::Config;
+use zerodds_transport_udp::{Config, Ipv6};
 
 const LINK_UP: &str = "ip link add veth0 type veth peer name veth1 && ip addr add 10.77.0.1/24 dev veth0 \
                        && ip link set veth0 up && ip link set veth1 up";
@@ -44,6 +44,45 @@ fn without_any_interface_it_opens_and_tells_that_it_reaches_nobody() {
         assert!(sent.by_udp == 0 && matches!(sent.unserved[0].why, Refusal::Io(_)), "{sent:?}");
     }
     assert_eq!(a.transport.counters().refused, 2);
+}
+
+#[test]
+fn an_ipv6_network_without_ipv4_carries_announcements_and_messages() {
+    let test = "network::an_ipv6_network_without_ipv4_carries_announcements_and_messages";
+    let v6_link = "ip link add veth0 type veth peer name veth1 && ip addr add fd77::1/64 dev veth0 nodad \
+                   && ip link set veth0 up && ip link set veth1 up && ip link set lo up";
+    if !inside(test, v6_link) {
+        return;
+    }
+    let config = Config::default().ipv6(Ipv6::Announce);
+    let (mut a, mut b) = (Participant::with(0, &config), Participant::with(0, &config));
+    for participant in [&mut a, &mut b] {
+        let v6 = "fd77::1".parse().unwrap();
+        idle_until_announced(participant, &[[127, 0, 0, 1].into(), v6]);
+    }
+    let (groups, token) = (a.transport.metatraffic_multicast_locators(), Token::random());
+    let [_, group] = groups[..] else { panic!("one group per family, not {groups:?}") };
+    a.send(&token.last(), &[group]);
+    a.next(token);
+    b.next(token);
+    let unicast = b.transport.locators()[1];
+    a.send(&token.message(1, 60_000), &[unicast]);
+    assert_eq!(b.next(token).len(), 60_000);
+}
+
+#[test]
+fn where_ipv6_is_switched_off_announcing_it_is_no_error() {
+    let test = "network::where_ipv6_is_switched_off_announcing_it_is_no_error";
+    if !inside(test, "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 && ip link set lo up") {
+        return;
+    }
+    let config = Config::default().ipv6(Ipv6::Announce);
+    let (a, mut b, token) = (Participant::with(0, &config), Participant::with(0, &config), Token::random());
+    idle_until_announced(&mut b, &[[127, 0, 0, 1].into()]);
+    a.send(&token.last(), &b.transport.locators());
+    b.next(token);
+    let v6 = Locator::from(SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 9], 7411)));
+    assert_eq!(a.try_send(b"to nobody", &[v6]).by_udp, 0);
 }
 
 #[test]
@@ -179,19 +218,22 @@ fn datagrams_larger_than_a_packet_are_fragmented_by_ip() {
     if !inside(test, "ip link set lo mtu 1500 up") {
         return;
     }
-    let (a, mut b) = (Participant::with(0, &Config::default()), Participant::with(0, &Config::default()));
-    let token = Token::random();
+    let config = Config::default().ipv6(Ipv6::Announce);
+    let (a, mut b, token) = (Participant::with(0, &config), Participant::with(0, &config), Token::random());
+    idle_until_announced(&mut b, &[[127, 0, 0, 1].into(), "::1".parse().unwrap()]);
     let sizes = [1472, 1472, 1472, 1473, 1473, 60_000, 60_000, 65_507, 1400, 1400, 1400, 700];
     let messages: Vec<_> = (0..).zip(sizes).map(|(index, size)| token.message(index, size)).collect();
     let slices: Vec<_> = messages.iter().map(Vec::as_slice).collect();
-    for _ in 0..3 {
-        assert_eq!(a.transport.send_batch(&slices, Peer::new(&b.transport.locators())).unwrap(), sizes.len());
-        messages
-            .iter()
-            .for_each(|message| assert!(b.next(token)[..] == message[..], "{} bytes", message.len()));
+    for locator in b.transport.locators() {
+        for _ in 0..3 {
+            assert_eq!(a.transport.send_batch(&slices, Peer::new(&[locator])).unwrap(), sizes.len());
+            for message in &messages {
+                assert!(b.next(token)[..] == message[..], "{} bytes to {locator}", message.len());
+            }
+        }
+        a.send(&token.message(0, 65_507), &[locator]);
+        assert_eq!(b.next(token).len(), 65_507);
     }
-    a.send(&token.message(0, 65_507), &b.transport.locators());
-    assert_eq!(b.next(token).len(), 65_507);
 }
 
 #[test]
