@@ -1,5 +1,6 @@
 //! Messages between two participants, one at a time: sizes, addresses, counters, the end.
 
+use crate::namespace::inside;
 use crate::participant::{Participant, Token, hang_bound, loopback, random_domain};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::BTreeSet;
@@ -174,13 +175,17 @@ fn many_participants_of_one_domain_get_distinct_ports() {
 
 #[test]
 fn past_the_last_participant_id_the_system_chooses_ports() {
+    // In a namespace, where nobody else gives one of the ports back in the middle of it.
+    if !inside("exchange::past_the_last_participant_id_the_system_chooses_ports", "ip link set lo up") {
+        return;
+    }
     // Domain 232 has room for 63 participants below port 65,536.
-    let taken: Vec<_> = (0..63)
-        .filter_map(|id| UdpSocket::bind(("0.0.0.0", ports::user_unicast(232, id).unwrap())).ok())
+    let _taken: Vec<_> = (0..63)
+        .map(|id| UdpSocket::bind(("0.0.0.0", ports::user_unicast(232, id).unwrap())).unwrap())
         .collect();
     let (token, a) = (Token::random(), Participant::on_loopback(232));
     let mut b = Participant::on_loopback(232);
-    assert_eq!(b.transport.participant_id(), None, "{} taken", taken.len());
+    assert_eq!((a.transport.participant_id(), b.transport.participant_id()), (None, None));
     a.send(&token.last(), &b.transport.locators());
     b.next(token);
 }
