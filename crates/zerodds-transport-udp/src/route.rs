@@ -52,8 +52,9 @@ enum Whereabouts {
 /// How good an address is; greater is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
-    /// Behind a router, as far as we know; IPv6 may end at the router.
+    /// Behind a router, as far as we know, by IPv6, which may not get that far.
     RoutedV6,
+    /// Behind a router, as far as we know.
     Routed,
     /// It equals one of ours, but the peer may be elsewhere.
     Shared,

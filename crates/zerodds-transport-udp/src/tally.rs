@@ -1,5 +1,5 @@
 //! The transport's counters while they count: one relaxed atomic each, read out as
-//! [`Counters`](zerodds_core::Counters). They order nothing, so nothing stronger is needed.
+//! [`Counters`]. They order nothing, so nothing stronger is needed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerodds_core::{Counters, Delivery};
