@@ -59,9 +59,7 @@ enum Rank {
     /// It equals one of ours, but the peer may be elsewhere.
     Shared,
     /// In a subnet that we are connected to; the fewer host bits, the closer.
-    Connected {
-        closeness: u8,
-    },
+    Connected { closeness: u8 },
     /// It equals one of ours, and the peer is here.
     Ours,
     /// The peer is here and announced loopback.
