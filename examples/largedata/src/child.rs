@@ -4,11 +4,11 @@
 //! of its stdin ends it where that does not exist. Everything else it holds is freed with it.
 
 use crate::dialogue::{Assignment, Event, Order, hear, tell};
-use crate::notices;
+use crate::notices::{self, Weight};
 use crate::placement::{PinError, Role};
 use crate::publisher::Publisher;
 use crate::samples::{Samples, SamplesError};
-use crate::stack::{OpenError, PublishError, open_publication, open_subscription};
+use crate::stack::{OpenError, PathChoice, PublishError, open_publication, open_subscription};
 use crate::subscriber::Subscriber;
 use std::io;
 use std::process::ExitCode;
@@ -56,7 +56,13 @@ pub(crate) fn run(started_ns: u64) -> ExitCode {
 fn follow(assignment: &Assignment, started_ns: u64) -> Result<(), ChildError> {
     die_with(assignment.parent)?;
     assignment.placement.apply(assignment.role)?;
-    notices::install(|text| emit(&Event::Notice { text: text.to_owned() }));
+    // Who chose the path need not be told about it.
+    let is_news = assignment.options.path == PathChoice::Auto;
+    notices::install(move |weight, text| {
+        if is_news && weight == Weight::Notable {
+            emit(&Event::Notice { text: text.to_owned() });
+        }
+    });
     let orders = orders();
     match assignment.role {
         Role::Publisher => publish(assignment, &orders),
@@ -86,20 +92,31 @@ fn publish(assignment: &Assignment, orders: &Receiver<Order>) -> Result<(), Chil
 
 fn subscribe(assignment: &Assignment, orders: &Receiver<Order>, started_ns: u64) -> Result<(), ChildError> {
     let mut subscription = open_subscription(&assignment.options)?;
-    while subscription.matched() < assignment.matches {
-        thread::sleep(MATCH_POLL);
+    let mut subscriber = Subscriber::new(subscription.as_mut(), started_ns);
+    // A stack without threads of its own makes friends only while it is asked for samples.
+    while subscriber.subscription().matched() < assignment.matches {
+        subscriber.take(Instant::now() + MATCH_POLL);
     }
     emit(&Event::Matched { samples: String::new() });
-    let mut subscriber = Subscriber::new(subscription.as_mut(), started_ns);
+    receive_all(&mut subscriber, orders);
+    emit(&Event::Received(subscriber.received()));
+    // Whoever does not want the goodbye may end us before it is said.
+    let _: Result<Order, RecvTimeoutError> = orders.recv_timeout(GOODBYE);
+    subscription.close();
+    Ok(())
+}
+
+/// Receives until the publisher is done and everything has arrived, or nothing more comes.
+fn receive_all(subscriber: &mut Subscriber<'_>, orders: &Receiver<Order>) {
     let mut sent = None;
     let mut last_arrival = Instant::now();
     let mut next_report = last_arrival + REPORT_PERIOD;
     while sent.is_none_or(|sent| subscriber.tally.received + subscriber.tally.corrupt < sent) {
         let now = Instant::now();
         if subscriber.take(now + POLL).is_some() {
-            last_arrival = Instant::now();
+            last_arrival = now;
         } else if sent.is_some() && last_arrival.elapsed() > PATIENCE {
-            break;
+            return;
         }
         if now >= next_report {
             emit(&Event::Progress { samples: subscriber.tally.received, bytes: subscriber.tally.bytes });
@@ -108,17 +125,12 @@ fn subscribe(assignment: &Assignment, orders: &Receiver<Order>, started_ns: u64)
         match orders.try_recv() {
             Ok(Order::Finish { sent: total }) => {
                 sent = Some(total);
-                last_arrival = Instant::now();
+                last_arrival = now;
             }
-            Ok(_) | Err(TryRecvError::Disconnected) => break,
+            Ok(_) | Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {}
         }
     }
-    emit(&Event::Received(subscriber.received()));
-    // Whoever does not want the goodbye may end us before it is said.
-    let _: Result<Order, RecvTimeoutError> = orders.recv_timeout(GOODBYE);
-    subscription.close();
-    Ok(())
 }
 
 /// Asks the kernel to end this process with its parent, and looks whether it is too late for that.

@@ -4,6 +4,7 @@ use crate::input::Input;
 use crate::placement::Placement;
 use crate::publisher::{End, Plan};
 use crate::quantity::{Points, Rate, Seconds, Size};
+use crate::random::Random;
 use crate::run::Run;
 use crate::samples::{SamplesError, Source};
 use crate::stack::{PathChoice, Reliability, StackKind, StackOptions};
@@ -46,7 +47,7 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StackArgs {
     /// What carries the samples: Dust DDS with the zerodds plug-in, or the transport itself without a DDS.
-    #[arg(long, value_enum, default_value_t = StackKind::Dust)]
+    #[arg(long, value_name = "dust|transport", default_value = "dust")]
     stack: StackKind,
     /// Shared memory where it can be had, or UDP only.
     #[arg(long, value_enum, default_value_t = PathChoice::Auto)]
@@ -331,8 +332,7 @@ impl CompareArgs {
 
 /// A domain that another run on this host is unlikely to use at the same time.
 pub(crate) fn random_domain() -> u32 {
-    let seed = crate::clock::monotonic_ns() ^ u64::from(std::process::id()) << 40;
-    (crate::random::Random::new(seed).next() % u64::from(DOMAIN_MAX + 1)) as u32
+    (Random::of_this_process().next() % u64::from(DOMAIN_MAX + 1)) as u32
 }
 
 /// Domains above it have no UDP ports (DDSI-RTPS 2.5 §9.6.2.3).
@@ -398,6 +398,7 @@ mod tests {
             ("--subscribers 0", "0"),
             ("--input scan.bin:9", "scan.bin:9"),
             ("--stack cyclone", "cyclone"),
+            ("--stack rustdds", "rustdds"),
             ("--seconds 0", "0"),
         ] {
             let error = run_args(line).unwrap_err().to_string();

@@ -5,22 +5,31 @@
 //! cost one comparison. A subscriber of the `tracing-subscriber` crate would do more than is wanted here.
 
 use std::collections::HashSet;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+/// How much a message deserves attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// A peer is served through shared memory, as it should be.
+    Routine,
+    /// Anything else.
+    Notable,
+}
+
 /// From now on `show` is called with each message of the zerodds crates. Only the first call has an effect.
-pub(crate) fn install(show: impl Fn(&str) + Send + Sync + 'static) {
+pub(crate) fn install(show: impl Fn(Weight, &str) + Send + Sync + 'static) {
     let notices = Notices { show: Box::new(show), said: Mutex::default() };
     // A second installation is refused by `tracing`, which is what the first line promises.
     let _ = tracing::subscriber::set_global_default(notices);
 }
 
 struct Notices {
-    show: Box<dyn Fn(&str) + Send + Sync>,
+    show: Box<dyn Fn(Weight, &str) + Send + Sync>,
     said: Mutex<HashSet<String>>,
 }
 
@@ -40,10 +49,10 @@ impl Subscriber for Notices {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text::default();
         event.record(&mut text);
-        let line = text.line();
+        let (weight, line) = text.finish();
         let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if said.len() < SAID_MAX && said.insert(line.clone()) {
-            (self.show)(&line);
+            (self.show)(weight, &line);
         }
     }
 
@@ -57,26 +66,32 @@ impl Subscriber for Notices {
     fn exit(&self, _: &Id) {}
 }
 
-/// A message and its fields, as one line.
+/// A message and its fields, as one line: `path of peer: peer udp:..., path udp, reason ...`.
 #[derive(Default)]
 struct Text {
     message: String,
-    fields: String,
+    fields: Vec<String>,
+    is_routine: bool,
 }
 
 impl Text {
-    fn line(self) -> String {
-        self.message + &self.fields
+    fn finish(self) -> (Weight, String) {
+        let weight = if self.is_routine { Weight::Routine } else { Weight::Notable };
+        let separator = if self.fields.is_empty() { "" } else { ": " };
+        (weight, [self.message.as_str(), separator, &self.fields.join(", ")].concat())
     }
 }
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a string cannot fail.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => self.message = value,
+            name => {
+                self.is_routine |= name == "path" && value == "shm";
+                self.fields.push(format!("{name} {value}"));
+            }
+        }
     }
 }
 
@@ -92,17 +107,19 @@ mod tests {
     fn a_message_of_ours_is_shown_once_and_those_of_others_never() {
         let shown = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&shown);
-        let notices = Notices {
-            show: Box::new(move |line| sink.lock().unwrap().push(line.to_owned())),
-            said: Mutex::default(),
-        };
-        tracing::subscriber::with_default(notices, || {
+        let show = move |weight, line: &str| sink.lock().unwrap().push((weight, line.to_owned()));
+        tracing::subscriber::with_default(Notices { show: Box::new(show), said: Mutex::default() }, || {
             for _ in 0..3 {
-                tracing::info!(target: "zerodds_core::router", peer = 7, "now on shm");
+                tracing::info!(target: "zerodds_core::router", peer = 7, path = %"shm", "path of peer");
+                tracing::warn!(target: "zerodds_core::router", "message sent by UDP");
                 tracing::info!(target: "dust_dds::dcps", "New change added");
                 tracing::debug!(target: "zerodds_core::router", "detail");
             }
         });
-        assert_eq!(*shown.lock().unwrap(), ["now on shm peer=7"]);
+        let expected = [
+            (Weight::Routine, "path of peer: peer 7, path shm".to_owned()),
+            (Weight::Notable, "message sent by UDP".to_owned()),
+        ];
+        assert_eq!(*shown.lock().unwrap(), expected);
     }
 }

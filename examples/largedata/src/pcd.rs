@@ -309,7 +309,7 @@ mod tests {
         assert!(matches!(with(("WIDTH 2", "WIDTH two"), ascii), Err(PcdError::Line { .. })));
         assert_eq!(with(("POINTS 2", "POINTS 3"), ascii), Err(PcdError::Points { said: 3, product: 2 }));
         assert_eq!(
-            with(("WIDTH 2", "WIDTH 4294967295").clone(), ascii),
+            with(("WIDTH 2", "WIDTH 4294967295"), ascii),
             Err(PcdError::Points { said: 2, product: 4_294_967_295 })
         );
     }

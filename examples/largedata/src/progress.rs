@@ -7,6 +7,7 @@ use crate::publisher::{End, Plan};
 use crate::quantity::{bytes_text, count_text};
 use crate::run::Moment;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::time::Instant;
 
@@ -16,6 +17,8 @@ pub(crate) struct Progress {
     title: String,
     end: End,
     started: Option<Instant>,
+    /// Notices shown; several children may have the same to say.
+    said: HashSet<String>,
     /// Whether anything is shown at all.
     is_quiet: bool,
 }
@@ -28,7 +31,7 @@ impl Progress {
         bar.set_style(style("{prefix} {bar:24.cyan/black.dim} {msg}"));
         bar.set_prefix(title.to_owned());
         bar.set_message("finding each other");
-        Self { bar, title: title.to_owned(), end: plan.end, started: None, is_quiet }
+        Self { bar, title: title.to_owned(), end: plan.end, started: None, said: HashSet::new(), is_quiet }
     }
 
     /// Shows what happened.
@@ -42,7 +45,10 @@ impl Progress {
                 self.bar.set_position((self.share(samples) * STEPS as f64) as u64);
                 self.bar.set_message(format!("{} samples, {}", count_text(samples), bytes_text(bytes)));
             }
-            Moment::Notice(text) => self.bar.suspend(|| eprintln!("  note: {text}")),
+            Moment::Notice(text) if self.said.insert(text.to_owned()) => {
+                self.bar.suspend(|| eprintln!("  note: {text}"));
+            }
+            Moment::Notice(_) => {}
         }
     }
 

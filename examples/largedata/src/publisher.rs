@@ -3,6 +3,7 @@
 use crate::clock::{self, ProcessorMeter};
 use crate::messages::Kind;
 use crate::quantity::Rate;
+use crate::random::Random;
 use crate::samples::Samples;
 use crate::stack::{Mark, Publication, PublishError};
 use serde::{Deserialize, Serialize};
@@ -57,7 +58,7 @@ pub(crate) struct Publisher<'a> {
 impl<'a> Publisher<'a> {
     /// A publisher of `samples`, cycled.
     pub(crate) fn new(publication: &'a mut dyn Publication, samples: &'a Samples) -> Self {
-        let id = (clock::monotonic_ns() as u32) ^ std::process::id().rotate_left(16);
+        let id = Random::of_this_process().next() as u32;
         Self { publication, samples, id, next_sequence: HashMap::new(), published: Published::default() }
     }
 
@@ -111,7 +112,10 @@ impl<'a> Publisher<'a> {
         let sequence = self.next_sequence.entry(sample.message.kind()).or_default();
         let mark = Mark { publisher: self.id, sequence: *sequence, touch: self.samples.touch() };
         let now_ns = clock::monotonic_ns();
-        self.publication.publish(sample, mark)?;
+        let done = self.publication.publish(sample, mark);
+        if done.as_ref().is_err_and(|error| !matches!(error, PublishError::Missed(_))) {
+            return done;
+        }
         *sequence += 1;
         if self.published.samples == 0 {
             self.published.first_ns = now_ns;
@@ -119,7 +123,7 @@ impl<'a> Publisher<'a> {
         self.published.last_ns = clock::monotonic_ns();
         self.published.samples += 1;
         self.published.bytes += sample.message.payload().len() as u64;
-        Ok(())
+        done
     }
 }
 

@@ -1,4 +1,5 @@
-//! Pseudo-random numbers from a seed: SplitMix64, so that every run publishes the same samples.
+//! Pseudo-random numbers from a seed: SplitMix64, so that every run publishes the same samples; and ids that
+//! differ from process to process.
 
 /// A generator; the same seed gives the same numbers for ever.
 pub(crate) struct Random(u64);
@@ -7,6 +8,11 @@ impl Random {
     /// The generator of this seed.
     pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// A generator that no other process has.
+    pub(crate) fn of_this_process() -> Self {
+        Self(crate::clock::monotonic_ns() ^ u64::from(std::process::id()) << 40)
     }
 
     /// The next 64 bits.

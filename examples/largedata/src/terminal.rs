@@ -45,7 +45,7 @@ pub(crate) enum TerminalError {
 pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
     let (options, source, touch, plan) = args.resolve()?;
     let stop = stop_on_ctrl_c()?;
-    notices::install(|text| println!("{text}"));
+    notices::install(|_, text| println!("{text}"));
     let mut publication = open_publication(&options)?;
     let samples = Samples::prepare(&source, touch)?;
     let topics: Vec<&str> = samples.kinds().into_iter().map(crate::messages::Kind::topic).collect();
@@ -69,7 +69,7 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
 pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, TerminalError> {
     let options = args.options();
     let stop = stop_on_ctrl_c()?;
-    notices::install(|text| println!("{text}"));
+    notices::install(|_, text| println!("{text}"));
     let mut subscription = open_subscription(&options)?;
     let topics: Vec<&str> = options.kinds.iter().map(|kind| kind.topic()).collect();
     println!("subscribed to {} in domain {}; Ctrl-C ends it", topics.join(", "), options.domain);
@@ -105,7 +105,6 @@ pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, Termina
 struct PublisherBoard {
     stop: Arc<AtomicBool>,
     matched: usize,
-    paths: Vec<String>,
     shown_at: Instant,
     shown: Published,
     timeouts: u64,
@@ -113,14 +112,7 @@ struct PublisherBoard {
 
 impl PublisherBoard {
     fn new(stop: Arc<AtomicBool>) -> Self {
-        Self {
-            stop,
-            matched: 0,
-            paths: Vec::new(),
-            shown_at: Instant::now(),
-            shown: Published::default(),
-            timeouts: 0,
-        }
+        Self { stop, matched: 0, shown_at: Instant::now(), shown: Published::default(), timeouts: 0 }
     }
 
     fn update(
@@ -166,11 +158,6 @@ impl PublisherBoard {
                 println!("{}", people(matched, "subscriber"));
                 self.matched = matched;
             }
-            let paths = publication.paths();
-            for path in paths.iter().filter(|path| !self.paths.contains(path)) {
-                println!("{path}");
-            }
-            self.paths = paths;
             if matched > 0 || self.stop.load(Ordering::Relaxed) {
                 return;
             }

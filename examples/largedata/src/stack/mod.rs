@@ -11,6 +11,9 @@
 //! the same code.
 
 pub(crate) mod dust;
+mod greeting;
+mod settings;
+mod transport;
 
 use crate::messages::Kind;
 use crate::quantity::Size;
@@ -19,21 +22,32 @@ use crate::stamp::{Damage, Sealed, Touch};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Which stack carries the samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StackKind {
     /// Dust DDS 0.16 with the zerodds plug-in.
     Dust,
     /// The zerodds transport itself: loans, no DDS.
     Transport,
-    /// RustDDS; comes with the crate zerodds-rustdds.
-    Rustdds,
     /// Dust DDS as it is, over its own UDP transport: the baseline of comparison.
-    #[value(hide = true)]
     StockDust,
+}
+
+/// A name of no stack of this build.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum StackNameError {
+    /// It is made elsewhere.
+    #[error(
+        "rustdds comes with the crate zerodds-rustdds, which is not part of this build; dust and transport are"
+    )]
+    NotBuilt,
+    /// It does not exist.
+    #[error("the stacks are dust and transport")]
+    Unknown,
 }
 
 impl StackKind {
@@ -42,8 +56,21 @@ impl StackKind {
         match self {
             Self::Dust => "dust",
             Self::Transport => "transport",
-            Self::Rustdds => "rustdds",
             Self::StockDust => "stock-dust",
+        }
+    }
+}
+
+impl FromStr for StackKind {
+    type Err = StackNameError;
+
+    fn from_str(text: &str) -> Result<Self, StackNameError> {
+        match text {
+            "dust" => Ok(Self::Dust),
+            "transport" => Ok(Self::Transport),
+            "stock-dust" => Ok(Self::StockDust),
+            "rustdds" => Err(StackNameError::NotBuilt),
+            _ => Err(StackNameError::Unknown),
         }
     }
 }
@@ -155,9 +182,6 @@ pub(crate) trait Publication {
     /// [`PublishError`]; after [`PublishError::Timeout`] the same sample may be tried again.
     fn publish(&mut self, sample: &Sample, mark: Mark) -> Result<(), PublishError>;
 
-    /// One line for each subscriber whose path is known: by which path it is served, and why.
-    fn paths(&self) -> Vec<String>;
-
     /// Says goodbye to the subscribers.
     fn close(&mut self);
 }
@@ -180,11 +204,17 @@ pub(crate) trait Subscription {
 /// Why a stack cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum OpenError {
-    /// The stack is not part of this program.
+    /// A setting of shared memory is not usable.
+    #[error(transparent)]
+    Shm(zerodds_transport_shm::ConfigError),
+    /// A setting of UDP is not usable.
+    #[error(transparent)]
+    Udp(zerodds_transport_udp::ConfigError),
+    /// Datagrams get lost, and nobody repairs that here.
     #[error(
-        "--stack rustdds comes with the crate zerodds-rustdds, which this build does not have; dust and transport work"
+        "over UDP --stack transport is best effort only: use --stack dust, or add --reliability best-effort"
     )]
-    NotBuilt,
+    Unreliable,
     /// The stack refused.
     #[error("{what} failed in domain {domain}: {why}")]
     Stack {
@@ -205,6 +235,22 @@ pub(crate) enum PublishError {
         "a subscriber has not acknowledged what was sent for {0:?} (--max-blocking); it may be stopped or overloaded"
     )]
     Timeout(Duration),
+    /// A subscriber had no room for too long; the others have the sample.
+    #[error(
+        "a subscriber had no room for a sample within {0:?} (--max-blocking) and missed it; it may be stopped or overloaded"
+    )]
+    Missed(Duration),
+    /// No path carries it in one piece.
+    #[error(
+        "a sample of {len} bytes with its header exceeds the {max} bytes of one message, and --stack transport does not \
+         fragment; --stack dust does, and ZERODDS_SHM_MAX_DATAGRAM raises the limit of shared memory"
+    )]
+    TooLarge {
+        /// Its length in bytes, header included.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
     /// The stack refused.
     #[error("publishing failed: {0}")]
     Stack(String),
@@ -217,8 +263,7 @@ pub(crate) enum PublishError {
 pub(crate) fn open_publication(options: &StackOptions) -> Result<Box<dyn Publication>, OpenError> {
     match options.stack {
         StackKind::Dust | StackKind::StockDust => Ok(Box::new(dust::DustPublication::open(options)?)),
-        StackKind::Transport => Err(OpenError::NotBuilt),
-        StackKind::Rustdds => Err(OpenError::NotBuilt),
+        StackKind::Transport => Ok(Box::new(transport::TransportPublication::open(options)?)),
     }
 }
 
@@ -229,7 +274,6 @@ pub(crate) fn open_publication(options: &StackOptions) -> Result<Box<dyn Publica
 pub(crate) fn open_subscription(options: &StackOptions) -> Result<Box<dyn Subscription>, OpenError> {
     match options.stack {
         StackKind::Dust | StackKind::StockDust => Ok(Box::new(dust::DustSubscription::open(options)?)),
-        StackKind::Transport => Err(OpenError::NotBuilt),
-        StackKind::Rustdds => Err(OpenError::NotBuilt),
+        StackKind::Transport => Ok(Box::new(transport::TransportSubscription::open(options)?)),
     }
 }

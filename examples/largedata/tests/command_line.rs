@@ -1,0 +1,58 @@
+//! What a user sees who asks for something that cannot be.
+
+#[allow(dead_code)]
+mod support;
+use support::{output, stderr, stdout};
+
+/// Runs it, expects exit code 2, nothing on stdout and an error with each of these words.
+fn refused(arguments: &str, words: &[&str]) {
+    let output = output(arguments);
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
+    assert_eq!(stdout(&output), "", "{arguments}");
+    for word in words {
+        assert!(error.contains(word), "{arguments}: {word:?} is not in {error}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_named_with_what_is_accepted() {
+    refused("run --size abc", &["'abc'", "--size", "64KiB"]);
+    refused("run --points 5..2", &["'5..2'", "10000..300000"]);
+    refused("run --rate often", &["'often'", "max"]);
+    refused("run --domain 233", &["233", "0..=232"]);
+    refused("run --input scan.bin:7", &["'scan.bin:7'", "4 (x y z intensity)"]);
+}
+
+#[test]
+fn a_stack_that_is_not_built_says_where_it_is() {
+    refused("run --stack rustdds --json", &["rustdds", "zerodds-rustdds"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_published_is_named_before_anything_starts() {
+    refused("run --json --input no/such/file.png", &["no/such/file.png", "cannot be read"]);
+    refused("pub --input Cargo.toml", &["Cargo.toml", "neither PCD, PNG nor JPEG", "FILE:4"]);
+    let scan = std::env::temp_dir().join(format!("largedata-{}.bin", std::process::id()));
+    std::fs::write(&scan, [0; 121]).unwrap();
+    let scan = scan.display().to_string();
+    refused(&format!("run --input {scan}:5"), &[&scan, "121 bytes", "20 bytes each"]);
+    std::fs::remove_file(scan).unwrap();
+}
+
+#[test]
+fn options_that_do_not_go_together_are_explained() {
+    refused("run --kind image --size 5", &["--size", "--kind bytes"]);
+    refused("run --kind bytes --points 5", &["--points", "only clouds"]);
+    refused("run --stack transport --path udp", &["best-effort", "--stack dust"]);
+    refused("run --stack transport --path udp --reliability best-effort --size 64KiB", &["65600", "65507"]);
+}
+
+#[test]
+fn a_bad_setting_in_the_environment_is_named() {
+    let mut command = support::largedata("run --stack transport --json");
+    let output = command.env("ZERODDS_SHM_MAX_DATAGRAM", "abc").output().unwrap();
+    let error = stderr(&output);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(2), String::new()), "{error}");
+    assert!(error.contains("ZERODDS_SHM_MAX_DATAGRAM") && error.contains("abc"), "{error}");
+}
