@@ -5,7 +5,7 @@
 //!   ├── live ──┬─ free ─┬─ live ──┼ ─ ─ ─ not used yet ─ ─ ─ ┼──── reserve ─────┤
 //!              ▲ next
 //! ```
-//! Allocation walks from `next` upwards: it frees nothing, asks its caller to take back what can be taken
+//! Allocation walks from `next` upwards. It asks its caller to take back what is in the way and can be taken
 //! back, and *hops over* what cannot. A ring that was drained starts again at its beginning, where memory is
 //! warm. The used part ends at `soft end`, which grows only when a walk found no room: at first before anything is taken back, past some
 //! MiB only after that.
@@ -32,8 +32,19 @@ pub(crate) struct Record {
     pub(crate) len: u64,
     /// Who still needs it: the loan, messages not taken, messages held.
     pub(crate) references: u32,
+    /// How many of them cannot be taken back: all but best-effort messages not taken.
+    pub(crate) firm: u32,
     /// Whether it lies in the reserve, and so may not be held by a receiver.
     pub(crate) in_reserve: bool,
+}
+
+/// Whether a reference can be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It stays until whoever has it gives it up.
+    Firm,
+    /// A best-effort message that was not taken.
+    Loose,
 }
 
 /// All records of one ring.
@@ -88,7 +99,7 @@ impl Arena {
             .or_else(|| self.main.grow(len, u64::MAX))
             .or_else(|| self.walk(Part::Reserve, len, &mut take_back))?;
         let in_reserve = start >= self.main.end;
-        let record = Record { start, len, references: 1, in_reserve };
+        let record = Record { start, len, references: 1, firm: 1, in_reserve };
         let id = match self.vacant.pop() {
             Some(id) => {
                 self.records[id as usize] = record;
@@ -110,6 +121,12 @@ impl Arena {
         &self.records[id as usize]
     }
 
+    /// Whether the record with this id that started at `start` is still there.
+    pub(crate) fn is_live(&self, id: RecordId, start: u64) -> bool {
+        let area = if start >= self.main.end { &self.reserve } else { &self.main };
+        area.live.get(&start) == Some(&id)
+    }
+
     /// Shortens a record to `len` bytes.
     pub(crate) fn shorten(&mut self, id: RecordId, len: u64) {
         let len = len.next_multiple_of(self.unit).max(self.unit);
@@ -127,14 +144,22 @@ impl Arena {
     }
 
     /// Adds a reference.
-    pub(crate) fn retain(&mut self, id: RecordId) {
-        self.records[id as usize].references += 1;
+    pub(crate) fn retain(&mut self, id: RecordId, hold: Hold) {
+        let record = &mut self.records[id as usize];
+        record.references += 1;
+        record.firm += u32::from(hold == Hold::Firm);
+    }
+
+    /// A reference that could have been taken back no longer can: its message was taken.
+    pub(crate) fn make_firm(&mut self, id: RecordId) {
+        self.records[id as usize].firm += 1;
     }
 
     /// Drops a reference; the last one frees the record.
-    pub(crate) fn drop_reference(&mut self, id: RecordId) {
+    pub(crate) fn release(&mut self, id: RecordId, hold: Hold) {
         let record = &mut self.records[id as usize];
         record.references -= 1;
+        record.firm -= u32::from(hold == Hold::Firm);
         if record.references > 0 {
             return;
         }
@@ -183,7 +208,8 @@ impl Arena {
             if record_end <= at {
                 return Some(at);
             }
-            if !take_back(self, id) {
+            let free = self.records[id as usize].firm == 0 && take_back(self, id);
+            if !free {
                 at = record_end;
             }
         }
@@ -239,7 +265,7 @@ mod tests {
         for _ in 0..100 {
             let id = arena.allocate(900, never).expect("room");
             assert_eq!(arena.record(id).start, 4096);
-            arena.drop_reference(id);
+            arena.release(id, Hold::Firm);
         }
     }
 
@@ -250,7 +276,7 @@ mod tests {
         let mut last = arena.allocate(500, never).expect("room");
         for _ in 0..1000 {
             let id = arena.allocate(300, never).expect("room");
-            arena.drop_reference(last);
+            arena.release(last, Hold::Firm);
             last = id;
         }
         assert_eq!(arena.record(held).start, 4096);
@@ -265,21 +291,31 @@ mod tests {
         let reserve = arena.allocate(2048, never).expect("the reserve takes one of the largest size");
         assert!(arena.record(reserve).in_reserve);
         assert_eq!(arena.allocate(64, never), None);
-        arena.drop_reference(in_main[2]);
+        arena.release(in_main[2], Hold::Firm);
         assert!(arena.allocate(2048, never).is_some());
     }
 
     #[test]
     fn records_that_can_be_taken_back_make_room() {
         let mut arena = arena();
-        while arena.allocate(512, never).is_some() {}
+        while let Some(id) = arena.allocate(512, never) {
+            arena.retain(id, Hold::Loose);
+            arena.release(id, Hold::Firm);
+        }
         let before = arena.live();
         let id = arena.allocate(1024, |arena, id| {
-            arena.drop_reference(id);
+            arena.release(id, Hold::Loose);
             true
         });
         assert!(id.is_some());
         assert_eq!(arena.live(), before - 1, "two records made room for one");
+    }
+
+    #[test]
+    fn nobody_is_asked_to_take_back_what_is_held() {
+        let mut arena = arena();
+        while arena.allocate(512, never).is_some() {}
+        assert_eq!(arena.allocate(512, |_, _| panic!("asked for a record that somebody has")), None);
     }
 
     #[test]
@@ -326,7 +362,7 @@ mod tests {
                         }
                     }
                     Step::Drop(which) if !live.is_empty() => {
-                        arena.drop_reference(live.swap_remove(which % live.len()));
+                        arena.release(live.swap_remove(which % live.len()), Hold::Firm);
                     }
                     Step::Shorten(which, len) if !live.is_empty() => {
                         arena.shorten(live[which % live.len()], len);

@@ -1,7 +1,7 @@
 //! The doorbell's kernel side: sleeping on it and waking its owner.
 //!
-//! One doorbell serves all peers of our own user. A peer of another user gets one to itself, since whoever can
-//! write a bell can silence it, and whoever holds an eventfd can read it empty.
+//! One doorbell serves all peers of our own user. Peers of other users wake us through their link's socket and our
+//! control thread instead (see `peer`).
 
 use crate::doorbell::{self, Bed};
 use crate::layout::doorbell as at;
@@ -10,9 +10,10 @@ use crate::segment::{self, MapError, Object, Sharing};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::Mapping;
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::ReadWriteFlags;
 use rustix::thread::futex;
 use rustix::time::Timespec;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -48,11 +49,16 @@ impl OwnBell {
         doorbell::arm(&self.object.mapping, bed)
     }
 
-    /// Announces that we are awake again, and empties the eventfd if it was rung.
-    pub(crate) fn disarm(&self, armed: u32) {
-        if doorbell::disarm(&self.object.mapping, armed) {
-            // Empty already, if the wake went to the futex: WouldBlock then says so.
-            let _ = rustix::io::read(&self.event, &mut [0; 8]);
+    /// Announces that we are awake again. After a sleep on the eventfd it is emptied, rung or not: a sender may have
+    /// been stopped between its two steps, and its write would wake us for ever.
+    pub(crate) fn disarm(&self, bed: Bed) {
+        doorbell::disarm(&self.object.mapping);
+        if bed == Bed::EventFd {
+            // NOWAIT rather than O_NONBLOCK, which is a flag of the description that every peer shares and can clear.
+            // WouldBlock: nobody rang.
+            let mut count = [0; 8];
+            let buffer = &mut [IoSliceMut::new(&mut count)];
+            let _ = rustix::io::preadv2(&self.event, buffer, CURRENT_POSITION, ReadWriteFlags::NOWAIT);
         }
     }
 
@@ -154,12 +160,15 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec, tv_nsec: duration.subsec_nanos().into() }
 }
 
+/// `preadv2`'s offset of -1: read as `read` does.
+const CURRENT_POSITION: u64 = u64::MAX;
+
 /// Writing to whatever descriptor a peer sends could block or do harm, so only an eventfd is accepted.
 fn is_eventfd(fd: &OwnedFd) -> bool {
     let Ok(flags) = rustix::fs::fcntl_getfl(fd) else { return false };
     let name = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd)));
     flags.contains(rustix::fs::OFlags::NONBLOCK)
-        && name.is_ok_and(|name| name.to_string_lossy().contains("[eventfd]"))
+        && name.is_ok_and(|name| name.as_os_str() == "anon_inode:[eventfd]")
 }
 
 #[cfg(test)]
@@ -181,7 +190,7 @@ mod tests {
                     assert_eq!(rustix::event::poll(&mut fds, None), Ok(1));
                 }
             }
-            bell.disarm(armed);
+            bell.disarm(bed);
         }
         assert!(rustix::io::read(bell.event(), &mut [0; 8]).is_err(), "disarming empties the eventfd");
     }
@@ -191,10 +200,35 @@ mod tests {
         let bell = OwnBell::create(1).expect("bell");
         bell.ring();
         assert!(rustix::io::read(bell.event(), &mut [0; 8]).is_err());
-        let armed = bell.arm(Bed::EventFd);
-        bell.disarm(armed);
+        bell.arm(Bed::EventFd);
+        bell.disarm(Bed::EventFd);
         bell.ring();
         assert!(rustix::io::read(bell.event(), &mut [0; 8]).is_err());
+    }
+
+    #[test]
+    fn a_write_that_comes_late_wakes_once_and_not_for_ever() {
+        let bell = OwnBell::create(1).expect("bell");
+        bell.arm(Bed::EventFd);
+        bell.disarm(Bed::EventFd);
+        // A sender that was stopped between adding to the word and writing.
+        rustix::io::write(&bell.event, &1u64.to_ne_bytes()).expect("room");
+        bell.arm(Bed::EventFd);
+        bell.disarm(Bed::EventFd);
+        assert!(
+            rustix::io::read(bell.event(), &mut [0; 8]).is_err(),
+            "emptied, although nobody added to the word"
+        );
+    }
+
+    #[test]
+    fn a_peer_that_makes_the_eventfd_blocking_blocks_nobody() {
+        let bell = OwnBell::create(1).expect("bell");
+        let flags = rustix::fs::fcntl_getfl(&bell.event).expect("flags");
+        rustix::fs::fcntl_setfl(&bell.event, flags - rustix::fs::OFlags::NONBLOCK).expect("cleared");
+        bell.arm(Bed::EventFd);
+        // With nothing to read a blocking read would hang here.
+        bell.disarm(Bed::EventFd);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!   FUTEX_WAIT on the exact value          bell += 4, FUTEX_WAKE or write to the eventfd
 //!   bell &= !asleep
 //! ```
-//! In the one order of all SeqCst operations either the publication comes before the receiver's second look,
+//! Publishing is a SeqCst store or read-modify-write, and a full fence stands between setting the bit and looking
+//! again. In the one order of all SeqCst operations either the publication comes before the receiver's second look,
 //! which finds it, or the setting of the bit comes before the sender's load, which sees it. Sender and
 //! receiver cannot miss each other.
 //!
@@ -18,7 +19,7 @@
 
 use crate::layout::doorbell;
 use crate::region::Region;
-use crate::sync::{Ordering, total_order};
+use crate::sync::{Ordering, full_fence, ordered_accesses};
 
 /// Where a receiver sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,20 +43,20 @@ pub(crate) fn arm(region: &impl Region, bed: Bed) -> u32 {
     };
     // ORDER: SeqCst, see the module's argument.
     let armed = region.u32(doorbell::BELL).fetch_or(bits, Ordering::SeqCst) | bits;
-    total_order();
+    full_fence();
     armed
 }
 
-/// Receiver: is awake. Returns whether somebody rang since it was armed with `armed`.
-pub(crate) fn disarm(region: &impl Region, armed: u32) -> bool {
+/// Receiver: is awake.
+pub(crate) fn disarm(region: &impl Region) {
     // ORDER: Relaxed; only this process sets and reads the bits for a decision, what it then reads is acquired where
     // it is read.
-    region.u32(doorbell::BELL).fetch_and(!(ASLEEP | ON_EVENTFD), Ordering::Relaxed) != armed
+    region.u32(doorbell::BELL).fetch_and(!(ASLEEP | ON_EVENTFD), Ordering::Relaxed);
 }
 
 /// Sender: after publishing, whether the receiver must be woken.
 pub(crate) fn is_asleep(region: &impl Region) -> bool {
-    total_order();
+    ordered_accesses();
     // ORDER: SeqCst, see the module's argument.
     region.u32(doorbell::BELL).load(Ordering::SeqCst) & ASLEEP != 0
 }
@@ -78,7 +79,7 @@ const SPACE_STEP: u32 = 2;
 pub(crate) fn arm_space(region: &impl Region) -> u32 {
     // ORDER: SeqCst; the same argument with the roles exchanged: the receiver frees, then loads this word.
     let armed = region.u32(doorbell::SPACE).fetch_or(WAITING, Ordering::SeqCst) | WAITING;
-    total_order();
+    full_fence();
     armed
 }
 
@@ -91,7 +92,7 @@ pub(crate) fn disarm_space(region: &impl Region) {
 /// Receiver: after giving space back, finds out whether the sender must be woken (on this futex word).
 pub(crate) fn notify_space(region: &impl Region) -> bool {
     let space = region.u32(doorbell::SPACE);
-    total_order();
+    ordered_accesses();
     // ORDER: SeqCst, see the module's argument.
     if space.load(Ordering::SeqCst) & WAITING == 0 {
         return false;

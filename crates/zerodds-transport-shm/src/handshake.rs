@@ -10,7 +10,8 @@
 //!      ├── DONE ──────────────────────────────────────▶│
 //!      │            REFUSE {reason} instead of any of these; BYE by either side at the end
 //! ```
-//! 64 bytes each, little-endian, one per packet. Whatever does not parse closes the connection.
+//! 64 bytes each, little-endian, one per packet. Whatever does not parse closes the connection. Between users the
+//! doorbell and its eventfd are left out of WELCOME and ATTACH, and WAKE takes their place while the link is up.
 
 use crate::config::Access;
 use crate::layout::{LAYOUT_HASH, MAGIC, VERSION};
@@ -30,6 +31,8 @@ pub(crate) enum Kind {
     Done,
     Refuse(Refused),
     Bye,
+    /// Between users: a message or space may be there.
+    Wake,
 }
 
 /// Why a connection is refused.
@@ -80,6 +83,7 @@ impl Frame {
             Kind::Done => (5, 0),
             Kind::Refuse(reason) => (6, reason as u32 + 1),
             Kind::Bye => (7, 0),
+            Kind::Wake => (8, 0),
         };
         let mut bytes = [0; FRAME_LEN];
         bytes[0..8].copy_from_slice(&MAGIC.to_le_bytes());
@@ -107,6 +111,7 @@ impl Frame {
             (5, 0) => Kind::Done,
             (6, reason) => Kind::Refuse(Refused::from_number(reason)?),
             (7, 0) => Kind::Bye,
+            (8, 0) => Kind::Wake,
             _ => return None,
         };
         let mut locator = [0; Locator::WIRE_LEN];
@@ -143,7 +148,9 @@ pub(crate) fn is_admitted(access: Access, us: &OurIdentity, peer: Credentials) -
     }
     match access {
         Access::User => peer.uid == us.uid || peer.uid == 0,
-        Access::Group => peer.uid == us.uid || peer.uid == 0 || us.groups.contains(&peer.gid),
+        Access::Group => {
+            peer.uid == us.uid || peer.uid == 0 || (peer.gid != OVERFLOW_ID && us.groups.contains(&peer.gid))
+        }
         Access::Any => true,
     }
 }
@@ -180,7 +187,7 @@ mod tests {
         )
     }
 
-    const KINDS: [Kind; 11] = [
+    const KINDS: [Kind; 12] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Attach,
@@ -192,6 +199,7 @@ mod tests {
         Kind::Refuse(Refused::Busy),
         Kind::Refuse(Refused::Other),
         Kind::Bye,
+        Kind::Wake,
     ];
 
     #[test]

@@ -32,8 +32,8 @@ impl InLink {
         Self { lane: LaneReader::new(direction), slots: SlotReader::new(direction), ring_len, may_hold }
     }
 
-    /// Takes the next message. `copy_out(at, buffer)` copies from the peer's ring; `held` says that something
-    /// was released without being given out, whose handle the caller gives back.
+    /// Takes the next message. `copy_out(at, buffer)` copies from the peer's ring; `give_back(handle, position)`
+    /// releases a message that was copied although it could have been held.
     pub(crate) fn take(
         &mut self,
         link: &impl Region,
@@ -49,7 +49,12 @@ impl InLink {
                     return Ok(Some(Taken::Copied(bytes)));
                 }
                 Some(Next::Slot(found)) => {
-                    let (at, len) = self.parse(found)?;
+                    let (at, len) = match self.parse(found) {
+                        Ok(range) => range,
+                        // Read while it was revoked and used again: not what anybody wrote.
+                        Err(_) if self.slots.has_moved(link, found.position) => continue,
+                        Err(broken) => return Err(broken),
+                    };
                     let in_place = self.may_hold && found.handle != slot::NO_HANDLE;
                     if in_place {
                         if self.slots.take(link, found.position) {
@@ -58,7 +63,7 @@ impl InLink {
                         }
                         continue;
                     }
-                    let mut bytes = vec![0; len];
+                    let mut bytes = zeroed(len)?;
                     copy_out(at, &mut bytes);
                     if self.slots.take(link, found.position) {
                         if found.handle != slot::NO_HANDLE {
@@ -98,6 +103,10 @@ impl InLink {
     fn parse(&self, found: Slot) -> Result<(usize, usize), Broken> {
         let at = u64::from(found.offset) * ring::UNIT as u64;
         let end = at + u64::from(found.len);
+        // A ring holds four messages of the largest size.
+        if u64::from(found.len) > self.ring_len / 4 {
+            return Err(Broken("a slot names more bytes than a message may have"));
+        }
         if at < (ring::HEADER_LEN + ring::RECORD_HEADER_LEN) as u64 || end > self.ring_len {
             return Err(Broken("a slot names bytes outside the ring"));
         }
@@ -106,6 +115,14 @@ impl InLink {
         }
         Ok((at as usize, found.len as usize))
     }
+}
+
+/// A buffer whose length a peer chose: no memory for it is no reason to abort.
+fn zeroed(len: usize) -> Result<Vec<u8>, Broken> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Broken("there is no memory for a copy of its message"))?;
+    bytes.resize(len, 0);
+    Ok(bytes)
 }
 
 enum Next {

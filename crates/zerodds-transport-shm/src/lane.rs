@@ -76,7 +76,7 @@ impl LaneWriter {
         region.copy_in(at + lane::HEADER_LEN, payload);
         self.tail += record_len;
         // ORDER: SeqCst. Its Release half publishes header and payload to the Acquire in `LaneReader::peek`;
-        // the total order with the load of the bell in `Doorbell::ring` lets no receiver that went to
+        // the total order with the load of the bell in `doorbell::ring` lets no receiver that went to
         // sleep miss the message.
         region.u64(self.direction.lane_tail()).store(self.tail, Ordering::SeqCst);
         Ok(true)
@@ -127,7 +127,7 @@ impl LaneReader {
         // At most one PAD can stand before a record; two in a row are an error below.
         for _ in 0..2 {
             // ORDER: SeqCst; its Acquire half sees the record behind the tail, the total order with the setting of
-            // the bell in `Doorbell::arm` makes a message visible here or rings the bell.
+            // the bell in `doorbell::arm` makes a message visible here or rings the bell.
             // TRUST: sender-written; bounded here, lengths are bounded below.
             let tail = region.u64(self.direction.lane_tail()).load(Ordering::SeqCst);
             if tail == self.head {
@@ -181,7 +181,7 @@ impl LaneReader {
     fn advance(&mut self, region: &impl Region, bytes: u64) {
         self.head += bytes;
         // ORDER: SeqCst. Its Release half lets the sender reuse bytes that were copied out; the total order with
-        // the load of the space word in `Space::notify` lets no sender that waits for room miss it.
+        // the load of the space word in `doorbell::notify_space` lets no sender that waits for room miss it.
         region.u64(self.direction.lane_head()).store(self.head, Ordering::SeqCst);
     }
 }

@@ -46,6 +46,10 @@ fn mem_available(meminfo: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
+fn inactive_file(stat: &str) -> Option<u64> {
+    stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().ok()
+}
+
 /// The least that any memory cgroup on the way to the root still allows, version 2 or 1.
 fn tightest(cgroups: &str) -> Option<u64> {
     cgroups
@@ -67,7 +71,9 @@ fn tightest(cgroups: &str) -> Option<u64> {
                 .filter_map(|level| {
                     let limit = read(&level.join(limit))?.trim().parse::<u64>().ok()?;
                     let usage = read(&level.join(usage))?.trim().parse::<u64>().ok()?;
-                    Some(limit.saturating_sub(usage))
+                    // Cached files count as usage but make way.
+                    let cached = read(&level.join("memory.stat")).and_then(|text| inactive_file(&text));
+                    Some(limit.saturating_sub(usage.saturating_sub(cached.unwrap_or(0))))
                 })
                 .min()
         })

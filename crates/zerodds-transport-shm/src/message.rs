@@ -1,7 +1,7 @@
 //! What is lent for writing and what is received.
 
 use crate::arena::RecordId;
-use crate::peer::Link;
+use crate::peer::Reading;
 use crate::shared::Shared;
 use crate::slots;
 use crate::sys::{LoanedBytes, SharedBytes};
@@ -28,7 +28,7 @@ pub(crate) struct RecordLoan {
 
 impl Drop for RecordLoan {
     fn drop(&mut self) {
-        self.shared.drop_reference(self.record);
+        self.shared.release(self.record);
     }
 }
 
@@ -84,16 +84,19 @@ pub(crate) enum Body {
 /// A taken message in a peer's ring.
 pub(crate) struct InPlace {
     pub(crate) bytes: SharedBytes,
-    pub(crate) link: Arc<Link>,
+    pub(crate) reading: Arc<Reading>,
     pub(crate) handle: u32,
     pub(crate) position: u64,
 }
 
 impl Drop for InPlace {
     fn drop(&mut self) {
-        let direction = self.link.outgoing.reverse();
-        slots::release(&self.link.memory, direction, self.handle, self.position);
-        self.link.bell.notify_space();
+        let link = &self.reading;
+        // In a forked child it is the parent's message that this is a copy of.
+        if link.generation.is_ours() {
+            slots::release(&link.memory, link.outgoing.reverse(), self.handle, self.position);
+            link.notify_space();
+        }
     }
 }
 
@@ -106,7 +109,7 @@ pub(crate) struct OwnRecord {
 
 impl Drop for OwnRecord {
     fn drop(&mut self) {
-        self.shared.drop_reference(self.record);
+        self.shared.release(self.record);
     }
 }
 

@@ -112,7 +112,7 @@ fn receive(model: &Model, count: usize, mut taken: impl FnMut(Taken)) {
         if !incoming.is_ready(model) {
             model.wait_on(bell::BELL, armed);
         }
-        doorbell::disarm(model, armed);
+        doorbell::disarm(model);
     }
 }
 
@@ -174,7 +174,7 @@ fn a_message_is_taken_or_revoked_and_its_bytes_are_never_written_while_read() {
                     if !incoming.is_ready(&*model) {
                         model.wait_on(bell::BELL, armed);
                     }
-                    doorbell::disarm(&*model, armed);
+                    doorbell::disarm(&*model);
                 }
             }
         }

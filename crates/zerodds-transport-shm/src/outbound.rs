@@ -1,4 +1,4 @@
-//! The sending side of one transport: its ring, and every peer it sends to or has tried to.
+//! The sending side of one transport: its ring, the peers it sends to, and those it tries to reach.
 
 use crate::arena::{Arena, RecordId};
 use crate::outlink::{OutLink, Payload, Promise, Published};
@@ -12,35 +12,41 @@ use zerodds_core::{Locator, Reason};
 /// All of it is behind one mutex, held for no longer than it takes to fill a slot.
 pub(crate) struct Outbound {
     pub(crate) arena: Arena,
-    links: Vec<OutPeer>,
-    peers: HashMap<Locator, PeerState>,
+    /// Nothing is allocated or published any more: what peers still read must stay as it is.
+    pub(crate) closed: bool,
+    up: HashMap<Locator, OutPeer>,
+    /// Links that are over, whose peers may still hold messages until their sockets close.
+    leaving: Vec<OutPeer>,
+    attempts: HashMap<Locator, Attempt>,
+    /// Ring bytes that all peers together may pin.
+    pinnable: u64,
     /// Sequence number of the next record, for inspection.
     pub(crate) records: u64,
     /// Ring bytes, from its start, that were found to be affordable.
     pub(crate) reserved_until: u64,
+    /// Ring bytes, from its start, whose pages were made present.
+    pub(crate) populated_until: u64,
     /// The longest message so far.
     pub(crate) longest: u64,
     /// Threads of ours that wait for space.
     pub(crate) waiters: u32,
+    /// Best-effort messages that were taken back.
+    pub(crate) lost: u64,
 }
 
-/// A peer with a link.
+/// A peer with a link, and what was sent on it.
 pub(crate) struct OutPeer {
-    pub(crate) link: Arc<Link>,
-    pub(crate) out: OutLink,
-    /// The peer takes nothing more, but may hold messages until its socket closes.
-    leaving: bool,
+    link: Arc<Link>,
+    out: OutLink,
 }
 
-/// What is known of a peer.
+/// The state of reaching a peer without a link.
 #[derive(Clone, Debug)]
-pub(crate) enum PeerState {
+pub(crate) enum Attempt {
     /// The control thread is setting up a link.
-    Connecting { attempts: u32 },
-    /// There is a link.
-    Up,
-    /// There is none, and none is tried before `retry_at`.
-    Down { reason: Reason, retry_at: Instant, attempts: u32 },
+    Connecting { failures: u32 },
+    /// None is tried before `retry_at`.
+    Down { reason: Reason, retry_at: Instant, failures: u32 },
 }
 
 /// What happened to one message for one peer.
@@ -54,145 +60,158 @@ pub(crate) enum Outcome {
 }
 
 impl Outbound {
-    pub(crate) fn new(arena: Arena) -> Self {
+    /// `pinnable` is the length of the ring's part that peers may hold messages in.
+    pub(crate) fn new(arena: Arena, pinnable: u64) -> Self {
         Self {
             arena,
-            links: Vec::new(),
-            peers: HashMap::new(),
+            closed: false,
+            up: HashMap::new(),
+            leaving: Vec::new(),
+            attempts: HashMap::new(),
+            pinnable,
             records: 0,
             reserved_until: 0,
+            populated_until: 0,
             longest: 0,
             waiters: 0,
+            lost: 0,
         }
     }
 
     /// Finds room for `len` bytes of payload and header, taking back best-effort messages that are in the way.
-    pub(crate) fn allocate(&mut self, len: u64, lost: &mut u64) -> Option<RecordId> {
-        let Self { arena, links, .. } = self;
-        for peer in links.iter_mut().filter(|peer| !peer.out.is_idle()) {
+    pub(crate) fn allocate(&mut self, len: u64) -> Option<RecordId> {
+        let Self { arena, up, leaving, lost, .. } = self;
+        let busy = up.values_mut().chain(leaving).filter(|peer| !peer.out.is_idle());
+        for peer in busy {
             // A peer that broke the protocol is found out, and its link closed, at the next send to it.
             let _ = peer.out.reap(&peer.link.memory, arena);
         }
-        arena.allocate(len, |arena, record| take_back(links, arena, record, lost))
+        arena.allocate(len, |arena, record| take_back(up, arena, record, lost))
     }
 
     /// Sends one message to one peer.
     pub(crate) fn publish(&mut self, to: &Locator, payload: Payload<'_>, promise: Promise) -> Outcome {
-        let Some(peer) = self.links.iter_mut().find(|peer| peer.link.locator == *to && !peer.leaving) else {
-            return Outcome::Unreachable(self.why_not(to));
-        };
-        match peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise) {
-            Ok(Published::Yes) => Outcome::Sent(peer.link.bell.is_asleep().then(|| Arc::clone(&peer.link))),
+        if self.closed {
+            return Outcome::Unreachable(Reason::Closed);
+        }
+        let quota = self.pinnable / (self.up.len() as u64 + 1);
+        let Some(peer) = self.up.get_mut(to) else { return Outcome::Unreachable(self.why_not(to)) };
+        let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
+        self.lost += peer.out.take_lost();
+        match outcome {
+            Ok(Published::Yes) => Outcome::Sent(peer.link.is_asleep().then(|| Arc::clone(&peer.link))),
             Ok(Published::Full) => Outcome::Full,
             Err(broken) => Outcome::Broken(Arc::clone(&peer.link), broken),
         }
     }
 
-    /// Best-effort messages that this peer lost since the last call.
-    pub(crate) fn lost_since(&mut self, to: &Locator) -> u64 {
-        let peer = self.links.iter_mut().find(|peer| peer.link.locator == *to);
-        peer.map_or(0, |peer| std::mem::take(&mut peer.out.lost))
+    /// The link to a peer, if it can be sent to.
+    pub(crate) fn link(&self, to: &Locator) -> Option<&Arc<Link>> {
+        self.up.get(to).map(|peer| &peer.link)
     }
 
-    /// What is known of a peer.
-    pub(crate) fn state(&self, peer: &Locator) -> Option<&PeerState> {
-        self.peers.get(peer)
+    /// The state of reaching a peer that has no link.
+    pub(crate) fn attempt(&self, peer: &Locator) -> Option<&Attempt> {
+        self.attempts.get(peer)
     }
 
-    /// Why a peer cannot be sent to.
+    /// How many links there are.
+    pub(crate) fn links(&self) -> usize {
+        self.up.len()
+    }
+
     fn why_not(&self, to: &Locator) -> Reason {
-        match self.peers.get(to) {
-            Some(PeerState::Down { reason, .. }) => reason.clone(),
-            Some(PeerState::Up) => Reason::PeerGone,
-            Some(PeerState::Connecting { .. }) | None => Reason::Handshake,
+        match self.attempts.get(to) {
+            Some(Attempt::Down { reason, .. }) => reason.clone(),
+            Some(Attempt::Connecting { .. }) | None => Reason::Handshake,
         }
     }
 
-    /// Notes that a link to this peer is being set up.
+    /// Notes that a link to this peer is being set up at our wish.
     pub(crate) fn set_connecting(&mut self, peer: Locator) {
-        let attempts = match self.peers.get(&peer) {
-            Some(PeerState::Down { attempts, .. } | PeerState::Connecting { attempts }) => *attempts,
-            _ => 0,
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            self.attempts.retain(|_, attempt| matches!(attempt, Attempt::Connecting { .. }));
+        }
+        let failures = match self.attempts.get(&peer) {
+            Some(Attempt::Down { failures, .. } | Attempt::Connecting { failures }) => *failures,
+            None => 0,
         };
-        self.peers.insert(peer, PeerState::Connecting { attempts });
+        self.attempts.insert(peer, Attempt::Connecting { failures });
     }
 
-    /// Adds an established link, of which at most `quota` bytes of the ring may be pinned.
-    pub(crate) fn set_up(&mut self, link: Arc<Link>, quota: u64) {
-        self.peers.insert(link.locator, PeerState::Up);
-        let out = OutLink::new(link.outgoing, quota);
-        self.links.push(OutPeer { link, out, leaving: false });
-    }
-
-    /// Notes that there is no link to this peer, and when to try again.
-    pub(crate) fn set_down(&mut self, peer: Locator, reason: Reason, now: Instant) {
-        if self.peers.len() >= PEERS_MAX {
-            self.peers.retain(|_, state| !matches!(state, PeerState::Down { .. }));
-        }
-        let attempts = match self.peers.get(&peer) {
-            Some(PeerState::Down { attempts, .. } | PeerState::Connecting { attempts }) => attempts + 1,
-            _ => 0,
+    /// Notes why a peer that we tried to reach has no link, and when to try again.
+    pub(crate) fn set_failed(&mut self, peer: Locator, reason: Reason, now: Instant) {
+        let failures = match self.attempts.get(&peer) {
+            Some(Attempt::Connecting { failures }) => failures.saturating_add(1),
+            // Nobody here asked for this link.
+            _ => return,
         };
-        let retry_at = now + pause_before_retry(&reason, attempts);
-        self.peers.insert(peer, PeerState::Down { reason, retry_at, attempts });
+        let retry_at = now + pause_before_retry(&reason, failures);
+        self.attempts.insert(peer, Attempt::Down { reason, retry_at, failures });
     }
 
-    /// The peer takes nothing more: gives up what it has not taken, keeps what it may still hold.
-    pub(crate) fn leave(&mut self, link: &Arc<Link>) {
-        let Self { arena, links, .. } = self;
-        if let Some(peer) = links.iter_mut().find(|peer| Arc::ptr_eq(&peer.link, link)) {
-            // What it took before it said so stays referenced until its socket closes.
-            let _ = peer.out.reap(&peer.link.memory, arena);
-            peer.out.abandon_queued(arena);
-            peer.leaving = true;
+    /// Adds an established link.
+    pub(crate) fn set_up(&mut self, link: Arc<Link>) {
+        self.attempts.remove(&link.locator);
+        let out = OutLink::new(link.outgoing);
+        if let Some(old) = self.up.insert(link.locator, OutPeer { link, out }) {
+            self.leaving.push(old);
         }
     }
 
-    /// The link is gone, and with it every reference of its peer.
-    pub(crate) fn remove(&mut self, link: &Arc<Link>) {
-        if let Some(index) = self.links.iter().position(|peer| Arc::ptr_eq(&peer.link, link)) {
-            self.links.swap_remove(index).out.abandon(&mut self.arena);
+    /// The link is over: takes back what the peer has not taken, keeps what it may still hold.
+    pub(crate) fn leave(&mut self, link: &Arc<Link>, reason: Reason, now: Instant) {
+        let Self { arena, up, leaving, .. } = self;
+        if !up.get(&link.locator).is_some_and(|peer| Arc::ptr_eq(&peer.link, link)) {
+            return;
+        }
+        if let Some(mut peer) = up.remove(&link.locator) {
+            peer.out.withdraw(&peer.link.memory, arena);
+            leaving.push(peer);
+            let retry_at = now + pause_before_retry(&reason, 0);
+            self.attempts.insert(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
         }
     }
 
-    /// All links.
-    pub(crate) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.links.iter().map(|peer| &peer.link)
+    /// The peer reads nothing of this link any more. What is returned is dropped outside the lock: it unmaps.
+    pub(crate) fn remove(&mut self, link: &Arc<Link>) -> Option<OutPeer> {
+        let index = self.leaving.iter().position(|peer| Arc::ptr_eq(&peer.link, link))?;
+        let mut peer = self.leaving.swap_remove(index);
+        peer.out.abandon(&mut self.arena);
+        Some(peer)
     }
 }
 
-/// Drops every reference to `record` if all of them belong to best-effort messages not yet taken.
-fn take_back(links: &mut [OutPeer], arena: &mut Arena, record: RecordId, lost: &mut u64) -> bool {
-    let mut found = 0;
-    for peer in links.iter() {
-        let (count, free) = peer.out.references(record);
-        if !free {
-            return false;
+/// Takes back every reference to `record`, all of which belong to best-effort messages that were not taken when
+/// the arena looked; whether it is free now.
+fn take_back(
+    up: &mut HashMap<Locator, OutPeer>,
+    arena: &mut Arena,
+    record: RecordId,
+    lost: &mut u64,
+) -> bool {
+    let wanted = *arena.record(record);
+    for peer in up.values_mut() {
+        // A peer that broke the protocol keeps its reference until its link is closed.
+        let _ = peer.out.take_back(&peer.link.memory, arena, record);
+        *lost += peer.out.take_lost();
+        if !arena.is_live(record, wanted.start) {
+            return true;
         }
-        found += count;
     }
-    if found < arena.record(record).references {
-        return false;
-    }
-    let mut all = true;
-    for peer in links.iter_mut() {
-        let before = peer.out.lost;
-        all &= peer.out.take_back(&peer.link.memory, arena, record).unwrap_or(false);
-        *lost += peer.out.lost - before;
-        peer.out.lost = before;
-    }
-    all
+    false
 }
 
 /// How long to leave a peer alone: what may pass soon is tried soon, what needs somebody to act is not.
-fn pause_before_retry(reason: &Reason, attempts: u32) -> Duration {
+fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
     match reason {
         Reason::NotAdmitted { .. } | Reason::RefusedByPeer | Reason::Version { .. } => {
             Duration::from_secs(30)
         }
-        _ => Duration::from_millis(50 << attempts.min(7)),
+        Reason::Protocol(_) => Duration::from_secs(1),
+        _ => Duration::from_millis(50 << failures.min(7)),
     }
 }
 
-/// Peers remembered; beyond it those without a link are forgotten.
-const PEERS_MAX: usize = 4096;
+/// Peers without a link that are remembered; beyond it those that are not being tried are forgotten.
+const ATTEMPTS_MAX: usize = 4096;

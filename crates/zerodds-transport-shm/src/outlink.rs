@@ -3,12 +3,12 @@
 //! ```text
 //!   publish ──▶ queued (READY) ──taken in place──▶ held ──released──▶ reference dropped
 //!                  │ └─taken by copy──────────────────────────────▶ reference dropped
-//!                  └─revoked (best effort)────────────────────────▶ reference dropped, counted lost
+//!                  └─revoked (best effort, or link left)──────────▶ reference dropped, counted lost
 //! ```
 //! All of it is private to the sender. The peer's words are read through [`LaneWriter`] and [`SlotWriter`],
 //! which check them; the first inconsistency is an error that closes the link.
 
-use crate::arena::{Arena, Record, RecordId};
+use crate::arena::{Arena, Hold, Record, RecordId};
 use crate::lane::LaneWriter;
 use crate::layout::{Direction, lane, link, ring, slot};
 use crate::region::{Broken, Region};
@@ -27,6 +27,15 @@ pub(crate) enum Payload<'a> {
 pub(crate) enum Promise {
     BestEffort,
     Reliable,
+}
+
+impl Promise {
+    const fn hold(self) -> Hold {
+        match self {
+            Self::BestEffort => Hold::Loose,
+            Self::Reliable => Hold::Firm,
+        }
+    }
 }
 
 /// What became of a message.
@@ -48,12 +57,10 @@ pub(crate) struct OutLink {
     held: Vec<Held>,
     free_handles: Vec<u32>,
     handles_made: u32,
-    /// Ring bytes that messages queued for in-place reading and held messages pin.
+    /// Ring bytes that queued and held messages pin.
     pinned: u64,
-    /// What `pinned` may not exceed, one message excepted.
-    quota: u64,
-    /// Best-effort messages that were taken back or found no room.
-    pub(crate) lost: u64,
+    /// Best-effort messages that were taken back.
+    lost: u64,
 }
 
 #[derive(Debug)]
@@ -74,8 +81,8 @@ struct Held {
 }
 
 impl OutLink {
-    /// A link on which at most `quota` bytes of the ring may be pinned in place.
-    pub(crate) fn new(direction: Direction, quota: u64) -> Self {
+    /// A link on which nothing was sent yet.
+    pub(crate) fn new(direction: Direction) -> Self {
         Self {
             lane: LaneWriter::new(direction),
             slots: SlotWriter::new(direction),
@@ -85,18 +92,19 @@ impl OutLink {
             free_handles: Vec::new(),
             handles_made: 0,
             pinned: 0,
-            quota,
             lost: 0,
         }
     }
 
-    /// Sends a message, in the lane if it is small and there is room, otherwise through the ring.
+    /// Sends a message: a small one in the lane, a record of the ring through a slot. At most `quota` bytes of the
+    /// ring may be pinned by this link, one message excepted.
     pub(crate) fn publish(
         &mut self,
         region: &impl Region,
         arena: &mut Arena,
         payload: Payload<'_>,
         promise: Promise,
+        quota: u64,
     ) -> Result<Published, Broken> {
         match payload {
             Payload::Small(bytes) => {
@@ -110,17 +118,17 @@ impl OutLink {
                     return Ok(Published::Full);
                 }
                 let record = *arena.record(id);
-                if self.is_over_quota(record) {
+                if record.in_reserve || self.is_over(quota, record) {
                     self.reap(region, arena)?;
                 }
-                match self.admit(record, promise) {
+                match self.admit(record, promise, quota) {
                     Admission::Refused => return Ok(Published::Full),
                     Admission::InPlace(handle) => {
                         self.enqueue(region, id, record, len, Some(handle), promise)
                     }
                     Admission::Copied => self.enqueue(region, id, record, len, None, promise),
                 }
-                arena.retain(id);
+                arena.retain(id, promise.hold());
             }
         }
         self.message += 1;
@@ -136,9 +144,15 @@ impl OutLink {
                 let Some(taken) = self.queued.pop_front() else { break };
                 match taken.handle {
                     Some(handle) => {
+                        if taken.promise == Promise::BestEffort {
+                            arena.make_firm(taken.record);
+                        }
                         self.held.push(Held { record: taken.record, bytes: taken.bytes, handle, position });
                     }
-                    None => arena.drop_reference(taken.record),
+                    None => {
+                        self.pinned -= taken.bytes;
+                        arena.release(taken.record, taken.promise.hold());
+                    }
                 }
             }
         }
@@ -148,7 +162,7 @@ impl OutLink {
                 let held = self.held.swap_remove(index);
                 self.free_handles.push(held.handle);
                 self.pinned -= held.bytes;
-                arena.drop_reference(held.record);
+                arena.release(held.record, Hold::Firm);
             } else {
                 index += 1;
             }
@@ -156,57 +170,57 @@ impl OutLink {
         Ok(())
     }
 
-    /// Takes back messages, oldest first, until `record` is not queued here any more; [`references`](Self::references)
-    /// has said that they are best effort. `false` if the receiver took the record meanwhile.
+    /// Takes back best-effort messages, oldest first, up to the last that references `record`. Stops at a reliable
+    /// one; what the receiver takes meanwhile stays taken.
     pub(crate) fn take_back(
         &mut self,
         region: &impl Region,
         arena: &mut Arena,
         record: RecordId,
-    ) -> Result<bool, Broken> {
+    ) -> Result<(), Broken> {
         let Some(last) = self.queued.iter().rposition(|queued| queued.record == record) else {
-            return Ok(!self.holds(record));
+            return Ok(());
         };
-        for _ in 0..=last {
+        if self.queued.iter().take(last + 1).any(|queued| queued.promise == Promise::Reliable) {
+            return Ok(());
+        }
+        let target = self.oldest() + last as u64;
+        while !self.queued.is_empty() && self.oldest() <= target {
             if !self.revoke_oldest(region, arena)? {
                 self.reap(region, arena)?;
             }
         }
-        Ok(!self.holds(record))
+        Ok(())
     }
 
-    /// How many references to `record` this link has, and whether all of them could be taken back.
-    pub(crate) fn references(&self, record: RecordId) -> (u32, bool) {
-        let mut count = 0;
-        let mut free = !self.holds(record);
-        let mut reliable_before = false;
-        for queued in &self.queued {
-            reliable_before |= queued.promise == Promise::Reliable;
-            if queued.record == record {
-                count += 1;
-                free &= !reliable_before;
+    /// Takes back everything that was not taken: the link is being left. What the peer has taken it keeps until it
+    /// says otherwise. A peer that breaks the protocol even now keeps everything.
+    pub(crate) fn withdraw(&mut self, region: &impl Region, arena: &mut Arena) {
+        while !self.queued.is_empty() {
+            let step = match self.revoke_oldest(region, arena) {
+                Ok(true) => Ok(()),
+                Ok(false) => self.reap(region, arena),
+                Err(broken) => Err(broken),
+            };
+            if step.is_err() {
+                return;
             }
         }
-        (count, free)
     }
 
-    fn holds(&self, record: RecordId) -> bool {
-        self.held.iter().any(|held| held.record == record)
-    }
-
-    /// Drops every reference: the link is closed, its peer is gone.
+    /// Drops every reference: nobody reads this link's messages any more.
     pub(crate) fn abandon(&mut self, arena: &mut Arena) {
-        self.abandon_queued(arena);
+        for queued in self.queued.drain(..) {
+            arena.release(queued.record, queued.promise.hold());
+        }
         for held in self.held.drain(..) {
-            arena.drop_reference(held.record);
+            arena.release(held.record, Hold::Firm);
         }
     }
 
-    /// Drops the references of what was not taken: the peer takes nothing more but may still hold something.
-    pub(crate) fn abandon_queued(&mut self, arena: &mut Arena) {
-        for queued in self.queued.drain(..) {
-            arena.drop_reference(queued.record);
-        }
+    /// Best-effort messages taken back since the last call.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     /// Whether nothing of the ring is referenced by this link.
@@ -242,24 +256,22 @@ impl OutLink {
             return Ok(false);
         }
         if let Some(revoked) = self.queued.pop_front() {
-            if let Some(handle) = revoked.handle {
-                self.free_handles.push(handle);
-                self.pinned -= revoked.bytes;
-            }
-            arena.drop_reference(revoked.record);
+            self.free_handles.extend(revoked.handle);
+            self.pinned -= revoked.bytes;
+            arena.release(revoked.record, revoked.promise.hold());
             self.lost += 1;
         }
         Ok(true)
     }
 
-    fn is_over_quota(&self, record: Record) -> bool {
-        self.pinned > 0 && self.pinned + record.len > self.quota
+    fn is_over(&self, quota: u64, record: Record) -> bool {
+        self.pinned > 0 && self.pinned + record.len > quota
     }
 
-    /// How a record may travel: in place within the quota; otherwise it is copied by its receiver. A reliable
-    /// message cannot be taken back, so beyond the quota it waits, unless nothing else is queued.
-    fn admit(&mut self, record: Record, promise: Promise) -> Admission {
-        let over_quota = self.is_over_quota(record);
+    /// How a record may travel: in place within the quota, otherwise copied by its receiver. A reliable message
+    /// cannot be taken back, so beyond the quota, and in the reserve, it waits unless nothing else is queued.
+    fn admit(&mut self, record: Record, promise: Promise, quota: u64) -> Admission {
+        let over_quota = self.is_over(quota, record);
         if promise == Promise::Reliable && (over_quota || record.in_reserve) && !self.queued.is_empty() {
             return Admission::Refused;
         }
@@ -288,9 +300,7 @@ impl OutLink {
         let offset = (record.start as usize + ring::RECORD_HEADER_LEN) / ring::UNIT;
         let word = handle.unwrap_or(slot::NO_HANDLE);
         self.slots.publish(region, self.message, offset as u32, len, word);
-        if handle.is_some() {
-            self.pinned += record.len;
-        }
+        self.pinned += record.len;
         self.queued.push_back(Queued { record: id, bytes: record.len, handle, promise });
     }
 }

@@ -1,15 +1,25 @@
 //! A link as both halves see it: the memory that two transports share, and how to wake the other one.
+//!
+//! ```text
+//!   Up ──BYE, protocol error──▶ leaving ──the peer's end of the socket──▶ gone
+//!    └─────────the peer died: the end of its socket at once─────────────────▲
+//! ```
+//! Each side shuts the sending half of its socket when nothing there reads the other's memory any more: neither
+//! the receiver nor a message that was kept. Until then the other side leaves alone what was taken.
 
 use crate::bell::{OwnBell, PeerBell};
+use crate::control::socket;
+use crate::handshake::Frame;
 use crate::inlink::InLink;
 use crate::layout::Direction;
-use crate::sys::Mapping;
+use crate::sync::full_fence;
+use crate::sys::{Generation, Mapping};
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use zerodds_core::{Locator, Reason};
 
-/// One established link. Kept alive by both halves and by every message read in place, whose memory it is;
-/// its socket tells the peer that somebody here still holds something.
+/// One established link.
 pub(crate) struct Link {
     /// The peer.
     pub(crate) locator: Locator,
@@ -20,28 +30,96 @@ pub(crate) struct Link {
     /// The peer's payload ring, which we can only read.
     pub(crate) ring: Arc<Mapping>,
     /// How to wake the peer.
-    pub(crate) bell: PeerBell,
-    /// The doorbell by which this peer wakes us.
+    pub(crate) waker: Waker,
+    /// The doorbell on which we wait.
     pub(crate) own_bell: Arc<OwnBell>,
-    /// Whether the peer runs as our user, so that its messages may be read in place.
-    pub(crate) same_user: bool,
-    /// Kept open for as long as anything of this link is in use.
+    /// The connection that the link came of.
     pub(crate) socket: Arc<OwnedFd>,
     /// Set once when the link is over, with the reason.
     pub(crate) down: OnceLock<Reason>,
+    /// The process that made it.
+    pub(crate) generation: Generation,
+}
+
+/// How a peer is woken.
+pub(crate) enum Waker {
+    /// A process of our user: by its doorbell.
+    Bell(PeerBell),
+    /// A process of another user: by a frame through the socket, since whoever can write a doorbell can silence it
+    /// for others, and whoever holds an eventfd can read it empty or make it block.
+    Socket(Frame),
 }
 
 impl Link {
     /// The receiving half; made once.
     pub(crate) fn incoming(&self) -> InLink {
-        InLink::new(self.outgoing.reverse(), self.ring.len() as u64, self.same_user)
+        InLink::new(self.outgoing.reverse(), self.ring.len() as u64, self.is_trusted())
+    }
+
+    /// Whether the peer runs as our user, so that its messages may be read in place.
+    pub(crate) fn is_trusted(&self) -> bool {
+        matches!(self.waker, Waker::Bell(_))
+    }
+
+    /// After publishing: whether the peer must be woken.
+    pub(crate) fn is_asleep(&self) -> bool {
+        match &self.waker {
+            Waker::Bell(bell) => bell.is_asleep(),
+            Waker::Socket(_) => true,
+        }
+    }
+
+    /// After publishing: wakes the peer if it sleeps.
+    pub(crate) fn ring(&self) {
+        match &self.waker {
+            Waker::Bell(bell) => bell.ring(),
+            Waker::Socket(frame) => self.send_wake(frame),
+        }
+    }
+
+    /// After giving space back: wakes the peer's senders if they wait for it.
+    pub(crate) fn notify_space(&self) {
+        match &self.waker {
+            Waker::Bell(bell) => bell.notify_space(),
+            Waker::Socket(frame) => self.send_wake(frame),
+        }
+    }
+
+    /// A full socket holds wakes enough.
+    fn send_wake(&self, frame: &Frame) {
+        let _ = socket::send(&self.socket, frame, &[]);
     }
 
     /// Marks the link as over and wakes everybody here who waits for it.
-    pub(crate) fn end(&self, reason: Reason) {
-        if self.down.set(reason).is_ok() {
+    pub(crate) fn end(&self, reason: Reason) -> bool {
+        let first = self.down.set(reason).is_ok();
+        if first {
+            // Between setting the flag and looking who sleeps, as doorbell.rs argues.
+            full_fence();
             self.own_bell.ring();
             self.own_bell.notify_space();
+        }
+        first
+    }
+}
+
+/// Somebody here who reads the peer's memory: the receiver, and every message in place. When the last one is
+/// gone, the peer is told through the socket.
+pub(crate) struct Reading(pub(crate) Arc<Link>);
+
+impl Deref for Reading {
+    type Target = Arc<Link>;
+
+    fn deref(&self) -> &Arc<Link> {
+        &self.0
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.0.generation.is_ours() {
+            // It may be shut or broken already.
+            let _ = rustix::net::shutdown(&*self.0.socket, rustix::net::Shutdown::Write);
         }
     }
 }

@@ -1,248 +1,148 @@
 //! The receiving side of one transport: all links in turn, and how it waits.
 
-use crate::bell::{OwnBell, timespec};
+use crate::bell::timespec;
 use crate::doorbell::Bed;
 use crate::inlink::{InLink, Taken};
 use crate::message::{Body, InPlace, ShmMessage};
-use crate::peer::Link;
-use crate::region::Region;
+use crate::peer::Reading;
+use crate::region::{Broken, Region};
 use crate::shared::{Arrival, Shared, Stats, close_broken};
+use crate::slots;
 use crate::spin::Spinner;
 use crate::sys::SharedBytes;
-use rustix::event::{PollFd, PollFlags, epoll, poll};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use zerodds_core::{Incoming, Receiver, Wake};
 
 /// Receives the messages of one transport, in the order in which each peer sent them, peers in turn.
+///
+/// Dropping it while the transport is open ends the transport's links: whom nobody listens to cannot be sent to
+/// through shared memory.
 pub struct ShmReceiver {
     shared: Arc<Shared>,
     links: Vec<InPeer>,
     /// The link to look at first.
     turn: usize,
-    arrived: VecDeque<Incoming<ShmMessage>>,
-    /// Every doorbell that may ring for us: the common one, then those of peers of other users.
-    bells: Vec<Arc<OwnBell>>,
-    /// What each bell was armed with, while armed.
-    armed: Option<Vec<u32>>,
-    /// Readable when any doorbell's eventfd is.
-    readiness: Option<OwnedFd>,
+    arrived: VecDeque<Arrival>,
+    /// Where we said that we sleep, while we do.
+    armed: Option<Bed>,
     spinner: Spinner,
 }
 
 struct InPeer {
-    link: Arc<Link>,
+    reading: Arc<Reading>,
     incoming: InLink,
-    /// The end of this link has been reported.
-    reported: bool,
+    /// Messages of the lane taken since its sender was last told of space.
+    untold: u32,
+}
+
+/// What a look at a link found.
+enum Look {
+    Message(ShmMessage),
+    Nothing,
+    /// The link is over, and everything on it was taken.
+    Over,
 }
 
 impl ShmReceiver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let bell = Arc::clone(&shared.bell);
-        let readiness = epoll::create(epoll::CreateFlags::CLOEXEC).ok();
         let spinner = Spinner::new(shared.config.wait);
-        let mut receiver = Self {
-            shared,
-            links: Vec::new(),
-            turn: 0,
-            arrived: VecDeque::new(),
-            bells: Vec::new(),
-            armed: None,
-            readiness,
-            spinner,
-        };
-        receiver.add_bell(bell);
-        receiver
+        Self { shared, links: Vec::new(), turn: 0, arrived: VecDeque::new(), armed: None, spinner }
     }
 
-    fn add_bell(&mut self, bell: Arc<OwnBell>) {
-        if self.bells.iter().any(|known| Arc::ptr_eq(known, &bell)) {
-            return;
+    /// The next thing that did not come through a link.
+    fn arrival(&mut self) -> Option<Incoming<ShmMessage>> {
+        // ORDER: SeqCst, see doorbell.rs: this is looked at between arming and sleeping.
+        if self.arrived.is_empty() && self.shared.inbox.filled.load(Ordering::SeqCst) {
+            self.arrived = self.shared.inbox.take_all();
+            self.shared.bell.notify_space();
         }
-        if let Some(readiness) = &self.readiness {
-            let data = epoll::EventData::new_u64(0);
-            if let Err(error) = epoll::add(readiness, bell.event(), data, epoll::EventFlags::IN) {
-                tracing::warn!("a doorbell cannot be watched, its peer is received with delay: {error}");
+        if let Some(Arrival::Up(reading)) = self.arrived.front()
+            && self.links.iter().any(|peer| peer.reading.locator == reading.locator)
+        {
+            // The peer's previous link is still being drained: its end comes first.
+            return None;
+        }
+        match self.arrived.pop_front()? {
+            Arrival::Own(message) => Some(Incoming::Message(message)),
+            Arrival::Up(reading) => {
+                let up = Incoming::PeerUp(reading.locator);
+                self.links.push(InPeer { incoming: reading.incoming(), reading, untold: 0 });
+                Some(up)
             }
         }
-        self.bells.push(bell);
     }
 
-    fn collect(&mut self) {
-        // ORDER: SeqCst, see doorbell.rs: this is looked at between arming and sleeping.
-        if !self.shared.inbox.filled.load(Ordering::SeqCst) {
-            return;
-        }
-        for arrival in self.shared.inbox.take_all() {
-            match arrival {
-                Arrival::Own(message) => self.arrived.push_back(Incoming::Message(message)),
-                Arrival::Up(link) => {
-                    self.add_bell(Arc::clone(&link.own_bell));
-                    self.arrived.push_back(Incoming::PeerUp(link.locator));
-                    self.links.push(InPeer { incoming: link.incoming(), link, reported: false });
+    /// The next message or end of one of the links, which take turns.
+    fn look_around(&mut self) -> Option<Incoming<ShmMessage>> {
+        for _ in 0..self.links.len() {
+            let index = self.turn % self.links.len();
+            self.turn = index + 1;
+            match self.links[index].look(&self.shared) {
+                Look::Message(message) => return Some(Incoming::Message(message)),
+                Look::Nothing => {}
+                Look::Over => {
+                    let peer = self.links.swap_remove(index);
+                    let reason = peer.reading.down.get().cloned()?;
+                    return Some(Incoming::PeerDown(peer.reading.locator, reason));
                 }
             }
         }
-    }
-
-    /// Looks once at the link with this index.
-    fn look(&mut self, index: usize) -> Option<Incoming<ShmMessage>> {
-        let peer = &mut self.links[index];
-        // Before the look: a message sent before the end is found by it.
-        let ended = peer.link.down.get().is_some();
-        match peer.take() {
-            Ok(Some(message)) => return Some(Incoming::Message(message)),
-            Ok(None) if !ended || peer.incoming.is_ready(&peer.link.memory) => return None,
-            Ok(None) => {}
-            Err(broken) => close_broken(&self.shared, &Arc::clone(&peer.link), broken),
-        }
-        let reason = peer.link.down.get().cloned()?;
-        let locator = peer.link.locator;
-        peer.reported = true;
-        Some(Incoming::PeerDown(locator, reason))
-    }
-
-    fn forget_ended(&mut self) {
-        let common = Arc::clone(&self.shared.bell);
-        self.links.retain(|peer| !peer.reported);
-        let links = &self.links;
-        self.bells.retain(|bell| {
-            Arc::ptr_eq(bell, &common) || links.iter().any(|peer| Arc::ptr_eq(&peer.link.own_bell, bell))
-        });
+        None
     }
 
     /// Whether `try_receive` would find something.
     fn is_ready(&self) -> bool {
         !self.arrived.is_empty()
             || self.shared.inbox.filled.load(Ordering::SeqCst)
-            || self.links.iter().any(|peer| {
-                peer.incoming.is_ready(&peer.link.memory)
-                    || (peer.link.down.get().is_some() && !peer.reported)
-            })
+            || self.links.iter().any(InPeer::is_ready)
     }
 
-    fn arm_bells(&mut self, bed: Bed) {
+    fn arm_bell(&mut self, bed: Bed) -> u32 {
         self.disarm();
-        self.armed = Some(self.bells.iter().map(|bell| bell.arm(bed)).collect());
+        self.armed = Some(bed);
+        self.shared.bell.arm(bed)
     }
 
     fn disarm(&mut self) {
-        if let Some(armed) = self.armed.take() {
-            for (bell, armed) in self.bells.iter().zip(armed) {
-                bell.disarm(armed);
-            }
+        if let Some(bed) = self.armed.take() {
+            self.shared.bell.disarm(bed);
         }
     }
 
     /// Sleeps once, until rung, a descriptor of `also` is readable, or the deadline; says whether `also` is.
-    fn sleep(&mut self, bed: Bed, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> bool {
-        match (bed, self.armed.as_deref()) {
-            (Bed::Futex, Some(&[armed, ..])) => {
+    fn sleep(&self, bed: Bed, armed: u32, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> bool {
+        match bed {
+            Bed::Futex => {
                 self.shared.bell.sleep(armed, deadline);
                 false
             }
-            (Bed::Futex, _) => false,
-            (Bed::EventFd, _) => {
+            Bed::EventFd => {
                 let timeout = deadline.map(|at| timespec(at.saturating_duration_since(Instant::now())));
-                let mut fds: Vec<PollFd<'_>> =
-                    also.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-                fds.extend(self.readiness.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-                // Interrupted or woken: the caller looks either way.
-                let _ = poll(&mut fds, timeout.as_ref());
-                fds.iter().take(also.len()).any(|fd| !fd.revents().is_empty())
-            }
-        }
-    }
-}
-
-impl Receiver for ShmReceiver {
-    type Message = ShmMessage;
-
-    fn try_receive(&mut self) -> Option<Incoming<ShmMessage>> {
-        self.disarm();
-        self.collect();
-        if let Some(arrived) = self.arrived.pop_front() {
-            return Some(arrived);
-        }
-        for _ in 0..self.links.len() {
-            let index = self.turn % self.links.len();
-            self.turn = index + 1;
-            if let Some(found) = self.look(index) {
-                match &found {
-                    Incoming::Message(message) => {
-                        Stats::add(&self.shared.stats.received_messages, 1);
-                        Stats::add(&self.shared.stats.received_bytes, message.len() as u64);
-                    }
-                    _ => self.forget_ended(),
-                }
-                return Some(found);
-            }
-        }
-        None
-    }
-
-    fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {
-        let idle_since = Instant::now();
-        let bed = if also.is_empty() && self.bells.len() == 1 { Bed::Futex } else { Bed::EventFd };
-        loop {
-            if self.spin(deadline) {
-                return Wake::Ready;
-            }
-            self.arm_bells(bed);
-            if self.is_ready() {
-                self.disarm();
-                return Wake::Ready;
-            }
-            if self.shared.is_closed() {
-                self.disarm();
-                return Wake::Closed;
-            }
-            if deadline.is_some_and(|at| Instant::now() >= at) {
-                self.disarm();
-                return Wake::TimedOut;
-            }
-            let also_ready = self.sleep(bed, deadline, also);
-            self.disarm();
-            self.spinner.woken(idle_since, self.shared.bell.waker_core());
-            if also_ready || self.is_ready() {
-                return Wake::Ready;
+                any_readable(also, Some(self.shared.bell.event()), timeout.as_ref())
             }
         }
     }
 
-    fn arm(&mut self) -> Wake {
-        self.arm_bells(Bed::EventFd);
-        if self.is_ready() {
-            self.disarm();
-            Wake::Ready
-        } else if self.shared.is_closed() {
-            Wake::Closed
-        } else {
-            Wake::TimedOut
-        }
-    }
-
-    fn readiness(&self) -> Vec<BorrowedFd<'_>> {
-        self.readiness.iter().map(AsFd::as_fd).collect()
-    }
-}
-
-impl ShmReceiver {
     /// Looks again and again for as long as the strategy says; whether something came.
-    fn spin(&mut self, deadline: Option<Instant>) -> bool {
+    fn spin(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> bool {
         let Some(window) = self.spinner.window() else { return false };
         let start = Instant::now();
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
-                if self.is_ready() || self.shared.is_closed() {
+                if self.is_ready() || self.shared.is_ended() {
                     self.spinner.found();
                     return true;
                 }
                 std::hint::spin_loop();
+            }
+            if !also.is_empty() && any_readable(also, None, Some(&Timespec::default())) {
+                return true;
             }
             let spun = start.elapsed();
             if spun >= window || deadline.is_some_and(|at| start + spun >= at) {
@@ -253,42 +153,145 @@ impl ShmReceiver {
     }
 }
 
+impl Receiver for ShmReceiver {
+    type Message = ShmMessage;
+
+    fn try_receive(&mut self) -> Option<Incoming<ShmMessage>> {
+        self.disarm();
+        let found = self.arrival().or_else(|| self.look_around())?;
+        if let Incoming::Message(message) = &found {
+            Stats::add(&self.shared.stats.received_messages, 1);
+            Stats::add(&self.shared.stats.received_bytes, message.len() as u64);
+        }
+        Some(found)
+    }
+
+    fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {
+        let idle_since = Instant::now();
+        let bed = if also.is_empty() { Bed::Futex } else { Bed::EventFd };
+        loop {
+            if deadline.is_some_and(|at| Instant::now() >= at) {
+                return Wake::TimedOut;
+            }
+            if self.spin(deadline, also) {
+                return if self.is_ready() || !self.shared.is_ended() { Wake::Ready } else { Wake::Closed };
+            }
+            let armed = self.arm_bell(bed);
+            let ended = self.shared.is_ended();
+            if self.is_ready() {
+                self.disarm();
+                return Wake::Ready;
+            }
+            if ended {
+                self.disarm();
+                return Wake::Closed;
+            }
+            let also_ready = self.sleep(bed, armed, deadline, also);
+            self.disarm();
+            self.spinner.woken(idle_since, self.shared.bell.waker_core());
+            if also_ready || self.is_ready() {
+                return Wake::Ready;
+            }
+        }
+    }
+
+    fn arm(&mut self) -> Wake {
+        self.arm_bell(Bed::EventFd);
+        let ended = self.shared.is_ended();
+        if self.is_ready() {
+            self.disarm();
+            Wake::Ready
+        } else if ended {
+            Wake::Closed
+        } else {
+            Wake::TimedOut
+        }
+    }
+
+    fn readiness(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.as_fd()]
+    }
+}
+
 impl AsFd for ShmReceiver {
     /// Readable, once armed, when something arrives.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.readiness.as_ref().map_or_else(|| self.shared.bell.event(), AsFd::as_fd)
+        self.shared.bell.event()
     }
 }
 
 impl InPeer {
-    fn take(&mut self) -> Result<Option<ShmMessage>, crate::region::Broken> {
-        let Self { link, incoming, .. } = self;
+    /// The next message of this link.
+    fn look(&mut self, shared: &Shared) -> Look {
+        // Before the look: a message sent before the end is found by it.
+        let over = self.reading.down.get().is_some();
+        match self.take() {
+            Ok(Some(message)) => Look::Message(message),
+            Ok(None) if over && !self.incoming.is_ready(&self.reading.memory) => Look::Over,
+            Ok(None) => Look::Nothing,
+            Err(broken) => {
+                close_broken(shared, &self.reading, broken);
+                Look::Over
+            }
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.incoming.is_ready(&self.reading.memory) || self.reading.down.get().is_some()
+    }
+
+    fn take(&mut self) -> Result<Option<ShmMessage>, Broken> {
+        let Self { reading, incoming, .. } = self;
+        let direction = reading.outgoing.reverse();
         let taken = incoming.take(
-            &link.memory,
-            |at, buffer| link.ring.copy_out(at, buffer),
-            |handle, position| {
-                crate::slots::release(&link.memory, link.outgoing.reverse(), handle, position);
-            },
+            &reading.memory,
+            |at, buffer| reading.ring.copy_out(at, buffer),
+            |handle, position| slots::release(&reading.memory, direction, handle, position),
         )?;
+        let source = reading.locator;
         let body = match taken {
             None => return Ok(None),
             Some(Taken::Copied(bytes)) => Body::Copied(bytes),
             Some(Taken::InPlace { at, len, handle, position }) => {
-                let bytes = SharedBytes::new(Arc::clone(&link.ring), at, len);
-                Body::InPlace(InPlace { bytes, link: Arc::clone(link), handle, position })
+                let bytes = SharedBytes::new(Arc::clone(&reading.ring), at, len);
+                Body::InPlace(InPlace { bytes, reading: Arc::clone(reading), handle, position })
             }
         };
-        // A slot, and with a copy ring bytes too, are free again.
-        link.bell.notify_space();
-        Ok(Some(ShmMessage { body, source: link.locator }))
+        self.tell_of_space(&body);
+        Ok(Some(ShmMessage { body, source }))
+    }
+
+    /// A slot, and with a copy ring bytes too, are free again. While small messages stream, their sender is told in
+    /// batches: a wake for each would cost more than the message.
+    fn tell_of_space(&mut self, taken: &Body) {
+        let small = matches!(taken, Body::Copied(bytes) if bytes.len() <= crate::layout::lane::MESSAGE_MAX);
+        self.untold += 1;
+        if !small || self.untold >= UNTOLD_MAX || !self.incoming.is_ready(&self.reading.memory) {
+            self.untold = 0;
+            self.reading.notify_space();
+        }
     }
 }
 
 impl Drop for ShmReceiver {
     fn drop(&mut self) {
-        self.disarm();
+        if self.shared.generation.is_ours() {
+            self.disarm();
+            self.shared.inbox.close();
+        }
     }
+}
+
+/// Waits until one of `also` or `bell` is readable; says whether one of `also` is. Interrupted or woken: the
+/// caller looks either way.
+fn any_readable(also: &[BorrowedFd<'_>], bell: Option<BorrowedFd<'_>>, timeout: Option<&Timespec>) -> bool {
+    let watched = also.iter().copied().chain(bell);
+    let mut fds: Vec<PollFd<'_>> = watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    let _ = poll(&mut fds, timeout);
+    fds.iter().take(also.len()).any(|fd| !fd.revents().is_empty())
 }
 
 /// Looks between two glances at the clock.
 const LOOKS_PER_CLOCK: u32 = 32;
+/// Small messages after which their sender is told of space, if it waits.
+const UNTOLD_MAX: u32 = 32;

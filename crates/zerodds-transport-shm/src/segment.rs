@@ -77,13 +77,15 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(MapError::NotAFile);
     }
-    if stat.st_size as u64 != len as u64 {
-        return Err(MapError::Size { found: stat.st_size as u64, expected: len as u64 });
-    }
     // Only memfds (and their like) have seals at all, so this also refuses files of a disk.
     let seals = rustix::fs::fcntl_get_seals(fd).map_err(|_| MapError::NotAFile)?;
     if !seals.contains(sharing.seals()) {
         return Err(MapError::Seals(sharing.seals() - seals));
+    }
+    // After the seals: from now on the size cannot change.
+    let size = rustix::fs::fstat(fd).map_err(io::Error::from)?.st_size as u64;
+    if size != len as u64 {
+        return Err(MapError::Size { found: size, expected: len as u64 });
     }
     let mapping = match sharing {
         Sharing::ReadWrite => Mapping::read_write(fd.as_fd(), len),

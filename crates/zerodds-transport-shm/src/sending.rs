@@ -1,6 +1,7 @@
 //! One message on its way to its peers: those with room have it at once, the others when they have room or
 //! the deadline passes.
 
+use crate::arena::Hold;
 use crate::layout::{lane, ring};
 use crate::message::{Body, LoanKind, OwnRecord, ShmLoan, ShmMessage};
 use crate::outbound::{Outbound, Outcome};
@@ -69,7 +70,6 @@ impl Sending {
         Stats::add(missed, self.targets.len() as u64);
         Stats::add(&stats.sent_messages, u64::from(self.sent.by_shm));
         Stats::add(&stats.sent_bytes, u64::from(self.sent.by_shm) * len);
-        Stats::add(&stats.written_bytes, len);
         let without_room = self.targets.drain(..);
         self.sent.unserved.extend(without_room.map(|(index, _)| Unserved { index, why: Refusal::Full }));
         self.sent
@@ -107,7 +107,7 @@ impl Sending {
         drop(outbound);
         // Waking is a system call; it is made without the lock.
         for link in asleep {
-            link.bell.ring();
+            link.ring();
         }
         for (link, what) in broken {
             close_broken(shared, &link, what);
@@ -115,25 +115,31 @@ impl Sending {
     }
 }
 
-/// Trims a loan's record to its message and completes its header; a message that has become small leaves the
-/// ring.
-fn finished(shared: &Shared, message: ShmLoan) -> ShmLoan {
+/// Trims a loan's record to its message and completes its header. A message that has become small, and a loan of
+/// another transport, leave the ring as a copy.
+fn finished(shared: &Arc<Shared>, message: ShmLoan) -> ShmLoan {
     let LoanKind::Record(loan) = &message.0 else { return message };
     let len = loan.bytes.len();
-    if len <= lane::MESSAGE_MAX {
+    if len <= lane::MESSAGE_MAX || !Arc::ptr_eq(&loan.shared, shared) {
         return ShmLoan(LoanKind::Small(loan.bytes.to_vec()));
     }
     let mut outbound = shared.outbound.lock();
     outbound.arena.shorten(loan.record, (len + ring::RECORD_HEADER_LEN) as u64);
     outbound.longest = outbound.longest.max(len as u64);
-    outbound.records += 1;
-    let (start, sequence) = (outbound.arena.record(loan.record).start as usize, outbound.records);
+    let start = outbound.arena.record(loan.record).start as usize;
+    write_header(shared, &mut outbound, start, len);
     drop(outbound);
+    message
+}
+
+/// Completes the header of a record, which is there for inspection.
+fn write_header(shared: &Shared, outbound: &mut Outbound, start: usize, len: usize) {
+    outbound.records += 1;
     let mut header = [0; 16];
     header[..4].copy_from_slice(&(len as u32).to_le_bytes());
-    header[8..].copy_from_slice(&sequence.to_le_bytes());
+    header[8..].copy_from_slice(&outbound.records.to_le_bytes());
     shared.ring.copy_in(start, &header);
-    message
+    Stats::add(&shared.stats.written_bytes, len as u64);
 }
 
 fn publish(
@@ -143,48 +149,49 @@ fn publish(
     message: &ShmLoan,
     promise: Promise,
 ) -> Outcome {
-    let outcome = match &message.0 {
+    match &message.0 {
         LoanKind::Record(loan) => {
             let payload = Payload::Record { id: loan.record, len: loan.bytes.len() as u32 };
             outbound.publish(to, payload, promise)
         }
-        LoanKind::Small(bytes) => match outbound.publish(to, Payload::Small(bytes), promise) {
-            Outcome::Full => publish_overflow(shared, outbound, to, bytes, promise),
-            outcome => outcome,
-        },
-    };
-    Stats::add(&shared.stats.lost_messages, outbound.lost_since(to));
-    outcome
+        LoanKind::Small(bytes) if bytes.len() <= lane::MESSAGE_MAX => {
+            match outbound.publish(to, Payload::Small(bytes), promise) {
+                Outcome::Full => publish_copy(shared, outbound, to, bytes, promise),
+                outcome => outcome,
+            }
+        }
+        LoanKind::Small(bytes) => publish_copy(shared, outbound, to, bytes, promise),
+    }
 }
 
-/// A small message for a peer whose lane is full goes through the ring.
-fn publish_overflow(
+/// A message of the heap for which the lane has no room goes through the ring.
+fn publish_copy(
     shared: &Shared,
     outbound: &mut Outbound,
     to: &Locator,
     bytes: &[u8],
     promise: Promise,
 ) -> Outcome {
-    let mut lost = 0;
-    let record = outbound.allocate((bytes.len() + ring::RECORD_HEADER_LEN) as u64, &mut lost);
-    Stats::add(&shared.stats.lost_messages, lost);
-    let Some(id) = record else { return Outcome::Full };
-    let at = outbound.arena.record(id).start as usize + ring::RECORD_HEADER_LEN;
-    shared.ring.copy_in(at, bytes);
+    let Ok((id, record)) = shared.allocate_in(outbound, bytes.len()) else { return Outcome::Full };
+    shared.ring.copy_in(record.start as usize + ring::RECORD_HEADER_LEN, bytes);
+    write_header(shared, outbound, record.start as usize, bytes.len());
     let outcome = outbound.publish(to, Payload::Record { id, len: bytes.len() as u32 }, promise);
-    outbound.arena.drop_reference(id);
+    outbound.arena.release(id, Hold::Firm);
     outcome
 }
 
 /// A message to ourselves needs no link: the receiver gets the record.
 fn publish_to_self(shared: &Arc<Shared>, outbound: &mut Outbound, message: &ShmLoan) -> Outcome {
+    if outbound.closed {
+        return Outcome::Unreachable(Reason::Closed);
+    }
     if shared.inbox.len() >= OWN_MESSAGES_MAX {
         return Outcome::Full;
     }
     let body = match &message.0 {
         LoanKind::Small(bytes) => Body::Copied(bytes.clone()),
         LoanKind::Record(loan) => {
-            outbound.arena.retain(loan.record);
+            outbound.arena.retain(loan.record, Hold::Firm);
             let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
             let bytes = SharedBytes::new(Arc::clone(&shared.ring), start, loan.bytes.len());
             Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })

@@ -1,16 +1,16 @@
 //! What the sending side, the receiver and the control thread of one transport share.
 
-use crate::arena::{Arena, RecordId};
+use crate::arena::{Arena, Hold, Record, RecordId};
 use crate::bell::OwnBell;
 use crate::config::Config;
 use crate::handshake::OurIdentity;
-use crate::layout::ring;
+use crate::layout::{PAGE, ring};
 use crate::message::ShmMessage;
 use crate::outbound::Outbound;
-use crate::peer::Link;
+use crate::peer::{Link, Reading};
 use crate::region::Broken;
 use crate::segment::{self, Sharing};
-use crate::sys::Mapping;
+use crate::sys::{Generation, Mapping};
 use crate::{limits, rendezvous};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
@@ -20,7 +20,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 use zerodds_core::{Counters, Incarnation, LoanError, Locator, Reason};
 
 /// One transport, but for its threads.
@@ -36,7 +35,14 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) requests: Requests,
     pub(crate) stats: Stats,
+    /// Nothing is sent any more.
     pub(crate) closed: AtomicBool,
+    /// The control thread has ended too: nothing more arrives.
+    pub(crate) ended: AtomicBool,
+    /// The receiving half was taken.
+    pub(crate) receiver_taken: AtomicBool,
+    /// The process that opened it.
+    pub(crate) generation: Generation,
 }
 
 /// What the control thread and our own sends leave for the receiver.
@@ -44,12 +50,12 @@ pub(crate) struct Shared {
 pub(crate) struct Inbox {
     /// Whether there is something, so that a busy receiver need not lock.
     pub(crate) filled: AtomicBool,
-    queue: Mutex<VecDeque<Arrival>>,
+    queue: Mutex<Option<VecDeque<Arrival>>>,
 }
 
 /// Something that does not come through a link.
 pub(crate) enum Arrival {
-    Up(Arc<Link>),
+    Up(Arc<Reading>),
     Own(ShmMessage),
 }
 
@@ -63,7 +69,7 @@ pub(crate) struct Requests {
 pub(crate) enum Request {
     Connect(Locator),
     /// The peer broke the protocol.
-    Close(Arc<Link>),
+    Close(Arc<Link>, Broken),
     Stop,
 }
 
@@ -88,8 +94,8 @@ impl Shared {
     pub(crate) fn create(domain_id: u32, config: Config) -> io::Result<Self> {
         let incarnation = random()?;
         let host = rendezvous::host_tag()?;
-        let main = (3 * message_max(&config)).max(MAIN_MIN).next_multiple_of(crate::layout::PAGE);
-        let reserve = (message_max(&config) + ring::RECORD_HEADER_LEN).next_multiple_of(crate::layout::PAGE);
+        let main = (3 * message_max(&config)).max(MAIN_MIN).next_multiple_of(PAGE);
+        let reserve = (message_max(&config) + ring::RECORD_HEADER_LEN).next_multiple_of(PAGE);
         let ring_len = ring::HEADER_LEN + main + reserve;
         let ring = segment::create("zerodds-ring", ring_len, incarnation, Sharing::ReadOnly)?;
         let (base, unit) = (ring::HEADER_LEN as u64, ring::UNIT as u64);
@@ -111,14 +117,17 @@ impl Shared {
             ring: Arc::new(ring.mapping),
             ring_fd: ring.fd,
             bell: Arc::new(OwnBell::create(incarnation)?),
-            outbound: Mutex::new(Outbound::new(arena)),
-            inbox: Inbox::default(),
+            outbound: Mutex::new(Outbound::new(arena, main as u64)),
+            inbox: Inbox::open(),
             requests: Requests {
                 event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
                 queue: Mutex::default(),
             },
             stats: Stats::default(),
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            receiver_taken: AtomicBool::new(false),
+            generation: Generation::current(),
             config,
         })
     }
@@ -133,66 +142,117 @@ impl Shared {
         message_max(&self.config)
     }
 
-    /// Bytes of the ring that one peer may pin.
-    pub(crate) fn quota(&self) -> u64 {
-        (self.ring.len() / 2) as u64
+    pub(crate) fn is_closed(&self) -> bool {
+        // ORDER: SeqCst; looked at between arming and sleeping, see doorbell.rs.
+        self.closed.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        // ORDER: Acquire; whoever sees the flag sees what was done before closing.
-        self.closed.load(Ordering::Acquire)
+    pub(crate) fn is_ended(&self) -> bool {
+        // ORDER: SeqCst, as above.
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// A record for `len` bytes of payload and where its payload starts.
     pub(crate) fn allocate(&self, len: usize) -> Result<(RecordId, usize), LoanError> {
-        let whole = (len + ring::RECORD_HEADER_LEN) as u64;
-        let mut lost = 0;
         let mut outbound = self.outbound.lock();
-        let record = outbound.allocate(whole, &mut lost);
-        Stats::add(&self.stats.lost_messages, lost);
-        let Some(id) = record else { return Err(LoanError::Full { len }) };
-        let record = *outbound.arena.record(id);
-        let end = record.start + record.len;
-        if end > outbound.reserved_until {
-            let needed = end - outbound.reserved_until;
-            if let Err(limit) = limits::check(needed) {
-                outbound.arena.drop_reference(id);
-                Stats::add(&self.stats.no_memory, 1);
-                return Err(LoanError::NoMemory { needed, limit: limit.to_string() });
-            }
-            outbound.reserved_until = end;
-            // A length far beyond what was ever sent is a bound rather than a length: its pages come as touched.
-            let likely = whole.min(outbound.longest.max(POPULATED_AT_ONCE));
-            drop(outbound);
+        let (id, record) = self.allocate_in(&mut outbound, len)?;
+        // A length far beyond what was ever sent is a bound rather than a length: its pages come as they are touched.
+        let likely = record.len.min(outbound.longest.max(POPULATED_AT_ONCE));
+        let fresh = record.start + likely > outbound.populated_until;
+        if fresh {
+            outbound.populated_until = record.start + likely;
+        }
+        drop(outbound);
+        if fresh {
             // A refusal here only means that the pages come by faults.
-            let _ = self.ring.populate(record.start as usize & !(crate::layout::PAGE - 1), likely as usize);
+            let _ = self.ring.populate(record.start as usize & !(PAGE - 1), likely as usize);
         }
         Ok((id, record.start as usize + ring::RECORD_HEADER_LEN))
     }
 
-    /// Gives back one reference to a record of our ring.
-    pub(crate) fn drop_reference(&self, record: RecordId) {
-        self.outbound.lock().arena.drop_reference(record);
+    /// The same under the lock, for which memory is reserved but not made present.
+    pub(crate) fn allocate_in(
+        &self,
+        outbound: &mut Outbound,
+        len: usize,
+    ) -> Result<(RecordId, Record), LoanError> {
+        if outbound.closed {
+            return Err(LoanError::Closed);
+        }
+        let found = outbound.allocate((len + ring::RECORD_HEADER_LEN) as u64);
+        let Some(id) = found else { return Err(LoanError::Full { len }) };
+        let record = *outbound.arena.record(id);
+        let end = record.start + record.len;
+        if end > outbound.reserved_until {
+            let until = end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
+            let needed = until - outbound.reserved_until;
+            if let Err(limit) = limits::check(needed) {
+                outbound.arena.release(id, Hold::Firm);
+                Stats::add(&self.stats.no_memory, 1);
+                return Err(LoanError::NoMemory { needed, limit: limit.to_string() });
+            }
+            outbound.reserved_until = until;
+        }
+        Ok((id, record))
+    }
+
+    /// Gives back a firm reference to a record of our ring.
+    pub(crate) fn release(&self, record: RecordId) {
+        // A forked child has copies of the parent's references, and perhaps of a lock that nobody will release.
+        if self.generation.is_ours() {
+            self.outbound.lock().arena.release(record, Hold::Firm);
+            self.bell.notify_space();
+        }
     }
 }
 
 impl Inbox {
+    fn open() -> Self {
+        Self { filled: AtomicBool::new(false), queue: Mutex::new(Some(VecDeque::new())) }
+    }
+
+    /// Adds something, unless nobody will ever take it.
     pub(crate) fn push(&self, arrival: Arrival) {
-        self.queue.lock().push_back(arrival);
-        // ORDER: SeqCst; the receiver sets its bell, then looks at this: see doorbell.rs.
-        self.filled.store(true, Ordering::SeqCst);
+        let refused = match &mut *self.queue.lock() {
+            Some(queue) => {
+                queue.push_back(arrival);
+                // ORDER: SeqCst; the receiver sets its bell, then looks at this: see doorbell.rs.
+                self.filled.store(true, Ordering::SeqCst);
+                None
+            }
+            None => Some(arrival),
+        };
+        // Outside the lock: it may be the last use of a link.
+        drop(refused);
     }
 
     /// Everything that has arrived, oldest first.
     pub(crate) fn take_all(&self) -> VecDeque<Arrival> {
         let mut queue = self.queue.lock();
         self.filled.store(false, Ordering::SeqCst);
-        std::mem::take(&mut *queue)
+        queue.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Messages to ourselves that wait.
+    /// A link is gone before anybody learned of it: nobody needs to.
+    pub(crate) fn retract(&self, link: &Arc<Link>) {
+        let mut retracted = None;
+        if let Some(queue) = &mut *self.queue.lock() {
+            let is_it = |arrival: &Arrival| matches!(arrival, Arrival::Up(up) if Arc::ptr_eq(&up.0, link));
+            retracted = queue.iter().position(is_it).and_then(|index| queue.remove(index));
+        }
+        drop(retracted);
+    }
+
+    /// What waits to be received.
     pub(crate) fn len(&self) -> usize {
-        self.queue.lock().len()
+        self.queue.lock().as_ref().map_or(0, VecDeque::len)
+    }
+
+    /// Nobody will receive any more: gives back what waits, and refuses what comes.
+    pub(crate) fn close(&self) {
+        let waiting = self.queue.lock().take();
+        self.filled.store(false, Ordering::SeqCst);
+        drop(waiting);
     }
 }
 
@@ -214,7 +274,7 @@ impl Stats {
         counter.fetch_add(amount, Ordering::Relaxed);
     }
 
-    pub(crate) fn snapshot(&self, links: usize) -> Counters {
+    pub(crate) fn snapshot(&self, outbound: &Outbound) -> Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut counters = Counters::default();
         counters.sent_messages = read(&self.sent_messages);
@@ -222,25 +282,23 @@ impl Stats {
         counters.received_messages = read(&self.received_messages);
         counters.received_bytes = read(&self.received_bytes);
         counters.written_bytes = read(&self.written_bytes);
-        counters.lost_messages = read(&self.lost_messages);
+        counters.lost_messages = read(&self.lost_messages) + outbound.lost;
         counters.timed_out_messages = read(&self.timed_out_messages);
         counters.too_large_messages = read(&self.too_large_messages);
         counters.no_memory = read(&self.no_memory);
         counters.refused = read(&self.refused);
         counters.protocol_errors = read(&self.protocol_errors);
-        counters.links = links as u64;
+        counters.links = outbound.links() as u64;
         counters
     }
 }
 
-/// Ends a link whose peer broke the protocol.
+/// Ends a link whose peer broke the protocol; the control thread does the rest.
 pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
-    if link.down.get().is_none() {
+    if link.end(Reason::Protocol(broken.0.into())) {
         Stats::add(&shared.stats.protocol_errors, 1);
         tracing::warn!(peer = %link.locator, "{}; its link is closed and UDP used instead", broken.0);
-        link.end(Reason::Protocol(broken.0.into()));
-        shared.outbound.lock().set_down(link.locator, Reason::Protocol(broken.0.into()), Instant::now());
-        shared.requests.push(Request::Close(Arc::clone(link)));
+        shared.requests.push(Request::Close(Arc::clone(link), broken));
     }
 }
 
@@ -267,5 +325,7 @@ const RTPS_OVERHEAD: usize = 4096;
 const MAIN_MIN: usize = 4 << 20;
 /// The ring uses this much before it grows.
 const SOFT_START: u64 = 256 << 10;
+/// Memory is asked for in steps of this, since asking means reading files.
+const RESERVE_STEP: u64 = 2 << 20;
 /// Bytes that are made present at once for the first messages.
 const POPULATED_AT_ONCE: u64 = 64 << 10;

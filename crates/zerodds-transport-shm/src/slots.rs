@@ -99,7 +99,7 @@ impl SlotWriter {
         region.u32(at + slot::LENGTH).store(len, Ordering::Relaxed);
         region.u32(at + slot::HANDLE).store(handle, Ordering::Relaxed);
         // ORDER: SeqCst. Its Release half publishes the slot and the payload to `SlotReader::peek`; the total
-        // order with the load of the bell in `Doorbell::ring` lets no sleeping receiver miss it.
+        // order with the load of the bell in `doorbell::ring` lets no sleeping receiver miss it.
         region.u64(at + slot::SEQUENCE).store(position + 1, Ordering::SeqCst);
         self.head += 1;
         position
@@ -151,6 +151,7 @@ impl SlotReader {
 
     /// The oldest message, if there is one. It stays the sender's until [`take`](Self::take) succeeds.
     pub(crate) fn peek(&mut self, region: &impl Region) -> Result<Peeked, Broken> {
+        let mut lapped_at = None;
         for _ in 0..PEEKS_MAX {
             // ORDER: Acquire; pairs with the sender's revoking compare-exchange.
             // TRUST: written by the sender too; must move forward. It may jump far while this process is stopped.
@@ -158,10 +159,14 @@ impl SlotReader {
             if cursor < self.next {
                 return Err(Broken("the cursor moved back"));
             }
+            // A sender revokes a position before it uses the slot again.
+            if lapped_at == Some(cursor) {
+                return Err(Broken("a slot was used again before its message was taken or revoked"));
+            }
             self.next = cursor;
             let at = self.direction.slot(cursor);
-            // ORDER: SeqCst; its Acquire half sees slot and payload, the total order with the setting of the bell in
-            // `Doorbell::arm` makes a message visible here or rings the bell.
+            // ORDER: SeqCst; its Acquire half sees slot and payload, the total order with `doorbell::arm` makes a message
+            // visible here or rings the bell.
             let sequence = region.u64(at + slot::SEQUENCE).load(Ordering::SeqCst);
             if sequence <= cursor {
                 return Ok(Peeked::Empty);
@@ -177,9 +182,16 @@ impl SlotReader {
                     handle: region.u32(at + slot::HANDLE).load(Ordering::Relaxed),
                 }));
             }
-            // The sender revoked this position and has used the slot again: read the cursor once more.
+            // ORDER: Acquire on the sequence has ordered this: the next look sees the cursor past this position.
+            lapped_at = Some(cursor);
         }
         Ok(Peeked::Lapped)
+    }
+
+    /// Whether the message at `position` was revoked meanwhile, so that nothing read of it is valid.
+    pub(crate) fn has_moved(&self, region: &impl Region, position: u64) -> bool {
+        // ORDER: Acquire, as in `peek`.
+        region.u64(self.direction.cursor()).load(Ordering::Acquire) != position
     }
 
     /// Whether a message is there, or was since the last look: a reader that was lapped must look again
@@ -194,7 +206,7 @@ impl SlotReader {
     /// meanwhile, in which case nothing that was read of it is valid.
     pub(crate) fn take(&mut self, region: &impl Region, position: u64) -> bool {
         // ORDER: SeqCst. Its AcqRel half orders the reads of slot and (copied) payload before the cursor moves, so that
-        // the sender reuses them only afterwards; the total order with `Space::notify` is as in the lane.
+        // the sender reuses them only afterwards; the total order with `doorbell::notify_space` is as in the lane.
         let outcome = region.u64(self.direction.cursor()).compare_exchange(
             position,
             position + 1,
@@ -210,7 +222,7 @@ impl SlotReader {
 
 /// Gives a taken message's memory back. Needs no reader: messages are dropped on any thread.
 pub(crate) fn release(region: &impl Region, direction: Direction, handle: u32, position: u64) {
-    // ORDER: SeqCst. Its Release half orders the last read of the payload before; the total order with `Space::notify`
+    // ORDER: SeqCst. Its Release half orders the last read of the payload before; the total order with `doorbell::notify_space`
     // is as in the lane.
     region.u32(direction.released(handle)).store(release_tag(position), Ordering::SeqCst);
 }

@@ -5,13 +5,18 @@ pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(zerodds_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Stands between two SeqCst accesses whose one total order an argument rests on. C11 gives that order to the
-/// accesses themselves, so nothing is needed; loom knows it for fences only and treats the accesses as AcqRel.
-#[cfg(not(zerodds_loom))]
-pub(crate) const fn total_order() {}
+/// A full fence, on the side of an argument that sleeps: what it looks at afterwards it may read with any ordering.
+pub(crate) fn full_fence() {
+    #[cfg(not(zerodds_loom))]
+    core::sync::atomic::fence(Ordering::SeqCst);
+    #[cfg(zerodds_loom)]
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}
 
-/// See the other definition.
-#[cfg(zerodds_loom)]
-pub(crate) fn total_order() {
+/// Stands between a SeqCst store and a SeqCst load whose order an argument rests on, on the side that wakes. C11
+/// orders the two accesses themselves, so nothing is needed here; loom treats them as AcqRel and knows a total order
+/// of fences only.
+pub(crate) fn ordered_accesses() {
+    #[cfg(zerodds_loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
 }

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::layout::lane;
 use crate::message::{LoanKind, RecordLoan, ShmLoan};
-use crate::outbound::PeerState;
+use crate::outbound::Attempt;
 use crate::receiver::ShmReceiver;
 use crate::rendezvous;
 use crate::sending::Sending;
@@ -12,8 +12,8 @@ use crate::shared::{Request, Shared, Stats};
 use crate::sys::LoanedBytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 use zerodds_core::{
     Counters, Delivery, LoanError, Locator, LocatorKind, Path, Peer, Reach, Reason, SendError, Sent,
     Transport,
@@ -29,7 +29,6 @@ pub struct ShmTransport {
 pub(crate) struct Open {
     pub(crate) shared: Arc<Shared>,
     control: Mutex<Option<Control>>,
-    receiver_taken: AtomicBool,
 }
 
 impl Drop for Open {
@@ -86,7 +85,7 @@ impl ShmTransport {
         };
         let shared = Arc::new(Shared::create(domain_id, config.clone()).map_err(unavailable)?);
         let control = Control::start(&shared).map_err(unavailable)?;
-        Ok(Open { shared, control: Mutex::new(Some(control)), receiver_taken: AtomicBool::new(false) })
+        Ok(Open { shared, control: Mutex::new(Some(control)) })
     }
 
     pub(crate) fn open_for_sending(&self) -> Result<&Arc<Open>, SendError> {
@@ -104,15 +103,24 @@ impl ShmTransport {
 
 impl Open {
     fn close(&self) {
-        // ORDER: AcqRel; one caller wins, and later callers see the transport closed.
-        if !self.shared.closed.swap(true, Ordering::AcqRel) {
-            self.shared.requests.push(Request::Stop);
-            self.shared.bell.notify_space();
-            if let Some(control) = self.control.lock().take() {
-                control.join();
-            }
-            self.shared.bell.ring();
+        let shared = &self.shared;
+        // ORDER: SeqCst; one caller wins, and sleepers find it set when they look again: see doorbell.rs.
+        if !shared.generation.is_ours() || shared.closed.swap(true, Ordering::SeqCst) {
+            return;
         }
+        shared.outbound.lock().closed = true;
+        shared.requests.push(Request::Stop);
+        shared.bell.notify_space();
+        if let Some(control) = self.control.lock().take() {
+            control.join();
+        }
+        // ORDER: SeqCst, as above: only now has everything that was to arrive arrived.
+        shared.ended.store(true, Ordering::SeqCst);
+        // ORDER: AcqRel; either the receiver was taken, and closes the inbox itself, or it never will be.
+        if !shared.receiver_taken.swap(true, Ordering::AcqRel) {
+            shared.inbox.close();
+        }
+        shared.bell.ring();
     }
 }
 
@@ -159,8 +167,8 @@ impl Transport for ShmTransport {
 
     fn receiver(&self) -> Option<ShmReceiver> {
         let open = self.inner.as_ref().ok()?;
-        // ORDER: Relaxed; only one caller can win, nothing else hangs on it.
-        let taken = open.receiver_taken.swap(true, Ordering::Relaxed);
+        // ORDER: AcqRel; one caller wins: see `close`.
+        let taken = open.shared.receiver_taken.swap(true, Ordering::AcqRel);
         (!taken).then(|| ShmReceiver::new(Arc::clone(&open.shared)))
     }
 
@@ -179,8 +187,7 @@ impl Transport for ShmTransport {
 
     fn counters(&self) -> Counters {
         let Ok(open) = &self.inner else { return Counters::default() };
-        let links = open.shared.outbound.lock().links().count();
-        open.shared.stats.snapshot(links)
+        open.shared.stats.snapshot(&open.shared.outbound.lock())
     }
 
     fn close(&self) {
@@ -218,13 +225,18 @@ impl Shared {
             return Reach::Ready(Path::SharedMemory);
         }
         let mut outbound = self.outbound.lock();
-        match outbound.state(&locator) {
-            Some(PeerState::Up) => return Reach::Ready(Path::SharedMemory),
-            Some(PeerState::Connecting { .. }) => return Reach::Pending(Reason::Handshake),
-            Some(PeerState::Down { reason, retry_at, .. }) if Instant::now() < *retry_at => {
+        if let Some(link) = outbound.link(&locator) {
+            return match link.down.get() {
+                None => Reach::Ready(Path::SharedMemory),
+                Some(reason) => Reach::Unreachable(reason.clone()),
+            };
+        }
+        match outbound.attempt(&locator) {
+            Some(Attempt::Connecting { .. }) => return Reach::Pending(Reason::Handshake),
+            Some(Attempt::Down { reason, retry_at, .. }) if Instant::now() < *retry_at => {
                 return Reach::Unreachable(reason.clone());
             }
-            Some(PeerState::Down { .. }) | None => outbound.set_connecting(locator),
+            Some(Attempt::Down { .. }) | None => outbound.set_connecting(locator),
         }
         drop(outbound);
         self.requests.push(Request::Connect(locator));
@@ -255,7 +267,7 @@ impl Shared {
             if self.is_closed() || Instant::now() >= deadline {
                 break None;
             }
-            self.bell.sleep_for_space(armed, deadline.min(self.next_look()));
+            self.bell.sleep_for_space(armed, deadline);
         };
         let mut outbound = self.outbound.lock();
         outbound.waiters -= 1;
@@ -264,14 +276,4 @@ impl Shared {
         }
         answer
     }
-
-    /// When to look again unasked: peers of other users ring doorbells of their own, on which we do not sleep.
-    fn next_look(&self) -> Instant {
-        let foreign = self.outbound.lock().links().any(|link| !link.same_user);
-        let pause = if foreign { FOREIGN_LOOK } else { Duration::from_secs(3600) };
-        Instant::now() + pause
-    }
 }
-
-/// How often a sender that waits for space looks at peers of other users.
-const FOREIGN_LOOK: Duration = Duration::from_millis(1);

@@ -1,10 +1,10 @@
 //! One connection: its place in the handshake, and the link that comes of it.
 
 use super::socket::{self, Received};
-use crate::bell::{OwnBell, PeerBell};
+use crate::bell::PeerBell;
 use crate::handshake::{Frame, Kind, Refused};
 use crate::layout::{Direction, PAGE, VERSION, link, ring};
-use crate::peer::Link;
+use crate::peer::{Link, Waker};
 use crate::region::Region;
 use crate::segment::{self, MapError, Sharing};
 use crate::shared::{Shared, owner_word, random};
@@ -22,11 +22,8 @@ pub(super) struct Connection {
     peer: Option<Locator>,
     stage: Stage,
     deadline: Option<Instant>,
-    /// We connected, rather than accepted.
-    ours: bool,
     /// Sent by us; must come back through the link's memory.
     nonce: u64,
-    own_bell: Arc<OwnBell>,
     /// Readable when the peer's process exits.
     process: Option<OwnedFd>,
 }
@@ -43,33 +40,31 @@ enum Stage {
     /// Connector: has everything, waits for the acceptor's probe.
     Ready(Arc<Link>),
     Up(Arc<Link>),
+    /// The link is over; waits for the peer to have stopped reading. Counts what it sends instead.
+    Leaving(Arc<Link>, u32),
 }
 
 /// What came of reading a connection.
 pub(super) enum Progress {
     /// There is nothing more to read now.
     Waiting,
+    /// A step that concerns nobody else.
+    Nothing,
     /// A peer introduced itself; welcome or refuse it.
     Hello(Locator),
     /// The link carries messages from now on.
     Up(Arc<Link>),
-    /// The peer said goodbye; it may hold messages until its socket closes.
-    Leaving,
-    /// It is over.
-    Ended(Reason),
+    /// A peer of another user has sent something, or made room.
+    Woken,
+    /// The peer said goodbye.
+    Bye(Arc<Link>),
+    /// The peer broke the protocol on a link that is up.
+    Broken(Arc<Link>, Reason),
+    /// The peer is gone, reads nothing more, or never became one.
+    Gone(Reason),
 }
 
 impl Connection {
-    /// A connection of a peer that we admit; it has to introduce itself.
-    pub(super) fn accepted(
-        shared: &Shared,
-        socket: OwnedFd,
-        credentials: Credentials,
-        deadline: Instant,
-    ) -> Result<Self, Reason> {
-        Self::new(shared, socket, credentials, deadline)
-    }
-
     /// Introduces ourselves to an acceptor that we admit.
     pub(super) fn connecting(
         shared: &Shared,
@@ -78,35 +73,27 @@ impl Connection {
         to: Locator,
         deadline: Instant,
     ) -> Result<Self, Reason> {
-        let mut connection = Self::new(shared, socket, credentials, deadline)?;
+        let mut connection = Self::accepted(socket, credentials, deadline)?;
         connection.peer = Some(to);
         connection.stage = Stage::Welcome;
-        connection.ours = true;
         connection.send(shared, Kind::Hello, &[]).map_err(|_| Reason::NoAnswer)?;
         Ok(connection)
     }
 
-    fn new(
-        shared: &Shared,
+    /// A connection of a peer that we admit; it has to introduce itself.
+    pub(super) fn accepted(
         socket: OwnedFd,
         credentials: Credentials,
         deadline: Instant,
     ) -> Result<Self, Reason> {
         let unavailable = |error: std::io::Error| Reason::Unavailable(error.to_string());
-        let own_bell = if credentials.is_user(shared.identity.uid) {
-            Arc::clone(&shared.bell)
-        } else {
-            Arc::new(OwnBell::create(shared.owner()).map_err(unavailable)?)
-        };
         Ok(Self {
             socket: Arc::new(socket),
             credentials,
             peer: None,
             stage: Stage::Hello,
             deadline: Some(deadline),
-            ours: false,
             nonce: random().map_err(unavailable)?,
-            own_bell,
             process: None,
         })
     }
@@ -123,21 +110,48 @@ impl Connection {
         self.peer
     }
 
-    pub(super) fn is_ours(&self) -> bool {
-        self.ours
-    }
-
     /// When an unfinished handshake is given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// The link, once it carries messages.
+    /// The link, once it has carried messages.
     pub(super) fn link(&self) -> Option<&Arc<Link>> {
         match &self.stage {
-            Stage::Up(link) => Some(link),
+            Stage::Up(link) | Stage::Leaving(link, _) => Some(link),
             _ => None,
         }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.stage, Stage::Up(_))
+    }
+
+    pub(super) fn is_up_with(&self, link: &Arc<Link>) -> bool {
+        matches!(&self.stage, Stage::Up(ours) if Arc::ptr_eq(ours, link))
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Leaving(..))
+    }
+
+    /// Every descriptor that is watched for this connection.
+    pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.socket.as_fd()).chain(self.process.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Tells the peer that the link is over, and waits for it to have stopped reading.
+    pub(super) fn leave(&mut self, shared: &Shared) {
+        if let Stage::Up(link) = &self.stage {
+            self.say_bye(shared);
+            self.stage = Stage::Leaving(Arc::clone(link), 0);
+        }
+    }
+
+    /// Tells the peer that we take and send nothing more.
+    pub(super) fn say_bye(&self, shared: &Shared) {
+        // A peer that does not read its socket learns of it by the socket's end.
+        let _ = self.send(shared, Kind::Bye, &[]);
     }
 
     /// Keeps the descriptor that tells of the exit of the peer's process.
@@ -154,38 +168,68 @@ impl Connection {
     pub(super) fn welcome(&mut self, shared: &Shared, peer: Locator) -> Result<(), Reason> {
         self.peer = Some(peer);
         self.stage = Stage::Attach;
-        let [bell, event] = self.own_bell.fds();
-        self.send(shared, Kind::Welcome, &[shared.ring_fd.as_fd(), bell, event])
+        self.send(shared, Kind::Welcome, &self.own_objects(shared))
+    }
+
+    /// Our ring, and for a process of our user our doorbell.
+    fn own_objects<'a>(&self, shared: &'a Shared) -> Vec<BorrowedFd<'a>> {
+        let mut fds = vec![shared.ring_fd.as_fd()];
+        if self.credentials.is_user(shared.identity.uid) {
+            fds.extend(shared.bell.fds());
+        }
+        fds
     }
 
     /// Reads and answers one frame.
     pub(super) fn advance(&mut self, shared: &Shared) -> Progress {
         let (frame, fds) = match socket::receive(&self.socket) {
             Received::Nothing => return Progress::Waiting,
-            Received::End => return Progress::Ended(Reason::PeerGone),
+            Received::End => return Progress::Gone(Reason::PeerGone),
+            Received::NoRoom => {
+                return self.fail(shared, Reason::Unavailable("no descriptor is left".into()));
+            }
             Received::Garbage => {
-                return Progress::Ended(Reason::Protocol("it sent no handshake frame".into()));
+                return self.fail(shared, Reason::Protocol("it sent no frame of ours".into()));
             }
             Received::Frame(frame, fds) => (frame, fds),
         };
-        if let Kind::Refuse(reason) = frame.kind {
-            return Progress::Ended(refusal(reason, &frame));
+        if let Stage::Leaving(_, frames) = &mut self.stage {
+            // Wakes and a goodbye may still be under way; whoever goes on is not waited for.
+            *frames += 1;
+            return if *frames > FRAMES_WHILE_LEAVING {
+                Progress::Gone(Reason::PeerGone)
+            } else {
+                Progress::Nothing
+            };
+        }
+        match frame.kind {
+            Kind::Refuse(reason) => return self.fail(shared, refusal(reason, &frame)),
+            Kind::Bye if !self.is_up() => return Progress::Gone(Reason::PeerGone),
+            _ => {}
         }
         if !frame.speaks_our_version() {
             self.refuse(shared, Refused::Version);
-            return Progress::Ended(Reason::Version { ours: VERSION, theirs: frame.version });
+            return Progress::Gone(Reason::Version { ours: VERSION, theirs: frame.version });
         }
         if self.peer.is_some_and(|peer| peer != frame.locator) {
-            return Progress::Ended(Reason::Protocol("it changed its locator".into()));
+            return self.fail(shared, Reason::Protocol("it changed its locator".into()));
         }
-        self.step(shared, &frame, fds).unwrap_or_else(|reason| {
-            self.refuse(shared, Refused::Other);
-            Progress::Ended(reason)
-        })
+        self.step(shared, &frame, fds).unwrap_or_else(|reason| self.fail(shared, reason))
+    }
+
+    /// A handshake that failed ends the connection; a link that is up must be left in order.
+    fn fail(&self, shared: &Shared, reason: Reason) -> Progress {
+        if let Stage::Up(link) = &self.stage {
+            return Progress::Broken(Arc::clone(link), reason);
+        }
+        self.refuse(shared, Refused::Other);
+        Progress::Gone(reason)
     }
 
     fn step(&mut self, shared: &Shared, frame: &Frame, fds: Vec<OwnedFd>) -> Result<Progress, Reason> {
         match (&self.stage, frame.kind) {
+            (Stage::Up(_), Kind::Wake) => Ok(Progress::Woken),
+            (Stage::Up(link), Kind::Bye) => Ok(Progress::Bye(Arc::clone(link))),
             (Stage::Hello, Kind::Hello) => Ok(Progress::Hello(frame.locator)),
             (Stage::Welcome, Kind::Welcome) => self.attach(shared, frame, fds),
             (Stage::Attach, Kind::Attach) => self.ready(shared, frame, fds),
@@ -199,31 +243,29 @@ impl Connection {
                 let link = Arc::clone(link);
                 Ok(self.up(link))
             }
-            (Stage::Up(_), Kind::Bye) => Ok(Progress::Leaving),
             _ => Err(Reason::Protocol("a handshake frame out of turn".into())),
         }
     }
 
     /// Connector: maps the acceptor's objects, makes the link with the acceptor's nonce in it, and sends all.
     fn attach(&mut self, shared: &Shared, frame: &Frame, fds: Vec<OwnedFd>) -> Result<Progress, Reason> {
-        let [ring_fd, bell_memory, bell_event] = exactly(fds)?;
-        let theirs = Objects::map(frame, &ring_fd, &bell_memory, bell_event)?;
+        let theirs = self.map_objects(shared, frame, fds)?;
         let made = segment::create("zerodds-link", link::LEN, shared.owner(), Sharing::ReadWrite)
             .map_err(|error| Reason::Unavailable(error.to_string()))?;
         // ORDER: Relaxed; the socket orders it before the acceptor's look.
         made.mapping.u64(link::PROBE_CONNECTOR).store(frame.nonce, Ordering::Relaxed);
-        let [bell, event] = self.own_bell.fds();
-        let fds = [shared.ring_fd.as_fd(), bell, event, made.fd.as_fd()];
+        let mut fds = self.own_objects(shared);
+        fds.push(made.fd.as_fd());
         self.send(shared, Kind::Attach, &fds)?;
         self.stage =
             Stage::Ready(self.link_of(shared, frame.locator, theirs, made.mapping, Direction::FromConnector));
-        Ok(Progress::Waiting)
+        Ok(Progress::Nothing)
     }
 
     /// Acceptor: maps the connector's objects, sees our nonce in the link, and puts the connector's there.
-    fn ready(&mut self, shared: &Shared, frame: &Frame, fds: Vec<OwnedFd>) -> Result<Progress, Reason> {
-        let [ring_fd, bell_memory, bell_event, link_fd] = exactly(fds)?;
-        let theirs = Objects::map(frame, &ring_fd, &bell_memory, bell_event)?;
+    fn ready(&mut self, shared: &Shared, frame: &Frame, mut fds: Vec<OwnedFd>) -> Result<Progress, Reason> {
+        let link_fd = fds.pop().ok_or_else(|| Reason::Protocol("no descriptors came".into()))?;
+        let theirs = self.map_objects(shared, frame, fds)?;
         let memory = segment::map(&link_fd, link::LEN, owner_word(&frame.locator), Sharing::ReadWrite)
             .map_err(|error| not_mapped("link", &error))?;
         let link = self.link_of(shared, frame.locator, theirs, memory, Direction::FromAcceptor);
@@ -232,7 +274,21 @@ impl Connection {
         link.memory.u64(link::PROBE_ACCEPTOR).store(frame.nonce, Ordering::Relaxed);
         self.send(shared, Kind::Ready, &[])?;
         self.stage = Stage::Done(link);
-        Ok(Progress::Waiting)
+        Ok(Progress::Nothing)
+    }
+
+    /// TRUST: descriptors and numbers of a peer; checked by `segment::map`.
+    fn map_objects(&self, shared: &Shared, frame: &Frame, fds: Vec<OwnedFd>) -> Result<Objects, Reason> {
+        let (ring_fd, waker) = if self.credentials.is_user(shared.identity.uid) {
+            let [ring, memory, event] = exactly(fds)?;
+            let bell = PeerBell::map(&memory, event, owner_word(&frame.locator))
+                .map_err(|error| not_mapped("doorbell", &error))?;
+            (ring, Waker::Bell(bell))
+        } else {
+            let [ring] = exactly(fds)?;
+            (ring, Waker::Socket(Frame::new(Kind::Wake, shared.locator, 0, 0)))
+        };
+        Ok(Objects { ring: map_ring(frame, &ring_fd)?, waker })
     }
 
     fn link_of(
@@ -248,11 +304,11 @@ impl Connection {
             outgoing,
             memory,
             ring: Arc::new(theirs.ring),
-            bell: theirs.bell,
-            own_bell: Arc::clone(&self.own_bell),
-            same_user: self.credentials.is_user(shared.identity.uid),
+            waker: theirs.waker,
+            own_bell: Arc::clone(&shared.bell),
             socket: Arc::clone(&self.socket),
             down: OnceLock::new(),
+            generation: shared.generation,
         })
     }
 
@@ -278,27 +334,21 @@ impl Connection {
     }
 }
 
-/// A peer's ring and doorbell.
+/// What a peer gave us to reach it with.
 struct Objects {
     ring: Mapping,
-    bell: PeerBell,
+    waker: Waker,
 }
 
-impl Objects {
-    /// TRUST: descriptors and numbers of a peer; checked by `segment::map`.
-    fn map(frame: &Frame, ring_fd: &OwnedFd, bell_memory: &OwnedFd, event: OwnedFd) -> Result<Self, Reason> {
-        let owner = owner_word(&frame.locator);
-        let len = usize::try_from(frame.ring_len)
-            .ok()
-            .filter(|len| (ring::HEADER_LEN..=RING_LEN_MAX).contains(len) && len.is_multiple_of(PAGE));
-        let len =
-            len.ok_or_else(|| Reason::Protocol(format!("its ring of {} bytes is no ring", frame.ring_len)))?;
-        let ring = segment::map(ring_fd, len, owner, Sharing::ReadOnly)
-            .map_err(|error| not_mapped("ring", &error))?;
-        let bell =
-            PeerBell::map(bell_memory, event, owner).map_err(|error| not_mapped("doorbell", &error))?;
-        Ok(Self { ring, bell })
-    }
+/// TRUST: descriptors and numbers of a peer; checked by `segment::map`.
+fn map_ring(frame: &Frame, fd: &OwnedFd) -> Result<Mapping, Reason> {
+    let len = usize::try_from(frame.ring_len)
+        .ok()
+        .filter(|len| (ring::HEADER_LEN..=RING_LEN_MAX).contains(len) && len.is_multiple_of(PAGE));
+    let len =
+        len.ok_or_else(|| Reason::Protocol(format!("its ring of {} bytes is no ring", frame.ring_len)))?;
+    segment::map(fd, len, owner_word(&frame.locator), Sharing::ReadOnly)
+        .map_err(|error| not_mapped("ring", &error))
 }
 
 fn not_mapped(what: &str, error: &MapError) -> Reason {
@@ -321,5 +371,7 @@ fn refusal(reason: Refused, frame: &Frame) -> Reason {
     }
 }
 
+/// Frames that a peer may send after the link is over.
+const FRAMES_WHILE_LEAVING: u32 = 1024;
 /// The longest ring of any configuration: four times the largest message and a header.
 const RING_LEN_MAX: usize = 4 * ((1 << 30) + (8 << 20));

@@ -5,21 +5,23 @@
 //! number has a bound, and a full backlog means "UDP for now, try again later".
 
 mod connection;
-mod socket;
+pub(crate) mod socket;
 
+use crate::bell::timespec;
 use crate::handshake::{Frame, Kind, Refused, is_admitted};
-use crate::peer::Link;
+use crate::peer::{Link, Reading};
 use crate::rendezvous;
-use crate::shared::{Request, Shared, Stats};
+use crate::shared::{Arrival, Request, Shared, Stats};
 use crate::sys::{Credentials, peer_credentials, peer_pidfd};
 use connection::{Connection, Progress};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zerodds_core::{Locator, LocatorKind, Reason};
@@ -54,8 +56,10 @@ struct Worker {
     listener_paused: Option<Instant>,
     connections: HashMap<u64, Connection>,
     next_token: u64,
+    /// It was said that descriptors ran out.
+    said_full: bool,
     /// Peers of whom it was said that they are not admitted, so that it is said once.
-    told: std::collections::HashSet<(Locator, u32)>,
+    told: HashSet<(Locator, u32)>,
 }
 
 const LISTENER: u64 = 0;
@@ -78,42 +82,47 @@ impl Worker {
             epoll,
             listener,
             listener_paused: None,
+            said_full: false,
             connections: HashMap::new(),
             next_token: FIRST_CONNECTION,
-            told: std::collections::HashSet::new(),
+            told: HashSet::new(),
         })
     }
 
     fn run(&mut self) {
         let mut events = Vec::with_capacity(64);
-        loop {
-            events.clear();
-            let timeout = self.next_deadline().map(|at| {
-                // A millisecond more, so that the deadline has passed when we look.
-                crate::bell::timespec(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
-            });
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => {
-                    tracing::error!("the control thread of shared memory cannot wait and ends: {error}");
-                    break;
-                }
-            }
-            let mut stop = false;
-            for event in &events {
-                match event.data.u64() {
-                    LISTENER => self.accept(),
-                    REQUESTS => stop |= self.requests(),
-                    token if token & PROCESS != 0 => self.process_exited(token & !PROCESS),
-                    token => self.readable(token),
-                }
-            }
-            if stop {
-                break;
-            }
-            self.deadlines();
-        }
+        while self.round(&mut events) {}
         self.say_goodbye();
+    }
+
+    /// Waits for events and handles them; `false` to end.
+    fn round(&mut self, events: &mut Vec<epoll::Event>) -> bool {
+        events.clear();
+        let timeout = self.next_deadline().map(|at| {
+            // A millisecond more, so that the deadline has passed when we look.
+            timespec(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+        });
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => {
+                tracing::error!(
+                    "shared memory ends, UDP is used instead: its control thread cannot wait: {error}"
+                );
+                self.shared.outbound.lock().closed = true;
+                return false;
+            }
+        }
+        let mut go_on = true;
+        for event in events {
+            match event.data.u64() {
+                LISTENER => self.accept(),
+                REQUESTS => go_on &= self.requests(),
+                token if token & PROCESS != 0 => self.gone(token & !PROCESS, &Reason::PeerGone),
+                token => self.readable(token),
+            }
+        }
+        self.deadlines();
+        go_on
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -135,7 +144,7 @@ impl Worker {
             .map(|(&token, _)| token)
             .collect();
         for token in tokens {
-            self.end(token, Reason::NoAnswer);
+            self.gone(token, &Reason::NoAnswer);
         }
     }
 
@@ -148,7 +157,9 @@ impl Worker {
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(error) => {
                     // Out of descriptors: the connection stays in the backlog and would wake us for ever.
-                    tracing::warn!("no shared-memory link can be accepted for now, UDP is used: {error}");
+                    if !std::mem::replace(&mut self.said_full, true) {
+                        tracing::warn!("no shared-memory link can be accepted for now, UDP is used: {error}");
+                    }
                     let _ = epoll::modify(
                         &self.epoll,
                         &self.listener,
@@ -165,13 +176,9 @@ impl Worker {
     fn accepted(&mut self, socket: OwnedFd) {
         let Ok(peer) = peer_credentials(socket.as_fd()) else { return };
         let admitted = is_admitted(self.shared.config.access, &self.shared.identity, peer);
-        let pending = self.connections.values().filter(|connection| connection.deadline().is_some());
-        let (all, of_user) = pending.fold((0, 0), |(all, same), connection| {
-            (all + 1, same + usize::from(connection.credentials().uid == peer.uid))
-        });
         let refused = if !admitted {
             Some(Refused::NotAdmitted)
-        } else if all >= HANDSHAKES_MAX || of_user >= HANDSHAKES_PER_USER_MAX {
+        } else if self.is_full(peer) {
             Some(Refused::Busy)
         } else {
             None
@@ -185,10 +192,20 @@ impl Worker {
             }
             return;
         }
-        match Connection::accepted(&self.shared, socket, peer, Instant::now() + HANDSHAKE_TIME) {
+        match Connection::accepted(socket, peer, Instant::now() + HANDSHAKE_TIME) {
             Ok(connection) => drop(self.watch(connection)),
             Err(reason) => tracing::warn!("{reason}; a peer is served over UDP"),
         }
+    }
+
+    /// Whether one more connection with this user would be one too many.
+    fn is_full(&self, peer: Credentials) -> bool {
+        let pending = self.connections.values().filter(|connection| connection.deadline().is_some()).count();
+        let of_user =
+            self.connections.values().filter(|connection| connection.credentials().uid == peer.uid).count();
+        let own_user = peer.uid == self.shared.identity.uid;
+        let of_user_max = if own_user { CONNECTIONS_MAX } else { CONNECTIONS_PER_OTHER_USER_MAX };
+        pending >= HANDSHAKES_MAX || of_user >= of_user_max || self.connections.len() >= CONNECTIONS_MAX
     }
 
     fn tell_once(&mut self, about: Locator, uid: u32) {
@@ -211,30 +228,25 @@ impl Worker {
         Some(token)
     }
 
-    /// Does what was asked; `true` to stop.
+    /// Does what was asked; `false` to end.
     fn requests(&mut self) -> bool {
-        let mut stop = false;
+        let mut go_on = true;
         for request in self.shared.requests.take_all() {
             match request {
                 Request::Connect(locator) => self.connect(locator),
-                Request::Close(link) => {
-                    let found = self
-                        .connections
-                        .iter()
-                        .find(|(_, c)| c.link().is_some_and(|l| Arc::ptr_eq(l, &link)));
-                    if let Some((&token, _)) = found {
-                        let reason = link.down.get().cloned().unwrap_or(Reason::PeerGone);
-                        self.end(token, reason);
-                    }
-                }
-                Request::Stop => stop = true,
+                Request::Close(link, broken) => self.leave(&link, Reason::Protocol(broken.0.into())),
+                Request::Stop => go_on = false,
             }
         }
-        stop
+        go_on
     }
 
     fn connect(&mut self, to: Locator) {
-        if self.connections.values().any(|connection| connection.peer() == Some(to)) {
+        if self
+            .connections
+            .values()
+            .any(|connection| connection.peer() == Some(to) && !connection.is_leaving())
+        {
             return;
         }
         match self.try_connect(to) {
@@ -258,6 +270,9 @@ impl Worker {
             _ => Reason::NoAnswer,
         })?;
         let peer = peer_credentials(socket.as_fd()).map_err(unavailable)?;
+        if self.is_full(peer) {
+            return Err(Reason::NoAnswer);
+        }
         if !is_admitted(self.shared.config.access, &self.shared.identity, peer) {
             Stats::add(&self.shared.stats.refused, 1);
             self.tell_once(to, peer.uid);
@@ -268,8 +283,7 @@ impl Worker {
 
     fn failed(&mut self, peer: Locator, reason: Reason) {
         tracing::debug!(%peer, %reason, "no shared-memory link");
-        self.shared.outbound.lock().set_down(peer, reason, Instant::now());
-        self.shared.bell.notify_space();
+        self.shared.outbound.lock().set_failed(peer, reason, Instant::now());
     }
 
     fn readable(&mut self, token: u64) {
@@ -277,54 +291,53 @@ impl Worker {
             let Some(connection) = self.connections.get_mut(&token) else { return };
             match connection.advance(&self.shared) {
                 Progress::Waiting => return,
+                Progress::Nothing => {}
                 Progress::Hello(from) => self.hello(token, from),
-                Progress::Up(link) => self.up(token, &link),
-                Progress::Leaving => {
-                    if let Some(link) = connection.link().cloned() {
-                        self.shared.outbound.lock().leave(&link);
-                        link.end(Reason::PeerGone);
-                    }
+                Progress::Up(link) => self.up(token, link),
+                Progress::Woken => {
+                    self.shared.bell.ring();
+                    self.shared.bell.notify_space();
                 }
-                Progress::Ended(reason) => return self.end(token, reason),
+                Progress::Bye(link) => self.leave(&link, Reason::PeerGone),
+                Progress::Broken(link, reason) => self.leave(&link, reason),
+                Progress::Gone(reason) => return self.gone(token, &reason),
             }
         }
     }
 
     /// A peer wants a link. If both sides connect at once, the connection of the smaller locator is kept.
     fn hello(&mut self, token: u64, from: Locator) {
-        let host = self.shared.locator.host_tag();
-        let foreign = from.kind() != LocatorKind::SharedMemory
-            || from.host_tag() != host
-            || from == self.shared.locator;
-        let mut others = self
-            .connections
-            .iter()
-            .filter(|&(&other, connection)| other != token && connection.peer() == Some(from));
-        let refused = match others.next() {
-            _ if foreign => Some(Refused::Other),
-            Some((_, other)) if other.link().is_some() => Some(Refused::Duplicate),
-            Some(_) if self.shared.locator < from => Some(Refused::Duplicate),
+        let own = self.shared.locator;
+        let neighbour = from.kind() == LocatorKind::SharedMemory
+            && from.host_tag() == own.host_tag()
+            && from.port() == own.port()
+            && from != own;
+        let other = self.connections.iter().find(|&(&other, connection)| {
+            other != token && connection.peer() == Some(from) && !connection.is_leaving()
+        });
+        let refused = match other {
+            _ if !neighbour => Some(Refused::Other),
+            Some((_, other)) if other.is_up() || own < from => Some(Refused::Duplicate),
             Some((&ours, _)) => {
-                self.connections.remove(&ours);
+                self.forget(ours);
                 None
             }
             None => None,
         };
         let Some(connection) = self.connections.get_mut(&token) else { return };
-        let outcome = match refused {
+        let welcome = match refused {
             Some(reason) => {
                 connection.refuse(&self.shared, reason);
                 Err(Reason::RefusedByPeer)
             }
             None => connection.welcome(&self.shared, from),
         };
-        match outcome {
-            Ok(()) => self.shared.outbound.lock().set_connecting(from),
-            Err(_) => drop(self.connections.remove(&token)),
+        if let Err(reason) = welcome {
+            self.gone(token, &reason);
         }
     }
 
-    fn up(&mut self, token: u64, link: &Arc<Link>) {
+    fn up(&mut self, token: u64, link: Arc<Link>) {
         tracing::debug!(peer = %link.locator, "shared-memory link up");
         // A child that a peer forked keeps its sockets open; its own end shows here.
         if let Ok(process) = peer_pidfd(link.socket.as_fd()) {
@@ -335,42 +348,60 @@ impl Worker {
                 connection.watch_process(process);
             }
         }
-        self.shared.outbound.lock().set_up(Arc::clone(link), self.shared.quota());
-        self.shared.inbox.push(crate::shared::Arrival::Up(Arc::clone(link)));
+        self.shared.outbound.lock().set_up(Arc::clone(&link));
+        self.shared.inbox.push(Arrival::Up(Arc::new(Reading(link))));
         self.shared.bell.ring();
     }
 
-    /// The peer's process is gone, whoever still holds its socket.
-    fn process_exited(&mut self, token: u64) {
-        self.end(token, Reason::PeerGone);
+    /// A link is over, but its peer may still read what it has taken: it is told, and its end awaited.
+    fn leave(&mut self, link: &Arc<Link>, reason: Reason) {
+        let mut connections = self.connections.values_mut();
+        if let Some(connection) = connections.find(|connection| connection.is_up_with(link)) {
+            tracing::debug!(peer = %link.locator, %reason, "shared-memory link down");
+            connection.leave(&self.shared);
+        }
+        self.shared.outbound.lock().leave(link, reason.clone(), Instant::now());
+        link.end(reason);
     }
 
-    /// A connection or link is over.
-    fn end(&mut self, token: u64, reason: Reason) {
-        let Some(connection) = self.connections.remove(&token) else { return };
-        let now = Instant::now();
+    /// A connection is gone, and with it whatever its peer read of ours.
+    fn gone(&mut self, token: u64, reason: &Reason) {
+        let Some(connection) = self.forget(token) else { return };
         if let Some(link) = connection.link() {
-            tracing::debug!(peer = %link.locator, %reason, "shared-memory link down");
             let mut outbound = self.shared.outbound.lock();
-            outbound.remove(link);
-            outbound.set_down(link.locator, reason.clone(), now);
+            outbound.leave(link, reason.clone(), Instant::now());
+            let removed = outbound.remove(link);
             drop(outbound);
-            link.end(reason);
+            // Unmaps, if nothing of it is in use here.
+            drop(removed);
+            link.end(reason.clone());
+            // ORDER: Acquire; a receiver that is taken later finds the inbox as it is left here.
+            if !self.shared.receiver_taken.load(Ordering::Acquire) {
+                self.shared.inbox.retract(link);
+            }
             self.shared.bell.notify_space();
-        } else if let (Some(peer), true) = (connection.peer(), connection.is_ours()) {
+        } else if let Some(peer) = connection.peer() {
             // The other side's own connection may be under way instead.
             if !self.connections.values().any(|other| other.peer() == Some(peer)) {
-                self.failed(peer, reason);
+                self.failed(peer, reason.clone());
             }
         }
     }
 
+    /// Forgets a connection, of which messages that were kept may hold the socket open: it must not wake us.
+    fn forget(&mut self, token: u64) -> Option<Connection> {
+        let connection = self.connections.remove(&token)?;
+        for fd in connection.watched() {
+            let _ = epoll::delete(&self.epoll, fd);
+        }
+        Some(connection)
+    }
+
+    /// Tells everybody; what was sent stays where it is for those who have not read it yet.
     fn say_goodbye(&mut self) {
-        let bye = Frame::new(Kind::Bye, self.shared.locator, 0, 0);
         for (_, connection) in self.connections.drain() {
-            let _ = socket::send(connection.socket(), &bye, &[]);
+            connection.say_bye(&self.shared);
             if let Some(link) = connection.link() {
-                self.shared.outbound.lock().remove(link);
                 link.end(Reason::Closed);
             }
         }
@@ -386,10 +417,12 @@ impl Credentials {
 
 /// How long a peer may take to shake hands.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
-/// Handshakes under way at once, in all.
+/// Handshakes under way at once.
 const HANDSHAKES_MAX: usize = 128;
-/// Handshakes under way at once with processes of one user.
-const HANDSHAKES_PER_USER_MAX: usize = 64;
+/// Connections in all.
+const CONNECTIONS_MAX: usize = 2048;
+/// Connections with the processes of any one other user.
+const CONNECTIONS_PER_OTHER_USER_MAX: usize = 64;
 /// Frames read from one connection before others have their turn.
 const FRAMES_PER_ROUND: usize = 8;
 const BACKLOG: i32 = 128;

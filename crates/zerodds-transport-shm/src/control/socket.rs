@@ -21,6 +21,8 @@ pub(crate) enum Received {
     End,
     /// The peer sent something that is no frame.
     Garbage,
+    /// Descriptors came for which there was no room: this process has as many as it may.
+    NoRoom,
 }
 
 /// Sends one frame with its descriptors. Never blocks, never raises a signal.
@@ -58,9 +60,8 @@ pub(crate) fn receive(socket: &OwnedFd) -> Received {
             fds.extend(received);
         }
     }
-    // Truncated descriptors: more were sent than are ever sent, or we have no room for more.
-    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Received::Garbage;
+    if message.flags.contains(ReturnFlags::CTRUNC) {
+        return Received::NoRoom;
     }
     Frame::parse(&bytes[..message.bytes]).map_or(Received::Garbage, |frame| Received::Frame(frame, fds))
 }

@@ -1,5 +1,5 @@
-//! The only unsafe code of the crate: typed access to mapped memory, two socket options, and a promise
-//! to tokio.
+//! The only unsafe code of the crate: typed access to mapped memory, two socket options, a fork
+//! handler, and a promise to tokio.
 //!
 //! Everything else about the kernel (memfd, seals, futexes, sockets, descriptors in messages) is safe through
 //! `rustix` and `memmap2`. What is left is what no library can promise: that bytes which another process can
@@ -21,8 +21,11 @@
 pub(crate) mod async_fd;
 #[allow(unsafe_code, reason = "SO_PEERCRED and SO_PEERPIDFD, which rustix cannot read across namespaces")]
 mod credentials;
+#[allow(unsafe_code, reason = "a handler for forked children")]
+mod fork;
 #[allow(unsafe_code, reason = "raw pointers into mapped memory; rules above")]
 mod mapping;
 
 pub(crate) use credentials::{Credentials, peer_credentials, peer_pidfd};
+pub(crate) use fork::Generation;
 pub(crate) use mapping::{LoanedBytes, Mapping, SharedBytes};

@@ -1,0 +1,224 @@
+//! Faults that were found and mended, each brought about again.
+#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+
+mod support;
+
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use support::{Node, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable};
+use zerodds_core::{Delivery, Incoming, Loan, Peer, Reach, Receiver, Transport, Wake};
+use zerodds_transport_shm::{Config, WaitStrategy};
+
+fn small() -> Config {
+    Config::default().max_datagram(256 << 10).expect("in range")
+}
+
+#[test]
+fn messages_taken_after_goodbye_are_what_was_sent() {
+    let (mut a, mut b) = pair();
+    for seed in 0..5 {
+        let _ = b.send_pattern(&[Peer::new(&[a.locator()])], seed, 1 << 20, reliable());
+    }
+    let early = a.next_message();
+    let (to_a, to_b) = (a.locator(), b.locator());
+    a.transport.close();
+    b.until_down(to_a);
+    // The memory of everything that A did not take is used again; what it holds is not.
+    let loans: Vec<_> = std::iter::from_fn(|| b.transport.loan(1 << 20).ok())
+        .map(|mut loan| {
+            loan.fill(0xaa);
+            loan
+        })
+        .collect();
+    assert!(loans.len() > 10);
+    assert!(is_intact(&early, 0), "held while its sender goes on");
+    let mut seed = 1;
+    while let Some(incoming) = a.receiver.try_receive() {
+        if let Incoming::Message(message) = incoming {
+            assert!(is_intact(&message, seed), "taken after goodbye, or not at all");
+            seed += 1;
+        }
+    }
+    let _ = to_b;
+}
+
+#[test]
+fn reliable_messages_are_never_taken_back_for_best_effort_ones() {
+    let (a, b) = pair_with(&small());
+    let to = b.locator();
+    let over = std::sync::Arc::new(AtomicBool::new(false));
+    let Node { mut receiver, transport: _kept } = b;
+    let reader = std::thread::spawn({
+        let over = std::sync::Arc::clone(&over);
+        move || {
+            let mut next = 0u64;
+            loop {
+                let finished = over.load(Ordering::SeqCst);
+                match receiver.try_receive() {
+                    Some(Incoming::Message(message)) if message[0] == 1 => {
+                        assert_eq!(message[8..16], next.to_le_bytes(), "a reliable one is missing");
+                        next += 1;
+                    }
+                    None if finished => return next,
+                    _ => std::hint::spin_loop(),
+                }
+            }
+        }
+    });
+    let mut reliable_sent = 0u64;
+    for round in 0..60_000u64 {
+        let is_reliable = round % 16 == 0;
+        let len = if is_reliable { 5_000 } else { 5_000 + (round as usize * 7919) % 200_000 };
+        let Ok(mut loan) = a.transport.loan(len) else { continue };
+        loan[0] = u8::from(is_reliable);
+        loan[8..16].copy_from_slice(&reliable_sent.to_le_bytes());
+        let delivery = if is_reliable { reliable() } else { Delivery::BestEffort };
+        let sent = a.transport.send(loan, &[Peer::new(&[to])], delivery).expect("open");
+        reliable_sent += u64::from(is_reliable && sent.by_shm == 1);
+    }
+    over.store(true, Ordering::SeqCst);
+    assert_eq!(reader.join().expect("in order"), reliable_sent);
+    assert!(a.transport.counters().lost_messages > 0, "best effort was taken back meanwhile");
+}
+
+#[test]
+fn a_loan_of_another_transport_is_sent_as_a_copy() {
+    let domain = fresh_domain();
+    let (mut a, mut b, mut c) = (Node::open(domain), Node::open(domain), Node::open(domain));
+    a.link_to(c.locator());
+    b.link_to(c.locator());
+    let mut foreign = a.transport.loan(1 << 20).expect("room");
+    fill(&mut foreign, 1);
+    let mut own = b.transport.loan(1 << 20).expect("room");
+    own.fill(2);
+    let sent = b.transport.send(foreign, &[Peer::new(&[c.locator()])], reliable()).expect("open");
+    assert_eq!(sent.by_shm, 1);
+    let message = c.next_message();
+    own.fill(3);
+    assert!(is_intact(&message, 1));
+}
+
+#[test]
+fn a_reliable_message_in_the_reserve_follows_one_that_was_taken() {
+    let (a, mut b) = pair_with(&small());
+    let max = a.transport.max_message_len();
+    let mut filling = Vec::new();
+    while let Ok(loan) = a.transport.loan(max) {
+        filling.push(loan);
+    }
+    // The last of them lies in the reserve. With the gaps filled as well, only its place is left when it goes.
+    let in_reserve = filling.pop();
+    while let Ok(loan) = a.transport.loan(50_000) {
+        filling.push(loan);
+    }
+    drop(in_reserve);
+    for seed in 0..20 {
+        let mut loan = a.transport.loan(50_000).expect("room in the reserve");
+        fill(&mut loan, seed);
+        let sent = a.transport.send(loan, &[Peer::new(&[b.locator()])], reliable()).expect("open");
+        assert!(sent.unserved.is_empty());
+        let message = b.next_message();
+        assert!(is_intact(&message, seed) && !message.is_in_place(), "copied out of the reserve");
+    }
+}
+
+#[test]
+fn senders_that_wait_for_their_own_process_are_woken() {
+    let mut a = Node::open(fresh_domain());
+    let own = a.locator();
+    while a.send(own, b"fill", Delivery::BestEffort).by_shm == 1 {}
+    let transport = a.transport.clone();
+    let far = Instant::now() + Duration::from_secs(3600);
+    let sender = std::thread::spawn(move || {
+        let delivery = Delivery::Reliable { deadline: far };
+        transport.send_bytes(b"late", &[Peer::new(&[own])], delivery).expect("open").by_shm
+    });
+    while &*a.next_message() != b"late" {}
+    assert_eq!(sender.join().expect("woken"), 1);
+
+    let held: Vec<_> = std::iter::from_fn(|| a.transport.loan(1 << 20).ok()).collect();
+    let transport = a.transport.clone();
+    let borrower = std::thread::spawn(move || transport.loan_before(1 << 20, far).is_ok());
+    drop(held);
+    assert!(borrower.join().expect("woken"));
+}
+
+#[test]
+fn a_spinning_receiver_sees_the_other_descriptors_too() {
+    let mut a = Node::with(fresh_domain(), &Config::default().wait(WaitStrategy::Spin));
+    let (readable, writable) = rustix::pipe::pipe().expect("pipe");
+    rustix::io::write(&writable, b"x").expect("room");
+    assert_eq!(a.receiver.wait(Some(deadline()), &[readable.as_fd()]), Wake::Ready);
+    assert!(Instant::now() < deadline());
+}
+
+#[test]
+fn messages_to_oneself_are_bounded_whatever_the_receiver_does() {
+    let mut a = Node::open(fresh_domain());
+    let own = a.locator();
+    let mut accepted = 0;
+    for _ in 0..100 {
+        for _ in 0..100 {
+            accepted += a.send(own, b"x", Delivery::BestEffort).by_shm;
+        }
+        let _ = a.receiver.try_receive();
+    }
+    assert!(accepted < 4_000, "{accepted} of 10,000 with 100 received");
+}
+
+#[test]
+fn a_peer_that_reconnects_is_reported_down_before_it_is_up_again() {
+    let domain = fresh_domain();
+    let mut a = Node::open(domain);
+    for _ in 0..20 {
+        let mut b = Node::open(domain);
+        let peer = b.locator();
+        b.link_to(a.locator());
+        let _ = b.send(a.locator(), b"hello", reliable());
+        drop(b);
+        assert_eq!(a.until_down(peer).len(), 1);
+    }
+    assert!(a.receiver.receive(Some(Instant::now())).is_none());
+}
+
+#[test]
+fn a_handshake_that_is_broken_off_can_be_tried_again() {
+    let domain = fresh_domain();
+    let mut a = Node::open(domain);
+    for _ in 0..50 {
+        // It may be anywhere in the handshake, or before it, when it goes.
+        let b = Node::open(domain);
+        let _ = b.transport.reach(Peer::new(&[a.locator()]));
+    }
+    let mut b = Node::open(domain);
+    b.link_to(a.locator());
+    a.link_to(b.locator());
+}
+
+#[test]
+fn a_dropped_receiver_ends_the_links_and_leaves_the_process_as_it_was() {
+    let domain = fresh_domain();
+    let mut a = Node::open(domain);
+    let b = Node::open(domain);
+    let peer = b.locator();
+    a.link_to(peer);
+    let Node { transport, receiver } = b;
+    drop(receiver);
+    a.until_down(peer);
+    assert!(!matches!(a.transport.reach(Peer::new(&[peer])), Reach::Ready(_)));
+    drop(transport);
+}
+
+#[test]
+fn a_truncated_loan_of_the_largest_size_can_be_had_again_and_again() {
+    let (a, mut b) = pair();
+    let max = a.transport.max_message_len();
+    for seed in 0..200u64 {
+        let mut loan = a.transport.loan(max).expect("nobody holds anything");
+        loan.truncate(68);
+        fill(&mut loan, seed);
+        let _ = a.transport.send(loan, &[Peer::new(&[b.locator()])], reliable()).expect("open");
+        assert!(is_intact(&b.next_message(), seed));
+    }
+}
