@@ -56,7 +56,7 @@ pub(crate) struct StackArgs {
     #[arg(long, value_enum, default_value_t = Reliability::Reliable)]
     reliability: Reliability,
     /// Samples that a reliable publisher keeps until they are acknowledged (KEEP_LAST).
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = HISTORY_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     history: u32,
     /// How long a reliable write waits for a subscriber before it fails, in seconds.
     #[arg(long, value_name = "S", default_value = "30")]
@@ -337,6 +337,9 @@ pub(crate) fn random_domain() -> u32 {
 
 /// Domains above it have no UDP ports (DDSI-RTPS 2.5 §9.6.2.3).
 const DOMAIN_MAX: u32 = 232;
+/// Two samples in flight keep both sides busy; more fill buffers, and each one lost on the way then makes Dust DDS
+/// ask for all that follow it again.
+pub(crate) const HISTORY_DEFAULT: u32 = 2;
 const POINTS_DEFAULT: std::ops::RangeInclusive<usize> = 10_000..=300_000;
 const SIZE_DEFAULT: Size = Size(1 << 20);
 const SECONDS_DEFAULT: Duration = Duration::from_secs(5);

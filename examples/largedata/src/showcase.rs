@@ -4,6 +4,7 @@
 //! fast: latency at the 20 Hz of a spinning LiDAR, throughput at full rate. Placement is left to the scheduler,
 //! as on a robot; `largedata run --pin` measures otherwise.
 
+use crate::cli::HISTORY_DEFAULT;
 use crate::messages::Kind;
 use crate::placement::Placement;
 use crate::progress::Progress;
@@ -24,7 +25,7 @@ use std::time::Duration;
 pub(crate) fn run(domain: u32) -> Result<bool, RunError> {
     println!("Real-size sensor data from one process to another, through shared memory and over UDP.");
     println!(
-        "Dust DDS 0.16 with zerodds, reliable, keep last {HISTORY}; every byte of every sample is verified.\n"
+        "Dust DDS 0.16 with zerodds, reliable, keep last {HISTORY_DEFAULT}; every byte of every sample is verified.\n"
     );
     let mut is_good = true;
     let mut sections = Vec::new();
@@ -66,7 +67,7 @@ fn measure(
             path,
             domain,
             reliability: Reliability::Reliable,
-            history: HISTORY,
+            history: HISTORY_DEFAULT,
             max_blocking: Duration::from_secs(30),
             fragment: Size(65_000),
             kinds: BTreeSet::from([kind]),
@@ -117,6 +118,5 @@ fn print_section(results: &[PathResult]) {
     }
 }
 
-const HISTORY: u32 = 8;
 const PACED: Plan = Plan { rate: Rate::Hertz(20.0), end: End::After(Duration::from_millis(2500)) };
 const FULL_RATE: Plan = Plan { rate: Rate::Max, end: End::After(Duration::from_millis(2000)) };

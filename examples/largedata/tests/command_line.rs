@@ -1,6 +1,6 @@
 //! What a user sees who asks for something that cannot be.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[allow(dead_code)]
 mod support;
 use support::{output, stderr, stdout};
 

@@ -1,6 +1,6 @@
 //! `largedata pub` and `largedata sub` by hand: any order, and either may come back.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[allow(dead_code)]
 mod support;
 use std::process;
 use support::{Guarded, signal};

@@ -1,6 +1,6 @@
 //! `largedata run`: what it prints, what its exit code says, and that it leaves nothing behind.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[allow(dead_code)]
 mod support;
 use serde_json::Value;
 use support::{Guarded, children, eventually, is_gone, output, signal, stderr, stdout};

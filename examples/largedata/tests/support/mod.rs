@@ -1,43 +1,44 @@
 //! Runs the program as a user does, and ends it whatever the test does.
+#![allow(dead_code, reason = "each test file uses what it needs")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A bound against hanging, nothing else.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program with these arguments.
-pub fn largedata(arguments: &str) -> Command {
+pub(crate) fn largedata(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_largedata"));
     command.args(arguments.split_ascii_whitespace());
     command
 }
 
 /// Runs it to its end.
-pub fn output(arguments: &str) -> Output {
+pub(crate) fn output(arguments: &str) -> Output {
     largedata(arguments).output().unwrap()
 }
 
 /// What it printed on stdout.
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 /// What it printed on stderr.
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// A process that is killed when the test is over.
-pub struct Guarded {
-    pub process: Child,
+pub(crate) struct Guarded {
+    pub(crate) process: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Guarded {
     /// Starts the program.
-    pub fn start(arguments: &str) -> Self {
+    pub(crate) fn start(arguments: &str) -> Self {
         let mut process =
             largedata(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap());
@@ -45,7 +46,7 @@ impl Guarded {
     }
 
     /// Reads its lines until one contains `text`; panics at its end.
-    pub fn until(&mut self, text: &str) -> String {
+    pub(crate) fn until(&mut self, text: &str) -> String {
         let mut seen = String::new();
         loop {
             let mut line = String::new();
@@ -66,19 +67,19 @@ impl Drop for Guarded {
 }
 
 /// The processes whose parent is `pid`, with their command lines.
-pub fn children(pid: u32) -> Vec<(u32, String)> {
+pub(crate) fn children(pid: u32) -> Vec<(u32, String)> {
     let pids = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let pids = pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
     pids.map(|pid| (pid, command_line(pid))).collect()
 }
 
 /// Whether the process is gone, or at least a zombie that holds nothing.
-pub fn is_gone(pid: u32) -> bool {
+pub(crate) fn is_gone(pid: u32) -> bool {
     command_line(pid).is_empty()
 }
 
 /// Waits for what comes by itself.
-pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what} did not happen");
@@ -87,7 +88,7 @@ pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// Sends a signal, by the program that every system has.
-pub fn signal(name: &str, pid: u32) {
+pub(crate) fn signal(name: &str, pid: u32) {
     assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
 }
 
