@@ -8,7 +8,7 @@ use crate::notices::{self, Weight};
 use crate::placement::{PinError, Role};
 use crate::publisher::Publisher;
 use crate::samples::{Samples, SamplesError};
-use crate::stack::{OpenError, PathChoice, PublishError, open_publication, open_subscription};
+use crate::stack::{OpenError, PublishError, open_publication, open_subscription};
 use crate::subscriber::Subscriber;
 use std::io;
 use std::process::ExitCode;
@@ -56,8 +56,8 @@ pub(crate) fn run(started_ns: u64) -> ExitCode {
 fn follow(assignment: &Assignment, started_ns: u64) -> Result<(), ChildError> {
     die_with(assignment.parent)?;
     assignment.placement.apply(assignment.role)?;
-    // Who chose the path need not be told about it.
-    let is_news = assignment.options.path == PathChoice::Auto;
+    // Who went without shared memory by choice need not be told why it is not used.
+    let is_news = assignment.options.path.shares_memory();
     notices::install(move |weight, text| {
         if is_news && weight == Weight::Notable {
             emit(&Event::Notice { text: text.to_owned() });

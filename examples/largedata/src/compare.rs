@@ -10,7 +10,7 @@ use crate::quantity::{Rate, bytes_text, three_digits, time_text};
 use crate::report;
 use crate::run::{Run, RunError};
 use crate::samples::Source;
-use crate::stack::StackKind;
+use crate::stack::{PathChoice, StackKind};
 use crate::stamp::Touch;
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -39,6 +39,7 @@ struct Comparison {
 /// # Errors
 /// [`RunError`] where a measurement cannot be made.
 pub(crate) fn run(args: &CompareArgs) -> Result<bool, RunError> {
+    PathChoice::Auto.remarks().for_each(|remark| eprintln!("note: {remark}"));
     let mut is_good = true;
     let mut sides = [Medians::new(StackKind::Dust), Medians::new(StackKind::StockDust)];
     for number in 1..=args.runs {

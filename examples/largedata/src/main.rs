@@ -68,6 +68,7 @@ fn main() -> ExitCode {
 fn measure(args: &RunArgs) -> Result<bool, Box<dyn Error>> {
     let run = args.run()?;
     let options = &run.options;
+    options.path.remarks().for_each(|remark| eprintln!("note: {remark}"));
     let title = format!("{}, {}", run::kinds_text(&run), run.plan.rate);
     let mut progress = Progress::start(&title, &run.plan, args.json);
     let outcome = match run.measure(|moment| progress.watch(moment)) {

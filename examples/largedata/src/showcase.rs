@@ -16,6 +16,7 @@ use crate::samples::Source;
 use crate::stack::{PathChoice, Reliability, StackKind, StackOptions};
 use crate::stamp::Touch;
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 /// Runs the main job in `domain` and prints its tables; true if nothing was lost or corrupt.
@@ -27,6 +28,7 @@ pub(crate) fn run(domain: u32) -> Result<bool, RunError> {
     println!(
         "Dust DDS 0.16 with zerodds, reliable, keep last {HISTORY_DEFAULT}; every byte of every sample is verified.\n"
     );
+    PathChoice::Auto.remarks().for_each(|remark| eprintln!("note: {remark}"));
     let mut is_good = true;
     let mut sections = Vec::new();
     for (kind, source) in
@@ -40,6 +42,10 @@ pub(crate) fn run(domain: u32) -> Result<bool, RunError> {
             results.push(PathResult { paced: paced.0, full_rate: full_rate.0 });
         }
         sections.push(results);
+    }
+    // The last bar fills its line and leaves the cursor there.
+    if std::io::stderr().is_terminal() {
+        eprintln!();
     }
     println!();
     for results in &sections {
@@ -114,9 +120,9 @@ fn print_section(results: &[PathResult]) {
                 println!("Shared memory: {ratio}.\n");
             }
         }
-        _ => println!("Shared memory was not used; the notes above say why.\n"),
+        _ => println!("Shared memory was not used; a note above says why.\n"),
     }
 }
 
-const PACED: Plan = Plan { rate: Rate::Hertz(20.0), end: End::After(Duration::from_millis(2500)) };
-const FULL_RATE: Plan = Plan { rate: Rate::Max, end: End::After(Duration::from_millis(2000)) };
+const PACED: Plan = Plan { rate: Rate::Hertz(20.0), end: End::After(Duration::from_secs(3)) };
+const FULL_RATE: Plan = Plan { rate: Rate::Max, end: End::After(Duration::from_secs(3)) };

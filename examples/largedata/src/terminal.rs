@@ -46,6 +46,7 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
     let (options, source, touch, plan) = args.resolve()?;
     let stop = stop_on_ctrl_c()?;
     notices::install(|_, text| println!("{text}"));
+    options.path.remarks().for_each(|remark| println!("{remark}"));
     let mut publication = open_publication(&options)?;
     let samples = Samples::prepare(&source, touch)?;
     let topics: Vec<&str> = samples.kinds().into_iter().map(crate::messages::Kind::topic).collect();
@@ -70,6 +71,7 @@ pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, Termina
     let options = args.options();
     let stop = stop_on_ctrl_c()?;
     notices::install(|_, text| println!("{text}"));
+    options.path.remarks().for_each(|remark| println!("{remark}"));
     let mut subscription = open_subscription(&options)?;
     let topics: Vec<&str> = options.kinds.iter().map(|kind| kind.topic()).collect();
     println!("subscribed to {} in domain {}; Ctrl-C ends it", topics.join(", "), options.domain);

@@ -93,6 +93,16 @@ impl PathChoice {
         }
     }
 
+    /// What a person should know before reading figures of this build over this path.
+    pub(crate) fn remarks(self) -> impl Iterator<Item = &'static str> {
+        let no_shm = self == Self::Auto && !self.shares_memory();
+        let no_shm = no_shm
+            .then_some("this build has no shared memory (feature same-host-shm is off): all goes over UDP");
+        let debug = cfg!(debug_assertions)
+            .then_some("this is a debug build, whose figures say little: cargo run --release");
+        no_shm.into_iter().chain(debug)
+    }
+
     /// Whether shared memory may be used: by this choice, and because the build has it.
     pub(crate) const fn shares_memory(self) -> bool {
         matches!(self, Self::Auto) && cfg!(feature = "same-host-shm")

@@ -1,6 +1,6 @@
 //! How a stack's options become settings of the transports: the environment first, then the command line.
 
-use super::{OpenError, PathChoice, StackOptions};
+use super::{OpenError, StackOptions};
 
 /// Settings of the two transports.
 pub(crate) struct Settings {
@@ -11,20 +11,13 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The environment's settings; shared memory off where the path or the build says so. A build without it
-    /// says so once.
+    /// The environment's settings; shared memory off where the path or the build says so.
     ///
     /// # Errors
     /// [`OpenError`] where a variable has a value that is not accepted.
     pub(crate) fn new(options: &StackOptions) -> Result<Self, OpenError> {
         let shm = zerodds_transport_shm::Config::from_env().map_err(OpenError::Shm)?;
         let udp = zerodds_transport_udp::Config::from_env().map_err(OpenError::Udp)?;
-        if options.path == PathChoice::Auto && !options.path.shares_memory() {
-            tracing::warn!(
-                target: "zerodds::largedata",
-                "this build has no shared memory (feature same-host-shm is off): everything goes over UDP"
-            );
-        }
         let shm = if options.path.shares_memory() { shm } else { shm.enabled(false) };
         Ok(Self { shm, udp })
     }
