@@ -93,7 +93,7 @@ fn publish(assignment: &Assignment, orders: &Receiver<Order>) -> Result<(), Chil
 fn subscribe(assignment: &Assignment, orders: &Receiver<Order>, started_ns: u64) -> Result<(), ChildError> {
     let mut subscription = open_subscription(&assignment.options)?;
     let mut subscriber = Subscriber::new(subscription.as_mut(), started_ns);
-    // A stack without threads of its own makes friends only while it is asked for samples.
+    // A stack without threads of its own finds publishers only while it is asked for samples.
     while subscriber.subscription().matched() < assignment.matches {
         subscriber.take(Instant::now() + MATCH_POLL);
     }

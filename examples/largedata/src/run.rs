@@ -219,8 +219,6 @@ struct Ensemble {
     troubles: Vec<String>,
 }
 
-const PUBLISHER: usize = 0;
-
 struct Member {
     name: String,
     process: Child,
@@ -264,8 +262,8 @@ impl Ensemble {
     /// Waits for the publisher to finish. Subscribers may die meanwhile; the others go on.
     fn until_published(&mut self, watch: &mut impl FnMut(Moment<'_>)) -> Result<Published, RunError> {
         loop {
-            let never = Instant::now() + Duration::from_secs(3600);
-            match self.next(never, watch)? {
+            // It may take its time: the run is as long as was asked for, and a dead publisher is noticed.
+            match self.next(Instant::now() + END_PATIENCE, watch)? {
                 None => {}
                 Some((PUBLISHER, None)) => return Err(self.died(PUBLISHER)),
                 Some((member, None)) => self.mourn(member),
@@ -292,8 +290,8 @@ impl Ensemble {
         loop {
             let silent = (1..self.members.len()).find(|&i| self.members[i].is_alive && received[i].is_none());
             let Some(silent) = silent else { return Ok(received.into_iter().flatten().collect()) };
-            let who = || self.members[silent].name.clone();
-            match self.next_or(deadline, watch, who)? {
+            let event = self.next(deadline, watch)?;
+            match event.ok_or_else(|| RunError::Silent { who: self.members[silent].name.clone() })? {
                 (PUBLISHER, None) => return Err(self.died(PUBLISHER)),
                 (member, None) => self.mourn(member),
                 (member, Some(Event::Received(report))) => received[member] = Some(report),
@@ -318,15 +316,6 @@ impl Ensemble {
             }
         }
         std::mem::take(&mut self.troubles)
-    }
-
-    fn next_or(
-        &self,
-        deadline: Instant,
-        watch: &mut impl FnMut(Moment<'_>),
-        who: impl Fn() -> String,
-    ) -> Result<(usize, Option<Event>), RunError> {
-        self.next(deadline, watch)?.ok_or_else(|| RunError::Silent { who: who() })
     }
 
     /// The next event before the deadline; notices are passed on, failures are errors.
@@ -422,6 +411,8 @@ impl Member {
     }
 }
 
+/// Its index among the members.
+const PUBLISHER: usize = 0;
 /// How long publisher and subscribers may take to find each other.
 const MATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a subscriber may be silent at the end; its own patience is shorter.

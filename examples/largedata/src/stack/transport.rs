@@ -22,7 +22,7 @@ use crate::clock;
 use crate::messages::Kind;
 use crate::random::Random;
 use crate::samples::Sample;
-use crate::stamp::{Damage, HEADER_LEN, Stamp, Touch};
+use crate::stamp::{HEADER_LEN, Stamp, Touch};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,29 +71,29 @@ fn is_served(router: &Both, reliability: Reliability, locators: &[Locator]) -> b
 }
 
 /// Someone who greeted us.
-struct Friend {
+struct Contact {
     greeting: Greeting,
     heard_at: Instant,
 }
 
 /// Everyone who greeted us and is still there.
 #[derive(Default)]
-struct Friends(Vec<Friend>);
+struct Contacts(Vec<Contact>);
 
-impl Friends {
+impl Contacts {
     fn greet(&mut self, greeting: Greeting) {
-        self.0.retain(|friend| friend.greeting.id != greeting.id);
-        self.0.push(Friend { greeting, heard_at: Instant::now() });
+        self.0.retain(|contact| contact.greeting.id != greeting.id);
+        self.0.push(Contact { greeting, heard_at: Instant::now() });
     }
 
     fn lose(&mut self, locator: &Locator) {
-        self.0.retain(|friend| !friend.greeting.locators.contains(locator));
+        self.0.retain(|contact| !contact.greeting.locators.contains(locator));
     }
 
     /// Forgets who has been silent for long. A link of shared memory tells of its end by itself, and who is
     /// merely stopped is still there.
     fn forget_the_silent(&mut self, router: &Both) {
-        self.0.retain(|Friend { greeting, heard_at }| {
+        self.0.retain(|Contact { greeting, heard_at }| {
             heard_at.elapsed() < SILENCE_MAX
                 || matches!(router.shm().reach(Peer::new(&greeting.locators)), Reach::Ready(_))
         });
@@ -103,8 +103,8 @@ impl Friends {
 /// The publishing half.
 pub(crate) struct TransportPublication {
     router: Arc<Both>,
-    friends: Arc<Mutex<Friends>>,
-    doorman: Option<JoinHandle<()>>,
+    contacts: Arc<Mutex<Contacts>>,
+    greeter: Option<JoinHandle<()>>,
     is_closing: Arc<AtomicBool>,
     options: StackOptions,
 }
@@ -119,7 +119,7 @@ impl TransportPublication {
             return Err(OpenError::Unreliable);
         }
         let (router, receiver) = open(options)?;
-        let friends = Arc::new(Mutex::default());
+        let contacts = Arc::new(Mutex::default());
         let is_closing = Arc::new(AtomicBool::new(false));
         let welcome = Greeting {
             side: Side::Publisher,
@@ -127,12 +127,12 @@ impl TransportPublication {
             kinds: options.kinds.clone(),
             locators: router.locators(),
         };
-        let doorman = {
-            let (router, friends) = (Arc::clone(&router), Arc::clone(&friends));
+        let greeter = {
+            let (router, contacts) = (Arc::clone(&router), Arc::clone(&contacts));
             let is_closing = Arc::clone(&is_closing);
-            thread::spawn(move || answer_greetings(&router, receiver, &friends, &welcome, &is_closing))
+            thread::spawn(move || answer_greetings(&router, receiver, &contacts, &welcome, &is_closing))
         };
-        Ok(Self { router, friends, doorman: Some(doorman), is_closing, options: options.clone() })
+        Ok(Self { router, contacts, greeter: Some(greeter), is_closing, options: options.clone() })
     }
 
     fn delivery(&self) -> Delivery {
@@ -150,10 +150,10 @@ impl TransportPublication {
 
     /// The locators of everyone who wants this kind.
     fn audience(&self, kind: Kind) -> Vec<Vec<Locator>> {
-        let friends = locked(&self.friends);
-        let wants = friends.0.iter().filter(|friend| friend.greeting.kinds.contains(&kind));
+        let contacts = locked(&self.contacts);
+        let wants = contacts.0.iter().filter(|contact| contact.greeting.kinds.contains(&kind));
         wants
-            .map(|friend| &friend.greeting.locators)
+            .map(|contact| &contact.greeting.locators)
             .filter(|locators| self.serves(locators))
             .cloned()
             .collect()
@@ -182,14 +182,14 @@ impl TransportPublication {
 fn answer_greetings(
     router: &Both,
     mut receiver: BothReceiver,
-    friends: &Mutex<Friends>,
+    contacts: &Mutex<Contacts>,
     welcome: &Greeting,
     is_closing: &AtomicBool,
 ) {
     let welcome = welcome.to_bytes();
     while !is_closing.load(Ordering::Relaxed) {
         let incoming = receiver.receive(Some(Instant::now() + SIGN_OF_LIFE_PERIOD));
-        let mut friends = locked(friends);
+        let mut contacts = locked(contacts);
         match incoming {
             Some(Incoming::Message(message)) => {
                 let greeting = Greeting::from_bytes(&message);
@@ -197,21 +197,21 @@ fn answer_greetings(
                     // An answer that is lost is asked for again.
                     let _ =
                         router.send_bytes(&welcome, &[Peer::new(&greeting.locators)], Delivery::BestEffort);
-                    friends.greet(greeting);
+                    contacts.greet(greeting);
                 }
             }
-            Some(Incoming::PeerDown(locator, _)) => friends.lose(&locator),
+            Some(Incoming::PeerDown(locator, _)) => contacts.lose(&locator),
             Some(_) => {}
-            None => friends.forget_the_silent(router),
+            None => contacts.forget_the_silent(router),
         }
     }
 }
 
 impl Publication for TransportPublication {
     fn matched(&mut self) -> usize {
-        let friends = locked(&self.friends);
-        let served = friends.0.iter().filter(|friend| self.serves(&friend.greeting.locators));
-        served.map(|friend| friend.greeting.kinds.intersection(&self.options.kinds).count()).sum()
+        let contacts = locked(&self.contacts);
+        let served = contacts.0.iter().filter(|contact| self.serves(&contact.greeting.locators));
+        served.map(|contact| contact.greeting.kinds.intersection(&self.options.kinds).count()).sum()
     }
 
     fn publish(&mut self, sample: &Sample, mark: Mark) -> Result<(), PublishError> {
@@ -247,8 +247,8 @@ impl Publication for TransportPublication {
     fn close(&mut self) {
         self.is_closing.store(true, Ordering::Relaxed);
         self.router.close();
-        if let Some(doorman) = self.doorman.take() {
-            let _ = doorman.join();
+        if let Some(greeter) = self.greeter.take() {
+            let _ = greeter.join();
         }
     }
 }
@@ -270,7 +270,7 @@ fn fill(body: &mut [u8], payload: &[u8], touch: Touch) {
 pub(crate) struct TransportSubscription {
     router: Arc<Both>,
     receiver: BothReceiver,
-    publishers: Friends,
+    publishers: Contacts,
     hello: Greeting,
     hello_due: Instant,
     by_path: ByPath,
@@ -289,7 +289,7 @@ impl TransportSubscription {
             kinds: options.kinds.clone(),
             locators: router.locators(),
         };
-        let publishers = Friends::default();
+        let publishers = Contacts::default();
         Ok(Self {
             router,
             receiver,
@@ -305,7 +305,7 @@ impl TransportSubscription {
         let hello = self.hello.to_bytes();
         let group = self.router.udp().metatraffic_multicast_locators();
         let neighbours = self.router.shm().neighbours();
-        let known = self.publishers.0.iter().map(|friend| friend.greeting.locators.as_slice());
+        let known = self.publishers.0.iter().map(|contact| contact.greeting.locators.as_slice());
         let found = neighbours.iter().chain(&group).map(std::slice::from_ref);
         for locators in known.chain(found) {
             // Whom it does not reach now, it reaches the next time.
@@ -327,16 +327,16 @@ impl TransportSubscription {
             }
             return None;
         }
-        let path = message.path();
+        // A DDS participant in the same domain announces itself to everyone.
+        if message.starts_with(b"RTPS") {
+            return None;
+        }
         let (header, payload) = message.split_first_chunk::<HEADER_LEN>()?;
-        let stamp = Stamp::from_header(header, payload.len());
-        // What is no sample of ours, such as another program's discovery, is nobody's.
-        let (kind, stamp) = match stamp {
+        let (kind, stamp) = match Stamp::from_header(header, payload.len()) {
             Ok((kind, sealed)) => (kind, Ok(sealed)),
-            Err(Damage::NoStamp) if path == Path::Udp => return None,
             Err(damage) => (Kind::Bytes, Err(damage)),
         };
-        match path {
+        match message.path() {
             Path::SharedMemory => self.by_path.shm += 1,
             _ => self.by_path.udp += 1,
         }
@@ -375,7 +375,7 @@ impl Subscription for TransportSubscription {
             .publishers
             .0
             .iter()
-            .map(|friend| friend.greeting.kinds.intersection(&self.hello.kinds).count());
+            .map(|contact| contact.greeting.kinds.intersection(&self.hello.kinds).count());
         kinds.sum()
     }
 
@@ -388,8 +388,8 @@ impl Subscription for TransportSubscription {
     }
 }
 
-fn locked(friends: &Mutex<Friends>) -> MutexGuard<'_, Friends> {
-    friends.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(contacts: &Mutex<Contacts>) -> MutexGuard<'_, Contacts> {
+    contacts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How much of each end of a payload is written where it is left alone otherwise.
