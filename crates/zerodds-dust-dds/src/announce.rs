@@ -16,9 +16,9 @@
 //! through it. For a short while what still arrives from the dead is dropped: an announcement that waited in a
 //! socket would bring it back.
 
-use crate::rtps::{
-    DataFields, EntityId, Guid, GuidPrefix, HEADER_LEN, MessageWriter, flag, pid,
-};
+use crate::estate::{DISPOSED_AND_UNREGISTERED, PL_CDR_LE};
+use crate::outgoing::Outgoing;
+use crate::rtps::{DataFields, EntityId, Guid, GuidPrefix, HEADER_LEN, MessageWriter, Parameters, flag, pid};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use zerodds_core::{Endianness, Locator};
@@ -39,9 +39,19 @@ impl Neighbourhood {
     /// The link of `peer` ended because its process did: who that was.
     pub(crate) fn died(&mut self, peer: &Locator, now: Instant) -> Option<GuidPrefix> {
         let prefix = self.by_link.remove(peer)?;
+        self.bury(prefix, now);
+        Some(prefix)
+    }
+
+    /// This participant has said goodbye itself; the end of its link is no news.
+    pub(crate) fn said_goodbye(&mut self, prefix: GuidPrefix, now: Instant) {
+        self.by_link.retain(|_, known| *known != prefix);
+        self.bury(prefix, now);
+    }
+
+    fn bury(&mut self, prefix: GuidPrefix, now: Instant) {
         self.dead.retain(|_, &mut died| now.duration_since(died) < GRAVE);
         self.dead.insert(prefix, now);
-        Some(prefix)
     }
 
     /// The link of `peer` ended, but the participant may live.
@@ -58,15 +68,10 @@ impl Neighbourhood {
 /// The SPDP dispose of this participant, as it would have said it itself (DDSI-RTPS 2.5 §8.5.3, §9.6.4.8).
 pub(crate) fn goodbye_of(prefix: GuidPrefix) -> Vec<u8> {
     let guid = Guid { prefix, entity: EntityId::PARTICIPANT };
-    let key = [&guid.prefix.0[..], &guid.entity.0].concat();
+    let key = guid.to_bytes();
     let mut header = [0; HEADER_LEN];
     header[..8].copy_from_slice(b"RTPS\x02\x04\x00\x00");
     header[8..].copy_from_slice(&prefix.0);
-    let parameter = |id: u16, value: &[u8]| {
-        let len = value.len() as u16;
-        [&id.to_le_bytes()[..], &len.to_le_bytes(), value].concat()
-    };
-    let sentinel = parameter(pid::SENTINEL, &[]);
     let mut message = MessageWriter::new(&header, Endianness::Little, 128);
     message
         .open_data(DataFields {
@@ -75,15 +80,51 @@ pub(crate) fn goodbye_of(prefix: GuidPrefix) -> Vec<u8> {
             writer: EntityId::SPDP_WRITER,
             sequence_number: 1,
         })
-        .verbatim(&parameter(pid::STATUS_INFO, &[0, 0, 0, 3]))
-        .verbatim(&parameter(pid::KEY_HASH, &key))
-        .verbatim(&sentinel)
-        .verbatim(&[0, 3, 0, 0])
-        .verbatim(&parameter(pid::PARTICIPANT_GUID, &key))
-        .verbatim(&sentinel);
+        .parameter(pid::STATUS_INFO, &DISPOSED_AND_UNREGISTERED)
+        .parameter(pid::KEY_HASH, &key)
+        .parameter(pid::SENTINEL, &[])
+        .verbatim(&PL_CDR_LE)
+        .parameter(pid::PARTICIPANT_GUID, &key)
+        .parameter(pid::SENTINEL, &[]);
     message.into_bytes()
 }
 
+/// Our own announcement with the locators as they are now: Dust knows only those of the participant's first
+/// moment, and interfaces come and go. `None` if it is no announcement that can be read.
+pub(crate) fn refreshed(
+    message: &[u8],
+    outgoing: &Outgoing,
+    user: &[Locator],
+    metatraffic: &[Locator],
+) -> Option<Vec<u8>> {
+    let data = outgoing.data(message)?;
+    let [0, 3, _, _, list @ ..] = data.payload else { return None };
+    let before = &message[..outgoing.end - data.payload.len()];
+    let header = message.first_chunk()?;
+    let mut fresh = MessageWriter::new(header, Endianness::Little, message.len() + LOCATOR_LEN * user.len());
+    fresh.verbatim(&before[HEADER_LEN..]).verbatim(&PL_CDR_LE);
+    for parameter in Parameters::of(list, Endianness::Little) {
+        let (id, _, value) = parameter.ok()?;
+        if !matches!(id, pid::DEFAULT_UNICAST_LOCATOR | pid::METATRAFFIC_UNICAST_LOCATOR) {
+            fresh.parameter(id, value);
+        }
+    }
+    for (id, locators) in
+        [(pid::DEFAULT_UNICAST_LOCATOR, user), (pid::METATRAFFIC_UNICAST_LOCATOR, metatraffic)]
+    {
+        for locator in locators {
+            fresh.parameter(id, &locator.to_bytes(Endianness::Little));
+        }
+    }
+    fresh.parameter(pid::SENTINEL, &[]);
+    let mut fresh = fresh.into_bytes();
+    // The DATA is the last submessage and extends to the end.
+    fresh[outgoing.offset + 2..][..2].fill(0);
+    Some(fresh)
+}
+
+/// Octets of a locator parameter.
+const LOCATOR_LEN: usize = 4 + Locator::WIRE_LEN;
 /// How long leftovers of a dead participant are dropped. Should a live one be taken for dead, its next
 /// announcement after that brings it back.
 const GRAVE: Duration = Duration::from_secs(3);
@@ -118,6 +159,52 @@ mod tests {
         assert!(neighbourhood.is_dead(PREFIX, now));
         assert!(!neighbourhood.is_dead(PREFIX, now + GRAVE));
         assert_eq!(neighbourhood.died(&PEER, now), None, "it dies once");
+    }
+
+    #[test]
+    fn an_announcement_carries_the_locators_of_now_and_everything_else_of_before() {
+        let at = |port| Locator::from(std::net::SocketAddr::from(([192, 0, 2, 1], port)));
+        let mut header = *b"RTPS\x02\x04\x00\x00............";
+        header[8..].copy_from_slice(&PREFIX.0);
+        let mut message = MessageWriter::new(&header, Endianness::Little, 256);
+        let (reader, writer) = (EntityId::UNKNOWN, EntityId::SPDP_WRITER);
+        message
+            .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
+            .verbatim(&PL_CDR_LE)
+            .parameter(pid::DEFAULT_UNICAST_LOCATOR, &at(1).to_bytes(Endianness::Little))
+            .parameter(pid::PARTICIPANT_GUID, &[7; 16])
+            .parameter(pid::METATRAFFIC_UNICAST_LOCATOR, &at(2).to_bytes(Endianness::Little))
+            .parameter(pid::SENTINEL, &[]);
+        let mut message = message.into_bytes();
+        let len = message.len() - HEADER_LEN - 4;
+        message[HEADER_LEN + 2..][..2].copy_from_slice(&(len as u16).to_le_bytes());
+        let outgoing = Outgoing::read(&message).expect("a message");
+        let fresh = refreshed(&message, &outgoing, &[at(3), at(4)], &[at(5)]).expect("an announcement");
+        let submessage = Submessages::of(&fresh).next().expect("one").expect("whole");
+        let Ok(Content::Data(data)) = Content::read(&submessage) else { panic!("no DATA") };
+        let found: Vec<_> = Parameters::of(&data.payload[4..], Endianness::Little)
+            .map(|parameter| parameter.map(|(id, _, value)| (id, value.to_vec())).expect("whole"))
+            .collect();
+        let locator = |port| at(port).to_bytes(Endianness::Little).to_vec();
+        assert_eq!(
+            found,
+            [
+                (pid::PARTICIPANT_GUID, vec![7; 16]),
+                (pid::DEFAULT_UNICAST_LOCATOR, locator(3)),
+                (pid::DEFAULT_UNICAST_LOCATOR, locator(4)),
+                (pid::METATRAFFIC_UNICAST_LOCATOR, locator(5)),
+            ]
+        );
+    }
+
+    #[test]
+    fn who_said_goodbye_does_not_die_again() {
+        let mut neighbourhood = Neighbourhood::default();
+        let now = Instant::now();
+        neighbourhood.note(PEER, PREFIX);
+        neighbourhood.said_goodbye(PREFIX, now);
+        assert!(neighbourhood.is_dead(PREFIX, now), "leftovers are dropped all the same");
+        assert_eq!(neighbourhood.died(&PEER, now), None);
     }
 
     #[test]

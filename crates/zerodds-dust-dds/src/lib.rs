@@ -36,6 +36,7 @@ mod announce;
 mod contacts;
 mod datagrams;
 mod discovery;
+mod estate;
 mod fragment;
 mod inbound;
 mod loopback;

@@ -67,6 +67,12 @@ impl<S: Transport, U: Datagrams> Shared<S, U> {
         })
     }
 
+    /// Where we are reached now, by samples and by discovery.
+    pub(crate) fn locators(&self) -> (Vec<Locator>, Vec<Locator>) {
+        let (udp, shm) = (self.router.udp(), self.router.shm().locators());
+        ([udp.locators(), shm.clone()].concat(), [udp.metatraffic_unicast_locators(), shm].concat())
+    }
+
     /// Our GUID prefix, once Dust has sent anything.
     pub(crate) fn prefix(&self) -> Option<GuidPrefix> {
         let [_, _, _, _, _, _, _, _, prefix @ ..] = self.header.get()?;
@@ -143,9 +149,8 @@ pub(crate) fn start<S: Transport, U: Datagrams>(
     registry.enrol(&shared);
     let receiver = shared.router.receiver();
     let reception = Reception::new(Arc::clone(&shared), dust);
-    let receiving = std::thread::Builder::new()
-        .name("zerodds-rx".into())
-        .spawn(move || reception.run(receiver))?;
+    let receiving =
+        std::thread::Builder::new().name("zerodds-rx".into()).spawn(move || reception.run(receiver))?;
     Ok(Running { shared, receiving: Some(receiving), registry: Arc::clone(registry) })
 }
 

@@ -5,6 +5,7 @@
 
 use crate::announce::{Neighbourhood, goodbye_of};
 use crate::datagrams::Datagrams;
+use crate::estate::Estates;
 use crate::inbound::Inbound;
 use crate::participant::Shared;
 use crate::rtps::header;
@@ -26,6 +27,7 @@ pub(crate) struct Reception<S, U, D> {
     shared: Arc<Shared<S, U>>,
     inbound: Inbound,
     neighbourhood: Neighbourhood,
+    estates: Estates,
     /// Messages for Dust from the message in hand.
     out: Vec<Vec<u8>>,
     dust: D,
@@ -34,7 +36,8 @@ pub(crate) struct Reception<S, U, D> {
 impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U, D> {
     pub(crate) fn new(shared: Arc<Shared<S, U>>, dust: D) -> Self {
         let inbound = shared.inbound();
-        Self { shared, inbound, neighbourhood: Neighbourhood::default(), out: Vec::new(), dust }
+        let (neighbourhood, estates) = (Neighbourhood::default(), Estates::default());
+        Self { shared, inbound, neighbourhood, estates, out: Vec::new(), dust }
     }
 
     /// Receives until the participant is stopped.
@@ -71,6 +74,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
                 if let Some(prefix) = self.neighbourhood.died(&peer, now) {
                     tracing::info!(%peer, participant = ?prefix, "participant died; Dust is told at once");
                     self.inbound.forget(prefix);
+                    self.out.extend(self.estates.farewell(prefix));
                     self.out.push(goodbye_of(prefix));
                 }
             }
@@ -88,6 +92,10 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             }
             if let (Path::SharedMemory, Some(source)) = (path, source) {
                 self.neighbourhood.note(source, prefix);
+            }
+            if self.estates.note(message) {
+                self.out.extend(self.estates.farewell(prefix));
+                self.neighbourhood.said_goodbye(prefix, now);
             }
         }
         self.inbound.message(message, Some(path), own, now, &mut self.out);

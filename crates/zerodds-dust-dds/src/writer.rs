@@ -14,6 +14,7 @@
 //! Called on Dust's only thread: a peer without room is waited for [`PATIENCE`] at most, and not again before
 //! it has taken something. What it misses is counted, and repaired by RTPS.
 
+use crate::announce::refreshed;
 use crate::contacts::Contacts;
 use crate::datagrams::Datagrams;
 use crate::outgoing::Outgoing;
@@ -119,12 +120,18 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     /// An announcement: to the group, to everyone on this host, to ourselves, and to whoever comes later.
     fn write_to_everyone(&self, message: &[u8], outgoing: &Outgoing, group: &[Locator]) {
         let shared = self.shared();
-        if outgoing.writer(message) == Some(EntityId::SPDP_WRITER) {
-            *shared.announcement.lock() = outgoing.is_alive().then(|| message.to_vec());
-        }
         if !shared.loopback.push(message.to_vec()) {
             shared.tally.unserved();
         }
+        let mut current = None;
+        if outgoing.writer(message) == Some(EntityId::SPDP_WRITER) {
+            let (user, metatraffic) = shared.locators();
+            current =
+                outgoing.is_alive().then(|| refreshed(message, outgoing, &user, &metatraffic)).flatten();
+            let kept = outgoing.is_alive().then(|| current.clone().unwrap_or_else(|| message.to_vec()));
+            *shared.announcement.lock() = kept;
+        }
+        let message = current.as_deref().unwrap_or(message);
         // Whether anyone hears it is never known, and those who did not hear the next one.
         let _ = shared.router.send_bytes(message, &[Peer::new(group)], Delivery::BestEffort);
         for neighbour in shared.router.neighbours() {
@@ -194,7 +201,8 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             shared.wanted.take(reader, chunk.writer, chunk.sequence_number, chunk.first, &shared.fragmenter)
         });
         self.repair_count = self.repair_count.wrapping_add(1);
-        let mut pieces = shared.fragmenter.cut(message, outgoing, wanted.as_deref(), self.repair_count).peekable();
+        let mut pieces =
+            shared.fragmenter.cut(message, outgoing, wanted.as_deref(), self.repair_count).peekable();
         pieces.peek()?;
         // As many at a time as the socket's buffer may hold, so that a sample does not lie in memory twice.
         let mut all_sent = true;
@@ -255,7 +263,7 @@ fn shm_locator(peer: Peer<'_>) -> Option<Locator> {
 }
 
 /// The longest that Dust's thread waits for a peer's room.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(2);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(40);
 /// From here on, a copy costs more than a loan.
 const LARGE: usize = 256 << 10;
 /// Datagrams handed to the system at once.

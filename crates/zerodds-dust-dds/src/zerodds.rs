@@ -146,14 +146,13 @@ impl ZeroDds {
             none if none.is_empty() => vec![well_known_group(domain_id)],
             groups => groups,
         };
-        let metatraffic = [udp.metatraffic_unicast_locators(), shm.locators()].concat();
-        let user = [udp.locators(), shm.locators()].concat();
         let receive = move |message, stopped: &_| give_to(&dust, message, stopped);
         let running = participant::start(shm, udp, &self.registry, receive);
         #[expect(clippy::expect_used, reason = "Dust has no way to be told that there is no participant")]
         let running = running.expect("a thread and a socket pair for the participant");
         let shared: &Arc<Shared<ShmTransport, U>> = running.shared();
         let fragment_size = shared.fragmenter.chunk_len();
+        let (user, metatraffic) = shared.locators();
         RtpsTransportParticipant {
             message_writer: Box::new(Writer::new(running)),
             default_unicast_locator_list: user.iter().map(for_dust).collect(),
@@ -167,7 +166,11 @@ impl ZeroDds {
 
 impl TransportParticipantFactory for ZeroDds {
     /// Opens both transports. Where one is not to be had, the participant lives on the other, and says so.
-    fn create_participant(&self, domain_id: i32, data_receiver: TransportDataReceiver) -> RtpsTransportParticipant {
+    fn create_participant(
+        &self,
+        domain_id: i32,
+        data_receiver: TransportDataReceiver,
+    ) -> RtpsTransportParticipant {
         let domain_id = domain_id.cast_unsigned();
         let shm = ShmTransport::open(domain_id, &self.shm);
         let host_tag = shm.locators().first().and_then(Locator::host_tag);

@@ -7,7 +7,7 @@ use std::fmt;
 pub(crate) struct GuidPrefix(pub(crate) [u8; 12]);
 
 /// Names an endpoint within its participant.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct EntityId(pub(crate) [u8; 4]);
 
 /// Names an endpoint.
@@ -20,6 +20,16 @@ pub(crate) struct Guid {
 impl GuidPrefix {
     /// Addresses everyone, in an INFO_DST.
     pub(crate) const UNKNOWN: Self = Self([0; 12]);
+}
+
+impl Guid {
+    /// The 16 octets of a GUID on the wire.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..12].copy_from_slice(&self.prefix.0);
+        bytes[12..].copy_from_slice(&self.entity.0);
+        bytes
+    }
 }
 
 impl EntityId {

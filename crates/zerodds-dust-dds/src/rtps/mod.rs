@@ -14,10 +14,10 @@ mod write;
 
 pub(crate) use id::{EntityId, Guid, GuidPrefix};
 pub(crate) use read::{
-    AckNack, Content, Data, DataFrag, Gap, Heartbeat, HeartbeatFrag, Malformed, NackFrag, NumberSet, Parameters, Submessage,
-    Submessages, header,
+    AckNack, Content, Data, DataFrag, Gap, Heartbeat, HeartbeatFrag, Malformed, NackFrag, NumberSet,
+    Parameters, Submessage, Submessages, header,
 };
-pub(crate) use write::{DataFragFields, DataFields, HeartbeatFields, MessageWriter, NackFragFields};
+pub(crate) use write::{DataFields, DataFragFields, HeartbeatFields, MessageWriter, NackFragFields};
 
 /// Octets of the RTPS header (§9.4.4).
 pub(crate) const HEADER_LEN: usize = 20;
@@ -53,6 +53,8 @@ pub(crate) mod flag {
     pub(crate) const FRAG_KEY: u8 = 0x04;
     /// HEARTBEAT: no answer is required.
     pub(crate) const FINAL: u8 = 0x02;
+    /// HEARTBEAT: sent to assert liveliness alone.
+    pub(crate) const LIVELINESS: u8 = 0x04;
     /// INFO_TS: what follows has no timestamp.
     pub(crate) const INVALIDATE: u8 = 0x02;
 }
@@ -62,12 +64,15 @@ pub(crate) mod pid {
     pub(crate) const PAD: u16 = 0x0000;
     pub(crate) const SENTINEL: u16 = 0x0001;
     pub(crate) const PARTITION: u16 = 0x0029;
+    pub(crate) const DEFAULT_UNICAST_LOCATOR: u16 = 0x0031;
+    pub(crate) const METATRAFFIC_UNICAST_LOCATOR: u16 = 0x0032;
     pub(crate) const KEY_HASH: u16 = 0x0070;
     pub(crate) const STATUS_INFO: u16 = 0x0071;
     pub(crate) const DATA_REPRESENTATION: u16 = 0x0073;
     pub(crate) const TYPE_INFORMATION: u16 = 0x0075;
     pub(crate) const DOMAIN_TAG: u16 = 0x4014;
     pub(crate) const PARTICIPANT_GUID: u16 = 0x0050;
+    pub(crate) const ENDPOINT_GUID: u16 = 0x005a;
 }
 
 /// The largest sequence number taken from a peer. Real ones count up from 1 and never come near; the headroom

@@ -101,9 +101,25 @@ impl MessageWriter {
         self.octets(inline_qos).octets(payload)
     }
 
+    /// One parameter of a list (§9.4.2.11); `value` is a multiple of 4 octets long.
+    pub(crate) fn parameter(&mut self, id: u16, value: &[u8]) -> &mut Self {
+        self.u16(id).u16(value.len() as u16).octets(value)
+    }
+
     pub(crate) fn heartbeat(&mut self, heartbeat: HeartbeatFields) -> &mut Self {
-        self.submessage(kind::HEARTBEAT, 0, 28).entity(heartbeat.reader).entity(heartbeat.writer);
-        self.sequence_number(heartbeat.first).sequence_number(heartbeat.last).u32(heartbeat.count.cast_unsigned())
+        self.heartbeat_with(0, heartbeat)
+    }
+
+    /// A HEARTBEAT that asks for no answer, whatever its reader lacks.
+    pub(crate) fn silent_heartbeat(&mut self, heartbeat: HeartbeatFields) -> &mut Self {
+        self.heartbeat_with(flag::FINAL | flag::LIVELINESS, heartbeat)
+    }
+
+    fn heartbeat_with(&mut self, flags: u8, heartbeat: HeartbeatFields) -> &mut Self {
+        self.submessage(kind::HEARTBEAT, flags, 28).entity(heartbeat.reader).entity(heartbeat.writer);
+        self.sequence_number(heartbeat.first)
+            .sequence_number(heartbeat.last)
+            .u32(heartbeat.count.cast_unsigned())
     }
 
     pub(crate) fn heartbeat_frag(&mut self, frag: &DataFragFields, last: u32, count: i32) -> &mut Self {
