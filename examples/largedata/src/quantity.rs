@@ -61,14 +61,23 @@ impl FromStr for Points {
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let (low, high) = text.split_once("..").unwrap_or((text, text));
-        let bounds = low.trim().parse().ok().zip(high.trim_start_matches('=').trim().parse().ok());
+        let bounds = thousands(low).zip(thousands(high.trim_start_matches('=')));
         bounds
             .filter(|&(low, high)| low <= high && high <= POINTS_MAX)
             .map(|(low, high)| Self(low..=high))
             .ok_or_else(|| QuantityError {
                 value: text.to_owned(),
-                wanted: "a number of points up to 20 million, or a range of them such as 10000..300000",
+                wanted: "a number of points up to 20 million, or a range of them such as 10k..300k",
             })
+    }
+}
+
+/// A count such as `12000` or `12k`.
+fn thousands(text: &str) -> Option<usize> {
+    let text = text.trim();
+    match text.strip_suffix(['k', 'K']) {
+        Some(thousands) => thousands.trim_end().parse::<usize>().ok()?.checked_mul(1000),
+        None => text.parse().ok(),
     }
 }
 
@@ -215,7 +224,8 @@ mod tests {
     fn points_are_one_number_or_a_range() {
         assert_eq!("7".parse(), Ok(Points(7..=7)));
         assert_eq!("10000..300000".parse(), Ok(Points(10_000..=300_000)));
-        for text in ["", "..", "9..3", "x..4", "1..99999999"] {
+        assert_eq!("10k..300k".parse(), Ok(Points(10_000..=300_000)));
+        for text in ["", "..", "9..3", "x..4", "k..4k", "1..99999999", "1..99999999999999999999k"] {
             assert!(text.parse::<Points>().unwrap_err().to_string().contains(&format!("{text:?}")));
         }
     }

@@ -89,7 +89,7 @@ pub(crate) enum RunError {
     #[error("cannot start a process of this program: {0}")]
     Spawn(#[source] io::Error),
     /// A child cannot do its part.
-    #[error("the {who}: {why}")]
+    #[error("{who}: {why}")]
     Child {
         /// Which child.
         who: String,
@@ -97,7 +97,7 @@ pub(crate) enum RunError {
         why: String,
     },
     /// A child ended before its time.
-    #[error("the {who} ended in the middle of the run: {status}")]
+    #[error("{who} ended in the middle of the run: {status}")]
     Died {
         /// Which child.
         who: String,
@@ -114,7 +114,7 @@ pub(crate) enum RunError {
         domain: u32,
     },
     /// A child does not answer.
-    #[error("the {who} did not answer within {} s", END_PATIENCE.as_secs())]
+    #[error("{who} did not answer within {} s", END_PATIENCE.as_secs())]
     Silent {
         /// Which child.
         who: String,
@@ -232,7 +232,7 @@ impl Ensemble {
         let mut ensemble = Self { members: Vec::new(), events, troubles: Vec::new() };
         let subscribers =
             (1..=run.subscribers).map(|number| (Role::Subscriber, format!("subscriber {number}")));
-        for (role, name) in std::iter::once((Role::Publisher, "publisher".to_owned())).chain(subscribers) {
+        for (role, name) in std::iter::once((Role::Publisher, "the publisher".to_owned())).chain(subscribers) {
             let member = Member::start(name, ensemble.members.len(), &run.assignment(role), &sender);
             ensemble.members.push(member.map_err(RunError::Spawn)?);
         }

@@ -18,7 +18,7 @@ fn refused(arguments: &str, words: &[&str]) {
 #[test]
 fn a_bad_value_is_named_with_what_is_accepted() {
     refused("run --size abc", &["'abc'", "--size", "64KiB"]);
-    refused("run --points 5..2", &["'5..2'", "10000..300000"]);
+    refused("run --points 5..2", &["'5..2'", "10k..300k"]);
     refused("run --rate often", &["'often'", "max"]);
     refused("run --domain 233", &["233", "0..=232"]);
     refused("run --input scan.bin:7", &["'scan.bin:7'", "4 (x y z intensity)"]);
