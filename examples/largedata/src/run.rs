@@ -232,7 +232,8 @@ impl Ensemble {
         let mut ensemble = Self { members: Vec::new(), events, troubles: Vec::new() };
         let subscribers =
             (1..=run.subscribers).map(|number| (Role::Subscriber, format!("subscriber {number}")));
-        for (role, name) in std::iter::once((Role::Publisher, "the publisher".to_owned())).chain(subscribers) {
+        for (role, name) in std::iter::once((Role::Publisher, "the publisher".to_owned())).chain(subscribers)
+        {
             let member = Member::start(name, ensemble.members.len(), &run.assignment(role), &sender);
             ensemble.members.push(member.map_err(RunError::Spawn)?);
         }
