@@ -10,11 +10,13 @@ use std::collections::HashMap;
 use zerodds_core::Locator;
 
 /// One of our readers, as a remote writer knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Contact {
     pub(crate) reader: EntityId,
     /// That reader has acknowledged everything below.
-    pub(crate) acknowledged: i64,
+    acknowledged: i64,
+    /// It has asked for these samples, and not got them yet.
+    requested: Vec<i64>,
     /// Where the writer listens.
     pub(crate) locators: Vec<Locator>,
 }
@@ -25,19 +27,18 @@ pub(crate) struct Contacts(Mutex<HashMap<Guid, Contact>>);
 
 impl Contacts {
     /// Notes an ACKNACK that Dust sends to `writer` at `locators`.
-    pub(crate) fn note(&self, writer: Guid, acknack: &AckNack, locators: &[Locator]) {
-        let (reader, acknowledged) = (acknack.reader, acknack.base);
+    pub(crate) fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
         let mut contacts = self.0.lock();
-        match contacts.get_mut(&writer) {
-            Some(known) if known.locators == locators => {
-                (known.reader, known.acknowledged) = (reader, acknowledged);
-            }
-            _ => {
-                if contacts.len() >= CONTACTS_MAX {
-                    contacts.clear();
-                }
-                contacts.insert(writer, Contact { reader, acknowledged, locators: locators.to_vec() });
-            }
+        if contacts.len() >= CONTACTS_MAX && !contacts.contains_key(&writer) {
+            contacts.clear();
+        }
+        let contact = contacts.entry(writer).or_default();
+        contact.reader = acknack.reader;
+        contact.acknowledged = acknack.base;
+        contact.requested.clear();
+        contact.requested.extend(acknack.requested());
+        if contact.locators != locators {
+            contact.locators = locators.to_vec();
         }
     }
 
@@ -49,6 +50,18 @@ impl Contacts {
     pub(crate) fn acknowledged(&self, writer: &Guid, reader: EntityId) -> i64 {
         let contacts = self.0.lock();
         contacts.get(writer).filter(|known| known.reader == reader).map_or(0, |known| known.acknowledged)
+    }
+
+    /// Whether Dust has asked for this sample since it last got it.
+    pub(crate) fn is_requested(&self, writer: &Guid, number: i64) -> bool {
+        self.0.lock().get(writer).is_some_and(|known| known.requested.contains(&number))
+    }
+
+    /// Dust is given this sample now.
+    pub(crate) fn given(&self, writer: &Guid, number: i64) {
+        if let Some(known) = self.0.lock().get_mut(writer) {
+            known.requested.retain(|&requested| requested != number);
+        }
     }
 }
 

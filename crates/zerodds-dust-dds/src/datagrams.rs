@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 use zerodds_core::{
-    Counters, Delivery, Incoming, Loan, LoanError, Locator, Message, Path, Peer, Reach, Reason, Receiver, SendError,
-    Sent, Transport, Wake,
+    Counters, Delivery, Incoming, Loan, LoanError, Locator, Message, Path, Peer, Reach, Reason, Receiver,
+    SendError, Sent, Transport, Wake,
 };
 use zerodds_transport_udp::UdpTransport;
 

@@ -46,7 +46,8 @@ impl Fragmenter {
     /// For messages of up to `message_len_max` bytes where they travel whole, and datagrams of up to
     /// `datagram_len_max`.
     pub(crate) fn new(message_len_max: usize, datagram_len_max: usize) -> Self {
-        let fragment_len_max = datagram_len_max.saturating_sub(OVERHEAD_MAX).clamp(OVERHEAD_MAX, FRAGMENT_LEN_MAX);
+        let fragment_len_max =
+            datagram_len_max.saturating_sub(OVERHEAD_MAX).clamp(OVERHEAD_MAX, FRAGMENT_LEN_MAX);
         let wanted = message_len_max.saturating_sub(OVERHEAD_MAX).max(fragment_len_max);
         let count = wanted.div_ceil(fragment_len_max);
         let fragment_len = (wanted / count) as u16;
@@ -171,7 +172,9 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn contents(message: &[u8]) -> Vec<Content<'_>> {
-        Submessages::of(message).map(|one| Content::read(&one.expect("whole")).expect("well-formed")).collect()
+        Submessages::of(message)
+            .map(|one| Content::read(&one.expect("whole")).expect("well-formed"))
+            .collect()
     }
 
     fn frag<'m>(datagram: &'m [u8]) -> DataFrag<'m> {
@@ -208,7 +211,9 @@ mod tests {
 
     #[test]
     fn a_sample_of_almost_the_message_limit_is_one_chunk() {
-        for (message_max, datagram_max) in [(16 * MIB, 65_507), (64 * MIB, 65_507), (16 * MIB, 1472), (1 << 17, 9000)] {
+        for (message_max, datagram_max) in
+            [(16 * MIB, 65_507), (64 * MIB, 65_507), (16 * MIB, 1472), (1 << 17, 9000)]
+        {
             let fragmenter = Fragmenter::new(message_max, datagram_max);
             assert!(fragmenter.message_len_max() <= message_max);
             let fragments = fragmenter.chunk_len / usize::from(fragmenter.fragment_len);
@@ -256,13 +261,19 @@ mod tests {
         let wanted = [2, 3, 9, 4_000_000];
         let datagrams: Vec<_> = fragmenter.cut(&message, &outgoing, Some(&wanted), 5).collect();
         assert_eq!(datagrams.iter().map(|datagram| frag(datagram).first).collect::<Vec<_>>(), [2, 3, 9]);
-        let asks = |datagram: &Vec<u8>| contents(datagram).iter().any(|one| matches!(one, Content::HeartbeatFrag(_)));
+        let asks = |datagram: &Vec<u8>| {
+            contents(datagram).iter().any(|one| matches!(one, Content::HeartbeatFrag(_)))
+        };
         assert_eq!(datagrams.iter().map(asks).collect::<Vec<_>>(), [false, false, true]);
     }
 
     #[test]
     fn what_is_no_sample_has_no_fragments() {
-        let message = MessageWriter::new(&HEADER, Endianness::Little, 64).info_dst(PEER).info_dst(PEER).as_bytes().to_vec();
+        let message = MessageWriter::new(&HEADER, Endianness::Little, 64)
+            .info_dst(PEER)
+            .info_dst(PEER)
+            .as_bytes()
+            .to_vec();
         let mut acknack = message;
         acknack.extend_from_slice(&[0x06, 1, 0, 0]);
         let outgoing = Outgoing::read(&acknack).expect("a message");

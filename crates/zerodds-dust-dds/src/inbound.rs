@@ -17,10 +17,10 @@
 use crate::contacts::Contacts;
 use crate::discovery;
 use crate::fragment::Fragmenter;
-use crate::reassembly::{Origin, Reassembly, Request};
+use crate::reassembly::{Hearing, Origin, Reassembly, Request};
 use crate::rtps::{
-    Content, Data, EntityId, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, Malformed, MessageWriter, NackFrag,
-    Submessage, Submessages, flag, header, pid,
+    Content, Data, EntityId, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, Malformed, MessageWriter,
+    NackFrag, Submessage, Submessages, header, pid,
 };
 use crate::rtps::{Parameters, SUBMESSAGE_HEADER_LEN};
 use crate::tally::Tally;
@@ -35,7 +35,6 @@ use zerodds_core::{Endianness, Path};
 pub(crate) struct Inbound {
     reassembly: Reassembly,
     fragmenter: Fragmenter,
-    contacts: Arc<Contacts>,
     wanted: Arc<Wanted>,
     tally: Arc<Tally>,
     census: Census,
@@ -69,8 +68,8 @@ impl Inbound {
         wanted: Arc<Wanted>,
         tally: Arc<Tally>,
     ) -> Self {
-        let (reassembly, census) = (Reassembly::new(budget), Census::default());
-        Self { reassembly, fragmenter, contacts, wanted, tally, census }
+        let (reassembly, census) = (Reassembly::new(budget, contacts), Census::default());
+        Self { reassembly, fragmenter, wanted, tally, census }
     }
 
     /// Takes a message that came by `path`, or from ourselves, for the participant `own` if its name is known
@@ -116,7 +115,7 @@ impl Inbound {
         now: Instant,
         out: &mut Vec<Vec<u8>>,
     ) -> Vec<Request> {
-        let requests = self.reassembly.requests(header, &self.contacts, now, out);
+        let requests = self.reassembly.requests(header, now, out);
         self.tally.set_incomplete(self.reassembly.dropped());
         requests
     }
@@ -157,9 +156,8 @@ impl Inbound {
         match content {
             Content::Data(data) => self.data(context, submessage, &data),
             Content::DataFrag(frag) => {
-                let (order, key) = (submessage.order(), submessage.has(flag::FRAG_KEY));
                 let mut complete = Vec::new();
-                self.reassembly.fragment(&context.origin, order, key, &frag, now, &mut complete);
+                self.reassembly.fragment(&context.origin, &frag, now, &mut complete);
                 self.hand_over(context, complete, out);
                 Ok(Fate::Drop)
             }
@@ -179,13 +177,18 @@ impl Inbound {
                 out.extend(self.nack_frag(&context.origin, &nack));
                 Ok(Fate::Drop)
             }
-            Content::AckNack(_) => Ok(Fate::Keep),
+            Content::AckNack => Ok(Fate::Keep),
             Content::InfoDst(_) | Content::InfoSrc(_) | Content::InfoTs(_) | Content::Other => Ok(Fate::Drop),
         }
     }
 
     /// A sample that came whole.
-    fn data(&mut self, context: &Context, submessage: &Submessage<'_>, data: &Data<'_>) -> Result<Fate, Malformed> {
+    fn data(
+        &mut self,
+        context: &Context,
+        submessage: &Submessage<'_>,
+        data: &Data<'_>,
+    ) -> Result<Fate, Malformed> {
         let guid = Guid { prefix: context.origin.prefix, entity: data.writer };
         self.reassembly.whole(&guid, data.sequence_number);
         self.admit(context, submessage, data)
@@ -217,12 +220,19 @@ impl Inbound {
     }
 
     /// Decides whether Dust may see a sample.
-    fn admit(&mut self, context: &Context, submessage: &Submessage<'_>, data: &Data<'_>) -> Result<Fate, Malformed> {
+    fn admit(
+        &mut self,
+        context: &Context,
+        submessage: &Submessage<'_>,
+        data: &Data<'_>,
+    ) -> Result<Fate, Malformed> {
         let prefix = context.origin.prefix;
         let announces = data.writer == EntityId::SPDP_WRITER;
         let mut patches = Vec::new();
         match data.writer {
-            EntityId::TYPE_LOOKUP_REQUEST_WRITER | EntityId::TYPE_LOOKUP_REPLY_WRITER => return Ok(Fate::Drop),
+            EntityId::TYPE_LOOKUP_REQUEST_WRITER | EntityId::TYPE_LOOKUP_REPLY_WRITER => {
+                return Ok(Fate::Drop);
+            }
             _ if announces || data.reader != EntityId::SPDP_READER => {}
             _ => return Err(Malformed::Fields),
         }
@@ -236,7 +246,8 @@ impl Inbound {
             if !goodbye {
                 let payload_at = submessage.end() - data.payload.len();
                 let blanked = discovery::check(data.payload)?;
-                patches.extend(blanked.into_iter().map(|at| (payload_at + at, pid::PAD.to_ne_bytes().to_vec())));
+                patches
+                    .extend(blanked.into_iter().map(|at| (payload_at + at, pid::PAD.to_ne_bytes().to_vec())));
             }
         }
         if !announces && data.reader == EntityId::UNKNOWN {
@@ -251,15 +262,15 @@ impl Inbound {
 
     fn heartbeat(&mut self, context: &Context, submessage: &Submessage<'_>, heartbeat: &Heartbeat) -> Fate {
         let prefix = context.origin.prefix;
-        let writer = Guid { prefix, entity: heartbeat.writer };
-        let acknowledged = self.contacts.acknowledged(&writer, heartbeat.reader);
-        let Some(rewritten) = self.reassembly.heartbeat(prefix, heartbeat, acknowledged, context.now) else {
-            return Fate::Keep;
+        let (last, count) = match self.reassembly.heartbeat(prefix, heartbeat, context.now) {
+            Hearing::AsItIs => return Fate::Keep,
+            Hearing::Withheld => return Fate::Drop,
+            Hearing::Rewritten { last, count } => (last, count),
         };
-        let body = submessage.offset + SUBMESSAGE_HEADER_LEN;
+        let (body, order) = (submessage.offset + SUBMESSAGE_HEADER_LEN, submessage.order());
         Fate::Patch(vec![
-            (body + Heartbeat::LAST_OFFSET, sequence_number_octets(rewritten.last, submessage.order())),
-            (body + Heartbeat::COUNT_OFFSET, long_octets(rewritten.count, submessage.order())),
+            (body + Heartbeat::LAST_OFFSET, sequence_number_octets(last, order)),
+            (body + Heartbeat::COUNT_OFFSET, long_octets(count, order)),
         ])
     }
 

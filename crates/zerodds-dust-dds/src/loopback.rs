@@ -90,7 +90,10 @@ mod tests {
         assert_eq!((&loopback.ear).read(&mut [0; 8]).expect("readable"), 1, "one octet for any number");
         loopback.queue.lock().rung = false;
         loopback.wake();
-        assert_eq!((loopback.take(), loopback.take(), loopback.take()), (Some(vec![1]), Some(vec![2; 9]), None));
+        assert_eq!(
+            (loopback.take(), loopback.take(), loopback.take()),
+            (Some(vec![1]), Some(vec![2; 9]), None)
+        );
         assert!((&loopback.ear).read(&mut [0; 8]).is_err(), "nothing is left to read");
     }
 

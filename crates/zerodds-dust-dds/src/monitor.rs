@@ -83,6 +83,8 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("participants", &self.participants.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Registry")
+            .field("participants", &self.participants.lock().len())
+            .finish_non_exhaustive()
     }
 }

@@ -9,8 +9,8 @@
 //! follows a DATA, and of the two possible ends only one agrees with the stored length.
 
 use crate::rtps::{
-    Data, DataFrag, EntityId, GuidPrefix, HEADER_LEN, Malformed, SUBMESSAGE_HEADER_LEN, Submessage, flag, header,
-    kind,
+    Data, DataFrag, EntityId, GuidPrefix, HEADER_LEN, Malformed, SUBMESSAGE_HEADER_LEN, Submessage, flag,
+    header, kind,
 };
 
 /// Octets of a HEARTBEAT with its header.
@@ -72,10 +72,6 @@ impl Outgoing {
     /// Whether its payload is data, as opposed to a key.
     pub(crate) const fn is_alive(&self) -> bool {
         self.kind == kind::DATA_FRAG || self.flags & flag::DATA != 0
-    }
-
-    pub(crate) const fn flags(&self) -> u8 {
-        self.flags
     }
 
     /// The writer, if this is a DATA or DATA_FRAG.

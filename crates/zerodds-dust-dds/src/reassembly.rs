@@ -9,17 +9,21 @@
 //! would ask for it whole. Why shorten the HEARTBEAT: told of a sample that it has not got, Dust asks for
 //! all of it; told that the writer's last sample is the one before, it acknowledges that and waits.
 //!
+//! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
+//! and so without one; only when Dust asks for it anew.
+//!
 //! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
 //! sample is dropped: a reliable writer sends it again, since Dust never acknowledged it.
 
 mod partial;
 
-use crate::contacts::Contacts;
+use crate::contacts::{Contact, Contacts};
 use crate::rtps::{
     DataFrag, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
 };
 use partial::Partial;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerodds_core::{Endianness, Locator};
 
@@ -37,6 +41,7 @@ pub(crate) struct Origin {
 #[derive(Debug)]
 pub(crate) struct Reassembly {
     writers: HashMap<Guid, Writer>,
+    contacts: Arc<Contacts>,
     /// Bytes that partial and held samples may take.
     budget: usize,
     /// Partial samples that were given up.
@@ -51,6 +56,8 @@ struct Writer {
     partial: BTreeMap<i64, Partial>,
     /// Complete, but behind a partial one.
     held: BTreeMap<i64, Vec<u8>>,
+    /// The last samples that Dust was given.
+    given: BTreeSet<i64>,
     /// Its last HEARTBEAT; only a reliable writer sends any.
     heartbeat: Option<Heartbeat>,
     header: [u8; HEADER_LEN],
@@ -58,6 +65,7 @@ struct Writer {
     given_count: i32,
     /// The last sample that it spoke of.
     given_last: i64,
+    given_at: Option<Instant>,
 }
 
 /// A message that asks a writer for fragments.
@@ -67,16 +75,22 @@ pub(crate) struct Request {
     pub(crate) locators: Vec<Locator>,
 }
 
-/// How a HEARTBEAT has to read for Dust.
+/// What Dust may hear of a HEARTBEAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rewritten {
-    pub(crate) last: i64,
-    pub(crate) count: i32,
+pub(crate) enum Hearing {
+    AsItIs,
+    Rewritten {
+        last: i64,
+        count: i32,
+    },
+    /// Nothing: Dust has answered the same a moment ago. A writer that answers every incomplete ACKNACK with
+    /// a HEARTBEAT (RustDDS does) would otherwise keep both busy until the missing fragments are there.
+    Withheld,
 }
 
 impl Reassembly {
-    pub(crate) fn new(budget: usize) -> Self {
-        Self { writers: HashMap::new(), budget, dropped: 0, clock: 0, nack_count: 0 }
+    pub(crate) fn new(budget: usize, contacts: Arc<Contacts>) -> Self {
+        Self { writers: HashMap::new(), contacts, budget, dropped: 0, clock: 0, nack_count: 0 }
     }
 
     /// Partial samples that were given up so far.
@@ -88,8 +102,6 @@ impl Reassembly {
     pub(crate) fn fragment(
         &mut self,
         origin: &Origin,
-        order: Endianness,
-        key: bool,
         frag: &DataFrag<'_>,
         now: Instant,
         out: &mut Vec<Vec<u8>>,
@@ -99,6 +111,12 @@ impl Reassembly {
         if frag.sample_len as usize > self.budget {
             return;
         }
+        if let Some(writer) = self.writers.get_mut(&guid).filter(|writer| writer.given.contains(&number)) {
+            if !self.contacts.is_requested(&guid, number) {
+                return;
+            }
+            writer.given.remove(&number);
+        }
         self.clock += 1;
         let born = self.clock;
         self.make_room(guid, frag);
@@ -107,34 +125,38 @@ impl Reassembly {
             return;
         }
         writer.header = origin.header;
-        let partial = writer.partial.entry(number).or_insert_with(|| Partial::new(origin, order, key, frag, born, now));
-        if !partial.add(order, frag, now) {
+        let partial = writer.partial.entry(number).or_insert_with(|| Partial::new(origin, frag, born, now));
+        if !partial.add(frag, now) {
             return;
         }
         if partial.is_complete()
             && let Some(complete) = writer.partial.remove(&number)
         {
+            writer.give(number);
+            self.contacts.given(&guid, number);
             writer.held.insert(number, complete.into_message());
             writer.release(out);
         }
     }
 
-    /// Takes a HEARTBEAT and answers with how Dust must see it; `None`: as it is.
-    pub(crate) fn heartbeat(
-        &mut self,
-        prefix: GuidPrefix,
-        heartbeat: &Heartbeat,
-        acknowledged: i64,
-        now: Instant,
-    ) -> Option<Rewritten> {
+    /// Takes a HEARTBEAT and answers with what Dust may hear of it.
+    pub(crate) fn heartbeat(&mut self, prefix: GuidPrefix, heartbeat: &Heartbeat, now: Instant) -> Hearing {
         let guid = Guid { prefix, entity: heartbeat.writer };
-        let writer = self.writers.get_mut(&guid)?;
+        let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
+        let Some(writer) = self.writers.get_mut(&guid) else { return Hearing::AsItIs };
         writer.heartbeat = Some(*heartbeat);
         writer.forget(|number| number < heartbeat.first.max(acknowledged));
         for (_, partial) in writer.partial.range_mut(..=heartbeat.last) {
             partial.hurry(now);
         }
-        Some(writer.rewrite(heartbeat, heartbeat.count))
+        let last = writer.last_for_dust(heartbeat);
+        let lately = writer.given_at.is_some_and(|given| now.duration_since(given) < PATIENCE);
+        if last < heartbeat.last && last == writer.given_last && lately {
+            return Hearing::Withheld;
+        }
+        writer.given_at = Some(now);
+        let (last, count) = writer.rewrite(heartbeat, heartbeat.count);
+        Hearing::Rewritten { last, count }
     }
 
     /// The writer asks whether anything of this sample is missing.
@@ -158,6 +180,7 @@ impl Reassembly {
     pub(crate) fn whole(&mut self, writer: &Guid, number: i64) {
         if let Some(writer) = self.writers.get_mut(writer) {
             writer.forget(|one| one == number);
+            writer.give(number);
         }
     }
 
@@ -177,7 +200,6 @@ impl Reassembly {
     pub(crate) fn requests(
         &mut self,
         header: &[u8; HEADER_LEN],
-        contacts: &Contacts,
         now: Instant,
         out: &mut Vec<Vec<u8>>,
     ) -> Vec<Request> {
@@ -192,17 +214,17 @@ impl Reassembly {
                 self.dropped += (before - writer.partial.len()) as u64;
                 writer.release(out);
             }
-            let due: Vec<_> = writer.partial.iter_mut().filter(|(_, partial)| partial.asks_at() <= now).collect();
-            if due.is_empty() {
-                continue;
-            }
-            let contact = contacts.of(&guid);
+            let contact = self.contacts.of(&guid);
             let mut message = MessageWriter::new(header, Endianness::Little, 256);
             message.info_dst(guid.prefix);
-            for (&number, partial) in due {
-                partial.asked(now);
+            let before = self.nack_count;
+            for (&number, partial) in
+                writer.partial.iter_mut().filter(|(_, partial)| partial.asks_at() <= now)
+            {
+                let windows = partial.missing_windows(now);
+                partial.asked(now, !windows.is_empty());
                 let Some(contact) = &contact else { continue };
-                for window in partial.missing_windows() {
+                for window in windows {
                     self.nack_count = self.nack_count.wrapping_add(1);
                     message.nack_frag(&NackFragFields {
                         reader: partial.reader_or(contact.reader),
@@ -215,14 +237,17 @@ impl Reassembly {
                     });
                 }
             }
-            requests.extend(contact.map(|contact| Request { message: message.into_bytes(), locators: contact.locators }));
+            if let Some(Contact { locators, .. }) = contact.filter(|_| self.nack_count != before) {
+                requests.push(Request { message: message.into_bytes(), locators });
+            }
         }
         requests
     }
 
     /// Drops the oldest partial samples until another of this length fits.
     fn make_room(&mut self, guid: Guid, frag: &DataFrag<'_>) {
-        let known = self.writers.get(&guid).is_some_and(|writer| writer.partial.contains_key(&frag.sequence_number));
+        let known =
+            self.writers.get(&guid).is_some_and(|writer| writer.partial.contains_key(&frag.sequence_number));
         if known {
             return;
         }
@@ -231,7 +256,8 @@ impl Reassembly {
         }
         loop {
             let partials = || self.writers.values().flat_map(|writer| writer.partial.values());
-            let held: usize = self.writers.values().flat_map(|writer| writer.held.values()).map(Vec::len).sum();
+            let held: usize =
+                self.writers.values().flat_map(|writer| writer.held.values()).map(Vec::len).sum();
             let bytes = held + partials().map(Partial::len).sum::<usize>() + frag.sample_len as usize;
             if bytes <= self.budget && partials().count() < PARTIALS_MAX {
                 return;
@@ -244,8 +270,10 @@ impl Reassembly {
     }
 
     fn drop_oldest(&mut self) -> bool {
-        let all = self.writers.iter().flat_map(|(guid, writer)| writer.partial.iter().map(move |one| (guid, one)));
-        let oldest = all.min_by_key(|(_, (_, partial))| partial.born()).map(|(&guid, (&number, _))| (guid, number));
+        let all =
+            self.writers.iter().flat_map(|(guid, writer)| writer.partial.iter().map(move |one| (guid, one)));
+        let oldest =
+            all.min_by_key(|(_, (_, partial))| partial.born()).map(|(&guid, (&number, _))| (guid, number));
         let Some((guid, number)) = oldest else { return false };
         if let Some(writer) = self.writers.get_mut(&guid) {
             writer.partial.remove(&number);
@@ -256,6 +284,14 @@ impl Reassembly {
 }
 
 impl Writer {
+    /// This sample is Dust's now, or will be as soon as older ones are.
+    fn give(&mut self, number: i64) {
+        self.given.insert(number);
+        if self.given.len() > GIVEN_MAX {
+            self.given.pop_first();
+        }
+    }
+
     fn forget(&mut self, gone: impl Fn(i64) -> bool) {
         self.partial.retain(|&number, _| !gone(number));
         self.held.retain(|&number, _| !gone(number));
@@ -269,8 +305,10 @@ impl Writer {
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < first_partial) {
             out.push(entry.remove());
         }
-        if let Some(heartbeat) = self.heartbeat.filter(|heartbeat| self.last_for_dust(heartbeat) > self.given_last) {
-            let Rewritten { last, count } = self.rewrite(&heartbeat, self.given_count);
+        if let Some(heartbeat) =
+            self.heartbeat.filter(|heartbeat| self.last_for_dust(heartbeat) > self.given_last)
+        {
+            let (last, count) = self.rewrite(&heartbeat, self.given_count);
             let Heartbeat { reader, writer, first, .. } = heartbeat;
             let mut message = MessageWriter::new(&self.header, Endianness::Little, 64);
             message.heartbeat(HeartbeatFields { reader, writer, first, last, count });
@@ -280,10 +318,10 @@ impl Writer {
 
     /// Ends the HEARTBEAT before the first sample that is not there yet, and keeps its count ahead of what
     /// Dust was given before.
-    fn rewrite(&mut self, heartbeat: &Heartbeat, count: i32) -> Rewritten {
+    fn rewrite(&mut self, heartbeat: &Heartbeat, count: i32) -> (i64, i32) {
         self.given_last = self.last_for_dust(heartbeat);
         self.given_count = count.max(self.given_count.saturating_add(1));
-        Rewritten { last: self.given_last, count: self.given_count }
+        (self.given_last, self.given_count)
     }
 
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
@@ -295,6 +333,7 @@ impl Writer {
 /// How long a sample may stand still before its writer is asked for the rest.
 const PATIENCE: Duration = Duration::from_millis(20);
 const PARTIALS_MAX: usize = 64;
+const GIVEN_MAX: usize = 1024;
 const WRITERS_MAX: usize = 256;
 
 #[cfg(test)]

@@ -44,13 +44,17 @@ mod tests {
 
     /// What a reader of the standard makes of a message.
     fn contents(message: &[u8]) -> Vec<Content<'_>> {
-        Submessages::of(message).map(|one| Content::read(&one.expect("whole")).expect("well-formed")).collect()
+        Submessages::of(message)
+            .map(|one| Content::read(&one.expect("whole")).expect("well-formed"))
+            .collect()
     }
 
     #[test]
     fn exactly_what_exceeds_the_length_field_is_repaired() {
         // 20 octets of fields precede the payload in a DATA.
-        for (payload_len, repaired) in [(0, false), (65_515, false), (65_516, true), (65_517, true), (131_052, true)] {
+        for (payload_len, repaired) in
+            [(0, false), (65_515, false), (65_516, true), (65_517, true), (131_052, true)]
+        {
             for heartbeat in [false, true] {
                 let original = as_dust_writes(&vec![1; payload_len], &[], heartbeat);
                 let mut message = original.clone();
@@ -60,7 +64,9 @@ mod tests {
                 if !repaired {
                     assert_eq!((len, &message), (original.len(), &original));
                 }
-                let Some(Content::Data(data)) = contents(&message[..len]).get(2).copied() else { panic!("no DATA") };
+                let Some(Content::Data(data)) = contents(&message[..len]).get(2).copied() else {
+                    panic!("no DATA")
+                };
                 assert_eq!((data.payload.len(), data.sequence_number), (payload_len, 42));
             }
         }

@@ -27,7 +27,12 @@ pub(crate) struct Wanted(Mutex<HashMap<Debt, BTreeSet<u32>>>);
 
 impl Wanted {
     /// Notes what `reader` asks for, and answers with what Dust has to be asked for.
-    pub(crate) fn note(&self, reader: Guid, nack: &NackFrag<'_>, fragmenter: &Fragmenter) -> Option<NackFragFields> {
+    pub(crate) fn note(
+        &self,
+        reader: Guid,
+        nack: &NackFrag<'_>,
+        fragmenter: &Fragmenter,
+    ) -> Option<NackFragFields> {
         let debt = Debt { reader, writer: nack.writer, sequence_number: nack.sequence_number };
         let mut wanted = self.0.lock();
         if wanted.len() >= DEBTS_MAX && !wanted.contains_key(&debt) {
@@ -102,7 +107,8 @@ mod tests {
             bitmap,
             count: 3,
         };
-        let message = MessageWriter::new(&[b'R'; 20], Endianness::Little, 64).nack_frag(&fields).as_bytes().to_vec();
+        let message =
+            MessageWriter::new(&[b'R'; 20], Endianness::Little, 64).nack_frag(&fields).as_bytes().to_vec();
         let submessage = Submessages::of(&message).next().expect("one").expect("whole");
         let Ok(Content::NackFrag(nack)) = Content::read(&submessage) else { panic!("no NACK_FRAG") };
         wanted.note(READER, &nack, fragmenter).expect("something is wanted")
@@ -122,7 +128,10 @@ mod tests {
         let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(1 << 20, 65_507));
         let second = *fragmenter.fragments_of(2).start();
         let asked = note(&wanted, &fragmenter, second - 1, &[0, 1, 40]);
-        assert_eq!((asked.base, asked.bits, asked.bitmap[0]), (1, 4, 0b0101 << 28 & !0x8000_0000 | 0x5000_0000));
+        assert_eq!(
+            (asked.base, asked.bits, asked.bitmap[0]),
+            (1, 4, 0b0101 << 28 & !0x8000_0000 | 0x5000_0000)
+        );
         assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![second - 1]));
         assert_eq!(wanted.take(READER, WRITER, 42, 2, &fragmenter), Some(vec![second]));
         assert_eq!(wanted.take(READER, WRITER, 42, 3, &fragmenter), None);

@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 use thiserror::Error;
-use zerodds_core::{HostTag, Locator, Transport};
+use zerodds_core::{Locator, Transport};
 use zerodds_transport_shm::ShmTransport;
 use zerodds_transport_udp::{UdpTransport, ports};
 

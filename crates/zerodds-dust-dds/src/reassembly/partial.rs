@@ -29,6 +29,10 @@ pub(super) struct Partial {
     asked_at: Option<Instant>,
     /// Times that it was asked for without any fragment coming.
     asked_in_vain: u32,
+    /// When the last fragment came.
+    fed_at: Instant,
+    /// The highest fragment number that is there.
+    highest: u32,
 }
 
 /// Up to 256 consecutive fragment numbers, and which of them are missing.
@@ -40,14 +44,14 @@ pub(super) struct Window {
 }
 
 impl Partial {
-    pub(super) fn new(origin: &Origin, order: Endianness, key: bool, frag: &DataFrag<'_>, born: u64, now: Instant) -> Self {
+    pub(super) fn new(origin: &Origin, frag: &DataFrag<'_>, born: u64, now: Instant) -> Self {
         let sample_len = frag.sample_len as usize;
-        let mut message = MessageWriter::new(&origin.header, order, PREFIX_LEN_MAX + sample_len);
+        let mut message = MessageWriter::new(&origin.header, frag.order, PREFIX_LEN_MAX + sample_len);
         if let Some(timestamp) = origin.timestamp {
             message.info_ts(timestamp);
         }
         message.open_data(DataFields {
-            flags: if key { flag::DATA_KEY } else { flag::DATA },
+            flags: if frag.key { flag::DATA_KEY } else { flag::DATA },
             reader: frag.reader,
             writer: frag.writer,
             sequence_number: frag.sequence_number,
@@ -63,19 +67,23 @@ impl Partial {
             present: vec![0; frag.total().div_ceil(64) as usize],
             missing: frag.total(),
             inline_qos: Vec::new(),
-            order,
+            order: frag.order,
             reader: frag.reader,
             born,
             ask_at: now + PATIENCE,
             asked_at: None,
             asked_in_vain: 0,
+            fed_at: now,
+            highest: 0,
         }
     }
 
     /// Copies fragments to their place; `false` if they do not belong to this sample as it began, or are
     /// there already.
-    pub(super) fn add(&mut self, order: Endianness, frag: &DataFrag<'_>, now: Instant) -> bool {
-        if (frag.fragment_len, frag.sample_len) != (self.fragment_len, self.sample_len) || order != self.order {
+    pub(super) fn add(&mut self, frag: &DataFrag<'_>, now: Instant) -> bool {
+        if (frag.fragment_len, frag.sample_len, frag.order)
+            != (self.fragment_len, self.sample_len, self.order)
+        {
             return false;
         }
         let before = self.missing;
@@ -88,11 +96,13 @@ impl Partial {
                 self.message[at..at + bytes.len()].copy_from_slice(bytes);
             }
         }
+        self.highest = self.highest.max(frag.first + u32::from(frag.count) - 1);
         if frag.first == 1 && self.inline_qos.is_empty() {
             self.inline_qos = frag.inline_qos.to_vec();
         }
         if self.missing < before {
             self.asked_in_vain = 0;
+            self.fed_at = now;
             self.ask_at = now + PATIENCE;
         }
         self.missing < before
@@ -128,7 +138,7 @@ impl Partial {
 
     /// The writer says that it has sent all of it: ask soon, but not again while an answer may be under way.
     pub(super) fn hurry(&mut self, now: Instant) {
-        let earliest = self.asked_at.map_or(now, |asked| now.max(asked + ANSWER));
+        let earliest = self.asked_at.map_or(now, |asked| now.max(asked + self.backed_off(ANSWER)));
         self.ask_at = self.ask_at.min(earliest);
     }
 
@@ -137,22 +147,35 @@ impl Partial {
         self.ask_at
     }
 
-    /// It was asked for; the next time is later each time that nothing comes.
-    pub(super) fn asked(&mut self, now: Instant) {
-        self.asked_at = Some(now);
-        self.ask_at = now + PATIENCE * 2_u32.pow(self.asked_in_vain.min(4));
-        self.asked_in_vain += 1;
+    /// It was due; if something was asked for, the next time is later each time that nothing comes.
+    pub(super) fn asked(&mut self, now: Instant, for_something: bool) {
+        self.ask_at = now + self.backed_off(PATIENCE);
+        if for_something {
+            self.asked_at = Some(now);
+            self.asked_in_vain += 1;
+        }
+    }
+
+    /// Longer for every time that it was asked for in vain.
+    fn backed_off(&self, time: Duration) -> Duration {
+        time * 2_u32.pow(self.asked_in_vain.min(4))
     }
 
     /// The writer has not answered for so long that it will not.
     pub(super) fn is_hopeless(&self, now: Instant) -> bool {
-        self.asked_in_vain > ASKED_MAX && self.ask_at <= now
+        self.asked_in_vain > 0 && now.duration_since(self.fed_at) >= HOPE
     }
 
-    /// The missing fragments, in as few windows as they fit, of which one request has room for some.
-    pub(super) fn missing_windows(&self) -> Vec<Window> {
+    /// The fragments to ask for, in windows, of which one request has room for some: those that others have
+    /// overtaken, and once nothing has come for a while, those behind the last as well. (A writer may speak of
+    /// a sample while it is still sending it; what is under way must not be asked for.)
+    pub(super) fn missing_windows(&self, now: Instant) -> Vec<Window> {
+        let sending = now.duration_since(self.fed_at) < PATIENCE;
+        let total = self.sample_len.div_ceil(u32::from(self.fragment_len));
+        let until = if sending { self.highest } else { total };
+        let absent = |index: &u32| self.present[*index as usize / 64] & (1 << (index % 64)) == 0;
         let mut windows: Vec<Window> = Vec::new();
-        for number in self.missing_numbers() {
+        for number in (0..until).filter(absent).map(|index| index + 1) {
             match windows.last_mut().filter(|window| number - window.base < 256) {
                 Some(window) => window.mark(number),
                 None => windows.push(Window::at(number)),
@@ -160,12 +183,6 @@ impl Partial {
         }
         windows.truncate(WINDOWS_MAX);
         windows
-    }
-
-    /// Numbers of the missing fragments, counted from 1.
-    fn missing_numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        let total = self.sample_len.div_ceil(u32::from(self.fragment_len));
-        (0..total).filter(|&index| self.present[index as usize / 64] & (1 << (index % 64)) == 0).map(|index| index + 1)
     }
 }
 
@@ -189,7 +206,7 @@ const ANSWER: Duration = Duration::from_millis(4);
 const PREFIX_LEN_MAX: usize = 56;
 /// A DATA up to its payload.
 const DATA_LEN: usize = 24;
-/// Requests without any answer after which a sample is dropped: a good two seconds.
-const ASKED_MAX: u32 = 10;
+/// How long a sample is kept of which nothing comes although it is asked for.
+const HOPE: Duration = Duration::from_secs(3);
 /// Windows of one request, so that it fits a small datagram.
 const WINDOWS_MAX: usize = 20;

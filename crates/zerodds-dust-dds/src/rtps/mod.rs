@@ -14,8 +14,8 @@ mod write;
 
 pub(crate) use id::{EntityId, Guid, GuidPrefix};
 pub(crate) use read::{
-    AckNack, Content, Data, DataFrag, Gap, Heartbeat, HeartbeatFrag, Malformed, NackFrag, NumberSet,
-    Parameters, Submessage, Submessages, header,
+    AckNack, Content, Data, DataFrag, Gap, Heartbeat, Malformed, NackFrag, Parameters, Submessage,
+    Submessages, header,
 };
 pub(crate) use write::{DataFields, DataFragFields, HeartbeatFields, MessageWriter, NackFragFields};
 

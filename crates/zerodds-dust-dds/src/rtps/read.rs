@@ -103,7 +103,8 @@ pub(crate) enum Content<'a> {
     Heartbeat(Heartbeat),
     HeartbeatFrag(HeartbeatFrag),
     Gap(Gap<'a>),
-    AckNack(AckNack),
+    /// Checked; Dust reads it.
+    AckNack,
     NackFrag(NackFrag<'a>),
     /// What follows is for this participant, or for all.
     InfoDst(GuidPrefix),
@@ -124,7 +125,7 @@ impl<'a> Content<'a> {
             kind::HEARTBEAT => Self::Heartbeat(Heartbeat::read(submessage)?),
             kind::HEARTBEAT_FRAG => Self::HeartbeatFrag(HeartbeatFrag::read(submessage)?),
             kind::GAP => Self::Gap(Gap::read(submessage)?),
-            kind::ACKNACK => Self::AckNack(AckNack::read(submessage)?),
+            kind::ACKNACK => AckNack::read(submessage).map(|_| Self::AckNack)?,
             kind::NACK_FRAG => Self::NackFrag(NackFrag::read(submessage)?),
             kind::INFO_DST => Self::InfoDst(GuidPrefix(fields.octets()?)),
             kind::INFO_SRC => {
@@ -182,7 +183,11 @@ impl<'a> Fields<'a> {
     /// A sequence number from `min` up: `high` (long), then `low` (unsigned long).
     fn sequence_number(&mut self, min: i64) -> Result<i64, Malformed> {
         let number = i64::from(self.i32()?) << 32 | i64::from(self.u32()?);
-        if (min..=SEQUENCE_NUMBER_MAX).contains(&number) { Ok(number) } else { Err(Malformed::SequenceNumber) }
+        if (min..=SEQUENCE_NUMBER_MAX).contains(&number) {
+            Ok(number)
+        } else {
+            Err(Malformed::SequenceNumber)
+        }
     }
 
     /// What follows a set's base: its number of bits and the bitmap.
@@ -244,7 +249,9 @@ impl<'a> Data<'a> {
         let from_here = fields.rest;
         let (reader, writer) = (fields.entity()?, fields.entity()?);
         let sequence_number = fields.sequence_number(1)?;
-        if to_inline_qos < DATA_TO_INLINE_QOS || (submessage.has(flag::DATA) && submessage.has(flag::DATA_KEY)) {
+        if to_inline_qos < DATA_TO_INLINE_QOS
+            || (submessage.has(flag::DATA) && submessage.has(flag::DATA_KEY))
+        {
             return Err(Malformed::Fields);
         }
         let (inline_qos, payload) = split_inline_qos(submessage, from_here, to_inline_qos)?;
@@ -268,6 +275,9 @@ pub(crate) struct DataFrag<'a> {
     pub(crate) inline_qos: &'a [u8],
     /// Exactly the bytes of its fragments.
     pub(crate) payload: &'a [u8],
+    /// The sample is a key.
+    pub(crate) key: bool,
+    pub(crate) order: Endianness,
 }
 
 const DATA_FRAG_TO_INLINE_QOS: u16 = 28;
@@ -302,7 +312,20 @@ impl<'a> DataFrag<'a> {
             return Err(Malformed::Fields);
         }
         let (inline_qos, payload) = split_inline_qos(submessage, from_here, to_inline_qos)?;
-        Ok(Self { reader, writer, sequence_number, first, count, fragment_len, sample_len, inline_qos, payload })
+        let (key, order) = (submessage.has(flag::FRAG_KEY), submessage.order());
+        Ok(Self {
+            reader,
+            writer,
+            sequence_number,
+            first,
+            count,
+            fragment_len,
+            sample_len,
+            inline_qos,
+            payload,
+            key,
+            order,
+        })
     }
 
     /// Fragments that the sample has.
@@ -326,6 +349,9 @@ fn split_inline_qos<'a>(
     Ok(rest.split_at(len))
 }
 
+/// Id, offset in the list, value.
+type Parameter<'a> = (u16, usize, &'a [u8]);
+
 /// The parameters of a parameter list, up to its sentinel (§9.4.2.11).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parameters<'a> {
@@ -342,13 +368,11 @@ impl<'a> Parameters<'a> {
 
     /// Octets of the whole list, sentinel included.
     pub(crate) fn total_len(mut self) -> Result<usize, Malformed> {
-        while let Some(parameter) = self.next() {
-            parameter?;
-        }
+        self.by_ref().try_for_each(|parameter| parameter.map(|_| ()))?;
         Ok(self.len)
     }
 
-    fn take(&mut self) -> Result<Option<(u16, usize, &'a [u8])>, Malformed> {
+    fn take(&mut self) -> Result<Option<Parameter<'a>>, Malformed> {
         let mut fields = Fields { rest: self.rest, order: self.order };
         let (id, len) = (fields.u16()?, usize::from(fields.u16()?));
         let offset = self.len;
@@ -367,8 +391,7 @@ impl<'a> Parameters<'a> {
 }
 
 impl<'a> Iterator for Parameters<'a> {
-    /// Id, offset of the parameter in the list, value.
-    type Item = Result<(u16, usize, &'a [u8]), Malformed>;
+    type Item = Result<Parameter<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -400,7 +423,11 @@ impl Heartbeat {
         let (reader, writer) = (fields.entity()?, fields.entity()?);
         let (first, last) = (fields.sequence_number(1)?, fields.sequence_number(0)?);
         let count = fields.i32()?;
-        if last < first - 1 { Err(Malformed::Fields) } else { Ok(Self { reader, writer, first, last, count }) }
+        if last < first - 1 {
+            Err(Malformed::Fields)
+        } else {
+            Ok(Self { reader, writer, first, last, count })
+        }
     }
 }
 
@@ -451,21 +478,27 @@ impl<'a> Gap<'a> {
 
 /// ACKNACK (§9.4.5.3).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AckNack {
+pub(crate) struct AckNack<'a> {
     pub(crate) reader: EntityId,
     pub(crate) writer: EntityId,
     /// Everything below it is acknowledged. 0 is a reader's first word to a writer that it knows nothing of.
     pub(crate) base: i64,
+    set: NumberSet<'a>,
 }
 
-impl AckNack {
-    pub(crate) fn read(submessage: &Submessage<'_>) -> Result<Self, Malformed> {
+impl<'a> AckNack<'a> {
+    pub(crate) fn read(submessage: &Submessage<'a>) -> Result<Self, Malformed> {
         let mut fields = Fields::of(submessage);
         let (reader, writer) = (fields.entity()?, fields.entity()?);
         let base = fields.sequence_number(0)?;
-        let _requested = fields.bitmap()?;
+        let set = fields.bitmap()?;
         let _count = fields.i32()?;
-        Ok(Self { reader, writer, base })
+        Ok(Self { reader, writer, base, set })
+    }
+
+    /// The samples asked for.
+    pub(crate) fn requested(&self) -> impl Iterator<Item = i64> + '_ {
+        self.set.iter().map(|distance| self.base + i64::from(distance))
     }
 }
 

@@ -1,0 +1,109 @@
+//! Samples of every interesting size between two processes, by every path.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod parties;
+
+use parties::{Stack, child, publish, random_domain, role, subscribe, wait_for_readers};
+
+/// Around every limit on the way: empty, a cache line, a datagram, the 16-bit length, the ring's limit.
+const LENS: [usize; 16] = [
+    0,
+    1,
+    63,
+    64,
+    65,
+    65_400,
+    65_483,
+    65_507,
+    65_512,
+    65_516,
+    65_535,
+    65_536,
+    65_537,
+    1 << 20,
+    (4 << 20) + 3,
+    (16 << 20) - (4 << 10),
+];
+
+/// Publishes in a child process and subscribes in this one.
+fn exchange(test: &str, publisher: Stack, subscriber: Stack, lens: &[usize]) -> parties::Party {
+    let domain = random_domain();
+    let party = subscriber.join(domain);
+    let reader = party.reader(true, 64);
+    let lens_text: Vec<_> = lens.iter().map(ToString::to_string).collect();
+    let other = child(test, &format!("{publisher} {domain} {}", lens_text.join(" ")));
+    subscribe(&reader, lens);
+    other.succeed();
+    party
+}
+
+/// The publisher's side, in the child.
+fn play(words: &[String]) {
+    let stack: Stack = words[0].parse().unwrap();
+    let lens: Vec<usize> = words[2..].iter().map(|word| word.parse().unwrap()).collect();
+    let party = stack.join(words[1].parse().unwrap());
+    let writer = party.writer(true, 4);
+    wait_for_readers(&writer, 1);
+    publish(&writer, &lens);
+    party.leave();
+}
+
+#[test]
+fn every_size_is_intact_by_shared_memory() {
+    if let Some(words) = role() {
+        return play(&words);
+    }
+    let party = exchange("every_size_is_intact_by_shared_memory", Stack::Ours, Stack::Ours, &LENS);
+    let traffic = party.monitor.as_ref().unwrap().traffic();
+    assert_eq!(
+        (traffic.shm.samples_received, traffic.udp.samples_received),
+        (LENS.len() as u64, 0),
+        "{traffic:?}"
+    );
+    party.leave();
+}
+
+#[test]
+fn every_size_is_intact_by_udp() {
+    if let Some(words) = role() {
+        return play(&words);
+    }
+    let party = exchange("every_size_is_intact_by_udp", Stack::OursUdp, Stack::OursUdp, &LENS);
+    let traffic = party.monitor.as_ref().unwrap().traffic();
+    assert_eq!(
+        (traffic.shm.samples_received, traffic.udp.samples_received),
+        (0, LENS.len() as u64),
+        "{traffic:?}"
+    );
+    party.leave();
+}
+
+/// What crosses UDP whole or in a few fragments, and what needs many.
+const LOSSY_LENS: [usize; 9] =
+    [0, 64, 65_507, 200_000, 1 << 20, (4 << 20) + 3, 100, 4 << 20, (16 << 20) + 4096];
+
+fn exchange_under_loss(test: &str, per_mille: u32) {
+    if let Some(words) = role() {
+        return play(&words);
+    }
+    let lossy = Stack::OursLossy(per_mille);
+    let party = exchange(test, lossy, lossy, &LOSSY_LENS);
+    let traffic = party.monitor.as_ref().unwrap().traffic();
+    eprintln!("{traffic:?}");
+    party.leave();
+}
+
+#[test]
+fn nothing_is_lost_when_one_percent_of_the_datagrams_is() {
+    exchange_under_loss("nothing_is_lost_when_one_percent_of_the_datagrams_is", 10);
+}
+
+#[test]
+fn nothing_is_lost_when_five_percent_of_the_datagrams_are() {
+    exchange_under_loss("nothing_is_lost_when_five_percent_of_the_datagrams_are", 50);
+}
+
+#[test]
+fn nothing_is_lost_when_ten_percent_of_the_datagrams_are() {
+    exchange_under_loss("nothing_is_lost_when_ten_percent_of_the_datagrams_are", 100);
+}
