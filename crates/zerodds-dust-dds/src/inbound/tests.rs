@@ -1,1 +1,358 @@
+//! What passes, what does not, and that Dust survives whatever comes.
 
+use super::*;
+use crate::outgoing::Outgoing;
+use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
+use crate::rtps::{DataFields, HeartbeatFields, NackFragFields, flag, kind};
+use proptest::prelude::*;
+
+/// The sender of the messages below.
+const SENDER: GuidPrefix = GuidPrefix(*b"me, who else");
+
+/// An inbound path, and what it lets through.
+struct Gate {
+    inbound: Inbound,
+    tally: Arc<Tally>,
+    wanted: Arc<Wanted>,
+    now: Instant,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let (tally, wanted): (Arc<Tally>, Arc<Wanted>) = Default::default();
+        let fragmenter = Fragmenter::new(1 << 20, 65_507);
+        let inbound =
+            Inbound::new(1 << 24, fragmenter, Arc::default(), Arc::clone(&wanted), Arc::clone(&tally));
+        Self { inbound, tally, wanted, now: Instant::now() }
+    }
+
+    /// What Dust sees of a message for the participant [`PEER`].
+    fn pass(&mut self, message: &[u8]) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        self.inbound.message(message, Some(Path::Udp), Some(PEER), self.now, &mut out);
+        out
+    }
+
+    fn malformed(&self) -> u64 {
+        self.tally.traffic().malformed
+    }
+}
+
+fn message() -> MessageWriter {
+    MessageWriter::new(&HEADER, Endianness::Little, 256)
+}
+
+/// A submessage by its id and body, little-endian.
+fn raw(kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
+    let len = (body.len() as u16).to_le_bytes();
+    [&[kind, flags | 1][..], &len, body].concat()
+}
+
+fn ids() -> Vec<u8> {
+    [READER.0, WRITER.0].concat()
+}
+
+/// A sequence number, little-endian.
+fn number(value: i64) -> Vec<u8> {
+    [((value >> 32) as i32).to_le_bytes(), (value as i32).to_le_bytes()].concat()
+}
+
+fn long(value: u32) -> [u8; 4] {
+    value.to_le_bytes()
+}
+
+fn heartbeat(first: i64, last: i64) -> HeartbeatFields {
+    HeartbeatFields { reader: READER, writer: WRITER, first, last, count: 1 }
+}
+
+#[test]
+fn valid_traffic_passes_unchanged() {
+    let mut gate = Gate::new();
+    let mut acknack = message();
+    acknack.info_dst(PEER).verbatim(&raw(
+        kind::ACKNACK,
+        0,
+        &[&ids()[..], &number(3), &long(33), &long(0x8000_0000), &long(1), &long(9)].concat(),
+    ));
+    let mut gap = message();
+    gap.verbatim(&raw(kind::GAP, 0, &[&ids()[..], &number(5), &number(6), &long(0)].concat()));
+    let mut heartbeats = message();
+    heartbeats.info_ts((1, 2)).heartbeat(heartbeat(1, 0)).heartbeat(heartbeat(4, 9));
+    let valid = [
+        as_dust_writes(b"payload", &[], true),
+        as_dust_writes(&[7; 60_000], &[], false),
+        acknack.into_bytes(),
+        gap.into_bytes(),
+        heartbeats.into_bytes(),
+    ];
+    for message in valid {
+        assert_eq!(gate.pass(&message), [message]);
+    }
+    assert_eq!(gate.malformed(), 0);
+}
+
+#[test]
+fn every_way_known_to_end_dust_is_barred_and_the_rest_of_the_message_passes() {
+    let min = i64::MIN;
+    let data = |number_octets: &[u8], rest: &[u8]| [&[0, 0, 16, 0][..], &ids(), number_octets, rest].concat();
+    let fatal = [
+        (
+            "a set of more than 256 fragments",
+            raw(
+                kind::NACK_FRAG,
+                0,
+                &[&ids()[..], &number(1), &long(1), &long(257), &[0xff; 36], &long(1)].concat(),
+            ),
+        ),
+        (
+            "fragments beyond the last number",
+            raw(
+                kind::NACK_FRAG,
+                0,
+                &[&ids()[..], &number(1), &long(u32::MAX), &long(32), &long(1), &long(1)].concat(),
+            ),
+        ),
+        (
+            "fragments of size 0",
+            raw(
+                kind::DATA_FRAG,
+                0,
+                &[&[0, 0, 28, 0][..], &ids(), &number(1), &long(1), &[1, 0, 0, 0], &long(9), b"payload"]
+                    .concat(),
+            ),
+        ),
+        (
+            "a sample of no fragments",
+            raw(
+                kind::DATA_FRAG,
+                0,
+                &[&[0, 0, 28, 0][..], &ids(), &number(1), &long(1), &[1, 0, 8, 0], &long(0), b"payload"]
+                    .concat(),
+            ),
+        ),
+        ("a reply-to list", raw(0x0f, 0, &long(0))),
+        (
+            "a GAP from the least number",
+            raw(kind::GAP, 0, &[&ids()[..], &number(min), &number(1), &long(0)].concat()),
+        ),
+        (
+            "a GAP that ends before it begins",
+            raw(kind::GAP, 0, &[&ids()[..], &number(9), &number(1), &long(0)].concat()),
+        ),
+        (
+            "a GAP of more than 256 bits",
+            raw(kind::GAP, 0, &[&ids()[..], &number(1), &number(2), &long(u32::MAX)].concat()),
+        ),
+        (
+            "a HEARTBEAT from the least number",
+            raw(kind::HEARTBEAT, 0, &[&ids()[..], &number(min), &number(1), &long(1)].concat()),
+        ),
+        (
+            "a HEARTBEAT to the greatest number",
+            raw(kind::HEARTBEAT, 0, &[&ids()[..], &number(1), &number(i64::MAX), &long(1)].concat()),
+        ),
+        (
+            "an ACKNACK of the least number",
+            raw(kind::ACKNACK, 0, &[&ids()[..], &number(min), &long(0), &long(1)].concat()),
+        ),
+        ("a truncated HEARTBEAT", raw(kind::HEARTBEAT, 0, &ids())),
+        ("a DATA without its numbers", raw(kind::DATA, 4, &[0, 0, 16, 0])),
+        ("a DATA of the greatest number", raw(kind::DATA, 4, &data(&number(i64::MAX), b"load"))),
+        ("inline QoS without an end", raw(kind::DATA, 6, &data(&number(1), &[0x70, 0, 255, 255]))),
+        ("data and key at once", raw(kind::DATA, 12, &data(&number(1), b"load"))),
+        (
+            "a sample for the reader of announcements",
+            raw(
+                kind::DATA,
+                4,
+                &[&[0, 0, 16, 0][..], &EntityId::SPDP_READER.0, &WRITER.0, &number(1), b"load"].concat(),
+            ),
+        ),
+    ];
+    for (what, submessage) in fatal {
+        let mut gate = Gate::new();
+        let mut around = message();
+        around.heartbeat(heartbeat(1, 1)).verbatim(&submessage).heartbeat(heartbeat(1, 2));
+        let mut expected = message();
+        expected.heartbeat(heartbeat(1, 1)).heartbeat(heartbeat(1, 2));
+        assert_eq!(gate.pass(&around.into_bytes()), [expected.into_bytes()], "{what}");
+        assert_eq!(gate.malformed(), u64::from(what != "a reply-to list"), "{what}");
+    }
+}
+
+#[test]
+fn what_claims_to_be_longer_than_its_message_is_dropped_and_what_came_before_passes() {
+    let mut gate = Gate::new();
+    let mut torn = message();
+    torn.heartbeat(heartbeat(1, 1)).verbatim(&[kind::DATA, 5, 0xff, 0xff, 0, 0]);
+    let mut expected = message();
+    expected.heartbeat(heartbeat(1, 1));
+    assert_eq!(gate.pass(&torn.into_bytes()), [expected.into_bytes()]);
+    assert_eq!((gate.pass(b"RTPX"), gate.pass(&[]), gate.malformed()), (vec![], vec![], 3));
+}
+
+#[test]
+fn a_long_gap_ends_where_it_did_and_begins_later() {
+    let mut gate = Gate::new();
+    let far = 1 << 40;
+    let mut long_gap = message();
+    long_gap.verbatim(&raw(kind::GAP, 0, &[&ids()[..], &number(1), &number(far), &long(0)].concat()));
+    let mut expected = message();
+    expected.verbatim(&raw(kind::GAP, 0, &[&ids()[..], &number(far - 1), &number(far), &long(0)].concat()));
+    assert_eq!(gate.pass(&long_gap.into_bytes()), [expected.into_bytes()]);
+}
+
+#[test]
+fn a_length_of_zero_is_filled_in_except_for_data() {
+    let mut gate = Gate::new();
+    let mut open = message();
+    open.heartbeat(heartbeat(1, 1));
+    let closed = open.into_bytes();
+    let mut open = closed.clone();
+    open[HEADER_LEN + 2..][..2].fill(0);
+    assert_eq!(gate.pass(&open), [closed]);
+    let mut data = message();
+    data.open_data(DataFields { flags: flag::DATA, reader: READER, writer: WRITER, sequence_number: 1 });
+    let data = [data.into_bytes(), b"to the end".to_vec()].concat();
+    assert_eq!(gate.pass(&data), std::slice::from_ref(&data));
+}
+
+#[test]
+fn what_is_for_another_participant_is_not_for_us() {
+    let mut gate = Gate::new();
+    let other = GuidPrefix(*b"someone else");
+    let mut mixed = message();
+    mixed.info_dst(other).heartbeat(heartbeat(1, 1)).info_dst(PEER).heartbeat(heartbeat(1, 2));
+    let mut expected = message();
+    expected.info_dst(other).info_dst(PEER).heartbeat(heartbeat(1, 2));
+    assert_eq!(gate.pass(&mixed.into_bytes()), [expected.into_bytes()]);
+    let mut theirs = message();
+    theirs.info_dst(other).heartbeat(heartbeat(1, 1));
+    assert!(gate.pass(&theirs.into_bytes()).is_empty());
+}
+
+#[test]
+fn a_sample_for_all_readers_is_kept_from_the_reader_of_announcements() {
+    let mut gate = Gate::new();
+    let mut to_all = as_dust_writes(b"payload", &[], false);
+    to_all[56..60].copy_from_slice(&EntityId::UNKNOWN.0);
+    let seen = gate.pass(&to_all).remove(0);
+    assert_eq!((&seen[56..60], &seen[..56], &seen[60..]), (&NO_READER.0[..], &to_all[..56], &to_all[60..]));
+}
+
+#[test]
+fn a_request_for_fragments_becomes_one_for_their_chunk() {
+    let mut gate = Gate::new();
+    let mut bitmap = [0; 8];
+    bitmap[0] = 0xa000_0000;
+    let nack = NackFragFields {
+        reader: READER,
+        writer: WRITER,
+        sequence_number: 42,
+        base: 3,
+        bits: 3,
+        bitmap,
+        count: 8,
+    };
+    let mut request = message();
+    request.info_dst(PEER).nack_frag(&nack);
+    let seen = gate.pass(&request.into_bytes());
+    let [for_dust] = &seen[..] else { panic!("{seen:?}") };
+    let submessage = Submessages::of(for_dust).next().expect("one").expect("whole");
+    let Ok(Content::NackFrag(nack)) = Content::read(&submessage) else { panic!("{for_dust:?}") };
+    assert_eq!((nack.wanted().collect::<Vec<_>>(), nack.sequence_number, nack.count), (vec![1], 42, 8));
+    let reader = Guid { prefix: SENDER, entity: READER };
+    let fragmenter = Fragmenter::new(1 << 20, 65_507);
+    assert_eq!(gate.wanted.take(reader, WRITER, 42, 1, &fragmenter), Some(vec![3, 5]));
+}
+
+#[test]
+fn a_reassembled_sample_passes_the_same_checks() {
+    let mut gate = Gate::new();
+    let mut sample = as_dust_writes(&[7; 200_000], &[], true);
+    sample[56..60].copy_from_slice(&EntityId::UNKNOWN.0);
+    let outgoing = Outgoing::read(&sample).expect("a message");
+    let datagrams: Vec<_> = Fragmenter::new(1 << 20, 65_507).cut(&sample, &outgoing, None, 0).collect();
+    let seen: Vec<_> = datagrams.iter().flat_map(|datagram| gate.pass(datagram)).collect();
+    let [whole, heartbeat] = &seen[..] else { panic!("{} messages", seen.len()) };
+    let submessage = Submessages::of(whole).last().expect("a DATA").expect("whole");
+    let data = Data::read(&submessage).expect("well-formed");
+    assert_eq!((data.payload, data.reader), (&[7; 200_000][..], NO_READER));
+    assert_eq!(heartbeat[heartbeat.len() - 28..], sample[sample.len() - 28..]);
+    let traffic = gate.tally.traffic();
+    assert_eq!((traffic.udp.samples_received, traffic.reassembled), (1, 1));
+}
+
+#[test]
+fn the_census_has_an_end_and_forgets_the_silent() {
+    let (mut census, now) = (Census::default(), Instant::now());
+    let participant = |number: usize| {
+        let mut prefix = [0; 12];
+        prefix[..8].copy_from_slice(&number.to_ne_bytes());
+        GuidPrefix(prefix)
+    };
+    assert!((0..PARTICIPANTS_MAX).all(|number| census.admit(participant(number), now)));
+    assert!(!census.admit(participant(PARTICIPANTS_MAX), now));
+    assert!(census.admit(participant(0), now), "who is in stays in");
+    census.remove(participant(1));
+    assert!(census.admit(participant(PARTICIPANTS_MAX), now));
+    assert!(census.admit(participant(PARTICIPANTS_MAX + 1), now + SILENCE_MAX));
+}
+
+/// Every message that reaches Dust must read as a whole and hold nothing but what was checked.
+fn assert_harmless(message: &[u8]) {
+    header(message).expect("a header");
+    let mut end = HEADER_LEN;
+    for submessage in Submessages::of(message) {
+        let submessage = submessage.expect("whole");
+        end = submessage.end();
+        let content = Content::read(&submessage).expect("well-formed");
+        assert!(!matches!(content, Content::DataFrag(_) | Content::Other), "{content:?}");
+        assert!(!submessage.open_ended || submessage.kind == kind::DATA);
+        if let Content::Gap(gap) = content {
+            assert!(gap.base - gap.start <= GAP_SPAN_MAX);
+        }
+    }
+    assert!(message.len() - end < SUBMESSAGE_HEADER_LEN, "nothing is left to be taken for a header");
+}
+
+/// Submessages that are right at first sight: known ids, plausible fields, and lengths of all kinds.
+fn submessage() -> impl Strategy<Value = Vec<u8>> {
+    let kinds = [0x01, 0x06, 0x07, 0x08, 0x09, 0x0c, 0x0d, 0x0e, 0x0f, 0x12, 0x13, 0x15, 0x16, 0x80];
+    let field = prop_oneof![
+        prop::sample::select(vec![0_u32, 1, 2, 16, 28, 256, 257, 0x7fff_ffff, 0x8000_0000, u32::MAX]),
+        any::<u32>(),
+    ];
+    let body = prop::collection::vec(field, 0..16);
+    let len =
+        prop_oneof![2 => Just(None), 1 => prop::sample::select(vec![Some(0_u16), Some(3), Some(u16::MAX)])];
+    (prop::sample::select(kinds.to_vec()), any::<u8>(), body, len).prop_map(|(kind, flags, fields, len)| {
+        let endian = |field: u32| if flags & 1 == 0 { field.to_be_bytes() } else { field.to_le_bytes() };
+        let body: Vec<u8> = fields.into_iter().flat_map(endian).collect();
+        let len = len.unwrap_or(body.len() as u16);
+        let len = if flags & 1 == 0 { len.to_be_bytes() } else { len.to_le_bytes() };
+        [&[kind, flags][..], &len, &body].concat()
+    })
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_reaches_dust_is_harmful(messages in prop::collection::vec(prop::collection::vec(submessage(), 0..6), 1..20)) {
+        let mut gate = Gate::new();
+        for submessages in messages {
+            let message = [&HEADER[..], &submessages.concat()].concat();
+            gate.pass(&message).iter().for_each(|message| assert_harmless(message));
+            gate.now += Duration::from_millis(7);
+            let mut out = Vec::new();
+            gate.inbound.requests(&HEADER, gate.now, &mut out);
+            out.iter().for_each(|message| assert_harmless(message));
+        }
+    }
+
+    #[test]
+    fn random_octets_are_harmless(octets in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut gate = Gate::new();
+        gate.pass(&octets);
+        gate.pass(&[&HEADER[..], &octets].concat()).iter().for_each(|message| assert_harmless(message));
+    }
+}
