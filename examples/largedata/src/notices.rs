@@ -23,17 +23,17 @@ pub(crate) enum Weight {
 
 /// From now on `show` is called with each message of the zerodds crates. Only the first call has an effect.
 pub(crate) fn install(show: impl Fn(Weight, &str) + Send + Sync + 'static) {
-    let notices = Notices { show: Box::new(show), said: Mutex::default() };
+    let notices = Notices { show, said: Mutex::default() };
     // A second installation is refused by `tracing`, which is what the first line promises.
     let _ = tracing::subscriber::set_global_default(notices);
 }
 
-struct Notices {
-    show: Box<dyn Fn(Weight, &str) + Send + Sync>,
+struct Notices<F> {
+    show: F,
     said: Mutex<HashSet<String>>,
 }
 
-impl Subscriber for Notices {
+impl<F: Fn(Weight, &str) + Send + Sync + 'static> Subscriber for Notices<F> {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.enabled(metadata) { Interest::always() } else { Interest::never() }
     }
