@@ -386,4 +386,6 @@ const PARTICIPANTS_MAX: usize = 1024;
 const SILENCE_MAX: Duration = Duration::from_secs(100);
 
 #[cfg(test)]
+mod against_dust;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,258 @@
+//! The inbound path in front of a real Dust participant that is sent whatever comes.
+//!
+//! ```text
+//!   victim ◀── Inbound ◀── mutations ◀── partner (another Dust participant: writes, reads, acknowledges)
+//!     └──────────────── as it is ───────────▶┘
+//! ```
+//! The partner's messages make the victim match its endpoints, so that mutations of them reach all of Dust's
+//! protocol code and not only its parsers. Without the inbound path a few of them end the victim.
+
+use super::*;
+use crate::rtps::{flag, kind};
+use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
+use dust_dds::domain::domain_participant::DomainParticipant;
+use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
+use dust_dds::infrastructure::listener::NO_LISTENER;
+use dust_dds::infrastructure::qos::QosKind;
+use dust_dds::infrastructure::sample_info::{ANY_INSTANCE_STATE, ANY_SAMPLE_STATE, ANY_VIEW_STATE};
+use dust_dds::infrastructure::status::NO_STATUS;
+use dust_dds::infrastructure::type_support::DdsType;
+use dust_dds::publication::data_writer::DataWriter;
+use dust_dds::std_runtime::StdRuntime;
+use dust_dds::subscription::data_reader::DataReader;
+use dust_dds::transport::interface::{
+    RtpsTransportParticipant, TransportDataReceiver, TransportParticipantFactory, WriteMessage,
+};
+use dust_dds::transport::types::Locator;
+use parking_lot::Mutex;
+use std::sync::mpsc;
+
+#[derive(Clone, Debug, PartialEq, DdsType)]
+struct Note {
+    #[dust_dds(key)]
+    id: u32,
+    text: String,
+}
+
+/// A Dust participant on no network: what it writes is kept, and it is given what the test likes.
+struct Captive {
+    participant: DomainParticipant,
+    writer: DataWriter<Note>,
+    reader: DataReader<Note>,
+    written: Arc<Mutex<Vec<Vec<u8>>>>,
+    inbox: TransportDataReceiver,
+}
+
+/// Keeps what is written.
+struct Cell {
+    locator: Locator,
+    written: Arc<Mutex<Vec<Vec<u8>>>>,
+    inbox: Arc<Mutex<Option<TransportDataReceiver>>>,
+}
+
+struct Pen {
+    buffer: Vec<u8>,
+    written: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl WriteMessage for Pen {
+    fn write_buffer_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+
+    fn write_message(&mut self, len: usize, _locators: &[Locator]) {
+        self.written.lock().push(self.buffer[..len].to_vec());
+    }
+}
+
+impl TransportParticipantFactory for Cell {
+    fn create_participant(&self, _domain_id: i32, inbox: TransportDataReceiver) -> RtpsTransportParticipant {
+        *self.inbox.lock() = Some(inbox);
+        RtpsTransportParticipant {
+            message_writer: Box::new(Pen { buffer: vec![0; 1 << 20], written: Arc::clone(&self.written) }),
+            default_unicast_locator_list: vec![self.locator],
+            metatraffic_unicast_locator_list: vec![self.locator],
+            metatraffic_multicast_locator_list: vec![self.locator],
+            default_multicast_locator_list: vec![],
+            fragment_size: 1 << 19,
+        }
+    }
+}
+
+impl Captive {
+    fn new(name: u8) -> Self {
+        let (written, inbox): (Arc<Mutex<_>>, Arc<Mutex<_>>) = Default::default();
+        let locator = Locator::new(1, u32::from(name), [name; 16]);
+        let cell = Cell { locator, written: Arc::clone(&written), inbox: Arc::clone(&inbox) };
+        let configuration = dust_dds::configuration::DustDdsConfigurationBuilder::new()
+            .enable_type_information(false)
+            .build()
+            .expect("a configuration");
+        let factory =
+            DomainParticipantFactoryAsync::new(StdRuntime::new(), [name; 4], [name; 4], cell, configuration);
+        let factory = DomainParticipantFactory::new(Box::leak(Box::new(factory)));
+        let default = QosKind::Default;
+        let participant = factory.create_participant(0, default, NO_LISTENER, NO_STATUS).expect("alive");
+        let topic = participant
+            .create_topic::<Note>("notes", "Note", QosKind::Default, NO_LISTENER, NO_STATUS)
+            .expect("alive");
+        let publisher =
+            participant.create_publisher(QosKind::Default, NO_LISTENER, NO_STATUS).expect("alive");
+        let writer =
+            publisher.create_datawriter(&topic, QosKind::Default, NO_LISTENER, NO_STATUS).expect("alive");
+        let subscriber =
+            participant.create_subscriber(QosKind::Default, NO_LISTENER, NO_STATUS).expect("alive");
+        let reader =
+            subscriber.create_datareader(&topic, QosKind::Default, NO_LISTENER, NO_STATUS).expect("alive");
+        let inbox = inbox.lock().take().expect("created");
+        Self { participant, writer, reader, written, inbox }
+    }
+
+    fn give(&self, message: Vec<u8>) {
+        dust_dds::std_runtime::executor::block_on(self.inbox.receive_message(message));
+    }
+
+    fn take_written(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.written.lock())
+    }
+
+    /// Has it process everything it was given, and shows that it lives.
+    fn answer(&self) -> usize {
+        self.participant.get_discovered_participants().expect("alive").len()
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
+    }
+
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+
+    /// Does one thing to a message that a broken or hostile sender might do.
+    fn mutate(&mut self, message: &mut Vec<u8>) {
+        const EXTREMES: [u32; 8] =
+            [0, 1, 255, 257, 0x7fff_ffff, 0x8000_0000, u32::MAX, u32::from_be_bytes([0, 0, 1, 0])];
+        let at = HEADER_LEN + self.below(message.len() - HEADER_LEN + 1);
+        match self.below(6) {
+            0 => message.truncate(at),
+            1 => {
+                if let Some(octet) = message.get_mut(at) {
+                    *octet ^= 1 << self.below(8);
+                }
+            }
+            2 | 3 => {
+                let value = self.one_of(&EXTREMES);
+                let at = at & !3;
+                if let Some(long) = message.get_mut(at..at + 4) {
+                    long.copy_from_slice(&value.to_le_bytes());
+                }
+            }
+            4 => {
+                let part = message[at..].to_vec();
+                message.extend_from_slice(&part);
+            }
+            _ => {
+                let (kind, flags) = (self.one_of(&KINDS), self.below(16) as u8 | flag::ENDIANNESS);
+                let longs: Vec<u8> =
+                    (0..self.below(12)).flat_map(|_| self.one_of(&EXTREMES).to_le_bytes()).collect();
+                let ids = self.one_of(&[
+                    [0, 0, 1, 4, 0, 0, 0, 2],
+                    [0, 0, 0, 7, 0, 0, 0, 2],
+                    [0, 1, 0, 0xc7, 0, 1, 0, 0xc2],
+                ]);
+                let fields =
+                    if matches!(kind, kind::DATA | kind::DATA_FRAG) { &[0, 0, 16, 0][..] } else { &[] };
+                let body = [fields, &ids, &longs].concat();
+                message.extend_from_slice(&[kind, flags, body.len() as u8, 0]);
+                message.extend_from_slice(&body);
+            }
+        }
+    }
+}
+
+const KINDS: [u8; 13] = [0x01, 0x06, 0x07, 0x08, 0x09, 0x0c, 0x0d, 0x0e, 0x0f, 0x12, 0x13, 0x15, 0x16];
+
+/// Lets the two find each other.
+fn introduce(victim: &Captive, partner: &Captive) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let matched =
+        |one: &Captive| one.reader.get_subscription_matched_status().expect("alive").current_count > 0;
+    while !matched(victim) || !matched(partner) {
+        assert!(Instant::now() < deadline, "they do not match");
+        partner.take_written().into_iter().for_each(|message| victim.give(message));
+        victim.take_written().into_iter().for_each(|message| partner.give(message));
+        // Dust writes some of it when its timers say so.
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Lets the two talk, in `rounds`, with mutations of everything that the partner says; how many of its notes
+/// the victim has read.
+fn talk(
+    victim: &Captive,
+    partner: &Captive,
+    inbound: &mut Inbound,
+    random: &mut Random,
+    rounds: u32,
+) -> usize {
+    let (mut out, mut read) = (Vec::new(), 0);
+    for round in 0..rounds {
+        let note = Note { id: round % 3, text: "n".repeat(random.below(200)) };
+        partner.writer.write(note.clone(), None).expect("alive");
+        victim.writer.write(note, None).expect("alive");
+        for message in partner.take_written() {
+            for _ in 0..8 {
+                let mut mutated = message.clone();
+                (0..=random.below(3)).for_each(|_| random.mutate(&mut mutated));
+                inbound.message(&mutated, Some(Path::Udp), None, Instant::now(), &mut out);
+            }
+            inbound.message(&message, Some(Path::Udp), None, Instant::now(), &mut out);
+        }
+        inbound.requests(&[0; HEADER_LEN], Instant::now() + Duration::from_secs(round.into()), &mut out);
+        out.drain(..).for_each(|message| victim.give(message));
+        victim.answer();
+        victim.take_written().into_iter().for_each(|message| partner.give(message));
+        partner.answer();
+        let all = (ANY_SAMPLE_STATE, ANY_VIEW_STATE, ANY_INSTANCE_STATE);
+        read += victim.reader.take(100, all.0, all.1, all.2).map_or(0, |notes| notes.len());
+        let _ = partner.reader.take(100, all.0, all.1, all.2);
+    }
+    read
+}
+
+fn inbound() -> Inbound {
+    Inbound::new(1 << 24, Fragmenter::new(1 << 20, 65_507), Arc::default(), Arc::default(), Arc::default())
+}
+
+/// Runs `trial` on a thread of its own, since a dead Dust never answers; `false` if it did not end well.
+fn survives(trial: impl FnOnce() + Send + 'static) -> bool {
+    let (done, ended) = mpsc::channel();
+    let running = std::thread::spawn(move || {
+        trial();
+        let _ = done.send(());
+    });
+    ended.recv_timeout(Duration::from_secs(120)).is_ok() && running.join().is_ok()
+}
+
+#[test]
+fn dust_lives_through_whatever_is_sent_to_it() {
+    for seed in 0..24 {
+        let trial = move || {
+            let (victim, partner) = (Captive::new(1 + seed as u8), Captive::new(101 + seed as u8));
+            introduce(&victim, &partner);
+            let read = talk(&victim, &partner, &mut inbound(), &mut Random(seed), 40);
+            assert!(read > 0, "the two were matched, or nothing was put to the test");
+        };
+        assert!(survives(trial), "Dust died of seed {seed}");
+    }
+}
