@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     Ready,
     Done,
     Refuse(Refused),
-    Bye,
+    Bye(Goodbye),
     /// Between users: a message or space may be there.
     Wake,
 }
@@ -48,6 +48,17 @@ pub(crate) enum Refused {
     Busy,
     /// Any other reason, such as no memory.
     Other,
+}
+
+/// Why a side leaves a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goodbye {
+    /// Its transport closes.
+    Closing,
+    /// Somebody there wished so; it may be connected to again at once.
+    Wished,
+    /// It found what no correct peer writes.
+    Broken,
 }
 
 /// One handshake message.
@@ -82,7 +93,7 @@ impl Frame {
             Kind::Ready => (4, 0),
             Kind::Done => (5, 0),
             Kind::Refuse(reason) => (6, reason as u32 + 1),
-            Kind::Bye => (7, 0),
+            Kind::Bye(why) => (7, why as u32),
             Kind::Wake => (8, 0),
         };
         let mut bytes = [0; FRAME_LEN];
@@ -110,7 +121,7 @@ impl Frame {
             (4, 0) => Kind::Ready,
             (5, 0) => Kind::Done,
             (6, reason) => Kind::Refuse(Refused::from_number(reason)?),
-            (7, 0) => Kind::Bye,
+            (7, why) => Kind::Bye(Goodbye::from_number(why)?),
             (8, 0) => Kind::Wake,
             _ => return None,
         };
@@ -135,6 +146,17 @@ impl Refused {
             3 => Self::Duplicate,
             4 => Self::Busy,
             5 => Self::Other,
+            _ => return None,
+        })
+    }
+}
+
+impl Goodbye {
+    const fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Closing,
+            1 => Self::Wished,
+            2 => Self::Broken,
             _ => return None,
         })
     }
@@ -187,7 +209,7 @@ mod tests {
         )
     }
 
-    const KINDS: [Kind; 12] = [
+    const KINDS: [Kind; 14] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Attach,
@@ -198,7 +220,9 @@ mod tests {
         Kind::Refuse(Refused::Duplicate),
         Kind::Refuse(Refused::Busy),
         Kind::Refuse(Refused::Other),
-        Kind::Bye,
+        Kind::Bye(Goodbye::Closing),
+        Kind::Bye(Goodbye::Wished),
+        Kind::Bye(Goodbye::Broken),
         Kind::Wake,
     ];
 

@@ -160,7 +160,7 @@ impl Outbound {
     }
 
     /// The link is over: takes back what the peer has not taken, keeps what it may still hold.
-    pub(crate) fn leave(&mut self, link: &Arc<Link>, reason: Reason, now: Instant) {
+    pub(crate) fn leave(&mut self, link: &Arc<Link>, reason: Reason, retry_at: Instant) {
         let Self { arena, up, leaving, .. } = self;
         if !up.get(&link.locator).is_some_and(|peer| Arc::ptr_eq(&peer.link, link)) {
             return;
@@ -168,7 +168,6 @@ impl Outbound {
         if let Some(mut peer) = up.remove(&link.locator) {
             peer.out.withdraw(&peer.link.memory, arena);
             leaving.push(peer);
-            let retry_at = now + pause_before_retry(&reason, 0);
             self.attempts.insert(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
         }
     }
@@ -203,12 +202,11 @@ fn take_back(
 }
 
 /// How long to leave a peer alone: what may pass soon is tried soon, what needs somebody to act is not.
-fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
+pub(crate) fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
     match reason {
         Reason::NotAdmitted { .. } | Reason::RefusedByPeer | Reason::Version { .. } => {
             Duration::from_secs(30)
         }
-        Reason::Protocol(_) => Duration::from_secs(1),
         _ => Duration::from_millis(50 << failures.min(7)),
     }
 }

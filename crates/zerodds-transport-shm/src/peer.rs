@@ -9,7 +9,7 @@
 
 use crate::bell::{OwnBell, PeerBell};
 use crate::control::socket;
-use crate::handshake::Frame;
+use crate::handshake::{Frame, Goodbye, Kind};
 use crate::inlink::InLink;
 use crate::layout::Direction;
 use crate::sync::full_fence;
@@ -85,6 +85,13 @@ impl Link {
         }
     }
 
+    /// Tells the peer that we leave the link. Comes before [`end`](Self::end), lest our receiver shut the socket first,
+    /// which would look like our death.
+    pub(crate) fn say_bye(&self, own: Locator, why: Goodbye) {
+        // A peer that does not read its socket learns of it by the socket's end.
+        let _ = socket::send(&self.socket, &Frame::new(Kind::Bye(why), own, 0, 0), &[]);
+    }
+
     /// A full socket holds wakes enough.
     fn send_wake(&self, frame: &Frame) {
         let _ = socket::send(&self.socket, frame, &[]);
@@ -101,6 +108,11 @@ impl Link {
         }
         first
     }
+}
+
+/// The reason on both sides of a link that either wished to end: neither is gone, and the link can be had again.
+pub(crate) fn ended_by_wish() -> Reason {
+    Reason::Unavailable("the link was ended on request; it is set up again when it is asked for".into())
 }
 
 /// Somebody here who reads the peer's memory: the receiver, and every message in place. When the last one is

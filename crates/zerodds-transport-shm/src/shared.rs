@@ -3,7 +3,7 @@
 use crate::arena::{Arena, Hold, Record, RecordId};
 use crate::bell::OwnBell;
 use crate::config::Config;
-use crate::handshake::OurIdentity;
+use crate::handshake::{Goodbye, OurIdentity};
 use crate::layout::{PAGE, ring};
 use crate::message::ShmMessage;
 use crate::outbound::Outbound;
@@ -70,6 +70,8 @@ pub(crate) enum Request {
     Connect(Locator),
     /// The peer broke the protocol.
     Close(Arc<Link>, Broken),
+    /// A user wishes the link to end.
+    Disconnect(Arc<Link>),
     Stop,
 }
 
@@ -91,21 +93,17 @@ pub(crate) struct Stats {
 
 impl Shared {
     /// Makes ring and doorbell. Takes a few pages of memory; the ring takes more as messages need it.
-    pub(crate) fn create(domain_id: u32, config: Config) -> io::Result<Self> {
-        let incarnation = random()?;
+    pub(crate) fn create(domain_id: u32, incarnation: Incarnation, config: Config) -> io::Result<Self> {
+        let owner = incarnation_word(incarnation);
         let host = rendezvous::host_tag()?;
         let main = (3 * message_max(&config)).max(MAIN_MIN).next_multiple_of(PAGE);
         let reserve = (message_max(&config) + ring::RECORD_HEADER_LEN).next_multiple_of(PAGE);
         let ring_len = ring::HEADER_LEN + main + reserve;
-        let ring = segment::create("zerodds-ring", ring_len, incarnation, Sharing::ReadOnly)?;
+        let ring = segment::create("zerodds-ring", ring_len, owner, Sharing::ReadOnly)?;
         let (base, unit) = (ring::HEADER_LEN as u64, ring::UNIT as u64);
         let arena = Arena::new(base, SOFT_START, main as u64, reserve as u64, unit);
         Ok(Self {
-            locator: Locator::shared_memory(
-                host,
-                Incarnation::from_bytes(incarnation.to_be_bytes()),
-                domain_id,
-            ),
+            locator: Locator::shared_memory(host, incarnation, domain_id),
             identity: OurIdentity {
                 uid: rustix::process::geteuid().as_raw(),
                 groups: rustix::process::getgroups()?
@@ -116,7 +114,7 @@ impl Shared {
             },
             ring: Arc::new(ring.mapping),
             ring_fd: ring.fd,
-            bell: Arc::new(OwnBell::create(incarnation)?),
+            bell: Arc::new(OwnBell::create(owner)?),
             outbound: Mutex::new(Outbound::new(arena, main as u64)),
             inbox: Inbox::open(),
             requests: Requests {
@@ -295,6 +293,9 @@ impl Stats {
 
 /// Ends a link whose peer broke the protocol; the control thread does the rest.
 pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
+    if link.down.get().is_none() {
+        link.say_bye(shared.locator, Goodbye::Broken);
+    }
     if link.end(Reason::Protocol(broken.0.into())) {
         Stats::add(&shared.stats.protocol_errors, 1);
         tracing::warn!(peer = %link.locator, "{}; its link is closed and UDP used instead", broken.0);
@@ -304,7 +305,11 @@ pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
 
 /// The word that stands for the incarnation of a locator.
 pub(crate) fn owner_word(locator: &Locator) -> u64 {
-    locator.incarnation().map_or(0, |id| u64::from_be_bytes(id.to_bytes()))
+    locator.incarnation().map_or(0, incarnation_word)
+}
+
+const fn incarnation_word(incarnation: Incarnation) -> u64 {
+    u64::from_be_bytes(incarnation.to_bytes())
 }
 
 /// Random bits from the kernel.

@@ -5,18 +5,19 @@ use crate::control::Control;
 use crate::layout::lane;
 use crate::message::{LoanKind, RecordLoan, ShmLoan};
 use crate::outbound::Attempt;
+use crate::peer::ended_by_wish;
 use crate::receiver::ShmReceiver;
 use crate::rendezvous;
 use crate::sending::Sending;
-use crate::shared::{Request, Shared, Stats};
+use crate::shared::{Request, Shared, Stats, random};
 use crate::sys::LoanedBytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use zerodds_core::{
-    Counters, Delivery, LoanError, Locator, LocatorKind, Path, Peer, Reach, Reason, SendError, Sent,
-    Transport,
+    Counters, Delivery, Incarnation, LoanError, Locator, LocatorKind, Path, Peer, Reach, Reason, SendError,
+    Sent, Transport,
 };
 
 /// Shared memory for one participant. Clones are handles to the same transport; the last one closes it.
@@ -50,7 +51,49 @@ impl ShmTransport {
     /// ```
     #[must_use]
     pub fn open(domain_id: u32, config: &Config) -> Self {
-        Self { inner: Self::try_open(domain_id, config).map(Arc::new) }
+        Self { inner: Self::try_open(domain_id, None, config).map(Arc::new) }
+    }
+
+    /// As [`open`](Self::open), under an incarnation of the caller's choosing, which peers can derive from what they
+    /// know of this participant, such as its GUID: then nothing has to tell them the locator. No two transports
+    /// of one host and domain can have the same one at the same time; the second is unavailable and says so.
+    ///
+    /// ```
+    /// use zerodds_core::{Incarnation, Transport};
+    /// use zerodds_transport_shm::{Config, ShmTransport};
+    /// # let domain = 3_900_000_000 - std::process::id();
+    /// let (ours, theirs) = (Incarnation::from_bytes([1; 8]), Incarnation::from_bytes([2; 8]));
+    /// let transport = ShmTransport::open_as(domain, ours, &Config::default());
+    /// # if transport.availability().is_err() { return; }
+    /// let peer = ShmTransport::open_as(domain, theirs, &Config::default());
+    /// assert_eq!(peer.locators(), [transport.locator_of(theirs).expect("available")]);
+    /// ```
+    #[must_use]
+    pub fn open_as(domain_id: u32, incarnation: Incarnation, config: &Config) -> Self {
+        Self { inner: Self::try_open(domain_id, Some(incarnation), config).map(Arc::new) }
+    }
+
+    /// The locator that a participant of our host and domain has under this incarnation, whether there is one or
+    /// not; `None` where shared memory is not available.
+    #[must_use]
+    pub fn locator_of(&self, incarnation: Incarnation) -> Option<Locator> {
+        let own = self.inner.as_ref().ok()?.shared.locator;
+        Some(Locator::shared_memory(own.host_tag()?, incarnation, own.port()))
+    }
+
+    /// Ends the link with the peer at this locator, if there is one: nothing more is sent on it. What either
+    /// side had sent is still received, then both receivers yield
+    /// [`PeerDown`](zerodds_core::Incoming::PeerDown), with [`Reason::Unavailable`] since nobody is gone.
+    /// [`reach`](Transport::reach), on either side, sets up a new link at once.
+    pub fn disconnect(&self, peer: &Locator) {
+        let Ok(open) = &self.inner else { return };
+        let mut outbound = open.shared.outbound.lock();
+        let Some(link) = outbound.link(peer).map(Arc::clone) else { return };
+        outbound.leave(&link, ended_by_wish(), Instant::now());
+        drop(outbound);
+        // The peer must hear of it before our receiver, whose leaving would look like our death: so the control
+        // thread tells both.
+        open.shared.requests.push(Request::Disconnect(link));
     }
 
     /// Whether shared memory is in use, and if not, why.
@@ -75,7 +118,7 @@ impl ShmTransport {
             .unwrap_or(Err(LoanError::Full { len }))
     }
 
-    fn try_open(domain_id: u32, config: &Config) -> Result<Open, Reason> {
+    fn try_open(domain_id: u32, incarnation: Option<Incarnation>, config: &Config) -> Result<Open, Reason> {
         if !config.enabled {
             return Err(Reason::SwitchedOff);
         }
@@ -83,7 +126,11 @@ impl ShmTransport {
             tracing::info!("shared memory is not available, UDP is used for all peers: {error}");
             Reason::Unavailable(error.to_string())
         };
-        let shared = Arc::new(Shared::create(domain_id, config.clone()).map_err(unavailable)?);
+        let incarnation = match incarnation {
+            Some(chosen) => chosen,
+            None => Incarnation::from_bytes(random().map_err(unavailable)?.to_ne_bytes()),
+        };
+        let shared = Arc::new(Shared::create(domain_id, incarnation, config.clone()).map_err(unavailable)?);
         let control = Control::start(&shared).map_err(unavailable)?;
         Ok(Open { shared, control: Mutex::new(Some(control)) })
     }

@@ -9,8 +9,8 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 use zerodds_core::{
-    Counters, Delivery, Incoming, Loan, LoanError, Locator, Message, Path, Peer, Reach, Reason, Receiver,
-    SendError, Sent, Transport, Wake,
+    Counters, Delivery, Incarnation, Incoming, Loan, LoanError, Locator, Message, Path, Peer, Reach, Reason,
+    Receiver, SendError, Sent, Transport, Wake,
 };
 
 /// Shared memory for one participant; not available on this system.
@@ -42,6 +42,21 @@ impl ShmTransport {
         };
         Self { why }
     }
+
+    /// As [`open`](Self::open).
+    #[must_use]
+    pub fn open_as(domain_id: u32, _incarnation: Incarnation, config: &Config) -> Self {
+        Self::open(domain_id, config)
+    }
+
+    /// Always `None`.
+    #[must_use]
+    pub fn locator_of(&self, _incarnation: Incarnation) -> Option<Locator> {
+        None
+    }
+
+    /// Does nothing: there are no links.
+    pub fn disconnect(&self, _peer: &Locator) {}
 
     /// Whether shared memory is in use, and if not, why.
     ///

@@ -2,7 +2,7 @@
 
 use super::socket::{self, Received};
 use crate::bell::PeerBell;
-use crate::handshake::{Frame, Kind, Refused};
+use crate::handshake::{Frame, Goodbye, Kind, Refused};
 use crate::layout::{Direction, PAGE, VERSION, link, ring};
 use crate::peer::{Link, Waker};
 use crate::region::Region;
@@ -57,7 +57,7 @@ pub(super) enum Progress {
     /// A peer of another user has sent something, or made room.
     Woken,
     /// The peer said goodbye.
-    Bye(Arc<Link>),
+    Bye(Arc<Link>, Goodbye),
     /// The peer broke the protocol on a link that is up.
     Broken(Arc<Link>, Reason),
     /// The peer is gone, reads nothing more, or never became one.
@@ -141,17 +141,11 @@ impl Connection {
     }
 
     /// Tells the peer that the link is over, and waits for it to have stopped reading.
-    pub(super) fn leave(&mut self, shared: &Shared) {
+    pub(super) fn leave(&mut self, shared: &Shared, why: Goodbye) {
         if let Stage::Up(link) = &self.stage {
-            self.say_bye(shared);
+            link.say_bye(shared.locator, why);
             self.stage = Stage::Leaving(Arc::clone(link), 0);
         }
-    }
-
-    /// Tells the peer that we take and send nothing more.
-    pub(super) fn say_bye(&self, shared: &Shared) {
-        // A peer that does not read its socket learns of it by the socket's end.
-        let _ = self.send(shared, Kind::Bye, &[]);
     }
 
     /// Keeps the descriptor that tells of the exit of the peer's process.
@@ -204,7 +198,7 @@ impl Connection {
         }
         match frame.kind {
             Kind::Refuse(reason) => return self.fail(shared, refusal(reason, &frame)),
-            Kind::Bye if !self.is_up() => return Progress::Gone(Reason::PeerGone),
+            Kind::Bye(_) if !self.is_up() => return Progress::Gone(Reason::PeerGone),
             _ => {}
         }
         if !frame.speaks_our_version() {
@@ -229,7 +223,7 @@ impl Connection {
     fn step(&mut self, shared: &Shared, frame: &Frame, fds: Vec<OwnedFd>) -> Result<Progress, Reason> {
         match (&self.stage, frame.kind) {
             (Stage::Up(_), Kind::Wake) => Ok(Progress::Woken),
-            (Stage::Up(link), Kind::Bye) => Ok(Progress::Bye(Arc::clone(link))),
+            (Stage::Up(link), Kind::Bye(why)) => Ok(Progress::Bye(Arc::clone(link), why)),
             (Stage::Hello, Kind::Hello) => Ok(Progress::Hello(frame.locator)),
             (Stage::Welcome, Kind::Welcome) => self.attach(shared, frame, fds),
             (Stage::Attach, Kind::Attach) => self.ready(shared, frame, fds),

@@ -8,8 +8,9 @@ mod connection;
 pub(crate) mod socket;
 
 use crate::bell::timespec;
-use crate::handshake::{Frame, Kind, Refused, is_admitted};
-use crate::peer::{Link, Reading};
+use crate::handshake::{Frame, Goodbye, Kind, Refused, is_admitted};
+use crate::outbound::pause_before_retry;
+use crate::peer::{Link, Reading, ended_by_wish};
 use crate::rendezvous;
 use crate::shared::{Arrival, Request, Shared, Stats};
 use crate::sys::{Credentials, peer_credentials, peer_pidfd};
@@ -72,7 +73,8 @@ impl Worker {
     fn listen(shared: Arc<Shared>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        rustix::net::bind(&listener, &rendezvous::address(&shared.locator)?)?;
+        rustix::net::bind(&listener, &rendezvous::address(&shared.locator)?)
+            .map_err(|error| not_bound(error, &shared.locator))?;
         rustix::net::listen(&listener, BACKLOG)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
@@ -234,7 +236,10 @@ impl Worker {
         for request in self.shared.requests.take_all() {
             match request {
                 Request::Connect(locator) => self.connect(locator),
-                Request::Close(link, broken) => self.leave(&link, Reason::Protocol(broken.0.into())),
+                Request::Close(link, broken) => self.broken(&link, Reason::Protocol(broken.0.into())),
+                Request::Disconnect(link) => {
+                    self.leave(&link, Goodbye::Wished, ended_by_wish(), Duration::ZERO);
+                }
                 Request::Stop => go_on = false,
             }
         }
@@ -298,8 +303,8 @@ impl Worker {
                     self.shared.bell.ring();
                     self.shared.bell.notify_space();
                 }
-                Progress::Bye(link) => self.leave(&link, Reason::PeerGone),
-                Progress::Broken(link, reason) => self.leave(&link, reason),
+                Progress::Bye(link, why) => self.bye(&link, why),
+                Progress::Broken(link, reason) => self.broken(&link, reason),
                 Progress::Gone(reason) => return self.gone(token, &reason),
             }
         }
@@ -308,6 +313,12 @@ impl Worker {
     /// A peer wants a link. If both sides connect at once, the connection of the smaller locator is kept.
     fn hello(&mut self, token: u64, from: Locator) {
         let own = self.shared.locator;
+        let is_up = |connection: &Connection| connection.is_up() && connection.peer() == Some(from);
+        let up = self.connections.iter().find(|(_, connection)| is_up(connection)).map(|(&up, _)| up);
+        if let Some(up) = up {
+            // It may have said goodbye there before it came here.
+            self.readable(up);
+        }
         let neighbour = from.kind() == LocatorKind::SharedMemory
             && from.host_tag() == own.host_tag()
             && from.port() == own.port()
@@ -353,14 +364,33 @@ impl Worker {
         self.shared.bell.ring();
     }
 
-    /// A link is over, but its peer may still read what it has taken: it is told, and its end awaited.
-    fn leave(&mut self, link: &Arc<Link>, reason: Reason) {
+    /// The peer leaves a link.
+    fn bye(&mut self, link: &Arc<Link>, why: Goodbye) {
+        let (reason, pause) = match why {
+            Goodbye::Closing => (Reason::PeerGone, pause_before_retry(&Reason::PeerGone, 0)),
+            Goodbye::Wished => (ended_by_wish(), Duration::ZERO),
+            Goodbye::Broken => {
+                let what = "the peer ended the link, because it found a fault in what it read there";
+                (Reason::Unavailable(what.into()), BROKEN_PAUSE)
+            }
+        };
+        self.leave(link, Goodbye::Wished, reason, pause);
+    }
+
+    /// The peer broke the protocol.
+    fn broken(&mut self, link: &Arc<Link>, reason: Reason) {
+        self.leave(link, Goodbye::Broken, reason, BROKEN_PAUSE);
+    }
+
+    /// A link is over, but its peer may still read what it has taken: it is told, and its end awaited. None is tried
+    /// again for the time of `pause`.
+    fn leave(&mut self, link: &Arc<Link>, why: Goodbye, reason: Reason, pause: Duration) {
         let mut connections = self.connections.values_mut();
         if let Some(connection) = connections.find(|connection| connection.is_up_with(link)) {
             tracing::debug!(peer = %link.locator, %reason, "shared-memory link down");
-            connection.leave(&self.shared);
+            connection.leave(&self.shared, why);
         }
-        self.shared.outbound.lock().leave(link, reason.clone(), Instant::now());
+        self.shared.outbound.lock().leave(link, reason.clone(), Instant::now() + pause);
         link.end(reason);
     }
 
@@ -369,7 +399,7 @@ impl Worker {
         let Some(connection) = self.forget(token) else { return };
         if let Some(link) = connection.link() {
             let mut outbound = self.shared.outbound.lock();
-            outbound.leave(link, reason.clone(), Instant::now());
+            outbound.leave(link, reason.clone(), Instant::now() + pause_before_retry(reason, 0));
             let removed = outbound.remove(link);
             drop(outbound);
             // Unmaps, if nothing of it is in use here.
@@ -400,8 +430,8 @@ impl Worker {
     /// Tells everybody; what was sent stays where it is for those who have not read it yet.
     fn say_goodbye(&mut self) {
         for (_, connection) in self.connections.drain() {
-            connection.say_bye(&self.shared);
             if let Some(link) = connection.link() {
+                link.say_bye(self.shared.locator, Goodbye::Closing);
                 link.end(Reason::Closed);
             }
         }
@@ -412,6 +442,17 @@ impl Credentials {
     /// Whether this is the user we run as.
     fn is_user(self, uid: u32) -> bool {
         self.uid == uid
+    }
+}
+
+/// Two participants of one host and domain cannot have one incarnation.
+fn not_bound(error: Errno, locator: &Locator) -> io::Error {
+    match (error, locator.incarnation()) {
+        (Errno::ADDRINUSE, Some(incarnation)) => io::Error::other(format!(
+            "another transport of this host and domain has the incarnation {incarnation} already; \
+             give each an incarnation of its own"
+        )),
+        (error, _) => error.into(),
     }
 }
 
@@ -427,5 +468,7 @@ const CONNECTIONS_PER_OTHER_USER_MAX: usize = 64;
 const FRAMES_PER_ROUND: usize = 8;
 const BACKLOG: i32 = 128;
 const LISTENER_PAUSE: Duration = Duration::from_millis(100);
+/// How long a peer is left alone after either side broke the protocol.
+const BROKEN_PAUSE: Duration = Duration::from_secs(1);
 /// Peers not admitted that are remembered, so that each is mentioned once.
 const TOLD_MAX: usize = 256;

@@ -5,7 +5,7 @@ pub(crate) mod child;
 pub(crate) mod roles;
 
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Incoming, Locator, Peer, Reach, Receiver, Transport};
+use zerodds_core::{Delivery, Incoming, Locator, Peer, Reach, Reason, Receiver, Transport};
 use zerodds_transport_shm::{Config, ShmMessage, ShmReceiver, ShmTransport};
 
 /// A generous bound against hanging; no test passes or fails by it otherwise.
@@ -35,7 +35,10 @@ impl Node {
     }
 
     pub(crate) fn with(domain: u32, config: &Config) -> Self {
-        let transport = ShmTransport::open(domain, config);
+        Self::of(ShmTransport::open(domain, config))
+    }
+
+    pub(crate) fn of(transport: ShmTransport) -> Self {
         transport.availability().expect("shared memory is available here");
         let receiver = transport.receiver().expect("taken once");
         Self { transport, receiver }
@@ -70,11 +73,15 @@ impl Node {
 
     /// Waits until the peer is reported as gone and returns what came before.
     pub(crate) fn until_down(&mut self, peer: Locator) -> Vec<ShmMessage> {
+        self.until_down_why(peer).0
+    }
+
+    pub(crate) fn until_down_why(&mut self, peer: Locator) -> (Vec<ShmMessage>, Reason) {
         let (until, mut messages) = (deadline(), Vec::new());
         loop {
             match self.receiver.receive(Some(until)).expect("the news before the deadline") {
                 Incoming::Message(message) => messages.push(message),
-                Incoming::PeerDown(locator, _) if locator == peer => return messages,
+                Incoming::PeerDown(locator, why) if locator == peer => return (messages, why),
                 _ => {}
             }
         }
