@@ -56,9 +56,7 @@ fn a_sample_without_the_data_is_refused() {
         Frame::around(100, |data| Copied { data: data.to_vec() }),
         Frame::around(100, |data| str::from_utf8(&data).unwrap().to_owned()),
         // As text it comes by where it lies, but without its own length before it.
-        Frame::around(100, |data| -> &'static str {
-            str::from_utf8(Box::leak(Box::new(data))).unwrap()
-        }),
+        Frame::around(100, |data| -> &'static str { str::from_utf8(Box::leak(Box::new(data))).unwrap() }),
     ];
     for refused in without {
         let error = refused.unwrap_err();

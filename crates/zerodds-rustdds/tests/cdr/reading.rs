@@ -264,6 +264,39 @@ impl<'de> Deserialize<'de> for Bomb {
     }
 }
 
+/// Of these, the middle is decoded, while slices of the whole are read besides.
+static MEMORY: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+
+/// Reads every slice of the memory while it is decoded itself, and says which were views of the source.
+struct Straddling {
+    views: Vec<(usize, usize)>,
+}
+
+impl<'de> Deserialize<'de> for Straddling {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        use serde::de::value::{BorrowedBytesDeserializer, Error};
+        let mut views = Vec::new();
+        for (from, to) in
+            (0..MEMORY.len()).flat_map(|from| (from + 1..=MEMORY.len()).map(move |to| (from, to)))
+        {
+            let format = BorrowedBytesDeserializer::<Error>::new(&MEMORY[from..to]);
+            let octets = zerodds_rustdds::bytes::deserialize(format).unwrap();
+            assert_eq!(octets, MEMORY[from..to]);
+            if lies_in(&octets, &MEMORY) {
+                views.push((from, to));
+            }
+        }
+        Ok(Self { views })
+    }
+}
+
+#[test]
+fn exactly_the_slices_within_the_source_become_views_of_it() {
+    let Straddling { views } = read(&Bytes::from_static(&MEMORY[4..8]));
+    let within = (4..8).flat_map(|from| (from + 1..=8).map(move |to| (from, to)));
+    assert_eq!(views, within.collect::<Vec<_>>());
+}
+
 /// Survives the panic of what is in it.
 struct Caught;
 
