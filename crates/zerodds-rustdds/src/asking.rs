@@ -1,0 +1,71 @@
+//! Who asks: how a static adapter knows for which reader it decodes, and the reader that nothing came of it.
+//!
+//! ```text
+//!   DataReader::take ──▶ Asking::enter(session, reader) ──▶ RustDDS ──▶ Adapter::decode_bytes
+//!        ▲                        (this thread)                               │ descriptor
+//!        └── skip, count ◀── nothing came of it ◀── error ◀── session.decode ─┘
+//! ```
+//! RustDDS's adapters are functions without a `self`; a thread-local says who calls. It is set for the time of one
+//! call into RustDDS and put back afterwards, also by a panic.
+
+use crate::protocol::{Descriptor, Entity};
+use crate::session::Session;
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+/// A call into RustDDS in the name of one reader.
+pub(crate) struct Asking {
+    outer: Option<Caller>,
+}
+
+struct Caller {
+    session: Arc<Session>,
+    reader: Entity,
+    /// A descriptor had no sample.
+    missed: Cell<bool>,
+}
+
+/// What a descriptor came to.
+pub(crate) enum Answer {
+    Sample(Bytes),
+    Missing,
+    /// Nobody asks: a descriptor reached a reader that is none of ours.
+    Nobody,
+}
+
+impl Asking {
+    pub(crate) fn enter(session: &Arc<Session>, reader: Entity) -> Self {
+        let caller = Caller { session: Arc::clone(session), reader, missed: Cell::new(false) };
+        Self { outer: CALLER.replace(Some(caller)) }
+    }
+
+    /// Whether a descriptor had no sample since the last call of this.
+    pub(crate) fn missed(&self) -> bool {
+        CALLER.with_borrow(|caller| caller.as_ref().is_some_and(|caller| caller.missed.take()))
+    }
+
+    /// The sample of a descriptor, for whoever asks on this thread.
+    pub(crate) fn answer(descriptor: Descriptor) -> Answer {
+        CALLER.with_borrow(|caller| {
+            let Some(caller) = caller else { return Answer::Nobody };
+            match caller.session.decode(caller.reader, descriptor) {
+                Ok(sample) => Answer::Sample(sample),
+                Err(_) => {
+                    caller.missed.set(true);
+                    Answer::Missing
+                }
+            }
+        })
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        CALLER.set(self.outer.take());
+    }
+}
+
+thread_local! {
+    static CALLER: RefCell<Option<Caller>> = const { RefCell::new(None) };
+}

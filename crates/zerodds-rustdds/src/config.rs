@@ -1,0 +1,171 @@
+//! What a user can set, at three levels: a participant, a publisher or subscriber, an endpoint.
+//!
+//! | Variable | Sets | Accepts | Default |
+//! |---|---|---|---|
+//! | `ZERODDS_SHM_THRESHOLD` | [`Options::threshold`] | bytes, or `64KiB`, `1MiB` | `8KiB` |
+//! | `ZERODDS_SHM_WHEN_FULL` | [`Options::when_full`] | `block`, `fail`, `udp` | `block` |
+//!
+//! and those of the transport: `ZERODDS_SHM`, `ZERODDS_SHM_MAX_DATAGRAM`, `ZERODDS_SHM_ACCESS`,
+//! `ZERODDS_SHM_WAIT`; see [`zerodds_transport_shm::Config`]. The ring and its access policy belong to a participant, since its
+//! endpoints share one ring; everything else can be set for each endpoint.
+
+use std::ffi::OsString;
+use zerodds_transport_shm::{Config as ShmConfig, ConfigError, parse_size};
+
+/// Settings of one session; [`Config::default`] is the recommended set-up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) shm: ShmConfig,
+    pub(crate) options: Options,
+}
+
+impl Config {
+    /// The defaults, overlaid with the `ZERODDS_SHM*` environment variables that are set.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the variable, its value and what is accepted.
+    ///
+    /// ```
+    /// let config = zerodds_rustdds::Config::from_env()?;
+    /// # Ok::<(), zerodds_transport_shm::ConfigError>(())
+    /// ```
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self { shm: ShmConfig::from_env()?, options: Options::default().overlaid_with(std::env::var_os)? })
+    }
+
+    /// The participant's ring: its size (by the largest sample that it carries), who may map it, how to wait.
+    ///
+    /// ```
+    /// use zerodds_rustdds::Config;
+    /// let transport = zerodds_transport_shm::Config::default().max_datagram(64 << 20)?;
+    /// let config = Config::default().transport(transport);
+    /// # Ok::<(), zerodds_transport_shm::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn transport(mut self, shm: ShmConfig) -> Self {
+        self.shm = shm;
+        self
+    }
+
+    /// What holds for every endpoint whose publisher, subscriber or creation does not say otherwise.
+    #[must_use]
+    pub const fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+}
+
+/// What can be set for each endpoint.
+///
+/// ```
+/// use zerodds_rustdds::{Options, WhenFull};
+/// let options = Options::default().threshold(64 * 1024).when_full(WhenFull::Fail);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub(crate) shm: bool,
+    pub(crate) threshold: usize,
+    pub(crate) when_full: WhenFull,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { shm: true, threshold: Self::THRESHOLD, when_full: WhenFull::default() }
+    }
+}
+
+/// What a writer does when the ring has no room for a sample because readers have not taken earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// Reliable: wait up to max_blocking_time (DDS 1.4 §2.2.3.14), then fail with `WouldBlock`. Best effort: never wait;
+    /// earlier samples that nobody has taken make room, and failing that the sample goes by UDP.
+    #[default]
+    Block,
+    /// Fail at once with `WouldBlock`; the sample is given back.
+    Fail,
+    /// Send this sample by UDP, as RustDDS would.
+    Udp,
+}
+
+impl Options {
+    /// The default [`threshold`](Self::threshold), 8 KiB: measured to be where shared memory begins to win.
+    pub const THRESHOLD: usize = 8 << 10;
+
+    /// Whether the endpoint uses shared memory. Default: yes.
+    #[must_use]
+    pub const fn shm(mut self, shm: bool) -> Self {
+        self.shm = shm;
+        self
+    }
+
+    /// Samples whose CDR is shorter than this many bytes travel in RTPS as RustDDS sends them. Any value is
+    /// accepted; 0 sends everything through shared memory. Default: [`THRESHOLD`](Self::THRESHOLD).
+    #[must_use]
+    pub const fn threshold(mut self, bytes: usize) -> Self {
+        self.threshold = bytes;
+        self
+    }
+
+    /// What to do when there is no room. Default: [`WhenFull::Block`].
+    #[must_use]
+    pub const fn when_full(mut self, policy: WhenFull) -> Self {
+        self.when_full = policy;
+        self
+    }
+
+    fn overlaid_with(mut self, var: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let mut read = |name, accepted, apply: &mut dyn FnMut(&mut Self, &str) -> Option<()>| {
+            let Some(value) = var(name) else { return Ok(()) };
+            let value = value.to_string_lossy().into_owned();
+            apply(&mut self, value.trim()).ok_or(ConfigError::Value { name, value, accepted })
+        };
+        read(
+            "ZERODDS_SHM_THRESHOLD",
+            "use bytes, or a number with KiB, MiB or GiB, such as 64KiB",
+            &mut |set, text| {
+                set.threshold = parse_size(text)?;
+                Some(())
+            },
+        )?;
+        read("ZERODDS_SHM_WHEN_FULL", "use block, fail or udp", &mut |set, text| {
+            set.when_full = match text.to_ascii_lowercase().as_str() {
+                "block" => WhenFull::Block,
+                "fail" => WhenFull::Fail,
+                "udp" => WhenFull::Udp,
+                _ => return None,
+            };
+            Some(())
+        })?;
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &str) -> Result<Options, ConfigError> {
+        let value = OsString::from(value);
+        Options::default().overlaid_with(|asked| (asked == name).then(|| value.clone()))
+    }
+
+    #[test]
+    fn the_environment_sets_what_a_setter_sets() {
+        assert_eq!(with("ZERODDS_SHM_THRESHOLD", "64KiB"), Ok(Options::default().threshold(65_536)));
+        assert_eq!(with("ZERODDS_SHM_WHEN_FULL", "Fail"), Ok(Options::default().when_full(WhenFull::Fail)));
+        assert_eq!(with("ZERODDS_SHM_WHEN_FULL", "udp"), Ok(Options::default().when_full(WhenFull::Udp)));
+        assert_eq!(with("PATH", "anything"), Ok(Options::default()));
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_what_is_accepted() {
+        for (name, value) in [("ZERODDS_SHM_THRESHOLD", "-1"), ("ZERODDS_SHM_WHEN_FULL", "wait")] {
+            let message = with(name, value).expect_err(value).to_string();
+            assert!(
+                message.contains(name) && message.contains(value) && message.contains("use "),
+                "{message}"
+            );
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Publishers and subscribers: RustDDS's own, whose endpoints share memory.
+
+use crate::config::Options;
+use crate::intake::{Appetite, Intake};
+use crate::protocol::TopicHash;
+use crate::session::Owner;
+use crate::writing::Outlet;
+use crate::{no_key, with_key};
+use rustdds::dds::CreateResult;
+use rustdds::policy::{Durability, History, Reliability};
+use rustdds::qos::HasQoSPolicy;
+use rustdds::{Keyed, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicDescription};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// Makes writers; as RustDDS's `Publisher`.
+#[derive(Clone)]
+pub struct Publisher {
+    owner: Arc<Owner>,
+    inner: rustdds::Publisher,
+    options: Options,
+}
+
+/// Makes readers; as RustDDS's `Subscriber`.
+#[derive(Clone)]
+pub struct Subscriber {
+    owner: Arc<Owner>,
+    inner: rustdds::Subscriber,
+    qos: QosPolicies,
+    options: Options,
+}
+
+impl Publisher {
+    pub(crate) fn new(owner: Arc<Owner>, inner: rustdds::Publisher) -> Self {
+        let options = owner.options;
+        Self { owner, inner, options }
+    }
+
+    /// The same publisher with other options, for the writers that are made by it from here on: keep it for a
+    /// publisher of its own, or use it once for a single writer.
+    #[must_use]
+    pub fn with_options(&self, options: Options) -> Self {
+        Self { options, ..self.clone() }
+    }
+
+    /// The same publisher for writers that do not use shared memory.
+    #[must_use]
+    pub fn without_shm(&self) -> Self {
+        self.with_options(self.options.shm(false))
+    }
+
+    /// What writers of this publisher are made with.
+    #[must_use]
+    pub const fn options(&self) -> Options {
+        self.options
+    }
+
+    /// RustDDS's publisher, for what is not about writers.
+    #[must_use]
+    pub const fn rustdds(&self) -> &rustdds::Publisher {
+        &self.inner
+    }
+
+    /// As RustDDS's `create_datawriter_no_key_cdr`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_datawriter_no_key_cdr<D: Serialize>(
+        &self,
+        topic: &Topic,
+        qos: Option<QosPolicies>,
+    ) -> CreateResult<no_key::DataWriter<D>> {
+        let inner = self.inner.create_datawriter_no_key(topic, self.adjusted(topic, qos))?;
+        let outlet = self.outlet(&inner, topic);
+        Ok(no_key::DataWriter::new(inner, outlet))
+    }
+
+    /// As RustDDS's `create_datawriter_cdr`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_datawriter_cdr<D>(
+        &self,
+        topic: &Topic,
+        qos: Option<QosPolicies>,
+    ) -> CreateResult<with_key::DataWriter<D>>
+    where
+        D: Keyed + Serialize,
+        D::K: Serialize,
+    {
+        let inner = self.inner.create_datawriter(topic, self.adjusted(topic, qos))?;
+        let outlet = self.outlet(&inner, topic);
+        Ok(with_key::DataWriter::new(inner, outlet))
+    }
+
+    fn outlet<W: RTPSEntity + HasQoSPolicy>(&self, writer: &W, topic: &Topic) -> Outlet {
+        let named = (topic.name(), topic.get_type());
+        Outlet::new(&self.owner, writer.guid(), (named.0, named.1.name()), self.options, &writer.qos())
+    }
+
+    /// One sample may be several changes for RTPS, where readers of several kinds are matched. RustDDS keeps only
+    /// the last few changes of a best-effort writer until they are sent, so those few must be enough.
+    fn adjusted(&self, topic: &Topic, qos: Option<QosPolicies>) -> Option<QosPolicies> {
+        let merged = self.inner.get_default_datawriter_qos().modify_by(&topic.qos());
+        let merged = qos.as_ref().map_or_else(|| merged.clone(), |qos| merged.modify_by(qos));
+        let volatile = matches!(merged.durability(), None | Some(Durability::Volatile));
+        let reliable = matches!(merged.reliability(), Some(Reliability::Reliable { .. }));
+        let depth = match merged.history() {
+            Some(History::KeepLast { depth }) => depth,
+            None => 1,
+            Some(History::KeepAll) => return qos,
+        };
+        if !self.options.shm || !volatile || reliable {
+            return qos;
+        }
+        let deeper = History::KeepLast { depth: depth.max(1).saturating_mul(PARTICIPANTS_AT_ONCE) };
+        let deeper = QosPolicyBuilder::new().history(deeper).build();
+        Some(qos.unwrap_or_else(QosPolicies::qos_none).modify_by(&deeper))
+    }
+}
+
+impl Subscriber {
+    pub(crate) fn new(owner: Arc<Owner>, inner: rustdds::Subscriber, qos: QosPolicies) -> Self {
+        let options = owner.options;
+        Self { owner, inner, qos, options }
+    }
+
+    /// The same subscriber with other options, for the readers that are made by it from here on.
+    #[must_use]
+    pub fn with_options(&self, options: Options) -> Self {
+        Self { options, ..self.clone() }
+    }
+
+    /// The same subscriber for readers that do not use shared memory.
+    #[must_use]
+    pub fn without_shm(&self) -> Self {
+        self.with_options(self.options.shm(false))
+    }
+
+    /// What readers of this subscriber are made with.
+    #[must_use]
+    pub const fn options(&self) -> Options {
+        self.options
+    }
+
+    /// RustDDS's subscriber, for what is not about readers.
+    #[must_use]
+    pub const fn rustdds(&self) -> &rustdds::Subscriber {
+        &self.inner
+    }
+
+    /// As RustDDS's `create_datareader_no_key_cdr`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_datareader_no_key_cdr<D: DeserializeOwned + 'static>(
+        &self,
+        topic: &Topic,
+        qos: Option<QosPolicies>,
+    ) -> CreateResult<no_key::DataReader<D>> {
+        let (appetite, qos) = self.appetite(topic, qos);
+        let inner = self.inner.create_datareader_no_key(topic, qos)?;
+        let intake = self.intake(&inner, topic, appetite);
+        Ok(no_key::DataReader::new(inner, intake))
+    }
+
+    /// As RustDDS's `create_datareader_cdr`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_datareader_cdr<D>(
+        &self,
+        topic: &Topic,
+        qos: Option<QosPolicies>,
+    ) -> CreateResult<with_key::DataReader<D>>
+    where
+        D: Keyed + DeserializeOwned + 'static,
+        D::K: DeserializeOwned,
+    {
+        let (appetite, qos) = self.appetite(topic, qos);
+        let inner = self.inner.create_datareader(topic, qos)?;
+        let intake = self.intake(&inner, topic, appetite);
+        Ok(with_key::DataReader::new(inner, intake))
+    }
+
+    fn appetite(&self, topic: &Topic, qos: Option<QosPolicies>) -> (Appetite, Option<QosPolicies>) {
+        let merged = self.qos.modify_by(&topic.qos());
+        let merged = qos.as_ref().map_or_else(|| merged.clone(), |qos| merged.modify_by(qos));
+        let appetite = Appetite::of(&merged);
+        let qos = if self.options.shm { appetite.adjusted(qos) } else { qos };
+        (appetite, qos)
+    }
+
+    fn intake<R: RTPSEntity>(&self, reader: &R, topic: &Topic, appetite: Appetite) -> Intake {
+        let shared = self.options.shm.then(|| TopicHash::of(&topic.name(), topic.get_type().name()));
+        Intake::new(&self.owner, &reader.guid(), shared, appetite)
+    }
+}
+
+/// Participants to which one best-effort sample can be sent in ways of their own before RustDDS has sent the first.
+const PARTICIPANTS_AT_ONCE: i32 = 32;

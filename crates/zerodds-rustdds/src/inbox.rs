@@ -1,0 +1,111 @@
+//! What came by shared memory: samples into the ledger, everything else to the attendant.
+//!
+//! ```text
+//!   link ──▶ ShmReceiver ──┬─ sample ─▶ ledger ─▶ whoever decodes its descriptor
+//!                          └─ note, link up, link down ─▶ news ─▶ attendant
+//! ```
+//! Whoever decodes a descriptor empties the receiver first, so a sample needs nobody's wake-up but that of its
+//! descriptor. The attendant sleeps meanwhile, with the bell armed; it looks when a sender runs out of room.
+
+use crate::arrivals::{Ledger, Missing};
+use crate::protocol::{Descriptor, Entity, HEADER_LEN, Note, Received, SampleKey, parse};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use zerodds_core::{Incoming, Locator, Message, Reason, Receiver, Wake};
+use zerodds_transport_shm::ShmReceiver;
+
+/// Something that is not a sample.
+#[derive(Debug)]
+pub(crate) enum News {
+    Up(Locator),
+    Down(Locator, Reason),
+    Note(Locator, Note),
+}
+
+/// The receiving half of a session.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    /// `None` where there is no shared memory.
+    pub(crate) receiver: Option<ShmReceiver>,
+    pub(crate) ledger: Ledger,
+    news: VecDeque<News>,
+    /// The attendant sleeps: the bell must stay armed.
+    asleep: bool,
+    /// Messages that no session sends.
+    pub(crate) strange: u64,
+}
+
+impl Inbox {
+    pub(crate) fn new(receiver: Option<ShmReceiver>) -> Self {
+        Self { receiver, ..Self::default() }
+    }
+
+    /// The sample that a descriptor stands for, if it is here; and whether there is news for the attendant.
+    pub(crate) fn decode(
+        &mut self,
+        reader: Entity,
+        descriptor: Descriptor,
+    ) -> (Result<Bytes, Missing>, bool) {
+        if !self.ledger.holds(descriptor.key) {
+            self.empty();
+        }
+        let outcome = self.ledger.decode(reader, descriptor.key, descriptor.len);
+        (outcome, self.asleep && !self.news.is_empty())
+    }
+
+    /// The attendant is awake: takes everything in, and hands over the news.
+    pub(crate) fn wake_up(&mut self) -> VecDeque<News> {
+        self.asleep = false;
+        self.empty();
+        std::mem::take(&mut self.news)
+    }
+
+    /// The attendant wants to sleep; whether it may: nothing has come meanwhile, and whatever comes rings.
+    pub(crate) fn fall_asleep(&mut self) -> Wake {
+        self.asleep = true;
+        let wake = self.empty();
+        if wake == Wake::TimedOut && !self.news.is_empty() { Wake::Ready } else { wake }
+    }
+
+    fn empty(&mut self) -> Wake {
+        loop {
+            let Some(receiver) = &mut self.receiver else { return Wake::TimedOut };
+            while let Some(incoming) = receiver.try_receive() {
+                match incoming {
+                    Incoming::Message(message) => {
+                        let source = message.source();
+                        take_in(&mut self.ledger, &mut self.news, &mut self.strange, source, message.into());
+                    }
+                    Incoming::PeerUp(locator) => self.news.push_back(News::Up(locator)),
+                    Incoming::PeerDown(locator, reason) => self.news.push_back(News::Down(locator, reason)),
+                    _ => {}
+                }
+            }
+            if !self.asleep {
+                return Wake::Ready;
+            }
+            let wake = receiver.arm();
+            if wake != Wake::Ready {
+                return wake;
+            }
+        }
+    }
+}
+
+fn take_in(
+    ledger: &mut Ledger,
+    news: &mut VecDeque<News>,
+    strange: &mut u64,
+    source: Option<Locator>,
+    message: Bytes,
+) {
+    let parsed = source.and_then(|source| Some((source, source.incarnation()?, parse(&message)?)));
+    match parsed {
+        Some((_, owner, Received::Sample(header))) => {
+            ledger.arrive(owner, header, message.slice(HEADER_LEN..))
+        }
+        Some((_, owner, Received::Note(Note::Forget { id }))) => ledger.forget(SampleKey { owner, id }),
+        Some((source, _, Received::Note(note))) => news.push_back(News::Note(source, note)),
+        None => *strange += 1,
+    }
+}

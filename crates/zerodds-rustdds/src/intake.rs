@@ -1,0 +1,188 @@
+//! The part of a reader that does not depend on its type: asks RustDDS in its own name, skips descriptors without a
+//! sample, and says what was taken.
+
+use crate::arrivals::Keep;
+use crate::asking::Asking;
+use crate::protocol::{Entity, Prefix, TopicHash};
+use crate::session::{Limit, Owner, split};
+use parking_lot::Mutex;
+use rustdds::dds::{ReadError, ReadResult};
+use rustdds::policy::{History, Reliability, ResourceLimits};
+use rustdds::{QosPolicies, QosPolicyBuilder, SampleInfo};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+/// A reader, as the session sees it.
+pub(crate) struct Intake {
+    owner: Arc<Owner>,
+    reader: Entity,
+    /// Samples after which writers are told what was taken; 0: they need not know.
+    every: i64,
+    taken: Mutex<HashMap<(Prefix, Entity), Taken>>,
+    /// Losses of writers that this reader has looked into.
+    losses_seen: AtomicU64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    up_to: i64,
+    told: i64,
+}
+
+/// What a reader's QoS means for shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appetite {
+    pub(crate) keep: Keep,
+    pub(crate) limit: Limit,
+}
+
+impl Appetite {
+    pub(crate) fn of(qos: &QosPolicies) -> Self {
+        let reliable = matches!(qos.reliability(), Some(Reliability::Reliable { .. }));
+        match qos.history() {
+            Some(History::KeepAll) => {
+                let limits = qos.resource_limits();
+                let of =
+                    |limit: i32| u32::try_from(limit).ok().filter(|&limit| limit > 0).unwrap_or(u32::MAX);
+                let room = limits.map_or(RUSTDDS_MAX_SAMPLES, |limits| {
+                    of(limits.max_samples).min(of(limits.max_samples_per_instance))
+                });
+                let room = room.min(WINDOW_MAX);
+                match reliable {
+                    // The window keeps its writers below this; a little more is under way when one joins.
+                    true => Self { keep: Keep::All(4 * room as usize), limit: Some(room) },
+                    false => Self { keep: Keep::All(room as usize), limit: None },
+                }
+            }
+            Some(History::KeepLast { depth }) => Self::last(depth),
+            None => Self::last(1),
+        }
+    }
+
+    fn last(depth: i32) -> Self {
+        Self { keep: Keep::Last(usize::try_from(depth).unwrap_or(1).max(1)), limit: None }
+    }
+
+    /// The QoS of the reader inside: RustDDS drops what its caches have no room for, taken or not, so where our
+    /// window sees to the limit, its own must not bite before.
+    pub(crate) fn adjusted(self, qos: Option<QosPolicies>) -> Option<QosPolicies> {
+        let Some(room) = self.limit else { return qos };
+        let enough = (4 * room).try_into().unwrap_or(i32::MAX);
+        let limits =
+            ResourceLimits { max_samples: enough, max_instances: enough, max_samples_per_instance: enough };
+        let roomy = QosPolicyBuilder::new().resource_limits(limits).build();
+        Some(qos.unwrap_or_else(QosPolicies::qos_none).modify_by(&roomy))
+    }
+}
+
+impl Intake {
+    pub(crate) fn new(
+        owner: &Arc<Owner>,
+        guid: &rustdds::GUID,
+        topic: Option<TopicHash>,
+        appetite: Appetite,
+    ) -> Self {
+        let (_, reader) = split(guid);
+        if let Some(topic) = topic {
+            owner.session.add_reader(reader, topic, appetite.keep, appetite.limit);
+        }
+        Self {
+            owner: Arc::clone(owner),
+            reader,
+            every: appetite.limit.map_or(0, |limit| i64::from(limit / 4).max(1)),
+            taken: Mutex::default(),
+            losses_seen: AtomicU64::new(0),
+        }
+    }
+
+    /// Calls into RustDDS in this reader's name, again for each descriptor that has no sample.
+    pub(crate) fn ask<T>(&self, mut call: impl FnMut() -> ReadResult<T>) -> ReadResult<T> {
+        let session = &self.owner.session;
+        // Before the call: what is looked for has come to RTPS before it was lost.
+        let losses = session.losses();
+        let asking = Asking::enter(session, self.reader);
+        let outcome = loop {
+            match call() {
+                Err(ReadError::Deserialization { .. }) if asking.missed() => self.resynchronize(),
+                outcome => break outcome,
+            }
+        };
+        drop(asking);
+        if outcome.is_ok() && self.losses_seen.swap(losses, Ordering::Relaxed) != losses {
+            session.caught_up(self.reader, losses);
+        }
+        outcome
+    }
+
+    /// A call that cannot be repeated, since what it gives is borrowed.
+    pub(crate) fn ask_once<T>(&self, call: impl FnOnce() -> T) -> T {
+        let _asking = Asking::enter(&self.owner.session, self.reader);
+        call()
+    }
+
+    /// One step of a stream in this reader's name: descriptors without a sample are passed over.
+    pub(crate) fn poll<S>(
+        &self,
+        mut step: impl FnMut() -> Poll<Option<ReadResult<S>>>,
+        info: impl Fn(&S) -> &SampleInfo,
+    ) -> Poll<Option<ReadResult<S>>> {
+        let mut next = None;
+        // What the stream has to say besides an error comes through here unseen.
+        let outcome = self.ask(|| match step() {
+            Poll::Ready(Some(Err(error))) => Err(error),
+            other => {
+                next = Some(other);
+                Ok(())
+            }
+        });
+        if let Err(error) = outcome {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if let Some(Poll::Ready(Some(Ok(sample)))) = &next {
+            self.took(info(sample));
+        }
+        next.unwrap_or(Poll::Pending)
+    }
+
+    /// The application has taken this sample.
+    pub(crate) fn took(&self, info: &SampleInfo) {
+        if self.every == 0 {
+            return;
+        }
+        let identity = info.sample_identity();
+        let writer = split(&identity.writer_guid);
+        let mut all = self.taken.lock();
+        let taken = all.entry(writer).or_default();
+        taken.up_to = taken.up_to.max(identity.sequence_number.into());
+        if taken.up_to - taken.told >= self.every {
+            taken.told = taken.up_to;
+            let up_to = taken.up_to;
+            drop(all);
+            self.owner.session.say_taken(self.reader, writer, up_to);
+        }
+    }
+
+    /// A sample that was given up will never be taken; nobody is to wait for it.
+    fn resynchronize(&self) {
+        if self.every == 0 {
+            return;
+        }
+        let writers: Vec<_> = self.taken.lock().keys().copied().collect();
+        for writer in writers {
+            self.owner.session.say_taken(self.reader, writer, i64::MAX);
+        }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.owner.session.remove_reader(self.reader);
+    }
+}
+
+/// What RustDDS's topic cache keeps without RESOURCE_LIMITS.
+const RUSTDDS_MAX_SAMPLES: u32 = 64;
+/// RESOURCE_LIMITS beyond this are as good as none.
+const WINDOW_MAX: u32 = 1 << 20;

@@ -1,0 +1,85 @@
+//! A sample that is filled where it will be read.
+
+use crate::cdr::Frame;
+use crate::writing::Parcel;
+use bytes::Bytes;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut, Range};
+
+/// The data of a sample, to be filled in place: memory of the ring where the sample will be shared. Its first content is
+/// unspecified. Dropped unpublished, it is discarded.
+///
+/// Made by `DataWriter::loan` and published by `DataWriter::publish`. It can be filled on any thread.
+pub struct Loan<D, K = ()> {
+    pub(crate) memory: Memory,
+    data: Range<usize>,
+    pub(crate) key: K,
+    type_: PhantomData<fn(D)>,
+}
+
+pub(crate) enum Memory {
+    Ring(Parcel),
+    Heap(Vec<u8>),
+}
+
+impl<D, K> Loan<D, K> {
+    pub(crate) fn new(parcel: Option<Parcel>, frame: &Frame, key: K) -> Result<Self, crate::cdr::Error> {
+        let mut memory = match parcel {
+            Some(parcel) => Memory::Ring(parcel),
+            None => Memory::Heap(vec![0; frame.sample_len()]),
+        };
+        let data = frame.write_into(memory.sample_mut())?;
+        Ok(Self { memory, data, key, type_: PhantomData })
+    }
+
+    /// Whether the data lies in shared memory, so that publishing copies nothing. If not, nobody shares memory with
+    /// this writer now, the sample is below the threshold, or the ring had no room.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.memory, Memory::Ring(_))
+    }
+}
+
+impl Memory {
+    fn sample(&self) -> &[u8] {
+        match self {
+            Self::Ring(parcel) => parcel.cdr(),
+            Self::Heap(bytes) => bytes,
+        }
+    }
+
+    fn sample_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Ring(parcel) => parcel.cdr_mut(),
+            Self::Heap(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn into_parcel(self) -> Result<Parcel, Bytes> {
+        match self {
+            Self::Ring(parcel) => Ok(parcel),
+            Self::Heap(bytes) => Err(bytes.into()),
+        }
+    }
+}
+
+impl<D, K> Deref for Loan<D, K> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.memory.sample().get(self.data.clone()).unwrap_or_default()
+    }
+}
+
+impl<D, K> DerefMut for Loan<D, K> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.memory.sample_mut().get_mut(self.data.clone()).unwrap_or_default()
+    }
+}
+
+impl<D, K> fmt::Debug for Loan<D, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Loan({} bytes, shared: {})", self.data.len(), self.is_shared())
+    }
+}

@@ -1,0 +1,284 @@
+//! What two sessions say to each other: samples and notes over shared memory, descriptors in RTPS.
+//!
+//! ```text
+//!   shared memory   sample      | header (64 bytes) | CDR of the sample, little-endian …
+//!                   note        | magic, kind | what it says …
+//!   RTPS DATA       descriptor  | 5a 44 00 00 | magic, incarnation of the ring, id of the sample, length |
+//! ```
+//! All integers are little-endian. Everything here comes from another process: it is parsed once into a checked
+//! value, and whatever does not parse is counted and skipped.
+
+use zerodds_core::Incarnation;
+
+/// The first word of every message between sessions, and of every descriptor: "ZRD\x01".
+const MAGIC: u32 = u32::from_le_bytes(*b"ZRD\x01");
+/// The representation identifier of a descriptor (DDSI-RTPS 2.5 §10.2.1.2 leaves it to vendors): "ZD".
+pub(crate) const REPRESENTATION: [u8; 2] = *b"ZD";
+/// Bytes before a sample's CDR: one unit of the ring, so that the CDR is aligned for any type.
+pub(crate) const HEADER_LEN: usize = 64;
+
+/// The last eight octets of a GUID prefix: random for every RustDDS participant, and known to whoever discovered
+/// it.
+pub(crate) fn incarnation(prefix: Prefix) -> Incarnation {
+    let [_, _, _, _, tail @ ..] = prefix;
+    Incarnation::from_bytes(tail)
+}
+
+/// A GUID prefix (DDSI-RTPS 2.5 §9.3.1.1).
+pub(crate) type Prefix = [u8; 12];
+/// An entity id (DDSI-RTPS 2.5 §9.3.1.2).
+pub(crate) type Entity = [u8; 4];
+
+/// Identifies a topic by name and type: FNV-1a over 64 bits of both, a zero octet between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TopicHash(u64);
+
+impl TopicHash {
+    pub(crate) fn of(name: &str, type_name: &str) -> Self {
+        let text = name.bytes().chain([0]).chain(type_name.bytes());
+        Self(text.fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)))
+    }
+}
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// One sample in a ring: whose, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SampleKey {
+    pub(crate) owner: Incarnation,
+    pub(crate) id: u64,
+}
+
+/// What stands before a sample's CDR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SampleHeader {
+    pub(crate) id: u64,
+    pub(crate) topic: TopicHash,
+    /// Hash of the instance's key; zero without one. Equal hashes only make two instances share a history.
+    pub(crate) instance: u64,
+    pub(crate) writer: Entity,
+}
+
+/// What RTPS carries in place of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    pub(crate) key: SampleKey,
+    /// Length of the sample's CDR in bytes.
+    pub(crate) len: u32,
+}
+
+/// What one session has to say to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// All readers of the sender's participant that take descriptors; replaces what was said before.
+    Readers(Vec<Offer>),
+    /// The sender's application has taken everything that this writer wrote up to this sequence number.
+    Taken { reader: Entity, writer: Entity, up_to: i64 },
+    /// The session ends; its participant may go on without.
+    Leaving,
+    /// No descriptor will follow for this sample.
+    Forget { id: u64 },
+}
+
+/// A reader that takes descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) reader: Entity,
+    /// Samples that it lets one writer have under way before they are taken; 0: no limit, history decides.
+    pub(crate) window: u32,
+}
+
+/// A message from another session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// A sample; its CDR begins at [`HEADER_LEN`].
+    Sample(SampleHeader),
+    Note(Note),
+}
+
+impl SampleHeader {
+    pub(crate) fn write(&self, to: &mut [u8; HEADER_LEN]) {
+        let mut fields = Fields(to);
+        fields.put(MAGIC.to_le_bytes());
+        fields.put(u32::from(kind::SAMPLE).to_le_bytes());
+        fields.put(self.id.to_le_bytes());
+        fields.put(self.topic.0.to_le_bytes());
+        fields.put(self.instance.to_le_bytes());
+        fields.put(self.writer);
+        fields.0.fill(0);
+    }
+}
+
+impl Descriptor {
+    pub(crate) const LEN: usize = 24;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        let mut fields = Fields(&mut bytes);
+        fields.put(MAGIC.to_le_bytes());
+        fields.put(self.key.owner.to_bytes());
+        fields.put(self.key.id.to_le_bytes());
+        fields.put(self.len.to_le_bytes());
+        bytes
+    }
+
+    /// RTPS may pad what it carries; what follows is ignored.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut parts = Parts(bytes);
+        (parts.u32()? == MAGIC).then_some(())?;
+        let key = SampleKey { owner: Incarnation::from_bytes(parts.array()?), id: parts.u64()? };
+        Some(Self { key, len: parts.u32()? })
+    }
+}
+
+impl Note {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_le_bytes().to_vec();
+        let mut head = |kind: u8| bytes.extend(u32::from(kind).to_le_bytes());
+        match self {
+            Self::Readers(offers) => {
+                head(kind::READERS);
+                for offer in offers {
+                    bytes.extend(offer.reader);
+                    bytes.extend(offer.window.to_le_bytes());
+                }
+            }
+            Self::Taken { reader, writer, up_to } => {
+                head(kind::TAKEN);
+                bytes.extend(reader);
+                bytes.extend(writer);
+                bytes.extend(up_to.to_le_bytes());
+            }
+            Self::Leaving => head(kind::LEAVING),
+            Self::Forget { id } => {
+                head(kind::FORGET);
+                bytes.extend(id.to_le_bytes());
+            }
+        }
+        bytes
+    }
+}
+
+/// What a message of another session is, if it is one.
+pub(crate) fn parse(message: &[u8]) -> Option<Received> {
+    let mut parts = Parts(message);
+    (parts.u32()? == MAGIC).then_some(())?;
+    let note = match u8::try_from(parts.u32()?).ok()? {
+        kind::SAMPLE if message.len() >= HEADER_LEN => {
+            let (id, topic, instance) = (parts.u64()?, TopicHash(parts.u64()?), parts.u64()?);
+            return Some(Received::Sample(SampleHeader { id, topic, instance, writer: parts.array()? }));
+        }
+        kind::READERS => {
+            let offers = parts.0.chunks_exact(8).map(Parts);
+            let offers = offers.map(|mut offer| Some(Offer { reader: offer.array()?, window: offer.u32()? }));
+            Note::Readers(offers.collect::<Option<_>>()?)
+        }
+        kind::TAKEN => {
+            let (reader, writer, up_to) =
+                (parts.array()?, parts.array()?, i64::from_le_bytes(parts.array()?));
+            Note::Taken { reader, writer, up_to }
+        }
+        kind::LEAVING => Note::Leaving,
+        kind::FORGET => Note::Forget { id: parts.u64()? },
+        _ => return None,
+    };
+    Some(Received::Note(note))
+}
+
+mod kind {
+    pub(super) const SAMPLE: u8 = 1;
+    pub(super) const READERS: u8 = 2;
+    pub(super) const TAKEN: u8 = 3;
+    pub(super) const FORGET: u8 = 4;
+    pub(super) const LEAVING: u8 = 5;
+}
+
+/// What is left to write.
+struct Fields<'a>(&'a mut [u8]);
+
+impl Fields<'_> {
+    fn put<const N: usize>(&mut self, field: [u8; N]) {
+        let rest = std::mem::take(&mut self.0);
+        if let Some((here, rest)) = rest.split_first_chunk_mut() {
+            *here = field;
+            self.0 = rest;
+        }
+    }
+}
+
+/// What is left to read.
+struct Parts<'a>(&'a [u8]);
+
+impl Parts<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (here, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*here)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_sample_is_found_again_by_its_header() {
+        let header =
+            SampleHeader { id: 7, topic: TopicHash::of("a", "b"), instance: 9, writer: [1, 2, 3, 4] };
+        let mut bytes = [0xff; HEADER_LEN];
+        header.write(&mut bytes);
+        assert_eq!(parse(&bytes), Some(Received::Sample(header)));
+        assert_eq!(parse(&bytes[..HEADER_LEN - 1]), None, "too short for a sample");
+    }
+
+    #[test]
+    fn a_topic_is_its_name_and_its_type() {
+        assert_ne!(TopicHash::of("a", "bc"), TopicHash::of("ab", "c"));
+        assert_eq!(TopicHash::of("a", "b"), TopicHash::of("a", "b"));
+    }
+
+    #[test]
+    fn notes_and_descriptors_are_read_as_written() {
+        let notes = [
+            Note::Readers(vec![]),
+            Note::Readers(vec![Offer { reader: [1; 4], window: 64 }, Offer { reader: [2; 4], window: 0 }]),
+            Note::Taken { reader: [3; 4], writer: [4; 4], up_to: i64::MAX },
+            Note::Forget { id: u64::MAX },
+            Note::Leaving,
+        ];
+        for note in notes {
+            assert_eq!(parse(&note.to_bytes()), Some(Received::Note(note)));
+        }
+        let key = SampleKey { owner: Incarnation::from_bytes([5; 8]), id: 6 };
+        let descriptor = Descriptor { key, len: 7 };
+        let mut bytes = descriptor.to_bytes().to_vec();
+        assert_eq!(Descriptor::parse(&bytes), Some(descriptor));
+        bytes.extend([0; 3]);
+        assert_eq!(Descriptor::parse(&bytes), Some(descriptor), "RTPS pads");
+        assert_eq!(Descriptor::parse(&bytes[..Descriptor::LEN - 1]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_strange_to_be_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..100), kind in 0_u8..7) {
+            let _ = Descriptor::parse(&bytes);
+            let _ = parse(&bytes);
+            if bytes.len() >= 8 {
+                bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+                bytes[4..8].copy_from_slice(&u32::from(kind).to_le_bytes());
+            }
+            let _ = Descriptor::parse(&bytes);
+            let _ = parse(&bytes);
+        }
+    }
+}

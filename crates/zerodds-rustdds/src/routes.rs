@@ -1,0 +1,130 @@
+//! Who reads a writer's samples, and how they get there: the plan of one writer.
+//!
+//! ```text
+//!   matched readers, by participant:   all of them take descriptors, and there is a link ──▶ shared
+//!                                      otherwise                                         ──▶ plain
+//!   all shared  ──▶ one descriptor, undirected          all plain ──▶ one plain sample, undirected
+//!   mixed       ──▶ one directed descriptor or plain sample for each participant
+//! ```
+//! RustDDS has one cache per topic and participant, and a directed sample reaches every reader there. So the
+//! readers of one participant all get descriptors or all get plain samples.
+
+use crate::protocol::{Entity, Offer, Prefix, incarnation};
+use std::collections::{BTreeMap, BTreeSet};
+use zerodds_core::{Incarnation, Locator};
+
+/// How a participant's readers are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) prefix: Prefix,
+    /// A reader there; RustDDS directs a sample to a reader.
+    pub(crate) reader: Entity,
+    /// Where its session is reached; `None`: it gets plain samples.
+    pub(crate) shared: Option<Locator>,
+}
+
+/// Where the samples of one writer go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) targets: Vec<Target>,
+    /// Readers that limit what may be under way to them.
+    pub(crate) windows: Vec<(Incarnation, Offer)>,
+}
+
+impl Plan {
+    /// Whether some samples can go through shared memory.
+    pub(crate) fn has_shared(&self) -> bool {
+        self.targets.iter().any(|target| target.shared.is_some())
+    }
+}
+
+/// The readers that RTPS has matched to one writer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Matched(BTreeMap<Prefix, BTreeSet<Entity>>);
+
+impl Matched {
+    pub(crate) fn add(&mut self, prefix: Prefix, reader: Entity) {
+        self.0.entry(prefix).or_default().insert(reader);
+    }
+
+    pub(crate) fn remove(&mut self, prefix: Prefix, reader: Entity) {
+        if let Some(readers) = self.0.get_mut(&prefix) {
+            readers.remove(&reader);
+            if readers.is_empty() {
+                self.0.remove(&prefix);
+            }
+        }
+    }
+
+    pub(crate) fn remove_participant(&mut self, prefix: Prefix) {
+        self.0.remove(&prefix);
+    }
+
+    pub(crate) fn participants(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.0.keys().copied()
+    }
+
+    /// The plan, given what is known of each participant's session: where it is reached, and its offers.
+    pub(crate) fn plan<'a>(&self, session: impl Fn(Prefix) -> Option<(Locator, &'a [Offer])>) -> Plan {
+        let mut plan = Plan::default();
+        for (&prefix, readers) in &self.0 {
+            let Some(&reader) = readers.first() else { continue };
+            let offers = session(prefix).and_then(|(locator, offers)| {
+                let of = |reader| offers.iter().find(|offer| offer.reader == reader).copied();
+                let found: Option<Vec<Offer>> = readers.iter().map(|&reader| of(reader)).collect();
+                found.map(|found| (locator, found))
+            });
+            if let Some((_, offers)) = &offers {
+                let limited = offers.iter().filter(|offer| offer.window > 0);
+                plan.windows.extend(limited.map(|&offer| (incarnation(prefix), offer)));
+            }
+            plan.targets.push(Target { prefix, reader, shared: offers.map(|(locator, _)| locator) });
+        }
+        plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerodds_core::HostTag;
+
+    const HERE: Prefix = [1; 12];
+    const THERE: Prefix = [2; 12];
+
+    fn offer(reader: Entity) -> Offer {
+        Offer { reader, window: 0 }
+    }
+
+    fn locator() -> Locator {
+        Locator::shared_memory(HostTag::from_bytes([0; 8]), Incarnation::from_bytes([0; 8]), 0)
+    }
+
+    #[test]
+    fn a_participant_is_shared_only_when_all_its_matched_readers_take_descriptors() {
+        let mut matched = Matched::default();
+        matched.add(HERE, [1; 4]);
+        matched.add(HERE, [2; 4]);
+        let one = [offer([1; 4])];
+        assert!(!matched.plan(|_| Some((locator(), &one))).has_shared());
+        let both = [offer([1; 4]), offer([2; 4])];
+        let plan = matched.plan(|_| Some((locator(), &both)));
+        assert_eq!(plan.targets, [Target { prefix: HERE, reader: [1; 4], shared: Some(locator()) }]);
+        matched.remove(HERE, [2; 4]);
+        assert!(matched.plan(|_| Some((locator(), &one))).has_shared());
+    }
+
+    #[test]
+    fn participants_are_judged_one_by_one() {
+        let mut matched = Matched::default();
+        matched.add(HERE, [1; 4]);
+        matched.add(THERE, [1; 4]);
+        let offers = [Offer { reader: [1; 4], window: 5 }];
+        let plan = matched.plan(|prefix| (prefix == HERE).then_some((locator(), &offers[..])));
+        let shared: Vec<_> = plan.targets.iter().map(|target| target.shared.is_some()).collect();
+        assert_eq!(shared, [true, false]);
+        assert_eq!(plan.windows, [(incarnation(HERE), offers[0])]);
+        matched.remove_participant(HERE);
+        assert_eq!(matched.participants().collect::<Vec<_>>(), [THERE]);
+    }
+}

@@ -1,0 +1,199 @@
+//! The thread of a session: turns events into plans, and keeps links up.
+
+use super::Session;
+use super::obituary::Obituary;
+use super::registry::Errand;
+use crate::inbox::News;
+use crate::protocol::{Note, Offer};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use rustdds::{DomainParticipant, DomainParticipantStatusListener, StatusEvented};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use zerodds_core::{Incarnation, Locator, Path, Peer, Reach, Reason, Transport, Wake};
+
+/// The attendant's view of its session.
+pub(super) struct Attendant {
+    session: Arc<Session>,
+    poll: mio::Poll,
+    status: DomainParticipantStatusListener,
+    obituary: Obituary,
+    /// Sessions that are to be reached again, with when and for the how manyth time.
+    retries: HashMap<Incarnation, (Instant, u32)>,
+    /// What was offered last.
+    offers: Vec<Offer>,
+}
+
+/// Somebody of this process calls.
+pub(super) const CALLED: Token = Token(0);
+const STATUS: Token = Token(1);
+const BELL: Token = Token(2);
+
+impl Attendant {
+    pub(super) fn new(
+        session: Arc<Session>,
+        poll: mio::Poll,
+        participant: &DomainParticipant,
+    ) -> io::Result<Self> {
+        let mut status = participant.status_listener();
+        poll.registry().register(status.as_status_source_mio1(), STATUS, Interest::READABLE)?;
+        if let Some(receiver) = &session.inbox.lock().receiver {
+            let bell = receiver.as_fd().as_raw_fd();
+            poll.registry().register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
+        }
+        let obituary = Obituary::new(participant);
+        Ok(Self { session, poll, status, obituary, retries: HashMap::new(), offers: Vec::new() })
+    }
+
+    pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("zerodds-rustdds".into()).spawn(move || self.run())
+    }
+
+    fn run(mut self) {
+        let mut events = mio::Events::with_capacity(8);
+        // ORDER: Acquire; pairs with the Release in `Session::end`.
+        while !self.session.ended.load(Ordering::Acquire) {
+            let busy = self.attend();
+            let wait = if busy { Some(Duration::ZERO) } else { self.until_next_retry() };
+            if let Err(error) = self.poll.poll(&mut events, wait)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!("the session cannot wait for events any more and ends: {error}; UDP is used");
+                break;
+            }
+        }
+        self.leave();
+    }
+
+    /// Does everything that there is to do; whether something came meanwhile.
+    fn attend(&mut self) -> bool {
+        let news = self.session.inbox.lock().wake_up();
+        for item in news {
+            self.hear(item);
+        }
+        while let Some(status) = self.status.try_recv_status() {
+            let errands = self.session.registry.lock().note(&status);
+            errands.into_iter().for_each(|errand| self.run_errand(errand));
+            self.refresh();
+            self.session.broadcast.tell(&status);
+        }
+        self.refresh();
+        self.retry();
+        self.say_unsaid();
+        self.session.inbox.lock().fall_asleep() == Wake::Ready
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Up(peer) => {
+                let Some(id) = peer.incarnation() else { return };
+                self.retries.remove(&id);
+                self.session.registry.lock().set_up(id);
+                self.session.say(id, Note::Readers(self.offers.clone()));
+                tracing::debug!("participant {id}: large samples go by shared memory");
+            }
+            News::Down(peer, reason) => self.lose(peer, &reason),
+            News::Note(from, note) => {
+                let Some(id) = from.incarnation() else { return };
+                match note {
+                    Note::Readers(offers) => self.session.registry.lock().set_offers(id, offers),
+                    Note::Taken { reader, writer, up_to } => {
+                        self.session.hear_taken(id, reader, writer, up_to)
+                    }
+                    Note::Leaving => self.session.registry.lock().set_leaving(id),
+                    Note::Forget { .. } => {}
+                }
+            }
+        }
+    }
+
+    /// A link is over. Whoever vanished without a word is dead, and RustDDS is told.
+    fn lose(&mut self, peer: Locator, reason: &Reason) {
+        let Some(id) = peer.incarnation() else { return };
+        let silent = self.session.registry.lock().set_down(id);
+        tracing::debug!("participant {id}: samples go by UDP: {reason}");
+        match silent {
+            Some(prefix) if *reason == Reason::PeerGone => self.obituary.publish(prefix),
+            _ => {}
+        }
+        self.retries.insert(id, (Instant::now(), 0));
+    }
+
+    fn run_errand(&mut self, errand: Errand) {
+        match errand {
+            Errand::Reach(peer) => {
+                self.retries.insert(peer, (Instant::now(), 0));
+            }
+            Errand::Bereave(peer, writer) => self.session.bereave(peer, writer),
+        }
+    }
+
+    /// Plans first, then the news of what we offer.
+    fn refresh(&mut self) {
+        let Some(offers) = self.session.registry.lock().refresh() else { return };
+        if offers != self.offers {
+            let peers: Vec<Incarnation> = self.session.registry.lock().up().collect();
+            for peer in peers {
+                self.session.say(peer, Note::Readers(offers.clone()));
+            }
+            self.offers = offers;
+        }
+    }
+
+    /// Tries to reach whom we miss, at growing intervals; whoever runs no session is not asked for ever.
+    fn retry(&mut self) {
+        let now = Instant::now();
+        let due: Vec<_> = self.retries.extract_if(|_, (at, _)| *at <= now).collect();
+        for (peer, (_, tries)) in due {
+            let Some(locator) = self.session.locator_of(peer) else { continue };
+            if !self.session.registry.lock().misses(peer) {
+                continue;
+            }
+            let locators = [locator];
+            let up = matches!(
+                self.session.transport.reach(Peer::new(&locators)),
+                Reach::Ready(Path::SharedMemory)
+            );
+            if !up && tries < TRIES_MAX {
+                self.retries.insert(peer, (now + FIRST_PAUSE * (1 << tries.min(6)), tries + 1));
+            }
+        }
+    }
+
+    fn until_next_retry(&self) -> Option<Duration> {
+        let next = self.retries.values().map(|(at, _)| *at).min();
+        let unsaid = (!self.session.unsaid.lock().is_empty()).then(|| Instant::now() + FIRST_PAUSE);
+        let next = next.into_iter().chain(unsaid).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn say_unsaid(&self) {
+        let mut unsaid = self.session.unsaid.lock();
+        let mut full = Vec::new();
+        unsaid.retain(|(peer, note)| {
+            let waits = full.contains(peer) || !self.session.try_say(*peer, note);
+            if waits {
+                full.push(*peer);
+            }
+            waits
+        });
+    }
+
+    fn leave(&self) {
+        let peers: Vec<Incarnation> = self.session.registry.lock().up().collect();
+        for peer in peers {
+            self.session.try_say(peer, &Note::Leaving);
+        }
+        self.session.broadcast.end();
+        self.session.transport.close();
+    }
+}
+
+/// Between tries to reach a session: doubled six times, and then no more tries than these.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const TRIES_MAX: u32 = 12;

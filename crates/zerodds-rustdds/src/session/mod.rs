@@ -1,0 +1,386 @@
+//! A session: one participant's ring, its links to the sessions of other participants, and what it knows of them.
+//!
+//! ```text
+//!   application threads                    attendant (one thread)
+//!    write ──▶ outlook (plan, window) ◀──── registry ◀── status events of the participant
+//!      └─────▶ ShmTransport ──▶ peers          ▲                └──▶ broadcast to the application
+//!    take ───▶ inbox (ledger) ────── news ─────┘
+//! ```
+//! Writers and readers never wait for the attendant. It sleeps until RTPS discovers something, a link comes or
+//! goes, or a sender needs room.
+
+mod attendant;
+mod obituary;
+mod registry;
+
+pub(crate) use registry::{Limit, split};
+
+use crate::arrivals::{Keep, Missing, Tally};
+use crate::config::{Config, Options};
+use crate::endpoints::{Publisher, Subscriber};
+use crate::events::{Broadcast, Events};
+use crate::inbox::Inbox;
+use crate::protocol::{Descriptor, Entity, Note, Prefix, TopicHash, incarnation};
+use crate::shim::Pool;
+use crate::window::Outlook;
+use attendant::Attendant;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use registry::Registry;
+use rustdds::dds::CreateResult;
+use rustdds::{DomainParticipant, QosPolicies, RTPSEntity};
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use thiserror::Error;
+use zerodds_core::{Counters, Delivery, Incarnation, Locator, Peer, Reason, Transport};
+use zerodds_transport_shm::ShmTransport;
+
+/// Shared memory for one RustDDS participant.
+///
+/// Clones are handles to the same session. It ends when the last handle, publisher, subscriber and endpoint that came
+/// of it is dropped; the participant goes on without it.
+///
+/// ```
+/// use rustdds::{DomainParticipant, QosPolicyBuilder};
+/// use zerodds_rustdds::{Config, ZeroDds};
+///
+/// # let domain = 100 + (std::process::id() % 100) as u16;
+/// let participant = DomainParticipant::new(domain)?;
+/// let zerodds = ZeroDds::attach(&participant, Config::from_env()?)?;
+/// let publisher = zerodds.create_publisher(&QosPolicyBuilder::new().build())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct ZeroDds(pub(crate) Arc<Owner>);
+
+/// Why there is no session.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The participant has a session already; clone that one.
+    #[error("this participant has a session already: use a clone of it")]
+    Attached,
+    /// The thread that attends to the session, or what it waits with, cannot be had.
+    #[error("the session's thread cannot be started: {0}; the participant works as before, over UDP")]
+    Thread(#[from] io::Error),
+}
+
+/// What a session has done so far, and what its ring holds.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The transport's own counters: messages, bytes written once however many readers they have, losses.
+    pub transport: Counters,
+    /// The ring: its size, and what is in use.
+    pub pool: Pool,
+    /// Samples published through shared memory, once each however many readers they have.
+    pub shared_samples: u64,
+    /// Samples published in RTPS: below the threshold, or nobody to share with.
+    pub plain_samples: u64,
+    /// Descriptors handed to RTPS: one for each sample that all readers share, one for each participant otherwise.
+    pub descriptors: u64,
+    /// Samples meant for shared memory that went over UDP for want of room or because they were too large.
+    pub fallbacks: u64,
+    /// Samples that came by shared memory for a reader here.
+    pub arrived_samples: u64,
+    /// Samples that history moved past before a reader took them, once for each reader.
+    pub superseded_samples: u64,
+    /// Samples dropped because a best-effort reader that keeps all had reached its limit.
+    pub overflowed_samples: u64,
+    /// Descriptors whose sample was superseded or lost; each was skipped once.
+    pub gone_samples: u64,
+    /// Samples that wait to be taken.
+    pub held_samples: usize,
+    /// Their bytes.
+    pub held_bytes: usize,
+    /// Messages that no session sends, each ignored.
+    pub strange_messages: u64,
+}
+
+/// Ends the session when the last user of it is gone.
+pub(crate) struct Owner {
+    pub(crate) session: Arc<Session>,
+    pub(crate) options: Options,
+    participant: DomainParticipant,
+    attendant: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What application threads and the attendant share.
+pub(crate) struct Session {
+    pub(crate) transport: ShmTransport,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) totals: Totals,
+    own: Prefix,
+    registry: Mutex<Registry>,
+    inbox: Mutex<Inbox>,
+    broadcast: Broadcast,
+    /// Notes that found no room.
+    unsaid: Mutex<Vec<(Incarnation, Note)>>,
+    waker: mio::Waker,
+    ended: AtomicBool,
+    next_id: AtomicU64,
+    losses: AtomicU64,
+}
+
+/// What writers count.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) shared: AtomicU64,
+    pub(crate) plain: AtomicU64,
+    pub(crate) descriptors: AtomicU64,
+    pub(crate) fallbacks: AtomicU64,
+}
+
+impl ZeroDds {
+    /// Attaches a session to a participant. Where shared memory cannot be had the session works all the same:
+    /// every endpoint behaves like RustDDS's own, and [`availability`](Self::availability) says why.
+    ///
+    /// # Errors
+    /// [`AttachError`]; the participant is not affected.
+    pub fn attach(participant: &DomainParticipant, config: Config) -> Result<Self, AttachError> {
+        let (own, _) = split(&participant.guid());
+        if !ATTACHED.lock().insert(own) {
+            return Err(AttachError::Attached);
+        }
+        Self::start(participant.clone(), own, &config).inspect_err(|_| {
+            ATTACHED.lock().remove(&own);
+        })
+    }
+
+    fn start(participant: DomainParticipant, own: Prefix, config: &Config) -> Result<Self, AttachError> {
+        let incarnation = incarnation(own);
+        let rendezvous = RENDEZVOUS | u32::from(participant.domain_id());
+        let transport = ShmTransport::open_as(rendezvous, incarnation, &config.shm);
+        let locator = transport.locators().first().copied();
+        let inbox = Inbox::new(transport.receiver());
+        let poll = mio::Poll::new()?;
+        let session = Arc::new(Session {
+            waker: mio::Waker::new(poll.registry(), attendant::CALLED)?,
+            transport,
+            incarnation,
+            totals: Totals::default(),
+            own,
+            registry: Mutex::new(Registry::new(own, locator)),
+            inbox: Mutex::new(inbox),
+            broadcast: Broadcast::default(),
+            unsaid: Mutex::default(),
+            ended: AtomicBool::new(false),
+            next_id: AtomicU64::new(1),
+            losses: AtomicU64::new(0),
+        });
+        let attendant = Attendant::new(Arc::clone(&session), poll, &participant)?.start()?;
+        let attendant = Mutex::new(Some(attendant));
+        Ok(Self(Arc::new(Owner { session, participant, options: config.options, attendant })))
+    }
+
+    /// As RustDDS's `DomainParticipant::create_publisher`, for writers that use shared memory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_publisher(&self, qos: &QosPolicies) -> CreateResult<Publisher> {
+        Ok(Publisher::new(Arc::clone(&self.0), self.0.participant.create_publisher(qos)?))
+    }
+
+    /// As RustDDS's `DomainParticipant::create_subscriber`, for readers that use shared memory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_subscriber(&self, qos: &QosPolicies) -> CreateResult<Subscriber> {
+        Ok(Subscriber::new(Arc::clone(&self.0), self.0.participant.create_subscriber(qos)?, qos.clone()))
+    }
+
+    /// The participant.
+    #[must_use]
+    pub fn participant(&self) -> &DomainParticipant {
+        &self.0.participant
+    }
+
+    /// The participant's status events from now on. (RustDDS has one queue of them, which the session reads.)
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.0.session.broadcast.subscribe()
+    }
+
+    /// Whether shared memory is in use at all, and if not, why.
+    ///
+    /// # Errors
+    /// The reason, with the setting that changes it.
+    pub fn availability(&self) -> Result<(), Reason> {
+        self.0.session.transport.availability()
+    }
+
+    /// The participants known to this one, by their GUID prefixes, and whether samples reach them by shared memory.
+    #[must_use]
+    pub fn participants(&self) -> Vec<([u8; 12], bool)> {
+        self.0.session.registry.lock().participants().collect()
+    }
+
+    /// What the session has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.session.stats()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.session.end();
+        if let Some(attendant) = self.attendant.lock().take() {
+            // The attendant itself drops nothing that leads here.
+            let _ = attendant.join();
+        }
+        ATTACHED.lock().remove(&self.session.own);
+    }
+}
+
+impl Session {
+    pub(crate) fn next_id(&self) -> u64 {
+        // ORDER: Relaxed; only uniqueness matters.
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_writer(&self, writer: Entity, outlook: Arc<Outlook>) {
+        self.registry.lock().add_writer(writer, outlook);
+        self.call();
+    }
+
+    pub(crate) fn remove_writer(&self, writer: Entity) {
+        self.registry.lock().remove_writer(writer);
+    }
+
+    /// First the ledger, so that nothing arrives for a reader that it does not know.
+    pub(crate) fn add_reader(&self, reader: Entity, topic: TopicHash, keep: Keep, limit: Limit) {
+        self.inbox.lock().ledger.add_reader(reader, topic, keep);
+        self.registry.lock().add_reader(reader, limit);
+        self.call();
+    }
+
+    pub(crate) fn remove_reader(&self, reader: Entity) {
+        self.registry.lock().remove_reader(reader);
+        self.inbox.lock().ledger.remove_reader(reader);
+        self.call();
+    }
+
+    /// The sample that a descriptor stands for.
+    pub(crate) fn decode(&self, reader: Entity, descriptor: Descriptor) -> Result<Bytes, Missing> {
+        let (outcome, news) = self.inbox.lock().decode(reader, descriptor);
+        if news {
+            self.call();
+        }
+        outcome
+    }
+
+    /// Writers that were lost so far.
+    pub(crate) fn losses(&self) -> u64 {
+        // ORDER: Acquire; pairs with the Release in `bereave`: whoever sees the count finds in RTPS what came before.
+        self.losses.load(Ordering::Acquire)
+    }
+
+    fn bereave(&self, owner: Incarnation, writer: Entity) {
+        let mut inbox = self.inbox.lock();
+        let loss = self.losses.load(Ordering::Relaxed) + 1;
+        inbox.ledger.bereave(owner, writer, loss);
+        // ORDER: Release, as above; the inbox's lock makes this the only writer.
+        self.losses.store(loss, Ordering::Release);
+    }
+
+    /// `reader` has decoded everything that RTPS held for it after this many losses.
+    pub(crate) fn caught_up(&self, reader: Entity, losses: u64) {
+        self.inbox.lock().ledger.caught_up(reader, losses);
+    }
+
+    /// Tells a writer that everything up to this sequence number was taken.
+    pub(crate) fn say_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), up_to: i64) {
+        if prefix == self.own {
+            self.hear_taken(self.incarnation, reader, writer, up_to);
+        } else {
+            self.say(incarnation(prefix), Note::Taken { reader, writer, up_to });
+        }
+    }
+
+    fn hear_taken(&self, peer: Incarnation, reader: Entity, writer: Entity, up_to: i64) {
+        let outlook = self.registry.lock().outlook(writer).map(Arc::clone);
+        if let Some(outlook) = outlook {
+            outlook.set_taken((peer, reader), up_to);
+        }
+    }
+
+    /// Says something to another session, without waiting; the attendant says it later where there is no room.
+    pub(crate) fn say(&self, to: Incarnation, note: Note) {
+        let mut unsaid = self.unsaid.lock();
+        // What waits already goes first; what it is about is said anew.
+        let waiting = unsaid.iter().any(|(peer, _)| *peer == to);
+        if waiting || !self.try_say(to, &note) {
+            let replaces = |old: &Note| std::mem::discriminant(old) == std::mem::discriminant(&note);
+            if matches!(note, Note::Readers(_)) {
+                unsaid.retain(|(peer, old)| *peer != to || !replaces(old));
+            }
+            unsaid.push((to, note));
+            drop(unsaid);
+            self.call();
+        }
+    }
+
+    /// `false`: there is no room now. Whom there is no link to, nothing needs to be said to.
+    fn try_say(&self, to: Incarnation, note: &Note) -> bool {
+        let Some(locator) = self.transport.locator_of(to) else { return true };
+        let locators = [locator];
+        let delivery = Delivery::Reliable { deadline: Instant::now() };
+        match self.transport.send_bytes(&note.to_bytes(), &[Peer::new(&locators)], delivery) {
+            Ok(sent) => !sent.unserved.iter().any(|peer| matches!(peer.why, zerodds_core::Refusal::Full)),
+            Err(error) => {
+                !matches!(error, zerodds_core::SendError::Loan(zerodds_core::LoanError::Full { .. }))
+            }
+        }
+    }
+
+    /// Where the session of this participant is reached.
+    pub(crate) fn locator_of(&self, peer: Incarnation) -> Option<Locator> {
+        self.transport.locator_of(peer)
+    }
+
+    fn stats(&self) -> Stats {
+        let inbox = self.inbox.lock();
+        let Tally { arrived, superseded, overflowed, gone, .. } = inbox.ledger.tally();
+        let (held_samples, held_bytes) = inbox.ledger.held();
+        let strange_messages = inbox.strange;
+        drop(inbox);
+        let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        Stats {
+            transport: self.transport.counters(),
+            pool: Pool::default(),
+            shared_samples: count(&self.totals.shared),
+            plain_samples: count(&self.totals.plain),
+            descriptors: count(&self.totals.descriptors),
+            fallbacks: count(&self.totals.fallbacks),
+            arrived_samples: arrived,
+            superseded_samples: superseded,
+            overflowed_samples: overflowed,
+            gone_samples: gone,
+            held_samples,
+            held_bytes,
+            strange_messages,
+        }
+    }
+
+    /// Wakes the attendant.
+    fn call(&self) {
+        // It fails only where the kernel has no memory for eight bytes; the next call wakes as well.
+        let _ = self.waker.wake();
+    }
+
+    fn end(&self) {
+        // ORDER: Release; pairs with the attendant's Acquire, which then finds everything done before.
+        self.ended.store(true, Ordering::Release);
+        self.call();
+    }
+}
+
+/// Participants with a session in this process.
+static ATTACHED: Mutex<BTreeSet<Prefix>> = Mutex::new(BTreeSet::new());
+/// Sessions of RustDDS meet apart from the participants of other stacks: "RD" before the domain id.
+const RENDEZVOUS: u32 = 0x5244_0000;

@@ -1,0 +1,229 @@
+//! Who is matched with whom, who has a session, and what follows from it for every writer. No I/O.
+
+use crate::protocol::{Entity, Offer, Prefix, incarnation};
+use crate::routes::Matched;
+use crate::window::Outlook;
+use rustdds::{DomainParticipantStatusEvent as Status, GUID};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use zerodds_core::{Incarnation, Locator};
+
+/// The state of a session.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    own: Prefix,
+    /// Where peers reach us; `None`: there is no shared memory here.
+    locator: Option<Locator>,
+    /// By local writer, ours or plain.
+    matched: BTreeMap<Entity, Matched>,
+    outlooks: HashMap<Entity, Arc<Outlook>>,
+    /// By local reader, ours or plain: the writers that RTPS has matched to it.
+    sources: BTreeMap<Entity, BTreeSet<(Prefix, Entity)>>,
+    readers: BTreeMap<Entity, Limit>,
+    sessions: HashMap<Incarnation, Session>,
+    /// Plans may have changed, or what we offer.
+    stale: bool,
+}
+
+/// Samples that a reader which keeps all has room for; `None`: history decides.
+pub(crate) type Limit = Option<u32>;
+
+/// What is known of another participant's session.
+#[derive(Debug, Default)]
+struct Session {
+    prefix: Option<Prefix>,
+    up: bool,
+    leaving: bool,
+    offers: Vec<Offer>,
+}
+
+/// What is to be done about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// Try to reach this session.
+    Reach(Incarnation),
+    /// This writer will say nothing more.
+    Bereave(Incarnation, Entity),
+}
+
+impl Registry {
+    pub(crate) fn new(own: Prefix, locator: Option<Locator>) -> Self {
+        Self {
+            own,
+            locator,
+            matched: BTreeMap::new(),
+            outlooks: HashMap::new(),
+            sources: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            sessions: HashMap::new(),
+            stale: false,
+        }
+    }
+
+    pub(crate) fn add_writer(&mut self, writer: Entity, outlook: Arc<Outlook>) {
+        self.outlooks.insert(writer, outlook);
+        self.stale = true;
+    }
+
+    pub(crate) fn remove_writer(&mut self, writer: Entity) {
+        self.outlooks.remove(&writer);
+        self.matched.remove(&writer);
+    }
+
+    pub(crate) fn add_reader(&mut self, reader: Entity, limit: Limit) {
+        self.readers.insert(reader, limit);
+        self.stale = true;
+    }
+
+    pub(crate) fn remove_reader(&mut self, reader: Entity) {
+        self.readers.remove(&reader);
+        self.sources.remove(&reader);
+        self.stale = true;
+    }
+
+    /// Takes a status event of the participant into account.
+    pub(crate) fn note(&mut self, status: &Status) -> Vec<Errand> {
+        match status {
+            Status::RemoteReaderMatched { local_writer, remote_reader } => {
+                let (prefix, reader) = split(remote_reader);
+                self.matched.entry(split(local_writer).1).or_default().add(prefix, reader);
+                self.meet(prefix)
+            }
+            Status::RemoteWriterMatched { local_reader, remote_writer } => {
+                let (prefix, writer) = split(remote_writer);
+                self.sources.entry(split(local_reader).1).or_default().insert((prefix, writer));
+                self.meet(prefix)
+            }
+            Status::ReaderLost { guid, .. } => {
+                let (prefix, reader) = split(guid);
+                self.matched.values_mut().for_each(|matched| matched.remove(prefix, reader));
+                self.stale = true;
+                Vec::new()
+            }
+            Status::WriterLost { guid, .. } => self.lose_writers(|writer| *writer == split(guid)),
+            Status::ParticipantLost { id, .. } => {
+                let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return Vec::new() };
+                self.matched.values_mut().for_each(|matched| matched.remove_participant(prefix));
+                self.lose_writers(|writer| writer.0 == prefix)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A link to this session is up.
+    pub(crate) fn set_up(&mut self, peer: Incarnation) {
+        let session = self.sessions.entry(peer).or_default();
+        *session = Session { prefix: session.prefix, up: true, ..Session::default() };
+        self.stale = true;
+    }
+
+    /// The link is over; the participant behind it, if it is known and did not say that it leaves.
+    pub(crate) fn set_down(&mut self, peer: Incarnation) -> Option<Prefix> {
+        self.stale = true;
+        let session = self.sessions.get_mut(&peer)?;
+        let silent = !session.leaving;
+        let prefix = session.prefix;
+        *session = Session { prefix, ..Session::default() };
+        prefix.filter(|_| silent)
+    }
+
+    pub(crate) fn set_leaving(&mut self, peer: Incarnation) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.leaving = true;
+            session.offers.clear();
+            self.stale = true;
+        }
+    }
+
+    pub(crate) fn set_offers(&mut self, peer: Incarnation, offers: Vec<Offer>) {
+        if let Some(session) = self.sessions.get_mut(&peer).filter(|session| session.up && !session.leaving) {
+            session.offers = offers;
+            self.stale = true;
+        }
+    }
+
+    pub(crate) fn outlook(&self, writer: Entity) -> Option<&Arc<Outlook>> {
+        self.outlooks.get(&writer)
+    }
+
+    /// Whether anything here is matched with an endpoint there, and there is no link.
+    pub(crate) fn misses(&self, peer: Incarnation) -> bool {
+        let there = |prefix: &Prefix| incarnation(*prefix) == peer;
+        !self.sessions.get(&peer).is_some_and(|session| session.up)
+            && (self.matched.values().any(|matched| matched.participants().any(|prefix| there(&prefix)))
+                || self.sources.values().flatten().any(|(prefix, _)| there(prefix)))
+    }
+
+    /// Sessions with a link.
+    pub(crate) fn up(&self) -> impl Iterator<Item = Incarnation> + '_ {
+        self.sessions.iter().filter(|(_, session)| session.up).map(|(&peer, _)| peer)
+    }
+
+    /// The participants that we know of, and whether their sessions have a link to ours.
+    pub(crate) fn participants(&self) -> impl Iterator<Item = (Prefix, bool)> + '_ {
+        self.sessions.values().filter_map(|session| Some((session.prefix?, session.up)))
+    }
+
+    /// Brings all plans up to date; what to tell the other sessions, if anything changed since the last call.
+    pub(crate) fn refresh(&mut self) -> Option<Vec<Offer>> {
+        if !std::mem::take(&mut self.stale) {
+            return None;
+        }
+        let offers = self.offers();
+        let session = |prefix| {
+            let own = self.locator?;
+            if prefix == self.own {
+                return Some((own, offers.as_slice()));
+            }
+            let peer = incarnation(prefix);
+            let session = self.sessions.get(&peer).filter(|session| session.up)?;
+            Some((Locator::shared_memory(own.host_tag()?, peer, own.port()), session.offers.as_slice()))
+        };
+        for (writer, outlook) in &self.outlooks {
+            let plan = self.matched.get(writer).map(|matched| matched.plan(session)).unwrap_or_default();
+            if plan != *outlook.plan() {
+                outlook.set_plan(plan);
+            }
+        }
+        Some(offers)
+    }
+
+    /// The readers here that take descriptors. A limit is shared out among the writers that are matched.
+    fn offers(&self) -> Vec<Offer> {
+        let writers = |reader: &Entity| self.sources.get(reader).map_or(0, BTreeSet::len).max(1);
+        let window = |reader: &Entity, limit: Limit| {
+            limit.map_or(0, |all| (all as usize / writers(reader)).max(1) as u32)
+        };
+        self.readers
+            .iter()
+            .map(|(reader, &limit)| Offer { reader: *reader, window: window(reader, limit) })
+            .collect()
+    }
+
+    fn meet(&mut self, prefix: Prefix) -> Vec<Errand> {
+        self.stale = true;
+        if prefix == self.own {
+            return Vec::new();
+        }
+        let peer = incarnation(prefix);
+        let session = self.sessions.entry(peer).or_default();
+        session.prefix = Some(prefix);
+        if session.up { Vec::new() } else { vec![Errand::Reach(peer)] }
+    }
+
+    fn lose_writers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) -> Vec<Errand> {
+        let mut errands = Vec::new();
+        for writers in self.sources.values_mut() {
+            let gone = writers.extract_if(.., |writer| lost(writer));
+            errands.extend(gone.map(|(prefix, writer)| Errand::Bereave(incarnation(prefix), writer)));
+        }
+        self.stale = true;
+        errands
+    }
+}
+
+/// The prefix and the entity id of a GUID.
+pub(crate) fn split(guid: &GUID) -> (Prefix, Entity) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, entity @ ..] = guid.to_bytes();
+    ([a, b, c, d, e, f, g, h, i, j, k, l], entity)
+}

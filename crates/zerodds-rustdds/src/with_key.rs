@@ -1,0 +1,553 @@
+//! Endpoints of topics with a key.
+
+use crate::adapter::SharedAdapter;
+use crate::cdr::Frame;
+use crate::intake::Intake;
+use crate::loan::Loan;
+use crate::payload::{KeyedPayload, PreparedWithKey};
+use crate::writer::{Carrier, Writer};
+use crate::writing::{Outlet, Post, Refused};
+use ::bytes::Bytes;
+use futures::Stream;
+use futures::stream::FusedStream;
+use rustdds::dds::statusevents::StatusReceiverStream;
+use rustdds::dds::{ReadResult, WriteResult};
+use rustdds::mio1::event::Source;
+use rustdds::mio1::{Interest, Registry, Token};
+use rustdds::qos::HasQoSPolicy;
+use rustdds::with_key::{DataSample, Sample, SimpleDataReaderEventStream};
+use rustdds::{
+    DataReaderStatus, DataWriterStatus, GUID, Key, Keyed, Publisher, QosPolicies, RTPSEntity, ReadCondition,
+    SampleIdentity, SelectByKey, StatusEvented, Timestamp, Topic, WriteOptions,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+type Inner<K> = rustdds::with_key::DataWriter<KeyedPayload<K>, PreparedWithKey>;
+
+/// What a keyed topic's readers need of its type.
+pub trait Instance: Keyed<K: DeserializeOwned> + DeserializeOwned + 'static {}
+
+impl<D: Keyed<K: DeserializeOwned> + DeserializeOwned + 'static> Instance for D {}
+
+/// Writes samples of instances; as RustDDS's `with_key::DataWriter`.
+///
+/// ```
+/// use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, TopicKind};
+/// use serde::Serialize;
+/// use zerodds_rustdds::{Config, ZeroDds};
+///
+/// #[derive(Serialize)]
+/// struct Map {
+///     floor: i32,
+///     #[serde(with = "zerodds_rustdds::bytes")]
+///     cells: bytes::Bytes,
+/// }
+///
+/// impl Keyed for Map {
+///     type K = i32;
+///     fn key(&self) -> i32 {
+///         self.floor
+///     }
+/// }
+///
+/// # let domain = 100 + (std::process::id() % 100) as u16;
+/// let qos = QosPolicyBuilder::new().build();
+/// let participant = DomainParticipant::new(domain)?;
+/// let topic = participant.create_topic("maps".into(), "Map".into(), &qos, TopicKind::WithKey)?;
+///
+/// let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// let writer = zerodds.create_publisher(&qos)?.create_datawriter_cdr::<Map>(&topic, None)?;
+/// writer.write(Map { floor: 1, cells: vec![0; 1 << 20].into() }, None).map_err(|error| error.to_string())?;
+/// writer.dispose(&1, None).map_err(|error| error.to_string())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct DataWriter<D: Keyed> {
+    writer: Writer<Inner<D::K>>,
+    type_: PhantomData<fn(D)>,
+}
+
+impl<K: Key> Carrier for Inner<K> {
+    type Key = K;
+
+    fn carry(&self, post: Post, key: &K, options: WriteOptions) -> Result<SampleIdentity, Refused> {
+        let value = KeyedPayload { payload: post.payload, key: key.clone() };
+        Ok(self.write_with_options(value, options)?)
+    }
+
+    async fn carry_async(
+        &self,
+        post: Post,
+        key: &K,
+        options: WriteOptions,
+    ) -> Result<SampleIdentity, Refused> {
+        let value = KeyedPayload { payload: post.payload, key: key.clone() };
+        Ok(self.async_write_with_options(value, options).await?)
+    }
+}
+
+impl<D: Keyed + Serialize> DataWriter<D> {
+    pub(crate) fn new(inner: Inner<D::K>, outlet: Outlet) -> Self {
+        Self { writer: Writer { outlet: Arc::new(outlet), carrier: inner }, type_: PhantomData }
+    }
+
+    /// Writes a sample. A reliable writer waits up to max_blocking_time for readers.
+    ///
+    /// # Errors
+    /// As RustDDS's `write`.
+    pub fn write(&self, data: D, source_timestamp: Option<Timestamp>) -> WriteResult<(), D> {
+        self.write_with_options(data, WriteOptions::from(source_timestamp)).map(drop)
+    }
+
+    /// Writes a sample with options.
+    ///
+    /// # Errors
+    /// As RustDDS's `write_with_options`.
+    pub fn write_with_options(&self, data: D, options: WriteOptions) -> WriteResult<SampleIdentity, D> {
+        let key = data.key();
+        self.writer.write(&data, instance(&key), &key, &options).map_err(|refused| refused.with(data))
+    }
+
+    /// Writes a sample without ever blocking the executor's thread.
+    ///
+    /// # Errors
+    /// As RustDDS's `async_write`.
+    pub async fn async_write(&self, data: D, source_timestamp: Option<Timestamp>) -> WriteResult<(), D> {
+        self.async_write_with_options(data, WriteOptions::from(source_timestamp)).await.map(drop)
+    }
+
+    /// As [`async_write`](Self::async_write), with options.
+    ///
+    /// # Errors
+    /// As RustDDS's `async_write_with_options`.
+    pub async fn async_write_with_options(
+        &self,
+        data: D,
+        options: WriteOptions,
+    ) -> WriteResult<SampleIdentity, D> {
+        let key = data.key();
+        let outcome = self.writer.write_async(&data, instance(&key), &key, &options).await;
+        outcome.map_err(|refused| refused.with(data))
+    }
+
+    /// Lends memory for `len` bytes of a sample's data, to be filled in place: see
+    /// [`no_key::DataWriter::loan`](crate::no_key::DataWriter::loan). The key is that of the sample that `sample`
+    /// builds.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn loan(&self, len: usize, sample: impl FnOnce(Bytes) -> D) -> WriteResult<Loan<D, D::K>, ()> {
+        let (frame, key) = Self::frame(len, sample).map_err(|refused| refused.with(()))?;
+        let parcel = self.writer.loan(&frame, instance(&key)).map_err(|refused| refused.with(()))?;
+        Loan::new(parcel, &frame, key).map_err(|error| Refused::from(error).with(()))
+    }
+
+    /// As [`loan`](Self::loan), without ever blocking the executor's thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn async_loan(
+        &self,
+        len: usize,
+        sample: impl FnOnce(Bytes) -> D,
+    ) -> WriteResult<Loan<D, D::K>, ()> {
+        let (frame, key) = Self::frame(len, sample).map_err(|refused| refused.with(()))?;
+        let loan = self.writer.loan_async(&frame, instance(&key)).await;
+        Loan::new(loan.map_err(|refused| refused.with(()))?, &frame, key)
+            .map_err(|error| Refused::from(error).with(()))
+    }
+
+    /// Publishes a sample that was filled in place.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); the loan is discarded then.
+    pub fn publish(
+        &self,
+        loan: Loan<D, D::K>,
+        source_timestamp: Option<Timestamp>,
+    ) -> WriteResult<SampleIdentity, ()> {
+        let options = WriteOptions::from(source_timestamp);
+        let Loan { memory, key, .. } = loan;
+        self.writer.publish_filled(memory.into_parcel(), &key, &options).map_err(|refused| refused.with(()))
+    }
+
+    /// As [`publish`](Self::publish), without ever blocking the executor's thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn async_publish(
+        &self,
+        loan: Loan<D, D::K>,
+        source_timestamp: Option<Timestamp>,
+    ) -> WriteResult<SampleIdentity, ()> {
+        let options = WriteOptions::from(source_timestamp);
+        let Loan { memory, key, .. } = loan;
+        let outcome = self.writer.publish_filled_async(memory.into_parcel(), &key, &options).await;
+        outcome.map_err(|refused| refused.with(()))
+    }
+
+    /// Disposes of an instance; as RustDDS's `dispose`. It always travels in RTPS.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn dispose(&self, key: &D::K, source_timestamp: Option<Timestamp>) -> WriteResult<(), ()> {
+        self.writer.carrier.dispose(key, source_timestamp)
+    }
+
+    fn frame(len: usize, sample: impl FnOnce(Bytes) -> D) -> Result<(Frame, D::K), Refused> {
+        let mut key = None;
+        let frame = Frame::around(len, |data| {
+            let sample = sample(data);
+            key = Some(sample.key());
+            sample
+        })?;
+        key.map(|key| (frame, key)).ok_or_else(|| Refused::Internal("the sample was not built".into()))
+    }
+}
+
+impl<D: Keyed> DataWriter<D> {
+    /// As RustDDS's `wait_for_acknowledgments`: that samples have reached their readers' caches.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_for_acknowledgments(&self, max_wait: Duration) -> WriteResult<bool, ()> {
+        self.writer.carrier.wait_for_acknowledgments(max_wait)
+    }
+
+    /// As RustDDS's `async_wait_for_acknowledgments`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn async_wait_for_acknowledgments(&self) -> WriteResult<bool, ()> {
+        self.writer.carrier.async_wait_for_acknowledgments().await
+    }
+
+    /// As RustDDS's `assert_liveliness`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn assert_liveliness(&self) -> WriteResult<(), ()> {
+        self.writer.carrier.assert_liveliness()
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        self.writer.carrier.topic()
+    }
+
+    /// RustDDS's publisher of this writer.
+    #[must_use]
+    pub fn publisher(&self) -> &Publisher {
+        self.writer.carrier.publisher()
+    }
+}
+
+impl<D: Keyed> RTPSEntity for DataWriter<D> {
+    fn guid(&self) -> GUID {
+        self.writer.carrier.guid()
+    }
+}
+
+impl<D: Keyed> HasQoSPolicy for DataWriter<D> {
+    fn qos(&self) -> QosPolicies {
+        self.writer.carrier.qos()
+    }
+}
+
+impl<'a, D: Keyed> StatusEvented<'a, DataWriterStatus, StatusReceiverStream<'a, DataWriterStatus>>
+    for DataWriter<D>
+{
+    fn as_status_evented(&mut self) -> &dyn rustdds::mio::Evented {
+        self.writer.carrier.as_status_evented()
+    }
+
+    fn as_status_source_mio1(&mut self) -> &mut dyn Source {
+        self.writer.carrier.as_status_source_mio1()
+    }
+
+    fn as_async_status_stream(&'a self) -> StatusReceiverStream<'a, DataWriterStatus> {
+        self.writer.carrier.as_async_status_stream()
+    }
+
+    fn try_recv_status(&self) -> Option<DataWriterStatus> {
+        self.writer.carrier.try_recv_status()
+    }
+}
+
+/// Reads samples; as RustDDS's `with_key::DataReader`.
+pub struct DataReader<D: Instance> {
+    inner: rustdds::with_key::DataReader<D, SharedAdapter<D>>,
+    intake: Intake,
+}
+
+impl<D: Instance> DataReader<D> {
+    pub(crate) const fn new(
+        inner: rustdds::with_key::DataReader<D, SharedAdapter<D>>,
+        intake: Intake,
+    ) -> Self {
+        Self { inner, intake }
+    }
+
+    /// As RustDDS's `read`.
+    ///
+    /// # Errors
+    /// As there. In the rare case that a sample is superseded while it is read, it is an error to read again after.
+    pub fn read(&mut self, max_samples: usize, condition: ReadCondition) -> ReadResult<Vec<DataSample<&D>>> {
+        self.fill()?;
+        let Self { inner, intake } = self;
+        intake.ask_once(|| inner.read(max_samples, condition))
+    }
+
+    /// As RustDDS's `take`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take(&mut self, max_samples: usize, condition: ReadCondition) -> ReadResult<Vec<DataSample<D>>> {
+        let Self { inner, intake } = self;
+        let taken = intake.ask(|| inner.take(max_samples, condition))?;
+        taken.iter().for_each(|sample| intake.took(sample.sample_info()));
+        Ok(taken)
+    }
+
+    /// As RustDDS's `read_next_sample`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_next_sample(&mut self) -> ReadResult<Option<DataSample<&D>>> {
+        Ok(self.read(1, ReadCondition::not_read())?.pop())
+    }
+
+    /// As RustDDS's `take_next_sample`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take_next_sample(&mut self) -> ReadResult<Option<DataSample<D>>> {
+        Ok(self.take(1, ReadCondition::not_read())?.pop())
+    }
+
+    /// As RustDDS's `iterator`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn iterator(&mut self) -> ReadResult<impl Iterator<Item = Sample<&D, D::K>>> {
+        self.conditional_iterator(ReadCondition::not_read())
+    }
+
+    /// As RustDDS's `conditional_iterator`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn conditional_iterator(
+        &mut self,
+        condition: ReadCondition,
+    ) -> ReadResult<impl Iterator<Item = Sample<&D, D::K>>> {
+        Ok(self.read(usize::MAX, condition)?.into_iter().map(DataSample::into_value))
+    }
+
+    /// As RustDDS's `into_iterator`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn into_iterator(&mut self) -> ReadResult<impl Iterator<Item = Sample<D, D::K>>> {
+        self.into_conditional_iterator(ReadCondition::not_read())
+    }
+
+    /// As RustDDS's `into_conditional_iterator`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn into_conditional_iterator(
+        &mut self,
+        condition: ReadCondition,
+    ) -> ReadResult<impl Iterator<Item = Sample<D, D::K>>> {
+        Ok(self.take(usize::MAX, condition)?.into_iter().map(DataSample::into_value))
+    }
+
+    /// As RustDDS's `read_instance`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_instance(
+        &mut self,
+        max_samples: usize,
+        condition: ReadCondition,
+        instance: Option<D::K>,
+        this_or_next: SelectByKey,
+    ) -> ReadResult<Vec<DataSample<&D>>> {
+        self.fill()?;
+        let Self { inner, intake } = self;
+        intake.ask_once(|| inner.read_instance(max_samples, condition, instance, this_or_next))
+    }
+
+    /// As RustDDS's `take_instance`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take_instance(
+        &mut self,
+        max_samples: usize,
+        condition: ReadCondition,
+        instance: Option<D::K>,
+        this_or_next: SelectByKey,
+    ) -> ReadResult<Vec<DataSample<D>>> {
+        self.fill()?;
+        let Self { inner, intake } = self;
+        let taken =
+            intake.ask_once(|| inner.take_instance(max_samples, condition, instance, this_or_next))?;
+        taken.iter().for_each(|sample| intake.took(sample.sample_info()));
+        Ok(taken)
+    }
+
+    /// As RustDDS's `async_sample_stream`.
+    pub fn async_sample_stream(self) -> DataReaderStream<D> {
+        DataReaderStream { inner: self.inner.async_sample_stream(), intake: self.intake }
+    }
+
+    /// As RustDDS's `async_bare_sample_stream`.
+    pub fn async_bare_sample_stream(self) -> BareDataReaderStream<D> {
+        BareDataReaderStream(self.async_sample_stream())
+    }
+
+    /// Takes over from RTPS what has come, so that reading finds no descriptor without a sample.
+    fn fill(&mut self) -> ReadResult<()> {
+        let Self { inner, intake } = self;
+        intake.ask(|| inner.take(0, ReadCondition::any()).map(drop))
+    }
+}
+
+impl<D: Instance> RTPSEntity for DataReader<D> {
+    fn guid(&self) -> GUID {
+        self.inner.guid()
+    }
+}
+
+impl<D: Instance> HasQoSPolicy for DataReader<D> {
+    fn qos(&self) -> QosPolicies {
+        self.inner.qos()
+    }
+}
+
+impl<D: Instance> Source for DataReader<D> {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        Source::register(&mut self.inner, registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        Source::reregister(&mut self.inner, registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        Source::deregister(&mut self.inner, registry)
+    }
+}
+
+impl<D: Instance> rustdds::mio::Evented for DataReader<D> {
+    fn register(
+        &self,
+        poll: &rustdds::mio::Poll,
+        token: rustdds::mio::Token,
+        interest: rustdds::mio::Ready,
+        options: rustdds::mio::PollOpt,
+    ) -> io::Result<()> {
+        rustdds::mio::Evented::register(&self.inner, poll, token, interest, options)
+    }
+
+    fn reregister(
+        &self,
+        poll: &rustdds::mio::Poll,
+        token: rustdds::mio::Token,
+        interest: rustdds::mio::Ready,
+        options: rustdds::mio::PollOpt,
+    ) -> io::Result<()> {
+        rustdds::mio::Evented::reregister(&self.inner, poll, token, interest, options)
+    }
+
+    fn deregister(&self, poll: &rustdds::mio::Poll) -> io::Result<()> {
+        rustdds::mio::Evented::deregister(&self.inner, poll)
+    }
+}
+
+impl<'a, D: Instance>
+    StatusEvented<'a, DataReaderStatus, SimpleDataReaderEventStream<'a, D, SharedAdapter<D>>>
+    for DataReader<D>
+{
+    fn as_status_evented(&mut self) -> &dyn rustdds::mio::Evented {
+        self.inner.as_status_evented()
+    }
+
+    fn as_status_source_mio1(&mut self) -> &mut dyn Source {
+        self.inner.as_status_source_mio1()
+    }
+
+    fn as_async_status_stream(&'a self) -> SimpleDataReaderEventStream<'a, D, SharedAdapter<D>> {
+        self.inner.as_async_status_stream()
+    }
+
+    fn try_recv_status(&self) -> Option<DataReaderStatus> {
+        self.inner.try_recv_status()
+    }
+}
+
+/// Samples as they come; as RustDDS's `with_key::DataReaderStream`.
+pub struct DataReaderStream<D: Instance> {
+    inner: rustdds::with_key::DataReaderStream<D, SharedAdapter<D>>,
+    intake: Intake,
+}
+
+impl<D: Instance> DataReaderStream<D> {
+    /// As RustDDS's `async_event_stream`.
+    #[must_use]
+    pub fn async_event_stream(&self) -> rustdds::with_key::DataReaderEventStream<D, SharedAdapter<D>> {
+        self.inner.async_event_stream()
+    }
+}
+
+impl<D: Instance> Unpin for DataReaderStream<D> {}
+
+impl<D: Instance> Stream for DataReaderStream<D> {
+    type Item = ReadResult<DataSample<D>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { inner, intake } = &mut *self;
+        intake.poll(|| Pin::new(&mut *inner).poll_next(context), DataSample::sample_info)
+    }
+}
+
+impl<D: Instance> FusedStream for DataReaderStream<D> {
+    fn is_terminated(&self) -> bool {
+        self.inner.is_terminated()
+    }
+}
+
+/// Values as they come; as RustDDS's `with_key::BareDataReaderStream`.
+pub struct BareDataReaderStream<D: Instance>(DataReaderStream<D>);
+
+impl<D: Instance> Unpin for BareDataReaderStream<D> {}
+
+impl<D: Instance> Stream for BareDataReaderStream<D> {
+    type Item = ReadResult<Sample<D, D::K>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let sample = Pin::new(&mut self.0).poll_next(context);
+        sample.map(|next| next.map(|sample| sample.map(DataSample::into_value)))
+    }
+}
+
+impl<D: Instance> FusedStream for BareDataReaderStream<D> {
+    fn is_terminated(&self) -> bool {
+        self.0.is_terminated()
+    }
+}
+
+/// The hash of an instance's key, the same for every writer of the topic.
+fn instance(key: &impl Key) -> u64 {
+    let octets = key.hash_key(false).to_vec();
+    octets.iter().fold(0, |hash: u64, &octet| hash.rotate_left(7) ^ u64::from(octet))
+}

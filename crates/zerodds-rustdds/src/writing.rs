@@ -1,0 +1,366 @@
+//! A sample on its way out: measured, put into the ring, sent, and described to RTPS.
+//!
+//! ```text
+//!   sample ── size ──┬─ below the threshold, or nobody to share with ────────▶ plain CDR in RTPS
+//!                    └─ room in the readers' windows ─ loan ─ fill ─ send ──┬─ descriptor in RTPS
+//!                                                                           └─ plain CDR for whom it did not reach
+//! ```
+//! The payload goes first, so whoever decodes the descriptor finds it. Across a change of path nothing is lost
+//! or reordered: every sample has its place in the one sequence of RTPS, whichever way its bytes go.
+
+use crate::cdr;
+use crate::config::{Options, WhenFull};
+use crate::payload::Payload;
+use crate::protocol::{
+    Descriptor, Entity, HEADER_LEN, Note, SampleHeader, SampleKey, TopicHash, incarnation,
+};
+use crate::routes::{Plan, Target};
+use crate::session::{Owner, Session, split};
+use crate::shim::ShmSending;
+use crate::window::Outlook;
+use bytes::Bytes;
+use rustdds::dds::WriteError;
+use rustdds::policy::{Durability, Reliability};
+use rustdds::{GUID, QosPolicies, SampleIdentity, WriteOptions, WriteOptionsBuilder};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use zerodds_core::{Delivery, LoanError, Locator, Peer, Refusal, Transport};
+use zerodds_transport_shm::ShmLoan;
+
+/// The part of a writer that does not depend on its type.
+pub(crate) struct Outlet {
+    owner: Arc<Owner>,
+    entity: Entity,
+    topic: TopicHash,
+    topic_name: String,
+    options: Options,
+    /// max_blocking_time of a reliable writer.
+    patience: Option<Duration>,
+    shares: bool,
+    outlook: Arc<Outlook>,
+    /// That something went over UDP was said.
+    said: AtomicBool,
+}
+
+/// Why a sample was not written.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    WouldBlock,
+    Cdr(cdr::Error),
+    Io(std::io::Error),
+    Poisoned(String),
+    Internal(String),
+}
+
+impl Refused {
+    /// As RustDDS says it, with the sample given back.
+    pub(crate) fn with<D>(self, data: D) -> WriteError<D> {
+        match self {
+            Self::WouldBlock => WriteError::WouldBlock { data },
+            Self::Cdr(error) => WriteError::Serialization { reason: error.to_string(), data },
+            Self::Io(error) => WriteError::Io(error),
+            Self::Poisoned(reason) => WriteError::Poisoned { reason, data },
+            Self::Internal(reason) => WriteError::Internal { reason },
+        }
+    }
+}
+
+impl<D> From<WriteError<D>> for Refused {
+    fn from(error: WriteError<D>) -> Self {
+        match error {
+            WriteError::WouldBlock { .. } => Self::WouldBlock,
+            WriteError::Io(error) => Self::Io(error),
+            WriteError::Poisoned { reason, .. } => Self::Poisoned(reason),
+            WriteError::Serialization { reason, .. } | WriteError::Internal { reason } => {
+                Self::Internal(reason)
+            }
+        }
+    }
+}
+
+impl From<cdr::Error> for Refused {
+    fn from(error: cdr::Error) -> Self {
+        Self::Cdr(error)
+    }
+}
+
+/// A sample in the ring that is about to be sent.
+pub(crate) struct Parcel {
+    loan: ShmLoan,
+    id: u64,
+}
+
+/// A sample that is being sent, and to whom.
+pub(crate) struct Transit {
+    sending: ShmSending,
+    key: SampleKey,
+    len: usize,
+    plan: Arc<Plan>,
+    deadline: Instant,
+}
+
+impl Parcel {
+    /// Where the sample's CDR goes.
+    pub(crate) fn cdr(&self) -> &[u8] {
+        self.loan.get(HEADER_LEN..).unwrap_or_default()
+    }
+
+    pub(crate) fn cdr_mut(&mut self) -> &mut [u8] {
+        self.loan.get_mut(HEADER_LEN..).unwrap_or_default()
+    }
+}
+
+impl Outlet {
+    pub(crate) fn new(
+        owner: &Arc<Owner>,
+        guid: GUID,
+        (topic_name, type_name): (String, &str),
+        options: Options,
+        qos: &QosPolicies,
+    ) -> Self {
+        let outlook = Arc::new(Outlook::default());
+        let (_, entity) = split(&guid);
+        owner.session.add_writer(entity, Arc::clone(&outlook));
+        let patience = match qos.reliability() {
+            Some(Reliability::Reliable { max_blocking_time }) => Some(max_blocking_time.to_std()),
+            _ => None,
+        };
+        // Whoever comes late is served from RustDDS's history, so the samples have to be there.
+        let volatile = matches!(qos.durability(), None | Some(Durability::Volatile));
+        Self {
+            owner: Arc::clone(owner),
+            entity,
+            topic: TopicHash::of(&topic_name, type_name),
+            topic_name,
+            options,
+            patience,
+            shares: options.shm && volatile,
+            outlook,
+            said: AtomicBool::new(false),
+        }
+    }
+
+    /// Until when a write that begins now may wait.
+    pub(crate) fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        let patience =
+            self.patience.filter(|_| self.options.when_full == WhenFull::Block).unwrap_or_default();
+        now.checked_add(patience).unwrap_or(now + A_YEAR)
+    }
+
+    /// Whether readers that keep all have room now; best effort waits for nobody.
+    pub(crate) fn has_room(&self) -> bool {
+        self.patience.is_none() || self.outlook.has_room()
+    }
+
+    /// Waits for that.
+    pub(crate) fn wait_for_room(&self, deadline: Instant) -> Result<(), Refused> {
+        let room = self.patience.is_none() || self.outlook.wait_for_room(deadline);
+        room.then_some(()).ok_or(Refused::WouldBlock)
+    }
+
+    /// Whether a sample of this length is shared with anyone.
+    pub(crate) fn shares(&self, len: usize, options: &WriteOptions) -> bool {
+        let directed = options.to_single_reader().is_some() || options.related_sample_identity().is_some();
+        self.shares && !directed && len >= self.options.threshold && self.outlook.plan().has_shared()
+    }
+
+    /// Room in the ring for a sample of `len` bytes of this instance; `None`: it goes by UDP.
+    pub(crate) fn parcel(
+        &self,
+        len: usize,
+        instance: u64,
+        deadline: Instant,
+    ) -> Result<Option<Parcel>, Refused> {
+        let transport = &self.session().transport;
+        let needed = HEADER_LEN + len;
+        let loan =
+            if self.waits() { transport.loan_before(needed, deadline) } else { transport.loan(needed) };
+        match (loan, self.options.when_full) {
+            (Ok(loan), _) => Ok(Some(self.labelled(loan, instance))),
+            (Err(LoanError::Full { .. }), WhenFull::Fail) => Err(Refused::WouldBlock),
+            (Err(LoanError::Full { .. }), WhenFull::Block) if self.patience.is_some() => {
+                Err(Refused::WouldBlock)
+            }
+            (Err(error), _) => {
+                self.fall_back(&error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sends a filled parcel to everybody who has room for it now.
+    pub(crate) fn send(&self, parcel: Parcel, deadline: Instant) -> Result<Transit, Refused> {
+        let plan = self.outlook.plan();
+        let len = parcel.cdr().len();
+        let locators: Vec<Locator> = plan.targets.iter().filter_map(|target| target.shared).collect();
+        let peers: Vec<Peer<'_>> =
+            locators.iter().map(|locator| Peer::new(std::slice::from_ref(locator))).collect();
+        let delivery = match self.patience {
+            Some(_) => Delivery::Reliable { deadline },
+            None => Delivery::BestEffort,
+        };
+        let key = SampleKey { owner: self.session().incarnation, id: parcel.id };
+        let sending = crate::shim::begin_quietly(&self.session().transport, parcel.loan, &peers, delivery);
+        let sending = sending.map_err(|error| Refused::Internal(error.to_string()))?;
+        Ok(Transit { sending, key, len, plan, deadline })
+    }
+
+    /// What RTPS has to carry, now that the sample was sent to all who took it.
+    pub(crate) fn dispatch(&self, transit: Transit) -> Result<Vec<Post>, Refused> {
+        let Transit { sending, key, len, plan, .. } = transit;
+        let (sent, sample) = sending.finish();
+        let mut shared: Vec<&Target> = Vec::new();
+        let mut plain: Vec<&Target> = Vec::new();
+        let mut full = false;
+        let mut index = 0;
+        for target in &plan.targets {
+            if target.shared.is_none() {
+                plain.push(target);
+                continue;
+            }
+            let missed = sent.unserved.iter().find(|peer| peer.index == index).map(|peer| &peer.why);
+            index += 1;
+            match missed {
+                None => shared.push(target),
+                // What best effort has no room for is lost, there as anywhere; the transport has counted it.
+                Some(Refusal::Full) if self.patience.is_none() => shared.push(target),
+                Some(Refusal::Full) if self.options.when_full != WhenFull::Udp => full = true,
+                Some(_) => plain.push(target),
+            }
+        }
+        if full {
+            self.forget(key);
+            return Err(Refused::WouldBlock);
+        }
+        let descriptor = Descriptor { key, len: len as u32 };
+        if plain.is_empty() {
+            return Ok(vec![Post { payload: Payload::descriptor(descriptor), to: None, key: Some(key) }]);
+        }
+        let bytes = Bytes::copy_from_slice(sample.get(HEADER_LEN..).unwrap_or_default());
+        if shared.is_empty() {
+            return Ok(vec![Post { payload: Payload::plain(bytes), to: None, key: None }]);
+        }
+        let described = shared.iter().map(|target| (Payload::descriptor(descriptor), Some(key), *target));
+        let written = plain.iter().map(|target| (Payload::plain(bytes.clone()), None, *target));
+        let posts = described.chain(written);
+        Ok(posts.map(|(payload, key, target)| Post { payload, to: Some(target.guid()), key }).collect())
+    }
+
+    /// RTPS has taken this; what is under way counts from here.
+    pub(crate) fn carried(&self, identity: SampleIdentity, described: bool) {
+        self.outlook.set_written(identity.sequence_number.into());
+        let totals = &self.session().totals;
+        if described {
+            totals.descriptors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// RTPS will not say anything of this sample.
+    pub(crate) fn forget(&self, key: SampleKey) {
+        for target in self.outlook.plan().targets.iter().filter(|target| target.shared.is_some()) {
+            self.session().say(incarnation(target.prefix), Note::Forget { id: key.id });
+        }
+    }
+
+    pub(crate) fn count(&self, shared: bool) {
+        let totals = &self.session().totals;
+        let total = if shared { &totals.shared } else { &totals.plain };
+        total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.owner.session
+    }
+
+    /// Whether a writer waits for room at all.
+    fn waits(&self) -> bool {
+        self.patience.is_some() && self.options.when_full == WhenFull::Block
+    }
+
+    fn labelled(&self, mut loan: ShmLoan, instance: u64) -> Parcel {
+        let id = self.session().next_id();
+        if let Some(header) = loan.first_chunk_mut::<HEADER_LEN>() {
+            SampleHeader { id, topic: self.topic, instance, writer: self.entity }.write(header);
+        }
+        Parcel { loan, id }
+    }
+
+    /// A sample goes by UDP although it was meant for shared memory: said once for each writer, counted always.
+    fn fall_back(&self, why: &LoanError) {
+        self.session().totals.fallbacks.fetch_add(1, Ordering::Relaxed);
+        if !self.said.swap(true, Ordering::Relaxed) {
+            let remedy = match why {
+                LoanError::TooLarge { .. } => "; ZERODDS_SHM_MAX_DATAGRAM sets the limit",
+                LoanError::Full { .. } => "; ZERODDS_SHM_MAX_DATAGRAM sizes the ring",
+                _ => "",
+            };
+            tracing::warn!("topic {}: {why}; such samples go by UDP{remedy}", self.topic_name);
+        }
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.owner.session.remove_writer(self.entity);
+    }
+}
+
+impl Target {
+    fn guid(&self) -> GUID {
+        let mut bytes = [0; 16];
+        let (prefix, entity) = bytes.split_at_mut(self.prefix.len());
+        prefix.copy_from_slice(&self.prefix);
+        entity.copy_from_slice(&self.reader);
+        GUID::from_bytes(bytes)
+    }
+}
+
+impl Transit {
+    /// Whether everybody has the sample, or nobody is waited for.
+    pub(crate) fn is_done(&self) -> bool {
+        self.sending.is_done()
+    }
+
+    /// Waits for those who have no room yet, until the deadline of the write.
+    pub(crate) fn wait(&mut self) {
+        self.sending.wait(self.deadline);
+    }
+}
+
+/// One sample for RTPS to carry.
+pub(crate) struct Post {
+    pub(crate) payload: Payload,
+    /// The reader whose participant gets it; `None`: all.
+    to: Option<GUID>,
+    /// The shared sample that it describes.
+    key: Option<SampleKey>,
+}
+
+impl Post {
+    pub(crate) const fn plain(bytes: Bytes) -> Self {
+        Self { payload: Payload::plain(bytes), to: None, key: None }
+    }
+
+    /// The shared sample that it describes.
+    pub(crate) const fn shared(&self) -> Option<SampleKey> {
+        self.key
+    }
+
+    /// The user's options, directed to whom this is for.
+    pub(crate) fn options(&self, options: &WriteOptions) -> WriteOptions {
+        let Some(reader) = self.to else { return options.clone() };
+        let mut directed = WriteOptionsBuilder::new()
+            .related_sample_identity_opt(options.related_sample_identity())
+            .best_effort_may_block(options.best_effort_may_block())
+            .to_single_reader(reader);
+        if let Some(timestamp) = options.source_timestamp() {
+            directed = directed.source_timestamp(timestamp);
+        }
+        directed.build()
+    }
+}
+
+/// As good as for ever, where max_blocking_time is longer than an `Instant` can say.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
