@@ -172,8 +172,10 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// Bytes from `65536`, `64KiB`, `16 MiB`, `1GiB` (and `K`, `M`, `G` for the same powers of 1,024).
-fn parse_size(text: &str) -> Option<usize> {
+/// Bytes from `65536`, `64KiB`, `16 MiB`, `1GiB` (and `K`, `M`, `G` for the same powers of 1,024): how every
+/// size in a setting of this project is written.
+#[must_use]
+pub fn parse_size(text: &str) -> Option<usize> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().as_str() {

@@ -1,8 +1,11 @@
 //! The receiving half of a link: lane and slots merged into the order of sending.
 //!
+//! At the end of the link the receiver closes its half, then takes what is left: see ending.rs.
+//!
 //! The sender numbers all messages of a link; whichever of the two heads has the smaller number is next. A head
 //! that is empty is looked at again after the other was seen: what was sent earlier became visible earlier.
 
+use crate::ending;
 use crate::lane::{LaneReader, LaneRecord};
 use crate::layout::{Direction, ring, slot};
 use crate::region::{Broken, Region};
@@ -11,10 +14,24 @@ use crate::slots::{Peeked, Slot, SlotReader};
 /// The receiving half of one link.
 #[derive(Debug)]
 pub(crate) struct InLink {
+    direction: Direction,
     lane: LaneReader,
     slots: SlotReader,
     ring_len: u64,
     may_hold: bool,
+    /// The number after that of the last message taken.
+    taken: u64,
+    end: End,
+}
+
+/// How far this half is in ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Open,
+    /// Closed; there may be messages left.
+    Closed,
+    /// Whatever is there still was refused.
+    Drained,
 }
 
 /// A message that has been taken.
@@ -29,7 +46,15 @@ pub(crate) enum Taken {
 impl InLink {
     /// A link whose peer's ring is `ring_len` bytes long. `may_hold`: whether messages may be read in place.
     pub(crate) const fn new(direction: Direction, ring_len: u64, may_hold: bool) -> Self {
-        Self { lane: LaneReader::new(direction), slots: SlotReader::new(direction), ring_len, may_hold }
+        Self {
+            direction,
+            lane: LaneReader::new(direction),
+            slots: SlotReader::new(direction),
+            ring_len,
+            may_hold,
+            taken: 0,
+            end: End::Open,
+        }
     }
 
     /// Takes the next message. `copy_out(at, buffer)` copies from the peer's ring; `give_back(handle, position)`
@@ -41,11 +66,16 @@ impl InLink {
         give_back: impl Fn(u32, u64),
     ) -> Result<Option<Taken>, Broken> {
         for _ in 0..RETRIES_MAX {
-            match self.next(link)? {
+            let next = self.next(link)?;
+            if next.as_ref().is_some_and(|next| !self.may_take(link, next.message())) {
+                return Ok(None);
+            }
+            match next {
                 None => return Ok(None),
                 Some(Next::Lane(record)) => {
                     let mut bytes = Vec::new();
                     self.lane.take(link, record, &mut bytes);
+                    self.taken = record.message.wrapping_add(1);
                     return Ok(Some(Taken::Copied(bytes)));
                 }
                 Some(Next::Slot(found)) => {
@@ -58,6 +88,7 @@ impl InLink {
                     let in_place = self.may_hold && found.handle != slot::NO_HANDLE;
                     if in_place {
                         if self.slots.take(link, found.position) {
+                            self.taken = found.message.wrapping_add(1);
                             let Slot { handle, position, .. } = found;
                             return Ok(Some(Taken::InPlace { at, len, handle, position }));
                         }
@@ -66,6 +97,7 @@ impl InLink {
                     let mut bytes = zeroed(len)?;
                     copy_out(at, &mut bytes);
                     if self.slots.take(link, found.position) {
+                        self.taken = found.message.wrapping_add(1);
                         if found.handle != slot::NO_HANDLE {
                             give_back(found.handle, found.position);
                         }
@@ -80,6 +112,35 @@ impl InLink {
     /// Whether there may be something to take: asked between setting the bell and sleeping.
     pub(crate) fn is_ready(&self, link: &impl Region) -> bool {
         self.lane.is_ready(link) || self.slots.is_ready(link)
+    }
+
+    /// The link is over: whatever is sent from now on is refused, unless it is taken before its sender notices.
+    /// There may be messages left to take.
+    pub(crate) fn close(&mut self, link: &impl Region) {
+        if self.end == End::Open {
+            ending::close(link, self.direction, self.taken);
+            self.end = End::Closed;
+        }
+    }
+
+    /// Whether everything was taken that ever will be.
+    pub(crate) fn is_over(&self, link: &impl Region) -> bool {
+        match self.end {
+            End::Open => false,
+            End::Closed => !self.is_ready(link),
+            End::Drained => true,
+        }
+    }
+
+    /// Whether the message with this number, the oldest one, is the receiver's to take.
+    fn may_take(&mut self, link: &impl Region, message: u64) -> bool {
+        match self.end {
+            End::Open => return true,
+            End::Closed if ending::claim(link, self.direction, message) => return true,
+            End::Closed => self.end = End::Drained,
+            End::Drained => {}
+        }
+        false
     }
 
     fn next(&mut self, link: &impl Region) -> Result<Option<Next>, Broken> {
@@ -128,6 +189,15 @@ fn zeroed(len: usize) -> Result<Vec<u8>, Broken> {
 enum Next {
     Lane(LaneRecord),
     Slot(Slot),
+}
+
+impl Next {
+    const fn message(&self) -> u64 {
+        match self {
+            Self::Lane(record) => record.message,
+            Self::Slot(slot) => slot.message,
+        }
+    }
 }
 
 /// How often messages may be revoked under the reader's hands before it returns to its caller, who sees that

@@ -1,7 +1,8 @@
 //! The byte map of everything that two processes share. docs/protocol.md is its prose.
 //!
-//! All integers are little-endian `u32`/`u64`, naturally aligned. Words written by different processes sit at
-//! least 128 bytes apart, since processors fetch cache lines in pairs.
+//! All integers are `u32`/`u64` in the machine's own byte order, naturally aligned. That order is little-endian: on
+//! other machines the transport is not available. Words written by different processes sit at least 128 bytes
+//! apart, since processors fetch cache lines in pairs.
 //!
 //! ```text
 //! doorbell (4 KiB)            link (one per pair)                        payload ring (one per sender)
@@ -12,6 +13,7 @@
 //!                                    +0x000 lane tail   (sender)
 //!                                    +0x080 lane head   (receiver)
 //!                                    +0x100 cursor      (both, compare-exchange)
+//!                                    +0x180 end         (receiver; then both, compare-exchange)
 //!                             0x0400 direction 1 (acceptor to connector)
 //!                             0x1000 lane 0, lane 1     16 KiB each
 //!                             0x9000 slots 0, slots 1   1,024 x 32 bytes each
@@ -28,6 +30,7 @@ pub(crate) const LAYOUT_HASH: u32 = hash(&[
     doorbell::LEN,
     doorbell::BELL,
     doorbell::SPACE,
+    link::END,
     link::LEN,
     link::LANE_LEN,
     link::SLOTS,
@@ -50,7 +53,7 @@ pub(crate) mod header {
     pub(crate) const OWNER: usize = 0x18;
 }
 
-/// One per receiver (and one more for each peer of another user).
+/// One per transport, for its peers of its own user.
 pub(crate) mod doorbell {
     pub(crate) const LEN: usize = super::PAGE;
     /// `u32`: bit 0 asleep, bit 1 asleep on the eventfd, both set and cleared by the receiver only; senders add 4.
@@ -72,6 +75,8 @@ pub(crate) mod link {
     pub(crate) const LANE_TAIL: usize = 0x000;
     pub(crate) const LANE_HEAD: usize = 0x080;
     pub(crate) const CURSOR: usize = 0x100;
+    /// `u64`: where the direction ends, see ending.rs.
+    pub(crate) const END: usize = 0x180;
     pub(crate) const LANES: usize = super::PAGE;
     /// Bytes of a lane; a power of two.
     pub(crate) const LANE_LEN: usize = 16 << 10;
@@ -162,6 +167,10 @@ impl Direction {
         self.word(link::CURSOR)
     }
 
+    pub(crate) const fn end(self) -> usize {
+        self.word(link::END)
+    }
+
     pub(crate) const fn lane(self) -> usize {
         link::LANES + self.index() * link::LANE_LEN
     }
@@ -197,6 +206,7 @@ const _: () = assert!(link::DIRECTIONS + 2 * link::DIRECTION_LEN <= PAGE);
 const _: () = assert!(link::LANES == 0x1000 && link::SLOTS_AT == 0x9000);
 const _: () = assert!(cfg!(zerodds_loom) || link::RELEASED_AT == 0x19000 && link::LEN == 0x1b000);
 const _: () = assert!(link::LANE_HEAD - link::LANE_TAIL >= 128 && link::CURSOR - link::LANE_HEAD >= 128);
+const _: () = assert!(link::END - link::CURSOR >= 128 && link::DIRECTION_LEN - link::END >= 128);
 const _: () = assert!(slot::HANDLE + 4 <= slot::LEN && link::HANDLES >= link::SLOTS);
 const _: () = assert!(lane::MESSAGE + 8 <= lane::HEADER_LEN && lane::HEADER_LEN.is_multiple_of(lane::ALIGN));
 const _: () = assert!(ring::HEADER_LEN.is_multiple_of(ring::UNIT) && ring::RECORD_HEADER_LEN == ring::UNIT);

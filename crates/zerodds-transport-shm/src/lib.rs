@@ -45,7 +45,7 @@
 //! | Layer | Modules |
 //! |---|---|
 //! | what is shared, byte by byte | `layout`, docs/protocol.md |
-//! | the algorithms, without any pointer or system call | `lane`, `slots`, `doorbell`, `arena`, then `inlink` and `outlink` |
+//! | the algorithms, without any pointer or system call | `lane`, `slots`, `doorbell`, `ending`, `arena`, then `inlink` and `outlink` |
 //! | kernel objects | `segment`, `bell`, `sys` (the only unsafe code) |
 //! | finding and trusting peers | `rendezvous`, `handshake`, `control` |
 //! | what a user holds | `config`, `transport`, `message`, `receiver` |
@@ -70,6 +70,8 @@ mod config;
 mod control;
 #[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod doorbell;
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
+mod ending;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod handshake;
 #[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
@@ -115,7 +117,7 @@ mod transport;
 #[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom))))]
 mod unavailable;
 
-pub use config::{Access, Config, ConfigError, WaitStrategy};
+pub use config::{Access, Config, ConfigError, WaitStrategy, parse_size};
 #[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom))))]
 pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmTransport};
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]

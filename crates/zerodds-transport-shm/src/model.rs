@@ -1,4 +1,4 @@
-//! The model of lane, slots and doorbell: the production code under every interleaving that loom's C11 memory
+//! The model of lane, slots, doorbell and the end of a link: the production code under every interleaving that loom's C11 memory
 //! model allows, at small sizes.
 //!
 //! Control words are loom atomics; payloads are loom cells, so that a missing edge between a reader and the
@@ -7,11 +7,13 @@
 //!
 //! Run with `RUSTFLAGS="--cfg zerodds_loom" cargo test --release -p zerodds-transport-shm --lib model`.
 
+use crate::arena::{Arena, Hold};
 use crate::cells::Cell;
 use crate::doorbell::{self, Bed};
 use crate::inlink::{InLink, Taken};
 use crate::lane::LaneWriter;
 use crate::layout::{Direction, doorbell as bell, lane, link, ring, slot};
+use crate::outlink::{OutLink, Payload, Promise, Published};
 use crate::region::Region;
 use crate::slots::{self, SlotWriter};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -36,7 +38,7 @@ const LANE_BYTES: usize = 256;
 impl Model {
     fn new() -> Self {
         let mut u32s: Vec<usize> = vec![bell::BELL, bell::SPACE];
-        let mut u64s: Vec<usize> = vec![WAY.lane_tail(), WAY.lane_head(), WAY.cursor()];
+        let mut u64s: Vec<usize> = vec![WAY.lane_tail(), WAY.lane_head(), WAY.cursor(), WAY.end()];
         for position in 0..link::SLOTS as u64 {
             let at = WAY.slot(position);
             u64s.extend([at + slot::SEQUENCE, at + slot::MESSAGE]);
@@ -209,4 +211,75 @@ fn a_sender_that_waits_for_space_is_woken() {
         });
         sender.join().expect("woken");
     });
+}
+
+/// Sends two messages, of which those in `records` go through the ring, to a receiver that leaves the link at any
+/// moment; each must be received or refused, and the bytes of a refused one must be free for anything.
+fn each_is_received_or_refused(records: [bool; 2]) {
+    loom::model(move || {
+        let model = Arc::new(Model::new());
+        let payloads = Arc::new([Cell::new(1u64), Cell::new(1u64)]);
+        let (shared, bytes) = (Arc::clone(&model), Arc::clone(&payloads));
+        let sender = thread::spawn(move || {
+            let mut arena = Arena::new(ring::HEADER_LEN as u64, 1 << 16, 1 << 16, 1 << 13, ring::UNIT as u64);
+            let mut out = OutLink::new(WAY);
+            [0, 1].map(|number: u8| {
+                let id = arena.allocate(RECORD_LEN, |_, _| false).expect("room");
+                let small = [number];
+                let payload = if records[usize::from(number)] {
+                    Payload::Record { id, len: number.into() }
+                } else {
+                    Payload::Small(&small)
+                };
+                let outcome = out.publish(&*shared, &mut arena, payload, Promise::Reliable, 1 << 16);
+                arena.release(id, Hold::Firm);
+                match outcome.expect("a correct receiver") {
+                    Published::Yes => true,
+                    Published::Refused => {
+                        bytes[usize::from(number)].set(2);
+                        false
+                    }
+                    Published::Full => unreachable!("there is room for both"),
+                }
+            })
+        });
+        let mut received = Vec::new();
+        let mut incoming = InLink::new(WAY, 1 << 20, true);
+        let mut take = |incoming: &mut InLink| {
+            let found = incoming.take(&*model, |_, _| {}, |_, _| {}).expect("a correct sender");
+            received.extend(found.as_ref().map(|message| match message {
+                Taken::Copied(bytes) => bytes[0],
+                Taken::InPlace { len, .. } => {
+                    assert_eq!(payloads[*len].get(), 1, "not what came after");
+                    *len as u8
+                }
+            }));
+            found.is_some()
+        };
+        take(&mut incoming);
+        incoming.close(&*model);
+        while take(&mut incoming) || !incoming.is_over(&*model) {}
+        let served = sender.join().expect("no panic");
+        let expected: Vec<u8> = (0..2).filter(|&number| served[usize::from(number)]).collect();
+        assert_eq!(received, expected, "received, or refused, in order");
+    });
+}
+
+/// Long enough to be read in place.
+const RECORD_LEN: u64 = 5_000;
+
+#[test]
+fn at_the_end_each_record_is_received_or_refused() {
+    each_is_received_or_refused([true, true]);
+}
+
+#[test]
+fn at_the_end_each_small_message_is_received_or_refused() {
+    each_is_received_or_refused([false, false]);
+}
+
+#[test]
+fn at_the_end_the_order_of_small_and_large_messages_holds() {
+    each_is_received_or_refused([true, false]);
+    each_is_received_or_refused([false, true]);
 }

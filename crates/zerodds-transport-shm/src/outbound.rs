@@ -2,7 +2,7 @@
 
 use crate::arena::{Arena, RecordId};
 use crate::outlink::{OutLink, Payload, Promise, Published};
-use crate::peer::Link;
+use crate::peer::{Link, link_ended};
 use crate::region::Broken;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(crate) struct Outbound {
     /// Nothing is allocated or published any more: what peers still read must stay as it is.
     pub(crate) closed: bool,
     up: HashMap<Locator, OutPeer>,
-    /// Links that are over, whose peers may still hold messages until their sockets close.
+    /// Links that are over, whose peers may still take what is left and hold messages until their sockets close.
     leaving: Vec<OutPeer>,
     attempts: HashMap<Locator, Attempt>,
     /// Ring bytes that all peers together may pin.
@@ -81,12 +81,14 @@ impl Outbound {
     /// Finds room for `len` bytes of payload and header, taking back best-effort messages that are in the way.
     pub(crate) fn allocate(&mut self, len: u64) -> Option<RecordId> {
         let Self { arena, up, leaving, lost, .. } = self;
-        let busy = up.values_mut().chain(leaving).filter(|peer| !peer.out.is_idle());
+        let busy = up.values_mut().chain(leaving.iter_mut()).filter(|peer| !peer.out.is_idle());
         for peer in busy {
             // A peer that broke the protocol is found out, and its link closed, at the next send to it.
             let _ = peer.out.reap(&peer.link.memory, arena);
         }
-        arena.allocate(len, |arena, record| take_back(up, arena, record, lost))
+        arena.allocate(len, |arena, record| {
+            take_back(up.values_mut().chain(leaving.iter_mut()), arena, record, lost)
+        })
     }
 
     /// Sends one message to one peer.
@@ -94,13 +96,18 @@ impl Outbound {
         if self.closed {
             return Outcome::Unreachable(Reason::Closed);
         }
-        let quota = self.pinnable / (self.up.len() as u64 + 1);
+        let left: u64 = self.leaving.iter().map(|peer| peer.out.pinned()).sum();
+        let quota = self.pinnable.saturating_sub(left) / (self.up.len() as u64 + 1);
         let Some(peer) = self.up.get_mut(to) else { return Outcome::Unreachable(self.why_not(to)) };
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
         self.lost += peer.out.take_lost();
         match outcome {
             Ok(Published::Yes) => Outcome::Sent(peer.link.is_asleep().then(|| Arc::clone(&peer.link))),
             Ok(Published::Full) => Outcome::Full,
+            Ok(Published::Refused) => {
+                // The peer has left; the news of it is on its way to us.
+                Outcome::Unreachable(peer.link.down.get().cloned().unwrap_or_else(link_ended))
+            }
             Err(broken) => Outcome::Broken(Arc::clone(&peer.link), broken),
         }
     }
@@ -159,38 +166,48 @@ impl Outbound {
         }
     }
 
-    /// The link is over: takes back what the peer has not taken, keeps what it may still hold.
+    /// The link is over: nothing more is sent on it. What the peer has not taken stays for it, but for best effort.
     pub(crate) fn leave(&mut self, link: &Arc<Link>, reason: Reason, retry_at: Instant) {
-        let Self { arena, up, leaving, .. } = self;
-        if !up.get(&link.locator).is_some_and(|peer| Arc::ptr_eq(&peer.link, link)) {
-            return;
-        }
-        if let Some(mut peer) = up.remove(&link.locator) {
-            peer.out.withdraw(&peer.link.memory, arena);
-            leaving.push(peer);
-            self.attempts.insert(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
+        if let Some(mut peer) = self.take_down(link, reason, retry_at) {
+            peer.out.withdraw(&peer.link.memory, &mut self.arena);
+            self.lost += peer.out.take_lost();
+            self.leaving.push(peer);
         }
     }
 
     /// The peer reads nothing of this link any more. What is returned is dropped outside the lock: it unmaps.
-    pub(crate) fn remove(&mut self, link: &Arc<Link>) -> Option<OutPeer> {
-        let index = self.leaving.iter().position(|peer| Arc::ptr_eq(&peer.link, link))?;
-        let mut peer = self.leaving.swap_remove(index);
+    pub(crate) fn remove(&mut self, link: &Arc<Link>, reason: Reason, retry_at: Instant) -> Option<OutPeer> {
+        let mut peer = match self.take_down(link, reason, retry_at) {
+            Some(peer) => peer,
+            None => {
+                let index = self.leaving.iter().position(|peer| Arc::ptr_eq(&peer.link, link))?;
+                self.leaving.swap_remove(index)
+            }
+        };
         peer.out.abandon(&mut self.arena);
         Some(peer)
+    }
+
+    /// Removes a link from those that are sent on, if it is one.
+    fn take_down(&mut self, link: &Arc<Link>, reason: Reason, retry_at: Instant) -> Option<OutPeer> {
+        if !self.up.get(&link.locator).is_some_and(|peer| Arc::ptr_eq(&peer.link, link)) {
+            return None;
+        }
+        self.attempts.insert(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
+        self.up.remove(&link.locator)
     }
 }
 
 /// Takes back every reference to `record`, all of which belong to best-effort messages that were not taken when
 /// the arena looked; whether it is free now.
-fn take_back(
-    up: &mut HashMap<Locator, OutPeer>,
+fn take_back<'a>(
+    peers: impl Iterator<Item = &'a mut OutPeer>,
     arena: &mut Arena,
     record: RecordId,
     lost: &mut u64,
 ) -> bool {
     let wanted = *arena.record(record);
-    for peer in up.values_mut() {
+    for peer in peers {
         // A peer that broke the protocol keeps its reference until its link is closed.
         let _ = peer.out.take_back(&peer.link.memory, arena, record);
         *lost += peer.out.take_lost();

@@ -3,12 +3,14 @@
 //! ```text
 //!   publish ──▶ queued (READY) ──taken in place──▶ held ──released──▶ reference dropped
 //!                  │ └─taken by copy──────────────────────────────▶ reference dropped
-//!                  └─revoked (best effort, or link left)──────────▶ reference dropped, counted lost
+//!                  ├─revoked (best effort)────────────────────────▶ reference dropped, counted lost
+//!                  └─refused (the receiver has closed the link)────▶ reference dropped, the send says so
 //! ```
 //! All of it is private to the sender. The peer's words are read through [`LaneWriter`] and [`SlotWriter`],
 //! which check them; the first inconsistency is an error that closes the link.
 
 use crate::arena::{Arena, Hold, Record, RecordId};
+use crate::ending;
 use crate::lane::LaneWriter;
 use crate::layout::{Direction, lane, link, ring, slot};
 use crate::region::{Broken, Region};
@@ -44,11 +46,14 @@ pub(crate) enum Published {
     Yes,
     /// There is no room for it now.
     Full,
+    /// The receiver has closed the link: it will not take this message, nor any later one.
+    Refused,
 }
 
 /// The sending half of one link.
 #[derive(Debug)]
 pub(crate) struct OutLink {
+    direction: Direction,
     lane: LaneWriter,
     slots: SlotWriter,
     /// Number of the next message.
@@ -61,6 +66,8 @@ pub(crate) struct OutLink {
     pinned: u64,
     /// Best-effort messages that were taken back.
     lost: u64,
+    /// A message was refused.
+    refused: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +91,7 @@ impl OutLink {
     /// A link on which nothing was sent yet.
     pub(crate) fn new(direction: Direction) -> Self {
         Self {
+            direction,
             lane: LaneWriter::new(direction),
             slots: SlotWriter::new(direction),
             message: 0,
@@ -93,6 +101,7 @@ impl OutLink {
             handles_made: 0,
             pinned: 0,
             lost: 0,
+            refused: false,
         }
     }
 
@@ -106,6 +115,9 @@ impl OutLink {
         promise: Promise,
         quota: u64,
     ) -> Result<Published, Broken> {
+        if self.refused {
+            return Ok(Published::Refused);
+        }
         match payload {
             Payload::Small(bytes) => {
                 debug_assert!(bytes.len() <= lane::MESSAGE_MAX, "larger messages are records");
@@ -131,8 +143,16 @@ impl OutLink {
                 arena.retain(id, promise.hold());
             }
         }
+        let message = self.message;
         self.message += 1;
-        Ok(Published::Yes)
+        if !ending::is_refused(region, self.direction, message)? {
+            return Ok(Published::Yes);
+        }
+        self.refused = true;
+        if let Payload::Record { .. } = payload {
+            self.forget_newest(arena);
+        }
+        Ok(Published::Refused)
     }
 
     /// Drops the references of everything that was taken and given back since the last call.
@@ -193,10 +213,11 @@ impl OutLink {
         Ok(())
     }
 
-    /// Takes back everything that was not taken: the link is being left. What the peer has taken it keeps until it
-    /// says otherwise. A peer that breaks the protocol even now keeps everything.
+    /// The link is being left: takes back the best-effort messages that come before the first reliable one. All others
+    /// stay for the peer, who drains the link; what it has taken it keeps until it says otherwise. A peer that
+    /// breaks the protocol even now keeps everything.
     pub(crate) fn withdraw(&mut self, region: &impl Region, arena: &mut Arena) {
-        while !self.queued.is_empty() {
+        while self.queued.front().is_some_and(|queued| queued.promise == Promise::BestEffort) {
             let step = match self.revoke_oldest(region, arena) {
                 Ok(true) => Ok(()),
                 Ok(false) => self.reap(region, arena),
@@ -221,6 +242,11 @@ impl OutLink {
     /// Best-effort messages taken back since the last call.
     pub(crate) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
+    }
+
+    /// Ring bytes that this link pins.
+    pub(crate) const fn pinned(&self) -> u64 {
+        self.pinned
     }
 
     /// Whether nothing of the ring is referenced by this link.
@@ -262,6 +288,16 @@ impl OutLink {
             self.lost += 1;
         }
         Ok(true)
+    }
+
+    /// Drops the reference of the message published last, of which the receiver reads nothing.
+    fn forget_newest(&mut self, arena: &mut Arena) {
+        if let Some(refused) = self.queued.pop_back() {
+            self.slots.forget_newest();
+            self.free_handles.extend(refused.handle);
+            self.pinned -= refused.bytes;
+            arena.release(refused.record, refused.promise.hold());
+        }
     }
 
     fn is_over(&self, quota: u64, record: Record) -> bool {

@@ -111,8 +111,8 @@ impl Link {
 }
 
 /// The reason on both sides of a link that either wished to end: neither is gone, and the link can be had again.
-pub(crate) fn ended_by_wish() -> Reason {
-    Reason::Unavailable("the link was ended on request; it is set up again when it is asked for".into())
+pub(crate) fn link_ended() -> Reason {
+    Reason::Unavailable("the link was ended; a new one is set up when it is asked for".into())
 }
 
 /// Somebody here who reads the peer's memory: the receiver, and every message in place. When the last one is

@@ -223,17 +223,25 @@ impl AsFd for ShmReceiver {
 impl InPeer {
     /// The next message of this link.
     fn look(&mut self, shared: &Shared) -> Look {
-        // Before the look: a message sent before the end is found by it.
-        let over = self.reading.down.get().is_some();
+        if self.reading.down.get().is_some() {
+            self.close();
+        }
         match self.take() {
             Ok(Some(message)) => Look::Message(message),
-            Ok(None) if over && !self.incoming.is_ready(&self.reading.memory) => Look::Over,
+            Ok(None) if self.incoming.is_over(&self.reading.memory) => Look::Over,
             Ok(None) => Look::Nothing,
             Err(broken) => {
+                self.close();
                 close_broken(shared, &self.reading, broken);
                 Look::Over
             }
         }
+    }
+
+    /// Whatever is sent from now on, and is not among what is taken now, is refused: its sender may not have heard
+    /// of the end.
+    fn close(&mut self) {
+        self.incoming.close(&self.reading.memory);
     }
 
     fn is_ready(&self) -> bool {
@@ -277,6 +285,8 @@ impl Drop for ShmReceiver {
     fn drop(&mut self) {
         if self.shared.generation.is_ours() {
             self.disarm();
+            self.links.iter_mut().for_each(InPeer::close);
+            self.arrived.drain(..).for_each(Arrival::refuse);
             self.shared.inbox.close();
         }
     }

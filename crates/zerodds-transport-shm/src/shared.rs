@@ -204,6 +204,15 @@ impl Shared {
     }
 }
 
+impl Arrival {
+    /// Nobody will take this: whoever sends on its link is to know.
+    pub(crate) fn refuse(self) {
+        if let Self::Up(reading) = self {
+            reading.incoming().close(&reading.memory);
+        }
+    }
+}
+
 impl Inbox {
     fn open() -> Self {
         Self { filled: AtomicBool::new(false), queue: Mutex::new(Some(VecDeque::new())) }
@@ -221,7 +230,7 @@ impl Inbox {
             None => Some(arrival),
         };
         // Outside the lock: it may be the last use of a link.
-        drop(refused);
+        refused.into_iter().for_each(Arrival::refuse);
     }
 
     /// Everything that has arrived, oldest first.
@@ -238,7 +247,7 @@ impl Inbox {
             let is_it = |arrival: &Arrival| matches!(arrival, Arrival::Up(up) if Arc::ptr_eq(&up.0, link));
             retracted = queue.iter().position(is_it).and_then(|index| queue.remove(index));
         }
-        drop(retracted);
+        retracted.into_iter().for_each(Arrival::refuse);
     }
 
     /// What waits to be received.
@@ -250,7 +259,7 @@ impl Inbox {
     pub(crate) fn close(&self) {
         let waiting = self.queue.lock().take();
         self.filled.store(false, Ordering::SeqCst);
-        drop(waiting);
+        waiting.into_iter().flatten().for_each(Arrival::refuse);
     }
 }
 

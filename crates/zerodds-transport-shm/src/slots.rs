@@ -105,6 +105,11 @@ impl SlotWriter {
         position
     }
 
+    /// Forgets the newest message, which the receiver was found never to take. Nothing more may be published.
+    pub(crate) fn forget_newest(&mut self) {
+        self.head -= 1;
+    }
+
     /// Takes the message at `position`, the oldest one, back; `false` if the receiver had taken it.
     pub(crate) fn revoke(&mut self, region: &impl Region, position: u64) -> Result<bool, Broken> {
         // ORDER: AcqRel: of this and the receiver's compare-exchange one wins; Acquire on failure, as in `cursor`.

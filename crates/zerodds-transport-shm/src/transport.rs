@@ -5,7 +5,7 @@ use crate::control::Control;
 use crate::layout::lane;
 use crate::message::{LoanKind, RecordLoan, ShmLoan};
 use crate::outbound::Attempt;
-use crate::peer::ended_by_wish;
+use crate::peer::link_ended;
 use crate::receiver::ShmReceiver;
 use crate::rendezvous;
 use crate::sending::Sending;
@@ -89,7 +89,7 @@ impl ShmTransport {
         let Ok(open) = &self.inner else { return };
         let mut outbound = open.shared.outbound.lock();
         let Some(link) = outbound.link(peer).map(Arc::clone) else { return };
-        outbound.leave(&link, ended_by_wish(), Instant::now());
+        outbound.leave(&link, link_ended(), Instant::now());
         drop(outbound);
         // The peer must hear of it before our receiver, whose leaving would look like our death: so the control
         // thread tells both.
@@ -121,6 +121,9 @@ impl ShmTransport {
     fn try_open(domain_id: u32, incarnation: Option<Incarnation>, config: &Config) -> Result<Open, Reason> {
         if !config.enabled {
             return Err(Reason::SwitchedOff);
+        }
+        if cfg!(target_endian = "big") {
+            return Err(Reason::Unavailable("it is implemented for little-endian machines only".into()));
         }
         let unavailable = |error: std::io::Error| {
             tracing::info!("shared memory is not available, UDP is used for all peers: {error}");

@@ -7,10 +7,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
-use support::{Node, deadline, fresh_domain, pair, reliable};
-use zerodds_core::{Incarnation, Incoming, Locator, Peer, Reach, Reason, Receiver, Transport};
-use zerodds_transport_shm::{Config, ShmTransport};
+use support::{Node, PATIENCE, deadline, fill, fresh_domain, is_intact, pair, reliable};
+use zerodds_core::{
+    Delivery, Incarnation, Incoming, Locator, Peer, Reach, Reason, Receiver, Refusal, Transport,
+};
+use zerodds_transport_shm::{Config, ShmReceiver, ShmTransport};
 
 fn open_as(domain: u32, incarnation: Incarnation) -> Node {
     Node::of(ShmTransport::open_as(domain, incarnation, &Config::default()))
@@ -122,4 +125,130 @@ fn ending_a_link_that_is_not_there_does_nothing() {
     reach_until(&a, b.locator(), |reach| matches!(reach, Reach::Ready(_)));
     a.transport.close();
     a.transport.disconnect(&b.locator());
+}
+
+#[test]
+fn a_link_that_is_left_keeps_what_is_reliable_and_counts_what_it_takes_back() {
+    let (a, mut b) = pair();
+    let to = b.locator();
+    let best_effort = |number| a.send_pattern(&[Peer::new(&[to])], number, 100_000, Delivery::BestEffort);
+    let reliably = |number| a.send_pattern(&[Peer::new(&[to])], number, 100_000, reliable());
+    for number in 0..3 {
+        assert_eq!(best_effort(number).by_shm, 1);
+    }
+    for number in 3..5 {
+        assert_eq!(reliably(number).by_shm, 1);
+    }
+    assert_eq!(best_effort(5).by_shm, 1, "it is after a reliable one");
+    a.transport.disconnect(&to);
+    assert_eq!(a.transport.counters().lost_messages, 3, "those that were taken back, and no others");
+    // Whatever memory can be had by now is not that of a message which may still be read.
+    let loans: Vec<_> = std::iter::from_fn(|| a.transport.loan(1 << 20).ok())
+        .map(|mut loan| {
+            loan.fill(0xaa);
+            loan
+        })
+        .collect();
+    let messages = b.until_down(a.locator());
+    assert_eq!(messages.len(), 3);
+    assert!(messages.iter().zip(3..).all(|(message, number)| is_intact(message, number)));
+    assert!(loans.len() > 10);
+}
+
+#[test]
+fn a_receiver_that_is_dropped_refuses_what_is_sent_from_then_on() {
+    let (a, b) = pair();
+    let to = b.locator();
+    let Node { transport: _kept, receiver } = b;
+    drop(receiver);
+    for len in [10, 100_000] {
+        assert_eq!(a.send_pattern(&[Peer::new(&[to])], 1, len, reliable()).by_shm, 0);
+    }
+}
+
+/// One side of the traffic: sends numbered messages of many sizes until told to stop, then `LAST`.
+fn send_all(transport: &ShmTransport, to: Locator, stop: &AtomicBool, served: &AtomicU64) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for number in 0.. {
+        let last = stop.load(Ordering::SeqCst);
+        let len = [16, 20_000, 1_500, 600, 9_000, 5_000][number as usize % 6];
+        let mut loan = transport.loan_before(len, deadline()).expect("room in time");
+        let word = if last { LAST } else { number };
+        loan[..8].copy_from_slice(&word.to_le_bytes());
+        fill(&mut loan[8..], word);
+        let peer = [to];
+        let sent = transport.send(loan, &[Peer::new(&peer)], reliable()).expect("open");
+        if sent.by_shm == 1 {
+            numbers.push(word);
+            served.fetch_add(1, Ordering::SeqCst);
+            if last {
+                return numbers;
+            }
+            if number % 16 == 0 {
+                // So that links end with few messages on the way as well as with many.
+                std::thread::yield_now();
+            }
+        } else {
+            assert!(matches!(sent.unserved[0].why, Refusal::Unreachable(_)), "{:?}", sent.unserved);
+            let _ = transport.reach(Peer::new(&peer));
+            std::thread::yield_now();
+        }
+    }
+    unreachable!("numbers do not end")
+}
+
+/// Receives until `LAST`; what came, and how often the peer went.
+fn receive_all(receiver: &mut ShmReceiver) -> (Vec<u64>, u64) {
+    let (mut numbers, mut ends) = (Vec::new(), 0);
+    loop {
+        match receiver.receive(Some(deadline())).expect("more before the deadline") {
+            Incoming::Message(message) => {
+                let number = u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
+                assert!(is_intact(&message[8..], number), "message {number}");
+                numbers.push(number);
+                if number == LAST {
+                    return (numbers, ends);
+                }
+            }
+            Incoming::PeerDown(_, reason) => {
+                assert!(matches!(reason, Reason::Unavailable(_)), "{reason}");
+                ends += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+const LAST: u64 = u64::MAX;
+const ENDS: u64 = 2_000;
+
+#[test]
+fn what_is_sent_while_links_come_and_go_arrives_once_and_in_order_and_what_is_refused_never() {
+    let (a, b) = pair();
+    let (to_a, to_b) = (a.locator(), b.locator());
+    let stop = AtomicBool::new(false);
+    let served = [AtomicU64::new(0), AtomicU64::new(0)];
+    let (Node { transport: a, receiver: mut from_b }, Node { transport: b, receiver: mut from_a }) = (a, b);
+    std::thread::scope(|scope| {
+        let by_a = scope.spawn(|| send_all(&a, to_b, &stop, &served[0]));
+        let by_b = scope.spawn(|| send_all(&b, to_a, &stop, &served[1]));
+        let at_a = scope.spawn(|| receive_all(&mut from_b));
+        let at_b = scope.spawn(|| receive_all(&mut from_a));
+        let until = Instant::now() + 4 * PATIENCE;
+        for round in 0..ENDS {
+            // Some traffic on every link, in either direction.
+            let side = &served[(round / 2 % 2) as usize];
+            let enough = side.load(Ordering::SeqCst) + 1 + round % 7;
+            while side.load(Ordering::SeqCst) < enough {
+                assert!(Instant::now() < until, "no link comes up in round {round}");
+                std::thread::yield_now();
+            }
+            if round % 2 == 0 { a.disconnect(&to_b) } else { b.disconnect(&to_a) }
+        }
+        stop.store(true, Ordering::SeqCst);
+        let (received, ends) = at_b.join().expect("all that A sent");
+        assert_eq!(received, by_a.join().expect("no panic"));
+        assert!(ends > ENDS / 2, "{ends} links ended");
+        assert_eq!(at_a.join().expect("all that B sent").0, by_b.join().expect("no panic"));
+    });
 }

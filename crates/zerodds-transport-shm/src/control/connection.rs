@@ -188,7 +188,11 @@ impl Connection {
             Received::Frame(frame, fds) => (frame, fds),
         };
         if let Stage::Leaving(_, frames) = &mut self.stage {
-            // Wakes and a goodbye may still be under way; whoever goes on is not waited for.
+            if frame.kind == Kind::Wake {
+                // It drains the link, and says of room.
+                return Progress::Woken;
+            }
+            // A goodbye may still be under way; whoever goes on is not waited for.
             *frames += 1;
             return if *frames > FRAMES_WHILE_LEAVING {
                 Progress::Gone(Reason::PeerGone)

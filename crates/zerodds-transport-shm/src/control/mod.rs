@@ -10,7 +10,7 @@ pub(crate) mod socket;
 use crate::bell::timespec;
 use crate::handshake::{Frame, Goodbye, Kind, Refused, is_admitted};
 use crate::outbound::pause_before_retry;
-use crate::peer::{Link, Reading, ended_by_wish};
+use crate::peer::{Link, Reading, link_ended};
 use crate::rendezvous;
 use crate::shared::{Arrival, Request, Shared, Stats};
 use crate::sys::{Credentials, peer_credentials, peer_pidfd};
@@ -238,7 +238,7 @@ impl Worker {
                 Request::Connect(locator) => self.connect(locator),
                 Request::Close(link, broken) => self.broken(&link, Reason::Protocol(broken.0.into())),
                 Request::Disconnect(link) => {
-                    self.leave(&link, Goodbye::Wished, ended_by_wish(), Duration::ZERO);
+                    self.leave(&link, Goodbye::Wished, link_ended(), Duration::ZERO);
                 }
                 Request::Stop => go_on = false,
             }
@@ -368,7 +368,7 @@ impl Worker {
     fn bye(&mut self, link: &Arc<Link>, why: Goodbye) {
         let (reason, pause) = match why {
             Goodbye::Closing => (Reason::PeerGone, pause_before_retry(&Reason::PeerGone, 0)),
-            Goodbye::Wished => (ended_by_wish(), Duration::ZERO),
+            Goodbye::Wished => (link_ended(), Duration::ZERO),
             Goodbye::Broken => {
                 let what = "the peer ended the link, because it found a fault in what it read there";
                 (Reason::Unavailable(what.into()), BROKEN_PAUSE)
@@ -399,8 +399,8 @@ impl Worker {
         let Some(connection) = self.forget(token) else { return };
         if let Some(link) = connection.link() {
             let mut outbound = self.shared.outbound.lock();
-            outbound.leave(link, reason.clone(), Instant::now() + pause_before_retry(reason, 0));
-            let removed = outbound.remove(link);
+            let retry_at = Instant::now() + pause_before_retry(reason, 0);
+            let removed = outbound.remove(link, reason.clone(), retry_at);
             drop(outbound);
             // Unmaps, if nothing of it is in use here.
             drop(removed);
