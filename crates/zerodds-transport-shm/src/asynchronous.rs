@@ -1,5 +1,6 @@
 //! Receiving and sending on tokio, without ever blocking its threads.
 
+use crate::outbound::Notice;
 use crate::sending::Sending;
 use crate::sys::async_fd;
 use crate::{ShmLoan, ShmMessage, ShmReceiver, ShmTransport};
@@ -77,7 +78,8 @@ impl ShmTransport {
         delivery: Delivery,
     ) -> Result<Sent, SendError> {
         let peers: Vec<Peer<'_>> = to.iter().map(|locators| Peer::new(locators)).collect();
-        let mut sending = Sending::begin(&self.open_for_sending()?.shared, message, &peers, delivery);
+        let shared = &self.open_for_sending()?.shared;
+        let mut sending = Sending::begin(shared, message, &peers, delivery, Notice::Ring);
         match delivery {
             Delivery::Reliable { deadline } if !sending.is_done() => {
                 let waited = tokio::task::spawn_blocking(move || {

@@ -88,6 +88,15 @@ impl LaneWriter {
         Ok(self.head_seen == self.tail)
     }
 
+    /// Whether a quarter of the lane waits to be taken.
+    pub(crate) fn is_filling(&mut self, region: &impl Region) -> Result<bool, Broken> {
+        if self.tail - self.head_seen < LANE_LEN / 4 {
+            return Ok(false);
+        }
+        self.head_seen = self.checked_head(region)?;
+        Ok(self.tail - self.head_seen >= LANE_LEN / 4)
+    }
+
     fn free(&self) -> u64 {
         LANE_LEN - (self.tail - self.head_seen)
     }

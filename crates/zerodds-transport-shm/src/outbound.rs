@@ -38,6 +38,17 @@ pub(crate) struct Outbound {
 pub(crate) struct OutPeer {
     link: Arc<Link>,
     out: OutLink,
+    /// It sleeps, and was not woken for something that waits for it.
+    unrung: bool,
+}
+
+/// Whether a receiver that sleeps is woken for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// At once.
+    Ring,
+    /// When much waits for it, or somebody waits for room; otherwise the news travels another way.
+    Quiet,
 }
 
 /// The state of reaching a peer without a link.
@@ -92,7 +103,13 @@ impl Outbound {
     }
 
     /// Sends one message to one peer.
-    pub(crate) fn publish(&mut self, to: &Locator, payload: Payload<'_>, promise: Promise) -> Outcome {
+    pub(crate) fn publish(
+        &mut self,
+        to: &Locator,
+        payload: Payload<'_>,
+        promise: Promise,
+        notice: Notice,
+    ) -> Outcome {
         if self.closed {
             return Outcome::Unreachable(Reason::Closed);
         }
@@ -102,7 +119,13 @@ impl Outbound {
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
         self.lost += peer.out.take_lost();
         match outcome {
-            Ok(Published::Yes) => Outcome::Sent(peer.link.is_asleep().then(|| Arc::clone(&peer.link))),
+            Ok(Published::Yes) => {
+                let asleep = peer.link.is_asleep();
+                // Whoever waits for room has woken those that had something by then.
+                let may_put_off = asleep && notice == Notice::Quiet && self.waiters == 0;
+                peer.unrung = may_put_off && !peer.is_filling(&mut self.arena, quota);
+                Outcome::Sent((asleep && !peer.unrung).then(|| Arc::clone(&peer.link)))
+            }
             Ok(Published::Full) => Outcome::Full,
             Ok(Published::Refused) => {
                 // The peer has left; the news of it is on its way to us.
@@ -110,6 +133,15 @@ impl Outbound {
             }
             Err(broken) => Outcome::Broken(Arc::clone(&peer.link), broken),
         }
+    }
+
+    /// The links of peers that sleep beside something that waits for them: to be woken now, since room is wanted.
+    pub(crate) fn unrung(&mut self) -> Vec<Arc<Link>> {
+        let unrung = self
+            .up
+            .values_mut()
+            .filter_map(|peer| std::mem::take(&mut peer.unrung).then(|| Arc::clone(&peer.link)));
+        unrung.collect()
     }
 
     /// The link to a peer, if it can be sent to.
@@ -161,7 +193,7 @@ impl Outbound {
     pub(crate) fn set_up(&mut self, link: Arc<Link>) {
         self.attempts.remove(&link.locator);
         let out = OutLink::new(link.outgoing);
-        if let Some(old) = self.up.insert(link.locator, OutPeer { link, out }) {
+        if let Some(old) = self.up.insert(link.locator, OutPeer { link, out, unrung: false }) {
             self.leaving.push(old);
         }
     }
@@ -195,6 +227,14 @@ impl Outbound {
         }
         self.attempts.insert(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
         self.up.remove(&link.locator)
+    }
+}
+
+impl OutPeer {
+    /// Whether so much waits for the peer that it should be woken.
+    fn is_filling(&mut self, arena: &mut Arena, quota: u64) -> bool {
+        // A peer that broke the protocol is found out at the next send to it.
+        self.out.is_filling(&self.link.memory, arena, quota).unwrap_or(true)
     }
 }
 

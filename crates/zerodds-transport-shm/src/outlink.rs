@@ -64,6 +64,8 @@ pub(crate) struct OutLink {
     handles_made: u32,
     /// Ring bytes that queued and held messages pin.
     pinned: u64,
+    /// Those of the queued ones.
+    waiting: u64,
     /// Best-effort messages that were taken back.
     lost: u64,
     /// A message was refused.
@@ -100,6 +102,7 @@ impl OutLink {
             free_handles: Vec::new(),
             handles_made: 0,
             pinned: 0,
+            waiting: 0,
             lost: 0,
             refused: false,
         }
@@ -162,6 +165,7 @@ impl OutLink {
             while self.oldest() < cursor {
                 let position = self.oldest();
                 let Some(taken) = self.queued.pop_front() else { break };
+                self.waiting -= taken.bytes;
                 match taken.handle {
                     Some(handle) => {
                         if taken.promise == Promise::BestEffort {
@@ -249,6 +253,20 @@ impl OutLink {
         self.pinned
     }
 
+    /// Whether a quarter of what this link may take waits to be taken: of its lane, its slots or its `quota` of the ring.
+    pub(crate) fn is_filling(
+        &mut self,
+        region: &impl Region,
+        arena: &mut Arena,
+        quota: u64,
+    ) -> Result<bool, Broken> {
+        let much = |out: &Self| out.queued.len() >= link::SLOTS / 4 || out.waiting >= quota / 4;
+        if much(self) {
+            self.reap(region, arena)?;
+        }
+        Ok(much(self) || self.lane.is_filling(region)?)
+    }
+
     /// Whether nothing of the ring is referenced by this link.
     pub(crate) fn is_idle(&self) -> bool {
         self.queued.is_empty() && self.held.is_empty()
@@ -282,6 +300,7 @@ impl OutLink {
             return Ok(false);
         }
         if let Some(revoked) = self.queued.pop_front() {
+            self.waiting -= revoked.bytes;
             self.free_handles.extend(revoked.handle);
             self.pinned -= revoked.bytes;
             arena.release(revoked.record, revoked.promise.hold());
@@ -294,6 +313,7 @@ impl OutLink {
     fn forget_newest(&mut self, arena: &mut Arena) {
         if let Some(refused) = self.queued.pop_back() {
             self.slots.forget_newest();
+            self.waiting -= refused.bytes;
             self.free_handles.extend(refused.handle);
             self.pinned -= refused.bytes;
             arena.release(refused.record, refused.promise.hold());
@@ -337,6 +357,7 @@ impl OutLink {
         let word = handle.unwrap_or(slot::NO_HANDLE);
         self.slots.publish(region, self.message, offset as u32, len, word);
         self.pinned += record.len;
+        self.waiting += record.len;
         self.queued.push_back(Queued { record: id, bytes: record.len, handle, promise });
     }
 }

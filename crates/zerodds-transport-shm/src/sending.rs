@@ -4,7 +4,7 @@
 use crate::arena::Hold;
 use crate::layout::{lane, ring};
 use crate::message::{Body, LoanKind, OwnRecord, ShmLoan, ShmMessage};
-use crate::outbound::{Outbound, Outcome};
+use crate::outbound::{Notice, Outbound, Outcome};
 use crate::outlink::{Payload, Promise};
 use crate::peer::Link;
 use crate::region::Region;
@@ -19,6 +19,7 @@ pub(crate) struct Sending {
     shared: Arc<Shared>,
     message: ShmLoan,
     promise: Promise,
+    notice: Notice,
     /// Peers that have not been served yet, with their index.
     targets: Vec<(usize, Locator)>,
     sent: Sent,
@@ -26,7 +27,13 @@ pub(crate) struct Sending {
 
 impl Sending {
     /// Gives the message to every peer that has room now.
-    pub(crate) fn begin(shared: &Arc<Shared>, message: ShmLoan, to: &[Peer<'_>], delivery: Delivery) -> Self {
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        message: ShmLoan,
+        to: &[Peer<'_>],
+        delivery: Delivery,
+        notice: Notice,
+    ) -> Self {
         let mut sent = Sent::default();
         let mut targets = Vec::with_capacity(to.len());
         for (index, &peer) in to.iter().enumerate() {
@@ -40,7 +47,7 @@ impl Sending {
             Delivery::Reliable { .. } => Promise::Reliable,
         };
         let message = finished(shared, message);
-        let mut sending = Self { shared: Arc::clone(shared), message, promise, targets, sent };
+        let mut sending = Self { shared: Arc::clone(shared), message, promise, notice, targets, sent };
         sending.attempt();
         sending
     }
@@ -77,15 +84,15 @@ impl Sending {
 
     /// Publishes to every target that has room and removes it from the list; the others stay.
     fn attempt(&mut self) {
-        let Self { shared, message, promise, targets, sent } = self;
+        let Self { shared, message, promise, notice, targets, sent } = self;
         let mut asleep: Vec<Arc<Link>> = Vec::new();
         let mut broken = Vec::new();
         let mut outbound = shared.outbound.lock();
         targets.retain(|&(index, to)| {
             let outcome = if to == shared.locator {
-                publish_to_self(shared, &mut outbound, message)
+                publish_to_self(shared, &mut outbound, message, *notice)
             } else {
-                publish(shared, &mut outbound, &to, message, *promise)
+                publish(shared, &mut outbound, &to, message, *promise, *notice)
             };
             match outcome {
                 Outcome::Sent(link) => {
@@ -104,10 +111,14 @@ impl Sending {
             }
             false
         });
+        let unrung = if targets.is_empty() { Vec::new() } else { outbound.unrung() };
         drop(outbound);
         // Waking is a system call; it is made without the lock.
         for link in asleep {
             link.ring();
+        }
+        if !targets.is_empty() {
+            shared.rouse(&unrung);
         }
         for (link, what) in broken {
             close_broken(shared, &link, what);
@@ -148,19 +159,20 @@ fn publish(
     to: &Locator,
     message: &ShmLoan,
     promise: Promise,
+    notice: Notice,
 ) -> Outcome {
     match &message.0 {
         LoanKind::Record(loan) => {
             let payload = Payload::Record { id: loan.record, len: loan.bytes.len() as u32 };
-            outbound.publish(to, payload, promise)
+            outbound.publish(to, payload, promise, notice)
         }
         LoanKind::Small(bytes) if bytes.len() <= lane::MESSAGE_MAX => {
-            match outbound.publish(to, Payload::Small(bytes), promise) {
-                Outcome::Full => publish_copy(shared, outbound, to, bytes, promise),
+            match outbound.publish(to, Payload::Small(bytes), promise, notice) {
+                Outcome::Full => publish_copy(shared, outbound, to, bytes, promise, notice),
                 outcome => outcome,
             }
         }
-        LoanKind::Small(bytes) => publish_copy(shared, outbound, to, bytes, promise),
+        LoanKind::Small(bytes) => publish_copy(shared, outbound, to, bytes, promise, notice),
     }
 }
 
@@ -171,17 +183,24 @@ fn publish_copy(
     to: &Locator,
     bytes: &[u8],
     promise: Promise,
+    notice: Notice,
 ) -> Outcome {
     let Ok((id, record)) = shared.allocate_in(outbound, bytes.len()) else { return Outcome::Full };
     shared.ring.copy_in(record.start as usize + ring::RECORD_HEADER_LEN, bytes);
     write_header(shared, outbound, record.start as usize, bytes.len());
-    let outcome = outbound.publish(to, Payload::Record { id, len: bytes.len() as u32 }, promise);
+    let payload = Payload::Record { id, len: bytes.len() as u32 };
+    let outcome = outbound.publish(to, payload, promise, notice);
     outbound.arena.release(id, Hold::Firm);
     outcome
 }
 
 /// A message to ourselves needs no link: the receiver gets the record.
-fn publish_to_self(shared: &Arc<Shared>, outbound: &mut Outbound, message: &ShmLoan) -> Outcome {
+fn publish_to_self(
+    shared: &Arc<Shared>,
+    outbound: &mut Outbound,
+    message: &ShmLoan,
+    notice: Notice,
+) -> Outcome {
     if outbound.closed {
         return Outcome::Unreachable(Reason::Closed);
     }
@@ -198,7 +217,9 @@ fn publish_to_self(shared: &Arc<Shared>, outbound: &mut Outbound, message: &ShmL
         }
     };
     shared.inbox.push(Arrival::Own(ShmMessage { body, source: shared.locator }));
-    shared.bell.ring();
+    if notice == Notice::Ring || outbound.waiters > 0 || shared.inbox.len() >= OWN_MESSAGES_MAX / 4 {
+        shared.bell.ring();
+    }
     Outcome::Sent(None)
 }
 

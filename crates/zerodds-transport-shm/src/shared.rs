@@ -153,7 +153,15 @@ impl Shared {
     /// A record for `len` bytes of payload and where its payload starts.
     pub(crate) fn allocate(&self, len: usize) -> Result<(RecordId, usize), LoanError> {
         let mut outbound = self.outbound.lock();
-        let (id, record) = self.allocate_in(&mut outbound, len)?;
+        let (id, record) = match self.allocate_in(&mut outbound, len) {
+            Ok(found) => found,
+            Err(error) => {
+                let unrung = outbound.unrung();
+                drop(outbound);
+                self.rouse(&unrung);
+                return Err(error);
+            }
+        };
         // A length far beyond what was ever sent is a bound rather than a length: its pages come as they are touched.
         let likely = record.len.min(outbound.longest.max(POPULATED_AT_ONCE));
         let fresh = record.start + likely > outbound.populated_until;
@@ -192,6 +200,15 @@ impl Shared {
             outbound.reserved_until = until;
         }
         Ok((id, record))
+    }
+
+    /// Room is wanted: wakes these peers, and our own receiver if something waits for it.
+    pub(crate) fn rouse(&self, unrung: &[Arc<Link>]) {
+        unrung.iter().for_each(|link| link.ring());
+        // ORDER: SeqCst; pushed before, so it is seen.
+        if self.inbox.filled.load(Ordering::SeqCst) {
+            self.bell.ring();
+        }
     }
 
     /// Gives back a firm reference to a record of our ring.

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::layout::lane;
 use crate::message::{LoanKind, RecordLoan, ShmLoan};
-use crate::outbound::Attempt;
+use crate::outbound::{Attempt, Notice};
 use crate::peer::link_ended;
 use crate::receiver::ShmReceiver;
 use crate::rendezvous;
@@ -118,6 +118,54 @@ impl ShmTransport {
             .unwrap_or(Err(LoanError::Full { len }))
     }
 
+    /// As [`Transport::send`], but a receiver that sleeps is not woken: for messages whose news travels another way,
+    /// by a descriptor in an RTPS message for instance, and whose receiver looks when that comes. Until then they
+    /// lie in memory.
+    ///
+    /// It is woken nevertheless when a quarter of what may wait for it does (256 messages, or a quarter of this
+    /// link's share of the ring, or of the 16 KiB for small messages), and whenever room is wanted that there is
+    /// not: so nobody waits for room that nobody makes.
+    ///
+    /// ```
+    /// use zerodds_core::{Delivery, Incoming, Peer, Reach, Receiver, Transport};
+    /// use zerodds_transport_shm::{Config, ShmTransport};
+    /// # let domain = 3_800_000_000 - std::process::id();
+    /// let transport = ShmTransport::open(domain, &Config::default());
+    /// # if transport.availability().is_err() { return; }
+    /// let (own, mut receiver) = (transport.locators(), transport.receiver().expect("taken once"));
+    /// let loan = transport.loan(100_000).expect("memory of the ring");
+    /// let sent = transport.send_quietly(loan, &[Peer::new(&own)], Delivery::BestEffort).expect("open");
+    /// assert_eq!(sent.by_shm, 1);
+    /// // ... and when the news has come:
+    /// assert!(matches!(receiver.try_receive(), Some(Incoming::Message(_))));
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    pub fn send_quietly(
+        &self,
+        message: ShmLoan,
+        to: &[Peer<'_>],
+        delivery: Delivery,
+    ) -> Result<Sent, SendError> {
+        self.send_with(message, to, delivery, Notice::Quiet)
+    }
+
+    fn send_with(
+        &self,
+        message: ShmLoan,
+        to: &[Peer<'_>],
+        delivery: Delivery,
+        notice: Notice,
+    ) -> Result<Sent, SendError> {
+        let open = self.open_for_sending()?;
+        let mut sending = Sending::begin(&open.shared, message, to, delivery, notice);
+        if let (Delivery::Reliable { deadline }, false) = (delivery, sending.is_done()) {
+            sending.wait(deadline);
+        }
+        Ok(sending.finish())
+    }
+
     fn try_open(domain_id: u32, incarnation: Option<Incarnation>, config: &Config) -> Result<Open, Reason> {
         if !config.enabled {
             return Err(Reason::SwitchedOff);
@@ -207,12 +255,7 @@ impl Transport for ShmTransport {
     }
 
     fn send(&self, message: ShmLoan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
-        let open = self.open_for_sending()?;
-        let mut sending = Sending::begin(&open.shared, message, to, delivery);
-        if let (Delivery::Reliable { deadline }, false) = (delivery, sending.is_done()) {
-            sending.wait(deadline);
-        }
-        Ok(sending.finish())
+        self.send_with(message, to, delivery, Notice::Ring)
     }
 
     fn receiver(&self) -> Option<ShmReceiver> {
