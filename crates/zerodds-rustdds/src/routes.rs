@@ -4,10 +4,12 @@
 //!   matched readers, by participant:   all of them take descriptors, and there is a link ──▶ shared
 //!                                      otherwise                                         ──▶ plain
 //!   all shared  ──▶ one descriptor, undirected          all plain ──▶ one plain sample, undirected
-//!   mixed       ──▶ one directed descriptor or plain sample for each participant
+//!   mixed       ──▶ one directed descriptor or plain sample for each participant, if all readers are reliable;
+//!                   otherwise all plain
 //! ```
 //! RustDDS has one cache per topic and participant, and a directed sample reaches every reader there. So the
-//! readers of one participant all get descriptors or all get plain samples.
+//! readers of one participant all get descriptors or all get plain samples. For every other reader a directed
+//! sample leaves a gap that RustDDS remembers until the reader acknowledges it: for ever, where it is not reliable.
 
 use crate::protocol::{Entity, Offer, Prefix, incarnation};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,8 +66,13 @@ impl Matched {
         self.0.keys().copied()
     }
 
-    /// The plan, given what is known of each participant's session: where it is reached, and its offers.
-    pub(crate) fn plan<'a>(&self, session: impl Fn(Prefix) -> Option<(Locator, &'a [Offer])>) -> Plan {
+    /// The plan, given what is known of each participant's session (where it is reached, if it is, and its offers)
+    /// and of each reader (whether it is reliable).
+    pub(crate) fn plan<'a>(
+        &self,
+        session: impl Fn(Prefix) -> Option<(Option<Locator>, &'a [Offer])>,
+        reliable: impl Fn((Prefix, Entity)) -> bool,
+    ) -> Plan {
         let mut plan = Plan::default();
         for (&prefix, readers) in &self.0 {
             let Some(&reader) = readers.first() else { continue };
@@ -78,7 +85,13 @@ impl Matched {
                 let limited = offers.iter().filter(|offer| offer.window > 0);
                 plan.windows.extend(limited.map(|&offer| (incarnation(prefix), offer)));
             }
-            plan.targets.push(Target { prefix, reader, shared: offers.map(|(locator, _)| locator) });
+            plan.targets.push(Target { prefix, reader, shared: offers.and_then(|(locator, _)| locator) });
+        }
+        let mut readers =
+            self.0.iter().flat_map(|(&prefix, readers)| readers.iter().map(move |&reader| (prefix, reader)));
+        let mixed = plan.has_shared() && plan.targets.iter().any(|target| target.shared.is_none());
+        if mixed && !readers.all(reliable) {
+            plan.targets.iter_mut().for_each(|target| target.shared = None);
         }
         plan
     }
@@ -106,12 +119,12 @@ mod tests {
         matched.add(HERE, [1; 4]);
         matched.add(HERE, [2; 4]);
         let one = [offer([1; 4])];
-        assert!(!matched.plan(|_| Some((locator(), &one))).has_shared());
+        assert!(!matched.plan(|_| Some((Some(locator()), &one)), |_| true).has_shared());
         let both = [offer([1; 4]), offer([2; 4])];
-        let plan = matched.plan(|_| Some((locator(), &both)));
+        let plan = matched.plan(|_| Some((Some(locator()), &both)), |_| false);
         assert_eq!(plan.targets, [Target { prefix: HERE, reader: [1; 4], shared: Some(locator()) }]);
         matched.remove(HERE, [2; 4]);
-        assert!(matched.plan(|_| Some((locator(), &one))).has_shared());
+        assert!(matched.plan(|_| Some((Some(locator()), &one)), |_| true).has_shared());
     }
 
     #[test]
@@ -120,7 +133,9 @@ mod tests {
         matched.add(HERE, [1; 4]);
         matched.add(THERE, [1; 4]);
         let offers = [Offer { reader: [1; 4], window: 5 }];
-        let plan = matched.plan(|prefix| (prefix == HERE).then_some((locator(), &offers[..])));
+        let session = |prefix| (prefix == HERE).then_some((Some(locator()), &offers[..]));
+        assert!(!matched.plan(session, |(prefix, _)| prefix == HERE).has_shared(), "one is best effort");
+        let plan = matched.plan(session, |_| true);
         let shared: Vec<_> = plan.targets.iter().map(|target| target.shared.is_some()).collect();
         assert_eq!(shared, [true, false]);
         assert_eq!(plan.windows, [(incarnation(HERE), offers[0])]);

@@ -5,7 +5,10 @@ use zerodds_core::{Delivery, Peer, SendError, Sent, Transport};
 use zerodds_transport_shm::{ShmLoan, ShmTransport};
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pool {}
+pub struct Pool {
+    pub in_use: u64,
+    pub held_by_peers: u64,
+}
 pub(crate) struct ShmSending(Sent, Vec<u8>);
 pub(crate) fn begin_quietly(
     t: &ShmTransport,

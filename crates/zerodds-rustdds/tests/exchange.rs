@@ -3,7 +3,9 @@
 mod parties;
 
 use parties::*;
+use rustdds::ReadCondition;
 use rustdds::policy::History;
+use zerodds_rustdds::{Config, Options};
 
 #[test]
 fn samples_of_all_sizes_arrive_by_shared_memory_whole_and_in_order() {
@@ -23,4 +25,141 @@ fn samples_of_all_sizes_arrive_by_shared_memory_whole_and_in_order() {
     }
     let stats = there.zerodds.stats();
     assert_eq!((stats.gone_samples, stats.strange_messages), (0, 0), "{stats:?}");
+}
+
+#[test]
+fn a_sample_is_written_once_and_described_once_for_all_readers_of_all_participants() {
+    let here = Party::new();
+    let others = [Party::new(), Party::new(), Party::new()];
+    let topic = unique("fan-out");
+    let qos = reliable(History::KeepLast { depth: 16 });
+    let writer = here.writer(&topic, &qos);
+    let mut readers: Vec<_> = others.iter().map(|other| other.reader(&topic, &qos)).collect();
+    let mut second = others[0].reader(&topic, &qos);
+    let mut all: Vec<_> = readers.iter_mut().collect();
+    all.push(&mut second);
+    meet(&here, &writer, &mut all);
+
+    let before = here.zerodds.stats();
+    let rounds = 20;
+    for number in 0..rounds {
+        writer.write(Chunk::new(1, number, 100_000), None).expect("written");
+        for reader in &mut all {
+            let chunk = next(reader);
+            assert!(chunk.number == number && chunk.is_intact(), "{}", chunk.number);
+        }
+    }
+    let after = here.zerodds.stats();
+    assert_eq!(after.descriptors - before.descriptors, u64::from(rounds), "one descriptor for all");
+    let written = after.transport.written_bytes - before.transport.written_bytes;
+    assert!((2_000_000..2_100_000).contains(&written), "written once: {written}");
+    for other in &others {
+        assert_eq!(other.zerodds.stats().held_samples, 0, "everything was given back");
+    }
+}
+
+#[test]
+fn a_participant_talks_to_itself_without_a_copy() {
+    let party = Party::new();
+    let topic = unique("self");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let writer = party.writer(&topic, &qos);
+    let mut reader = party.reader(&topic, &qos);
+    meet(&party, &writer, &mut [&mut reader]);
+    let before = party.zerodds.stats();
+    for number in 0..10 {
+        writer.write(Chunk::new(1, number, 1 << 20), None).expect("written");
+        let chunk = next(&mut reader);
+        assert!(chunk.number == number && chunk.is_intact());
+        assert!(reader.take_next_sample().expect("taken").is_none(), "nothing twice");
+    }
+    let after = party.zerodds.stats();
+    assert_eq!(after.descriptors - before.descriptors, 10);
+    assert_eq!(after.pool.in_use, 0, "nothing is held: {:?}", after.pool);
+}
+
+#[test]
+fn a_sample_filled_in_place_is_read_in_place_and_its_memory_comes_back() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("loan");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    for number in 0..100 {
+        let len = 1_000_000 + number as usize;
+        let sample = |data| Chunk { writer: 1, number, data, last: true };
+        let mut loan = writer.loan(len, sample).expect("room");
+        assert!(loan.is_shared() && loan.len() == len);
+        loan.copy_from_slice(&pattern(number, len));
+        writer.publish(loan, None).expect("published");
+        let chunk = next(&mut reader);
+        assert!(chunk.number == number && chunk.data.len() == len && chunk.is_intact());
+        // A view that is kept keeps its bytes, and only those.
+        drop(chunk);
+    }
+    eventually("all memory has come back", || {
+        writer.loan(1, |data| Chunk { writer: 1, number: 0, data, last: true }).expect("a loan");
+        here.zerodds.stats().pool.held_by_peers == 0
+    });
+}
+
+#[test]
+fn small_samples_and_endpoints_without_shared_memory_travel_in_rtps() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("plain");
+    let qos = reliable(History::KeepLast { depth: 64 });
+    let publisher = here.zerodds.create_publisher(&qos).expect("a publisher");
+    let plain = publisher.without_shm();
+    let eager = publisher.with_options(Options::default().threshold(0));
+    let writer =
+        plain.create_datawriter_no_key_cdr(&here.topic(&topic), Some(qos.clone())).expect("a writer");
+    let all = eager.create_datawriter_no_key_cdr(&here.topic(&topic), Some(qos.clone())).expect("a writer");
+    let usual = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &usual, &mut [&mut reader]);
+    for (writer, len, shared) in [(&writer, 20_000, 0), (&all, 1, 1), (&usual, 1, 0), (&usual, 20_000, 1)] {
+        let before = here.zerodds.stats();
+        writer.write(Chunk::new(1, 5, len), None).expect("written");
+        assert!(next(&mut reader).is_intact());
+        let after = here.zerodds.stats();
+        assert_eq!(after.shared_samples - before.shared_samples, shared, "{len} bytes");
+        assert_eq!(after.plain_samples - before.plain_samples, 1 - shared, "{len} bytes");
+    }
+}
+
+#[test]
+fn what_is_larger_than_the_ring_carries_goes_by_udp() {
+    let transport = zerodds_transport_shm::Config::default().max_datagram(1 << 20).expect("in range");
+    let here = Party::with(Config::default().transport(transport));
+    let there = Party::new();
+    let topic = unique("too-large");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    writer.write(Chunk::new(1, 1, 2 << 20), None).expect("written");
+    let chunk = next(&mut reader);
+    assert!(chunk.is_intact() && chunk.data.len() == 2 << 20);
+    assert_eq!(here.zerodds.stats().fallbacks, 1);
+}
+
+#[test]
+fn what_was_read_stays_to_be_taken() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("read");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    writer.write(Chunk::new(1, 1, 100_000), None).expect("written");
+    eventually("it can be read", || {
+        reader.read(10, ReadCondition::any()).expect("read").iter().any(|sample| sample.value().is_intact())
+    });
+    assert!(next_any(&mut reader).is_intact());
+    assert!(reader.read(10, ReadCondition::any()).expect("read").is_empty());
+}
+
+fn next_any(reader: &mut zerodds_rustdds::no_key::DataReader<Chunk>) -> Chunk {
+    reader.take(1, ReadCondition::any()).expect("taken").pop().expect("one").into_value()
 }

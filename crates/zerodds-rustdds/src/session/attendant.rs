@@ -95,6 +95,7 @@ impl Attendant {
                 self.retries.remove(&id);
                 self.session.registry.lock().set_up(id);
                 self.session.say(id, Note::Readers(self.offers.clone()));
+                self.session.repeat_taken(id);
                 tracing::debug!("participant {id}: large samples go by shared memory");
             }
             News::Down(peer, reason) => self.lose(peer, &reason),
@@ -116,6 +117,7 @@ impl Attendant {
     fn lose(&mut self, peer: Locator, reason: &Reason) {
         let Some(id) = peer.incarnation() else { return };
         let silent = self.session.registry.lock().set_down(id);
+        self.session.totals.links_lost.fetch_add(1, Ordering::Relaxed);
         tracing::debug!("participant {id}: samples go by UDP: {reason}");
         match silent {
             Some(prefix) if *reason == Reason::PeerGone => self.obituary.publish(prefix),
@@ -159,7 +161,9 @@ impl Attendant {
                 self.session.transport.reach(Peer::new(&locators)),
                 Reach::Ready(Path::SharedMemory)
             );
-            if !up && tries < TRIES_MAX {
+            if tries >= TRIES_MAX {
+                self.session.registry.lock().give_up(peer);
+            } else if !up {
                 self.retries.insert(peer, (now + FIRST_PAUSE * (1 << tries.min(6)), tries + 1));
             }
         }

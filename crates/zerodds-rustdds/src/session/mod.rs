@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use registry::Registry;
 use rustdds::dds::CreateResult;
 use rustdds::{DomainParticipant, QosPolicies, RTPSEntity};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -97,6 +97,8 @@ pub struct Stats {
     pub held_samples: usize,
     /// Their bytes.
     pub held_bytes: usize,
+    /// Links to other participants that have ended, for whatever reason.
+    pub links_lost: u64,
     /// Messages that no session sends, each ignored.
     pub strange_messages: u64,
 }
@@ -124,6 +126,8 @@ pub(crate) struct Session {
     ended: AtomicBool,
     next_id: AtomicU64,
     losses: AtomicU64,
+    /// What readers here have told the writers elsewhere: the peer, the reader, the writer, up to where.
+    taken: Mutex<BTreeMap<(Incarnation, Entity, Entity), i64>>,
 }
 
 /// What writers count.
@@ -133,6 +137,7 @@ pub(crate) struct Totals {
     pub(crate) plain: AtomicU64,
     pub(crate) descriptors: AtomicU64,
     pub(crate) fallbacks: AtomicU64,
+    links_lost: AtomicU64,
 }
 
 impl ZeroDds {
@@ -171,6 +176,7 @@ impl ZeroDds {
             ended: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
             losses: AtomicU64::new(0),
+            taken: Mutex::default(),
         });
         let attendant = Attendant::new(Arc::clone(&session), poll, &participant)?.start()?;
         let attendant = Mutex::new(Some(attendant));
@@ -219,6 +225,15 @@ impl ZeroDds {
         self.0.session.registry.lock().participants().collect()
     }
 
+    /// Ends the shared-memory link to a participant, by its GUID prefix, as if it had broken. Samples go by UDP
+    /// until the link is set up again, which is tried at once; none is lost, repeated or reordered.
+    pub fn disconnect(&self, participant: [u8; 12]) {
+        let session = &self.0.session;
+        if let Some(locator) = session.locator_of(incarnation(participant)) {
+            session.transport.disconnect(&locator);
+        }
+    }
+
     /// What the session has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -262,6 +277,7 @@ impl Session {
     pub(crate) fn remove_reader(&self, reader: Entity) {
         self.registry.lock().remove_reader(reader);
         self.inbox.lock().ledger.remove_reader(reader);
+        self.taken.lock().retain(|(_, other, _), _| *other != reader);
         self.call();
     }
 
@@ -281,6 +297,7 @@ impl Session {
     }
 
     fn bereave(&self, owner: Incarnation, writer: Entity) {
+        self.taken.lock().retain(|(peer, _, other), _| (*peer, *other) != (owner, writer));
         let mut inbox = self.inbox.lock();
         let loss = self.losses.load(Ordering::Relaxed) + 1;
         inbox.ledger.bereave(owner, writer, loss);
@@ -295,10 +312,25 @@ impl Session {
 
     /// Tells a writer that everything up to this sequence number was taken.
     pub(crate) fn say_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), up_to: i64) {
+        let peer = incarnation(prefix);
         if prefix == self.own {
-            self.hear_taken(self.incarnation, reader, writer, up_to);
-        } else {
-            self.say(incarnation(prefix), Note::Taken { reader, writer, up_to });
+            return self.hear_taken(peer, reader, writer, up_to);
+        }
+        let mut taken = self.taken.lock();
+        let told = taken.entry((peer, reader, writer)).or_default();
+        *told = (*told).max(up_to);
+        drop(taken);
+        self.say(peer, Note::Taken { reader, writer, up_to });
+    }
+
+    /// What was said while there was no link was heard by nobody.
+    fn repeat_taken(&self, to: Incarnation) {
+        let taken = self.taken.lock();
+        let told: Vec<_> =
+            taken.iter().filter(|((peer, ..), _)| *peer == to).map(|(key, up_to)| (*key, *up_to)).collect();
+        drop(taken);
+        for ((_, reader, writer), up_to) in told {
+            self.say(to, Note::Taken { reader, writer, up_to });
         }
     }
 
@@ -357,6 +389,7 @@ impl Session {
             plain_samples: count(&self.totals.plain),
             descriptors: count(&self.totals.descriptors),
             fallbacks: count(&self.totals.fallbacks),
+            links_lost: count(&self.totals.links_lost),
             arrived_samples: arrived,
             superseded_samples: superseded,
             overflowed_samples: overflowed,

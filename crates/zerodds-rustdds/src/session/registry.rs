@@ -3,6 +3,7 @@
 use crate::protocol::{Entity, Offer, Prefix, incarnation};
 use crate::routes::Matched;
 use crate::window::Outlook;
+use rustdds::policy::Reliability;
 use rustdds::{DomainParticipantStatusEvent as Status, GUID};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(crate) struct Registry {
     /// By local reader, ours or plain: the writers that RTPS has matched to it.
     sources: BTreeMap<Entity, BTreeSet<(Prefix, Entity)>>,
     readers: BTreeMap<Entity, Limit>,
+    /// Readers of other participants, and plain ones here, that are not reliable.
+    best_effort: BTreeSet<(Prefix, Entity)>,
     sessions: HashMap<Incarnation, Session>,
     /// Plans may have changed, or what we offer.
     stale: bool,
@@ -33,7 +36,11 @@ pub(crate) type Limit = Option<u32>;
 struct Session {
     prefix: Option<Prefix>,
     up: bool,
+    /// It has said what it offers since the link is up.
+    speaks: bool,
     leaving: bool,
+    /// What it offers, or did before the link was lost: its readers keep all even so, and will say what was taken
+    /// when there is a link again.
     offers: Vec<Offer>,
 }
 
@@ -55,6 +62,7 @@ impl Registry {
             outlooks: HashMap::new(),
             sources: BTreeMap::new(),
             readers: BTreeMap::new(),
+            best_effort: BTreeSet::new(),
             sessions: HashMap::new(),
             stale: false,
         }
@@ -84,6 +92,24 @@ impl Registry {
     /// Takes a status event of the participant into account.
     pub(crate) fn note(&mut self, status: &Status) -> Vec<Errand> {
         match status {
+            // RustDDS reports its discovery endpoints too.
+            Status::RemoteReaderMatched { local_writer: local, .. }
+            | Status::RemoteWriterMatched { local_reader: local, .. }
+                if !local.entity_id.entity_kind.is_user_defined() =>
+            {
+                Vec::new()
+            }
+            Status::ReaderDetected { reader } => {
+                let reliable = matches!(reader.qos.reliability(), Some(Reliability::Reliable { .. }));
+                let (prefix, entity) = split(&reader.guid);
+                if reliable {
+                    self.best_effort.remove(&(prefix, entity));
+                } else {
+                    self.best_effort.insert((prefix, entity));
+                }
+                self.stale = true;
+                Vec::new()
+            }
             Status::RemoteReaderMatched { local_writer, remote_reader } => {
                 let (prefix, reader) = split(remote_reader);
                 self.matched.entry(split(local_writer).1).or_default().add(prefix, reader);
@@ -97,6 +123,7 @@ impl Registry {
             Status::ReaderLost { guid, .. } => {
                 let (prefix, reader) = split(guid);
                 self.matched.values_mut().for_each(|matched| matched.remove(prefix, reader));
+                self.best_effort.remove(&(prefix, reader));
                 self.stale = true;
                 Vec::new()
             }
@@ -104,6 +131,8 @@ impl Registry {
             Status::ParticipantLost { id, .. } => {
                 let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return Vec::new() };
                 self.matched.values_mut().for_each(|matched| matched.remove_participant(prefix));
+                self.best_effort.retain(|reader| reader.0 != prefix);
+                self.give_up(incarnation(prefix));
                 self.lose_writers(|writer| writer.0 == prefix)
             }
             _ => Vec::new(),
@@ -113,7 +142,10 @@ impl Registry {
     /// A link to this session is up.
     pub(crate) fn set_up(&mut self, peer: Incarnation) {
         let session = self.sessions.entry(peer).or_default();
-        *session = Session { prefix: session.prefix, up: true, ..Session::default() };
+        session.up = true;
+        session.leaving = false;
+        // Not before it says again what it offers.
+        session.speaks = false;
         self.stale = true;
     }
 
@@ -121,10 +153,16 @@ impl Registry {
     pub(crate) fn set_down(&mut self, peer: Incarnation) -> Option<Prefix> {
         self.stale = true;
         let session = self.sessions.get_mut(&peer)?;
-        let silent = !session.leaving;
-        let prefix = session.prefix;
-        *session = Session { prefix, ..Session::default() };
-        prefix.filter(|_| silent)
+        session.up = false;
+        session.prefix.filter(|_| !session.leaving)
+    }
+
+    /// There will be no link to this session before long.
+    pub(crate) fn give_up(&mut self, peer: Incarnation) {
+        if let Some(session) = self.sessions.get_mut(&peer).filter(|session| !session.up) {
+            session.offers.clear();
+            self.stale = true;
+        }
     }
 
     pub(crate) fn set_leaving(&mut self, peer: Incarnation) {
@@ -138,6 +176,7 @@ impl Registry {
     pub(crate) fn set_offers(&mut self, peer: Incarnation, offers: Vec<Offer>) {
         if let Some(session) = self.sessions.get_mut(&peer).filter(|session| session.up && !session.leaving) {
             session.offers = offers;
+            session.speaks = true;
             self.stale = true;
         }
     }
@@ -173,14 +212,17 @@ impl Registry {
         let session = |prefix| {
             let own = self.locator?;
             if prefix == self.own {
-                return Some((own, offers.as_slice()));
+                return Some((Some(own), offers.as_slice()));
             }
             let peer = incarnation(prefix);
-            let session = self.sessions.get(&peer).filter(|session| session.up)?;
-            Some((Locator::shared_memory(own.host_tag()?, peer, own.port()), session.offers.as_slice()))
+            let session = self.sessions.get(&peer)?;
+            let locator = Locator::shared_memory(own.host_tag()?, peer, own.port());
+            Some(((session.up && session.speaks).then_some(locator), session.offers.as_slice()))
         };
         for (writer, outlook) in &self.outlooks {
-            let plan = self.matched.get(writer).map(|matched| matched.plan(session)).unwrap_or_default();
+            let reliable = |reader| !self.best_effort.contains(&reader);
+            let plan =
+                self.matched.get(writer).map(|matched| matched.plan(session, reliable)).unwrap_or_default();
             if plan != *outlook.plan() {
                 outlook.set_plan(plan);
             }

@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use bytes::Bytes;
-use rustdds::policy::{History, Reliability};
-use rustdds::{DomainParticipant, QosPolicies, QosPolicyBuilder, ReadCondition, Topic, TopicKind};
+use rustdds::policy::{History, Reliability, ResourceLimits};
+use rustdds::{
+    DomainParticipant, QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, Topic, TopicKind,
+};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use zerodds_rustdds::{Config, ZeroDds, no_key};
@@ -85,6 +87,17 @@ pub(crate) fn reliable(history: History) -> QosPolicies {
     QosPolicyBuilder::new().reliability(Reliability::Reliable { max_blocking_time }).history(history).build()
 }
 
+/// Reliable, everything up to a limit.
+pub(crate) fn keep_all(max_samples: i32, max_blocking_ms: i64) -> QosPolicies {
+    let max_blocking_time = rustdds::Duration::from_millis(max_blocking_ms);
+    let limits = ResourceLimits { max_samples, max_instances: 1, max_samples_per_instance: max_samples };
+    QosPolicyBuilder::new()
+        .reliability(Reliability::Reliable { max_blocking_time })
+        .history(History::KeepAll)
+        .resource_limits(limits)
+        .build()
+}
+
 pub(crate) fn best_effort(depth: i32) -> QosPolicies {
     QosPolicyBuilder::new().reliability(Reliability::BestEffort).history(History::KeepLast { depth }).build()
 }
@@ -136,4 +149,10 @@ pub(crate) fn next(reader: &mut no_key::DataReader<Chunk>) -> Chunk {
         found.is_some()
     });
     found.expect("found")
+}
+
+/// The GUID prefix of a party.
+pub(crate) fn prefix(party: &Party) -> [u8; 12] {
+    let bytes = party.participant.guid().to_bytes();
+    bytes[..12].try_into().expect("twelve")
 }

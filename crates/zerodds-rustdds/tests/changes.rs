@@ -1,0 +1,124 @@
+//! Links that end and come back, readers that come and go: no sample is lost, repeated or out of order.
+
+mod parties;
+
+use parties::*;
+use rustdds::{DomainParticipantStatusEvent as Status, RTPSEntity, policy::History};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+#[test]
+fn two_thousand_changes_of_path_are_seen_by_no_reader() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("path");
+    let qos = keep_all(64, 30_000);
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let over = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        // A failed assertion ends the other threads too.
+        let _over = Finally(|| over.store(true, Ordering::Relaxed));
+        let writing = scope.spawn(|| {
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                // Both sides of the threshold.
+                let len = if number % 3 == 0 { 100 } else { 9_000 + (number as usize * 631) % 50_000 };
+                writer.write(Chunk::new(1, number, len), None).expect("written");
+                number += 1;
+            }
+            number
+        });
+        let changing = scope.spawn(|| {
+            let _over = Finally(|| over.store(true, Ordering::Relaxed));
+            for change in 0..2_000 {
+                let (party, other) = if change % 2 == 0 { (&here, &there) } else { (&there, &here) };
+                eventually("the link is up", || {
+                    let peers = party.zerodds.participants();
+                    peers.iter().any(|&(peer, shared)| peer == prefix(other) && shared)
+                });
+                let lost = party.zerodds.stats().links_lost;
+                eventually("the link is down", || {
+                    party.zerodds.disconnect(prefix(other));
+                    party.zerodds.stats().links_lost > lost
+                });
+            }
+        });
+        let mut expected = 0;
+        while !writing.is_finished() {
+            if let Some(sample) = reader.take_next_sample().expect("taken") {
+                let chunk = sample.into_value();
+                assert_eq!(chunk.number, expected, "{:?} {:?}", here.zerodds.stats(), there.zerodds.stats());
+                assert!(chunk.is_intact());
+                expected += 1;
+            } else {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        changing.join().expect("no panic");
+        let written = writing.join().expect("no panic");
+        while expected < written {
+            let chunk = next(&mut reader);
+            assert!(chunk.number == expected && chunk.is_intact());
+            expected += 1;
+        }
+        written
+    });
+    let stats = here.zerodds.stats();
+    assert!(stats.shared_samples > 1_000 && stats.plain_samples > 1_000, "both ways: {stats:?}");
+    assert_eq!(there.zerodds.stats().gone_samples, 0);
+    println!("{written} samples over 2,000 changes: {} shared", stats.shared_samples);
+}
+
+#[test]
+fn publishing_on_the_matched_event_loses_no_first_sample() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("first");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let events = here.zerodds.events();
+    let writer = here.writer(&topic, &qos);
+    for round in 0..1_000 {
+        let mut reader = there.reader(&topic, &qos);
+        let guid = reader.guid();
+        eventually("the reader is matched", || {
+            let event = events.next_within(Duration::from_secs(1));
+            matches!(event, Some(Status::RemoteReaderMatched { remote_reader, .. }) if remote_reader == guid)
+        });
+        let len = if round % 2 == 0 { 100 } else { 20_000 };
+        writer.write(Chunk::new(1, round, len), None).expect("written");
+        // RustDDS shows a new reader what its participant still has of earlier ones.
+        let chunk = loop {
+            let chunk = next(&mut reader);
+            if chunk.number >= round {
+                break chunk;
+            }
+        };
+        assert!(chunk.number == round && chunk.is_intact(), "{} in round {round}", chunk.number);
+    }
+}
+
+#[test]
+fn a_reader_that_comes_again_starts_with_what_is_written_then() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("again");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let writer = here.writer(&topic, &qos);
+    for round in 0..10 {
+        let mut reader = there.reader(&topic, &qos);
+        meet(&here, &writer, &mut [&mut reader]);
+        writer.write(Chunk::new(1, round, 20_000), None).expect("written");
+        eventually("it arrives", || next(&mut reader) == Chunk::new(1, round, 20_000));
+        drop(reader);
+        writer.write(Chunk::new(2, round, 20_000), None).expect("nobody is waited for");
+        eventually("nothing is kept for a reader that is gone", || there.zerodds.stats().held_samples == 0);
+    }
+}
+
+/// Does something at the end of its scope, however that comes.
+struct Finally<F: Fn()>(F);
+
+impl<F: Fn()> Drop for Finally<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

@@ -1,0 +1,107 @@
+//! HISTORY, RESOURCE_LIMITS and max_blocking_time mean for shared samples what DDS says.
+
+mod parties;
+
+use parties::*;
+use rustdds::ReadCondition;
+use rustdds::dds::WriteError;
+use rustdds::policy::History;
+use std::time::{Duration, Instant};
+
+/// Sizes on both sides of the threshold.
+fn size(number: u32) -> usize {
+    (number as usize * 7919) % 40_000
+}
+
+#[test]
+fn a_slow_reader_that_keeps_all_gets_a_burst_of_ten_thousand_samples_of_all_sizes() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("burst");
+    let qos = keep_all(200, 30_000);
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..10_000 {
+                writer.write(Chunk::new(1, number, size(number)), None).expect("written in time");
+            }
+        });
+        // One by one, and some are looked at for a while.
+        for number in 0..10_000 {
+            let chunk = next(&mut reader);
+            assert_eq!((chunk.number, chunk.data.len()), (number, size(number)));
+            assert!(chunk.is_intact());
+            if number % 100 == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    });
+    assert!(reader.take_next_sample().expect("taken").is_none());
+}
+
+#[test]
+fn a_write_waits_for_a_reader_that_keeps_all_and_gives_the_sample_back() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("blocked");
+    let qos = keep_all(8, 200);
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let mut written = 0;
+    let refused = loop {
+        let before = Instant::now();
+        match writer.write(Chunk::new(1, written, 20_000), None) {
+            Ok(()) => written += 1,
+            Err(WriteError::WouldBlock { data }) => break (data, before.elapsed()),
+            Err(other) => panic!("{other}"),
+        }
+        assert!(written <= 8, "there is room for eight");
+    };
+    assert_eq!(refused.0, Chunk::new(1, written, 20_000));
+    assert!(refused.1 >= Duration::from_millis(200), "it waited for max_blocking_time: {:?}", refused.1);
+    for number in 0..written {
+        assert_eq!(next(&mut reader).number, number, "nothing was lost meanwhile");
+    }
+    writer.write(refused.0, None).expect("there is room again");
+    assert_eq!(next(&mut reader).number, written);
+}
+
+#[test]
+fn a_reader_that_never_takes_has_the_last_sample_and_costs_nobody_else_anything() {
+    let (here, idle, busy) = (Party::new(), Party::new(), Party::new());
+    let topic = unique("never-taken");
+    let one = reliable(History::KeepLast { depth: 1 });
+    let writer = here.writer(&topic, &one);
+    let mut sleeper = idle.reader(&topic, &one);
+    let mut reader = busy.reader(&topic, &one);
+    meet(&here, &writer, &mut [&mut sleeper, &mut reader]);
+    for number in 0..200 {
+        writer.write(Chunk::new(1, number, 1 << 20), None).expect("written");
+        assert_eq!(next(&mut reader).number, number);
+    }
+    let held = idle.zerodds.stats();
+    assert!(held.held_bytes <= 8 << 20, "{held:?}");
+    let last = sleeper.take(usize::MAX, ReadCondition::any()).expect("taken");
+    assert_eq!(last.len(), 1);
+    assert!(last[0].value().number == 199 && last[0].value().is_intact());
+    assert_eq!(idle.zerodds.stats().held_samples, 0);
+}
+
+#[test]
+fn best_effort_never_waits_and_a_reader_that_keeps_up_misses_nothing() {
+    let (here, idle, busy) = (Party::new(), Party::new(), Party::new());
+    let topic = unique("best-effort");
+    let qos = best_effort(4);
+    let writer = here.writer(&topic, &qos);
+    let mut sleeper = idle.reader(&topic, &qos);
+    let mut reader = busy.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut sleeper, &mut reader]);
+    for number in 0..300 {
+        writer.write(Chunk::new(1, number, 1 << 20), None).expect("written");
+        assert_eq!(next(&mut reader).number, number);
+    }
+    let kept = sleeper.take(usize::MAX, ReadCondition::any()).expect("taken");
+    assert!(kept.iter().all(|sample| sample.value().is_intact()) && kept.len() <= 4);
+    assert_eq!(kept.last().map(|sample| sample.value().number), Some(299));
+}

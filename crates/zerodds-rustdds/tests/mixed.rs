@@ -1,0 +1,121 @@
+//! Readers of several kinds on one topic: each gets every sample once, in order and whole.
+
+mod parties;
+
+use parties::*;
+use rustdds::policy::History;
+use rustdds::{DomainParticipant, QosPolicies, ReadCondition, TopicKind, no_key as plain};
+
+type PlainReader = plain::DataReader<Chunk, rustdds::CDRDeserializerAdapter<Chunk>>;
+
+fn plain_reader(participant: &DomainParticipant, topic: &str, qos: &QosPolicies) -> PlainReader {
+    let topic = participant
+        .create_topic(topic.into(), CHUNK.into(), &QosPolicies::qos_none(), TopicKind::NoKey)
+        .expect("a topic");
+    let subscriber = participant.create_subscriber(qos).expect("a subscriber");
+    subscriber.create_datareader_no_key_cdr(&topic, Some(qos.clone())).expect("a reader")
+}
+
+/// What a reader of either kind has for us.
+fn drain(take: &mut dyn FnMut() -> Vec<Chunk>, seen: &mut Vec<u32>) {
+    for chunk in take() {
+        assert!(chunk.is_intact());
+        if chunk.writer == 1 {
+            seen.push(chunk.number);
+        }
+    }
+}
+
+fn mixed(qos: &QosPolicies, count: u32, described: u64) {
+    let (here, there) = (Party::new(), Party::new());
+    let elsewhere = DomainParticipant::new(domain()).expect("a participant");
+    let both = Party::new();
+    let topic = unique("mixed");
+    let writer = here.writer(&topic, qos);
+    let mut shared = [there.reader(&topic, qos), there.reader(&topic, qos), here.reader(&topic, qos)];
+    let mut far = plain_reader(&elsewhere, &topic, qos);
+    // One of each kind in one participant: both get plain samples.
+    let mut beside = both.reader(&topic, qos);
+    let mut beside_plain = plain_reader(&both.participant, &topic, qos);
+
+    eventually("everybody is matched, and samples take the ways that they should", || {
+        let before = here.zerodds.stats().descriptors;
+        writer.write(Chunk::new(0, 0, 16 << 10), None).expect("written");
+        let mut met = [false; 6];
+        for _ in 0..200 {
+            for (met, reader) in met.iter_mut().zip(shared.iter_mut().chain([&mut beside])) {
+                *met |= !reader.take(usize::MAX, ReadCondition::any()).expect("taken").is_empty();
+            }
+            for (met, reader) in met[4..].iter_mut().zip([&mut far, &mut beside_plain]) {
+                *met |= !reader.take(usize::MAX, ReadCondition::any()).expect("taken").is_empty();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        met == [true; 6] && here.zerodds.stats().descriptors - before == described
+    });
+
+    let mut seen = vec![Vec::new(); 6];
+    for number in 0..count {
+        writer
+            .write(Chunk::new(1, number, 10_000 + (number as usize * 977) % 60_000), None)
+            .expect("written");
+        if number % 4 == 3 || number + 1 == count {
+            eventually("everybody has what was written", || {
+                for (seen, reader) in seen.iter_mut().zip(shared.iter_mut().chain([&mut beside])) {
+                    drain(&mut || reader.into_iterator().expect("taken").collect(), seen);
+                }
+                for (seen, reader) in seen[4..].iter_mut().zip([&mut far, &mut beside_plain]) {
+                    drain(&mut || reader.into_iterator().expect("taken").collect(), seen);
+                }
+                seen.iter().all(|seen| seen.len() as u32 > number)
+            });
+        }
+    }
+    let expected: Vec<u32> = (0..count).collect();
+    for (reader, seen) in seen.iter().enumerate() {
+        assert_eq!(seen, &expected, "reader {reader}");
+    }
+}
+
+#[test]
+fn every_kind_of_reliable_reader_gets_every_sample_once_and_in_order() {
+    mixed(&reliable(History::KeepLast { depth: 64 }), 100, 2);
+}
+
+#[test]
+fn every_kind_of_best_effort_reader_that_keeps_up_gets_every_sample_once_and_in_order() {
+    // RustDDS keeps gaps of best-effort readers for ever, so they all get plain samples.
+    mixed(&best_effort(64), 100, 0);
+}
+
+#[test]
+fn a_plain_reader_that_comes_and_goes_only_changes_the_way() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("guest");
+    let qos = reliable(History::KeepLast { depth: 64 });
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let mut number = 0;
+    let mut write = |reader: &mut _| {
+        writer.write(Chunk::new(1, number, 50_000), None).expect("written");
+        assert_eq!(next(reader).number, number);
+        number += 1;
+    };
+    for _ in 0..3 {
+        let mut guest = plain_reader(&there.participant, &topic, &qos);
+        eventually("samples go plain, since the guest reads in the same participant", || {
+            let before = here.zerodds.stats();
+            write(&mut reader);
+            // What was described before we knew of the guest is an error for it, once.
+            let _ = guest.take(usize::MAX, ReadCondition::any());
+            here.zerodds.stats().plain_samples > before.plain_samples
+        });
+        drop(guest);
+        eventually("samples go by shared memory again", || {
+            let before = here.zerodds.stats();
+            write(&mut reader);
+            here.zerodds.stats().shared_samples > before.shared_samples
+        });
+    }
+}
