@@ -55,6 +55,10 @@ pub(crate) struct Arena {
     records: Vec<Record>,
     vacant: Vec<RecordId>,
     unit: u64,
+    /// Bytes of all live records.
+    in_use: u64,
+    /// The most that they ever were.
+    peak: u64,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,8 @@ impl Arena {
             records: Vec::new(),
             vacant: Vec::new(),
             unit,
+            in_use: 0,
+            peak: 0,
         }
     }
 
@@ -113,7 +119,19 @@ impl Arena {
         let area = self.area(in_reserve);
         area.next = start + len;
         area.live.insert(start, id);
+        self.in_use += len;
+        self.peak = self.peak.max(self.in_use);
         Some(id)
+    }
+
+    /// Bytes of all live records, and the most that they ever were.
+    pub(crate) const fn in_use(&self) -> (u64, u64) {
+        (self.in_use, self.peak)
+    }
+
+    /// Bytes of the main part and of the reserve.
+    pub(crate) const fn capacity(&self) -> (u64, u64) {
+        (self.main.end - self.main.base, self.reserve.end - self.reserve.base)
     }
 
     /// The record with this id, which must be live.
@@ -135,6 +153,7 @@ impl Arena {
             return;
         }
         let (old_end, in_reserve) = (record.start + record.len, record.in_reserve);
+        self.in_use -= record.len - len;
         record.len = len;
         let new_end = record.start + len;
         let area = self.area(in_reserve);
@@ -164,6 +183,7 @@ impl Arena {
             return;
         }
         let (start, in_reserve) = (record.start, record.in_reserve);
+        self.in_use -= record.len;
         self.vacant.push(id);
         let area = self.area(in_reserve);
         area.live.remove(&start);
@@ -381,6 +401,9 @@ mod tests {
                 }
             }
             prop_assert_eq!(arena.live(), live.len());
+            let in_use: u64 = live.iter().map(|&id| arena.record(id).len).sum();
+            prop_assert_eq!(arena.in_use().0, in_use);
+            prop_assert!(arena.in_use().1 >= in_use);
         }
     }
 }

@@ -92,6 +92,7 @@ mod outbound;
 mod outlink;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod peer;
+mod pool;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod receiver;
 #[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
@@ -118,6 +119,7 @@ mod transport;
 mod unavailable;
 
 pub use config::{Access, Config, ConfigError, WaitStrategy, parse_size};
+pub use pool::Pool;
 #[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom))))]
 pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmTransport};
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]

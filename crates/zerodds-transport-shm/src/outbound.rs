@@ -3,6 +3,7 @@
 use crate::arena::{Arena, RecordId};
 use crate::outlink::{OutLink, Payload, Promise, Published};
 use crate::peer::{Link, link_ended};
+use crate::pool::Pool;
 use crate::region::Broken;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -152,6 +153,21 @@ impl Outbound {
     /// The state of reaching a peer that has no link.
     pub(crate) fn attempt(&self, peer: &Locator) -> Option<&Attempt> {
         self.attempts.get(peer)
+    }
+
+    /// How full the ring is.
+    pub(crate) fn pool(&mut self) -> Pool {
+        let Self { arena, up, leaving, .. } = self;
+        let (mut unread, mut held) = (0, 0);
+        for peer in up.values_mut().chain(leaving) {
+            // A peer that broke the protocol is found out at the next send to it.
+            let _ = peer.out.reap(&peer.link.memory, arena);
+            unread += peer.out.waiting();
+            held += peer.out.pinned() - peer.out.waiting();
+        }
+        let (capacity, reserve) = arena.capacity();
+        let (in_use, peak) = arena.in_use();
+        Pool { capacity, reserve, in_use, peak, unread, held_by_peers: held, reserved: self.reserved_until }
     }
 
     /// How many links there are.

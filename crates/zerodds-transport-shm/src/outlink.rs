@@ -253,6 +253,11 @@ impl OutLink {
         self.pinned
     }
 
+    /// Those of them that the receiver has not taken.
+    pub(crate) const fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     /// Whether a quarter of what this link may take waits to be taken: of its lane, its slots or its `quota` of the ring.
     pub(crate) fn is_filling(
         &mut self,
@@ -260,7 +265,7 @@ impl OutLink {
         arena: &mut Arena,
         quota: u64,
     ) -> Result<bool, Broken> {
-        let much = |out: &Self| out.queued.len() >= link::SLOTS / 4 || out.waiting >= quota / 4;
+        let much = |out: &Self| 4 * out.queued.len() >= link::SLOTS || 4 * out.waiting >= quota;
         if much(self) {
             self.reap(region, arena)?;
         }

@@ -6,6 +6,7 @@ use crate::layout::lane;
 use crate::message::{LoanKind, RecordLoan, ShmLoan};
 use crate::outbound::{Attempt, Notice};
 use crate::peer::link_ended;
+use crate::pool::Pool;
 use crate::receiver::ShmReceiver;
 use crate::rendezvous;
 use crate::sending::Sending;
@@ -86,14 +87,16 @@ impl ShmTransport {
     /// [`PeerDown`](zerodds_core::Incoming::PeerDown), with [`Reason::Unavailable`] since nobody is gone.
     /// [`reach`](Transport::reach), on either side, sets up a new link at once.
     pub fn disconnect(&self, peer: &Locator) {
-        let Ok(open) = &self.inner else { return };
-        let mut outbound = open.shared.outbound.lock();
+        let Ok(Open { shared, .. }) = self.inner.as_deref() else { return };
+        let mut outbound = shared.outbound.lock();
         let Some(link) = outbound.link(peer).map(Arc::clone) else { return };
+        if shared.is_closed() {
+            return;
+        }
         outbound.leave(&link, link_ended(), Instant::now());
-        drop(outbound);
         // The peer must hear of it before our receiver, whose leaving would look like our death: so the control
-        // thread tells both.
-        open.shared.requests.push(Request::Disconnect(link));
+        // thread tells both. It is asked under the lock, so that nobody's wish for a new link comes before.
+        shared.requests.push(Request::Disconnect(link));
     }
 
     /// Whether shared memory is in use, and if not, why.
@@ -116,6 +119,13 @@ impl ShmTransport {
                 outcome => Some(outcome),
             })
             .unwrap_or(Err(LoanError::Full { len }))
+    }
+
+    /// How full the ring is; all zero where shared memory is not available. Cheap enough to be asked every second, not
+    /// for every message.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.inner.as_ref().map_or_else(|_| Pool::default(), |open| open.shared.outbound.lock().pool())
     }
 
     /// As [`Transport::send`], but a receiver that sleeps is not woken: for messages whose news travels another way,

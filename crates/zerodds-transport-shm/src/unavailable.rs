@@ -2,7 +2,7 @@
 //!
 //! Compiled on other systems than Linux, and under `--cfg zerodds_no_shm`, which is how it is tested.
 
-use crate::Config;
+use crate::{Config, Pool};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::ops::{Deref, DerefMut};
@@ -53,6 +53,12 @@ impl ShmTransport {
     #[must_use]
     pub fn locator_of(&self, _incarnation: Incarnation) -> Option<Locator> {
         None
+    }
+
+    /// All zero.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        Pool::default()
     }
 
     /// As [`Transport::send`].
@@ -199,6 +205,9 @@ mod tests {
         assert!(transport.locators().is_empty() && transport.receiver().is_none());
         assert!(matches!(transport.reach(Peer::new(&[])), Reach::Unreachable(_)));
         assert!(transport.loan(1).is_err());
+        let incarnation = Incarnation::from_bytes([1; 8]);
+        assert_eq!(transport.locator_of(incarnation), None);
+        assert_eq!(ShmTransport::open_as(0, incarnation, &Config::default()).pool(), Pool::default());
         let off = ShmTransport::open(0, &Config::default().enabled(false));
         assert_eq!(off.availability(), Err(Reason::SwitchedOff));
     }

@@ -302,3 +302,25 @@ fn a_receiver_that_keeps_everything_does_not_stop_the_sender() {
         assert!(is_intact(message, seed as u64));
     }
 }
+
+#[test]
+fn the_pool_says_what_is_lent_unread_and_held() {
+    let (a, mut b) = pair();
+    let record = |len: u64| (len + 64).next_multiple_of(64);
+    let empty = a.transport.pool();
+    assert_eq!((empty.in_use, empty.unread, empty.held_by_peers), (0, 0, 0));
+    assert!(empty.capacity >= 3 * (16 << 20) && empty.reserve >= 16 << 20);
+    let loan = a.transport.loan(1 << 20).expect("room");
+    let _ = a.send_pattern(&[Peer::new(&[b.locator()])], 1, 300_000, reliable());
+    let pool = a.transport.pool();
+    assert_eq!((pool.unread, pool.held_by_peers), (record(300_000), 0));
+    assert_eq!(pool.in_use, record(300_000) + record(1 << 20));
+    assert!(pool.reserved >= pool.in_use);
+    let message = b.next_message();
+    let pool = a.transport.pool();
+    assert_eq!((pool.unread, pool.held_by_peers), (0, record(300_000)));
+    drop((loan, message));
+    let pool = a.transport.pool();
+    assert_eq!((pool.in_use, pool.held_by_peers), (0, 0));
+    assert_eq!(pool.peak, record(300_000) + record(1 << 20));
+}

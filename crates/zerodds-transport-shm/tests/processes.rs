@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 use support::child::{Process, is_root_or_skip};
 use support::roles::{self, send_numbered, with_receiver};
-use support::{Node, deadline, fresh_domain, is_intact, reliable};
+use support::{Node, PATIENCE, deadline, fresh_domain, is_intact, reliable};
 use zerodds_core::{Delivery, Locator, Peer, Reach, Reason, Refusal, Transport};
 use zerodds_transport_shm::{Access, Config};
 
@@ -60,6 +60,44 @@ fn what_a_killed_receiver_held_comes_back_to_the_sender() {
     // The whole ring is free again: as many large loans fit at once as in a new one.
     let loans: Vec<_> = (0..3).map(|_| node.transport.loan(16 << 20).expect("free again")).collect();
     assert_eq!(loans.len(), 3);
+}
+
+#[test]
+fn what_waits_for_a_stopped_receiver_when_its_link_ends_stays_until_it_goes_on() {
+    let (mut node, mut child, peer) = with_receiver(&[]);
+    let accept = |node: &Node, seeds: std::ops::Range<u64>| {
+        for seed in seeds {
+            assert!(send_numbered(node, peer, seed, 4 << 20, reliable()).unserved.is_empty());
+        }
+    };
+    let until_free = |node: &Node| {
+        let until = deadline();
+        while node.transport.pool().in_use > 0 {
+            assert!(Instant::now() < until, "{:?}", node.transport.pool());
+            std::thread::yield_now();
+        }
+    };
+    accept(&node, 0..2);
+    child.tell("keep 1");
+    child.hear();
+    child.stop();
+    accept(&node, 2..3);
+    node.transport.disconnect(&peer);
+    node.until_down(peer);
+    let pool = node.transport.pool();
+    assert!(pool.unread >= 2 * (4 << 20) && pool.held_by_peers >= 4 << 20, "{pool:?}");
+    child.resume();
+    child.tell("take 2");
+    assert_eq!(child.hear(), format!("1 {} true", 4 << 20));
+    assert_eq!(child.hear(), format!("2 {} true", 4 << 20));
+    // A new link carries on; what the child keeps of the old one is given back by its death.
+    node.link_to(peer);
+    accept(&node, 3..4);
+    child.tell("take 1");
+    assert!(child.hear().starts_with("3 "));
+    assert!(node.transport.pool().held_by_peers >= 4 << 20);
+    child.kill();
+    until_free(&node);
 }
 
 #[test]
@@ -261,6 +299,43 @@ fn another_user_is_served_read_only_by_copies_where_any_is_admitted() {
         child.tell("take 1");
         assert_eq!(child.hear(), format!("{seed} {} false", 1 << 20), "copied: memory of another user");
     }
+}
+
+#[test]
+fn another_user_drains_a_link_that_was_left_and_makes_room_by_that() {
+    if !is_root_or_skip("another_user_drains_a_link_that_was_left_and_makes_room_by_that") {
+        return;
+    }
+    let (domain, copy) = (fresh_domain(), ForOthers::new());
+    let mut node = Node::with(domain, &Config::default().access(Access::Any));
+    let mut child = copy.start(&format!("receive-any {domain}"), 54_321);
+    assert_eq!(child.hear(), "ready");
+    let peer = node.transport.neighbours()[0];
+    node.link_to(peer);
+    let mut accepted = 0;
+    while node.transport.loan(1 << 20).is_ok() {
+        let delivery = Delivery::Reliable { deadline: Instant::now() };
+        let sent = send_numbered(&node, peer, accepted, 1 << 20, delivery);
+        if sent.by_shm == 0 {
+            break;
+        }
+        accepted += 1;
+    }
+    node.transport.disconnect(&peer);
+    node.until_down(peer);
+    let held: Vec<_> = std::iter::from_fn(|| node.transport.loan(1 << 20).ok()).collect();
+    let transport = node.transport.clone();
+    let (answer, room) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let far = Instant::now() + Duration::from_secs(3600);
+        answer.send(transport.loan_before(1 << 20, far).is_ok())
+    });
+    child.tell(&format!("take {accepted}"));
+    for seed in 0..accepted {
+        assert_eq!(child.hear(), format!("{seed} {} false", 1 << 20));
+    }
+    assert_eq!(room.recv_timeout(PATIENCE), Ok(true), "woken by the room that the child made");
+    drop(held);
 }
 
 #[test]

@@ -1,0 +1,38 @@
+//! How full the ring is: what a user needs to size it.
+
+/// Bytes of the payload ring, in records with their headers of 64 bytes, as they are at one moment.
+///
+/// A ring that is too small shows as `peak` near `capacity`, with `lost_messages` or `timed_out_messages` rising in
+/// the [`Counters`](zerodds_core::Counters); if `held_by_peers` makes up most of `in_use`, receivers keep what
+/// they are given. All follow the one knob, [`Config::max_datagram`](crate::Config::max_datagram).
+///
+/// ```
+/// use zerodds_core::Transport;
+/// use zerodds_transport_shm::{Config, ShmTransport};
+/// # let domain = 3_700_000_000 - std::process::id();
+/// let transport = ShmTransport::open(domain, &Config::default());
+/// # if transport.availability().is_err() { return; }
+/// let loan = transport.loan(1_000_000).expect("memory of the ring");
+/// let pool = transport.pool();
+/// assert!(pool.in_use >= 1_000_000 && pool.in_use <= pool.peak);
+/// drop(loan);
+/// assert_eq!(transport.pool().in_use, 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pool {
+    /// What the ring can hold, but for the reserve.
+    pub capacity: u64,
+    /// Room on top of it that is kept for one message of the largest size, which receivers copy out.
+    pub reserve: u64,
+    /// Loans, messages that were not taken and messages that are held: each record once, however many peers it went to.
+    pub in_use: u64,
+    /// The most that was in use at once so far.
+    pub peak: u64,
+    /// Sent and not taken yet; a record counts once for each peer.
+    pub unread: u64,
+    /// Taken and read in place, or kept; a record counts once for each peer.
+    pub held_by_peers: u64,
+    /// Memory asked of the system so far. It grows with what is needed at once, up to `capacity` and `reserve`.
+    pub reserved: u64,
+}
