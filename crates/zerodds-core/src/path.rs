@@ -55,7 +55,11 @@ pub enum Reason {
     },
     /// The peer did not admit us.
     RefusedByPeer,
-    /// The peer exited, was killed or closed its transport.
+    /// The peer closed its transport, and said so.
+    PeerClosed,
+    /// The peer's process ended.
+    PeerDied,
+    /// The connection to the peer ended without a word, or nobody listens at its locator.
     PeerGone,
     /// The peer broke the protocol; the text says how. The link was closed.
     Protocol(String),
@@ -96,6 +100,8 @@ impl fmt::Display for Reason {
             Self::RefusedByPeer => f.write_str(
                 "the peer does not admit this user; ZERODDS_SHM_ACCESS=group or any on its side admits other users",
             ),
+            Self::PeerClosed => f.write_str("the peer closed its transport"),
+            Self::PeerDied => f.write_str("the peer's process has ended"),
             Self::PeerGone => f.write_str("the peer is gone"),
             Self::Protocol(what) => write!(f, "the peer broke the shared-memory protocol: {what}"),
             Self::NoAnswer => f.write_str("the peer's rendezvous did not answer; it is tried again"),

@@ -70,7 +70,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
         match incoming {
             Incoming::Message(message) => self.message(&message, message.path(), message.source(), now),
             Incoming::PeerUp(peer) => self.announce_to(peer),
-            Incoming::PeerDown(peer, Reason::PeerGone) => {
+            Incoming::PeerDown(peer, Reason::PeerGone | Reason::PeerDied | Reason::PeerClosed) => {
                 if let Some(prefix) = self.neighbourhood.died(&peer, now) {
                     tracing::info!(%peer, participant = ?prefix, "participant died; Dust is told at once");
                     self.inbound.forget(prefix);

@@ -18,7 +18,6 @@ mod payload;
 mod protocol;
 mod routes;
 mod session;
-mod shim;
 mod window;
 pub mod with_key;
 mod writer;

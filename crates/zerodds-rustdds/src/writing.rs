@@ -16,7 +16,6 @@ use crate::protocol::{
 };
 use crate::routes::{Plan, Target};
 use crate::session::{Owner, Session, split};
-use crate::shim::ShmSending;
 use crate::window::Outlook;
 use bytes::Bytes;
 use rustdds::dds::WriteError;
@@ -26,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use zerodds_core::{Delivery, LoanError, Locator, Peer, Refusal, Transport};
-use zerodds_transport_shm::ShmLoan;
+use zerodds_transport_shm::{ShmLoan, ShmSending};
 
 /// The part of a writer that does not depend on its type.
 pub(crate) struct Outlet {
@@ -202,7 +201,7 @@ impl Outlet {
             None => Delivery::BestEffort,
         };
         let key = SampleKey { owner: self.session().incarnation, id: parcel.id };
-        let sending = crate::shim::begin_quietly(&self.session().transport, parcel.loan, &peers, delivery);
+        let sending = self.session().transport.begin_quietly(parcel.loan, &peers, delivery);
         let sending = sending.map_err(|error| Refused::Internal(error.to_string()))?;
         Ok(Transit { sending, key, len, plan, deadline })
     }

@@ -121,10 +121,11 @@ mod unavailable;
 pub use config::{Access, Config, ConfigError, WaitStrategy, parse_size};
 pub use pool::Pool;
 #[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom))))]
-pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmTransport};
+pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmSending, ShmSent, ShmTransport};
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 pub use {
     message::{ShmLoan, ShmMessage},
     receiver::ShmReceiver,
+    sending::{ShmSending, ShmSent},
     transport::ShmTransport,
 };

@@ -10,9 +10,63 @@ use crate::peer::Link;
 use crate::region::Region;
 use crate::shared::{Arrival, Shared, Stats, close_broken};
 use crate::sys::SharedBytes;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 use zerodds_core::{Delivery, Locator, Peer, Reason, Refusal, Sent, Unserved};
+
+/// A message that was given to everybody who had room, while others may yet be waited for: on any thread, since an
+/// executor must not. Made by [`ShmTransport::begin_quietly`](crate::ShmTransport::begin_quietly). Dropped
+/// unfinished, it leaves without those who had no room.
+pub struct ShmSending {
+    sending: Sending,
+}
+
+/// A message that was sent: its bytes can still be read, and stay in the ring until this is dropped.
+#[derive(Debug)]
+pub struct ShmSent {
+    message: ShmLoan,
+}
+
+impl ShmSending {
+    pub(crate) const fn new(sending: Sending) -> Self {
+        Self { sending }
+    }
+
+    /// Whether nobody needs to be waited for: all are served or cannot be, or the message is best effort.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.sending.is_done()
+    }
+
+    /// Waits for those without room until the deadline.
+    pub fn wait(&mut self, deadline: Instant) {
+        if !self.is_done() {
+            self.sending.wait(deadline);
+        }
+    }
+
+    /// What became of it; whoever has no room by now goes without.
+    pub fn finish(self) -> (Sent, ShmSent) {
+        let (sent, message) = self.sending.finish();
+        (sent, ShmSent { message })
+    }
+}
+
+impl fmt::Debug for ShmSending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShmSending({} peers without room)", self.sending.targets.len())
+    }
+}
+
+impl Deref for ShmSent {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.message
+    }
+}
 
 /// A message being sent.
 pub(crate) struct Sending {
@@ -66,8 +120,8 @@ impl Sending {
         });
     }
 
-    /// What became of it; whoever has no room by now goes without.
-    pub(crate) fn finish(mut self) -> Sent {
+    /// What became of it, and the message; whoever has no room by now goes without.
+    pub(crate) fn finish(mut self) -> (Sent, ShmLoan) {
         let stats = &self.shared.stats;
         let len = self.message.len() as u64;
         let missed = match self.promise {
@@ -79,7 +133,7 @@ impl Sending {
         Stats::add(&stats.sent_bytes, u64::from(self.sent.by_shm) * len);
         let without_room = self.targets.drain(..);
         self.sent.unserved.extend(without_room.map(|(index, _)| Unserved { index, why: Refusal::Full }));
-        self.sent
+        (self.sent, self.message)
     }
 
     /// Publishes to every target that has room and removes it from the list; the others stay.

@@ -9,7 +9,7 @@ use crate::peer::link_ended;
 use crate::pool::Pool;
 use crate::receiver::ShmReceiver;
 use crate::rendezvous;
-use crate::sending::Sending;
+use crate::sending::{Sending, ShmSending};
 use crate::shared::{Request, Shared, Stats, random};
 use crate::sys::LoanedBytes;
 use parking_lot::Mutex;
@@ -161,6 +161,47 @@ impl ShmTransport {
         self.send_with(message, to, delivery, Notice::Quiet)
     }
 
+    /// The first step of [`send_quietly`](Self::send_quietly), which never waits: the message is given to everybody
+    /// who has room. Who has none can be waited for elsewhere, and the message can be read afterwards, for the
+    /// path by which the others are served. How long a `Reliable` message is waited for is up to
+    /// [`ShmSending::wait`]; its own deadline is not looked at.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use zerodds_core::{Delivery, Peer, Transport};
+    /// use zerodds_transport_shm::{Config, ShmTransport};
+    /// # let domain = 3_600_000_000 - std::process::id();
+    /// let transport = ShmTransport::open(domain, &Config::default());
+    /// # if transport.availability().is_err() { return; }
+    /// let (own, _receiver) = (transport.locators(), transport.receiver());
+    /// let mut loan = transport.loan(100_000).expect("memory of the ring");
+    /// loan.fill(7);
+    /// let delivery = Delivery::Reliable { deadline: Instant::now() };
+    /// let sending = transport.begin_quietly(loan, &[Peer::new(&own)], delivery).expect("open");
+    /// assert!(sending.is_done());
+    /// let (sent, message) = sending.finish();
+    /// assert!(sent.by_shm == 1 && message.len() == 100_000);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    pub fn begin_quietly(
+        &self,
+        message: ShmLoan,
+        to: &[Peer<'_>],
+        delivery: Delivery,
+    ) -> Result<ShmSending, SendError> {
+        let open = self.open_for_sending()?;
+        Ok(ShmSending::new(Sending::begin(&open.shared, message, to, delivery, Notice::Quiet)))
+    }
+
+    /// Whether a participant listens at this locator of our host: one that does not, and whose link ended, is gone.
+    #[must_use]
+    pub fn is_listening(&self, peer: &Locator) -> bool {
+        let host = peer.host_tag();
+        host.is_some_and(|host| rendezvous::enumerate(host, peer.port()).contains(peer))
+    }
+
     fn send_with(
         &self,
         message: ShmLoan,
@@ -173,7 +214,7 @@ impl ShmTransport {
         if let (Delivery::Reliable { deadline }, false) = (delivery, sending.is_done()) {
             sending.wait(deadline);
         }
-        Ok(sending.finish())
+        Ok(sending.finish().0)
     }
 
     fn try_open(domain_id: u32, incarnation: Option<Incarnation>, config: &Config) -> Result<Open, Reason> {

@@ -31,6 +31,40 @@ pub struct ShmMessage(Infallible);
 #[derive(Debug)]
 pub struct ShmReceiver(Infallible);
 
+/// A message on its way; there are none on this system.
+#[derive(Debug)]
+pub struct ShmSending(Infallible);
+
+/// A message that was sent; there are none on this system.
+#[derive(Debug)]
+pub struct ShmSent(Infallible);
+
+impl ShmSending {
+    /// There is nothing to wait for.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match self.0 {}
+    }
+
+    /// There is nothing to wait for.
+    pub fn wait(&mut self, _deadline: Instant) {
+        match self.0 {}
+    }
+
+    /// Nothing was sent.
+    pub fn finish(self) -> (Sent, ShmSent) {
+        match self.0 {}
+    }
+}
+
+impl Deref for ShmSent {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self.0 {}
+    }
+}
+
 impl ShmTransport {
     /// Opens a transport that is not available; [`availability`](Self::availability) says why.
     #[must_use]
@@ -47,6 +81,25 @@ impl ShmTransport {
     #[must_use]
     pub fn open_as(domain_id: u32, _incarnation: Incarnation, config: &Config) -> Self {
         Self::open(domain_id, config)
+    }
+
+    /// Nobody listens.
+    #[must_use]
+    pub fn is_listening(&self, _peer: &Locator) -> bool {
+        false
+    }
+
+    /// There is nothing to send in.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn begin_quietly(
+        &self,
+        message: ShmLoan,
+        _to: &[Peer<'_>],
+        _delivery: Delivery,
+    ) -> Result<ShmSending, SendError> {
+        match message.0 {}
     }
 
     /// Always `None`.

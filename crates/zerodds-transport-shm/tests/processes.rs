@@ -109,7 +109,7 @@ fn a_sender_that_waits_is_woken_by_the_death_of_its_receiver() {
         loop {
             let sent = send_numbered(&node, peer, 1, 2 << 20, Delivery::Reliable { deadline: far });
             if let Some(unserved) = sent.unserved.first() {
-                return matches!(unserved.why, Refusal::Unreachable(Reason::PeerGone));
+                return matches!(unserved.why, Refusal::Unreachable(Reason::PeerGone | Reason::PeerDied));
             }
         }
     });

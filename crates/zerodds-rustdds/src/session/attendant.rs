@@ -4,7 +4,7 @@ use super::Session;
 use super::obituary::Obituary;
 use super::registry::Errand;
 use crate::inbox::News;
-use crate::protocol::{Note, Offer};
+use crate::protocol::{Note, Offer, Prefix};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustdds::{DomainParticipant, DomainParticipantStatusListener, StatusEvented};
@@ -25,6 +25,8 @@ pub(super) struct Attendant {
     obituary: Obituary,
     /// Sessions that are to be reached again, with when and for the how manyth time.
     retries: HashMap<Incarnation, (Instant, u32)>,
+    /// The dead of whom RustDDS will be told, and when.
+    mourned: Vec<(Instant, Prefix)>,
     /// What was offered last.
     offers: Vec<Offer>,
 }
@@ -47,7 +49,15 @@ impl Attendant {
             poll.registry().register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
         }
         let obituary = Obituary::new(participant);
-        Ok(Self { session, poll, status, obituary, retries: HashMap::new(), offers: Vec::new() })
+        Ok(Self {
+            session,
+            poll,
+            status,
+            obituary,
+            retries: HashMap::new(),
+            mourned: Vec::new(),
+            offers: Vec::new(),
+        })
     }
 
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
@@ -84,6 +94,7 @@ impl Attendant {
         }
         self.refresh();
         self.retry();
+        self.publish_due();
         self.say_unsaid();
         self.session.inbox.lock().fall_asleep() == Wake::Ready
     }
@@ -113,17 +124,37 @@ impl Attendant {
         }
     }
 
-    /// A link is over. Whoever vanished without a word is dead, and RustDDS is told.
+    /// A link is over. Of whoever has died RustDDS is told.
     fn lose(&mut self, peer: Locator, reason: &Reason) {
         let Some(id) = peer.incarnation() else { return };
         let silent = self.session.registry.lock().set_down(id);
         self.session.totals.links_lost.fetch_add(1, Ordering::Relaxed);
         tracing::debug!("participant {id}: samples go by UDP: {reason}");
+        let died = match reason {
+            Reason::PeerDied => true,
+            Reason::PeerGone => !self.session.transport.is_listening(&peer),
+            _ => false,
+        };
         match silent {
-            Some(prefix) if *reason == Reason::PeerGone => self.obituary.publish(prefix),
-            _ => {}
+            Some(prefix) if died => self.mourn(prefix),
+            _ => drop(self.retries.insert(id, (Instant::now(), 0))),
         }
-        self.retries.insert(id, (Instant::now(), 0));
+    }
+
+    /// Writers here must not wait for readers there. Where there were none, RustDDS is told a little later: it drops
+    /// what a writer sent that nobody has taken yet.
+    fn mourn(&mut self, dead: Prefix) {
+        if self.session.registry.lock().is_read_by(dead) {
+            self.obituary.publish(dead);
+        } else {
+            self.mourned.push((Instant::now() + TIME_TO_TAKE, dead));
+        }
+    }
+
+    fn publish_due(&mut self) {
+        let now = Instant::now();
+        let due = self.mourned.extract_if(.., |(at, _)| *at <= now).map(|(_, dead)| dead);
+        due.collect::<Vec<_>>().into_iter().for_each(|dead| self.obituary.publish(dead));
     }
 
     fn run_errand(&mut self, errand: Errand) {
@@ -172,7 +203,8 @@ impl Attendant {
     fn until_next_retry(&self) -> Option<Duration> {
         let next = self.retries.values().map(|(at, _)| *at).min();
         let unsaid = (!self.session.unsaid.lock().is_empty()).then(|| Instant::now() + FIRST_PAUSE);
-        let next = next.into_iter().chain(unsaid).min()?;
+        let mourned = self.mourned.iter().map(|(at, _)| *at);
+        let next = next.into_iter().chain(unsaid).chain(mourned).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -201,3 +233,5 @@ impl Attendant {
 /// Between tries to reach a session: doubled six times, and then no more tries than these.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const TRIES_MAX: u32 = 12;
+/// How long samples of a dead writer can be taken yet.
+const TIME_TO_TAKE: Duration = Duration::from_secs(2);

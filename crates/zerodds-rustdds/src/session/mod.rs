@@ -21,7 +21,6 @@ use crate::endpoints::{Publisher, Subscriber};
 use crate::events::{Broadcast, Events};
 use crate::inbox::Inbox;
 use crate::protocol::{Descriptor, Entity, Note, Prefix, TopicHash, incarnation};
-use crate::shim::Pool;
 use crate::window::Outlook;
 use attendant::Attendant;
 use bytes::Bytes;
@@ -37,7 +36,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use thiserror::Error;
 use zerodds_core::{Counters, Delivery, Incarnation, Locator, Peer, Reason, Transport};
-use zerodds_transport_shm::ShmTransport;
+use zerodds_transport_shm::{Pool, ShmTransport};
 
 /// Shared memory for one RustDDS participant.
 ///
@@ -384,7 +383,7 @@ impl Session {
         let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
         Stats {
             transport: self.transport.counters(),
-            pool: Pool::default(),
+            pool: self.transport.pool(),
             shared_samples: count(&self.totals.shared),
             plain_samples: count(&self.totals.plain),
             descriptors: count(&self.totals.descriptors),

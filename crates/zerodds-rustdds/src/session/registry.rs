@@ -193,6 +193,11 @@ impl Registry {
                 || self.sources.values().flatten().any(|(prefix, _)| there(prefix)))
     }
 
+    /// Whether a writer here is matched with a reader there.
+    pub(crate) fn is_read_by(&self, prefix: Prefix) -> bool {
+        self.matched.values().any(|matched| matched.participants().any(|other| other == prefix))
+    }
+
     /// Sessions with a link.
     pub(crate) fn up(&self) -> impl Iterator<Item = Incarnation> + '_ {
         self.sessions.iter().filter(|(_, session)| session.up).map(|(&peer, _)| peer)

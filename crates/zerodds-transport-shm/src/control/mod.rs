@@ -119,7 +119,7 @@ impl Worker {
             match event.data.u64() {
                 LISTENER => self.accept(),
                 REQUESTS => go_on &= self.requests(),
-                token if token & PROCESS != 0 => self.gone(token & !PROCESS, &Reason::PeerGone),
+                token if token & PROCESS != 0 => self.gone(token & !PROCESS, &Reason::PeerDied),
                 token => self.readable(token),
             }
         }
@@ -367,7 +367,7 @@ impl Worker {
     /// The peer leaves a link.
     fn bye(&mut self, link: &Arc<Link>, why: Goodbye) {
         let (reason, pause) = match why {
-            Goodbye::Closing => (Reason::PeerGone, pause_before_retry(&Reason::PeerGone, 0)),
+            Goodbye::Closing => (Reason::PeerClosed, pause_before_retry(&Reason::PeerClosed, 0)),
             Goodbye::Wished => (link_ended(), Duration::ZERO),
             Goodbye::Broken => {
                 let what = "the peer ended the link, because it found a fault in what it read there";

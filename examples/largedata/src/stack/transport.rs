@@ -62,7 +62,8 @@ fn is_served(router: &Both, reliability: Reliability, locators: &[Locator]) -> b
         Reach::Ready(_) => true,
         Reach::Pending(_) => false,
         Reach::Unreachable(reason) => {
-            if reliability == Reliability::Reliable && reason != Reason::PeerGone {
+            let gone = matches!(reason, Reason::PeerGone | Reason::PeerDied | Reason::PeerClosed);
+            if reliability == Reliability::Reliable && !gone {
                 tracing::warn!(target: "zerodds::largedata", "not served, since {reason}: {}", OpenError::Unreliable);
             }
             reliability == Reliability::BestEffort
