@@ -6,10 +6,14 @@
 
 mod parties;
 mod qos {
+    /// What is not the same.
+    mod edges;
     /// Reliability, history, durability, size and keys, in all combinations.
     mod matrix;
     /// The play, and what is seen of it.
     pub(crate) mod play;
+    /// The other policies.
+    mod policies;
     /// Endpoints of both casts.
     pub(crate) mod stage;
 }

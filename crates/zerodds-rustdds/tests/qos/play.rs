@@ -74,7 +74,8 @@ impl Scene {
 
     /// What a reader finds that is made after everything was written.
     pub(crate) fn history_for_late(&self) -> Vec<What> {
-        let durable = self.reader.durability() == Some(Durability::TransientLocal);
+        // RustDDS serves it to volatile readers too, and to reliable ones only.
+        let durable = self.writer.durability() == Some(Durability::TransientLocal);
         if durable && self.reader.is_reliable() { self.history(&written(self.keyed)) } else { Vec::new() }
     }
 

@@ -1,6 +1,7 @@
 //! Two casts for one play: plain RustDDS endpoints, and those of the plug-in, behind the same two traits.
 
 use bytes::Bytes;
+use rustdds::dds::ReadResult;
 use rustdds::dds::sampleinfo::{InstanceState, SampleState, ViewState};
 use rustdds::{
     DataReaderStatus, DataWriterStatus, DomainParticipant, GUID, Keyed, QosPolicies, RTPSEntity,
@@ -114,7 +115,10 @@ pub(crate) trait Pen {
 /// A reader of either kind, on a topic of either kind.
 pub(crate) trait Eye {
     fn read(&mut self, condition: ReadCondition) -> Vec<Seen>;
-    fn take(&mut self) -> Vec<Seen>;
+    fn try_take(&mut self) -> ReadResult<Vec<Seen>>;
+    fn take(&mut self) -> Vec<Seen> {
+        self.try_take().expect("taken")
+    }
     fn status(&self) -> Option<DataReaderStatus>;
 }
 
@@ -161,10 +165,10 @@ macro_rules! eye {
                 read.iter().map($seen).collect()
             }
 
-            fn take(&mut self) -> Vec<Seen> {
-                let taken = self.take(usize::MAX, ReadCondition::any()).expect("taken");
+            fn try_take(&mut self) -> ReadResult<Vec<Seen>> {
+                let taken = self.take(usize::MAX, ReadCondition::any())?;
                 let seen = |sample| Taken::seen(sample);
-                taken.iter().map(seen).collect()
+                Ok(taken.iter().map(seen).collect())
             }
 
             fn status(&self) -> Option<DataReaderStatus> {

@@ -1,0 +1,249 @@
+//! Where the casts differ, and where RustDDS differs from DDS: each line of docs/qos.md that says so is tried here.
+
+use crate::parties::{self, Chunk, Party, best_effort, eventually, keep_all, meet, unique};
+use crate::qos::play::{wait_for_matches, within};
+use crate::qos::stage::{Cast, Eye, Pen, Row, Stage, What};
+use rustdds::dds::ReadError;
+use rustdds::policy::{Durability, History, ResourceLimits};
+use rustdds::qos::HasQoSPolicy;
+use rustdds::{
+    DomainParticipant, Duration as Span, QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, TopicKind,
+    WriteOptionsBuilder, no_key,
+};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use zerodds_rustdds::Options;
+
+const LARGE: usize = 100_000;
+
+fn limited(max_samples: i32) -> QosPolicies {
+    let limits = ResourceLimits { max_samples, max_instances: 1, max_samples_per_instance: max_samples };
+    QosPolicyBuilder::new()
+        .reliable(Span::from_millis(100))
+        .history(History::KeepAll)
+        .durability(Durability::Volatile)
+        .resource_limits(limits)
+        .build()
+}
+
+/// Writes a first sample until the reader has it, by shared memory if the cast has any.
+fn greet(stage: &Stage, writer: &dyn Pen, reader: &mut dyn Eye) {
+    eventually("they meet", || {
+        let before = stage.stats(Stage::WRITER);
+        writer.write(Row::new(0, 0, LARGE), None);
+        let after = stage.stats(Stage::WRITER);
+        let shared =
+            before.zip(after).is_none_or(|(before, after)| after.shared_samples > before.shared_samples);
+        within(Duration::from_millis(500), || !reader.take().is_empty()) && shared
+    });
+}
+
+#[test]
+fn a_reader_that_keeps_all_makes_a_writer_wait_where_plain_rustdds_drops() {
+    const ROOM: u32 = 16;
+    for cast in [Cast::Plain, Cast::PlugIn] {
+        let stage = Stage::new(cast);
+        let topic = unique("limited");
+        let writer = stage.writer(&topic, false, &limited(64));
+        let mut reader = stage.reader(Stage::PROMPT, &topic, false, &limited(ROOM as i32));
+        wait_for_matches(&*writer, 1, &[&*reader]);
+        greet(&stage, &*writer, &mut *reader);
+        let written =
+            (1..=40).take_while(|&number| writer.write(Row::new(0, number, LARGE), None)).count() as u32;
+        assert!(writer.is_acknowledged());
+        let taken: Vec<_> = reader.take().into_iter().map(|seen| seen.what).collect();
+        let all: Vec<_> = (1..=written).map(What::Sample).collect();
+        match cast {
+            Cast::Plain => {
+                assert_eq!(written, 40, "nobody waits");
+                assert_eq!(taken, all[all.len() - ROOM as usize..], "the oldest are lost");
+            }
+            Cast::PlugIn => {
+                assert!((ROOM / 2..=ROOM).contains(&written), "{written} fit");
+                assert_eq!(taken, all, "nothing is lost");
+            }
+        }
+    }
+}
+
+/// What a reader made late finds of a writer that says nothing about DURABILITY: errors, and samples.
+fn late_without_durability(cast: Cast, plain_reader: bool, len: usize) -> (usize, Vec<What>) {
+    let stage = Stage::new(cast);
+    let topic = unique("unsaid");
+    let qos =
+        QosPolicyBuilder::new().reliable(Span::from_secs(5)).history(History::KeepLast { depth: 16 }).build();
+    let writer = stage.writer(&topic, false, &qos);
+    let mut prompt = stage.reader(Stage::PROMPT, &topic, false, &qos);
+    wait_for_matches(&*writer, 1, &[&*prompt]);
+    greet(&stage, &*writer, &mut *prompt);
+    for number in 1..=3 {
+        writer.write(Row::new(0, number, len), None);
+    }
+    assert!(writer.is_acknowledged());
+    let mut late = if plain_reader {
+        stage.plain_reader(Stage::LATE, &topic, false, &qos)
+    } else {
+        stage.reader(Stage::LATE, &topic, false, &qos)
+    };
+    wait_for_matches(&*writer, 1, &[&*late]);
+    assert!(writer.is_acknowledged());
+    let mut seen = Vec::new();
+    let mut errors = 0;
+    eventually("what is written after the match comes", || {
+        writer.write(Row::new(0, 100, 100), None);
+        assert!(writer.is_acknowledged());
+        loop {
+            match late.try_take() {
+                Ok(taken) if taken.is_empty() => break,
+                Ok(taken) => seen.extend(taken.into_iter().map(|seen| seen.what)),
+                Err(ReadError::Deserialization { .. }) => errors += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        seen.last() == Some(&What::Sample(100))
+    });
+    seen.retain(|what| (1..=3).any(|number| *what == What::Sample(number)));
+    (errors, seen)
+}
+
+#[test]
+fn what_a_late_reader_finds_where_durability_is_left_unsaid() {
+    let all: Vec<_> = (1..=3).map(What::Sample).collect();
+    for (cast, plain_reader, len, expected) in [
+        (Cast::Plain, true, 100, &all[..]),
+        (Cast::Plain, true, LARGE, &all[..]),
+        (Cast::PlugIn, false, 100, &all[..]),
+        (Cast::PlugIn, false, LARGE, &[]),
+        (Cast::PlugIn, true, LARGE, &[]),
+    ] {
+        let (errors, seen) = late_without_durability(cast, plain_reader, len);
+        // Old descriptors are passed over by our readers, and an error each for RustDDS's own.
+        let errs = cast == Cast::PlugIn && plain_reader;
+        assert_eq!(errors >= 3, errs, "{errors} errors");
+        assert_eq!(seen, expected, "{cast:?}, plain reader: {plain_reader}, {len} bytes");
+    }
+}
+
+fn plain_reader(
+    participant: &DomainParticipant,
+    topic: &str,
+    qos: &QosPolicies,
+) -> no_key::DataReader<Chunk> {
+    let none = QosPolicies::qos_none();
+    let topic = participant
+        .create_topic(topic.into(), parties::CHUNK.into(), &none, TopicKind::NoKey)
+        .expect("a topic");
+    let subscriber = participant.create_subscriber(&none).expect("a subscriber");
+    subscriber.create_datareader_no_key_cdr(&topic, Some(qos.clone())).expect("a reader")
+}
+
+#[test]
+fn a_plain_reader_that_joins_at_full_rate_errs_for_earlier_descriptors_only() {
+    let (here, there) = (Party::new(), Party::new());
+    let elsewhere = DomainParticipant::new(parties::domain()).expect("a participant");
+    let topic = unique("joins");
+    let qos = keep_all(4096, 30_000);
+    let volatile = qos.modify_by(&QosPolicyBuilder::new().durability(Durability::Volatile).build());
+    let writer = here.writer(&topic, &volatile);
+    let mut reader = there.reader(&topic, &volatile);
+    meet(&here, &writer, &mut [&mut reader]);
+    let written = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        let joined = scope.spawn(|| {
+            eventually("the writer is at full rate", || written.load(Ordering::Relaxed) > 500);
+            let mut guest = plain_reader(&elsewhere, &topic, &volatile);
+            let (mut seen, mut errors) = (Vec::<u32>::new(), 0);
+            eventually("the guest sees five hundred", || {
+                match guest.take(usize::MAX, ReadCondition::any()) {
+                    Ok(taken) => seen.extend(taken.into_iter().map(|sample| sample.into_value().number)),
+                    Err(_) => {
+                        assert!(seen.is_empty(), "no error after the first sample");
+                        errors += 1;
+                    }
+                }
+                seen.len() >= 500
+            });
+            println!("{errors} errors, then {}", seen[0]);
+            assert!(
+                seen.windows(2).all(|two| two[1] == two[0] + 1),
+                "nothing is lost from then on: {seen:?}"
+            );
+        });
+        let reader = &mut reader;
+        let reading = scope.spawn(move || {
+            let mut expected = 0;
+            while !joined.is_finished() {
+                for sample in reader.take(usize::MAX, ReadCondition::any()).expect("taken") {
+                    assert_eq!(sample.value().number, expected);
+                    expected += 1;
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        for number in 0.. {
+            if reading.is_finished() {
+                break;
+            }
+            writer.write(Chunk::new(1, number, 10_000), None).expect("written");
+            written.store(number, Ordering::Relaxed);
+        }
+        reading.join().expect("no panic");
+    });
+}
+
+#[test]
+fn samples_with_a_related_identity_and_directed_ones_travel_in_rtps() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("related");
+    let qos = parties::reliable(History::KeepLast { depth: 16 });
+    let publisher = here.zerodds.create_publisher(&qos).expect("a publisher");
+    // In one piece: a debug build of RustDDS 0.15.1 panics when it sends fragments with a related identity.
+    let eager = publisher.with_options(Options::default().threshold(0));
+    let writer =
+        eager.create_datawriter_no_key_cdr(&here.topic(&topic), Some(qos.clone())).expect("a writer");
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let guid = reader.guid();
+    let mut write = |number, options| {
+        let before = here.zerodds.stats();
+        let identity = writer.write_with_options(Chunk::new(1, number, 500), options).expect("written");
+        let mut sample = None;
+        eventually("it comes", || {
+            sample = reader.take_next_sample().expect("taken");
+            sample.is_some()
+        });
+        let sample = sample.expect("found");
+        assert!(sample.value().number == number && sample.value().is_intact());
+        assert_eq!(sample.sample_info().sample_identity(), identity, "as the writer was told");
+        let after = here.zerodds.stats();
+        let shared = after.shared_samples - before.shared_samples;
+        assert_eq!(shared + after.plain_samples - before.plain_samples, 1);
+        (identity, sample.sample_info().related_sample_identity(), shared)
+    };
+    let (request, unrelated, shared) = write(1, WriteOptionsBuilder::new().build());
+    assert_eq!((unrelated, shared), (None, 1));
+    let (_, related, shared) = write(2, WriteOptionsBuilder::new().related_sample_identity(request).build());
+    assert_eq!((related, shared), (Some(request), 0));
+    let (_, _, shared) = write(3, WriteOptionsBuilder::new().to_single_reader(guid).build());
+    assert_eq!(shared, 0);
+}
+
+#[test]
+fn the_qos_of_an_endpoint_has_the_room_that_shared_memory_needs() {
+    let party = Party::new();
+    let writer = party.writer(&unique("qos"), &best_effort(2));
+    assert_eq!(
+        writer.qos().history(),
+        Some(History::KeepLast { depth: 64 }),
+        "RustDDS sends later than it keeps"
+    );
+    let reader = party.reader(&unique("qos"), &keep_all(100, 0));
+    assert_eq!(
+        reader.qos().resource_limits().map(|limits| limits.max_samples),
+        Some(400),
+        "the window limits"
+    );
+    let reliable = parties::reliable(History::KeepLast { depth: 2 });
+    assert_eq!(party.writer(&unique("qos"), &reliable).qos().history(), reliable.history());
+    assert_eq!(party.reader(&unique("qos"), &reliable).qos().history(), reliable.history());
+}
