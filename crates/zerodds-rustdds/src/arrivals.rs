@@ -21,8 +21,9 @@ use zerodds_core::Incarnation;
 /// How much of a topic a reader wants to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// KEEP_LAST: this many samples of each instance.
-    Last(usize),
+    /// KEEP_LAST: `depth` samples of each instance, and `total` of all: RustDDS's cache holds no more either,
+    /// however many instances there are.
+    Last { depth: usize, total: usize },
     /// KEEP_ALL: everything, up to this many samples.
     All(usize),
 }
@@ -45,7 +46,7 @@ pub(crate) struct Tally {
     pub(crate) unwanted: u64,
     /// Samples that a reader's history moved past before it decoded them, once for each reader.
     pub(crate) superseded: u64,
-    /// Samples that did not fit the limit of a reader that keeps all.
+    /// Samples that did not fit a reader's limit of all samples.
     pub(crate) overflowed: u64,
     /// Descriptors without a sample.
     pub(crate) gone: u64,
@@ -65,6 +66,8 @@ struct Held {
     cdr: Bytes,
     instance: u64,
     writer: Entity,
+    /// Which of all arrivals it was.
+    arrival: u64,
     owed: Vec<Entity>,
 }
 
@@ -109,7 +112,13 @@ impl Ledger {
         };
         self.tally.arrived += 1;
         let key = SampleKey { owner, id: header.id };
-        let held = Held { cdr, instance: header.instance, writer: header.writer, owed: owed.clone() };
+        let held = Held {
+            cdr,
+            instance: header.instance,
+            writer: header.writer,
+            arrival: self.tally.arrived,
+            owed: owed.clone(),
+        };
         // An id that is used twice is a writer's fault; what was under it first is given up.
         if self.held.contains_key(&key) {
             self.forget(key);
@@ -202,21 +211,20 @@ impl Ledger {
         let keys = account.instances.entry(instance).or_default();
         keys.push_back(key);
         account.count += 1;
-        let given_up = match account.keep {
-            Keep::Last(depth) => {
+        let limit = match account.keep {
+            Keep::Last { depth, total } => {
                 let given_up = beyond_history(keys, depth, held);
+                account.count -= given_up;
                 tally.superseded += given_up as u64;
-                given_up
+                keys.drain(..given_up).for_each(|key| settle(held, key, reader));
+                total
             }
-            Keep::All(limit) => {
-                let given_up = usize::from(account.count > limit);
-                tally.overflowed += given_up as u64;
-                given_up
-            }
+            Keep::All(limit) => limit,
         };
-        account.count -= given_up;
-        for key in keys.drain(..given_up) {
-            settle(held, key, reader);
+        while account.count > limit {
+            let Some(oldest) = account.take_oldest(held) else { return };
+            tally.overflowed += 1;
+            settle(held, oldest, reader);
         }
     }
 
@@ -233,6 +241,23 @@ impl Ledger {
             }
         }
         settle(&mut self.held, key, reader);
+    }
+}
+
+impl ReaderAccount {
+    /// Takes the sample off the account that arrived before all others.
+    fn take_oldest(&mut self, held: &HashMap<SampleKey, Held>) -> Option<SampleKey> {
+        let arrival = |keys: &VecDeque<SampleKey>| {
+            keys.front().and_then(|key| held.get(key)).map_or(0, |held| held.arrival)
+        };
+        let (&instance, _) = self.instances.iter().min_by_key(|(_, keys)| arrival(keys))?;
+        let keys = self.instances.get_mut(&instance)?;
+        let oldest = keys.pop_front();
+        self.count -= usize::from(oldest.is_some());
+        if keys.is_empty() {
+            self.instances.remove(&instance);
+        }
+        oldest
     }
 }
 
@@ -299,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_sample_stays_until_the_last_reader_has_decoded_it() {
-        let mut ledger = ledger(&[(A, Keep::Last(1)), (B, Keep::All(9))]);
+        let mut ledger = ledger(&[(A, Keep::Last { depth: 1, total: 200 }), (B, Keep::All(9))]);
         arrive(&mut ledger, 1, 0, 10);
         assert!(ledger.decode(A, key(1), 10).is_ok());
         assert!(ledger.holds(key(1)), "B has not decoded it");
@@ -310,7 +335,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_for_readers_that_do_not_exist() {
-        let mut ledger = ledger(&[(A, Keep::Last(1))]);
+        let mut ledger = ledger(&[(A, Keep::Last { depth: 1, total: 200 })]);
         arrive(&mut ledger, 1, 0, 10);
         ledger.remove_reader(A);
         assert_eq!(ledger.held(), (0, 0));
@@ -320,7 +345,7 @@ mod tests {
 
     #[test]
     fn history_moves_past_large_samples_that_nobody_takes_and_keeps_its_depth() {
-        let mut ledger = ledger(&[(A, Keep::Last(2))]);
+        let mut ledger = ledger(&[(A, Keep::Last { depth: 2, total: 200 })]);
         for id in 0..10 {
             arrive(&mut ledger, id, 0, SUPERSEDED_BYTES_MAX);
         }
@@ -333,7 +358,7 @@ mod tests {
 
     #[test]
     fn small_samples_wait_a_while_longer_than_history_says() {
-        let mut ledger = ledger(&[(A, Keep::Last(1))]);
+        let mut ledger = ledger(&[(A, Keep::Last { depth: 1, total: 200 })]);
         for id in 0..1000 {
             arrive(&mut ledger, id, 0, 1000);
         }
@@ -342,12 +367,25 @@ mod tests {
 
     #[test]
     fn every_instance_has_a_history_of_its_own() {
-        let mut ledger = ledger(&[(A, Keep::Last(1))]);
+        let mut ledger = ledger(&[(A, Keep::Last { depth: 1, total: 200 })]);
         arrive(&mut ledger, 0, 7, 10);
         for id in 1..100 {
             arrive(&mut ledger, id, 8, SUPERSEDED_BYTES_MAX);
         }
         assert!(ledger.holds(key(0)));
+    }
+
+    #[test]
+    fn any_number_of_instances_is_bounded_by_the_limit_of_all_samples() {
+        let mut ledger = ledger(&[(A, Keep::Last { depth: 1, total: 200 })]);
+        for id in 0..1_000 {
+            arrive(&mut ledger, id, id, 10);
+        }
+        assert_eq!((ledger.held().0, ledger.tally().overflowed), (200, 800));
+        assert!(
+            ledger.holds(key(999)) && ledger.holds(key(800)) && !ledger.holds(key(799)),
+            "the oldest go first"
+        );
     }
 
     #[test]
@@ -374,7 +412,8 @@ mod tests {
 
     #[test]
     fn a_sample_that_its_writer_forgets_is_owed_to_nobody() {
-        let mut ledger = ledger(&[(A, Keep::Last(1)), (B, Keep::Last(1))]);
+        let mut ledger =
+            ledger(&[(A, Keep::Last { depth: 1, total: 200 }), (B, Keep::Last { depth: 1, total: 200 })]);
         arrive(&mut ledger, 1, 0, 10);
         ledger.forget(key(1));
         assert_eq!(ledger.held().0, 0);

@@ -41,28 +41,23 @@ pub(crate) struct Appetite {
 impl Appetite {
     pub(crate) fn of(qos: &QosPolicies) -> Self {
         let reliable = matches!(qos.reliability(), Some(Reliability::Reliable { .. }));
-        match qos.history() {
+        let of = |limit: i32| u32::try_from(limit).ok().filter(|&limit| limit > 0).unwrap_or(u32::MAX);
+        let limits = qos.resource_limits();
+        let samples = limits.map_or(RUSTDDS_MAX_SAMPLES, |limits| of(limits.max_samples)).min(WINDOW_MAX);
+        let depth = match qos.history() {
             Some(History::KeepAll) => {
-                let limits = qos.resource_limits();
-                let of =
-                    |limit: i32| u32::try_from(limit).ok().filter(|&limit| limit > 0).unwrap_or(u32::MAX);
-                let room = limits.map_or(RUSTDDS_MAX_SAMPLES, |limits| {
-                    of(limits.max_samples).min(of(limits.max_samples_per_instance))
-                });
-                let room = room.min(WINDOW_MAX);
-                match reliable {
+                let room = limits.map_or(samples, |limits| samples.min(of(limits.max_samples_per_instance)));
+                return match reliable {
                     // The window keeps its writers below this; a little more is under way when one joins.
                     true => Self { keep: Keep::All(4 * room as usize), limit: Some(room) },
                     false => Self { keep: Keep::All(room as usize), limit: None },
-                }
+                };
             }
-            Some(History::KeepLast { depth }) => Self::last(depth),
-            None => Self::last(1),
-        }
-    }
-
-    fn last(depth: i32) -> Self {
-        Self { keep: Keep::Last(usize::try_from(depth).unwrap_or(1).max(1)), limit: None }
+            Some(History::KeepLast { depth }) => usize::try_from(depth).unwrap_or(1).max(1),
+            None => 1,
+        };
+        let total = depth.max(samples as usize) + RUSTDDS_SLACK;
+        Self { keep: Keep::Last { depth, total }, limit: None }
     }
 
     /// The QoS of the reader inside: RustDDS drops what its caches have no room for, taken or not, so where our
@@ -184,5 +179,7 @@ impl Drop for Intake {
 
 /// What RustDDS's topic cache keeps without RESOURCE_LIMITS.
 const RUSTDDS_MAX_SAMPLES: u32 = 64;
+/// What that cache may hold beyond its limit before it is cleaned, and as much again for what is under way to it.
+const RUSTDDS_SLACK: usize = 128;
 /// RESOURCE_LIMITS beyond this are as good as none.
 const WINDOW_MAX: u32 = 1 << 20;

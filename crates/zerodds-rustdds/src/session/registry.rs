@@ -176,6 +176,7 @@ impl Registry {
     pub(crate) fn set_offers(&mut self, peer: Incarnation, offers: Vec<Offer>) {
         if let Some(session) = self.sessions.get_mut(&peer).filter(|session| session.up && !session.leaving) {
             session.offers = offers;
+            session.offers.truncate(OFFERS_MAX);
             session.speaks = true;
             self.stale = true;
         }
@@ -274,3 +275,6 @@ pub(crate) fn split(guid: &GUID) -> (Prefix, Entity) {
     let [a, b, c, d, e, f, g, h, i, j, k, l, entity @ ..] = guid.to_bytes();
     ([a, b, c, d, e, f, g, h, i, j, k, l], entity)
 }
+
+/// Readers of one participant that are remembered; whoever has more gets plain samples for the others.
+const OFFERS_MAX: usize = 1 << 16;
