@@ -6,8 +6,8 @@ use crate::publisher::{End, Plan};
 use crate::quantity::{Points, Rate, Seconds, Size};
 use crate::random::Random;
 use crate::run::Run;
-use crate::samples::{SamplesError, Source};
-use crate::stack::{PathChoice, Reliability, StackKind, StackOptions};
+use crate::samples::{LARGE, SamplesError, Source};
+use crate::stack::{InPlace, PathChoice, Reliability, StackKind, StackOptions};
 use crate::stamp::Touch;
 use crate::{lidar, messages::Kind};
 use clap::{Args, Parser, Subcommand};
@@ -39,15 +39,16 @@ pub(crate) enum Command {
     Pub(PubArgs),
     /// The subscribing half alone, until Ctrl-C; prints what it receives every second.
     Sub(SubArgs),
-    /// This project against stock Dust DDS over UDP, interleaved, medians.
+    /// This project against Dust DDS or RustDDS as they come, interleaved, medians.
     Compare(CompareArgs),
 }
 
 /// How the samples travel.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StackArgs {
-    /// What carries the samples: Dust DDS with the zerodds plug-in, or the transport itself without a DDS.
-    #[arg(long, value_name = "dust|transport", default_value = "dust")]
+    /// What carries the samples: Dust DDS or RustDDS with its zerodds plug-in, or the transport itself without a
+    /// DDS; stock-dust and stock-rustdds are those two as they come.
+    #[arg(long, value_name = "dust|rustdds|transport", default_value = "dust")]
     stack: StackKind,
     /// Shared memory where it can be had, or UDP only.
     #[arg(long, value_enum, default_value_t = PathChoice::Auto)]
@@ -55,9 +56,10 @@ pub(crate) struct StackArgs {
     /// Whether the publisher waits for slow subscribers or leaves them behind.
     #[arg(long, value_enum, default_value_t = Reliability::Reliable)]
     reliability: Reliability,
-    /// Samples that a reliable publisher keeps until they are acknowledged (KEEP_LAST).
-    #[arg(long, value_name = "N", default_value_t = HISTORY_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    history: u32,
+    /// Samples that a reliable publisher keeps until they are acknowledged (KEEP_LAST) [default: what suits the
+    /// stack and the size].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    history: Option<u32>,
     /// How long a reliable write waits for a subscriber before it fails, in seconds.
     #[arg(long, value_name = "S", default_value = "30")]
     max_blocking: Seconds,
@@ -101,6 +103,22 @@ pub(crate) struct EndArgs {
     samples: Option<u64>,
 }
 
+/// For who publishes.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct LoanArg {
+    /// Fill samples in place, in shared memory (--stack rustdds); otherwise they are copied there.
+    #[arg(long)]
+    loan: bool,
+}
+
+/// For who subscribes.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ViewArg {
+    /// Read samples in place, in shared memory (--stack rustdds); otherwise they are copied out.
+    #[arg(long)]
+    view: bool,
+}
+
 /// `largedata run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -110,6 +128,10 @@ pub(crate) struct RunArgs {
     sample: SampleArgs,
     #[command(flatten)]
     end: EndArgs,
+    #[command(flatten)]
+    loan: LoanArg,
+    #[command(flatten)]
+    view: ViewArg,
     /// Subscribers, each a process of its own.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     subscribers: u32,
@@ -133,6 +155,8 @@ pub(crate) struct PubArgs {
     sample: SampleArgs,
     #[command(flatten)]
     end: EndArgs,
+    #[command(flatten)]
+    loan: LoanArg,
     /// DDS domain, the same on both sides.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(DOMAIN_MAX)))]
     domain: u32,
@@ -150,6 +174,8 @@ pub(crate) struct SubArgs {
     kind: Option<Kind>,
     #[command(flatten)]
     end: EndArgs,
+    #[command(flatten)]
+    view: ViewArg,
     /// DDS domain, the same on both sides.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(DOMAIN_MAX)))]
     domain: u32,
@@ -160,9 +186,9 @@ pub(crate) struct SubArgs {
 /// `largedata compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Payload of a sample.
-    #[arg(long, value_name = "BYTES", default_value = "4MiB")]
-    pub(crate) size: Size,
+    /// Payloads of the samples, one or several [default: 4MiB; rustdds: 64, 64KiB, 1MiB, 4MiB].
+    #[arg(long, value_name = "BYTES", num_args = 1.., value_delimiter = ',')]
+    size: Vec<Size>,
     /// Put both sides on one processor, on two, or leave it to the scheduler.
     #[arg(long, value_enum, default_value_t = Placement::Same)]
     pub(crate) pin: Placement,
@@ -190,6 +216,15 @@ pub(crate) enum UsageError {
     /// Only clouds have points.
     #[error("--points does not go with --kind {0}: only clouds have points")]
     Points(Kind),
+    /// Only one stack can.
+    #[error("--loan and --view are for --stack rustdds, and samples of {0} {1}", stack.name(), match stack {
+        StackKind::Transport => "are filled and read in place without them",
+        _ => "are always copied",
+    })]
+    InPlace {
+        /// Which cannot.
+        stack: StackKind,
+    },
     /// No file is of the kind asked for.
     #[error("--kind {0} was asked for, but no file of --input holds one")]
     NoneOfKind(Kind),
@@ -199,18 +234,32 @@ pub(crate) enum UsageError {
 }
 
 impl StackArgs {
-    /// The options of a stack in this domain, for these kinds of samples.
-    pub(crate) fn options(&self, domain: u32, kinds: BTreeSet<Kind>) -> StackOptions {
-        StackOptions {
+    /// The options of a stack in this domain, for these kinds of samples with payloads of so many bytes.
+    ///
+    /// # Errors
+    /// [`UsageError`] where the stack cannot do in place what shall be.
+    fn options(
+        &self,
+        domain: u32,
+        kinds: BTreeSet<Kind>,
+        payload_max: usize,
+        in_place: InPlace,
+    ) -> Result<StackOptions, UsageError> {
+        if in_place != InPlace::default() && self.stack != StackKind::Rustdds {
+            return Err(UsageError::InPlace { stack: self.stack });
+        }
+        Ok(StackOptions {
             stack: self.stack,
             path: self.path,
             domain,
             reliability: self.reliability,
-            history: self.history,
+            history: self.history.unwrap_or(self.stack.history_for(payload_max)),
             max_blocking: self.max_blocking.0,
             fragment: self.fragment_size,
+            payload_max,
+            in_place,
             kinds,
-        }
+        })
     }
 }
 
@@ -286,8 +335,10 @@ impl RunArgs {
     /// [`UsageError`] where options contradict each other or a file cannot be published.
     pub(crate) fn run(&self) -> Result<Run, UsageError> {
         let (source, kinds) = self.sample.source_and_kinds()?;
+        let in_place = InPlace { loan: self.loan.loan, view: self.view.view };
+        let domain = self.domain.unwrap_or_else(random_domain);
         Ok(Run {
-            options: self.stack.options(self.domain.unwrap_or_else(random_domain), kinds),
+            options: self.stack.options(domain, kinds, source.payload_max(), in_place)?,
             source,
             touch: self.sample.touch(),
             plan: self.sample.plan(self.end.or(End::After(SECONDS_DEFAULT))),
@@ -305,15 +356,21 @@ impl PubArgs {
     pub(crate) fn resolve(&self) -> Result<(StackOptions, Source, Touch, Plan), UsageError> {
         let (source, kinds) = self.sample.source_and_kinds()?;
         let plan = self.sample.plan(self.end.or(End::Open));
-        Ok((self.stack.options(self.domain, kinds), source, self.sample.touch(), plan))
+        let in_place = InPlace { loan: self.loan.loan, view: false };
+        let options = self.stack.options(self.domain, kinds, source.payload_max(), in_place)?;
+        Ok((options, source, self.sample.touch(), plan))
     }
 }
 
 impl SubArgs {
     /// The stack of this subscriber.
-    pub(crate) fn options(&self) -> StackOptions {
+    ///
+    /// # Errors
+    /// [`UsageError`] where options contradict each other.
+    pub(crate) fn options(&self) -> Result<StackOptions, UsageError> {
         let kinds = self.kind.map_or_else(|| Kind::ALL.into(), |kind| BTreeSet::from([kind]));
-        self.stack.options(self.domain, kinds)
+        let in_place = InPlace { loan: false, view: self.view.view };
+        self.stack.options(self.domain, kinds, LARGE, in_place)
     }
 
     /// When it stops.
@@ -323,10 +380,33 @@ impl SubArgs {
 }
 
 impl CompareArgs {
-    /// The options of one of the two stacks.
-    pub(crate) fn options(&self, stack: StackKind, domain: u32) -> StackOptions {
-        let options = self.stack.options(domain, BTreeSet::from([Kind::Bytes]));
-        StackOptions { stack, ..options }
+    /// What is compared with itself as it comes.
+    pub(crate) const fn stack(&self) -> StackKind {
+        self.stack.stack
+    }
+
+    /// The sizes to compare at.
+    pub(crate) fn sizes(&self) -> Vec<Size> {
+        match (self.size.as_slice(), self.stack()) {
+            ([], StackKind::Rustdds) => vec![Size(64), Size(64 << 10), Size(1 << 20), Size(4 << 20)],
+            ([], _) => vec![Size(4 << 20)],
+            (sizes, _) => sizes.to_vec(),
+        }
+    }
+
+    /// The options of one of the stacks.
+    ///
+    /// # Errors
+    /// [`UsageError`] where the stack cannot do in place what shall be.
+    pub(crate) fn options(
+        &self,
+        stack: StackKind,
+        Size(size): Size,
+        in_place: InPlace,
+        domain: u32,
+    ) -> Result<StackOptions, UsageError> {
+        let args = StackArgs { stack, ..self.stack.clone() };
+        args.options(domain, BTreeSet::from([Kind::Bytes]), size, in_place)
     }
 }
 
@@ -337,9 +417,6 @@ pub(crate) fn random_domain() -> u32 {
 
 /// Domains above it have no UDP ports (DDSI-RTPS 2.5 §9.6.2.3).
 const DOMAIN_MAX: u32 = 232;
-/// Two samples in flight keep both sides busy; more fill buffers, and each one lost on the way then makes Dust DDS
-/// ask for all that follow it again.
-pub(crate) const HISTORY_DEFAULT: u32 = 2;
 const POINTS_DEFAULT: std::ops::RangeInclusive<usize> = 10_000..=300_000;
 const SIZE_DEFAULT: Size = Size(1 << 20);
 const SECONDS_DEFAULT: Duration = Duration::from_secs(5);
@@ -377,6 +454,23 @@ mod tests {
     }
 
     #[test]
+    fn samples_under_way_follow_stack_and_size_unless_they_are_given() {
+        let history = |line| run_args(line).unwrap().run().unwrap().options.history;
+        assert_eq!(history("--stack dust --size 64"), 2);
+        assert_eq!((history("--stack rustdds --size 64"), history("--stack rustdds --size 4MiB")), (256, 4));
+        assert_eq!(history("--stack stock-rustdds --size 4MiB"), 1);
+        assert_eq!(history("--stack stock-rustdds --size 4MiB --history 3"), 3);
+    }
+
+    #[test]
+    fn only_one_stack_fills_and_reads_in_place_on_request() {
+        let options = run_args("--stack rustdds --loan --view").unwrap().run().unwrap().options;
+        assert_eq!(options.in_place, InPlace { loan: true, view: true });
+        assert!(run_args("--stack stock-rustdds --loan").unwrap().run().is_err());
+        assert!(run_args("--view").unwrap().run().is_err());
+    }
+
+    #[test]
     fn without_options_a_run_is_five_seconds_of_clouds_at_full_rate() {
         let run = run_args("").unwrap().run().unwrap();
         assert!(matches!(run.source, Source::Lidar(Points(range)) if range == POINTS_DEFAULT));
@@ -401,7 +495,6 @@ mod tests {
             ("--subscribers 0", "0"),
             ("--input scan.bin:9", "scan.bin:9"),
             ("--stack cyclone", "cyclone"),
-            ("--stack rustdds", "rustdds"),
             ("--seconds 0", "0"),
         ] {
             let error = run_args(line).unwrap_err().to_string();

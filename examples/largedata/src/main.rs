@@ -35,6 +35,7 @@ mod stamp;
 mod subscriber;
 mod tally;
 mod terminal;
+mod views;
 
 use clap::Parser;
 use cli::{Cli, Command, RunArgs};

@@ -1,4 +1,4 @@
-//! The ROS 2 types that travel, as Dust DDS types under the names that ROS 2 gives them on the wire.
+//! The ROS 2 types that travel, under the names that ROS 2 gives them on the wire, as types that own their data.
 //!
 //! | kind  | topic      | type                                        | text that carries the stamp   |
 //! |-------|------------|---------------------------------------------|-------------------------------|
@@ -8,25 +8,17 @@
 //!
 //! Member order and types are those of the `.msg` files, since plain CDR is nothing but members in order: a
 //! ROS 2 node on the same domain reads them (`ros2 topic echo /points --no-arr`). The payload is a `Vec<u8>` in all
-//! three, which Dust DDS serializes in one piece.
+//! three, which Dust DDS serializes in one piece, and so does RustDDS with `serde_bytes`; both put the same bytes on
+//! the wire. Types whose payload is filled and read in place are in `views.rs`.
 
+use bytes::Bytes;
 use dust_dds::infrastructure::type_support::DdsType;
-use dust_dds::xtypes::type_support::TypeSupport;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a sample is.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    clap::ValueEnum,
-    serde::Serialize,
-    serde::Deserialize,
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
@@ -90,24 +82,28 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What the program needs of a ROS message: where its stamp and its payload are.
-pub(crate) trait RosMessage: TypeSupport + Clone + Send + Sync + 'static {
+/// What a subscriber needs of a ROS message: where its stamp and its payload are.
+pub(crate) trait RosMessage: Send + 'static {
     /// What it is.
     const KIND: Kind;
     /// The text whose last word is the stamp.
     fn label(&self) -> &str;
-    /// Replaces that text and, where the type has one, sets the wall-clock time of the header.
-    fn set_label(&mut self, label: String, now: Time);
-    /// The payload.
-    fn payload(&self) -> &[u8];
     /// The payload, without a copy.
-    fn into_payload(self) -> Vec<u8>;
+    fn into_payload(self) -> Bytes;
     /// Whether its sizes agree with each other.
     fn is_consistent(&self) -> bool;
 }
 
+/// What a publisher needs of a message that it keeps ready.
+pub(crate) trait Prepared: RosMessage + Clone {
+    /// Replaces the text that carries the stamp and, where the type has one, sets the wall-clock time of the header.
+    fn set_label(&mut self, label: String, now: Time);
+    /// The payload.
+    fn payload(&self) -> &[u8];
+}
+
 /// `builtin_interfaces/Time`: time since the Unix epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, DdsType)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, DdsType, Serialize, Deserialize)]
 #[dust_dds(name = "builtin_interfaces::msg::dds_::Time_", nested)]
 pub(crate) struct Time {
     /// Seconds.
@@ -126,7 +122,7 @@ impl Time {
 }
 
 /// `std_msgs/Header`.
-#[derive(Clone, Debug, Default, PartialEq, DdsType)]
+#[derive(Clone, Debug, Default, PartialEq, DdsType, Serialize, Deserialize)]
 #[dust_dds(name = "std_msgs::msg::dds_::Header_", nested)]
 pub(crate) struct Header {
     /// When the data was acquired.
@@ -136,7 +132,7 @@ pub(crate) struct Header {
 }
 
 /// `sensor_msgs/PointField`: one field of each point.
-#[derive(Clone, Debug, Default, PartialEq, DdsType)]
+#[derive(Clone, Debug, Default, PartialEq, DdsType, Serialize, Deserialize)]
 #[dust_dds(name = "sensor_msgs::msg::dds_::PointField_", nested)]
 pub(crate) struct PointField {
     /// Its name, such as `x`.
@@ -166,7 +162,7 @@ impl PointField {
 }
 
 /// `sensor_msgs/PointCloud2`.
-#[derive(Clone, Debug, Default, PartialEq, DdsType)]
+#[derive(Clone, Debug, Default, PartialEq, DdsType, Serialize, Deserialize)]
 #[dust_dds(name = "sensor_msgs::msg::dds_::PointCloud2_")]
 pub(crate) struct PointCloud2 {
     /// Acquisition time and frame.
@@ -184,6 +180,7 @@ pub(crate) struct PointCloud2 {
     /// Bytes of a row.
     pub(crate) row_step: u32,
     /// The points.
+    #[serde(with = "serde_bytes")]
     pub(crate) data: Vec<u8>,
     /// Whether there are no invalid points.
     pub(crate) is_dense: bool,
@@ -208,7 +205,7 @@ impl PointCloud2 {
 }
 
 /// `sensor_msgs/Image`.
-#[derive(Clone, Debug, Default, PartialEq, DdsType)]
+#[derive(Clone, Debug, Default, PartialEq, DdsType, Serialize, Deserialize)]
 #[dust_dds(name = "sensor_msgs::msg::dds_::Image_")]
 pub(crate) struct Image {
     /// Acquisition time and frame.
@@ -224,6 +221,7 @@ pub(crate) struct Image {
     /// Bytes of a row.
     pub(crate) step: u32,
     /// The rows.
+    #[serde(with = "serde_bytes")]
     pub(crate) data: Vec<u8>,
 }
 
@@ -244,7 +242,7 @@ impl Image {
 }
 
 /// `std_msgs/MultiArrayDimension`.
-#[derive(Clone, Debug, Default, PartialEq, DdsType)]
+#[derive(Clone, Debug, Default, PartialEq, DdsType, Serialize, Deserialize)]
 #[dust_dds(name = "std_msgs::msg::dds_::MultiArrayDimension_", nested)]
 pub(crate) struct MultiArrayDimension {
     /// Its name; here also our stamp.
@@ -256,7 +254,7 @@ pub(crate) struct MultiArrayDimension {
 }
 
 /// `std_msgs/MultiArrayLayout`.
-#[derive(Clone, Debug, Default, PartialEq, DdsType)]
+#[derive(Clone, Debug, Default, PartialEq, DdsType, Serialize, Deserialize)]
 #[dust_dds(name = "std_msgs::msg::dds_::MultiArrayLayout_", nested)]
 pub(crate) struct MultiArrayLayout {
     /// The dimensions, outermost first.
@@ -266,12 +264,13 @@ pub(crate) struct MultiArrayLayout {
 }
 
 /// `std_msgs/UInt8MultiArray`.
-#[derive(Clone, Debug, Default, PartialEq, DdsType)]
+#[derive(Clone, Debug, Default, PartialEq, DdsType, Serialize, Deserialize)]
 #[dust_dds(name = "std_msgs::msg::dds_::UInt8MultiArray_")]
 pub(crate) struct UInt8MultiArray {
     /// What the data means.
     pub(crate) layout: MultiArrayLayout,
     /// The bytes.
+    #[serde(with = "serde_bytes")]
     pub(crate) data: Vec<u8>,
 }
 
@@ -291,21 +290,23 @@ impl RosMessage for PointCloud2 {
         &self.header.frame_id
     }
 
+    fn into_payload(self) -> Bytes {
+        self.data.into()
+    }
+
+    fn is_consistent(&self) -> bool {
+        u64::from(self.width) * u64::from(self.point_step) == u64::from(self.row_step)
+            && u64::from(self.height) * u64::from(self.row_step) == self.data.len() as u64
+    }
+}
+
+impl Prepared for PointCloud2 {
     fn set_label(&mut self, label: String, now: Time) {
         self.header = Header { stamp: now, frame_id: label };
     }
 
     fn payload(&self) -> &[u8] {
         &self.data
-    }
-
-    fn into_payload(self) -> Vec<u8> {
-        self.data
-    }
-
-    fn is_consistent(&self) -> bool {
-        u64::from(self.width) * u64::from(self.point_step) == u64::from(self.row_step)
-            && u64::from(self.height) * u64::from(self.row_step) == self.data.len() as u64
     }
 }
 
@@ -316,20 +317,22 @@ impl RosMessage for Image {
         &self.header.frame_id
     }
 
+    fn into_payload(self) -> Bytes {
+        self.data.into()
+    }
+
+    fn is_consistent(&self) -> bool {
+        u64::from(self.height) * u64::from(self.step) == self.data.len() as u64
+    }
+}
+
+impl Prepared for Image {
     fn set_label(&mut self, label: String, now: Time) {
         self.header = Header { stamp: now, frame_id: label };
     }
 
     fn payload(&self) -> &[u8] {
         &self.data
-    }
-
-    fn into_payload(self) -> Vec<u8> {
-        self.data
-    }
-
-    fn is_consistent(&self) -> bool {
-        u64::from(self.height) * u64::from(self.step) == self.data.len() as u64
     }
 }
 
@@ -340,6 +343,16 @@ impl RosMessage for UInt8MultiArray {
         self.layout.dim.first().map_or("", |dimension| &dimension.label)
     }
 
+    fn into_payload(self) -> Bytes {
+        self.data.into()
+    }
+
+    fn is_consistent(&self) -> bool {
+        self.layout.dim.first().is_some_and(|dimension| dimension.size as usize == self.data.len())
+    }
+}
+
+impl Prepared for UInt8MultiArray {
     fn set_label(&mut self, label: String, _: Time) {
         if let Some(dimension) = self.layout.dim.first_mut() {
             dimension.label = label;
@@ -348,14 +361,6 @@ impl RosMessage for UInt8MultiArray {
 
     fn payload(&self) -> &[u8] {
         &self.data
-    }
-
-    fn into_payload(self) -> Vec<u8> {
-        self.data
-    }
-
-    fn is_consistent(&self) -> bool {
-        self.layout.dim.first().is_some_and(|dimension| dimension.size as usize == self.data.len())
     }
 }
 

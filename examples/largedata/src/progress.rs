@@ -7,8 +7,9 @@ use crate::publisher::{End, Plan};
 use crate::quantity::{bytes_text, count_text};
 use crate::run::Moment;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// The progress of one measurement.
@@ -17,8 +18,6 @@ pub(crate) struct Progress {
     title: String,
     end: End,
     started: Option<Instant>,
-    /// Notices shown; several children may have the same to say.
-    said: HashSet<String>,
     /// Whether anything is shown at all.
     is_quiet: bool,
 }
@@ -31,7 +30,7 @@ impl Progress {
         bar.set_style(style("{prefix} {bar:24.cyan/black.dim} {msg}"));
         bar.set_prefix(title.to_owned());
         bar.set_message("finding each other");
-        Self { bar, title: title.to_owned(), end: plan.end, started: None, said: HashSet::new(), is_quiet }
+        Self { bar, title: title.to_owned(), end: plan.end, started: None, is_quiet }
     }
 
     /// Shows what happened.
@@ -45,10 +44,11 @@ impl Progress {
                 self.bar.set_position((self.share(samples) * STEPS as f64) as u64);
                 self.bar.set_message(format!("{} samples, {}", count_text(samples), bytes_text(bytes)));
             }
-            Moment::Notice(text) if self.said.insert(text.to_owned()) => {
-                self.bar.suspend(|| eprintln!("  note: {text}"));
+            Moment::Notice(text) => {
+                if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+                    self.bar.suspend(|| eprintln!("  note: {text}"));
+                }
             }
-            Moment::Notice(_) => {}
         }
     }
 
@@ -84,4 +84,6 @@ fn style(template: &str) -> ProgressStyle {
     style.progress_chars("━━━")
 }
 
+/// Notices shown; children of one measurement after the other may have the same to say.
+static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 const STEPS: u64 = 1000;

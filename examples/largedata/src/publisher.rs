@@ -5,7 +5,7 @@ use crate::messages::Kind;
 use crate::quantity::Rate;
 use crate::random::Random;
 use crate::samples::Samples;
-use crate::stack::{Mark, Publication, PublishError};
+use crate::stack::{Mark, Publication, PublishError, Written};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +44,8 @@ pub(crate) struct Published {
     pub(crate) last_ns: u64,
     /// Percent of one processor used in between.
     pub(crate) cpu_percent: f64,
+    /// What the stack has done for it, if it counts that.
+    pub(crate) written: Option<Written>,
 }
 
 /// One life of a publisher.
@@ -96,6 +98,7 @@ impl<'a> Publisher<'a> {
             }
         }
         self.published.cpu_percent = meter.percent();
+        self.published.written = self.publication.written();
         Ok(self.published)
     }
 

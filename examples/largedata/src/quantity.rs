@@ -5,6 +5,7 @@
 //! that three digits carry the meaning: `6.00 MB`, `412 µs`, `1.25 ms`.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -37,6 +38,16 @@ impl FromStr for Size {
                 value: text.to_owned(),
                 wanted: "a size from 0 to 1 GiB: write bytes, or a number with KiB, MiB, GiB, kB or MB, such as 64KiB",
             })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes > 0 && bytes % (1 << 20) == 0 => write!(f, "{} MiB", bytes >> 20),
+            bytes if bytes > 0 && bytes % (1 << 10) == 0 => write!(f, "{} KiB", bytes >> 10),
+            bytes => f.write_str(&bytes_text(bytes as u64)),
+        }
     }
 }
 
@@ -209,6 +220,15 @@ mod tests {
             ("1GiB", 1 << 30),
         ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_written_as_they_were_asked_for() {
+        for (bytes, text) in
+            [(0, "0 B"), (64, "64 B"), (65_536, "64 KiB"), (4 << 20, "4 MiB"), (5_000, "5.00 kB")]
+        {
+            assert_eq!(Size(bytes).to_string(), text);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::quantity::{bytes_text, count_text, three_digits, time_text};
 use crate::run::{Outcome, Run, kinds_text};
-use crate::stack::{ByPath, Reliability};
+use crate::stack::{ByPath, Reliability, Written};
 use comfy_table::{Attribute, Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -18,6 +18,8 @@ pub(crate) struct JsonReport {
     lost: u64,
     corrupt: u64,
     by_path: ByPath,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<Written>,
     bytes: u64,
     seconds: f64,
     mb_per_s: f64,
@@ -55,6 +57,7 @@ impl JsonReport {
             lost: outcome.lost,
             corrupt: outcome.corrupt,
             by_path: outcome.by_path,
+            written: outcome.written,
             bytes: outcome.bytes,
             seconds: rounded(outcome.seconds),
             mb_per_s: rounded(outcome.mb_per_s()),
@@ -216,6 +219,7 @@ mod tests {
             lost: 0,
             corrupt: 0,
             by_path: ByPath { shm: 20, udp: 0 },
+            written: None,
             bytes: 5_000_000,
             seconds: 0.5,
             latency,

@@ -9,7 +9,7 @@ use crate::messages::Kind;
 use crate::placement::{Placement, Role};
 use crate::publisher::{Plan, Published};
 use crate::samples::Source;
-use crate::stack::{ByPath, StackOptions};
+use crate::stack::{ByPath, StackOptions, Written};
 use crate::stamp::Touch;
 use crate::subscriber::Received;
 use crate::tally::Latency;
@@ -49,6 +49,8 @@ pub(crate) struct Outcome {
     pub(crate) corrupt: u64,
     /// Samples by path.
     pub(crate) by_path: ByPath,
+    /// What the publisher's stack has done, if it counts that.
+    pub(crate) written: Option<Written>,
     /// Payload bytes that arrived intact.
     pub(crate) bytes: u64,
     /// From the first publication to the last arrival.
@@ -179,6 +181,7 @@ impl Run {
             lost: (published.samples * subscribers.len() as u64).saturating_sub(received),
             corrupt: sum(|subscriber| subscriber.corrupt),
             by_path: ByPath { shm: sum(|s| s.by_path.shm), udp: sum(|s| s.by_path.udp) },
+            written: published.written,
             bytes: sum(|subscriber| subscriber.bytes),
             seconds: span_ns as f64 / 1e9,
             latency,

@@ -6,7 +6,7 @@
 
 use crate::input::{Input, InputError};
 use crate::lidar;
-use crate::messages::{Image, Kind, PointCloud2, RosMessage, UInt8MultiArray};
+use crate::messages::{Image, Kind, PointCloud2, Prepared, UInt8MultiArray};
 use crate::quantity::{Points, bytes_text, count_text};
 use crate::random::Random;
 use crate::stamp::Touch;
@@ -71,6 +71,16 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// Bytes of its largest payload; of a file, which may be compressed, those of a large sample.
+    pub(crate) fn payload_max(&self) -> usize {
+        match self {
+            Self::Lidar(Points(range)) => range.end() * lidar::POINT_STEP,
+            Self::Camera => (camera::WIDTH * camera::HEIGHT * 3) as usize,
+            Self::Random(Size(len)) => *len,
+            Self::Files(_) | Self::RawFiles(_) => LARGE,
+        }
+    }
+
     /// Which kinds of samples it gives. Reads the files, so that a bad one is reported before anything starts.
     ///
     /// # Errors
@@ -174,6 +184,8 @@ fn blob(index: u64, len: usize) -> UInt8MultiArray {
     UInt8MultiArray::flat("bytes", Random::new(index + 1).bytes(len))
 }
 
+/// Bytes of a large sample.
+pub(crate) const LARGE: usize = 4 << 20;
 const SCANS: usize = 12;
 const FRAMES: usize = 4;
 const BLOBS: u64 = 3;

@@ -4,7 +4,6 @@
 //! fast: latency at the 20 Hz of a spinning LiDAR, throughput at full rate. Placement is left to the scheduler,
 //! as on a robot; `largedata run --pin` measures otherwise.
 
-use crate::cli::HISTORY_DEFAULT;
 use crate::messages::Kind;
 use crate::placement::Placement;
 use crate::progress::Progress;
@@ -12,8 +11,8 @@ use crate::publisher::{End, Plan};
 use crate::quantity::{Points, Rate, Size, count_text};
 use crate::report::{self, PathResult, comparison_table, optional_time, ratio_text, throughput_text};
 use crate::run::{Outcome, Run, RunError};
-use crate::samples::Source;
-use crate::stack::{PathChoice, Reliability, StackKind, StackOptions};
+use crate::samples::{LARGE, Source};
+use crate::stack::{InPlace, PathChoice, Reliability, StackKind, StackOptions};
 use crate::stamp::Touch;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -26,7 +25,8 @@ use std::time::Duration;
 pub(crate) fn run(domain: u32) -> Result<bool, RunError> {
     println!("Real-size sensor data from one process to another, through shared memory and over UDP.");
     println!(
-        "Dust DDS 0.16 with zerodds, reliable, keep last {HISTORY_DEFAULT}; every byte of every sample is verified.\n"
+        "Dust DDS 0.16 with zerodds, reliable, keep last {}; every byte of every sample is verified.\n",
+        StackKind::Dust.history_for(LARGE)
     );
     PathChoice::Auto.remarks().for_each(|remark| eprintln!("note: {remark}"));
     let mut is_good = true;
@@ -73,9 +73,11 @@ fn measure(
             path,
             domain,
             reliability: Reliability::Reliable,
-            history: HISTORY_DEFAULT,
+            history: StackKind::Dust.history_for(source.payload_max()),
             max_blocking: Duration::from_secs(30),
             fragment: Size(65_000),
+            payload_max: source.payload_max(),
+            in_place: InPlace::default(),
             kinds: BTreeSet::from([kind]),
         },
         source: source.clone(),

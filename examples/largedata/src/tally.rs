@@ -67,7 +67,7 @@ impl Tally {
         let sealed = arrival.stamp.as_ref().map_err(|damage| Flaw::Damage(damage.to_string()))?;
         sealed.verify(&arrival.payload).map_err(|damage: Damage| Flaw::Damage(damage.to_string()))?;
         let stamp = sealed.stamp();
-        self.latency.record(stamp.published_ns, arrival.received_ns);
+        self.latency.record(arrival.published_ns.unwrap_or(stamp.published_ns), arrival.received_ns);
         // A subscriber that joins late starts where the publisher is.
         let next = self.next_sequence.entry((stamp.publisher, arrival.kind)).or_insert(stamp.sequence);
         if stamp.sequence < *next {
@@ -167,7 +167,13 @@ mod tests {
             payload_sum: Touch::Full.sum(payload),
         };
         let stamp = Stamp::from_text(&stamp.to_text("x"));
-        Arrival { received_ns: 3000, kind: Kind::Bytes, stamp, payload: Bytes::from_static(payload) }
+        Arrival {
+            received_ns: 3000,
+            published_ns: None,
+            kind: Kind::Bytes,
+            stamp,
+            payload: Bytes::from_static(payload),
+        }
     }
 
     #[test]
@@ -178,6 +184,13 @@ mod tests {
         }
         assert_eq!((tally.received, tally.skipped, tally.corrupt, tally.bytes), (3, 2, 0, 9));
         assert_eq!(tally.latency.quantile(0.5), Some(2000));
+    }
+
+    #[test]
+    fn a_time_that_came_beside_the_sample_counts_before_its_stamp() {
+        let mut tally = Tally::new();
+        assert_eq!(tally.count(&Arrival { published_ns: Some(2_500), ..arrival(1, 0, b"") }), Ok(()));
+        assert_eq!(tally.latency.max(), Some(500));
     }
 
     #[test]

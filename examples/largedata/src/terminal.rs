@@ -68,7 +68,7 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
 /// # Errors
 /// [`TerminalError`] where it cannot begin.
 pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, TerminalError> {
-    let options = args.options();
+    let options = args.options()?;
     let stop = stop_on_ctrl_c()?;
     notices::install(|_, text| println!("{text}"));
     options.path.remarks().for_each(|remark| println!("{remark}"));

@@ -25,8 +25,9 @@ fn a_bad_value_is_named_with_what_is_accepted() {
 }
 
 #[test]
-fn a_stack_that_is_not_built_says_where_it_is() {
-    refused("run --stack rustdds --json", &["rustdds", "zerodds-rustdds"]);
+fn a_stack_that_does_not_exist_is_named_with_those_that_do() {
+    refused("run --stack cyclone --json", &["'cyclone'", "dust, rustdds and transport"]);
+    refused("compare --stack transport", &["transport", "dust or rustdds"]);
 }
 
 #[test]
@@ -44,6 +45,8 @@ fn a_file_that_cannot_be_published_is_named_before_anything_starts() {
 fn options_that_do_not_go_together_are_explained() {
     refused("run --kind image --size 5", &["--size", "--kind bytes"]);
     refused("run --kind bytes --points 5", &["--points", "only clouds"]);
+    refused("run --loan --json", &["--stack rustdds", "always copied"]);
+    refused("sub --stack transport --view", &["--stack rustdds", "in place without"]);
     refused("run --stack transport --path udp", &["best-effort", "--stack dust"]);
     refused("run --stack transport --path udp --reliability best-effort --size 64KiB", &["65600", "65507"]);
 }

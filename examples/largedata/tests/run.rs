@@ -3,24 +3,9 @@
 
 mod support;
 use serde_json::Value;
-use support::{Guarded, children, eventually, is_gone, output, signal, stderr, stdout};
-
-/// Runs it with `--json` and gives the object and the exit code.
-fn report(arguments: &str) -> (Value, Option<i32>) {
-    let output = output(&format!("run --json {arguments}"));
-    let printed = stdout(&output);
-    assert_eq!(printed.lines().count(), 1, "{arguments}: {printed}{}", stderr(&output));
-    (serde_json::from_str(&printed).unwrap(), output.status.code())
-}
-
-/// Runs it and expects every sample intact by shared memory.
-fn all_by_shm(arguments: &str, received: u64) -> Value {
-    let (report, code) = report(arguments);
-    let counts = ["received", "lost", "corrupt"].map(|key| report[key].as_u64().unwrap());
-    assert_eq!((counts, code), ([received, 0, 0], Some(0)), "{report}");
-    assert_eq!(report["by_path"], serde_json::json!({"shm": received, "udp": 0}), "{report}");
-    report
-}
+use support::{
+    Folder, Guarded, all_by_shm, children, eventually, is_gone, output, report, signal, stderr, stdout,
+};
 
 #[test]
 fn a_run_prints_one_object_with_what_was_measured() {
@@ -129,29 +114,6 @@ fn children_do_not_outlive_a_killed_parent() {
     drop(run);
     for pid in pids {
         eventually("the end of a child", || is_gone(pid));
-    }
-}
-
-/// A folder of test data that is gone when the test is over.
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("largedata-run-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, content: &[u8]) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, content).unwrap();
-        path.display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -18,10 +18,10 @@
 use super::settings::Settings;
 use super::{
     Arrival, ByPath, Mark, OpenError, Publication, PublishError, Reliability, StackKind, StackOptions,
-    Subscription,
+    Subscription, arrival,
 };
 use crate::clock;
-use crate::messages::{Image, PointCloud2, RosMessage, Time, UInt8MultiArray};
+use crate::messages::{Image, PointCloud2, Prepared, RosMessage, Time, UInt8MultiArray};
 use crate::samples::{Message, Sample};
 use crate::stamp::{Damage, Stamp};
 use bytes::Bytes;
@@ -41,6 +41,7 @@ use dust_dds::publication::data_writer::DataWriter;
 use dust_dds::subscription::data_reader::DataReader;
 use dust_dds::transport::interface::TransportParticipantFactory;
 use dust_dds::wait_set::{Condition, WaitSet};
+use dust_dds::xtypes::type_support::TypeSupport;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -164,7 +165,7 @@ impl Publication for DustPublication {
     }
 }
 
-fn writer<M: RosMessage>(
+fn writer<M: Prepared + TypeSupport>(
     participant: &Participant,
     options: &StackOptions,
 ) -> Result<Option<DataWriter<M>>, OpenError> {
@@ -199,7 +200,7 @@ fn reliability(options: &StackOptions) -> ReliabilityQosPolicy {
 }
 
 /// Fills a message of its own, takes the time, stamps and writes it.
-fn write<M: RosMessage>(
+fn write<M: Prepared + TypeSupport>(
     writer: Option<&DataWriter<M>>,
     prepared: &M,
     payload_sum: u64,
@@ -274,7 +275,7 @@ impl Subscription for DustSubscription {
     }
 }
 
-fn reader<M: RosMessage>(
+fn reader<M: RosMessage + TypeSupport>(
     participant: &Participant,
     options: &StackOptions,
     queue: &mpsc::Sender<Arrival>,
@@ -317,14 +318,14 @@ struct Taker<M> {
     queue: mpsc::Sender<Arrival>,
 }
 
-impl<M: RosMessage> Taker<M> {
+impl<M: RosMessage + TypeSupport> Taker<M> {
     /// Until the reader is deleted or nobody wants the samples any more.
     fn run(self) {
         loop {
             match self.reader.take_next_sample() {
                 Ok(sample) => {
                     let received_ns = clock::monotonic_ns();
-                    if arrival(sample, received_ns).is_some_and(|arrival| self.queue.send(arrival).is_err()) {
+                    if taken(sample, received_ns).is_some_and(|arrival| self.queue.send(arrival).is_err()) {
                         return;
                     }
                 }
@@ -340,16 +341,18 @@ impl<M: RosMessage> Taker<M> {
 }
 
 /// What arrived; `None` for news without data, such as a writer that left.
-fn arrival<M: RosMessage>(sample: DdsSample<M>, received_ns: u64) -> Option<Arrival> {
-    let (stamp, payload) = match sample.data {
-        Some(message) if message.is_consistent() => {
-            (Stamp::from_text(message.label()), message.into_payload().into())
-        }
-        Some(_) => (Err(Damage::Sizes), Bytes::new()),
-        None if sample.sample_info.valid_data => (Err(Damage::NoStamp), Bytes::new()),
-        None => return None,
+fn taken<M: RosMessage>(sample: DdsSample<M>, received_ns: u64) -> Option<Arrival> {
+    let damaged = Arrival {
+        received_ns,
+        published_ns: None,
+        kind: M::KIND,
+        stamp: Err(Damage::NoStamp),
+        payload: Bytes::new(),
     };
-    Some(Arrival { received_ns, kind: M::KIND, stamp, payload })
+    match sample.data {
+        Some(message) => Some(arrival(message, received_ns)),
+        None => sample.sample_info.valid_data.then_some(damaged),
+    }
 }
 
 /// Never cut short: Dust takes the answer to a question that was given up for that to the next one.

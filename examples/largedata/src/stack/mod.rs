@@ -3,22 +3,25 @@
 //! ```text
 //!   publisher.rs ──publish──▶ Publication        Subscription ──next──▶ subscriber.rs
 //!                                  │                   ▲
-//!      --stack dust        Dust DDS over zerodds-dust-dds (shared memory, UDP)
-//!      --stack transport   zerodds_core::Transport itself, loans, no DDS
-//!      --stack stock-dust  Dust DDS over its own UDP transport: the baseline of `compare`
+//!      --stack dust           Dust DDS over zerodds-dust-dds (shared memory, UDP)
+//!      --stack rustdds        RustDDS with endpoints of zerodds-rustdds
+//!      --stack transport      zerodds_core::Transport itself, loans, no DDS
+//!      --stack stock-dust     Dust DDS over its own UDP transport  ┐ the baselines
+//!      --stack stock-rustdds  RustDDS as it comes                  ┘ of `compare`
 //! ```
 //! The traits know nothing of rates, statistics or terminals, so that every stack is driven and measured by
 //! the same code.
 
 pub(crate) mod dust;
 mod greeting;
+mod rustdds;
 mod settings;
 mod transport;
 
-use crate::messages::Kind;
+use crate::messages::{Kind, RosMessage};
 use crate::quantity::Size;
 use crate::samples::Sample;
-use crate::stamp::{Damage, Sealed, Touch};
+use crate::stamp::{Damage, Sealed, Stamp, Touch};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -33,22 +36,18 @@ pub(crate) enum StackKind {
     Dust,
     /// The zerodds transport itself: loans, no DDS.
     Transport,
-    /// Dust DDS as it is, over its own UDP transport: the baseline of comparison.
+    /// RustDDS 0.15 with the endpoints of the zerodds plug-in.
+    Rustdds,
+    /// Dust DDS as it is, over its own UDP transport: a baseline of comparison.
     StockDust,
+    /// RustDDS as it is: a baseline of comparison.
+    StockRustdds,
 }
 
-/// A name of no stack of this build.
+/// A name of no stack.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum StackNameError {
-    /// It is made elsewhere.
-    #[error(
-        "rustdds comes with the crate zerodds-rustdds, which is not part of this build; dust and transport are"
-    )]
-    NotBuilt,
-    /// It does not exist.
-    #[error("the stacks are dust and transport")]
-    Unknown,
-}
+#[error("the stacks are dust, rustdds and transport; stock-dust and stock-rustdds to compare with")]
+pub(crate) struct StackNameError;
 
 impl StackKind {
     /// The name on the command line.
@@ -56,7 +55,23 @@ impl StackKind {
         match self {
             Self::Dust => "dust",
             Self::Transport => "transport",
+            Self::Rustdds => "rustdds",
             Self::StockDust => "stock-dust",
+            Self::StockRustdds => "stock-rustdds",
+        }
+    }
+
+    /// Samples under way that suit the stack, with payloads of up to this many bytes.
+    pub(crate) fn history_for(self, payload_max: usize) -> u32 {
+        let about_a_mebibyte = ((1 << 20) / payload_max.max(1)) as u32;
+        match self {
+            // Two keep both sides busy; more fill buffers, and each one lost on the way then makes Dust DDS ask for
+            // all that follow it again.
+            Self::Dust | Self::StockDust | Self::Transport => 2,
+            // Caches stay warm, and takers have a few at once.
+            Self::Rustdds => about_a_mebibyte.clamp(4, 256),
+            // What its sockets have no buffers for is repaired at a crawl.
+            Self::StockRustdds => about_a_mebibyte.clamp(1, 256),
         }
     }
 }
@@ -68,9 +83,10 @@ impl FromStr for StackKind {
         match text {
             "dust" => Ok(Self::Dust),
             "transport" => Ok(Self::Transport),
+            "rustdds" => Ok(Self::Rustdds),
             "stock-dust" => Ok(Self::StockDust),
-            "rustdds" => Err(StackNameError::NotBuilt),
-            _ => Err(StackNameError::Unknown),
+            "stock-rustdds" => Ok(Self::StockRustdds),
+            _ => Err(StackNameError),
         }
     }
 }
@@ -145,8 +161,36 @@ pub(crate) struct StackOptions {
     pub(crate) max_blocking: Duration,
     /// Bytes of a fragment of the stock transport.
     pub(crate) fragment: Size,
+    /// Bytes that a payload has at most, as far as that is known: what is counted in samples stands for memory.
+    pub(crate) payload_max: usize,
+    /// What is done without copies.
+    pub(crate) in_place: InPlace,
     /// The kinds of samples, each with its topic.
     pub(crate) kinds: BTreeSet<Kind>,
+}
+
+/// What of a sample's way is done where it lies in shared memory; `--stack rustdds` can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InPlace {
+    /// The publisher fills it there.
+    pub(crate) loan: bool,
+    /// The subscriber reads it there.
+    pub(crate) view: bool,
+}
+
+/// What a publisher's stack has done, where it counts that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    /// Samples written into shared memory, once however many subscribers there are.
+    pub(crate) shared_samples: u64,
+    /// Samples sent in RTPS, because they are small or nobody shares memory.
+    pub(crate) plain_samples: u64,
+    /// Descriptors of shared samples that RTPS carried.
+    pub(crate) descriptors: u64,
+    /// Bytes written into shared memory.
+    pub(crate) shared_bytes: u64,
+    /// Samples that went over UDP for want of room.
+    pub(crate) fallbacks: u64,
 }
 
 /// Messages received, by the path they came by.
@@ -162,12 +206,35 @@ pub(crate) struct ByPath {
 pub(crate) struct Arrival {
     /// When it arrived, before anything was done with it; `CLOCK_MONOTONIC` in nanoseconds.
     pub(crate) received_ns: u64,
+    /// When it was published by the same clock, where the stack carries that outside of the stamp.
+    pub(crate) published_ns: Option<u64>,
     /// What it is.
     pub(crate) kind: Kind,
     /// Its stamp, or why it has none.
     pub(crate) stamp: Result<Sealed, Damage>,
     /// Its payload, in the memory that it arrived in.
     pub(crate) payload: Bytes,
+}
+
+/// The message as it arrived.
+fn arrival<M: RosMessage>(message: M, received_ns: u64) -> Arrival {
+    let is_consistent = message.is_consistent();
+    let stamp = if is_consistent { Stamp::from_text(message.label()) } else { Err(Damage::Sizes) };
+    let payload = if is_consistent { message.into_payload() } else { Bytes::new() };
+    Arrival { received_ns, published_ns: None, kind: M::KIND, stamp, payload }
+}
+
+/// Writes what of the payload shall be written.
+fn fill(body: &mut [u8], payload: &[u8], touch: Touch) {
+    match touch {
+        Touch::Full => body.copy_from_slice(payload),
+        Touch::None => {
+            let edge = payload.len().min(EDGE_LEN);
+            let last = payload.len() - edge;
+            body[..edge].copy_from_slice(&payload[..edge]);
+            body[last..].copy_from_slice(&payload[last..]);
+        }
+    }
 }
 
 /// Identifies the samples of one publisher: what a stack adds to a sample to make its stamp.
@@ -191,6 +258,11 @@ pub(crate) trait Publication {
     /// # Errors
     /// [`PublishError`]; after [`PublishError::Timeout`] the same sample may be tried again.
     fn publish(&mut self, sample: &Sample, mark: Mark) -> Result<(), PublishError>;
+
+    /// What the stack has done so far, if it counts that.
+    fn written(&self) -> Option<Written> {
+        None
+    }
 
     /// Says goodbye to the subscribers.
     fn close(&mut self);
@@ -273,6 +345,9 @@ pub(crate) enum PublishError {
 pub(crate) fn open_publication(options: &StackOptions) -> Result<Box<dyn Publication>, OpenError> {
     match options.stack {
         StackKind::Dust | StackKind::StockDust => Ok(Box::new(dust::DustPublication::open(options)?)),
+        StackKind::Rustdds | StackKind::StockRustdds => {
+            Ok(Box::new(rustdds::RustddsPublication::open(options)?))
+        }
         StackKind::Transport => Ok(Box::new(transport::TransportPublication::open(options)?)),
     }
 }
@@ -284,6 +359,12 @@ pub(crate) fn open_publication(options: &StackOptions) -> Result<Box<dyn Publica
 pub(crate) fn open_subscription(options: &StackOptions) -> Result<Box<dyn Subscription>, OpenError> {
     match options.stack {
         StackKind::Dust | StackKind::StockDust => Ok(Box::new(dust::DustSubscription::open(options)?)),
+        StackKind::Rustdds | StackKind::StockRustdds => {
+            Ok(Box::new(rustdds::RustddsSubscription::open(options)?))
+        }
         StackKind::Transport => Ok(Box::new(transport::TransportSubscription::open(options)?)),
     }
 }
+
+/// How much of each end of a payload is written where it is left alone otherwise.
+const EDGE_LEN: usize = 64;

@@ -17,12 +17,13 @@ use super::greeting::{Greeting, Side};
 use super::settings::Settings;
 use super::{
     Arrival, ByPath, Mark, OpenError, Publication, PublishError, Reliability, StackOptions, Subscription,
+    fill,
 };
 use crate::clock;
 use crate::messages::Kind;
 use crate::random::Random;
 use crate::samples::Sample;
-use crate::stamp::{HEADER_LEN, Stamp, Touch};
+use crate::stamp::{HEADER_LEN, Stamp};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -254,19 +255,6 @@ impl Publication for TransportPublication {
     }
 }
 
-/// Writes what of the payload shall be written.
-fn fill(body: &mut [u8], payload: &[u8], touch: Touch) {
-    match touch {
-        Touch::Full => body.copy_from_slice(payload),
-        Touch::None => {
-            let edge = payload.len().min(EDGE_LEN);
-            let last = payload.len() - edge;
-            body[..edge].copy_from_slice(&payload[..edge]);
-            body[last..].copy_from_slice(&payload[last..]);
-        }
-    }
-}
-
 /// The receiving half.
 pub(crate) struct TransportSubscription {
     router: Arc<Both>,
@@ -342,7 +330,7 @@ impl TransportSubscription {
             _ => self.by_path.udp += 1,
         }
         let payload = Into::<Bytes>::into(message).split_off(HEADER_LEN);
-        Some(Arrival { received_ns, kind, stamp, payload })
+        Some(Arrival { received_ns, published_ns: None, kind, stamp, payload })
     }
 }
 
@@ -393,8 +381,6 @@ fn locked(contacts: &Mutex<Contacts>) -> MutexGuard<'_, Contacts> {
     contacts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How much of each end of a payload is written where it is left alone otherwise.
-const EDGE_LEN: usize = 64;
 /// How often a subscriber greets while no publisher has answered.
 const HELLO_PERIOD: Duration = Duration::from_millis(50);
 const SIGN_OF_LIFE_PERIOD: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! Runs the program as a user does, and ends it whatever the test does.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
+use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +29,46 @@ pub(crate) fn stdout(output: &Output) -> String {
 /// What it printed on stderr.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs it with `--json` and gives the object and the exit code.
+pub(crate) fn report(arguments: &str) -> (Value, Option<i32>) {
+    let output = output(&format!("run --json {arguments}"));
+    let printed = stdout(&output);
+    assert_eq!(printed.lines().count(), 1, "{arguments}: {printed}{}", stderr(&output));
+    (serde_json::from_str(&printed).unwrap(), output.status.code())
+}
+
+/// Runs it and expects every sample intact by shared memory.
+pub(crate) fn all_by_shm(arguments: &str, received: u64) -> Value {
+    let (report, code) = report(arguments);
+    let counts = ["received", "lost", "corrupt"].map(|key| report[key].as_u64().unwrap());
+    assert_eq!((counts, code), ([received, 0, 0], Some(0)), "{report}");
+    assert_eq!(report["by_path"], serde_json::json!({"shm": received, "udp": 0}), "{report}");
+    report
+}
+
+/// A folder of test data that is gone when the test is over.
+pub(crate) struct Folder(pub(crate) std::path::PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("largedata-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A process that is killed when the test is over.
