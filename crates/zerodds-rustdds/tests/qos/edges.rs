@@ -169,25 +169,31 @@ fn a_plain_reader_that_joins_at_full_rate_errs_for_earlier_descriptors_only() {
                 "nothing is lost from then on: {seen:?}"
             );
         });
-        let reader = &mut reader;
-        let reading = scope.spawn(move || {
-            let mut expected = 0;
-            while !joined.is_finished() {
-                for sample in reader.take(usize::MAX, ReadCondition::any()).expect("taken") {
-                    assert_eq!(sample.value().number, expected);
-                    expected += 1;
+        let (writer, written) = (&writer, &written);
+        let writing = scope.spawn(move || {
+            for number in 0.. {
+                if joined.is_finished() {
+                    return number;
                 }
-                std::thread::sleep(Duration::from_micros(200));
+                writer.write(Chunk::new(1, number, 10_000), None).expect("written");
+                written.store(number, Ordering::Relaxed);
             }
+            unreachable!("endless")
         });
-        for number in 0.. {
-            if reading.is_finished() {
-                break;
+        let mut expected = 0;
+        let mut read = || {
+            for sample in reader.take(usize::MAX, ReadCondition::any()).expect("taken") {
+                assert_eq!(sample.value().number, expected);
+                expected += 1;
             }
-            writer.write(Chunk::new(1, number, 10_000), None).expect("written");
-            written.store(number, Ordering::Relaxed);
-        }
-        reading.join().expect("no panic");
+            expected
+        };
+        eventually("the guest is served", || {
+            read();
+            writing.is_finished()
+        });
+        let all = writing.join().expect("no panic");
+        eventually("the reader has everything", || read() == all);
     });
 }
 
