@@ -253,7 +253,7 @@ impl StackArgs {
             path: self.path,
             domain,
             reliability: self.reliability,
-            history: self.history.unwrap_or(self.stack.history_for(payload_max)),
+            history: self.history.unwrap_or(self.stack.history_for(self.path, payload_max)),
             max_blocking: self.max_blocking.0,
             fragment: self.fragment_size,
             payload_max,
@@ -370,7 +370,10 @@ impl SubArgs {
     pub(crate) fn options(&self) -> Result<StackOptions, UsageError> {
         let kinds = self.kind.map_or_else(|| Kind::ALL.into(), |kind| BTreeSet::from([kind]));
         let in_place = InPlace { loan: false, view: self.view.view };
-        self.stack.options(self.domain, kinds, LARGE, in_place)
+        // Whatever publishers come, of whatever size, share it.
+        let history = self.stack.history.or(Some(SUBSCRIBER_HISTORY));
+        let stack = StackArgs { history, ..self.stack.clone() };
+        stack.options(self.domain, kinds, LARGE, in_place)
     }
 
     /// When it stops.
@@ -419,6 +422,8 @@ pub(crate) fn random_domain() -> u32 {
 const DOMAIN_MAX: u32 = 232;
 const POINTS_DEFAULT: std::ops::RangeInclusive<usize> = 10_000..=300_000;
 const SIZE_DEFAULT: Size = Size(1 << 20);
+/// Samples that may wait to be taken by a subscriber that does not know its publishers.
+const SUBSCRIBER_HISTORY: u32 = 16;
 const SECONDS_DEFAULT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -459,6 +464,7 @@ mod tests {
         assert_eq!(history("--stack dust --size 64"), 2);
         assert_eq!((history("--stack rustdds --size 64"), history("--stack rustdds --size 4MiB")), (256, 4));
         assert_eq!(history("--stack stock-rustdds --size 4MiB"), 1);
+        assert_eq!(history("--stack rustdds --path udp --size 4MiB"), 1);
         assert_eq!(history("--stack stock-rustdds --size 4MiB --history 3"), 3);
     }
 

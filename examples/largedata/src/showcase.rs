@@ -26,7 +26,7 @@ pub(crate) fn run(domain: u32) -> Result<bool, RunError> {
     println!("Real-size sensor data from one process to another, through shared memory and over UDP.");
     println!(
         "Dust DDS 0.16 with zerodds, reliable, keep last {}; every byte of every sample is verified.\n",
-        StackKind::Dust.history_for(LARGE)
+        StackKind::Dust.history_for(PathChoice::Auto, LARGE)
     );
     PathChoice::Auto.remarks().for_each(|remark| eprintln!("note: {remark}"));
     let mut is_good = true;
@@ -73,7 +73,7 @@ fn measure(
             path,
             domain,
             reliability: Reliability::Reliable,
-            history: StackKind::Dust.history_for(source.payload_max()),
+            history: StackKind::Dust.history_for(path, source.payload_max()),
             max_blocking: Duration::from_secs(30),
             fragment: Size(65_000),
             payload_max: source.payload_max(),

@@ -61,17 +61,17 @@ impl StackKind {
         }
     }
 
-    /// Samples under way that suit the stack, with payloads of up to this many bytes.
-    pub(crate) fn history_for(self, payload_max: usize) -> u32 {
+    /// Samples under way that suit the stack on this path, with payloads of up to this many bytes.
+    pub(crate) fn history_for(self, path: PathChoice, payload_max: usize) -> u32 {
         let about_a_mebibyte = ((1 << 20) / payload_max.max(1)) as u32;
         match self {
             // Two keep both sides busy; more fill buffers, and each one lost on the way then makes Dust DDS ask for
             // all that follow it again.
             Self::Dust | Self::StockDust | Self::Transport => 2,
             // Caches stay warm, and takers have a few at once.
-            Self::Rustdds => about_a_mebibyte.clamp(4, 256),
-            // What its sockets have no buffers for is repaired at a crawl.
-            Self::StockRustdds => about_a_mebibyte.clamp(1, 256),
+            Self::Rustdds if path.shares_memory() => about_a_mebibyte.clamp(4, 256),
+            // What RustDDS's sockets have no buffers for is repaired at a crawl.
+            Self::Rustdds | Self::StockRustdds => about_a_mebibyte.clamp(1, 256),
         }
     }
 }
