@@ -10,8 +10,12 @@
 use crate::parties::eventually;
 use crate::qos::stage::{Eye, Pen, Row, Seen, Stage, What};
 use rustdds::policy::{Durability, History};
-use rustdds::{DataReaderStatus, DataWriterStatus, QosPolicies, ReadCondition, Timestamp};
+use rustdds::{
+    DataReaderStatus, DataWriterStatus, DomainParticipantStatusEvent as Event, GUID, QosPolicies,
+    ReadCondition, Timestamp,
+};
 use std::time::{Duration, Instant};
+use zerodds_rustdds::Events;
 
 /// One set of circumstances.
 pub(crate) struct Scene {
@@ -75,12 +79,13 @@ impl Scene {
     /// What a reader finds that is made after everything was written.
     pub(crate) fn history_for_late(&self) -> Vec<What> {
         // RustDDS serves it to volatile readers too, and to reliable ones only.
-        let durable = self.writer.durability() == Some(Durability::TransientLocal);
+        let durable = self.writer.durability() != Some(Durability::Volatile);
         if durable && self.reader.is_reliable() { self.history(&written(self.keyed)) } else { Vec::new() }
     }
 
     pub(crate) fn play(&self, stage: &Stage) -> Outcome {
         let topic = crate::parties::unique(&self.name);
+        let events = stage.events(Stage::WRITER);
         let writer = stage.writer(&topic, self.keyed, &self.writer);
         let mut prompt = stage.reader(Stage::PROMPT, &topic, self.keyed, &self.reader);
         let mut slow = stage.reader(Stage::SLOW, &topic, self.keyed, &self.reader);
@@ -96,6 +101,8 @@ impl Scene {
 
         let mut late = stage.reader(Stage::LATE, &topic, self.keyed, &self.reader);
         wait_for_matches(&*writer, 1, &[&*late]);
+        // The statuses of a writer come from RustDDS, a moment before its session has acted on them.
+        events.inspect(|events| wait_for_session(events, writer.guid(), 3));
         if !self.history_for_late().is_empty() {
             outcome.late = self.take_at_once(&*writer, &mut *late, What::Sample(SAMPLES - 1));
         }
@@ -184,6 +191,18 @@ pub(crate) fn wait_for_matches(writer: &dyn Pen, readers: usize, eyes: &[&dyn Ey
             matches!(eye.status(), Some(DataReaderStatus::SubscriptionMatched { .. }))
         });
     }
+}
+
+/// Waits until a writer's session has acted on this many matches of it.
+pub(crate) fn wait_for_session(events: &Events, writer: GUID, mut readers: usize) {
+    eventually("the session knows the readers", || {
+        while let Some(event) = events.try_next() {
+            let own =
+                matches!(event, Event::RemoteReaderMatched { local_writer, .. } if local_writer == writer);
+            readers -= usize::from(own);
+        }
+        readers == 0
+    });
 }
 
 fn first(mut look: impl FnMut() -> Vec<Seen>, scene: &str, what: What) -> Vec<Seen> {

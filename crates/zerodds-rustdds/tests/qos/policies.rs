@@ -78,6 +78,17 @@ const MATCHING: &[Row3] = &[
     // What is not offered is not missed.
     ("reader_best_effort", |qos| qos, QosPolicyBuilder::best_effort),
     ("writer_durable", |qos| qos.durability(Durability::TransientLocal), |qos| qos),
+    (
+        "writer_persistent",
+        |qos| qos.durability(Durability::Persistent),
+        |qos| qos.durability(Durability::Transient),
+    ),
+    // RustDDS compares lease durations only.
+    (
+        "liveliness_of_a_weaker_kind",
+        |qos| qos.liveliness(Liveliness::Automatic { lease_duration: TEN }),
+        |qos| qos.liveliness(Liveliness::ManualByTopic { lease_duration: TEN }),
+    ),
 ];
 
 #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
-use zerodds_rustdds::{Config, Stats, ZeroDds};
+use zerodds_rustdds::{Config, Events, Stats, ZeroDds};
 
 /// What is written: of one instance on keyed topics, the same without instances elsewhere.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -241,6 +241,11 @@ impl Stage {
             Cast::PlugIn => participants.iter().map(attach).collect(),
         };
         Self { participants, sessions }
+    }
+
+    /// What the session at a place hears of its participant.
+    pub(crate) fn events(&self, at: usize) -> Option<Events> {
+        self.sessions.get(at).map(ZeroDds::events)
     }
 
     pub(crate) fn stats(&self, at: usize) -> Option<Stats> {
