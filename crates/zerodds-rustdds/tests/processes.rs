@@ -1,0 +1,364 @@
+//! Real processes that are killed and stopped at any moment: the others go on, lose nothing, and keep nothing.
+//!
+//! RustDDS by itself takes a participant for dead 50 s after it was heard last: it announces a lease of five times
+//! the 10 s between two announcements. Whatever is bounded by [`AT_ONCE`] here was not freed by that.
+#![cfg(target_os = "linux")]
+
+mod parties;
+
+mod processes {
+    /// Other processes.
+    pub(crate) mod child;
+    /// Readers that check, and writers that wait for everybody.
+    pub(crate) mod following;
+    /// What a process has.
+    pub(crate) mod possessions;
+    /// What children do.
+    pub(crate) mod roles;
+}
+
+use parties::{Chunk, Party, best_effort, eventually, unique};
+use processes::child::{Process, alone, fresh_domain, is_root, skip};
+use processes::following::{Follower, STRANGERS, join, patient, qos, settle, write};
+use processes::possessions::possessions;
+use processes::roles;
+use rustdds::dds::WriteError;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use zerodds_rustdds::no_key;
+
+/// Far more than it takes, and far less than a lease.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// Not a test: a child process, when it is one.
+#[test]
+fn child_process() {
+    roles::play();
+}
+
+type Writer = no_key::DataWriter<Chunk>;
+
+/// Settles a writer with new children and with readers of this process.
+fn settle_with(here: &Party, writer: &Writer, near: &mut [&mut Follower], children: &mut [&mut Process]) {
+    let mut matched = vec![false; children.len()];
+    near.iter_mut().for_each(|follower| follower.forget());
+    settle(here, writer, || {
+        for (matched, child) in matched.iter_mut().zip(children.iter_mut()) {
+            *matched |= child.try_hear().is_some_and(|line| line == "matched");
+        }
+        let mut all = matched.iter().all(|matched| *matched);
+        for follower in near.iter_mut() {
+            follower.take();
+            all &= follower.heard();
+        }
+        all
+    });
+    for follower in near {
+        eventually("it has settled", || {
+            follower.take();
+            follower.has_settled()
+        });
+    }
+    children.iter_mut().for_each(|child| child.expect("settled"));
+}
+
+#[test]
+fn fifty_publishers_that_are_killed_leave_what_they_had_sent_and_nothing_else() {
+    if !alone("fifty_publishers_that_are_killed_leave_what_they_had_sent_and_nothing_else") {
+        return;
+    }
+    let (domain, topic, qos_word) = (fresh_domain(), unique("killed-writer"), patient(64));
+    let here = join(domain);
+    let mut follower = Follower::new(&here, &topic, &qos_word);
+    let before = possessions();
+    let mut views: Vec<Chunk> = Vec::new();
+    for life in 1..=50 {
+        let mut child = Process::start(&format!("write {domain} {topic} {qos_word} {life}"), &[]);
+        follower.forget();
+        eventually("it is matched", || {
+            follower.take();
+            follower.heard()
+        });
+        child.tell("matched");
+        eventually("it has settled", || {
+            follower.take();
+            follower.has_settled()
+        });
+        child.expect("settled");
+        let arrived = here.zerodds.stats().arrived_samples;
+        child.tell("pour");
+        let mut new = Vec::new();
+        eventually("some have come", || {
+            new.extend(follower.take());
+            follower.next(life).is_some_and(|next| next >= 10)
+        });
+        let acknowledged = child.kill().map_or(0, |line| line.parse().expect("a number"));
+        follower.take_until(life, acknowledged);
+        eventually("its death is known", || here.zerodds.stats().links_lost == u64::from(life));
+        follower.take();
+        assert!(here.zerodds.stats().arrived_samples - arrived >= 10, "by shared memory");
+        assert!(new[0].writer == life && new.iter().all(Chunk::is_intact), "readable after the death");
+        views = new;
+    }
+    assert!(views.len() >= 10 && views.iter().all(Chunk::is_intact));
+    drop(views);
+    eventually("nothing of the dead is kept", || {
+        follower.take();
+        here.zerodds.stats().held_samples == 0 && possessions() == before
+    });
+    assert_eq!(here.zerodds.stats().gone_samples, 0);
+}
+
+#[test]
+fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
+    if !alone("processes_killed_at_any_moment_cost_the_survivors_nothing") {
+        return;
+    }
+    let (domain, topic, qos_word) = (fresh_domain(), unique("killed"), patient(64));
+    let (here, there) = (join(domain), join(domain));
+    let writer = here.writer(&topic, &qos(&qos_word));
+    let mut near = Follower::new(&there, &topic, &qos_word);
+    settle_with(&here, &writer, &mut [&mut near], &mut []);
+    let before = possessions();
+    let over = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                write(&writer, 1, number..number + 1, 9_000 + (number as usize * 631) % 20_000);
+                number += 1;
+            }
+            number
+        });
+        let killing = scope.spawn(|| {
+            let mut moments = Moments(0x5eed);
+            let start = |nth: u32| {
+                let role = match nth % 3 {
+                    0 => format!("devour {domain} {topic} {qos_word}"),
+                    1 => format!("pour {domain} {topic} {qos_word} {} copy", STRANGERS + nth),
+                    _ => format!("pour {domain} {topic} {qos_word} {} loan", STRANGERS + nth),
+                };
+                Process::start(&role, &[])
+            };
+            // Two at a time: one lives while the other comes and goes.
+            let mut older = start(0);
+            for nth in 1..=30 {
+                let mut newer = start(nth);
+                newer.expect("ready");
+                std::thread::sleep(moments.next_below(Duration::from_millis(600)));
+                older.kill();
+                older = newer;
+            }
+            older.kill();
+            over.store(true, Ordering::Relaxed);
+        });
+        while !writing.is_finished() {
+            if near.take().is_empty() {
+                std::thread::park_timeout(Duration::from_micros(200));
+            }
+        }
+        killing.join().expect("no panic");
+        writing.join().expect("no panic")
+    });
+    near.take_until(1, written);
+    eventually("nothing of the dead is kept", || {
+        near.take();
+        let (here, there) = (here.zerodds.stats(), there.zerodds.stats());
+        here.pool.in_use == 0 && there.held_samples == 0 && possessions() == before
+    });
+    let strangers = (STRANGERS..STRANGERS + 31).filter(|&id| near.next(id).is_some()).count();
+    println!("{written} samples beside 31 processes, {strangers} of which published");
+    assert!(written > 200 && strangers >= 10, "{written} samples, {strangers} other publishers");
+    let gone = there.zerodds.stats().gone_samples;
+    assert!(near.left_out <= gone, "{} left out, {gone} of them counted", near.left_out);
+}
+
+/// Moments that are the same in each run: xorshift.
+struct Moments(u64);
+
+impl Moments {
+    fn next_below(&mut self, bound: Duration) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        bound.mul_f64((self.0 >> 11) as f64 / (1u64 << 53) as f64)
+    }
+}
+
+#[test]
+fn a_stopped_best_effort_subscriber_slows_nobody() {
+    let (domain, topic) = (fresh_domain(), unique("stopped"));
+    let (here, there) = (join(domain), join(domain));
+    let writer = here.writer(&topic, &best_effort(4));
+    let mut near = Follower::new(&there, &topic, "best:4");
+    let mut other = Process::start(&format!("read {domain} {topic} best:4"), &[]);
+    settle_with(&here, &writer, &mut [&mut near], &mut [&mut other]);
+    let mut number = 0;
+    let mut a_hundred = || {
+        let begin = Instant::now();
+        for _ in 0..100 {
+            write(&writer, 1, number..number + 1, 500_000);
+            number += 1;
+            near.take_until(1, number);
+        }
+        begin.elapsed()
+    };
+    let with_both = a_hundred();
+    other.stop();
+    let with_one_stopped = a_hundred();
+    println!("100 samples took {with_both:?} with both, {with_one_stopped:?} with one stopped");
+    // One wait of max_blocking_time for each sample would be 10 s.
+    assert!(with_one_stopped < 3 * with_both + Duration::from_secs(2));
+    assert_eq!(near.next(1), Some(number), "nothing was lost for the one that runs");
+    other.kill();
+    eventually("nothing is kept for it", || {
+        write(&writer, 1, number..number + 1, 100_000);
+        number += 1;
+        near.take_until(1, number);
+        let pool = here.zerodds.stats().pool;
+        (pool.unread, pool.held_by_peers) == (0, 0)
+    });
+}
+
+/// Writes until it is refused; when that was, and how many were accepted.
+fn write_until_refused(writer: &Writer, near: &mut Follower, first: u32, len: usize) -> (u32, Duration) {
+    for number in first.. {
+        let begin = Instant::now();
+        match writer.write(Chunk::new(1, number, len), None) {
+            Ok(()) => near.take_until(1, number + 1),
+            Err(WriteError::WouldBlock { data }) => {
+                assert_eq!(data.number, number, "it is given back");
+                return (number, begin.elapsed());
+            }
+            Err(other) => panic!("{other}"),
+        }
+        assert!(number - first < 10_000, "somewhen there is no room");
+    }
+    unreachable!("all numbers were accepted")
+}
+
+/// A subscriber in another process that does not take, and then is stopped, and then dies.
+fn a_subscriber_that_stands_still(qos_word: &str, len: usize, max_blocking_time: Duration) {
+    let (domain, topic) = (fresh_domain(), unique(&format!("still-{}", qos_word.replace(':', "-"))));
+    let (here, there) = (join(domain), join(domain));
+    let writer = here.writer(&topic, &qos(qos_word));
+    let mut near = Follower::new(&there, &topic, qos_word);
+    let mut other = Process::start(&format!("read {domain} {topic} {qos_word}"), &[]);
+    settle_with(&here, &writer, &mut [&mut near], &mut [&mut other]);
+
+    let (mut number, blocked) = write_until_refused(&writer, &mut near, 0, len);
+    assert!(number > 0 && blocked >= max_blocking_time, "{number} accepted, refused after {blocked:?}");
+    other.tell(&format!("take {number}"));
+    other.expect(&format!("{number} {}", number - 1));
+    for _ in 0..20 {
+        write(&writer, 1, number..number + 1, len);
+        near.take_until(1, number + 1);
+        other.tell("take 1");
+        other.expect(&format!("1 {number}"));
+        number += 1;
+    }
+
+    other.stop();
+    let (mut number, blocked) = write_until_refused(&writer, &mut near, number, len);
+    assert!(blocked >= max_blocking_time, "refused after {blocked:?}");
+    other.kill();
+    let killed = Instant::now();
+    let end = number + 50;
+    while number < end {
+        match writer.write(Chunk::new(1, number, len), None) {
+            Ok(()) => {
+                number += 1;
+                near.take_until(1, number);
+            }
+            Err(WriteError::WouldBlock { .. }) => assert!(killed.elapsed() < AT_ONCE, "it is dead"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_that_keeps_all_and_stands_still_blocks_until_it_goes_on_or_dies() {
+    a_subscriber_that_stands_still("all:16:300", 20_000, Duration::from_millis(300));
+}
+
+/// What the test above cannot do is to let the stopped subscriber go on: an `epoll_wait` that was stopped fails with
+/// EINTR, and RustDDS 0.15 ends its threads by that. To its peers such a participant is dead when its lease ends.
+#[test]
+fn rustdds_by_itself_does_not_survive_being_stopped() {
+    let (domain, topic) = (fresh_domain(), unique("deaf"));
+    let mut child = Process::start(&format!("idle {domain} {topic} plain"), &[]);
+    child.expect("idle");
+    let threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).expect("it runs").flatten();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("RustDDS")).count()
+    };
+    assert!(threads() > 0);
+    eventually("its threads end", || {
+        child.stop();
+        child.resume();
+        threads() == 0
+    });
+}
+
+#[test]
+fn a_publisher_with_private_pids_and_mounts_shares_memory() {
+    if !is_root() {
+        skip("a_publisher_with_private_pids_and_mounts_shares_memory needs root, for namespaces");
+        return;
+    }
+    let (domain, topic, qos_word) = (fresh_domain(), unique("namespaces"), patient(64));
+    let here = join(domain);
+    let mut follower = Follower::new(&here, &topic, &qos_word);
+    let script = "mount -t tmpfs -o size=1m none /dev/shm && exec \"$@\"";
+    let wrapper =
+        ["unshare", "--mount", "--ipc", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"];
+    let mut child = Process::start(&format!("write {domain} {topic} {qos_word} 1"), &wrapper);
+    eventually("it is matched", || {
+        follower.take();
+        follower.heard()
+    });
+    child.tell("matched");
+    eventually("it has settled", || {
+        follower.take();
+        follower.has_settled()
+    });
+    child.expect("settled");
+    let before = here.zerodds.stats();
+    child.tell("write 20");
+    follower.take_until(1, 20);
+    let after = here.zerodds.stats();
+    assert_eq!(after.arrived_samples - before.arrived_samples, 20, "all by shared memory");
+}
+
+#[test]
+fn participants_with_nothing_to_do_use_no_more_cpu_than_without_shared_memory() {
+    let (domain, topic) = (fresh_domain(), unique("idle"));
+    let mut children = ["plain", "shared"].map(|kind| {
+        let mut child = Process::start(&format!("idle {domain} {topic}-{kind} {kind}"), &[]);
+        child.expect("idle");
+        child
+    });
+    let tries: Vec<BTreeMap<&str, [u64; 2]>> = (0..3)
+        .map(|_| {
+            children.iter_mut().for_each(|child| child.tell("measure"));
+            let spent = children.iter_mut().map(|child| {
+                let line = child.hear();
+                let (process, ours) = line.split_once(' ').expect("two numbers");
+                [process, ours].map(|number| number.parse().expect("a number"))
+            });
+            ["plain", "shared"].into_iter().zip(spent).collect()
+        })
+        .collect();
+    println!("CPU in 3 s, of the process and of our threads in it, in ns: {tries:?}");
+    // Somebody else's participant may come and go meanwhile, and both have to look at it; not three times.
+    let quiet = tries.iter().any(|spent| {
+        let ([plain, _], [shared, ours]) = (spent["plain"], spent["shared"]);
+        ours < 3_000_000 && shared < plain + plain / 2 + 15_000_000
+    });
+    assert!(
+        quiet,
+        "a thousandth of a CPU for us, and a little more than half as much again for all: {tries:?}"
+    );
+}

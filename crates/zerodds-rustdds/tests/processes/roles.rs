@@ -1,0 +1,176 @@
+//! What child processes do.
+
+use super::child::{commands, role, tell};
+use super::following::{Follower, join, qos, settle, write};
+use super::possessions::cpu_ns;
+use crate::parties::{CHUNK, Chunk, PATIENCE, Party, pattern};
+use rustdds::{DomainParticipant, TopicKind};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+use zerodds_rustdds::no_key;
+
+/// Plays the role that this process was started with; without one it does nothing.
+pub(crate) fn play() {
+    let Some(words) = role() else { return };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let number = |word: &str| word.parse().expect("a number");
+    match words.as_slice() {
+        ["read", domain, topic, qos] => read(number(domain), topic, qos),
+        ["devour", domain, topic, qos] => devour(number(domain), topic, qos),
+        ["write", domain, topic, qos, id] => publish(number(domain), topic, qos, number(id).into()),
+        ["pour", domain, topic, qos, id, way] => {
+            pour(number(domain), topic, qos, number(id).into(), *way == "loan")
+        }
+        ["idle", domain, topic, kind] => idle(number(domain), topic, *kind == "shared"),
+        other => panic!("no such role: {other:?}"),
+    }
+}
+
+/// Settles with one writer, then obeys: `take N` and `keep N` take the next N, one by one, the latter to keep them;
+/// `rest` takes what is there.
+fn read(domain: u16, topic: &str, qos: &str) {
+    let (party, commands) = (join(domain), commands());
+    let mut follower = Follower::new(&party, topic, qos);
+    wait_for(|| {
+        follower.take();
+        follower.heard()
+    });
+    tell("matched");
+    wait_for(|| {
+        follower.take();
+        follower.has_settled()
+    });
+    tell("settled");
+    let mut kept = Vec::new();
+    for command in commands {
+        let (verb, count) = command.split_once(' ').unwrap_or((&command, "0"));
+        let mut chunks = Vec::new();
+        match count.parse().expect("a number") {
+            0 => chunks = follower.take(),
+            count => wait_for(|| {
+                chunks.extend(follower.take_up_to(1));
+                chunks.len() == count
+            }),
+        }
+        tell(format_args!("{} {}", chunks.len(), chunks.last().map_or(0, |chunk| chunk.number)));
+        if verb == "keep" {
+            kept.append(&mut chunks);
+        }
+    }
+}
+
+/// Takes everything, and holds the last few.
+fn devour(domain: u16, topic: &str, qos: &str) {
+    let (party, _commands) = (join(domain), commands());
+    let mut follower = Follower::of_strangers(&party, topic, qos);
+    let mut held = Vec::new();
+    tell("ready");
+    loop {
+        let chunks = follower.take();
+        if chunks.is_empty() {
+            std::thread::park_timeout(Duration::from_micros(200));
+        }
+        held.extend(chunks);
+        held.drain(..held.len().saturating_sub(4));
+    }
+}
+
+/// Settles with its readers, as it is told that they are matched; then `write N` writes N, which are then
+/// acknowledged, and `pour` goes on with that for ever.
+fn publish(domain: u16, topic: &str, qos_word: &str, id: u32) {
+    let (party, commands) = (join(domain), commands());
+    let writer = party.writer(topic, &qos(qos_word));
+    settle_as_told(&party, &writer, &commands);
+    tell("settled");
+    let mut number = 0;
+    let mut write_some = |count| {
+        write(&writer, id, number..number + count, 100_000);
+        number += count;
+        assert!(writer.wait_for_acknowledgments(PATIENCE).expect("reliable"));
+        tell(number);
+    };
+    for command in &commands {
+        match command.split_once(' ') {
+            Some((_, count)) => write_some(count.parse().expect("a number")),
+            None => loop {
+                write_some(5);
+            },
+        }
+    }
+}
+
+fn settle_as_told(party: &Party, writer: &no_key::DataWriter<Chunk>, commands: &Receiver<String>) {
+    let mut matched = false;
+    settle(party, writer, || {
+        matched |= commands.try_recv().is_ok_and(|command| command == "matched");
+        matched
+    });
+}
+
+/// Writes at full rate to whoever reads, by copying or in place.
+fn pour(domain: u16, topic: &str, qos_word: &str, id: u32, loans: bool) {
+    let (party, _commands) = (join(domain), commands());
+    let writer = party.writer(topic, &qos(qos_word));
+    tell("ready");
+    for number in 0.. {
+        let len = 9_000 + (number as usize * 631) % 20_000;
+        if !loans {
+            write(&writer, id, number..number + 1, len);
+            continue;
+        }
+        let sample = |data| Chunk { writer: id, number, data, last: true };
+        let mut loan = writer.loan(len, sample).expect("room in time");
+        loan.copy_from_slice(&pattern(number, len));
+        writer.publish(loan, None).expect("published in time");
+    }
+}
+
+/// Two participants exchange something, by shared memory or not, and then have nothing to do. Told to `measure`, it says
+/// the CPU time that went by meanwhile, of the process and of the threads of ours in it.
+fn idle(domain: u16, topic: &str, shared: bool) {
+    let commands = commands();
+    let qos_word = "last:4";
+    let parties = shared.then(|| (join(domain), join(domain)));
+    let endpoints = parties.as_ref().map(|(here, there)| {
+        let (writer, mut follower) =
+            (here.writer(topic, &qos(qos_word)), Follower::new(there, topic, qos_word));
+        settle(here, &writer, || {
+            follower.take();
+            follower.heard()
+        });
+        (writer, follower)
+    });
+    let plain = (!shared).then(|| exchange_plainly(domain, topic));
+    tell("idle");
+    for command in commands {
+        assert_eq!(command, "measure");
+        let before = cpu_ns();
+        std::thread::sleep(Duration::from_secs(3));
+        let after = cpu_ns();
+        tell(format_args!("{} {}", after.process - before.process, after.ours - before.ours));
+    }
+    drop((endpoints, plain, parties));
+}
+
+/// The same with RustDDS alone; what has to be kept for it to go on.
+fn exchange_plainly(domain: u16, topic: &str) -> impl Sized {
+    let participants = [0; 2].map(|_| DomainParticipant::new(domain).expect("a participant"));
+    let qos = qos("last:4");
+    let [topic_here, topic_there] = participants.each_ref().map(|participant| {
+        participant.create_topic(topic.into(), CHUNK.into(), &qos, TopicKind::NoKey).expect("a topic")
+    });
+    let publisher = participants[0].create_publisher(&qos).expect("a publisher");
+    let writer = publisher.create_datawriter_no_key_cdr::<Chunk>(&topic_here, None).expect("a writer");
+    let subscriber = participants[1].create_subscriber(&qos).expect("a subscriber");
+    let mut reader = subscriber.create_datareader_no_key_cdr::<Chunk>(&topic_there, None).expect("a reader");
+    wait_for(|| {
+        writer.write(Chunk::new(1, 0, 16 << 10), None).expect("written");
+        std::thread::sleep(Duration::from_millis(3));
+        reader.take_next_sample().expect("taken").is_some()
+    });
+    (participants, writer, reader)
+}
+
+fn wait_for(is_so: impl FnMut() -> bool) {
+    crate::parties::eventually("what the parent wants", is_so);
+}
