@@ -3,35 +3,30 @@
 //! ```text
 //!   sample arrives ──▶ held, owed to every reader of its topic ──descriptor decoded──▶ owed to one fewer
 //!                        │                                                               │ nobody left:
-//!                        ├── its reader's history moved past it, or the reader is gone ──┤ given up
+//!                        ├── a later one of its writer was decoded ──────────────────────┤ given up
+//!                        ├── its reader's history moved past it, or the reader is gone ──┤
 //!                        └── forgotten by its writer, or its writer is gone ─────────────┘
 //! ```
 //! RTPS carries the news (a descriptor) and shared memory the sample, which was sent first. So whoever decodes a
 //! descriptor finds its sample here, or never will. An RTPS acknowledgement says nothing about the
 //! application: only decoding ends what is owed. Nothing here waits, and no lock is taken.
 //!
+//! RTPS delivers a writer's samples in order. So with a descriptor decoded, the reader is past all that were described
+//! before it, those too that RustDDS's cache has dropped: the descriptor says which these are.
+//!
 //! A reader that keeps the last *n* samples of an instance is owed a few more than *n*: what it decodes is
 //! what RTPS has delivered so far, and that lags behind what has arrived here.
 
-use crate::protocol::{Entity, SampleHeader, SampleKey, TopicHash};
+use crate::account::{Account, GivenUp, Keep, Source};
+use crate::protocol::{Descriptor, Entity, SampleHeader, SampleKey, TopicHash};
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use zerodds_core::Incarnation;
-
-/// How much of a topic a reader wants to have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// KEEP_LAST: `depth` samples of each instance, and `total` of all: RustDDS's cache holds no more either,
-    /// however many instances there are.
-    Last { depth: usize, total: usize },
-    /// KEEP_ALL: everything, up to this many samples.
-    All(usize),
-}
 
 /// Why there is no sample to a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// It was here, and is not any more, or came before this reader.
+    /// It was here, and is not any more, or was never owed to this reader.
     Gone,
     /// It is not what its descriptor says.
     Mismatch,
@@ -56,7 +51,7 @@ pub(crate) struct Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     held: HashMap<SampleKey, Held>,
-    readers: BTreeMap<Entity, ReaderAccount>,
+    readers: BTreeMap<Entity, (TopicHash, Account)>,
     topics: HashMap<TopicHash, Vec<Entity>>,
     tally: Tally,
 }
@@ -64,68 +59,54 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct Held {
     cdr: Bytes,
-    instance: u64,
     writer: Entity,
-    /// Which of all arrivals it was.
-    arrival: u64,
     owed: Vec<Entity>,
-}
-
-#[derive(Debug)]
-struct ReaderAccount {
-    topic: TopicHash,
-    keep: Keep,
-    instances: HashMap<u64, VecDeque<SampleKey>>,
-    count: usize,
-    /// Writers that are gone; what is owed of them ends when this reader has seen all there is.
-    bereaved: HashMap<(Incarnation, Entity), u64>,
 }
 
 impl Ledger {
     /// A reader that takes descriptors now exists.
     pub(crate) fn add_reader(&mut self, reader: Entity, topic: TopicHash, keep: Keep) {
-        let account =
-            ReaderAccount { topic, keep, instances: HashMap::new(), count: 0, bereaved: HashMap::new() };
-        self.readers.insert(reader, account);
+        self.readers.insert(reader, (topic, Account::new(keep)));
         self.topics.entry(topic).or_default().push(reader);
     }
 
     /// A reader is gone; nothing is owed to it.
     pub(crate) fn remove_reader(&mut self, reader: Entity) {
-        let Some(account) = self.readers.remove(&reader) else { return };
-        if let Some(readers) = self.topics.get_mut(&account.topic) {
+        let Some((topic, account)) = self.readers.remove(&reader) else { return };
+        if let Some(readers) = self.topics.get_mut(&topic) {
             readers.retain(|&other| other != reader);
             if readers.is_empty() {
-                self.topics.remove(&account.topic);
+                self.topics.remove(&topic);
             }
         }
-        for key in account.instances.into_values().flatten() {
-            settle(&mut self.held, key, reader);
-        }
+        self.settle(account.keys().collect(), reader);
     }
 
     /// A sample arrived.
     pub(crate) fn arrive(&mut self, owner: Incarnation, header: SampleHeader, cdr: Bytes) {
-        let Some(owed) = self.topics.get(&header.topic).cloned() else {
+        let source = (owner, header.writer);
+        let wants =
+            |reader: &Entity| self.readers.get(reader).is_some_and(|(_, account)| account.wants(source));
+        let owed: Vec<Entity> =
+            self.topics.get(&header.topic).into_iter().flatten().copied().filter(wants).collect();
+        if owed.is_empty() {
             self.tally.unwanted += 1;
             return;
-        };
+        }
         self.tally.arrived += 1;
         let key = SampleKey { owner, id: header.id };
-        let held = Held {
-            cdr,
-            instance: header.instance,
-            writer: header.writer,
-            arrival: self.tally.arrived,
-            owed: owed.clone(),
-        };
         // An id that is used twice is a writer's fault; what was under it first is given up.
-        if self.held.contains_key(&key) {
-            self.forget(key);
-        }
-        self.held.insert(key, held);
+        self.forget(key);
+        let len = cdr.len();
+        self.held.insert(key, Held { cdr, writer: header.writer, owed: owed.clone() });
+        let arrival = self.tally.arrived;
         for reader in owed {
-            self.owe(reader, key, header.instance);
+            let Some((_, account)) = self.readers.get_mut(&reader) else { continue };
+            let GivenUp { superseded, overflowed } = account.owe(arrival, key, source, header.instance, len);
+            self.tally.superseded += superseded.len() as u64;
+            self.tally.overflowed += overflowed.len() as u64;
+            self.settle(superseded, reader);
+            self.settle(overflowed, reader);
         }
     }
 
@@ -135,63 +116,58 @@ impl Ledger {
     }
 
     /// The sample of a descriptor that `reader` decodes.
-    pub(crate) fn decode(&mut self, reader: Entity, key: SampleKey, len: u32) -> Result<Bytes, Missing> {
-        let outcome = match self.held.get(&key) {
+    pub(crate) fn decode(&mut self, reader: Entity, descriptor: Descriptor) -> Result<Bytes, Missing> {
+        let key = descriptor.key;
+        let found = match self.held.get(&key) {
+            // TRUST: whoever can forge RTPS could otherwise read to one reader what was meant for another.
+            Some(held) if !held.owed.contains(&reader) => Err(Missing::Gone),
+            Some(held) if held.cdr.len() != descriptor.len as usize => Err(Missing::Mismatch),
+            Some(held) => Ok((held.cdr.clone(), held.writer)),
             None => Err(Missing::Gone),
-            Some(held) if held.cdr.len() != len as usize => Err(Missing::Mismatch),
-            Some(held) => Ok((held.cdr.clone(), held.instance)),
         };
-        match outcome {
-            Ok((cdr, instance)) => {
-                self.strike(reader, key, instance);
-                Ok(cdr)
-            }
-            Err(why) => {
-                self.tally.gone += 1;
-                Err(why)
-            }
+        if found.is_err() {
+            self.tally.gone += 1;
         }
+        let (cdr, writer) = found?;
+        let source = (key.owner, writer);
+        if let Some((_, account)) = self.readers.get_mut(&reader) {
+            account.strike(key, source);
+            let passed = account.strike_before(source, descriptor.floor);
+            self.settle(passed, reader);
+        }
+        self.settle(vec![key], reader);
+        Ok(cdr)
     }
 
     /// No descriptor of this sample will come.
     pub(crate) fn forget(&mut self, key: SampleKey) {
-        let Some(held) = self.held.get(&key) else { return };
-        let (owed, instance) = (held.owed.clone(), held.instance);
-        for reader in owed {
-            self.strike(reader, key, instance);
-        }
-        self.held.remove(&key);
-    }
-
-    /// RTPS has lost this writer, in the session's `loss`-th loss: no descriptor will come besides those that RTPS
-    /// holds already.
-    pub(crate) fn bereave(&mut self, owner: Incarnation, writer: Entity, loss: u64) {
-        for held in self.held.iter().filter(|(key, held)| key.owner == owner && held.writer == writer) {
-            for reader in &held.1.owed {
-                if let Some(account) = self.readers.get_mut(reader) {
-                    account.bereaved.insert((owner, writer), loss);
-                }
+        let Some(held) = self.held.remove(&key) else { return };
+        for reader in held.owed {
+            if let Some((_, account)) = self.readers.get_mut(&reader) {
+                account.strike(key, (key.owner, held.writer));
             }
         }
     }
 
+    /// RTPS does not match this writer with this reader, or it does after all.
+    pub(crate) fn exclude(&mut self, reader: Entity, source: Source, excluded: bool) {
+        if let Some((_, account)) = self.readers.get_mut(&reader) {
+            let given_up = account.exclude(source, excluded);
+            self.settle(given_up, reader);
+        }
+    }
+
+    /// RTPS has lost this writer, in the session's `loss`-th loss: no descriptor will come besides those that RTPS
+    /// holds already.
+    pub(crate) fn bereave(&mut self, source: Source, loss: u64) {
+        self.readers.values_mut().for_each(|(_, account)| account.bereave(source, loss));
+    }
+
     /// `reader` has decoded everything that RTPS held for it after this many losses.
     pub(crate) fn caught_up(&mut self, reader: Entity, losses: u64) {
-        let Some(account) = self.readers.get_mut(&reader) else { return };
-        if account.bereaved.is_empty() {
-            return;
-        }
-        let gone: Vec<_> =
-            account.bereaved.extract_if(|_, loss| *loss <= losses).map(|(writer, _)| writer).collect();
-        let orphans = account
-            .instances
-            .iter()
-            .flat_map(|(&instance, keys)| keys.iter().map(move |&key| (key, instance)));
-        let of_the_gone =
-            |key: &SampleKey| self.held.get(key).is_some_and(|held| gone.contains(&(key.owner, held.writer)));
-        let orphans: Vec<_> = orphans.filter(|(key, _)| of_the_gone(key)).collect();
-        for (key, instance) in orphans {
-            self.strike(reader, key, instance);
+        if let Some((_, account)) = self.readers.get_mut(&reader) {
+            let orphans = account.caught_up(losses);
+            self.settle(orphans, reader);
         }
     }
 
@@ -205,97 +181,23 @@ impl Ledger {
         (self.held.len(), self.held.values().map(|held| held.cdr.len()).sum())
     }
 
-    fn owe(&mut self, reader: Entity, key: SampleKey, instance: u64) {
-        let Self { held, readers, tally, .. } = self;
-        let Some(account) = readers.get_mut(&reader) else { return };
-        let keys = account.instances.entry(instance).or_default();
-        keys.push_back(key);
-        account.count += 1;
-        let limit = match account.keep {
-            Keep::Last { depth, total } => {
-                let given_up = beyond_history(keys, depth, held);
-                account.count -= given_up;
-                tally.superseded += given_up as u64;
-                keys.drain(..given_up).for_each(|key| settle(held, key, reader));
-                total
-            }
-            Keep::All(limit) => limit,
-        };
-        while account.count > limit {
-            let Some(oldest) = account.take_oldest(held) else { return };
-            tally.overflowed += 1;
-            settle(held, oldest, reader);
-        }
-    }
-
-    /// Ends what is owed to one reader of one sample.
-    fn strike(&mut self, reader: Entity, key: SampleKey, instance: u64) {
-        if let Some(account) = self.readers.get_mut(&reader)
-            && let Some(keys) = account.instances.get_mut(&instance)
-            && let Some(index) = keys.iter().position(|&other| other == key)
-        {
-            keys.remove(index);
-            account.count -= 1;
-            if keys.is_empty() {
-                account.instances.remove(&instance);
+    /// Nothing is owed to `reader` of these samples; whether anything is to anyone decides whether they stay.
+    fn settle(&mut self, keys: Vec<SampleKey>, reader: Entity) {
+        for key in keys {
+            if let Some(sample) = self.held.get_mut(&key) {
+                sample.owed.retain(|&other| other != reader);
+                if sample.owed.is_empty() {
+                    self.held.remove(&key);
+                }
             }
         }
-        settle(&mut self.held, key, reader);
     }
 }
-
-impl ReaderAccount {
-    /// Takes the sample off the account that arrived before all others.
-    fn take_oldest(&mut self, held: &HashMap<SampleKey, Held>) -> Option<SampleKey> {
-        let arrival = |keys: &VecDeque<SampleKey>| {
-            keys.front().and_then(|key| held.get(key)).map_or(0, |held| held.arrival)
-        };
-        let (&instance, _) = self.instances.iter().min_by_key(|(_, keys)| arrival(keys))?;
-        let keys = self.instances.get_mut(&instance)?;
-        let oldest = keys.pop_front();
-        self.count -= usize::from(oldest.is_some());
-        if keys.is_empty() {
-            self.instances.remove(&instance);
-        }
-        oldest
-    }
-}
-
-/// How many of an instance's oldest samples history has moved past by so much that they are given up.
-fn beyond_history(keys: &VecDeque<SampleKey>, depth: usize, held: &HashMap<SampleKey, Held>) -> usize {
-    let mut beyond = keys.len().saturating_sub(depth);
-    let len = |key: &SampleKey| held.get(key).map_or(0, |held| held.cdr.len());
-    let mut bytes: usize = keys.iter().take(beyond).map(len).sum();
-    let mut given_up = 0;
-    for key in keys {
-        if beyond <= SUPERSEDED_MIN || (beyond <= SUPERSEDED_MAX && bytes <= SUPERSEDED_BYTES_MAX) {
-            break;
-        }
-        bytes -= len(key);
-        beyond -= 1;
-        given_up += 1;
-    }
-    given_up
-}
-
-/// Nothing is owed to `reader` of this sample; whether anything is to anyone decides whether it stays.
-fn settle(held: &mut HashMap<SampleKey, Held>, key: SampleKey, reader: Entity) {
-    if let Some(sample) = held.get_mut(&key) {
-        sample.owed.retain(|&other| other != reader);
-        if sample.owed.is_empty() {
-            held.remove(&key);
-        }
-    }
-}
-
-/// Samples beyond its history that a reader is always owed, at most owed, and their bytes at most.
-const SUPERSEDED_MIN: usize = 1;
-const SUPERSEDED_MAX: usize = 64;
-const SUPERSEDED_BYTES_MAX: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::{SUPERSEDED_BYTES_MAX, SUPERSEDED_MAX, SUPERSEDED_MIN};
 
     const TOPIC: &str = "cloud";
     const A: Entity = [0, 0, 1, 4];
@@ -309,16 +211,20 @@ mod tests {
         SampleKey { owner: owner(), id }
     }
 
+    fn described(id: u64, len: u32) -> Descriptor {
+        Descriptor { key: key(id), len, floor: id }
+    }
+
     fn ledger(readers: &[(Entity, Keep)]) -> Ledger {
         let mut ledger = Ledger::default();
         for &(reader, keep) in readers {
-            ledger.add_reader(reader, TopicHash::of(TOPIC, ""), keep);
+            ledger.add_reader(reader, TopicHash::of(TOPIC), keep);
         }
         ledger
     }
 
     fn arrive(ledger: &mut Ledger, id: u64, instance: u64, len: usize) {
-        let header = SampleHeader { id, topic: TopicHash::of(TOPIC, ""), instance, writer: [0; 4] };
+        let header = SampleHeader { id, topic: TopicHash::of(TOPIC), instance, writer: [0; 4] };
         ledger.arrive(owner(), header, vec![0; len].into());
     }
 
@@ -326,11 +232,11 @@ mod tests {
     fn a_sample_stays_until_the_last_reader_has_decoded_it() {
         let mut ledger = ledger(&[(A, Keep::Last { depth: 1, total: 200 }), (B, Keep::All(9))]);
         arrive(&mut ledger, 1, 0, 10);
-        assert!(ledger.decode(A, key(1), 10).is_ok());
+        assert!(ledger.decode(A, described(1, 10)).is_ok());
         assert!(ledger.holds(key(1)), "B has not decoded it");
-        assert!(ledger.decode(B, key(1), 10).is_ok());
+        assert!(ledger.decode(B, described(1, 10)).is_ok());
         assert!(!ledger.holds(key(1)));
-        assert_eq!(ledger.decode(B, key(1), 10), Err(Missing::Gone));
+        assert_eq!(ledger.decode(B, described(1, 10)), Err(Missing::Gone));
     }
 
     #[test]
@@ -351,7 +257,10 @@ mod tests {
         }
         assert_eq!(ledger.held().0, 2 + SUPERSEDED_MIN);
         for id in 8..10 {
-            assert!(ledger.decode(A, key(id), SUPERSEDED_BYTES_MAX as u32).is_ok(), "the last two are there");
+            assert!(
+                ledger.decode(A, described(id, SUPERSEDED_BYTES_MAX as u32)).is_ok(),
+                "the last two are there"
+            );
         }
         assert_eq!(ledger.tally().superseded, 7);
     }
@@ -363,6 +272,58 @@ mod tests {
             arrive(&mut ledger, id, 0, 1000);
         }
         assert_eq!(ledger.held().0, 1 + SUPERSEDED_MAX, "since RTPS lags behind");
+    }
+
+    #[test]
+    fn a_reader_behind_a_writer_faster_than_rtps_always_finds_the_next_one() {
+        let mut ledger = ledger(&[(A, Keep::Last { depth: 1, total: 200 })]);
+        let mut next = 0;
+        for id in 0..10_000 {
+            arrive(&mut ledger, id, 0, SUPERSEDED_BYTES_MAX / 10);
+            // RTPS is a thousand samples behind.
+            if id > next + 1_000 {
+                assert!(
+                    ledger.decode(A, described(next, SUPERSEDED_BYTES_MAX as u32 / 10)).is_ok(),
+                    "{next}"
+                );
+                while !ledger.holds(key(next)) {
+                    next += 1;
+                }
+            }
+        }
+        assert!(next > 1_000);
+    }
+
+    #[test]
+    fn what_rtps_dropped_is_settled_with_the_next_that_it_delivers() {
+        let mut ledger = ledger(&[(A, Keep::All(9))]);
+        for id in 0..5 {
+            arrive(&mut ledger, id, id, 10);
+        }
+        let last = Descriptor { key: key(4), len: 10, floor: 4 };
+        assert!(ledger.decode(A, last).is_ok());
+        assert_eq!(ledger.held().0, 0);
+    }
+
+    #[test]
+    fn a_writer_that_rtps_does_not_match_costs_a_reader_nothing() {
+        let mut ledger = ledger(&[(A, Keep::All(9))]);
+        arrive(&mut ledger, 0, 0, 10);
+        ledger.exclude(A, (owner(), [0; 4]), true);
+        arrive(&mut ledger, 1, 0, 10);
+        assert_eq!(ledger.held().0, 0);
+        ledger.exclude(A, (owner(), [0; 4]), false);
+        arrive(&mut ledger, 2, 0, 10);
+        assert_eq!(ledger.held().0, 1);
+    }
+
+    #[test]
+    fn a_descriptor_leads_no_reader_to_what_is_not_its_own() {
+        let mut ledger = ledger(&[(A, Keep::All(9))]);
+        ledger.add_reader(B, TopicHash::of("another"), Keep::All(9));
+        arrive(&mut ledger, 1, 0, 10);
+        assert_eq!(ledger.decode(B, described(1, 10)), Err(Missing::Gone));
+        assert!(ledger.decode(A, described(1, 10)).is_ok());
     }
 
     #[test]
@@ -383,9 +344,10 @@ mod tests {
         }
         assert_eq!((ledger.held().0, ledger.tally().overflowed), (200, 800));
         assert!(
-            ledger.holds(key(999)) && ledger.holds(key(800)) && !ledger.holds(key(799)),
-            "the oldest go first"
+            ledger.holds(key(999)) && ledger.holds(key(801)) && !ledger.holds(key(800)),
+            "older ones go first"
         );
+        assert!(ledger.holds(key(0)), "but for the one that RTPS delivers next");
     }
 
     #[test]
@@ -402,8 +364,8 @@ mod tests {
         let mut ledger = ledger(&[(A, Keep::All(9))]);
         arrive(&mut ledger, 1, 0, 10);
         arrive(&mut ledger, 2, 0, 10);
-        ledger.bereave(owner(), [0; 4], 1);
-        assert!(ledger.decode(A, key(1), 10).is_ok(), "its descriptor had arrived");
+        ledger.bereave((owner(), [0; 4]), 1);
+        assert!(ledger.decode(A, described(1, 10)).is_ok(), "its descriptor had arrived");
         ledger.caught_up(A, 0);
         assert_eq!(ledger.held().0, 1, "it looked before the loss");
         ledger.caught_up(A, 1);
@@ -418,7 +380,11 @@ mod tests {
         ledger.forget(key(1));
         assert_eq!(ledger.held().0, 0);
         arrive(&mut ledger, 1, 0, 20);
-        assert_eq!(ledger.decode(A, key(1), 10), Err(Missing::Mismatch), "a length that does not agree");
-        assert!(ledger.decode(A, key(1), 20).is_ok());
+        assert_eq!(
+            ledger.decode(A, described(1, 10)),
+            Err(Missing::Mismatch),
+            "a length that does not agree"
+        );
+        assert!(ledger.decode(A, described(1, 20)).is_ok());
     }
 }

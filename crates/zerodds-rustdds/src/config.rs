@@ -10,7 +10,7 @@
 //! endpoints share one ring; everything else can be set for each endpoint.
 
 use std::ffi::OsString;
-use zerodds_transport_shm::{Config as ShmConfig, ConfigError, parse_size};
+use zerodds_transport_shm::{Access, Config as ShmConfig, ConfigError, parse_size};
 
 /// Settings of one session; [`Config::default`] is the recommended set-up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,11 @@ impl Config {
     pub fn transport(mut self, shm: ShmConfig) -> Self {
         self.shm = shm;
         self
+    }
+
+    /// Whether only processes of our own user (and root's) are admitted.
+    pub(crate) fn access_is_own_user(&self) -> bool {
+        self.shm == self.shm.clone().access(Access::User)
     }
 
     /// What holds for every endpoint whose publisher, subscriber or creation does not say otherwise.

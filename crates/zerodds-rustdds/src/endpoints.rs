@@ -95,28 +95,34 @@ impl Publisher {
     }
 
     fn outlet<W: RTPSEntity + HasQoSPolicy>(&self, writer: &W, topic: &Topic) -> Outlet {
-        let named = (topic.name(), topic.get_type());
-        Outlet::new(&self.owner, writer.guid(), (named.0, named.1.name()), self.options, &writer.qos())
+        Outlet::new(&self.owner, writer.guid(), topic.name(), self.options, &writer.qos())
     }
 
-    /// One sample may be several changes for RTPS, where readers of several kinds are matched. RustDDS keeps only
-    /// the last few changes of a best-effort writer until they are sent, so those few must be enough.
+    /// The QoS of the writer inside, where it shares.
+    ///
+    /// A DURABILITY that is not set RustDDS takes for one that serves late readers; in DDS it is VOLATILE. And of a
+    /// best-effort writer RustDDS keeps the last few changes only, until they are sent; one sample may be several
+    /// changes, where readers of several kinds are matched.
     fn adjusted(&self, topic: &Topic, qos: Option<QosPolicies>) -> Option<QosPolicies> {
         let merged = self.inner.get_default_datawriter_qos().modify_by(&topic.qos());
         let merged = qos.as_ref().map_or_else(|| merged.clone(), |qos| merged.modify_by(qos));
         let volatile = matches!(merged.durability(), None | Some(Durability::Volatile));
-        let reliable = matches!(merged.reliability(), Some(Reliability::Reliable { .. }));
-        let depth = match merged.history() {
-            Some(History::KeepLast { depth }) => depth,
-            None => 1,
-            Some(History::KeepAll) => return qos,
-        };
-        if !self.options.shm || !volatile || reliable {
+        if !self.options.shm || !volatile {
             return qos;
         }
-        let deeper = History::KeepLast { depth: depth.max(1).saturating_mul(PARTICIPANTS_AT_ONCE) };
-        let deeper = QosPolicyBuilder::new().history(deeper).build();
-        Some(qos.unwrap_or_else(QosPolicies::qos_none).modify_by(&deeper))
+        let mut adjustment = QosPolicyBuilder::new().durability(Durability::Volatile);
+        if !matches!(merged.reliability(), Some(Reliability::Reliable { .. })) {
+            let depth = match merged.history() {
+                Some(History::KeepLast { depth }) => Some(depth.max(1)),
+                None => Some(1),
+                Some(History::KeepAll) => None,
+            };
+            if let Some(depth) = depth {
+                let depth = depth.saturating_mul(PARTICIPANTS_AT_ONCE);
+                adjustment = adjustment.history(History::KeepLast { depth });
+            }
+        }
+        Some(qos.unwrap_or_else(QosPolicies::qos_none).modify_by(&adjustment.build()))
     }
 }
 
@@ -193,7 +199,7 @@ impl Subscriber {
     }
 
     fn intake<R: RTPSEntity>(&self, reader: &R, topic: &Topic, appetite: Appetite) -> Intake {
-        let shared = self.options.shm.then(|| TopicHash::of(&topic.name(), topic.get_type().name()));
+        let shared = self.options.shm.then(|| TopicHash::of(&topic.name()));
         Intake::new(&self.owner, &reader.guid(), shared, appetite)
     }
 }

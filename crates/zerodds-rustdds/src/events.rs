@@ -22,8 +22,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// Events that wait for a subscriber: as many as in RustDDS's own queue.
-    pub const CAPACITY: usize = 2048;
+    /// Events that wait for a subscriber: several times what RustDDS's own queue holds.
+    pub const CAPACITY: usize = 16_384;
 
     /// The next event within this time; `None` if there is none, or the session has ended.
     #[must_use]

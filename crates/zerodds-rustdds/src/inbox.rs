@@ -49,7 +49,7 @@ impl Inbox {
         if !self.ledger.holds(descriptor.key) {
             self.empty();
         }
-        let outcome = self.ledger.decode(reader, descriptor.key, descriptor.len);
+        let outcome = self.ledger.decode(reader, descriptor);
         (outcome, self.asleep && !self.news.is_empty())
     }
 

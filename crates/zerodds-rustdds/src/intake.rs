@@ -1,7 +1,7 @@
 //! The part of a reader that does not depend on its type: asks RustDDS in its own name, skips descriptors without a
 //! sample, and says what was taken.
 
-use crate::arrivals::Keep;
+use crate::account::Keep;
 use crate::asking::Asking;
 use crate::protocol::{Entity, Prefix, TopicHash};
 use crate::session::{Limit, Owner, split};
@@ -11,24 +11,85 @@ use rustdds::policy::{History, Reliability, ResourceLimits};
 use rustdds::{QosPolicies, QosPolicyBuilder, SampleInfo};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::Poll;
 
 /// A reader, as the session sees it.
 pub(crate) struct Intake {
     owner: Arc<Owner>,
     reader: Entity,
-    /// Samples after which writers are told what was taken; 0: they need not know.
-    every: i64,
-    taken: Mutex<HashMap<(Prefix, Entity), Taken>>,
+    progress: Arc<Progress>,
     /// Losses of writers that this reader has looked into.
     losses_seen: AtomicU64,
 }
 
-#[derive(Clone, Copy, Default)]
+/// What a reader's application has taken, for writers that wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Samples after which a writer is told; 0: writers need not know.
+    every: AtomicI64,
+    taken: Mutex<HashMap<(Prefix, Entity), Taken>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
 struct Taken {
     up_to: i64,
     told: i64,
+    /// As many samples more are told of one by one: the writer has waited for one.
+    awaited: u32,
+}
+
+impl Progress {
+    /// Each writer may have this many samples under way. It is told at every quarter of them, so that it never waits
+    /// for what it does not hear.
+    pub(crate) fn set_window(&self, window: u32) {
+        let every = if window == 0 { 0 } else { i64::from(window / 4).max(1) };
+        self.every.store(every, Ordering::Relaxed);
+    }
+
+    /// What was taken of the writers that `of` chooses.
+    pub(crate) fn all(&self, of: impl Fn(&Prefix) -> bool) -> Vec<((Prefix, Entity), i64)> {
+        let mut taken = self.taken.lock();
+        let chosen = taken.iter_mut().filter(|((prefix, _), _)| of(prefix));
+        chosen
+            .map(|(writer, taken)| {
+                taken.told = taken.up_to;
+                (*writer, taken.up_to)
+            })
+            .collect()
+    }
+
+    /// This writer waits: up to where its samples were taken, and it is told of the next ones one by one.
+    pub(crate) fn awaited(&self, writer: (Prefix, Entity)) -> i64 {
+        let every = self.every.load(Ordering::Relaxed);
+        let mut all = self.taken.lock();
+        let taken = all.entry(writer).or_default();
+        taken.awaited = u32::try_from(every).unwrap_or(u32::MAX);
+        taken.told = taken.up_to;
+        taken.up_to
+    }
+
+    /// Writers that are gone are not told anything.
+    pub(crate) fn forget(&self, gone: impl Fn(&(Prefix, Entity)) -> bool) {
+        self.taken.lock().retain(|writer, _| !gone(writer));
+    }
+
+    /// The application has taken this; up to where the writer is to be told, if it is.
+    fn took(&self, writer: (Prefix, Entity), sequence: i64) -> Option<i64> {
+        let every = self.every.load(Ordering::Relaxed);
+        if every == 0 {
+            return None;
+        }
+        let mut all = self.taken.lock();
+        let taken = all.entry(writer).or_default();
+        taken.up_to = taken.up_to.max(sequence);
+        if taken.awaited == 0 && taken.up_to - taken.told < every {
+            return None;
+        }
+        taken.awaited = taken.awaited.saturating_sub(1);
+        taken.told = taken.up_to;
+        Some(taken.up_to)
+    }
 }
 
 /// What a reader's QoS means for shared memory.
@@ -80,16 +141,12 @@ impl Intake {
         appetite: Appetite,
     ) -> Self {
         let (_, reader) = split(guid);
+        let progress = Arc::<Progress>::default();
         if let Some(topic) = topic {
-            owner.session.add_reader(reader, topic, appetite.keep, appetite.limit);
+            progress.set_window(appetite.limit.unwrap_or(0));
+            owner.session.add_reader(reader, topic, appetite, Arc::clone(&progress));
         }
-        Self {
-            owner: Arc::clone(owner),
-            reader,
-            every: appetite.limit.map_or(0, |limit| i64::from(limit / 4).max(1)),
-            taken: Mutex::default(),
-            losses_seen: AtomicU64::new(0),
-        }
+        Self { owner: Arc::clone(owner), reader, progress, losses_seen: AtomicU64::new(0) }
     }
 
     /// Calls into RustDDS in this reader's name, again for each descriptor that has no sample.
@@ -143,30 +200,19 @@ impl Intake {
 
     /// The application has taken this sample.
     pub(crate) fn took(&self, info: &SampleInfo) {
-        if self.every == 0 {
-            return;
-        }
         let identity = info.sample_identity();
         let writer = split(&identity.writer_guid);
-        let mut all = self.taken.lock();
-        let taken = all.entry(writer).or_default();
-        taken.up_to = taken.up_to.max(identity.sequence_number.into());
-        if taken.up_to - taken.told >= self.every {
-            taken.told = taken.up_to;
-            let up_to = taken.up_to;
-            drop(all);
+        if let Some(up_to) = self.progress.took(writer, identity.sequence_number.into()) {
             self.owner.session.say_taken(self.reader, writer, up_to);
         }
     }
 
     /// A sample that was given up will never be taken; nobody is to wait for it.
     fn resynchronize(&self) {
-        if self.every == 0 {
-            return;
-        }
-        let writers: Vec<_> = self.taken.lock().keys().copied().collect();
-        for writer in writers {
-            self.owner.session.say_taken(self.reader, writer, i64::MAX);
+        if self.progress.every.load(Ordering::Relaxed) > 0 {
+            for (writer, _) in self.progress.all(|_| true) {
+                self.owner.session.say_taken(self.reader, writer, i64::MAX);
+            }
         }
     }
 }

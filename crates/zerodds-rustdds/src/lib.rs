@@ -4,7 +4,7 @@
 //! ```text
 //!  process A                                              process B (same host)
 //!   DataWriter::write ──▶ ring (memfd) ══ mapped read-only ══▶ DataReader::take: a view, or a copy
-//!        └──────────────▶ RustDDS ── RTPS over UDP: a descriptor of 24 bytes ──▶ RustDDS ─┘
+//!        └──────────────▶ RustDDS ── RTPS over UDP: a descriptor of 32 bytes ──▶ RustDDS ─┘
 //!                            └────── RTPS over UDP: the sample itself ──▶ other hosts, other vendors
 //! ```
 //! RustDDS, unmodified, keeps discovery, QoS, its caches and its API; a sample lies in shared memory, written once
@@ -100,10 +100,11 @@
 //! |---|---|
 //! | what a user holds | `session` ([`ZeroDds`]), `endpoints`, [`no_key`], [`with_key`], `loan`, `config` |
 //! | a sample on its way out | `writer`, `writing`, `routes`, `window`, [`cdr`], `payload` |
-//! | a sample on its way in | `inbox`, `arrivals`, `intake`, `asking`, `adapter` |
+//! | a sample on its way in | `inbox`, `arrivals`, `account`, `intake`, `asking`, `adapter` |
 //! | what sessions say to each other | `protocol` |
 #![forbid(unsafe_code)]
 
+mod account;
 mod adapter;
 mod arrivals;
 mod asking;

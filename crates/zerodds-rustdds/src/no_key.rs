@@ -63,16 +63,7 @@ pub struct DataWriter<D> {
 impl Carrier for Inner {
     type Key = ();
 
-    fn carry(&self, post: Post, _: &(), options: WriteOptions) -> Result<SampleIdentity, Refused> {
-        Ok(self.write_with_options(post.payload, options)?)
-    }
-
-    async fn carry_async(
-        &self,
-        post: Post,
-        _: &(),
-        options: WriteOptions,
-    ) -> Result<SampleIdentity, Refused> {
+    async fn carry(&self, post: Post, _: &(), options: WriteOptions) -> Result<SampleIdentity, Refused> {
         Ok(self.async_write_with_options(post.payload, options).await?)
     }
 }

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::sync::LazyLock;
 
 /// A serialized sample, or a descriptor of one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Payload {
     pub(crate) bytes: Bytes,
     pub(crate) is_descriptor: bool,

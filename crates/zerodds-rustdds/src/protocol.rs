@@ -29,15 +29,19 @@ pub(crate) type Prefix = [u8; 12];
 /// An entity id (DDSI-RTPS 2.5 §9.3.1.2).
 pub(crate) type Entity = [u8; 4];
 
-/// Identifies a topic by name and type: FNV-1a over 64 bits of both, a zero octet between them.
+/// Identifies a topic by its name, as RustDDS does, whatever its type is called: FNV-1a over 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TopicHash(u64);
 
 impl TopicHash {
-    pub(crate) fn of(name: &str, type_name: &str) -> Self {
-        let text = name.bytes().chain([0]).chain(type_name.bytes());
-        Self(text.fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)))
+    pub(crate) fn of(name: &str) -> Self {
+        Self(hash(name.as_bytes()))
     }
+}
+
+/// FNV-1a over 64 bits.
+pub(crate) fn hash(octets: &[u8]) -> u64 {
+    octets.iter().fold(FNV_OFFSET, |hash, &octet| (hash ^ u64::from(octet)).wrapping_mul(FNV_PRIME))
 }
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -66,6 +70,8 @@ pub(crate) struct Descriptor {
     pub(crate) key: SampleKey,
     /// Length of the sample's CDR in bytes.
     pub(crate) len: u32,
+    /// All samples of this writer with lower ids were described before this one, or never will be.
+    pub(crate) floor: u64,
 }
 
 /// What one session has to say to another.
@@ -75,6 +81,8 @@ pub(crate) enum Note {
     Readers(Vec<Offer>),
     /// The sender's application has taken everything that this writer wrote up to this sequence number.
     Taken { reader: Entity, writer: Entity, up_to: i64 },
+    /// This writer waits for what this reader takes, and wants to hear of each.
+    Waiting { reader: Entity, writer: Entity },
     /// The session ends; its participant may go on without.
     Leaving,
     /// No descriptor will follow for this sample.
@@ -111,7 +119,7 @@ impl SampleHeader {
 }
 
 impl Descriptor {
-    pub(crate) const LEN: usize = 24;
+    pub(crate) const LEN: usize = 32;
 
     pub(crate) fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
@@ -119,6 +127,7 @@ impl Descriptor {
         fields.put(MAGIC.to_le_bytes());
         fields.put(self.key.owner.to_bytes());
         fields.put(self.key.id.to_le_bytes());
+        fields.put(self.floor.to_le_bytes());
         fields.put(self.len.to_le_bytes());
         bytes
     }
@@ -128,7 +137,7 @@ impl Descriptor {
         let mut parts = Parts(bytes);
         (parts.u32()? == MAGIC).then_some(())?;
         let key = SampleKey { owner: Incarnation::from_bytes(parts.array()?), id: parts.u64()? };
-        Some(Self { key, len: parts.u32()? })
+        Some(Self { key, floor: parts.u64()?, len: parts.u32()? })
     }
 }
 
@@ -149,6 +158,11 @@ impl Note {
                 bytes.extend(reader);
                 bytes.extend(writer);
                 bytes.extend(up_to.to_le_bytes());
+            }
+            Self::Waiting { reader, writer } => {
+                head(kind::WAITING);
+                bytes.extend(reader);
+                bytes.extend(writer);
             }
             Self::Leaving => head(kind::LEAVING),
             Self::Forget { id } => {
@@ -179,6 +193,7 @@ pub(crate) fn parse(message: &[u8]) -> Option<Received> {
                 (parts.array()?, parts.array()?, i64::from_le_bytes(parts.array()?));
             Note::Taken { reader, writer, up_to }
         }
+        kind::WAITING => Note::Waiting { reader: parts.array()?, writer: parts.array()? },
         kind::LEAVING => Note::Leaving,
         kind::FORGET => Note::Forget { id: parts.u64()? },
         _ => return None,
@@ -192,6 +207,7 @@ mod kind {
     pub(super) const TAKEN: u8 = 3;
     pub(super) const FORGET: u8 = 4;
     pub(super) const LEAVING: u8 = 5;
+    pub(super) const WAITING: u8 = 6;
 }
 
 /// What is left to write.
@@ -233,18 +249,11 @@ mod tests {
 
     #[test]
     fn a_sample_is_found_again_by_its_header() {
-        let header =
-            SampleHeader { id: 7, topic: TopicHash::of("a", "b"), instance: 9, writer: [1, 2, 3, 4] };
+        let header = SampleHeader { id: 7, topic: TopicHash::of("a"), instance: 9, writer: [1, 2, 3, 4] };
         let mut bytes = [0xff; HEADER_LEN];
         header.write(&mut bytes);
         assert_eq!(parse(&bytes), Some(Received::Sample(header)));
         assert_eq!(parse(&bytes[..HEADER_LEN - 1]), None, "too short for a sample");
-    }
-
-    #[test]
-    fn a_topic_is_its_name_and_its_type() {
-        assert_ne!(TopicHash::of("a", "bc"), TopicHash::of("ab", "c"));
-        assert_eq!(TopicHash::of("a", "b"), TopicHash::of("a", "b"));
     }
 
     #[test]
@@ -255,22 +264,23 @@ mod tests {
             Note::Taken { reader: [3; 4], writer: [4; 4], up_to: i64::MAX },
             Note::Forget { id: u64::MAX },
             Note::Leaving,
+            Note::Waiting { reader: [1; 4], writer: [2; 4] },
         ];
         for note in notes {
             assert_eq!(parse(&note.to_bytes()), Some(Received::Note(note)));
         }
         let key = SampleKey { owner: Incarnation::from_bytes([5; 8]), id: 6 };
-        let descriptor = Descriptor { key, len: 7 };
+        let descriptor = Descriptor { key, len: 7, floor: 5 };
         let mut bytes = descriptor.to_bytes().to_vec();
         assert_eq!(Descriptor::parse(&bytes), Some(descriptor));
-        bytes.extend([0; 3]);
+        bytes.extend([0; 4]);
         assert_eq!(Descriptor::parse(&bytes), Some(descriptor), "RTPS pads");
         assert_eq!(Descriptor::parse(&bytes[..Descriptor::LEN - 1]), None);
     }
 
     proptest! {
         #[test]
-        fn no_bytes_are_too_strange_to_be_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..100), kind in 0_u8..7) {
+        fn no_bytes_are_too_strange_to_be_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..100), kind in 0_u8..8) {
             let _ = Descriptor::parse(&bytes);
             let _ = parse(&bytes);
             if bytes.len() >= 8 {

@@ -4,12 +4,13 @@
 //!   matched readers, by participant:   all of them take descriptors, and there is a link ──▶ shared
 //!                                      otherwise                                         ──▶ plain
 //!   all shared  ──▶ one descriptor, undirected          all plain ──▶ one plain sample, undirected
-//!   mixed       ──▶ one directed descriptor or plain sample for each participant, if all readers are reliable;
-//!                   otherwise all plain
+//!   mixed       ──▶ one directed descriptor or plain sample for each participant, if all readers are reliable
+//!                   and each the only one of its participant; otherwise all plain
 //! ```
 //! RustDDS has one cache per topic and participant, and a directed sample reaches every reader there. So the
 //! readers of one participant all get descriptors or all get plain samples. For every other reader a directed
-//! sample leaves a gap that RustDDS remembers until the reader acknowledges it: for ever, where it is not reliable.
+//! sample leaves a gap that RustDDS remembers until the reader acknowledges it: for ever, where it is not reliable. And
+//! the gap that one reader of a participant is told of lets RustDDS give up what its neighbour still waits for.
 
 use crate::protocol::{Entity, Offer, Prefix, incarnation};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +91,8 @@ impl Matched {
         let mut readers =
             self.0.iter().flat_map(|(&prefix, readers)| readers.iter().map(move |&reader| (prefix, reader)));
         let mixed = plan.has_shared() && plan.targets.iter().any(|target| target.shared.is_none());
-        if mixed && !readers.all(reliable) {
+        let alone = self.0.values().all(|readers| readers.len() == 1);
+        if mixed && !(alone && readers.all(reliable)) {
             plan.targets.iter_mut().for_each(|target| target.shared = None);
         }
         plan
@@ -139,6 +141,8 @@ mod tests {
         let shared: Vec<_> = plan.targets.iter().map(|target| target.shared.is_some()).collect();
         assert_eq!(shared, [true, false]);
         assert_eq!(plan.windows, [(incarnation(HERE), offers[0])]);
+        matched.add(THERE, [2; 4]);
+        assert!(!matched.plan(session, |_| true).has_shared(), "neighbours would be told of gaps");
         matched.remove_participant(HERE);
         assert_eq!(matched.participants().collect::<Vec<_>>(), [THERE]);
     }

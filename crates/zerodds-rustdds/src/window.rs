@@ -8,10 +8,10 @@
 //! room for, whatever HISTORY says. So a reader that is reliable and keeps all tells its writers what was taken,
 //! and they wait for it (RESOURCE_LIMITS and max_blocking_time, DDS 1.4 §2.2.3.19, §2.2.3.14).
 
-use crate::protocol::Entity;
+use crate::protocol::{Entity, Offer};
 use crate::routes::Plan;
 use parking_lot::{Condvar, Mutex};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use zerodds_core::Incarnation;
@@ -26,7 +26,12 @@ pub(crate) struct Outlook {
 #[derive(Debug, Default)]
 struct State {
     plan: Arc<Plan>,
+    /// The first sequence number of each sample that some reader may not have taken, in order: on a mixed topic
+    /// a sample has several.
+    samples: VecDeque<i64>,
+    /// The last sequence number that is known to be used.
     written: i64,
+    /// Up to where readers with a window have taken.
     taken: HashMap<(Incarnation, Entity), i64>,
 }
 
@@ -40,35 +45,50 @@ impl Outlook {
         let mut state = self.state.lock();
         let written = state.written;
         let mut taken = std::mem::take(&mut state.taken);
-        state.taken = plan
-            .windows
-            .iter()
-            .map(|&(incarnation, offer)| (incarnation, offer.reader))
-            .map(|reader| (reader, taken.remove(&reader).unwrap_or(written)))
-            .collect();
+        let readers = plan.windows.iter().map(|&(incarnation, offer)| (incarnation, offer.reader));
+        state.taken = readers.map(|reader| (reader, taken.remove(&reader).unwrap_or(written))).collect();
         state.plan = Arc::new(plan);
+        state.forget_what_all_took();
         self.changed.notify_all();
     }
 
-    /// The application behind `reader` has taken everything up to this sequence number.
+    /// The application behind `reader` has taken everything up to this sequence number; `i64::MAX`: everything up to
+    /// now. It may know of a sample before its writer does.
     pub(crate) fn set_taken(&self, reader: (Incarnation, Entity), up_to: i64) {
         let mut state = self.state.lock();
-        let written = state.written;
+        let up_to = if up_to == i64::MAX { state.written } else { up_to };
         if let Some(taken) = state.taken.get_mut(&reader) {
-            *taken = (*taken).max(up_to.min(written));
+            *taken = (*taken).max(up_to);
+            state.forget_what_all_took();
             self.changed.notify_all();
         }
     }
 
-    /// A sample was written under this sequence number.
-    pub(crate) fn set_written(&self, sequence: i64) {
+    /// A sample was written under these sequence numbers.
+    pub(crate) fn set_written(&self, first: i64, last: i64) {
         let mut state = self.state.lock();
-        state.written = state.written.max(sequence);
+        state.written = state.written.max(last);
+        if !state.taken.is_empty() {
+            // Several threads may write, and come here in another order.
+            let at = state.samples.partition_point(|&other| other < first);
+            state.samples.insert(at, first);
+            state.forget_what_all_took();
+        }
     }
 
     /// Whether every reader has room for one more sample now.
     pub(crate) fn has_room(&self) -> bool {
         self.state.lock().has_room()
+    }
+
+    /// Readers that have no room for one more sample now.
+    pub(crate) fn full(&self) -> Vec<(Incarnation, Entity)> {
+        let state = self.state.lock();
+        let windows = state.plan.windows.iter();
+        windows
+            .filter(|window| !state.has_room_for(window))
+            .map(|(peer, offer)| (*peer, offer.reader))
+            .collect()
     }
 
     /// Waits until every reader has room for one more sample; `false` after the deadline.
@@ -85,17 +105,26 @@ impl Outlook {
 
 impl State {
     fn has_room(&self) -> bool {
-        self.plan.windows.iter().all(|&(incarnation, offer)| {
-            let taken = self.taken.get(&(incarnation, offer.reader)).copied().unwrap_or(self.written);
-            self.written - taken < i64::from(offer.window)
-        })
+        self.plan.windows.iter().all(|window| self.has_room_for(window))
+    }
+
+    fn has_room_for(&self, (incarnation, offer): &(Incarnation, Offer)) -> bool {
+        let taken = self.taken.get(&(*incarnation, offer.reader)).copied().unwrap_or(i64::MAX);
+        let under_way = self.samples.len() - self.samples.partition_point(|&first| first <= taken);
+        under_way < offer.window as usize
+    }
+
+    fn forget_what_all_took(&mut self) {
+        let all = self.taken.values().copied().min().unwrap_or(i64::MAX);
+        while self.samples.front().is_some_and(|&first| first <= all) {
+            self.samples.pop_front();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Offer;
     use std::time::Duration;
 
     const READER: Entity = [1; 4];
@@ -117,7 +146,7 @@ mod tests {
         let (outlook, reader) = outlook(2);
         for sequence in 1..=2 {
             assert!(outlook.wait_for_room(at_once()));
-            outlook.set_written(sequence);
+            outlook.set_written(sequence, sequence);
         }
         assert!(!outlook.wait_for_room(at_once()));
         outlook.set_taken(reader, 1);
@@ -128,7 +157,7 @@ mod tests {
     fn a_writer_that_waits_is_woken_by_what_is_taken_and_by_the_readers_end() {
         for end in [false, true] {
             let (outlook, reader) = outlook(1);
-            outlook.set_written(1);
+            outlook.set_written(1, 1);
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| outlook.wait_for_room(Instant::now() + Duration::from_secs(60)));
                 if end {
@@ -143,8 +172,8 @@ mod tests {
 
     #[test]
     fn a_reader_that_comes_later_owes_nothing_for_what_was_written_before() {
-        let (outlook, _) = outlook(0);
-        outlook.set_written(1_000);
+        let (outlook, _) = outlook(1);
+        outlook.set_written(1_000, 1_000);
         let incarnation = Incarnation::from_bytes([2; 8]);
         let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
         outlook.set_plan(Plan { targets: vec![], windows });
@@ -152,10 +181,31 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_have_taken_what_was_not_written() {
+    fn a_sample_counts_once_however_many_sequence_numbers_it_has() {
+        let (outlook, reader) = outlook(2);
+        outlook.set_written(1, 5);
+        assert!(outlook.has_room(), "one of two is under way");
+        outlook.set_written(6, 10);
+        assert!(!outlook.has_room());
+        outlook.set_taken(reader, 3);
+        assert!(outlook.has_room(), "the reader's own of the first sample's numbers was taken");
+    }
+
+    #[test]
+    fn a_reader_that_is_quicker_than_the_writer_loses_no_credit() {
         let (outlook, reader) = outlook(1);
+        outlook.set_taken(reader, 1);
+        outlook.set_written(1, 1);
+        assert!(outlook.has_room());
+    }
+
+    #[test]
+    fn everything_up_to_now_does_not_excuse_what_comes() {
+        let (outlook, reader) = outlook(1);
+        outlook.set_written(1, 1);
         outlook.set_taken(reader, i64::MAX);
-        outlook.set_written(1);
-        assert!(!outlook.wait_for_room(at_once()));
+        assert!(outlook.has_room());
+        outlook.set_written(2, 2);
+        assert!(!outlook.has_room());
     }
 }

@@ -5,6 +5,7 @@ use crate::cdr::Frame;
 use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{KeyedPayload, PreparedWithKey};
+use crate::protocol::hash;
 use crate::writer::{Carrier, Writer};
 use crate::writing::{Outlet, Post, Refused};
 use ::bytes::Bytes;
@@ -76,17 +77,7 @@ pub struct DataWriter<D: Keyed> {
 impl<K: Key> Carrier for Inner<K> {
     type Key = K;
 
-    fn carry(&self, post: Post, key: &K, options: WriteOptions) -> Result<SampleIdentity, Refused> {
-        let value = KeyedPayload { payload: post.payload, key: key.clone() };
-        Ok(self.write_with_options(value, options)?)
-    }
-
-    async fn carry_async(
-        &self,
-        post: Post,
-        key: &K,
-        options: WriteOptions,
-    ) -> Result<SampleIdentity, Refused> {
+    async fn carry(&self, post: Post, key: &K, options: WriteOptions) -> Result<SampleIdentity, Refused> {
         let value = KeyedPayload { payload: post.payload, key: key.clone() };
         Ok(self.async_write_with_options(value, options).await?)
     }
@@ -548,6 +539,5 @@ impl<D: Instance> FusedStream for BareDataReaderStream<D> {
 
 /// The hash of an instance's key, the same for every writer of the topic.
 fn instance(key: &impl Key) -> u64 {
-    let octets = key.hash_key(false).to_vec();
-    octets.iter().fold(0, |hash: u64, &octet| hash.rotate_left(7) ^ u64::from(octet))
+    hash(&key.hash_key(false).to_vec())
 }

@@ -1,13 +1,14 @@
 //! Writing for both kinds of topics: the same steps, whether the caller waits in a thread or in an executor.
 
 use crate::cdr::{self, Frame};
-use crate::protocol::SampleKey;
-use crate::writing::{Outlet, Parcel, Post, Refused, Transit};
+use crate::writing::{Outlet, Parcel, Post, Refused, Transit, Undescribed};
 use ::bytes::Bytes;
 use futures::channel::oneshot;
 use rustdds::{SampleIdentity, WriteOptions};
 use serde::Serialize;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::Instant;
 
 /// What samples are handed to: the writer of RustDDS, which differs by the kind of topic.
@@ -15,9 +16,8 @@ pub(crate) trait Carrier {
     /// Whatever identifies the instance; `()` where there are none.
     type Key;
 
-    fn carry(&self, post: Post, key: &Self::Key, options: WriteOptions) -> Result<SampleIdentity, Refused>;
-
-    fn carry_async(
+    /// Hands a sample to RustDDS, waiting for its window.
+    fn carry(
         &self,
         post: Post,
         key: &Self::Key,
@@ -149,22 +149,30 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
         deadline: Instant,
     ) -> Result<SampleIdentity, Refused> {
-        let posts = match draft {
-            Draft::Plain(bytes) => vec![Post::plain(bytes)],
+        let (posts, undescribed) = match draft {
+            Draft::Plain(bytes) => (vec![Post::plain(bytes)], None),
             Draft::Shared(parcel) => {
                 let mut transit = self.outlet.send(parcel, deadline)?;
                 if !transit.is_done() {
                     transit.wait();
                 }
-                self.outlet.dispatch(transit)?
+                let (posts, undescribed) = self.outlet.dispatch(transit)?;
+                (posts, Some(undescribed))
             }
         };
-        let mut round = Round::new(&self.outlet, &posts);
+        let mut round = Round::new(undescribed);
         for post in posts {
-            let (options, described) = (post.options(options), post.shared().is_some());
-            round.note(self.carrier.carry(post, key, options), described);
+            let outcome = loop {
+                let deadline = if round.has_begun() { self.outlet.later() } else { deadline };
+                let carried = until(deadline, self.carrier.carry(post.clone(), key, post.options(options)));
+                let carried = carried.unwrap_or(Err(Refused::WouldBlock));
+                if !round.tries_again(&carried) {
+                    break carried;
+                }
+            };
+            round.note(&post, outcome?);
         }
-        round.outcome()
+        round.outcome(&self.outlet)
     }
 
     async fn publish_async(
@@ -174,19 +182,25 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
         deadline: Instant,
     ) -> Result<SampleIdentity, Refused> {
-        let posts = match draft {
-            Draft::Plain(bytes) => vec![Post::plain(bytes)],
+        let (posts, undescribed) = match draft {
+            Draft::Plain(bytes) => (vec![Post::plain(bytes)], None),
             Draft::Shared(parcel) => {
                 let transit = self.outlet.send(parcel, deadline)?;
-                self.outlet.dispatch(arrived(transit).await?)?
+                let (posts, undescribed) = self.outlet.dispatch(arrived(transit).await?)?;
+                (posts, Some(undescribed))
             }
         };
-        let mut round = Round::new(&self.outlet, &posts);
+        let mut round = Round::new(undescribed);
         for post in posts {
-            let (options, described) = (post.options(options), post.shared().is_some());
-            round.note(self.carrier.carry_async(post, key, options).await, described);
+            let outcome = loop {
+                let carried = self.carrier.carry(post.clone(), key, post.options(options)).await;
+                if !round.tries_again(&carried) {
+                    break carried;
+                }
+            };
+            round.note(&post, outcome?);
         }
-        round.outcome()
+        round.outcome(&self.outlet)
     }
 }
 
@@ -213,45 +227,76 @@ async fn arrived(mut transit: Transit) -> Result<Transit, Refused> {
     .await
 }
 
-/// One sample on its way into RTPS, in as many posts as it takes.
-struct Round<'a> {
-    outlet: &'a Outlet,
-    shared: Option<SampleKey>,
-    carried: Option<SampleIdentity>,
-    refused: Option<Refused>,
+/// One sample on its way into RTPS, in as many posts as it takes: none of them, or all. Once somebody has it, all must
+/// get it, since a writer that is told `WouldBlock` writes it again.
+struct Round {
+    /// Dropped with it, where nothing was carried.
+    undescribed: Option<Undescribed>,
+    shared: bool,
+    carried: Option<(SampleIdentity, SampleIdentity)>,
+    descriptors: u64,
+    tries: u32,
 }
 
-impl<'a> Round<'a> {
-    fn new(outlet: &'a Outlet, posts: &[Post]) -> Self {
-        let shared = posts.iter().find_map(Post::shared);
-        Self { outlet, shared, carried: None, refused: None }
+impl Round {
+    fn new(undescribed: Option<Undescribed>) -> Self {
+        Self { undescribed, shared: false, carried: None, descriptors: 0, tries: 0 }
     }
 
-    fn note(&mut self, outcome: Result<SampleIdentity, Refused>, described: bool) {
-        match outcome {
-            Ok(identity) => {
-                self.outlet.carried(identity, described);
-                self.carried = Some(identity);
-            }
-            Err(refused) => self.refused = Some(refused),
+    /// Whether somebody has the sample.
+    fn has_begun(&self) -> bool {
+        self.carried.is_some()
+    }
+
+    fn tries_again(&mut self, outcome: &Result<SampleIdentity, Refused>) -> bool {
+        let again = matches!(outcome, Err(Refused::WouldBlock)) && self.has_begun() && self.tries < TRIES_MAX;
+        self.tries += u32::from(again);
+        again
+    }
+
+    fn note(&mut self, post: &Post, identity: SampleIdentity) {
+        let (first, _) = *self.carried.get_or_insert((identity, identity));
+        self.carried = Some((first, identity));
+        if post.payload.is_descriptor {
+            self.descriptors += 1;
+            self.shared = true;
         }
     }
 
-    fn outcome(self) -> Result<SampleIdentity, Refused> {
-        match (self.refused, self.carried) {
-            (None, Some(identity)) => {
-                self.outlet.count(self.shared.is_some());
-                Ok(identity)
-            }
-            (Some(refused), carried) => {
-                // No descriptor came out, so none will follow.
-                if let (Some(key), None) = (self.shared, carried) {
-                    self.outlet.forget(key);
-                }
-                Err(refused)
-            }
-            (None, None) => Err(Refused::Internal("a sample for nobody".into())),
+    fn outcome(self, outlet: &Outlet) -> Result<SampleIdentity, Refused> {
+        let (first, last) = self.carried.ok_or_else(|| Refused::Internal("a sample for nobody".into()))?;
+        outlet.carried(first, last, self.descriptors);
+        outlet.count(self.shared);
+        if let (Some(undescribed), true) = (self.undescribed, self.shared) {
+            undescribed.described();
         }
+        Ok(last)
+    }
+}
+
+/// Polls a future on this thread until it is ready or the deadline has passed.
+fn until<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(outcome) = future.as_mut().poll(&mut context) {
+            return Some(outcome);
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return None;
+        }
+        std::thread::park_timeout(deadline - now);
+    }
+}
+
+/// Wakes a thread that waits in [`until`].
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -264,3 +309,6 @@ async fn elsewhere<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static)
         .map_err(Refused::Io)?;
     receiver.await.map_err(|_| Refused::Internal("the thread that waited for room is gone".into()))
 }
+
+/// How often a participant is tried for a sample that others have, each time as long as a write may wait.
+const TRIES_MAX: u32 = 10;

@@ -18,13 +18,15 @@ use crate::routes::{Plan, Target};
 use crate::session::{Owner, Session, split};
 use crate::window::Outlook;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustdds::dds::WriteError;
 use rustdds::policy::{Durability, Reliability};
 use rustdds::{GUID, QosPolicies, SampleIdentity, WriteOptions, WriteOptionsBuilder};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, LoanError, Locator, Peer, Refusal, Transport};
+use zerodds_core::{Delivery, Incarnation, LoanError, Locator, Peer, Refusal, Transport};
 use zerodds_transport_shm::{ShmLoan, ShmSending};
 
 /// The part of a writer that does not depend on its type.
@@ -38,6 +40,8 @@ pub(crate) struct Outlet {
     patience: Option<Duration>,
     shares: bool,
     outlook: Arc<Outlook>,
+    /// Samples that were sent and not yet described to RTPS.
+    under_way: Mutex<BTreeSet<u64>>,
     /// That something went over UDP was said.
     said: AtomicBool,
 }
@@ -84,19 +88,42 @@ impl From<cdr::Error> for Refused {
     }
 }
 
-/// A sample in the ring that is about to be sent.
+/// Room in the ring for a sample.
 pub(crate) struct Parcel {
     loan: ShmLoan,
-    id: u64,
+    instance: u64,
 }
 
 /// A sample that is being sent, and to whom.
 pub(crate) struct Transit {
     sending: ShmSending,
-    key: SampleKey,
+    undescribed: Undescribed,
     len: usize,
     plan: Arc<Plan>,
     deadline: Instant,
+}
+
+/// A sample that was sent and has no descriptor yet. Dropped, it never will have one, and its readers are told.
+pub(crate) struct Undescribed {
+    outlet: Arc<Outlet>,
+    key: SampleKey,
+    readers: Vec<Incarnation>,
+}
+
+impl Undescribed {
+    /// RTPS has the descriptor.
+    pub(crate) fn described(mut self) {
+        self.readers.clear();
+    }
+}
+
+impl Drop for Undescribed {
+    fn drop(&mut self) {
+        self.outlet.under_way.lock().remove(&self.key.id);
+        for &reader in &self.readers {
+            self.outlet.session().say(reader, Note::Forget { id: self.key.id });
+        }
+    }
 }
 
 impl Parcel {
@@ -114,7 +141,7 @@ impl Outlet {
     pub(crate) fn new(
         owner: &Arc<Owner>,
         guid: GUID,
-        (topic_name, type_name): (String, &str),
+        topic_name: String,
         options: Options,
         qos: &QosPolicies,
     ) -> Self {
@@ -130,12 +157,13 @@ impl Outlet {
         Self {
             owner: Arc::clone(owner),
             entity,
-            topic: TopicHash::of(&topic_name, type_name),
+            topic: TopicHash::of(&topic_name),
             topic_name,
             options,
             patience,
             shares: options.shm && volatile,
             outlook,
+            under_way: Mutex::default(),
             said: AtomicBool::new(false),
         }
     }
@@ -148,6 +176,12 @@ impl Outlet {
         now.checked_add(patience).unwrap_or(now + A_YEAR)
     }
 
+    /// Until when to wait for who has not got a sample that others have.
+    pub(crate) fn later(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.patience.unwrap_or_default().max(A_MOMENT)).unwrap_or(now + A_YEAR)
+    }
+
     /// Whether readers that keep all have room now; best effort waits for nobody.
     pub(crate) fn has_room(&self) -> bool {
         self.patience.is_none() || self.outlook.has_room()
@@ -155,7 +189,12 @@ impl Outlet {
 
     /// Waits for that.
     pub(crate) fn wait_for_room(&self, deadline: Instant) -> Result<(), Refused> {
-        let room = self.patience.is_none() || self.outlook.wait_for_room(deadline);
+        let room = self.has_room() || {
+            for (peer, reader) in self.outlook.full() {
+                self.session().ask_for_taken(peer, reader, self.entity);
+            }
+            self.outlook.wait_for_room(deadline)
+        };
         room.then_some(()).ok_or(Refused::WouldBlock)
     }
 
@@ -177,7 +216,7 @@ impl Outlet {
         let loan =
             if self.waits() { transport.loan_before(needed, deadline) } else { transport.loan(needed) };
         match (loan, self.options.when_full) {
-            (Ok(loan), _) => Ok(Some(self.labelled(loan, instance))),
+            (Ok(loan), _) => Ok(Some(Parcel { loan, instance })),
             (Err(LoanError::Full { .. }), WhenFull::Fail) => Err(Refused::WouldBlock),
             (Err(LoanError::Full { .. }), WhenFull::Block) if self.patience.is_some() => {
                 Err(Refused::WouldBlock)
@@ -190,25 +229,32 @@ impl Outlet {
     }
 
     /// Sends a filled parcel to everybody who has room for it now.
-    pub(crate) fn send(&self, parcel: Parcel, deadline: Instant) -> Result<Transit, Refused> {
+    pub(crate) fn send(self: &Arc<Self>, parcel: Parcel, deadline: Instant) -> Result<Transit, Refused> {
         let plan = self.outlook.plan();
         let len = parcel.cdr().len();
-        let locators: Vec<Locator> = plan.targets.iter().filter_map(|target| target.shared).collect();
+        let shared = || plan.targets.iter().filter_map(|target| Some((target.prefix, target.shared?)));
+        let locators: Vec<Locator> = shared().map(|(_, locator)| locator).collect();
         let peers: Vec<Peer<'_>> =
             locators.iter().map(|locator| Peer::new(std::slice::from_ref(locator))).collect();
         let delivery = match self.patience {
             Some(_) => Delivery::Reliable { deadline },
             None => Delivery::BestEffort,
         };
-        let key = SampleKey { owner: self.session().incarnation, id: parcel.id };
-        let sending = self.session().transport.begin_quietly(parcel.loan, &peers, delivery);
+        let readers = shared().map(|(prefix, _)| incarnation(prefix)).collect();
+        let undescribed = self.numbered(readers);
+        let Parcel { mut loan, instance } = parcel;
+        if let Some(header) = loan.first_chunk_mut::<HEADER_LEN>() {
+            let id = undescribed.key.id;
+            SampleHeader { id, topic: self.topic, instance, writer: self.entity }.write(header);
+        }
+        let sending = self.session().transport.begin_quietly(loan, &peers, delivery);
         let sending = sending.map_err(|error| Refused::Internal(error.to_string()))?;
-        Ok(Transit { sending, key, len, plan, deadline })
+        Ok(Transit { sending, undescribed, len, plan, deadline })
     }
 
     /// What RTPS has to carry, now that the sample was sent to all who took it.
-    pub(crate) fn dispatch(&self, transit: Transit) -> Result<Vec<Post>, Refused> {
-        let Transit { sending, key, len, plan, .. } = transit;
+    pub(crate) fn dispatch(&self, transit: Transit) -> Result<(Vec<Post>, Undescribed), Refused> {
+        let Transit { sending, mut undescribed, len, plan, .. } = transit;
         let (sent, sample) = sending.finish();
         let mut shared: Vec<&Target> = Vec::new();
         let mut plain: Vec<&Target> = Vec::new();
@@ -221,46 +267,58 @@ impl Outlet {
             }
             let missed = sent.unserved.iter().find(|peer| peer.index == index).map(|peer| &peer.why);
             index += 1;
-            match missed {
-                None => shared.push(target),
+            match (missed, self.options.when_full) {
+                (None, _) => shared.push(target),
+                (Some(Refusal::Full), WhenFull::Udp) => plain.push(target),
                 // What best effort has no room for is lost, there as anywhere; the transport has counted it.
-                Some(Refusal::Full) if self.patience.is_none() => shared.push(target),
-                Some(Refusal::Full) if self.options.when_full != WhenFull::Udp => full = true,
-                Some(_) => plain.push(target),
+                (Some(Refusal::Full), _) if self.patience.is_none() => shared.push(target),
+                (Some(Refusal::Full), _) => full = true,
+                (Some(_), _) => plain.push(target),
             }
         }
+        undescribed.readers = shared.iter().map(|target| incarnation(target.prefix)).collect();
         if full {
-            self.forget(key);
             return Err(Refused::WouldBlock);
         }
-        let descriptor = Descriptor { key, len: len as u32 };
-        if plain.is_empty() {
-            return Ok(vec![Post { payload: Payload::descriptor(descriptor), to: None, key: Some(key) }]);
-        }
-        let bytes = Bytes::copy_from_slice(sample.get(HEADER_LEN..).unwrap_or_default());
-        if shared.is_empty() {
-            return Ok(vec![Post { payload: Payload::plain(bytes), to: None, key: None }]);
-        }
-        let described = shared.iter().map(|target| (Payload::descriptor(descriptor), Some(key), *target));
-        let written = plain.iter().map(|target| (Payload::plain(bytes.clone()), None, *target));
-        let posts = described.chain(written);
-        Ok(posts.map(|(payload, key, target)| Post { payload, to: Some(target.guid()), key }).collect())
+        let bytes = || Bytes::copy_from_slice(sample.get(HEADER_LEN..).unwrap_or_default());
+        let descriptor = Descriptor { key: undescribed.key, len: len as u32, floor: self.floor() };
+        let describe = |to| Post { payload: Payload::descriptor(descriptor), to };
+        let posts = match (&shared[..], &plain[..]) {
+            // Whom it was meant for has gone; whoever is matched now gets it all the same.
+            ([], _) => vec![Post { payload: Payload::plain(bytes()), to: None }],
+            (_, []) => vec![describe(None)],
+            (shared, plain) => {
+                let bytes = bytes();
+                let written = |target: &&Target| Post {
+                    payload: Payload::plain(bytes.clone()),
+                    to: Some(target.guid()),
+                };
+                let described = shared.iter().map(|target| describe(Some(target.guid())));
+                described.chain(plain.iter().map(written)).collect()
+            }
+        };
+        Ok((posts, undescribed))
     }
 
-    /// RTPS has taken this; what is under way counts from here.
-    pub(crate) fn carried(&self, identity: SampleIdentity, described: bool) {
-        self.outlook.set_written(identity.sequence_number.into());
-        let totals = &self.session().totals;
-        if described {
-            totals.descriptors.fetch_add(1, Ordering::Relaxed);
-        }
+    /// RTPS has taken a sample under these sequence numbers, in this many descriptors.
+    pub(crate) fn carried(&self, first: SampleIdentity, last: SampleIdentity, descriptors: u64) {
+        self.outlook.set_written(first.sequence_number.into(), last.sequence_number.into());
+        self.session().totals.descriptors.fetch_add(descriptors, Ordering::Relaxed);
     }
 
-    /// RTPS will not say anything of this sample.
-    pub(crate) fn forget(&self, key: SampleKey) {
-        for target in self.outlook.plan().targets.iter().filter(|target| target.shared.is_some()) {
-            self.session().say(incarnation(target.prefix), Note::Forget { id: key.id });
-        }
+    /// The next sample's number, which is under way from here on.
+    fn numbered(self: &Arc<Self>, readers: Vec<Incarnation>) -> Undescribed {
+        let mut under_way = self.under_way.lock();
+        // Under the lock: a floor that is computed meanwhile must not lie above it.
+        let key = SampleKey { owner: self.session().incarnation, id: self.session().next_id() };
+        under_way.insert(key.id);
+        drop(under_way);
+        Undescribed { outlet: Arc::clone(self), key, readers }
+    }
+
+    /// Samples of this writer below are described, or never will be.
+    fn floor(&self) -> u64 {
+        self.under_way.lock().first().copied().unwrap_or(0)
     }
 
     pub(crate) fn count(&self, shared: bool) {
@@ -276,14 +334,6 @@ impl Outlet {
     /// Whether a writer waits for room at all.
     fn waits(&self) -> bool {
         self.patience.is_some() && self.options.when_full == WhenFull::Block
-    }
-
-    fn labelled(&self, mut loan: ShmLoan, instance: u64) -> Parcel {
-        let id = self.session().next_id();
-        if let Some(header) = loan.first_chunk_mut::<HEADER_LEN>() {
-            SampleHeader { id, topic: self.topic, instance, writer: self.entity }.write(header);
-        }
-        Parcel { loan, id }
     }
 
     /// A sample goes by UDP although it was meant for shared memory: said once for each writer, counted always.
@@ -329,22 +379,16 @@ impl Transit {
 }
 
 /// One sample for RTPS to carry.
+#[derive(Clone)]
 pub(crate) struct Post {
     pub(crate) payload: Payload,
     /// The reader whose participant gets it; `None`: all.
     to: Option<GUID>,
-    /// The shared sample that it describes.
-    key: Option<SampleKey>,
 }
 
 impl Post {
     pub(crate) const fn plain(bytes: Bytes) -> Self {
-        Self { payload: Payload::plain(bytes), to: None, key: None }
-    }
-
-    /// The shared sample that it describes.
-    pub(crate) const fn shared(&self) -> Option<SampleKey> {
-        self.key
+        Self { payload: Payload::plain(bytes), to: None }
     }
 
     /// The user's options, directed to whom this is for.
@@ -361,5 +405,6 @@ impl Post {
     }
 }
 
+const A_MOMENT: Duration = Duration::from_millis(100);
 /// As good as for ever, where max_blocking_time is longer than an `Instant` can say.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -65,7 +65,7 @@ fn two_thousand_changes_of_path_are_seen_by_no_reader() {
         written
     });
     let stats = here.zerodds.stats();
-    assert!(stats.shared_samples > 1_000 && stats.plain_samples > 1_000, "both ways: {stats:?}");
+    assert!(stats.shared_samples > 200 && stats.plain_samples > 200, "both ways: {stats:?}");
     assert_eq!(there.zerodds.stats().gone_samples, 0);
     println!("{written} samples over 2,000 changes: {} shared", stats.shared_samples);
 }

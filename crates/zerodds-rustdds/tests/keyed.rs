@@ -205,7 +205,6 @@ fn a_busy_instance_costs_a_quiet_one_nothing() {
 }
 
 #[test]
-#[ignore = "the hash of an instance is the same for both, so that they share one history"]
 fn a_busy_instance_costs_one_with_a_similar_key_nothing() {
     busy_and_quiet("similar", 0x80, 0x100);
 }

@@ -348,7 +348,6 @@ fn an_executor_goes_on_while_the_ring_has_no_room() {
 }
 
 #[test]
-#[ignore = "a writer is told of every quarter of its window only"]
 fn a_writer_that_waits_goes_on_with_the_first_sample_that_is_taken() {
     let mut pair = Pair::new("first-taken", &keep_all(100, PATIENCE_MS));
     let (writer, reader) = (&pair.writer, &mut pair.reader);

@@ -2,9 +2,9 @@
 
 use super::Session;
 use super::obituary::Obituary;
-use super::registry::Errand;
+use super::registry::{Errand, Refreshed};
 use crate::inbox::News;
-use crate::protocol::{Note, Offer, Prefix};
+use crate::protocol::{Entity, Note, Offer, Prefix};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustdds::{DomainParticipant, DomainParticipantStatusListener, StatusEvented};
@@ -25,8 +25,12 @@ pub(super) struct Attendant {
     obituary: Obituary,
     /// Sessions that are to be reached again, with when and for the how manyth time.
     retries: HashMap<Incarnation, (Instant, u32)>,
+    /// Participants whose link ended without a word, though somebody listens at their locators.
+    suspects: HashMap<Incarnation, Prefix>,
     /// The dead of whom RustDDS will be told, and when.
-    mourned: Vec<(Instant, Prefix)>,
+    mourned: Vec<(Instant, Prefix, Vec<u8>)>,
+    /// Whether only our own user's processes can have links.
+    mourns: bool,
     /// What was offered last.
     offers: Vec<Offer>,
 }
@@ -41,6 +45,7 @@ impl Attendant {
         session: Arc<Session>,
         poll: mio::Poll,
         participant: &DomainParticipant,
+        mourns: bool,
     ) -> io::Result<Self> {
         let mut status = participant.status_listener();
         poll.registry().register(status.as_status_source_mio1(), STATUS, Interest::READABLE)?;
@@ -55,7 +60,9 @@ impl Attendant {
             status,
             obituary,
             retries: HashMap::new(),
+            suspects: HashMap::new(),
             mourned: Vec::new(),
+            mourns,
             offers: Vec::new(),
         })
     }
@@ -86,17 +93,18 @@ impl Attendant {
         for item in news {
             self.hear(item);
         }
-        while let Some(status) = self.status.try_recv_status() {
-            let errands = self.session.registry.lock().note(&status);
+        // RustDDS's queue drops what it has no room for: it is emptied first, and thought about then.
+        let events: Vec<_> = std::iter::from_fn(|| self.status.try_recv_status()).take(EVENTS_MAX).collect();
+        for event in &events {
+            let errands = self.session.registry.lock().note(event);
             errands.into_iter().for_each(|errand| self.run_errand(errand));
-            self.refresh();
-            self.session.broadcast.tell(&status);
         }
         self.refresh();
+        events.iter().for_each(|event| self.session.broadcast.tell(event));
         self.retry();
         self.publish_due();
         self.say_unsaid();
-        self.session.inbox.lock().fall_asleep() == Wake::Ready
+        events.len() == EVENTS_MAX || self.session.inbox.lock().fall_asleep() == Wake::Ready
     }
 
     fn hear(&mut self, news: News) {
@@ -104,9 +112,11 @@ impl Attendant {
             News::Up(peer) => {
                 let Some(id) = peer.incarnation() else { return };
                 self.retries.remove(&id);
+                self.suspects.remove(&id);
                 self.session.registry.lock().set_up(id);
                 self.session.say(id, Note::Readers(self.offers.clone()));
-                self.session.repeat_taken(id);
+                let taken = self.session.registry.lock().taken_of(id);
+                self.say_taken(taken);
                 tracing::debug!("participant {id}: large samples go by shared memory");
             }
             News::Down(peer, reason) => self.lose(peer, &reason),
@@ -117,6 +127,7 @@ impl Attendant {
                     Note::Taken { reader, writer, up_to } => {
                         self.session.hear_taken(id, reader, writer, up_to)
                     }
+                    Note::Waiting { reader, writer } => self.session.hear_waiting(id, reader, writer),
                     Note::Leaving => self.session.registry.lock().set_leaving(id),
                     Note::Forget { .. } => {}
                 }
@@ -130,31 +141,43 @@ impl Attendant {
         let silent = self.session.registry.lock().set_down(id);
         self.session.totals.links_lost.fetch_add(1, Ordering::Relaxed);
         tracing::debug!("participant {id}: samples go by UDP: {reason}");
-        let died = match reason {
-            Reason::PeerDied => true,
-            Reason::PeerGone => !self.session.transport.is_listening(&peer),
-            _ => false,
-        };
         match silent {
-            Some(prefix) if died => self.mourn(prefix),
-            _ => drop(self.retries.insert(id, (Instant::now(), 0))),
+            Some(prefix) if *reason == Reason::PeerDied => self.mourn(prefix),
+            Some(prefix) if *reason == Reason::PeerGone && !self.session.transport.is_listening(&peer) => {
+                self.mourn(prefix);
+            }
+            silent => {
+                // A process that ends closes its descriptors one by one: whoever still listens is asked again.
+                let in_doubt = silent.filter(|_| *reason == Reason::PeerGone);
+                self.suspects.extend(in_doubt.map(|prefix| (id, prefix)));
+                self.retries.insert(id, (Instant::now(), 0));
+            }
         }
     }
 
     /// Writers here must not wait for readers there. Where there were none, RustDDS is told a little later: it drops
     /// what a writer sent that nobody has taken yet.
     fn mourn(&mut self, dead: Prefix) {
-        if self.session.registry.lock().is_read_by(dead) {
-            self.obituary.publish(dead);
-        } else {
-            self.mourned.push((Instant::now() + TIME_TO_TAKE, dead));
+        // TRUST: another user could have taken the incarnation of a participant without a session, and left.
+        if !self.mourns {
+            return;
         }
+        let first = if self.session.registry.lock().is_read_by(dead) { Duration::ZERO } else { TIME_TO_TAKE };
+        let notice = self.obituary.notice(dead);
+        // RustDDS takes the repetitions for what they are; a datagram can be lost.
+        let times = [first, first + FIRST_PAUSE, first + A_SECOND];
+        self.mourned.extend(times.map(|after| (Instant::now() + after, dead, notice.clone())));
     }
 
     fn publish_due(&mut self) {
         let now = Instant::now();
-        let due = self.mourned.extract_if(.., |(at, _)| *at <= now).map(|(_, dead)| dead);
-        due.collect::<Vec<_>>().into_iter().for_each(|dead| self.obituary.publish(dead));
+        let due: Vec<_> = self.mourned.extract_if(.., |(at, ..)| *at <= now).collect();
+        for (_, dead, notice) in due {
+            // Whoever has a link lives, whatever it looked like.
+            if self.session.registry.lock().participants().all(|(prefix, up)| prefix != dead || !up) {
+                self.obituary.publish(&notice);
+            }
+        }
     }
 
     fn run_errand(&mut self, errand: Errand) {
@@ -163,18 +186,28 @@ impl Attendant {
                 self.retries.insert(peer, (Instant::now(), 0));
             }
             Errand::Bereave(peer, writer) => self.session.bereave(peer, writer),
+            Errand::Exclude(reader, source, excluded) => {
+                self.session.inbox.lock().ledger.exclude(reader, source, excluded);
+            }
         }
     }
 
     /// Plans first, then the news of what we offer.
     fn refresh(&mut self) {
-        let Some(offers) = self.session.registry.lock().refresh() else { return };
+        let Some(Refreshed { offers, taken }) = self.session.registry.lock().refresh() else { return };
         if offers != self.offers {
             let peers: Vec<Incarnation> = self.session.registry.lock().up().collect();
             for peer in peers {
                 self.session.say(peer, Note::Readers(offers.clone()));
             }
             self.offers = offers;
+            self.say_taken(taken);
+        }
+    }
+
+    fn say_taken(&self, taken: Vec<(Entity, (Prefix, Entity), i64)>) {
+        for (reader, writer, up_to) in taken {
+            self.session.say_taken(reader, writer, up_to);
         }
     }
 
@@ -184,7 +217,15 @@ impl Attendant {
         let due: Vec<_> = self.retries.extract_if(|_, (at, _)| *at <= now).collect();
         for (peer, (_, tries)) in due {
             let Some(locator) = self.session.locator_of(peer) else { continue };
+            if let Some(&prefix) = self.suspects.get(&peer)
+                && !self.session.transport.is_listening(&locator)
+            {
+                self.suspects.remove(&peer);
+                self.mourn(prefix);
+                continue;
+            }
             if !self.session.registry.lock().misses(peer) {
+                self.suspects.remove(&peer);
                 continue;
             }
             let locators = [locator];
@@ -203,7 +244,7 @@ impl Attendant {
     fn until_next_retry(&self) -> Option<Duration> {
         let next = self.retries.values().map(|(at, _)| *at).min();
         let unsaid = (!self.session.unsaid.lock().is_empty()).then(|| Instant::now() + FIRST_PAUSE);
-        let mourned = self.mourned.iter().map(|(at, _)| *at);
+        let mourned = self.mourned.iter().map(|(at, ..)| *at);
         let next = next.into_iter().chain(unsaid).chain(mourned).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -220,11 +261,13 @@ impl Attendant {
         });
     }
 
-    fn leave(&self) {
+    fn leave(&mut self) {
         let peers: Vec<Incarnation> = self.session.registry.lock().up().collect();
         for peer in peers {
             self.session.try_say(peer, &Note::Leaving);
         }
+        // The next session of this participant registers it anew.
+        let _ = self.poll.registry().deregister(self.status.as_status_source_mio1());
         self.session.broadcast.end();
         self.session.transport.close();
     }
@@ -235,3 +278,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const TRIES_MAX: u32 = 12;
 /// How long samples of a dead writer can be taken yet.
 const TIME_TO_TAKE: Duration = Duration::from_secs(2);
+const A_SECOND: Duration = Duration::from_secs(1);
+/// Events that are looked at together: as many as RustDDS's queue holds, twice.
+const EVENTS_MAX: usize = 4096;

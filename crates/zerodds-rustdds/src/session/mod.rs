@@ -15,11 +15,12 @@ mod registry;
 
 pub(crate) use registry::{Limit, split};
 
-use crate::arrivals::{Keep, Missing, Tally};
+use crate::arrivals::{Missing, Tally};
 use crate::config::{Config, Options};
 use crate::endpoints::{Publisher, Subscriber};
 use crate::events::{Broadcast, Events};
 use crate::inbox::Inbox;
+use crate::intake::{Appetite, Progress};
 use crate::protocol::{Descriptor, Entity, Note, Prefix, TopicHash, incarnation};
 use crate::window::Outlook;
 use attendant::Attendant;
@@ -28,7 +29,7 @@ use parking_lot::Mutex;
 use registry::Registry;
 use rustdds::dds::CreateResult;
 use rustdds::{DomainParticipant, QosPolicies, RTPSEntity};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -125,8 +126,6 @@ pub(crate) struct Session {
     ended: AtomicBool,
     next_id: AtomicU64,
     losses: AtomicU64,
-    /// What readers here have told the writers elsewhere: the peer, the reader, the writer, up to where.
-    taken: Mutex<BTreeMap<(Incarnation, Entity, Entity), i64>>,
 }
 
 /// What writers count.
@@ -175,9 +174,9 @@ impl ZeroDds {
             ended: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
             losses: AtomicU64::new(0),
-            taken: Mutex::default(),
         });
-        let attendant = Attendant::new(Arc::clone(&session), poll, &participant)?.start()?;
+        let mourns = config.access_is_own_user();
+        let attendant = Attendant::new(Arc::clone(&session), poll, &participant, mourns)?.start()?;
         let attendant = Mutex::new(Some(attendant));
         Ok(Self(Arc::new(Owner { session, participant, options: config.options, attendant })))
     }
@@ -243,8 +242,10 @@ impl ZeroDds {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.session.end();
-        if let Some(attendant) = self.attendant.lock().take() {
-            // The attendant itself drops nothing that leads here.
+        // A waker of the application's may run, and drop the last of a session, on the attendant itself.
+        if let Some(attendant) = self.attendant.lock().take()
+            && attendant.thread().id() != std::thread::current().id()
+        {
             let _ = attendant.join();
         }
         ATTACHED.lock().remove(&self.session.own);
@@ -267,16 +268,21 @@ impl Session {
     }
 
     /// First the ledger, so that nothing arrives for a reader that it does not know.
-    pub(crate) fn add_reader(&self, reader: Entity, topic: TopicHash, keep: Keep, limit: Limit) {
-        self.inbox.lock().ledger.add_reader(reader, topic, keep);
-        self.registry.lock().add_reader(reader, limit);
+    pub(crate) fn add_reader(
+        &self,
+        reader: Entity,
+        topic: TopicHash,
+        appetite: Appetite,
+        progress: Arc<Progress>,
+    ) {
+        self.inbox.lock().ledger.add_reader(reader, topic, appetite.keep);
+        self.registry.lock().add_reader(reader, appetite.limit, progress);
         self.call();
     }
 
     pub(crate) fn remove_reader(&self, reader: Entity) {
         self.registry.lock().remove_reader(reader);
         self.inbox.lock().ledger.remove_reader(reader);
-        self.taken.lock().retain(|(_, other, _), _| *other != reader);
         self.call();
     }
 
@@ -296,10 +302,9 @@ impl Session {
     }
 
     fn bereave(&self, owner: Incarnation, writer: Entity) {
-        self.taken.lock().retain(|(peer, _, other), _| (*peer, *other) != (owner, writer));
         let mut inbox = self.inbox.lock();
         let loss = self.losses.load(Ordering::Relaxed) + 1;
-        inbox.ledger.bereave(owner, writer, loss);
+        inbox.ledger.bereave((owner, writer), loss);
         // ORDER: Release, as above; the inbox's lock makes this the only writer.
         self.losses.store(loss, Ordering::Release);
     }
@@ -315,21 +320,23 @@ impl Session {
         if prefix == self.own {
             return self.hear_taken(peer, reader, writer, up_to);
         }
-        let mut taken = self.taken.lock();
-        let told = taken.entry((peer, reader, writer)).or_default();
-        *told = (*told).max(up_to);
-        drop(taken);
         self.say(peer, Note::Taken { reader, writer, up_to });
     }
 
-    /// What was said while there was no link was heard by nobody.
-    fn repeat_taken(&self, to: Incarnation) {
-        let taken = self.taken.lock();
-        let told: Vec<_> =
-            taken.iter().filter(|((peer, ..), _)| *peer == to).map(|(key, up_to)| (*key, *up_to)).collect();
-        drop(taken);
-        for ((_, reader, writer), up_to) in told {
-            self.say(to, Note::Taken { reader, writer, up_to });
+    /// A writer here waits for a reader.
+    pub(crate) fn ask_for_taken(&self, peer: Incarnation, reader: Entity, writer: Entity) {
+        if peer == self.incarnation {
+            self.hear_waiting(peer, reader, writer);
+        } else {
+            self.say(peer, Note::Waiting { reader, writer });
+        }
+    }
+
+    /// A writer waits for a reader here.
+    fn hear_waiting(&self, peer: Incarnation, reader: Entity, writer: Entity) {
+        let awaited = self.registry.lock().awaited(peer, reader, writer);
+        if let Some((writer, up_to)) = awaited {
+            self.say_taken(reader, writer, up_to);
         }
     }
 

@@ -29,20 +29,19 @@ impl Obituary {
         Self { to: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), published: 0 }
     }
 
-    /// Tells our participant that this one has died.
-    pub(super) fn publish(&mut self, dead: Prefix) {
-        let message = message(dead, FIRST_NUMBER + self.published);
+    /// The notice of one death, to be published any number of times.
+    pub(super) fn notice(&mut self, dead: Prefix) -> Vec<u8> {
+        tracing::info!("participant {} died; RustDDS is told", hex(dead));
         self.published += 1;
+        message(dead, FIRST_NUMBER + self.published)
+    }
+
+    /// Tells our participant.
+    pub(super) fn publish(&self, notice: &[u8]) {
         let sent =
-            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.send_to(&message, self.to));
-        match sent {
-            Ok(_) => tracing::info!("participant {} died; RustDDS is told at once", hex(dead)),
-            Err(error) => {
-                tracing::warn!(
-                    "participant {} died; RustDDS notices when its lease ends: {error}",
-                    hex(dead)
-                );
-            }
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.send_to(notice, self.to));
+        if let Err(error) = sent {
+            tracing::warn!("RustDDS cannot be told of a death, and notices when the lease ends: {error}");
         }
     }
 }

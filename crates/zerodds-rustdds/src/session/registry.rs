@@ -1,5 +1,7 @@
 //! Who is matched with whom, who has a session, and what follows from it for every writer. No I/O.
 
+use crate::account::Source;
+use crate::intake::Progress;
 use crate::protocol::{Entity, Offer, Prefix, incarnation};
 use crate::routes::Matched;
 use crate::window::Outlook;
@@ -20,7 +22,7 @@ pub(crate) struct Registry {
     outlooks: HashMap<Entity, Arc<Outlook>>,
     /// By local reader, ours or plain: the writers that RTPS has matched to it.
     sources: BTreeMap<Entity, BTreeSet<(Prefix, Entity)>>,
-    readers: BTreeMap<Entity, Limit>,
+    readers: BTreeMap<Entity, Reader>,
     /// Readers of other participants, and plain ones here, that are not reliable.
     best_effort: BTreeSet<(Prefix, Entity)>,
     sessions: HashMap<Incarnation, Session>,
@@ -30,6 +32,20 @@ pub(crate) struct Registry {
 
 /// Samples that a reader which keeps all has room for; `None`: history decides.
 pub(crate) type Limit = Option<u32>;
+
+#[derive(Debug)]
+struct Reader {
+    limit: Limit,
+    progress: Arc<Progress>,
+}
+
+/// What follows from a change.
+#[derive(Debug)]
+pub(crate) struct Refreshed {
+    pub(crate) offers: Vec<Offer>,
+    /// What readers have to say again, since writers may wait for less now: reader, writer, up to where.
+    pub(crate) taken: Vec<(Entity, (Prefix, Entity), i64)>,
+}
 
 /// What is known of another participant's session.
 #[derive(Debug, Default)]
@@ -51,6 +67,8 @@ pub(crate) enum Errand {
     Reach(Incarnation),
     /// This writer will say nothing more.
     Bereave(Incarnation, Entity),
+    /// RTPS will not give this writer's samples to this reader, or it will after all.
+    Exclude(Entity, Source, bool),
 }
 
 impl Registry {
@@ -78,8 +96,8 @@ impl Registry {
         self.matched.remove(&writer);
     }
 
-    pub(crate) fn add_reader(&mut self, reader: Entity, limit: Limit) {
-        self.readers.insert(reader, limit);
+    pub(crate) fn add_reader(&mut self, reader: Entity, limit: Limit, progress: Arc<Progress>) {
+        self.readers.insert(reader, Reader { limit, progress });
         self.stale = true;
     }
 
@@ -117,8 +135,15 @@ impl Registry {
             }
             Status::RemoteWriterMatched { local_reader, remote_writer } => {
                 let (prefix, writer) = split(remote_writer);
-                self.sources.entry(split(local_reader).1).or_default().insert((prefix, writer));
-                self.meet(prefix)
+                let (_, reader) = split(local_reader);
+                self.sources.entry(reader).or_default().insert((prefix, writer));
+                let mut errands = self.meet(prefix);
+                errands.push(Errand::Exclude(reader, (incarnation(prefix), writer), false));
+                errands
+            }
+            Status::RemoteWriterQosIncompatible { local_reader, remote_writer, .. } => {
+                let (prefix, writer) = split(remote_writer);
+                vec![Errand::Exclude(split(local_reader).1, (incarnation(prefix), writer), true)]
             }
             Status::ReaderLost { guid, .. } => {
                 let (prefix, reader) = split(guid);
@@ -132,7 +157,7 @@ impl Registry {
                 let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return Vec::new() };
                 self.matched.values_mut().for_each(|matched| matched.remove_participant(prefix));
                 self.best_effort.retain(|reader| reader.0 != prefix);
-                self.give_up(incarnation(prefix));
+                self.sessions.retain(|_, session| session.up || session.prefix != Some(prefix));
                 self.lose_writers(|writer| writer.0 == prefix)
             }
             _ => Vec::new(),
@@ -209,8 +234,35 @@ impl Registry {
         self.sessions.values().filter_map(|session| Some((session.prefix?, session.up)))
     }
 
+    /// What readers have told the writers of this session, who may not have heard it.
+    pub(crate) fn taken_of(&self, peer: Incarnation) -> Vec<(Entity, (Prefix, Entity), i64)> {
+        self.taken(|prefix| incarnation(*prefix) == peer)
+    }
+
+    /// A writer waits for a reader here: which, and up to where the reader has taken.
+    pub(crate) fn awaited(
+        &self,
+        peer: Incarnation,
+        reader: Entity,
+        writer: Entity,
+    ) -> Option<((Prefix, Entity), i64)> {
+        let sources = self.sources.get(&reader)?;
+        // TRUST: only what RTPS has matched is remembered.
+        let writer =
+            *sources.iter().find(|(prefix, entity)| incarnation(*prefix) == peer && *entity == writer)?;
+        Some((writer, self.readers.get(&reader)?.progress.awaited(writer)))
+    }
+
+    fn taken(&self, of: impl Fn(&Prefix) -> bool) -> Vec<(Entity, (Prefix, Entity), i64)> {
+        let limited = self.readers.iter().filter(|(_, reader)| reader.limit.is_some());
+        let all = limited.flat_map(|(&reader, state)| {
+            state.progress.all(&of).into_iter().map(move |(writer, up_to)| (reader, writer, up_to))
+        });
+        all.collect()
+    }
+
     /// Brings all plans up to date; what to tell the other sessions, if anything changed since the last call.
-    pub(crate) fn refresh(&mut self) -> Option<Vec<Offer>> {
+    pub(crate) fn refresh(&mut self) -> Option<Refreshed> {
         if !std::mem::take(&mut self.stale) {
             return None;
         }
@@ -233,7 +285,12 @@ impl Registry {
                 outlook.set_plan(plan);
             }
         }
-        Some(offers)
+        for offer in &offers {
+            if let Some(reader) = self.readers.get(&offer.reader) {
+                reader.progress.set_window(offer.window);
+            }
+        }
+        Some(Refreshed { taken: self.taken(|_| true), offers })
     }
 
     /// The readers here that take descriptors. A limit is shared out among the writers that are matched.
@@ -244,7 +301,7 @@ impl Registry {
         };
         self.readers
             .iter()
-            .map(|(reader, &limit)| Offer { reader: *reader, window: window(reader, limit) })
+            .map(|(reader, state)| Offer { reader: *reader, window: window(reader, state.limit) })
             .collect()
     }
 
@@ -265,6 +322,7 @@ impl Registry {
             let gone = writers.extract_if(.., |writer| lost(writer));
             errands.extend(gone.map(|(prefix, writer)| Errand::Bereave(incarnation(prefix), writer)));
         }
+        self.readers.values().for_each(|reader| reader.progress.forget(&lost));
         self.stale = true;
         errands
     }
