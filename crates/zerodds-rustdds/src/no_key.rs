@@ -63,6 +63,10 @@ pub struct DataWriter<D> {
 impl Carrier for Inner {
     type Key = ();
 
+    fn carry_blocking(&self, post: Post, _: &(), options: WriteOptions) -> Result<SampleIdentity, Refused> {
+        Ok(self.write_with_options(post.payload, options)?)
+    }
+
     async fn carry(&self, post: Post, _: &(), options: WriteOptions) -> Result<SampleIdentity, Refused> {
         Ok(self.async_write_with_options(post.payload, options).await?)
     }

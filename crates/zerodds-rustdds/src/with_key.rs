@@ -77,6 +77,11 @@ pub struct DataWriter<D: Keyed> {
 impl<K: Key> Carrier for Inner<K> {
     type Key = K;
 
+    fn carry_blocking(&self, post: Post, key: &K, options: WriteOptions) -> Result<SampleIdentity, Refused> {
+        let value = KeyedPayload { payload: post.payload, key: key.clone() };
+        Ok(self.write_with_options(value, options)?)
+    }
+
     async fn carry(&self, post: Post, key: &K, options: WriteOptions) -> Result<SampleIdentity, Refused> {
         let value = KeyedPayload { payload: post.payload, key: key.clone() };
         Ok(self.async_write_with_options(value, options).await?)

@@ -16,6 +16,14 @@ pub(crate) trait Carrier {
     /// Whatever identifies the instance; `()` where there are none.
     type Key;
 
+    /// Hands a sample to RustDDS, which waits for its window up to max_blocking_time from now.
+    fn carry_blocking(
+        &self,
+        post: Post,
+        key: &Self::Key,
+        options: WriteOptions,
+    ) -> Result<SampleIdentity, Refused>;
+
     /// Hands a sample to RustDDS, waiting for its window.
     fn carry(
         &self,
@@ -163,6 +171,11 @@ impl<C: Carrier> Writer<C> {
         let mut round = Round::new(undescribed);
         for post in posts {
             let outcome = loop {
+                // The usual case: nothing has been waited for, so that RustDDS's own clock serves.
+                if !round.has_begun() && self.outlet.has_not_waited(deadline) {
+                    let options = post.options(options);
+                    break self.carrier.carry_blocking(post.clone(), key, options);
+                }
                 let deadline = if round.has_begun() { self.outlet.later() } else { deadline };
                 let carried = until(deadline, self.carrier.carry(post.clone(), key, post.options(options)));
                 let carried = carried.unwrap_or(Err(Refused::WouldBlock));

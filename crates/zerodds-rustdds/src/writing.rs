@@ -176,6 +176,17 @@ impl Outlet {
         now.checked_add(patience).unwrap_or(now + A_YEAR)
     }
 
+    /// Whether a write that may last until then has all of max_blocking_time left.
+    pub(crate) fn has_not_waited(&self, deadline: Instant) -> bool {
+        match self.patience {
+            None => true,
+            Some(patience) => {
+                self.options.when_full != WhenFull::Fail
+                    && deadline.saturating_duration_since(Instant::now()) + A_TICK >= patience
+            }
+        }
+    }
+
     /// Until when to wait for who has not got a sample that others have.
     pub(crate) fn later(&self) -> Instant {
         let now = Instant::now();
@@ -405,6 +416,8 @@ impl Post {
     }
 }
 
+/// Not worth a clock of its own.
+const A_TICK: Duration = Duration::from_millis(1);
 const A_MOMENT: Duration = Duration::from_millis(100);
 /// As good as for ever, where max_blocking_time is longer than an `Instant` can say.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
