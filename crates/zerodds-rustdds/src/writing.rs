@@ -171,8 +171,7 @@ impl Outlet {
     /// Until when a write that begins now may wait.
     pub(crate) fn deadline(&self) -> Instant {
         let now = Instant::now();
-        let patience =
-            self.patience.filter(|_| self.options.when_full == WhenFull::Block).unwrap_or_default();
+        let patience = self.patience.filter(|_| self.options.when_full != WhenFull::Fail).unwrap_or_default();
         now.checked_add(patience).unwrap_or(now + A_YEAR)
     }
 

@@ -6,6 +6,7 @@ use parties::*;
 use rustdds::{DomainParticipantStatusEvent as Status, RTPSEntity, policy::History};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use zerodds_rustdds::{AttachError, Config, ZeroDds};
 
 #[test]
 fn two_thousand_changes_of_path_are_seen_by_no_reader() {
@@ -112,6 +113,16 @@ fn a_reader_that_comes_again_starts_with_what_is_written_then() {
         writer.write(Chunk::new(2, round, 20_000), None).expect("nobody is waited for");
         eventually("nothing is kept for a reader that is gone", || there.zerodds.stats().held_samples == 0);
     }
+}
+
+#[test]
+fn a_participant_can_have_one_session_after_another_but_not_two() {
+    let party = Party::new();
+    assert!(matches!(ZeroDds::attach(&party.participant, Config::default()), Err(AttachError::Attached)));
+    let Party { participant, zerodds } = party;
+    drop(zerodds);
+    let again = ZeroDds::attach(&participant, Config::default()).expect("the first one has ended");
+    assert_eq!(again.availability(), Ok(()));
 }
 
 /// Does something at the end of its scope, however that comes.

@@ -7,6 +7,7 @@ use rustdds::ReadCondition;
 use rustdds::dds::WriteError;
 use rustdds::policy::History;
 use std::time::{Duration, Instant};
+use zerodds_rustdds::{Options, WhenFull};
 
 /// Sizes on both sides of the threshold.
 fn size(number: u32) -> usize {
@@ -104,4 +105,56 @@ fn best_effort_never_waits_and_a_reader_that_keeps_up_misses_nothing() {
     let kept = sleeper.take(usize::MAX, ReadCondition::any()).expect("taken");
     assert!(kept.iter().all(|sample| sample.value().is_intact()) && kept.len() <= 4);
     assert_eq!(kept.last().map(|sample| sample.value().number), Some(299));
+}
+
+#[test]
+fn a_writer_that_falls_back_to_udp_waits_for_readers_all_the_same() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("window-udp");
+    let qos = keep_all(4, 30_000);
+    let publisher = here.zerodds.create_publisher(&qos).expect("a publisher");
+    let publisher = publisher.with_options(Options::default().when_full(WhenFull::Udp));
+    let writer =
+        publisher.create_datawriter_no_key_cdr(&here.topic(&topic), Some(qos.clone())).expect("a writer");
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..20 {
+                writer.write(Chunk::new(1, number, 16 << 10), None).expect("written in time");
+            }
+        });
+        for number in 0..20 {
+            assert_eq!(next(&mut reader).number, number);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+}
+
+#[test]
+fn many_writers_share_the_room_of_a_reader_that_keeps_all() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("many-keep-all");
+    let qos = keep_all(64, 30_000);
+    let writers: Vec<_> = (0..8).map(|_| here.writer(&topic, &qos)).collect();
+    let mut reader = there.reader(&topic, &qos);
+    for writer in &writers {
+        meet(&here, writer, &mut [&mut reader]);
+    }
+    std::thread::scope(|scope| {
+        for (id, writer) in (1..).zip(&writers) {
+            scope.spawn(move || {
+                for number in 0..50 {
+                    writer.write(Chunk::new(id, number, 10_000), None).expect("written in time");
+                }
+            });
+        }
+        let mut expected = [0; 9];
+        for _ in 0..8 * 50 {
+            let chunk = next(&mut reader);
+            let number = &mut expected[chunk.writer as usize];
+            assert_eq!(chunk.number, *number, "of writer {}", chunk.writer);
+            *number += 1;
+        }
+    });
 }
