@@ -84,11 +84,11 @@ impl ShmTransport {
             Delivery::Reliable { deadline } if !sending.is_done() => {
                 let waited = tokio::task::spawn_blocking(move || {
                     sending.wait(deadline);
-                    sending.finish()
+                    sending.finish().0
                 });
                 waited.await.map_err(|_| SendError::Closed)
             }
-            _ => Ok(sending.finish()),
+            _ => Ok(sending.finish().0),
         }
     }
 }
