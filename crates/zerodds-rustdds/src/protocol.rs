@@ -12,8 +12,11 @@ use zerodds_core::Incarnation;
 
 /// The first word of every message between sessions, and of every descriptor: "ZRD\x01".
 const MAGIC: u32 = u32::from_le_bytes(*b"ZRD\x01");
-/// The representation identifier of a descriptor (DDSI-RTPS 2.5 §10.2.1.2 leaves it to vendors): "ZD".
-pub(crate) const REPRESENTATION: [u8; 2] = *b"ZD";
+/// The representation identifier of a descriptor. DDSI-RTPS 2.5 §10.2.1.2 assigns none to vendors; the second octet is one
+/// that others know, because Cyclone DDS 11 takes a message with any other for malformed, and asks for it again for ever.
+pub(crate) const REPRESENTATION: [u8; 2] = *b"Z\x03";
+/// Over all of a descriptor but its first word: whoever overlooks the identifier finds no length in it that could be true.
+const MASK: u8 = 0xa5;
 /// Bytes before a sample's CDR: one unit of the ring, so that the CDR is aligned for any type.
 pub(crate) const HEADER_LEN: usize = 64;
 
@@ -129,12 +132,15 @@ impl Descriptor {
         fields.put(self.key.id.to_le_bytes());
         fields.put(self.floor.to_le_bytes());
         fields.put(self.len.to_le_bytes());
+        bytes.iter_mut().skip(4).for_each(|octet| *octet ^= MASK);
         bytes
     }
 
     /// RTPS may pad what it carries; what follows is ignored.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut bytes: [u8; Self::LEN] = *bytes.first_chunk()?;
+        bytes.iter_mut().skip(4).for_each(|octet| *octet ^= MASK);
+        let mut parts = Parts(&bytes);
         (parts.u32()? == MAGIC).then_some(())?;
         let key = SampleKey { owner: Incarnation::from_bytes(parts.array()?), id: parts.u64()? };
         Some(Self { key, floor: parts.u64()?, len: parts.u32()? })

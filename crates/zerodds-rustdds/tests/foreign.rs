@@ -16,6 +16,7 @@ use foreign::child::{Process, commands, fresh_domain, role, tell};
 use foreign::{cyclone, namespaces};
 use parties::*;
 use rustdds::{DomainParticipant, QosPolicies, ReadCondition, TopicKind, no_key as plain};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use zerodds_rustdds::{Config, ZeroDds};
 
@@ -158,5 +159,65 @@ fn readers_here_and_elsewhere_of_rustdds_and_of_others_get_every_sample_once_in_
 fn so_do_they_where_two_of_them_share_a_participant() {
     if namespaces::on_a_host_of_its_own("so_do_they_where_two_of_them_share_a_participant") {
         everybody(true);
+    }
+}
+
+/// In the moment in which it joins a descriptor may still reach it. It passes over that as over any sample that it cannot
+/// read, if the second octet of the representation is one that it knows; if not, it takes the whole message for malformed
+/// and asks for it again for ever.
+#[test]
+fn a_cyclone_reader_that_joins_a_writer_at_full_rate_follows_it() {
+    let (domain, topic) = (fresh_domain(), unique("joins"));
+    let (here, there) = (join(domain), join(domain));
+    let writer = here.writer(&topic, &qos());
+    let mut near = there.reader(&topic, &qos());
+    meet(&here, &writer, &mut [&mut near]);
+    let (over, written) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        // A failed assertion ends the other threads too.
+        let _over = Finally(|| over.store(true, Ordering::Relaxed));
+        scope.spawn(|| {
+            for number in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                writer.write(Chunk::new(1, number, 9_000), None).expect("written");
+                written.store(number + 1, Ordering::Relaxed);
+            }
+        });
+        scope.spawn(|| {
+            let mut following = 0;
+            while !over.load(Ordering::Relaxed) || following < written.load(Ordering::Relaxed) {
+                for sample in near.take(usize::MAX, ReadCondition::any()).expect("taken") {
+                    assert_eq!(sample.value().number, following);
+                    following += 1;
+                }
+                std::thread::park_timeout(Duration::from_micros(500));
+            }
+        });
+        eventually("many are written", || written.load(Ordering::Relaxed) > 200);
+        for _ in 0..10 {
+            let Some(mut reader) = cyclone::start_reader(domain, &topic) else { return };
+            let mut seen: Vec<u32> = Vec::new();
+            eventually("it follows", || {
+                seen.extend(
+                    std::iter::from_fn(|| reader.try_hear()).filter_map(|line| line.parse::<u32>().ok()),
+                );
+                seen.len() > 100
+            });
+            // Killed, it would hold the writer up until its lease ends.
+            reader.finish();
+            let (first, len) = (seen[0], seen.len() as u32);
+            assert_eq!(seen, (first..first + len).collect::<Vec<_>>());
+        }
+    });
+}
+
+/// Does something at the end of its scope, however that comes.
+struct Finally<F: Fn()>(F);
+
+impl<F: Fn()> Drop for Finally<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
