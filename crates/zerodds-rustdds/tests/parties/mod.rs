@@ -14,7 +14,7 @@ use zerodds_rustdds::{Config, ZeroDds, no_key};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A sample whose bytes follow from its number and length.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Chunk {
     pub writer: u32,
     pub number: u32,
@@ -24,6 +24,12 @@ pub(crate) struct Chunk {
 }
 
 pub(crate) const CHUNK: &str = "Chunk";
+
+impl std::fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Chunk({} of writer {}, {} bytes)", self.number, self.writer, self.data.len())
+    }
+}
 
 impl Chunk {
     pub(crate) fn new(writer: u32, number: u32, len: usize) -> Self {
