@@ -2,9 +2,9 @@
 
 use super::Session;
 use super::obituary::Obituary;
-use super::registry::{Errand, Refreshed};
+use super::registry::Errand;
 use crate::inbox::News;
-use crate::protocol::{Entity, Note, Offer, Prefix};
+use crate::protocol::{Note, Offer, Prefix, incarnation};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustdds::{DomainParticipant, DomainParticipantStatusListener, StatusEvented};
@@ -115,8 +115,8 @@ impl Attendant {
                 self.suspects.remove(&id);
                 self.session.registry.lock().set_up(id);
                 self.session.say(id, Note::Readers(self.offers.clone()));
-                let taken = self.session.registry.lock().taken_of(id);
-                self.say_taken(taken);
+                // What was said before nobody may have heard.
+                self.say_taken(|prefix| incarnation(*prefix) == id);
                 tracing::debug!("participant {id}: large samples go by shared memory");
             }
             News::Down(peer, reason) => self.lose(peer, &reason),
@@ -194,18 +194,20 @@ impl Attendant {
 
     /// Plans first, then the news of what we offer.
     fn refresh(&mut self) {
-        let Some(Refreshed { offers, taken }) = self.session.registry.lock().refresh() else { return };
+        let Some(offers) = self.session.registry.lock().refresh() else { return };
         if offers != self.offers {
             let peers: Vec<Incarnation> = self.session.registry.lock().up().collect();
             for peer in peers {
                 self.session.say(peer, Note::Readers(offers.clone()));
             }
             self.offers = offers;
-            self.say_taken(taken);
+            // Writers may wait for less now.
+            self.say_taken(|_| true);
         }
     }
 
-    fn say_taken(&self, taken: Vec<(Entity, (Prefix, Entity), i64)>) {
+    fn say_taken(&self, to: impl Fn(&Prefix) -> bool) {
+        let taken = self.session.registry.lock().taken(to);
         for (reader, writer, up_to) in taken {
             self.session.say_taken(reader, writer, up_to);
         }
@@ -216,7 +218,7 @@ impl Attendant {
         let now = Instant::now();
         let due: Vec<_> = self.retries.extract_if(|_, (at, _)| *at <= now).collect();
         for (peer, (_, tries)) in due {
-            let Some(locator) = self.session.locator_of(peer) else { continue };
+            let Some(locator) = self.session.transport.locator_of(peer) else { continue };
             if let Some(&prefix) = self.suspects.get(&peer)
                 && !self.session.transport.is_listening(&locator)
             {

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use thiserror::Error;
-use zerodds_core::{Counters, Delivery, Incarnation, Locator, Peer, Reason, Transport};
+use zerodds_core::{Counters, Delivery, Incarnation, LoanError, Peer, Reason, Refusal, SendError, Transport};
 use zerodds_transport_shm::{Pool, ShmTransport};
 
 /// Shared memory for one RustDDS participant.
@@ -89,7 +89,7 @@ pub struct Stats {
     pub arrived_samples: u64,
     /// Samples that history moved past before a reader took them, once for each reader.
     pub superseded_samples: u64,
-    /// Samples dropped because a best-effort reader that keeps all had reached its limit.
+    /// Samples dropped because a reader had reached its limit of all samples.
     pub overflowed_samples: u64,
     /// Descriptors whose sample was superseded or lost; each was skipped once.
     pub gone_samples: u64,
@@ -226,9 +226,9 @@ impl ZeroDds {
     /// Ends the shared-memory link to a participant, by its GUID prefix, as if it had broken. Samples go by UDP
     /// until the link is set up again, which is tried at once; none is lost, repeated or reordered.
     pub fn disconnect(&self, participant: [u8; 12]) {
-        let session = &self.0.session;
-        if let Some(locator) = session.locator_of(incarnation(participant)) {
-            session.transport.disconnect(&locator);
+        let transport = &self.0.session.transport;
+        if let Some(locator) = transport.locator_of(incarnation(participant)) {
+            transport.disconnect(&locator);
         }
     }
 
@@ -369,16 +369,9 @@ impl Session {
         let locators = [locator];
         let delivery = Delivery::Reliable { deadline: Instant::now() };
         match self.transport.send_bytes(&note.to_bytes(), &[Peer::new(&locators)], delivery) {
-            Ok(sent) => !sent.unserved.iter().any(|peer| matches!(peer.why, zerodds_core::Refusal::Full)),
-            Err(error) => {
-                !matches!(error, zerodds_core::SendError::Loan(zerodds_core::LoanError::Full { .. }))
-            }
+            Ok(sent) => !sent.unserved.iter().any(|peer| matches!(peer.why, Refusal::Full)),
+            Err(error) => !matches!(error, SendError::Loan(LoanError::Full { .. })),
         }
-    }
-
-    /// Where the session of this participant is reached.
-    pub(crate) fn locator_of(&self, peer: Incarnation) -> Option<Locator> {
-        self.transport.locator_of(peer)
     }
 
     fn stats(&self) -> Stats {

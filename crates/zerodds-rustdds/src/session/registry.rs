@@ -39,14 +39,6 @@ struct Reader {
     progress: Arc<Progress>,
 }
 
-/// What follows from a change.
-#[derive(Debug)]
-pub(crate) struct Refreshed {
-    pub(crate) offers: Vec<Offer>,
-    /// What readers have to say again, since writers may wait for less now: reader, writer, up to where.
-    pub(crate) taken: Vec<(Entity, (Prefix, Entity), i64)>,
-}
-
 /// What is known of another participant's session.
 #[derive(Debug, Default)]
 struct Session {
@@ -234,11 +226,6 @@ impl Registry {
         self.sessions.values().filter_map(|session| Some((session.prefix?, session.up)))
     }
 
-    /// What readers have told the writers of this session, who may not have heard it.
-    pub(crate) fn taken_of(&self, peer: Incarnation) -> Vec<(Entity, (Prefix, Entity), i64)> {
-        self.taken(|prefix| incarnation(*prefix) == peer)
-    }
-
     /// A writer waits for a reader here: which, and up to where the reader has taken.
     pub(crate) fn awaited(
         &self,
@@ -253,7 +240,9 @@ impl Registry {
         Some((writer, self.readers.get(&reader)?.progress.awaited(writer)))
     }
 
-    fn taken(&self, of: impl Fn(&Prefix) -> bool) -> Vec<(Entity, (Prefix, Entity), i64)> {
+    /// What readers have to say (again) to the writers of the participants that `of` chooses: reader, writer, up to
+    /// where. Whoever asks says it: it counts as told.
+    pub(crate) fn taken(&self, of: impl Fn(&Prefix) -> bool) -> Vec<(Entity, (Prefix, Entity), i64)> {
         let limited = self.readers.iter().filter(|(_, reader)| reader.limit.is_some());
         let all = limited.flat_map(|(&reader, state)| {
             state.progress.all(&of).into_iter().map(move |(writer, up_to)| (reader, writer, up_to))
@@ -262,7 +251,7 @@ impl Registry {
     }
 
     /// Brings all plans up to date; what to tell the other sessions, if anything changed since the last call.
-    pub(crate) fn refresh(&mut self) -> Option<Refreshed> {
+    pub(crate) fn refresh(&mut self) -> Option<Vec<Offer>> {
         if !std::mem::take(&mut self.stale) {
             return None;
         }
@@ -290,7 +279,7 @@ impl Registry {
                 reader.progress.set_window(offer.window);
             }
         }
-        Some(Refreshed { taken: self.taken(|_| true), offers })
+        Some(offers)
     }
 
     /// The readers here that take descriptors. A limit is shared out among the writers that are matched.
