@@ -22,12 +22,8 @@ impl HostTag {
     /// of the protocol (docs/protocol.md), since two builds must agree on it.
     #[must_use]
     pub fn derive(boot_id: &str, scope: (u64, u64)) -> Self {
-        let mut hash = FNV_OFFSET;
-        for &byte in
-            boot_id.trim().as_bytes().iter().chain(&scope.0.to_le_bytes()).chain(&scope.1.to_le_bytes())
-        {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
-        }
+        let scope = scope.0.to_le_bytes().into_iter().chain(scope.1.to_le_bytes());
+        let hash = fnv1a(boot_id.trim().bytes().chain(scope));
         Self(hash.to_be_bytes())
     }
 
@@ -80,6 +76,15 @@ impl fmt::Debug for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Incarnation({self})")
     }
+}
+
+/// FNV-1a over 64 bits: the hash of everything in this project that two builds must agree on.
+///
+/// ```
+/// assert_eq!(zerodds_core::fnv1a([]), 0xcbf2_9ce4_8422_2325);
+/// ```
+pub fn fnv1a(octets: impl IntoIterator<Item = u8>) -> u64 {
+    octets.into_iter().fold(FNV_OFFSET, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(FNV_PRIME))
 }
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;

@@ -28,7 +28,7 @@ mod transport;
 
 pub use counters::Counters;
 pub use error::{LoanError, Refusal, SendError};
-pub use host::{HostTag, Incarnation};
+pub use host::{HostTag, Incarnation, fnv1a};
 pub use locator::{Endianness, Locator, LocatorKind};
 pub use path::{Path, PathReport, Reach, Reason};
 pub use router::{Clock, Route, Router, RouterLoan, RouterMessage, RouterReceiver};

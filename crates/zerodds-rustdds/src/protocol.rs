@@ -8,7 +8,7 @@
 //! All integers are little-endian. Everything here comes from another process: it is parsed once into a checked
 //! value, and whatever does not parse is counted and skipped.
 
-use zerodds_core::Incarnation;
+use zerodds_core::{Incarnation, fnv1a};
 
 /// The first word of every message between sessions, and of every descriptor: "ZRD\x01".
 const MAGIC: u32 = u32::from_le_bytes(*b"ZRD\x01");
@@ -38,17 +38,9 @@ pub(crate) struct TopicHash(u64);
 
 impl TopicHash {
     pub(crate) fn of(name: &str) -> Self {
-        Self(hash(name.as_bytes()))
+        Self(fnv1a(name.bytes()))
     }
 }
-
-/// FNV-1a over 64 bits.
-pub(crate) fn hash(octets: &[u8]) -> u64 {
-    octets.iter().fold(FNV_OFFSET, |hash, &octet| (hash ^ u64::from(octet)).wrapping_mul(FNV_PRIME))
-}
-
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// One sample in a ring: whose, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,7 +5,6 @@ use crate::cdr::Frame;
 use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{KeyedPayload, PreparedWithKey};
-use crate::protocol::hash;
 use crate::writer::{Carrier, Writer};
 use crate::writing::{Outlet, Post, Refused};
 use ::bytes::Bytes;
@@ -29,6 +28,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use zerodds_core::fnv1a;
 
 type Inner<K> = rustdds::with_key::DataWriter<KeyedPayload<K>, PreparedWithKey>;
 
@@ -544,5 +544,5 @@ impl<D: Instance> FusedStream for BareDataReaderStream<D> {
 
 /// The hash of an instance's key, the same for every writer of the topic.
 fn instance(key: &impl Key) -> u64 {
-    hash(&key.hash_key(false).to_vec())
+    fnv1a(key.hash_key(false).to_vec())
 }
