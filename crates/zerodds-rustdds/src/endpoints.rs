@@ -104,8 +104,7 @@ impl Publisher {
     /// best-effort writer RustDDS keeps the last few changes only, until they are sent; one sample may be several
     /// changes, where readers of several kinds are matched.
     fn adjusted(&self, topic: &Topic, qos: Option<QosPolicies>) -> Option<QosPolicies> {
-        let merged = self.inner.get_default_datawriter_qos().modify_by(&topic.qos());
-        let merged = qos.as_ref().map_or_else(|| merged.clone(), |qos| merged.modify_by(qos));
+        let merged = merged(&self.inner.get_default_datawriter_qos(), topic, qos.as_ref());
         let volatile = matches!(merged.durability(), None | Some(Durability::Volatile));
         if !self.options.shm || !volatile {
             return qos;
@@ -191,9 +190,7 @@ impl Subscriber {
     }
 
     fn appetite(&self, topic: &Topic, qos: Option<QosPolicies>) -> (Appetite, Option<QosPolicies>) {
-        let merged = self.qos.modify_by(&topic.qos());
-        let merged = qos.as_ref().map_or_else(|| merged.clone(), |qos| merged.modify_by(qos));
-        let appetite = Appetite::of(&merged);
+        let appetite = Appetite::of(&merged(&self.qos, topic, qos.as_ref()));
         let qos = if self.options.shm { appetite.adjusted(qos) } else { qos };
         (appetite, qos)
     }
@@ -202,6 +199,12 @@ impl Subscriber {
         let shared = self.options.shm.then(|| TopicHash::of(&topic.name()));
         Intake::new(&self.owner, &reader.guid(), shared, appetite)
     }
+}
+
+/// What RustDDS makes an endpoint with: what is said last counts.
+fn merged(default: &QosPolicies, topic: &Topic, qos: Option<&QosPolicies>) -> QosPolicies {
+    let merged = default.modify_by(&topic.qos());
+    qos.map_or_else(|| merged.clone(), |qos| merged.modify_by(qos))
 }
 
 /// Participants to which one best-effort sample can be sent in ways of their own before RustDDS has sent the first.

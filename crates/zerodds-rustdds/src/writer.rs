@@ -245,7 +245,6 @@ async fn arrived(mut transit: Transit) -> Result<Transit, Refused> {
 struct Round {
     /// Dropped with it, where nothing was carried.
     undescribed: Option<Undescribed>,
-    shared: bool,
     carried: Option<(SampleIdentity, SampleIdentity)>,
     descriptors: u64,
     tries: u32,
@@ -253,7 +252,7 @@ struct Round {
 
 impl Round {
     fn new(undescribed: Option<Undescribed>) -> Self {
-        Self { undescribed, shared: false, carried: None, descriptors: 0, tries: 0 }
+        Self { undescribed, carried: None, descriptors: 0, tries: 0 }
     }
 
     /// Whether somebody has the sample.
@@ -270,17 +269,15 @@ impl Round {
     fn note(&mut self, post: &Post, identity: SampleIdentity) {
         let (first, _) = *self.carried.get_or_insert((identity, identity));
         self.carried = Some((first, identity));
-        if post.payload.is_descriptor {
-            self.descriptors += 1;
-            self.shared = true;
-        }
+        self.descriptors += u64::from(post.payload.is_descriptor);
     }
 
     fn outcome(self, outlet: &Outlet) -> Result<SampleIdentity, Refused> {
         let (first, last) = self.carried.ok_or_else(|| Refused::Internal("a sample for nobody".into()))?;
         outlet.carried(first, last, self.descriptors);
-        outlet.count(self.shared);
-        if let (Some(undescribed), true) = (self.undescribed, self.shared) {
+        let shared = self.descriptors > 0;
+        outlet.count(shared);
+        if let (Some(undescribed), true) = (self.undescribed, shared) {
             undescribed.described();
         }
         Ok(last)
