@@ -111,6 +111,7 @@ mod asking;
 pub mod bytes;
 pub mod cdr;
 mod config;
+mod delegate;
 mod endpoints;
 mod events;
 mod inbox;

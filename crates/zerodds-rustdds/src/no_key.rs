@@ -2,6 +2,7 @@
 
 use crate::adapter::SharedAdapter;
 use crate::cdr::Frame;
+use crate::delegate::delegate_reader;
 use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{Payload, Prepared};
@@ -13,7 +14,6 @@ use futures::stream::FusedStream;
 use rustdds::dds::statusevents::StatusReceiverStream;
 use rustdds::dds::{ReadResult, WriteResult};
 use rustdds::mio1::event::Source;
-use rustdds::mio1::{Interest, Registry, Token};
 use rustdds::no_key::{DataSample, SimpleDataReaderEventStream};
 use rustdds::qos::HasQoSPolicy;
 use rustdds::{
@@ -22,7 +22,6 @@ use rustdds::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -358,57 +357,7 @@ impl<D: DeserializeOwned + 'static> DataReader<D> {
     }
 }
 
-impl<D: DeserializeOwned + 'static> RTPSEntity for DataReader<D> {
-    fn guid(&self) -> GUID {
-        self.inner.guid()
-    }
-}
-
-impl<D: DeserializeOwned + 'static> HasQoSPolicy for DataReader<D> {
-    fn qos(&self) -> QosPolicies {
-        self.inner.qos()
-    }
-}
-
-impl<D: DeserializeOwned + 'static> Source for DataReader<D> {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        Source::register(&mut self.inner, registry, token, interests)
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        Source::reregister(&mut self.inner, registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        Source::deregister(&mut self.inner, registry)
-    }
-}
-
-impl<D: DeserializeOwned + 'static> rustdds::mio::Evented for DataReader<D> {
-    fn register(
-        &self,
-        poll: &rustdds::mio::Poll,
-        token: rustdds::mio::Token,
-        interest: rustdds::mio::Ready,
-        options: rustdds::mio::PollOpt,
-    ) -> io::Result<()> {
-        rustdds::mio::Evented::register(&self.inner, poll, token, interest, options)
-    }
-
-    fn reregister(
-        &self,
-        poll: &rustdds::mio::Poll,
-        token: rustdds::mio::Token,
-        interest: rustdds::mio::Ready,
-        options: rustdds::mio::PollOpt,
-    ) -> io::Result<()> {
-        rustdds::mio::Evented::reregister(&self.inner, poll, token, interest, options)
-    }
-
-    fn deregister(&self, poll: &rustdds::mio::Poll) -> io::Result<()> {
-        rustdds::mio::Evented::deregister(&self.inner, poll)
-    }
-}
+delegate_reader!(DeserializeOwned + 'static);
 
 impl<'a, D: DeserializeOwned + 'static>
     StatusEvented<'a, DataReaderStatus, SimpleDataReaderEventStream<'a, D, SharedAdapter<D>>>
