@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use xtask::{files, papers, readme, source::Source, style, unsafe_report};
+use xtask::{failures, files, papers, readme, source::Source, style, unsafe_report};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Repository chores")]
@@ -21,6 +21,15 @@ enum Chore {
     UnsafeReport,
     /// Prints the command that the README marks with this name: main or test.
     ReadmeCommand { name: String },
+    /// Runs the catalogue of docs/failures.md; exit code 1 unless every row passes.
+    Failures {
+        /// These rows only: 7,12
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<u32>,
+        /// How often tests repeat what they repeat.
+        #[arg(long, default_value = "small", value_parser = ["small", "full"])]
+        scale: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -29,6 +38,7 @@ fn main() -> ExitCode {
         Chore::Check => check(&root),
         Chore::UnsafeReport => report(&root),
         Chore::ReadmeCommand { name } => print_command(&root, &name),
+        Chore::Failures { only, scale } => failures::run(&root, &only, &scale),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

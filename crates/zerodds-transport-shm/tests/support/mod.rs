@@ -15,6 +15,16 @@ pub(crate) fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
+/// How often or how much: `small` by default, `full` where `ZERODDS_TEST_SCALE` says so, as
+/// `cargo xtask failures --scale full` sets it.
+pub(crate) fn scaled<T>(small: T, full: T) -> T {
+    match std::env::var("ZERODDS_TEST_SCALE").as_deref() {
+        Ok("full") => full,
+        Ok("small") | Err(_) => small,
+        Ok(other) => panic!("ZERODDS_TEST_SCALE={other:?} is not usable: use small or full"),
+    }
+}
+
 /// A DDS domain that no other test uses at the same time: domains of the transport may have any number.
 pub(crate) fn fresh_domain() -> u32 {
     use std::sync::atomic::{AtomicU32, Ordering};
