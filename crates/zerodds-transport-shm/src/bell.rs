@@ -3,11 +3,12 @@
 //! One doorbell serves all peers of our own user. Peers of other users wake us through their link's socket and our
 //! control thread instead (see `peer`).
 
+use crate::crash;
 use crate::doorbell::{self, Bed};
 use crate::layout::doorbell as at;
 use crate::region::Region;
 use crate::segment::{self, MapError, Object, Sharing};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, for_futex};
 use crate::sys::Mapping;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::ReadWriteFlags;
@@ -125,6 +126,7 @@ impl PeerBell {
 
 fn ring(bell: &Mapping, event: &OwnedFd) {
     let Some(bed) = doorbell::ring(bell) else { return };
+    crash::step("wake");
     // ORDER: Relaxed; a hint.
     bell.u32(at::WAKER).store(rustix::thread::sched_getcpu() as u32 + 1, Ordering::Relaxed);
     match bed {
@@ -136,13 +138,14 @@ fn ring(bell: &Mapping, event: &OwnedFd) {
 
 fn notify_space(bell: &Mapping) {
     if doorbell::notify_space(bell) {
+        crash::step("wake for space");
         wake(bell.u32(at::SPACE), i32::MAX as u32);
     }
 }
 
 fn wake(word: &AtomicU32, sleepers: u32) {
     // Shared, not private: the sleeper is another process. It cannot fail on a mapped word.
-    let _ = futex::wake(word, futex::Flags::empty(), sleepers);
+    let _ = futex::wake(for_futex(word), futex::Flags::empty(), sleepers);
 }
 
 /// One sleep; every return is a reason to look again, so no error needs telling apart.
@@ -151,7 +154,7 @@ fn wait_on(word: &AtomicU32, value: u32, deadline: Option<Instant>) {
         Some(Duration::ZERO) => return,
         timeout => timeout.map(timespec),
     };
-    let _ = futex::wait(word, futex::Flags::empty(), value, timeout.as_ref());
+    let _ = futex::wait(for_futex(word), futex::Flags::empty(), value, timeout.as_ref());
 }
 
 /// A duration for the kernel; what does not fit is for ever.

@@ -35,6 +35,22 @@ pub(crate) enum Kind {
     Wake,
 }
 
+impl Kind {
+    /// How a step is called that sends it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Hello => "send HELLO",
+            Self::Welcome => "send WELCOME",
+            Self::Attach => "send ATTACH",
+            Self::Ready => "send READY",
+            Self::Done => "send DONE",
+            Self::Refuse(_) => "send REFUSE",
+            Self::Bye(_) => "send BYE",
+            Self::Wake => "send WAKE",
+        }
+    }
+}
+
 /// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {

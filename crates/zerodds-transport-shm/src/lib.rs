@@ -68,6 +68,8 @@ mod cells;
 mod config;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod control;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
+mod crash;
 #[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod doorbell;
 #[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
@@ -118,6 +120,11 @@ mod transport;
 #[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom))))]
 mod unavailable;
 
+/// Where a process can be made to die, for tests of what that does to others.
+#[cfg(all(feature = "crash-points", target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
+pub mod crash_points {
+    pub use crate::crash::{Action, arm, disarm, passed};
+}
 pub use config::{Access, Config, ConfigError, WaitStrategy, parse_size};
 pub use pool::Pool;
 #[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom))))]

@@ -9,6 +9,7 @@
 
 use crate::bell::{OwnBell, PeerBell};
 use crate::control::socket;
+use crate::crash;
 use crate::handshake::{Frame, Goodbye, Kind};
 use crate::inlink::InLink;
 use crate::layout::Direction;
@@ -130,6 +131,7 @@ impl Deref for Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         if self.0.generation.is_ours() {
+            crash::step("shut");
             // It may be shut or broken already.
             let _ = rustix::net::shutdown(&*self.0.socket, rustix::net::Shutdown::Write);
         }

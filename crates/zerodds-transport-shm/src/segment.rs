@@ -4,6 +4,7 @@
 //! frees it with its last holder. It is sealed before anyone else can see it, and whoever receives one checks
 //! type, seals and exact size before mapping, since a peer that could truncate it could kill us by SIGBUS.
 
+use crate::crash;
 use crate::layout::{LAYOUT_HASH, MAGIC, VERSION, header};
 use crate::region::Region;
 use crate::sync::Ordering;
@@ -58,6 +59,7 @@ impl Sharing {
 pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io::Result<Object> {
     within_file_size_limit(len as u64)?;
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    crash::step("object made");
     rustix::fs::ftruncate(&fd, len as u64)?;
     // Mapped before it is sealed: afterwards not even we could map a ring for writing.
     let mapping = Mapping::read_write(fd.as_fd(), len)?;
@@ -67,7 +69,9 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
     mapping.u32(header::LAYOUT).store(LAYOUT_HASH, Ordering::Relaxed);
     mapping.u64(header::LEN).store(len as u64, Ordering::Relaxed);
     mapping.u64(header::OWNER).store(owner, Ordering::Relaxed);
+    crash::step("seal");
     rustix::fs::fcntl_add_seals(&fd, sharing.seals())?;
+    crash::step("sealed");
     Ok(Object { fd, mapping })
 }
 
@@ -91,6 +95,7 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
         Sharing::ReadWrite => Mapping::read_write(fd.as_fd(), len),
         Sharing::ReadOnly => Mapping::read_only(fd.as_fd(), len),
     }?;
+    crash::step("peer's object mapped");
     let mut found = [0; 0x20];
     mapping.copy_out(0, &mut found);
     if found != header_bytes(len as u64, owner) {

@@ -3,6 +3,7 @@
 use crate::arena::{Arena, Hold, Record, RecordId};
 use crate::bell::OwnBell;
 use crate::config::Config;
+use crate::crash;
 use crate::handshake::{Goodbye, OurIdentity};
 use crate::layout::{PAGE, ring};
 use crate::message::ShmMessage;
@@ -172,6 +173,7 @@ impl Shared {
         if fresh {
             // A refusal here only means that the pages come by faults.
             let _ = self.ring.populate(record.start as usize & !(PAGE - 1), likely as usize);
+            crash::step("populated");
         }
         Ok((id, record.start as usize + ring::RECORD_HEADER_LEN))
     }
@@ -192,12 +194,14 @@ impl Shared {
         if end > outbound.reserved_until {
             let until = end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
             let needed = until - outbound.reserved_until;
+            crash::step("grow");
             if let Err(limit) = limits::check(needed) {
                 outbound.arena.release(id, Hold::Firm);
                 Stats::add(&self.stats.no_memory, 1);
                 return Err(LoanError::NoMemory { needed, limit: limit.to_string() });
             }
             outbound.reserved_until = until;
+            crash::step("grown");
         }
         Ok((id, record))
     }

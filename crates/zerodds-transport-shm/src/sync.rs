@@ -1,7 +1,12 @@
-//! The atomics of shared memory: the processor's, or the model checker's under `--cfg zerodds_loom`.
+//! The atomics of shared memory: the processor's, or the model checker's under `--cfg zerodds_loom`, or in builds with
+//! crash points those that count stores.
 
+#[cfg(all(feature = "crash-points", debug_assertions, not(zerodds_loom)))]
+pub(crate) use crate::sys::{AtomicU32, AtomicU64};
 #[cfg(not(zerodds_loom))]
-pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(crate) use core::sync::atomic::Ordering;
+#[cfg(not(any(all(feature = "crash-points", debug_assertions), zerodds_loom)))]
+pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(zerodds_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -19,4 +24,13 @@ pub(crate) fn full_fence() {
 pub(crate) fn ordered_accesses() {
     #[cfg(zerodds_loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
+}
+
+/// The word as the kernel's futex calls want it.
+#[cfg(not(zerodds_loom))]
+pub(crate) const fn for_futex(word: &AtomicU32) -> &core::sync::atomic::AtomicU32 {
+    #[cfg(not(all(feature = "crash-points", debug_assertions)))]
+    return word;
+    #[cfg(all(feature = "crash-points", debug_assertions))]
+    return word.for_futex();
 }

@@ -8,6 +8,7 @@ mod connection;
 pub(crate) mod socket;
 
 use crate::bell::timespec;
+use crate::crash;
 use crate::handshake::{Frame, Goodbye, Kind, Refused, is_admitted};
 use crate::outbound::pause_before_retry;
 use crate::peer::{Link, Reading, link_ended};
@@ -75,7 +76,9 @@ impl Worker {
         let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         rustix::net::bind(&listener, &rendezvous::address(&shared.locator)?)
             .map_err(|error| not_bound(error, &shared.locator))?;
+        crash::step("bound");
         rustix::net::listen(&listener, BACKLOG)?;
+        crash::step("listening");
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         epoll::add(&epoll, &shared.requests.event, EventData::new_u64(REQUESTS), EventFlags::IN)?;
@@ -176,6 +179,7 @@ impl Worker {
     }
 
     fn accepted(&mut self, socket: OwnedFd) {
+        crash::step("accepted");
         let Ok(peer) = peer_credentials(socket.as_fd()) else { return };
         let admitted = is_admitted(self.shared.config.access, &self.shared.identity, peer);
         let refused = if !admitted {
@@ -274,6 +278,7 @@ impl Worker {
             Errno::CONNREFUSED => Reason::PeerGone,
             _ => Reason::NoAnswer,
         })?;
+        crash::step("connected");
         let peer = peer_credentials(socket.as_fd()).map_err(unavailable)?;
         if self.is_full(peer) {
             return Err(Reason::NoAnswer);
@@ -359,7 +364,9 @@ impl Worker {
                 connection.watch_process(process);
             }
         }
+        crash::step("up");
         self.shared.outbound.lock().set_up(Arc::clone(&link));
+        crash::step("up for senders");
         self.shared.inbox.push(Arrival::Up(Arc::new(Reading(link))));
         self.shared.bell.ring();
     }
@@ -390,20 +397,26 @@ impl Worker {
             tracing::debug!(peer = %link.locator, %reason, "shared-memory link down");
             connection.leave(&self.shared, why);
         }
+        crash::step("leave");
         self.shared.outbound.lock().leave(link, reason.clone(), Instant::now() + pause);
+        crash::step("left");
         link.end(reason);
     }
 
     /// A connection is gone, and with it whatever its peer read of ours.
     fn gone(&mut self, token: u64, reason: &Reason) {
+        crash::step("peer gone");
         let Some(connection) = self.forget(token) else { return };
         if let Some(link) = connection.link() {
             let mut outbound = self.shared.outbound.lock();
             let retry_at = Instant::now() + pause_before_retry(reason, 0);
+            crash::step("take everything back");
             let removed = outbound.remove(link, reason.clone(), retry_at);
             drop(outbound);
+            crash::step("unmap");
             // Unmaps, if nothing of it is in use here.
             drop(removed);
+            crash::step("tell of the end");
             link.end(reason.clone());
             // ORDER: Acquire; a receiver that is taken later finds the inbox as it is left here.
             if !self.shared.receiver_taken.load(Ordering::Acquire) {
@@ -429,6 +442,7 @@ impl Worker {
 
     /// Tells everybody; what was sent stays where it is for those who have not read it yet.
     fn say_goodbye(&mut self) {
+        crash::step("say goodbye");
         for (_, connection) in self.connections.drain() {
             if let Some(link) = connection.link() {
                 link.say_bye(self.shared.locator, Goodbye::Closing);

@@ -1,5 +1,6 @@
 //! Frames and descriptors through the rendezvous socket.
 
+use crate::crash;
 use crate::handshake::{FRAME_LEN, Frame};
 use rustix::io::Errno;
 use rustix::net::{
@@ -32,9 +33,11 @@ pub(crate) fn send(socket: &OwnedFd, frame: &Frame, fds: &[BorrowedFd<'_>]) -> R
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Errno::MSGSIZE);
     }
+    crash::step(frame.kind.name());
     let bytes = frame.to_bytes();
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags))?;
+    crash::step("frame sent");
     Ok(())
 }
 
@@ -63,5 +66,6 @@ pub(crate) fn receive(socket: &OwnedFd) -> Received {
     if message.flags.contains(ReturnFlags::CTRUNC) {
         return Received::NoRoom;
     }
+    crash::step("frame received");
     Frame::parse(&bytes[..message.bytes]).map_or(Received::Garbage, |frame| Received::Frame(frame, fds))
 }

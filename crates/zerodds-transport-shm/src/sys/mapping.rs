@@ -1,5 +1,6 @@
 //! A mapping of shared memory, and the three ways to touch it: words, copies, slices.
 
+use crate::crash;
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64};
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -40,6 +41,7 @@ impl Mapping {
 
     /// Makes the pages of `at..at + len` present, so that touching them costs no fault.
     pub(crate) fn populate(&self, at: usize, len: usize) -> io::Result<()> {
+        crash::step("populate");
         let advice = if self.writable { Advice::PopulateWrite } else { Advice::PopulateRead };
         self.raw.advise_range(advice, at, len)
     }
@@ -71,6 +73,7 @@ impl Region for Mapping {
     }
 
     fn copy_in(&self, at: usize, from: &[u8]) {
+        crash::step("copy in");
         assert!(self.writable);
         let to = self.pointer(at, from.len());
         // SAFETY: `to` is valid for `from.len()` bytes of a writable mapping (checked), `from` is a live slice; they do not
@@ -119,6 +122,7 @@ impl Deref for LoanedBytes {
 
 impl DerefMut for LoanedBytes {
     fn deref_mut(&mut self) -> &mut [u8] {
+        crash::step("write to a loan");
         let start = self.mapping.pointer(self.at, self.len);
         // SAFETY: inside a writable mapping, which `self` keeps alive; nobody else touches these bytes while `self` exists
         // (rule 3), and `self` is borrowed exclusively.

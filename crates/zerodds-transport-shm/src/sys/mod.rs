@@ -19,13 +19,23 @@
 #[cfg(feature = "tokio")]
 #[allow(unsafe_code, reason = "tokio's promise about the life of a watched descriptor")]
 pub(crate) mod async_fd;
+#[cfg(all(feature = "crash-points", debug_assertions))]
+#[allow(unsafe_code, reason = "words of mapped memory, counted; rules above")]
+mod counted;
 #[allow(unsafe_code, reason = "SO_PEERCRED and SO_PEERPIDFD, which rustix cannot read across namespaces")]
 mod credentials;
 #[allow(unsafe_code, reason = "a handler for forked children")]
 mod fork;
 #[allow(unsafe_code, reason = "raw pointers into mapped memory; rules above")]
 mod mapping;
+#[cfg(all(feature = "crash-points", debug_assertions))]
+#[allow(unsafe_code, reason = "a signal to this thread, which rustix does not send")]
+mod raise;
 
+#[cfg(all(feature = "crash-points", debug_assertions))]
+pub(crate) use counted::{AtomicU32, AtomicU64};
 pub(crate) use credentials::{Credentials, peer_credentials, peer_pidfd};
 pub(crate) use fork::Generation;
 pub(crate) use mapping::{LoanedBytes, Mapping, SharedBytes};
+#[cfg(all(feature = "crash-points", debug_assertions))]
+pub(crate) use raise::raise;
