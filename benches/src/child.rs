@@ -1,0 +1,141 @@
+//! One process of a run: joins the system and does what the parent says, until it says exit.
+//!
+//! A child never outlives its parent: the kernel kills it when the parent dies (`PR_SET_PDEATHSIG`), and the end of
+//! its stdin ends it.
+
+use crate::dialogue::{Assignment, Event, Order, hear, tell};
+use crate::latency;
+use crate::system::{Failure, Party, System};
+use crate::throughput;
+use crate::usage::{Holdings, Usage};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Plays a part with one of these systems.
+pub(crate) fn run(systems: &[Box<dyn System>]) -> ExitCode {
+    match follow(systems) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            emit(&Event::Failed { text: failure.to_string() });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn follow(systems: &[Box<dyn System>]) -> Result<(), Failure> {
+    // Before anything else reads stdin, and buffers what it reads.
+    let objects = receive_objects()?;
+    let assignment: Assignment =
+        hear(&mut io::stdin().lock())?.ok_or_else(|| io::Error::other("the parent process is gone"))?;
+    let Assignment { system, mut seat, placement, parent } = assignment;
+    die_with(parent)?;
+    placement.apply(seat.index)?;
+    seat.objects = objects;
+    let writers = seat.reads.as_ref().map_or(0, |lane| lane.peers.len());
+    let found = systems.iter().find(|known| known.name() == system);
+    let found = found.ok_or_else(|| Failure::Unsupported(format!("{system} in this program")))?;
+    let orders = orders();
+    let mut party = found.join(seat)?;
+    while !party.is_complete()? {
+        thread::sleep(COMPLETE_POLL);
+    }
+    emit(&Event::Ready { holdings: Holdings::now()? });
+    obey(party.as_mut(), writers, &orders)
+}
+
+fn obey(party: &mut dyn Party, writers: usize, orders: &Receiver<Order>) -> Result<(), Failure> {
+    while let Ok(order) = orders.recv() {
+        let done = match order {
+            Order::Pong { len, touch } => {
+                emit(&Event::Listening);
+                Event::Ponged { usage: latency::pong(party, len, touch)? }
+            }
+            Order::Ping(ping) => {
+                let (times, usage) = latency::ping(party, ping)?;
+                Event::Pinged { times, usage }
+            }
+            Order::Subscribe { len, touch } => {
+                emit(&Event::Listening);
+                throughput::subscribe(party, (len, touch), writers, orders)?
+            }
+            Order::Publish { len, touch, warm_up_ms, measure_ms } => {
+                throughput::publish(party, (len, touch), warm_up_ms, measure_ms)?
+            }
+            Order::Rest { ms } => rest(party, Duration::from_millis(ms), writers > 0)?,
+            // Everybody had everything when this was said.
+            Order::Finish { .. } => continue,
+            Order::Exit => break,
+        };
+        emit(&done);
+    }
+    Ok(())
+}
+
+/// Waits for messages that do not come.
+fn rest(party: &mut dyn Party, length: Duration, receives: bool) -> Result<Event, Failure> {
+    let (before, start) = (Usage::now()?, Instant::now());
+    if receives {
+        party.receive(Some(start + length), &mut |_| {})?;
+    }
+    thread::sleep((start + length).saturating_duration_since(Instant::now()));
+    let usage = Usage::now()? - before;
+    Ok(Event::Rested { usage, seconds: start.elapsed().as_secs_f64(), holdings: Holdings::now()? })
+}
+
+/// What the parent sends along with the first byte.
+fn receive_objects() -> io::Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(OBJECTS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let stdin = io::stdin();
+    let received =
+        recvmsg(stdin.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+            .map_err(|error| io::Error::other(format!("`child` is for this program itself: {error}")))?;
+    if received.bytes == 0 {
+        return Err(io::Error::other("the parent process is gone"));
+    }
+    let messages = ancillary.drain();
+    Ok(messages
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => fds.collect(),
+            _ => Vec::new(),
+        })
+        .collect())
+}
+
+/// Asks the kernel to end this process with its parent, and looks whether it is too late for that.
+fn die_with(parent: u32) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get() as u32);
+    if now == Some(parent) { Ok(()) } else { Err(io::Error::other("the parent process is gone")) }
+}
+
+/// The parent's orders, heard by a thread of its own, so that the end of the parent ends a process that waits.
+fn orders() -> Receiver<Order> {
+    let (sender, orders) = mpsc::channel();
+    thread::spawn(move || {
+        while let Ok(Some(order)) = hear(&mut io::stdin().lock()) {
+            let _ = sender.send(order);
+        }
+        std::process::exit(ABANDONED);
+    });
+    orders
+}
+
+fn emit(event: &Event) {
+    if tell(&mut io::stdout().lock(), event).is_err() {
+        std::process::exit(ABANDONED);
+    }
+}
+
+/// More descriptors than any system shares.
+pub(crate) const OBJECTS_MAX: usize = 16;
+/// The exit code of a child whose parent is gone.
+const ABANDONED: i32 = 3;
+const COMPLETE_POLL: Duration = Duration::from_millis(2);

@@ -1,0 +1,322 @@
+//! The command line: which systems, which sizes, where; measured in turns, so that what changes on the machine
+//! changes for all of them.
+//!
+//! ```text
+//!   for each placement:  open all crews
+//!     for each size:  for each run:  for each system:  probe · measure · probe
+//! ```
+
+use crate::child;
+use crate::crew::{Crew, CrewError, Shape};
+use crate::limits::memory::Bandwidth;
+use crate::placement::{Placement, pin};
+use crate::probe::Probe;
+use crate::record::{Figures, Kind, Record, write_csv};
+use crate::run::{self, Leg};
+use crate::sample::{LEN_MIN, Touch};
+use crate::system::System;
+use crate::table;
+use clap::{Args, Parser, Subcommand};
+use std::error::Error;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use zerodds_transport_shm::parse_size;
+
+#[derive(Parser)]
+#[command(
+    name = "measure",
+    about = "Latency, throughput and cost between processes, beside the machine's limits"
+)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Lists the systems and how they are set up.
+    List,
+    /// How fast one processor copies, fills and checks memory.
+    Memory,
+    /// How far apart the two processors are now.
+    Probe,
+    /// Ping-pong between two processes: half of the way there and back, in microseconds.
+    Latency {
+        #[command(flatten)]
+        what: Selection,
+        /// Messages a second; without it as fast as the answers come.
+        #[arg(long)]
+        rate_hz: Option<f64>,
+    },
+    /// A stream at full rate.
+    Throughput {
+        #[command(flatten)]
+        what: Selection,
+        /// Numbers of subscribers (with one publisher).
+        #[arg(long, value_delimiter = ',', default_value = "1")]
+        readers: Vec<u32>,
+        /// Numbers of publishers (with one subscriber); instead of --readers.
+        #[arg(long, value_delimiter = ',', conflicts_with = "readers")]
+        writers: Vec<u32>,
+    },
+    /// What processes use that are joined and do nothing.
+    Rest {
+        #[command(flatten)]
+        what: Selection,
+    },
+    /// One process of a run; for this program itself.
+    #[command(hide = true)]
+    Child,
+}
+
+#[derive(Args, Clone)]
+struct Selection {
+    /// Names of systems, as `list` shows them; a trailing * stands for anything.
+    #[arg(long, value_delimiter = ',', required = true)]
+    systems: Vec<String>,
+    /// Sizes of a message: 64, 1KiB, 8MiB.
+    #[arg(long, value_delimiter = ',', default_value = "64", value_parser = size)]
+    sizes: Vec<usize>,
+    /// All processes on one processor, or the first on one and the others on another.
+    #[arg(long, value_delimiter = ',', default_value = "same,apart")]
+    placement: Vec<Placement>,
+    /// Runs, of which the median is shown.
+    #[arg(long, default_value_t = 5)]
+    runs: u32,
+    /// Milliseconds of one run.
+    #[arg(long, default_value_t = 200)]
+    ms: u64,
+    /// Milliseconds before it that do not count.
+    #[arg(long, default_value_t = 50)]
+    warm_up_ms: u64,
+    /// How much of the payload is written and read.
+    #[arg(long, default_value = "full")]
+    touch: Touch,
+    /// The system of which others are multiples in the table; by default the first.
+    #[arg(long)]
+    against: Option<String>,
+    /// Appends every run to this file, a JSON object a line.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Writes every run to this file.
+    #[arg(long)]
+    csv: Option<PathBuf>,
+}
+
+/// Runs the program with these systems.
+#[must_use]
+pub fn main(systems: Vec<Box<dyn System>>) -> ExitCode {
+    let done = match Cli::parse().what {
+        What::Child => return child::run(&systems),
+        What::List => {
+            systems.iter().for_each(|system| println!("{:24} {}", system.name(), system.set_up()));
+            Ok(())
+        }
+        What::Memory => memory(),
+        What::Probe => probe(),
+        What::Latency { what, rate_hz } => {
+            measure(&systems, &what, &[(Kind::Latency, Shape::PingPong)], rate_hz)
+        }
+        What::Throughput { what, readers, writers } => {
+            let shapes: Vec<_> = if writers.is_empty() {
+                readers.into_iter().map(|readers| (Kind::Throughput, Shape::FanOut(readers))).collect()
+            } else {
+                writers.into_iter().map(|writers| (Kind::Throughput, Shape::ManyToOne(writers))).collect()
+            };
+            measure(&systems, &what, &shapes, None)
+        }
+        What::Rest { what } => measure(&systems, &what, &[(Kind::Rest, Shape::PingPong)], None),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("measure: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn memory() -> Result<(), Box<dyn Error>> {
+    pin(0)?;
+    println!("{:>10} {:>10} {:>10} {:>10}   GB/s", "bytes", "copy", "fill", "check");
+    for len in [64, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 8 << 20, 16 << 20, 64 << 20] {
+        let Bandwidth { len, copy, fill, check } = Bandwidth::measure(len);
+        println!("{len:>10} {copy:>10.1} {fill:>10.1} {check:>10.1}");
+    }
+    Ok(())
+}
+
+fn probe() -> Result<(), Box<dyn Error>> {
+    for _ in 0..10 {
+        println!("{:.1} ns", Probe::take()?.one_way_ns);
+    }
+    Ok(())
+}
+
+fn measure(
+    systems: &[Box<dyn System>],
+    what: &Selection,
+    shapes: &[(Kind, Shape)],
+    rate_hz: Option<f64>,
+) -> Result<(), Box<dyn Error>> {
+    let chosen = choose(systems, &what.systems)?;
+    let mut json = match &what.json {
+        None => None,
+        Some(path) => Some(File::options().append(true).create(true).open(path)?),
+    };
+    let mut records = Vec::new();
+    for &placement in &what.placement {
+        for &(kind, shape) in shapes {
+            let session = Session { what, kind, shape, placement, rate_hz };
+            session.measure(&chosen, &mut |record| {
+                if let Some(json) = &mut json {
+                    let mut line = serde_json::to_string(&record)?;
+                    line.push('\n');
+                    json.write_all(line.as_bytes())?;
+                }
+                records.push(record);
+                Ok(())
+            })?;
+        }
+    }
+    if let Some(path) = &what.csv {
+        let mut file = BufWriter::new(File::create(path)?);
+        write_csv(&records, &mut file)?;
+        file.flush()?;
+    }
+    let against = what.against.as_deref().unwrap_or(chosen[0].name());
+    print!("{}", table::text(&records, against));
+    Ok(())
+}
+
+/// One kind of measurement in one placement.
+struct Session<'a> {
+    what: &'a Selection,
+    kind: Kind,
+    shape: Shape,
+    placement: Placement,
+    rate_hz: Option<f64>,
+}
+
+impl Session<'_> {
+    fn measure(
+        &self,
+        chosen: &[&dyn System],
+        keep: &mut dyn FnMut(Record) -> Result<(), Box<dyn Error>>,
+    ) -> Result<(), Box<dyn Error>> {
+        let fits = |system: &&&dyn System| self.placement != Placement::Same || !system.spins();
+        let chosen: Vec<&dyn System> = chosen.iter().filter(fits).copied().collect();
+        let mut crews: Vec<Option<Result<Crew, CrewError>>> = chosen
+            .iter()
+            .map(|&system| (!system.is_busy_when_idle()).then(|| self.assemble(system)))
+            .collect();
+        for &len in &self.what.sizes {
+            for run in 0..self.what.runs {
+                for (&system, crew) in chosen.iter().zip(&mut crews) {
+                    let mut own = None;
+                    let crew = match crew {
+                        Some(crew) => crew,
+                        None => own.insert(self.assemble(system)),
+                    };
+                    let record = self.once(system, crew, len, run)?;
+                    if let Some(failure) = &record.failure {
+                        eprintln!("{} at {len} bytes: {failure}", system.name());
+                        // Who failed once is not in a known state any more.
+                        *crew = self.assemble(system);
+                    }
+                    keep(record)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn assemble(&self, system: &dyn System) -> Result<Crew, CrewError> {
+        let message_max = self.what.sizes.iter().copied().max().unwrap_or(LEN_MIN);
+        Crew::assemble(system, self.shape, self.placement, message_max)
+    }
+
+    fn once(
+        &self,
+        system: &dyn System,
+        crew: &mut Result<Crew, CrewError>,
+        len: usize,
+        run: u32,
+    ) -> Result<Record, Box<dyn Error>> {
+        let look = || (self.placement == Placement::Apart).then(Probe::take).transpose();
+        let before = look()?;
+        let figures = match crew {
+            Ok(crew) => self.leg(crew, len).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let after = look()?;
+        let (writers, readers) = match self.shape {
+            Shape::PingPong => (1, 1),
+            Shape::FanOut(readers) => (1, readers),
+            Shape::ManyToOne(writers) => (writers, 1),
+        };
+        let (figures, failure) = match figures {
+            Ok(figures) => (figures, None),
+            Err(failure) => (Figures::default(), Some(failure)),
+        };
+        let mut record = Record {
+            kind: self.kind,
+            system: system.name().to_owned(),
+            len,
+            touch: self.what.touch,
+            placement: self.placement,
+            writers,
+            readers,
+            rate_hz: self.rate_hz,
+            run,
+            probe_before_ns: None,
+            probe_after_ns: None,
+            distance: None,
+            figures,
+            failure,
+        };
+        record.probed(before, after);
+        Ok(record)
+    }
+
+    fn leg(&self, crew: &mut Crew, len: usize) -> Result<Figures, CrewError> {
+        let Selection { touch, warm_up_ms, ms: measure_ms, .. } = *self.what;
+        let leg = Leg { len, touch, rate_hz: self.rate_hz, warm_up_ms, measure_ms };
+        let others: Vec<usize> = (1..crew.len()).collect();
+        match (self.kind, self.shape) {
+            (Kind::Latency, _) => run::latency(crew, leg),
+            (Kind::Rest, _) => run::rest(crew, measure_ms),
+            (Kind::Throughput, Shape::ManyToOne(_)) => run::throughput(crew, &others, &[0], leg),
+            (Kind::Throughput, _) => run::throughput(crew, &[0], &others, leg),
+        }
+    }
+}
+
+fn choose<'a>(
+    systems: &'a [Box<dyn System>],
+    names: &[String],
+) -> Result<Vec<&'a dyn System>, Box<dyn Error>> {
+    let mut chosen: Vec<&dyn System> = Vec::new();
+    for name in names {
+        let fits = |known: &str| match name.strip_suffix('*') {
+            Some(start) => known.starts_with(start),
+            None => known == name,
+        };
+        let found: Vec<&dyn System> =
+            systems.iter().map(AsRef::as_ref).filter(|system| fits(system.name())).collect();
+        if found.is_empty() {
+            return Err(
+                format!("--systems {name}: there is no such system; `measure list` shows them").into()
+            );
+        }
+        chosen.extend(found);
+    }
+    Ok(chosen)
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let accepted = || format!("use {LEN_MIN} bytes to 1GiB, such as 64, 1KiB or 8MiB");
+    parse_size(text).filter(|len| (LEN_MIN..=1 << 30).contains(len)).ok_or_else(accepted)
+}

@@ -1,0 +1,165 @@
+//! Medians over runs, and ratios between systems: what a table shows.
+
+use crate::placement::Placement;
+use crate::probe::Distance;
+use crate::record::{Figures, Kind, Record};
+use std::collections::BTreeMap;
+
+/// What has to be equal for two runs to be compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Case {
+    /// What was measured.
+    pub kind: Kind,
+    /// Where the processes ran.
+    pub placement: Placement,
+    /// How far apart the processors were; `None` on one.
+    pub distance: Option<Distance>,
+    /// Writers.
+    pub writers: u32,
+    /// Readers.
+    pub readers: u32,
+    /// In hundredths of a Hertz; `None`: full rate.
+    pub rate_chz: Option<u64>,
+    /// Whether the payload was filled and read.
+    pub is_touched: bool,
+    /// Bytes of a message.
+    pub len: usize,
+    /// The system.
+    pub system: String,
+}
+
+impl Case {
+    /// What this record is a run of; `None` if the processors moved meanwhile, or nothing came out.
+    #[must_use]
+    pub fn of(record: &Record) -> Option<Self> {
+        (record.distance != Some(Distance::Moved) && record.failure.is_none()).then(|| Self {
+            kind: record.kind,
+            placement: record.placement,
+            distance: record.distance,
+            writers: record.writers,
+            readers: record.readers,
+            rate_chz: record.rate_hz.map(|rate| (rate * 100.0) as u64),
+            is_touched: record.touch == crate::sample::Touch::Full,
+            len: record.len,
+            system: record.system.clone(),
+        })
+    }
+
+    /// The same of another system.
+    #[must_use]
+    pub fn by(&self, system: &str) -> Self {
+        Self { system: system.to_owned(), ..self.clone() }
+    }
+}
+
+/// The median of each figure over the runs of each case.
+#[derive(Clone, Debug, Default)]
+pub struct Medians(pub BTreeMap<Case, Median>);
+
+/// Figures of one case.
+#[derive(Clone, Debug, Default)]
+pub struct Median {
+    /// The median of each.
+    pub figures: Figures,
+    /// Over so many runs.
+    pub runs: usize,
+}
+
+impl Medians {
+    /// Of these records.
+    #[must_use]
+    pub fn of(records: &[Record]) -> Self {
+        let mut cases: BTreeMap<Case, Vec<&Figures>> = BTreeMap::new();
+        for record in records {
+            if let Some(case) = Case::of(record) {
+                cases.entry(case).or_default().push(&record.figures);
+            }
+        }
+        let median = |runs: Vec<&Figures>| Median { figures: middle(&runs), runs: runs.len() };
+        Self(cases.into_iter().map(|(case, runs)| (case, median(runs))).collect())
+    }
+
+    /// The figures of a case.
+    #[must_use]
+    pub fn at(&self, case: &Case) -> Option<&Figures> {
+        self.0.get(case).map(|median| &median.figures)
+    }
+}
+
+fn middle(runs: &[&Figures]) -> Figures {
+    let float = |field: fn(&Figures) -> Option<f64>| {
+        let mut values: Vec<f64> = runs.iter().filter_map(|run| field(run)).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    };
+    let whole = |field: fn(&Figures) -> Option<u64>| {
+        let mut values: Vec<u64> = runs.iter().filter_map(|run| field(run)).collect();
+        values.sort_unstable();
+        values.get(values.len() / 2).copied()
+    };
+    Figures {
+        count: whole(|run| run.count),
+        p50_us: float(|run| run.p50_us),
+        p90_us: float(|run| run.p90_us),
+        p99_us: float(|run| run.p99_us),
+        p999_us: float(|run| run.p999_us),
+        max_us: float(|run| run.max_us),
+        messages_per_s: float(|run| run.messages_per_s),
+        gb_per_s: float(|run| run.gb_per_s),
+        // One lost message in one run is one too many: not a median.
+        lost: runs.iter().filter_map(|run| run.lost).max(),
+        cpu_s_per_gb: float(|run| run.cpu_s_per_gb),
+        cpu_percent: float(|run| run.cpu_percent),
+        faults_per_message: float(|run| run.faults_per_message),
+        switches_per_message: float(|run| run.switches_per_message),
+        rss_kib: whole(|run| run.rss_kib),
+        fds: whole(|run| run.fds),
+        threads: whole(|run| run.threads),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Touch;
+
+    fn record(run: u32, p50_us: f64, distance: Distance) -> Record {
+        Record {
+            kind: Kind::Latency,
+            system: "a".to_owned(),
+            len: 64,
+            touch: Touch::Full,
+            placement: Placement::Apart,
+            writers: 1,
+            readers: 1,
+            rate_hz: None,
+            run,
+            probe_before_ns: Some(50.0),
+            probe_after_ns: Some(50.0),
+            distance: Some(distance),
+            figures: Figures { p50_us: Some(p50_us), lost: Some(u64::from(run == 1)), ..Figures::default() },
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn near_and_far_are_never_mixed_and_what_moved_does_not_count() {
+        let records = [
+            record(0, 3.0, Distance::Near),
+            record(1, 1.0, Distance::Near),
+            record(2, 2.0, Distance::Near),
+            record(3, 70.0, Distance::Far),
+            record(4, 500.0, Distance::Moved),
+        ];
+        let medians = Medians::of(&records);
+        let seen: Vec<_> = medians
+            .0
+            .iter()
+            .map(|(case, median)| (case.distance, median.figures.p50_us, median.runs, median.figures.lost))
+            .collect();
+        assert_eq!(
+            seen,
+            [(Some(Distance::Near), Some(2.0), 3, Some(1)), (Some(Distance::Far), Some(70.0), 1, Some(0))]
+        );
+    }
+}
