@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rustdds::dds::{ReadError, ReadResult};
 use rustdds::policy::{History, Reliability, ResourceLimits};
 use rustdds::{QosPolicies, QosPolicyBuilder, SampleInfo};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::Poll;
@@ -35,8 +35,18 @@ pub(crate) struct Progress {
 struct Taken {
     up_to: i64,
     told: i64,
-    /// As many samples more are told of one by one: the writer has waited for one.
-    awaited: u32,
+    /// The writer waits for it.
+    is_awaited: bool,
+}
+
+/// What a writer is to be told now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    /// That samples were taken up to this one.
+    UpTo(i64),
+    /// It waits for what is less than a quarter of its window: in a moment, when that may be more.
+    Soon,
+    Nothing,
 }
 
 impl Progress {
@@ -51,22 +61,23 @@ impl Progress {
     pub(crate) fn all(&self, of: impl Fn(&Prefix) -> bool) -> Vec<((Prefix, Entity), i64)> {
         let mut taken = self.taken.lock();
         let chosen = taken.iter_mut().filter(|((prefix, _), _)| of(prefix));
-        chosen
-            .map(|(writer, taken)| {
-                taken.told = taken.up_to;
-                (*writer, taken.up_to)
-            })
-            .collect()
+        chosen.map(|(writer, taken)| (*writer, taken.tell())).collect()
     }
 
-    /// This writer waits: up to where its samples were taken, and it is told of the next ones one by one.
-    pub(crate) fn awaited(&self, writer: (Prefix, Entity)) -> i64 {
-        let every = self.every.load(Ordering::Relaxed);
+    /// This writer waits; whether there is something to tell it.
+    pub(crate) fn awaited(&self, writer: (Prefix, Entity)) -> bool {
         let mut all = self.taken.lock();
         let taken = all.entry(writer).or_default();
-        taken.awaited = u32::try_from(every).unwrap_or(u32::MAX);
-        taken.told = taken.up_to;
-        taken.up_to
+        taken.is_awaited = true;
+        taken.up_to > taken.told
+    }
+
+    /// Writers that wait, and up to where samples were taken that they were not told of. They ask again if that is not
+    /// enough.
+    pub(crate) fn owed(&self) -> Vec<((Prefix, Entity), i64)> {
+        let mut taken = self.taken.lock();
+        let owed = taken.iter_mut().filter(|(_, taken)| taken.is_awaited && taken.up_to > taken.told);
+        owed.map(|(writer, taken)| (*writer, taken.tell())).collect()
     }
 
     /// Writers that are gone are not told anything.
@@ -74,21 +85,32 @@ impl Progress {
         self.taken.lock().retain(|writer, _| !gone(writer));
     }
 
-    /// The application has taken this; up to where the writer is to be told, if it is.
-    fn took(&self, writer: (Prefix, Entity), sequence: i64) -> Option<i64> {
+    /// Whether any writer has to know.
+    fn matters(&self) -> bool {
+        self.every.load(Ordering::Relaxed) > 0
+    }
+
+    /// The application has taken everything of this writer up to here.
+    fn took(&self, writer: (Prefix, Entity), sequence: i64) -> Telling {
         let every = self.every.load(Ordering::Relaxed);
-        if every == 0 {
-            return None;
-        }
         let mut all = self.taken.lock();
         let taken = all.entry(writer).or_default();
         taken.up_to = taken.up_to.max(sequence);
-        if taken.awaited == 0 && taken.up_to - taken.told < every {
-            return None;
+        if taken.up_to - taken.told >= every {
+            Telling::UpTo(taken.tell())
+        } else if taken.is_awaited {
+            Telling::Soon
+        } else {
+            Telling::Nothing
         }
-        taken.awaited = taken.awaited.saturating_sub(1);
-        taken.told = taken.up_to;
-        Some(taken.up_to)
+    }
+}
+
+impl Taken {
+    fn tell(&mut self) -> i64 {
+        self.is_awaited = false;
+        self.told = self.up_to;
+        self.up_to
     }
 }
 
@@ -193,23 +215,34 @@ impl Intake {
             return Poll::Ready(Some(Err(error)));
         }
         if let Some(Poll::Ready(Some(Ok(sample)))) = &next {
-            self.took(info(sample));
+            self.took([info(sample)]);
         }
         next.unwrap_or(Poll::Pending)
     }
 
-    /// The application has taken this sample.
-    pub(crate) fn took(&self, info: &SampleInfo) {
-        let identity = info.sample_identity();
-        let writer = split(&identity.writer_guid);
-        if let Some(up_to) = self.progress.took(writer, identity.sequence_number.into()) {
-            self.owner.session.say_taken(self.reader, writer, up_to);
+    /// The application has taken these samples, all at once: each writer is told once at most.
+    pub(crate) fn took<'a>(&self, samples: impl IntoIterator<Item = &'a SampleInfo>) {
+        if !self.progress.matters() {
+            return;
+        }
+        let mut taken = BTreeMap::<_, i64>::new();
+        for sample in samples {
+            let identity = sample.sample_identity();
+            let up_to = taken.entry(split(&identity.writer_guid)).or_default();
+            *up_to = (*up_to).max(identity.sequence_number.into());
+        }
+        for (writer, sequence) in taken {
+            match self.progress.took(writer, sequence) {
+                Telling::UpTo(up_to) => self.owner.session.say_taken(self.reader, writer, up_to),
+                Telling::Soon => self.owner.session.say_soon(),
+                Telling::Nothing => {}
+            }
         }
     }
 
     /// A sample that was given up will never be taken; nobody is to wait for it.
     fn resynchronize(&self) {
-        if self.progress.every.load(Ordering::Relaxed) > 0 {
+        if self.progress.matters() {
             for (writer, _) in self.progress.all(|_| true) {
                 self.owner.session.say_taken(self.reader, writer, i64::MAX);
             }

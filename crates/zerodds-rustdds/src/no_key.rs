@@ -285,7 +285,7 @@ impl<D: DeserializeOwned + 'static> DataReader<D> {
     pub fn take(&mut self, max_samples: usize, condition: ReadCondition) -> ReadResult<Vec<DataSample<D>>> {
         let Self { inner, intake } = self;
         let taken = intake.ask(|| inner.take(max_samples, condition))?;
-        taken.iter().for_each(|sample| intake.took(sample.sample_info()));
+        intake.took(taken.iter().map(DataSample::sample_info));
         Ok(taken)
     }
 

@@ -76,7 +76,7 @@ pub(crate) enum Note {
     Readers(Vec<Offer>),
     /// The sender's application has taken everything that this writer wrote up to this sequence number.
     Taken { reader: Entity, writer: Entity, up_to: i64 },
-    /// This writer waits for what this reader takes, and wants to hear of each.
+    /// This writer waits for what this reader takes, and wants to hear of less than a quarter of the window too.
     Waiting { reader: Entity, writer: Entity },
     /// The session ends; its participant may go on without.
     Leaving,

@@ -10,7 +10,7 @@
 
 use crate::protocol::{Entity, Offer};
 use crate::routes::Plan;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -81,21 +81,19 @@ impl Outlook {
         self.state.lock().has_room()
     }
 
-    /// Readers that have no room for one more sample now.
-    pub(crate) fn full(&self) -> Vec<(Incarnation, Entity)> {
-        let state = self.state.lock();
-        let windows = state.plan.windows.iter();
-        windows
-            .filter(|window| !state.has_room_for(window))
-            .map(|(peer, offer)| (*peer, offer.reader))
-            .collect()
-    }
-
-    /// Waits until every reader has room for one more sample; `false` after the deadline.
-    pub(crate) fn wait_for_room(&self, deadline: Instant) -> bool {
+    /// Waits until every reader has room for one more sample; `false` after the deadline. `ask` has a reader say what
+    /// was taken next: once, and again whenever that was not enough.
+    pub(crate) fn wait_for_room(&self, deadline: Instant, ask: impl Fn(Incarnation, Entity)) -> bool {
         let mut state = self.state.lock();
+        let mut asked = HashMap::new();
         while !state.has_room() {
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
+            let mut full = state.full();
+            full.retain(|&(reader, taken)| asked.insert(reader, taken) != Some(taken));
+            if !full.is_empty() {
+                MutexGuard::unlocked(&mut state, || {
+                    full.iter().for_each(|((peer, reader), _)| ask(*peer, *reader))
+                });
+            } else if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return state.has_room();
             }
         }
@@ -106,6 +104,13 @@ impl Outlook {
 impl State {
     fn has_room(&self) -> bool {
         self.plan.windows.iter().all(|window| self.has_room_for(window))
+    }
+
+    /// Readers that have no room for one more sample, and up to where they have taken.
+    fn full(&self) -> Vec<((Incarnation, Entity), Option<i64>)> {
+        let full = self.plan.windows.iter().filter(|window| !self.has_room_for(window));
+        let readers = full.map(|(peer, offer)| (*peer, offer.reader));
+        readers.map(|reader| (reader, self.taken.get(&reader).copied())).collect()
     }
 
     fn has_room_for(&self, (incarnation, offer): &(Incarnation, Offer)) -> bool {
@@ -125,6 +130,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
     const READER: Entity = [1; 4];
@@ -141,16 +147,33 @@ mod tests {
         Instant::now()
     }
 
+    fn nobody(_: Incarnation, _: Entity) {}
+
+    #[test]
+    fn a_reader_is_asked_again_only_when_what_it_said_was_not_enough() {
+        let (outlook, reader) = outlook(1);
+        for sequence in 1..=3 {
+            outlook.set_written(sequence, sequence);
+        }
+        let asked = AtomicU32::new(0);
+        let said = outlook.wait_for_room(Instant::now() + Duration::from_secs(60), |peer, entity| {
+            assert_eq!((peer, entity), reader);
+            outlook.set_taken(reader, i64::from(asked.fetch_add(1, Ordering::Relaxed) + 1));
+        });
+        assert!(said);
+        assert_eq!(asked.into_inner(), 3, "it said 1, 2 and 3");
+    }
+
     #[test]
     fn a_writer_waits_for_the_reader_that_has_not_taken() {
         let (outlook, reader) = outlook(2);
         for sequence in 1..=2 {
-            assert!(outlook.wait_for_room(at_once()));
+            assert!(outlook.wait_for_room(at_once(), nobody));
             outlook.set_written(sequence, sequence);
         }
-        assert!(!outlook.wait_for_room(at_once()));
+        assert!(!outlook.wait_for_room(at_once(), nobody));
         outlook.set_taken(reader, 1);
-        assert!(outlook.wait_for_room(at_once()));
+        assert!(outlook.wait_for_room(at_once(), nobody));
     }
 
     #[test]
@@ -159,7 +182,8 @@ mod tests {
             let (outlook, reader) = outlook(1);
             outlook.set_written(1, 1);
             std::thread::scope(|scope| {
-                let waiting = scope.spawn(|| outlook.wait_for_room(Instant::now() + Duration::from_secs(60)));
+                let waiting =
+                    scope.spawn(|| outlook.wait_for_room(Instant::now() + Duration::from_secs(60), nobody));
                 if end {
                     outlook.set_plan(Plan::default())
                 } else {
@@ -177,7 +201,7 @@ mod tests {
         let incarnation = Incarnation::from_bytes([2; 8]);
         let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
         outlook.set_plan(Plan { targets: vec![], windows });
-        assert!(outlook.wait_for_room(at_once()));
+        assert!(outlook.wait_for_room(at_once(), nobody));
     }
 
     #[test]

@@ -307,7 +307,7 @@ impl<D: Instance> DataReader<D> {
     pub fn take(&mut self, max_samples: usize, condition: ReadCondition) -> ReadResult<Vec<DataSample<D>>> {
         let Self { inner, intake } = self;
         let taken = intake.ask(|| inner.take(max_samples, condition))?;
-        taken.iter().for_each(|sample| intake.took(sample.sample_info()));
+        intake.took(taken.iter().map(DataSample::sample_info));
         Ok(taken)
     }
 
@@ -396,7 +396,7 @@ impl<D: Instance> DataReader<D> {
         let Self { inner, intake } = self;
         let taken =
             intake.ask_once(|| inner.take_instance(max_samples, condition, instance, this_or_next))?;
-        taken.iter().for_each(|sample| intake.took(sample.sample_info()));
+        intake.took(taken.iter().map(DataSample::sample_info));
         Ok(taken)
     }
 

@@ -199,12 +199,8 @@ impl Outlet {
 
     /// Waits for that.
     pub(crate) fn wait_for_room(&self, deadline: Instant) -> Result<(), Refused> {
-        let room = self.has_room() || {
-            for (peer, reader) in self.outlook.full() {
-                self.session().ask_for_taken(peer, reader, self.entity);
-            }
-            self.outlook.wait_for_room(deadline)
-        };
+        let ask = |peer, reader| self.session().ask_for_taken(peer, reader, self.entity);
+        let room = self.patience.is_none() || self.outlook.wait_for_room(deadline, ask);
         room.then_some(()).ok_or(Refused::WouldBlock)
     }
 

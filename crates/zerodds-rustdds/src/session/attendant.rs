@@ -103,6 +103,7 @@ impl Attendant {
         events.iter().for_each(|event| self.session.broadcast.tell(event));
         self.retry();
         self.publish_due();
+        self.say_owed();
         self.say_unsaid();
         events.len() == EVENTS_MAX || self.session.inbox.lock().fall_asleep() == Wake::Ready
     }
@@ -213,6 +214,14 @@ impl Attendant {
         }
     }
 
+    fn say_owed(&self) {
+        let is_due = self.session.owed_at.lock().take_if(|at| *at <= Instant::now()).is_some();
+        let owed = if is_due { self.session.registry.lock().owed() } else { Vec::new() };
+        for (reader, writer, up_to) in owed {
+            self.session.say_taken(reader, writer, up_to);
+        }
+    }
+
     /// Tries to reach whom we miss, at growing intervals; whoever runs no session is not asked for ever.
     fn retry(&mut self) {
         let now = Instant::now();
@@ -247,7 +256,8 @@ impl Attendant {
         let next = self.retries.values().map(|(at, _)| *at).min();
         let unsaid = (!self.session.unsaid.lock().is_empty()).then(|| Instant::now() + FIRST_PAUSE);
         let mourned = self.mourned.iter().map(|(at, ..)| *at);
-        let next = next.into_iter().chain(unsaid).chain(mourned).min()?;
+        let owed = *self.session.owed_at.lock();
+        let next = next.into_iter().chain(unsaid).chain(mourned).chain(owed).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 

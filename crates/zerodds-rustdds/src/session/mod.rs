@@ -34,7 +34,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use zerodds_core::{Counters, Delivery, Incarnation, LoanError, Peer, Reason, Refusal, SendError, Transport};
 use zerodds_transport_shm::{Pool, ShmTransport};
@@ -122,6 +122,8 @@ pub(crate) struct Session {
     broadcast: Broadcast,
     /// Notes that found no room.
     unsaid: Mutex<Vec<(Incarnation, Note)>>,
+    /// When writers that wait are told what was taken, if they are to be told anything.
+    owed_at: Mutex<Option<Instant>>,
     waker: mio::Waker,
     ended: AtomicBool,
     next_id: AtomicU64,
@@ -171,6 +173,7 @@ impl ZeroDds {
             inbox: Mutex::new(inbox),
             broadcast: Broadcast::default(),
             unsaid: Mutex::default(),
+            owed_at: Mutex::default(),
             ended: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
             losses: AtomicU64::new(0),
@@ -334,9 +337,18 @@ impl Session {
 
     /// A writer waits for a reader here.
     fn hear_waiting(&self, peer: Incarnation, reader: Entity, writer: Entity) {
-        let awaited = self.registry.lock().awaited(peer, reader, writer);
-        if let Some((writer, up_to)) = awaited {
-            self.say_taken(reader, writer, up_to);
+        if self.registry.lock().awaited(peer, reader, writer) {
+            self.say_soon();
+        }
+    }
+
+    /// Writers that wait hear of what was taken in a moment: one note for each sample would have each sent by itself.
+    pub(crate) fn say_soon(&self) {
+        let mut due = self.owed_at.lock();
+        if due.is_none() {
+            *due = Some(Instant::now() + SOON);
+            drop(due);
+            self.call();
         }
     }
 
@@ -412,6 +424,8 @@ impl Session {
     }
 }
 
+/// How long a writer waits for what is less than a quarter of its window.
+const SOON: Duration = Duration::from_millis(1);
 /// Participants with a session in this process.
 static ATTACHED: Mutex<BTreeSet<Prefix>> = Mutex::new(BTreeSet::new());
 /// Sessions of RustDDS meet apart from the participants of other stacks: "RD" before the domain id.

@@ -226,18 +226,21 @@ impl Registry {
         self.sessions.values().filter_map(|session| Some((session.prefix?, session.up)))
     }
 
-    /// A writer waits for a reader here: which, and up to where the reader has taken.
-    pub(crate) fn awaited(
-        &self,
-        peer: Incarnation,
-        reader: Entity,
-        writer: Entity,
-    ) -> Option<((Prefix, Entity), i64)> {
-        let sources = self.sources.get(&reader)?;
+    /// A writer waits for a reader here; whether there is something to tell it.
+    pub(crate) fn awaited(&self, peer: Incarnation, reader: Entity, writer: Entity) -> bool {
         // TRUST: only what RTPS has matched is remembered.
-        let writer =
-            *sources.iter().find(|(prefix, entity)| incarnation(*prefix) == peer && *entity == writer)?;
-        Some((writer, self.readers.get(&reader)?.progress.awaited(writer)))
+        let is_it = |(prefix, entity): &&(Prefix, Entity)| incarnation(*prefix) == peer && *entity == writer;
+        let writer = self.sources.get(&reader).and_then(|sources| sources.iter().find(is_it));
+        let progress = self.readers.get(&reader).map(|reader| &reader.progress);
+        writer.zip(progress).is_some_and(|(&writer, progress)| progress.awaited(writer))
+    }
+
+    /// What writers wait to be told.
+    pub(crate) fn owed(&self) -> Vec<(Entity, (Prefix, Entity), i64)> {
+        let owed = self.readers.iter().flat_map(|(&reader, state)| {
+            state.progress.owed().into_iter().map(move |(writer, up_to)| (reader, writer, up_to))
+        });
+        owed.collect()
     }
 
     /// What readers have to say (again) to the writers of the participants that `of` chooses: reader, writer, up to
