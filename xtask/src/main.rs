@@ -30,6 +30,12 @@ enum Chore {
         #[arg(long, default_value = "small", value_parser = ["small", "full"])]
         scale: String,
     },
+    /// Kills and stops processes at every store and step, and looks after the survivors: `crash --help` has more.
+    #[command(disable_help_flag = true)]
+    Crash {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -38,6 +44,7 @@ fn main() -> ExitCode {
         Chore::Check => check(&root),
         Chore::UnsafeReport => report(&root),
         Chore::ReadmeCommand { name } => print_command(&root, &name),
+        Chore::Crash { options } => trial("crash", &options),
         Chore::Failures { only, scale } => failures::run(&root, &only, &scale),
     };
     match done {
@@ -48,6 +55,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a trial, which is a program of its own: optimized, with the checks that debug builds have.
+fn trial(name: &str, options: &[String]) -> Result<bool, Box<dyn Error>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    command.args(["run", "--quiet", "--profile", "trials", "--package", "zerodds-trials", "--", name]);
+    Ok(command.args(options).status()?.success())
 }
 
 fn check(root: &Path) -> Result<bool, Box<dyn Error>> {

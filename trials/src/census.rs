@@ -1,0 +1,58 @@
+//! What a process has, and what is left of those that are gone.
+
+use std::fs;
+
+/// What may not grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Mappings of the transport's objects.
+    pub maps: usize,
+}
+
+impl Census {
+    /// Of this process.
+    #[must_use]
+    pub fn take() -> Self {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        Self {
+            descriptors: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
+            maps: maps.lines().filter(|line| line.contains("zerodds")).count(),
+        }
+    }
+}
+
+/// Resident memory of a process in bytes, without the pages of files and shared memory.
+#[must_use]
+pub fn resident(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
+/// Sockets in this network namespace whose name says that they are of this domain: rendezvous, and what was accepted there.
+#[must_use]
+pub fn sockets(domain: u32) -> usize {
+    let name = format!("@zerodds-shm.{domain}.");
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    sockets.lines().filter(|line| line.contains(&name)).count()
+}
+
+/// Files that could only be ours.
+#[must_use]
+pub fn files() -> Vec<String> {
+    let entries = ["/dev/shm", "/tmp"].into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let paths = entries.flatten().map(|entry| entry.path().display().to_string());
+    paths.filter(|path| path.contains("zerodds-shm")).collect()
+}
+
+/// Processes that this one has started and not buried.
+#[must_use]
+pub fn children() -> Vec<u32> {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>())
+        .collect()
+}

@@ -1,0 +1,46 @@
+//! The command line of the trials.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use zerodds_trials::crash;
+
+#[derive(Parser)]
+#[command(
+    name = "trials",
+    about = "Trials of endurance: see cargo xtask crash and cargo xtask soak",
+    max_term_width = 110
+)]
+struct Cli {
+    #[command(subcommand)]
+    trial: Trial,
+}
+
+#[derive(Subcommand)]
+enum Trial {
+    /// Kills and stops processes at every step, and looks after the survivors.
+    Crash(crash::Options),
+    /// One of the processes of a trial; started by it.
+    #[command(hide = true)]
+    Role { words: Vec<String> },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().trial {
+        Trial::Crash(options) => {
+            program().and_then(|program| crash::run(&program, &options)).map(|report| println!("{report}"))
+        }
+        Trial::Role { words } => crash::play(&words),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("{fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn program() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|error| format!("this program cannot find itself: {error}"))
+}
