@@ -67,7 +67,10 @@ fn obey(party: &mut dyn Party, writers: usize, orders: &Receiver<Order>) -> Resu
             Order::Publish { len, touch, warm_up_ms, measure_ms } => {
                 throughput::publish(party, (len, touch), warm_up_ms, measure_ms)?
             }
-            Order::Rest { ms } => rest(party, Duration::from_millis(ms), writers > 0)?,
+            Order::Rest { ms } => {
+                let waits = writers > 0 && party.can_stop_waiting();
+                rest(party, Duration::from_millis(ms), waits)?
+            }
             // Everybody had everything when this was said.
             Order::Finish { .. } => continue,
             Order::Exit => break,
@@ -78,9 +81,9 @@ fn obey(party: &mut dyn Party, writers: usize, orders: &Receiver<Order>) -> Resu
 }
 
 /// Waits for messages that do not come.
-fn rest(party: &mut dyn Party, length: Duration, receives: bool) -> Result<Event, Failure> {
+fn rest(party: &mut dyn Party, length: Duration, waits: bool) -> Result<Event, Failure> {
     let (before, start) = (Usage::now()?, Instant::now());
-    if receives {
+    if waits {
         party.receive(Some(start + length), &mut |_| {})?;
     }
     thread::sleep((start + length).saturating_duration_since(Instant::now()));

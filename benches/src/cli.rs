@@ -208,34 +208,46 @@ impl Session<'_> {
     ) -> Result<(), Box<dyn Error>> {
         let fits = |system: &&&dyn System| self.placement != Placement::Same || !system.spins();
         let chosen: Vec<&dyn System> = chosen.iter().filter(fits).copied().collect();
-        let mut crews: Vec<Option<Result<Crew, CrewError>>> = chosen
-            .iter()
-            .map(|&system| (!system.is_busy_when_idle()).then(|| self.assemble(system)))
-            .collect();
-        for &len in &self.what.sizes {
+        // Stacks choose their depths by the longest message; a stream shows what that does to the shortest.
+        let groups: Vec<&[usize]> = match self.kind {
+            Kind::Throughput => self.what.sizes.chunks(1).collect(),
+            Kind::Latency | Kind::Rest => vec![&self.what.sizes],
+        };
+        for sizes in groups {
+            self.measure_sizes(&chosen, sizes, keep)?;
+        }
+        Ok(())
+    }
+
+    fn measure_sizes(
+        &self,
+        chosen: &[&dyn System],
+        sizes: &[usize],
+        keep: &mut dyn FnMut(Record) -> Result<(), Box<dyn Error>>,
+    ) -> Result<(), Box<dyn Error>> {
+        let longest = sizes.iter().copied().max().unwrap_or(LEN_MIN);
+        let assemble = |system: &dyn System| Crew::assemble(system, self.shape, self.placement, longest);
+        let mut crews: Vec<Option<Result<Crew, CrewError>>> =
+            chosen.iter().map(|&system| (!system.is_busy_when_idle()).then(|| assemble(system))).collect();
+        for &len in sizes {
             for run in 0..self.what.runs {
                 for (&system, crew) in chosen.iter().zip(&mut crews) {
                     let mut own = None;
                     let crew = match crew {
                         Some(crew) => crew,
-                        None => own.insert(self.assemble(system)),
+                        None => own.insert(assemble(system)),
                     };
                     let record = self.once(system, crew, len, run)?;
                     if let Some(failure) = &record.failure {
                         eprintln!("{} at {len} bytes: {failure}", system.name());
                         // Who failed once is not in a known state any more.
-                        *crew = self.assemble(system);
+                        *crew = assemble(system);
                     }
                     keep(record)?;
                 }
             }
         }
         Ok(())
-    }
-
-    fn assemble(&self, system: &dyn System) -> Result<Crew, CrewError> {
-        let message_max = self.what.sizes.iter().copied().max().unwrap_or(LEN_MIN);
-        Crew::assemble(system, self.shape, self.placement, message_max)
     }
 
     fn once(

@@ -56,6 +56,11 @@ pub trait Party {
     /// [`Failure`] where that will never be.
     fn is_complete(&mut self) -> Result<bool, Failure>;
 
+    /// Whether [`receive`](Self::receive) heeds its `until`.
+    fn can_stop_waiting(&self) -> bool {
+        true
+    }
+
     /// Sends one message of `len` bytes that `fill` writes: where the receivers will read it if the system can do
     /// that, else into a buffer that is then copied. Waits while there is no room; loses nothing.
     ///

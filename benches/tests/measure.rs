@@ -1,0 +1,122 @@
+//! The program as a user runs it: real processes, short runs.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn measure(arguments: &str) -> Output {
+    let words = arguments.split_whitespace();
+    Command::new(env!("CARGO_BIN_EXE_measure")).args(words).output().expect("the program runs")
+}
+
+/// The runs that were written to a file, and what was printed.
+fn records(name: &str, arguments: &str) -> (Vec<serde_json::Value>, String) {
+    let path = std::env::temp_dir().join(format!("zerodds-benches-{}-{name}.jsonl", std::process::id()));
+    let output = measure(&format!("{arguments} --json {}", path.display()));
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let _ = std::fs::remove_file(&path);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let records = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    (records, String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_ping_pong_of_the_limits_and_of_this_project_gives_a_figure_for_each_size_and_run() {
+    let systems =
+        "ideal-loan-futex,ideal-copy-futex,ideal-loan-eventfd,zerodds-loan-park,zerodds-copy-adaptive";
+    let what =
+        format!("latency --systems {systems} --sizes 64,100000,1MiB --runs 2 --ms 10 --placement free");
+    let (records, table) = records("latency", &what);
+    assert_eq!(records.len(), 5 * 3 * 2);
+    for record in &records {
+        assert!(record.get("failure").is_none(), "{record}");
+        let (p50, max) = (record["p50_us"].as_f64(), record["max_us"].as_f64());
+        assert!(p50 > Some(0.0) && p50 <= max && record["count"].as_u64() >= Some(5), "{record}");
+    }
+    assert!(table.contains("1.000") && table.contains("zerodds-loan-park"), "{table}");
+}
+
+#[test]
+fn a_stream_reaches_every_subscriber_from_every_publisher_without_loss() {
+    for (shape, delivered) in [("--readers 2", 2), ("--writers 3", 1)] {
+        let what = format!(
+            "throughput --systems zerodds-loan-park --sizes 64,1MiB --runs 1 --ms 30 --placement free {shape}"
+        );
+        let (records, _) = records(&shape[2..9], &what);
+        assert_eq!(records.len(), 2);
+        for record in &records {
+            assert!(record.get("failure").is_none(), "{record}");
+            assert_eq!(record["lost"], 0, "{record}");
+            assert!(
+                record["count"].as_u64() > Some(0) && record["gb_per_s"].as_f64() > Some(0.0),
+                "{record}"
+            );
+            assert_eq!(record["readers"], delivered, "{record}");
+        }
+    }
+}
+
+#[test]
+fn the_dds_stacks_with_this_project_deliver_what_was_sent() {
+    let what = "latency --systems rustdds-views,rustdds-copies,dust --sizes 64,1MiB --runs 1 --ms 50 --placement free";
+    let (records, _) = records("stacks", what);
+    assert_eq!(records.len(), 6);
+    let failures: Vec<_> = records.iter().filter(|record| record.get("failure").is_some()).collect();
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_with_the_remedy() {
+    for (arguments, named) in [
+        ("latency --systems zerodds-loan-prak", "`measure list`"),
+        ("latency --systems zerodds-loan-park --sizes 7", "8 bytes to 1GiB"),
+        ("latency --systems zerodds-loan-park --sizes 1MB", "8MiB"),
+    ] {
+        let output = measure(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(named), "{arguments}: {said}");
+    }
+}
+
+#[test]
+fn the_processes_of_a_run_end_with_a_parent_that_is_killed() {
+    let mut parent = Command::new(env!("CARGO_BIN_EXE_measure"))
+        .args([
+            "rest",
+            "--systems",
+            "zerodds-loan-park",
+            "--runs",
+            "1",
+            "--ms",
+            "600000",
+            "--placement",
+            "free",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let of_parent = format!("/proc/{0}/task/{0}/children", parent.id());
+    let children = || -> Vec<u32> {
+        let text = std::fs::read_to_string(&of_parent).unwrap_or_default();
+        text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while children().len() < 2 {
+        assert!(Instant::now() < deadline, "no children");
+        std::thread::yield_now();
+    }
+    let started = children();
+    let pid = Pid::from_raw(parent.id().cast_signed()).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("it is ours");
+    parent.wait().expect("it was started");
+    let is_alive = |pid: &u32| {
+        let status = std::fs::File::open(format!("/proc/{pid}/status"));
+        let lines = status.map(|file| BufReader::new(file).lines());
+        lines.is_ok_and(|lines| lines.map_while(Result::ok).any(|line| line.contains("measure")))
+    };
+    while started.iter().any(is_alive) {
+        assert!(Instant::now() < deadline, "children outlive their parent: {started:?}");
+        std::thread::yield_now();
+    }
+}
