@@ -103,6 +103,11 @@ impl ShmReceiver {
             || self.links.iter().any(InPeer::is_ready)
     }
 
+    /// Whether this is a forked child's copy: messages and bell are its parent's, and it may touch neither.
+    fn is_inherited(&self) -> bool {
+        !self.shared.generation.is_ours()
+    }
+
     fn arm_bell(&mut self, bed: Bed) -> u32 {
         self.disarm();
         self.armed = Some(bed);
@@ -157,6 +162,9 @@ impl Receiver for ShmReceiver {
     type Message = ShmMessage;
 
     fn try_receive(&mut self) -> Option<Incoming<ShmMessage>> {
+        if self.is_inherited() {
+            return None;
+        }
         self.disarm();
         let found = self.arrival().or_else(|| self.look_around())?;
         if let Incoming::Message(message) = &found {
@@ -167,6 +175,9 @@ impl Receiver for ShmReceiver {
     }
 
     fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {
+        if self.is_inherited() {
+            return Wake::Closed;
+        }
         let idle_since = Instant::now();
         let bed = if also.is_empty() { Bed::Futex } else { Bed::EventFd };
         loop {
@@ -196,6 +207,9 @@ impl Receiver for ShmReceiver {
     }
 
     fn arm(&mut self) -> Wake {
+        if self.is_inherited() {
+            return Wake::Closed;
+        }
         self.arm_bell(Bed::EventFd);
         let ended = self.shared.is_ended();
         if self.is_ready() {
@@ -283,7 +297,7 @@ impl InPeer {
 
 impl Drop for ShmReceiver {
     fn drop(&mut self) {
-        if self.shared.generation.is_ours() {
+        if !self.is_inherited() {
             self.disarm();
             self.links.iter_mut().for_each(InPeer::close);
             self.arrived.drain(..).for_each(Arrival::refuse);

@@ -141,9 +141,10 @@ impl Shared {
         message_max(&self.config)
     }
 
+    /// Also for a forked child, whose copy of the books would contradict its parent's.
     pub(crate) fn is_closed(&self) -> bool {
         // ORDER: SeqCst; looked at between arming and sleeping, see doorbell.rs.
-        self.closed.load(Ordering::SeqCst)
+        self.closed.load(Ordering::SeqCst) || !self.generation.is_ours()
     }
 
     pub(crate) fn is_ended(&self) -> bool {

@@ -41,3 +41,106 @@ impl Generation {
         self.0 == GENERATION.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(all(test, not(zerodds_loom)))]
+mod tests {
+    use crate::{Config, ShmTransport};
+    use std::time::{Duration, Instant};
+    use zerodds_core::{
+        Delivery, Incoming, LoanError, Locator, Peer, Reach, Receiver, SendError, Transport, Wake,
+    };
+
+    /// Runs `play` in a forked child, which has this thread alone, and waits for its end; whether it said yes, in time.
+    fn forked(play: impl FnOnce() -> bool) -> bool {
+        // SAFETY: the child calls nothing that needs another thread's lock but the allocator, whose locks the C library
+        // makes good, and ends without running destructors.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let outcome = i32::from(!play());
+            // SAFETY: ends the process, whatever state it is in.
+            unsafe { libc::_exit(outcome) }
+        }
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let child = rustix::process::Pid::from_raw(child).expect("forked");
+            let ended = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::NOHANG);
+            if let Some((_, status)) = ended.expect("it is our child") {
+                return status.exit_status() == Some(0);
+            }
+            if Instant::now() > until {
+                let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+                let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn reliable() -> Delivery {
+        Delivery::Reliable { deadline: Instant::now() + Duration::from_secs(60) }
+    }
+
+    fn linked() -> (ShmTransport, ShmTransport, Locator) {
+        let domain = 2_000_000_000 + std::process::id();
+        let (a, b) =
+            (ShmTransport::open(domain, &Config::default()), ShmTransport::open(domain, &Config::default()));
+        let to = b.locators()[0];
+        let until = Instant::now() + Duration::from_secs(60);
+        while !matches!(a.reach(Peer::new(&[to])), Reach::Ready(_)) {
+            assert!(Instant::now() < until, "no link");
+            std::thread::yield_now();
+        }
+        (a, b, to)
+    }
+
+    fn send(from: &ShmTransport, to: Locator, fill: u8) {
+        let sent = from.send_bytes(&[fill; 50_000], &[Peer::new(&[to])], reliable());
+        assert_eq!(sent.expect("open").by_shm, 1);
+    }
+
+    #[test]
+    fn f58_a_forked_child_gives_nothing_back_and_cannot_use_what_it_inherited() {
+        let (a, b, to) = linked();
+        let mut receiver = b.receiver().expect("taken once");
+        let mut next = || loop {
+            let until = Instant::now() + Duration::from_secs(60);
+            if let Incoming::Message(message) = receiver.receive(Some(until)).expect("in time") {
+                return message;
+            }
+        };
+        send(&a, to, 1);
+        let held = next();
+        let loan = a.loan(50_000).expect("room");
+        send(&a, to, 2);
+
+        // fork and exit; fork and drop everything.
+        assert!(forked(|| true));
+        let (mut held, mut loan) = (Some(held), Some(loan));
+        let before = (a.pool(), b.counters().links);
+        assert!(forked(|| {
+            drop((held.take(), loan.take()));
+            a.close();
+            b.close();
+            true
+        }));
+        assert_eq!((a.pool(), b.counters().links), before, "the parent's, as it was");
+        assert!(held.as_ref().is_some_and(|message| message.iter().all(|&byte| byte == 1)));
+
+        // fork and use: an error, no message, and no waiting.
+        let (peer, now) = ([to], Delivery::Reliable { deadline: Instant::now() });
+        assert!(forked(|| matches!(a.loan(50_000), Err(LoanError::Closed))));
+        let sent = || a.send_bytes(b"child", &[Peer::new(&peer)], now);
+        assert!(forked(|| matches!(sent(), Err(SendError::Closed | SendError::Loan(LoanError::Closed)))));
+        assert!(forked(|| matches!(a.reach(Peer::new(&peer)), Reach::Unreachable(_))));
+        drop((held, loan));
+        assert!(next().iter().all(|&byte| byte == 2), "what was sent before is the parent's to take");
+        send(&a, to, 3);
+        assert!(next().iter().all(|&byte| byte == 3));
+        send(&a, to, 4);
+        assert!(forked(|| receiver.try_receive().is_none()
+            && receiver.wait(None, &[]) == Wake::Closed
+            && receiver.arm() == Wake::Closed));
+        let message = receiver.try_receive();
+        assert!(matches!(message, Some(Incoming::Message(message)) if message[0] == 4), "and none is stolen");
+    }
+}

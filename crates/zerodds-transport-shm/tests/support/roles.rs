@@ -4,7 +4,7 @@ use super::child::{Process, hear, role, tell};
 use super::{Node, deadline, fresh_domain, is_intact, reliable};
 use std::time::Instant;
 use zerodds_core::{Delivery, Locator, Peer, Transport};
-use zerodds_transport_shm::{Access, Config};
+use zerodds_transport_shm::{Access, Config, ShmMessage};
 
 /// Plays the role that this process was started with; without one it does nothing.
 pub(crate) fn play() {
@@ -25,21 +25,29 @@ pub(crate) fn play() {
     }
 }
 
-/// Takes messages as told: `take N` takes and checks N and gives them back, `keep N` keeps them.
+/// Takes messages as told: `take N` takes and checks N and gives them back, `keep N` keeps them, `check 0` checks again
+/// what is kept.
 fn receive(domain: u32, config: &Config) {
     let mut node = Node::with(domain, config);
     tell("ready");
-    let mut kept = Vec::new();
+    let seed_of = |message: &ShmMessage| u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
+    let mut kept: Vec<(u64, ShmMessage)> = Vec::new();
     loop {
         let line = hear();
         let (verb, count) = line.split_once(' ').expect("a verb and a number");
+        if verb == "check" {
+            let intact = kept
+                .iter()
+                .all(|(seed, message)| seed_of(message) == *seed && is_intact(&message[8..], *seed));
+            tell(format_args!("kept {} {}", kept.len(), if intact { "intact" } else { "changed" }));
+        }
         for _ in 0..count.parse().expect("a number") {
             let message = node.next_message();
-            let seed = u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
+            let seed = seed_of(&message);
             assert!(is_intact(&message[8..], seed));
             tell(format_args!("{seed} {} {}", message.len(), message.is_in_place()));
             if verb == "keep" {
-                kept.push(message);
+                kept.push((seed, message));
             }
         }
     }
