@@ -8,6 +8,7 @@
 
 use crate::suite::{Suite, TestName, Verdict};
 use std::error::Error;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -79,29 +80,27 @@ pub fn run(root: &Path, only: &[u32], scale: &str) -> Result<bool, Box<dyn Error
     Ok(good == rows.len())
 }
 
-/// Runs one row and prints its line: number, failure, test, verdict.
+/// Runs one row and prints it: number, failure, then each test with its verdict.
 fn run_row(suite: &Suite, row: &Row, scale: &str) -> Result<bool, Box<dyn Error>> {
-    let head = format!("{:>2}  {}", row.number, row.failure);
+    print!("{:>2}  {}", row.number, row.failure);
     if row.tests.is_empty() {
-        println!("{head}  —  MISSING: no test yet");
-        return Ok(false);
+        print!("  MISSING: no test yet");
     }
-    let mut good = true;
-    for test in &row.tests {
+    let mut good = !row.tests.is_empty();
+    for (index, test) in row.tests.iter().enumerate() {
+        print!("{}{test}  ", if index == 0 { "  " } else { "\n      " });
+        std::io::stdout().flush()?;
         let begun = Instant::now();
         let verdict = suite.run(test, &[(SCALE, scale)], PATIENCE)?;
-        let (word, printed) = match &verdict {
-            Verdict::Passed => ("PASS", ""),
-            Verdict::Missing => ("MISSING: there is no such test", ""),
-            Verdict::Skipped => ("SKIPPED: run this as root", ""),
-            Verdict::Failed(printed) => ("FAIL", printed.as_str()),
-        };
-        println!("{head}  {test}  {word} ({:.1} s)", begun.elapsed().as_secs_f64());
-        if !printed.is_empty() {
-            println!("{printed}");
-        }
         good &= verdict == Verdict::Passed;
+        match verdict {
+            Verdict::Passed => print!("PASS ({:.1} s)", begun.elapsed().as_secs_f64()),
+            Verdict::Missing => print!("MISSING: there is no such test"),
+            Verdict::Skipped => print!("SKIPPED: run this as root"),
+            Verdict::Failed(printed) => print!("FAIL\n{printed}"),
+        }
     }
+    println!();
     Ok(good)
 }
 

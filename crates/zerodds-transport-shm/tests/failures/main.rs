@@ -3,12 +3,16 @@
 
 mod builds;
 mod cargo;
+mod death;
 mod endings;
 mod fairness;
 mod idle;
 mod init;
 mod integrity;
+mod limits;
 mod orderings;
+mod party;
+mod private;
 mod raw;
 mod shims;
 #[path = "../support/mod.rs"]
@@ -21,13 +25,19 @@ mod waking;
 fn child_process() {
     let Some(words) = support::child::role() else { return };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let played = init::play(&words)
-        || time::play(&words)
-        || waking::play(&words)
-        || idle::play(&words)
-        || fairness::play(&words)
-        || endings::play(&words);
-    if !played {
+    let modules: &[fn(&[&str]) -> bool] = &[
+        death::play,
+        endings::play,
+        fairness::play,
+        idle::play,
+        init::play,
+        limits::play,
+        party::play,
+        private::play,
+        time::play,
+        waking::play,
+    ];
+    if !modules.iter().any(|play| play(&words)) {
         support::roles::play();
     }
 }

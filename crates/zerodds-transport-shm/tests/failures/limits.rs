@@ -1,0 +1,308 @@
+//! Too little of something: memory, descriptors, room, bits.
+
+use crate::party::{Party, name_of, number, serve};
+use crate::support::child::{Process, hear, is_root_or_skip, tell};
+use crate::support::roles::send_numbered;
+use crate::support::{Node, deadline, fill, fresh_domain, is_intact, pair, reliable, scaled};
+use proptest::prelude::*;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use zerodds_core::{Delivery, Incoming, LoanError, Peer, Reach, Receiver, Transport};
+use zerodds_transport_shm::{Config, ShmTransport};
+
+/// Plays the roles of this module.
+pub(crate) fn play(words: &[&str]) -> bool {
+    match *words {
+        ["exhaust", domain] => exhaust(number(domain)),
+        ["high-descriptors", domain] => high_descriptors(number(domain)),
+        ["idle"] => idle(),
+        _ => return false,
+    }
+    true
+}
+
+/// A memory cgroup of this test, of version 2 or 1; gone with the guard.
+struct MemoryCgroup(PathBuf);
+
+impl MemoryCgroup {
+    fn new(limit_bytes: u64) -> Option<Self> {
+        let name = format!("zerodds-test-{}-{}", std::process::id(), fresh_domain());
+        let unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control");
+        let (mount, limit) = match unified {
+            Ok(controllers) if controllers.contains("memory") => ("/sys/fs/cgroup", "memory.max"),
+            _ => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        };
+        let cgroup = PathBuf::from(mount).join(name);
+        std::fs::create_dir(&cgroup).ok()?;
+        let made = Self(cgroup);
+        std::fs::write(made.0.join(limit), limit_bytes.to_string()).ok()?;
+        Some(made)
+    }
+
+    fn start(&self, role: &str) -> Process {
+        let enter = "echo $$ >\"$1/cgroup.procs\" && shift && exec \"$@\"";
+        Process::start(role, &["sh", "-c", enter, "sh", self.0.to_str().expect("a path")])
+    }
+}
+
+impl Drop for MemoryCgroup {
+    fn drop(&mut self) {
+        // It is busy until the kernel is through with the last process.
+        let until = deadline();
+        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Takes and touches all the memory it is given, then sends within what it has.
+fn exhaust(domain: u32) {
+    let mut node = Node::with(domain, &Config::default().max_datagram(64 << 20).expect("in range"));
+    let mut loans = Vec::new();
+    let refused = loop {
+        match node.transport.loan(1 << 20) {
+            Ok(mut loan) => {
+                fill(&mut loan, 1);
+                loans.push(loan);
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, LoanError::NoMemory { .. }), "not for want of room: {refused}");
+    assert!(node.transport.counters().no_memory > 0);
+    let taken = loans.len();
+    drop(loans);
+    let to = node.transport.neighbours()[0];
+    node.link_to(to);
+    // What it has goes round. Where the reader is too slow for that, a router would use UDP; here it is tried again.
+    for seed in 0u64..100 {
+        let mut loan = loop {
+            match node.transport.loan_before(1 << 20, deadline()) {
+                Ok(loan) => break loan,
+                Err(LoanError::NoMemory { .. }) => std::thread::yield_now(),
+                Err(other) => panic!("{other}"),
+            }
+        };
+        loan[..8].copy_from_slice(&seed.to_le_bytes());
+        fill(&mut loan[8..], seed);
+        assert_eq!(node.transport.send(loan, &[Peer::new(&[to])], reliable()).expect("open").by_shm, 1);
+    }
+    assert!(matches!(node.transport.loan(64 << 20), Err(LoanError::NoMemory { .. })));
+    tell(format_args!("{taken} {refused}"));
+    hear();
+}
+
+#[test]
+fn f16_where_memory_is_short_the_sender_is_told_and_nobody_is_killed() {
+    let test = "f16_where_memory_is_short_the_sender_is_told_and_nobody_is_killed";
+    if !is_root_or_skip(test) {
+        return;
+    }
+    let Some(cgroup) = MemoryCgroup::new(64 << 20) else {
+        println!("SKIPPED: {test} needs a memory cgroup");
+        return;
+    };
+    let domain = fresh_domain();
+    let mut receiver = Party::start(domain, &[]);
+    let mut sender = cgroup.start(&format!("exhaust {domain}"));
+    receiver.process.tell("take 100");
+    for seed in 0..100 {
+        assert_eq!(receiver.process.hear(), format!("{seed} {}", 1 << 20));
+    }
+    let said = sender.hear();
+    let (taken, why) = said.split_once(' ').expect("a number and a reason");
+    assert!((8..64).contains(&number::<u32>(taken)), "about what the cgroup has: {said}");
+    assert!(why.contains("cgroup") && why.contains("ZERODDS_SHM_MAX_DATAGRAM"), "with the remedy: {why}");
+    assert!(sender.finish());
+}
+
+#[test]
+fn f17_a_process_without_descriptors_left_serves_those_it_has_and_then_others_without_spinning() {
+    let domain = fresh_domain();
+    let wrapper = ["prlimit", "--nofile=32:32", "--memlock=0:0"];
+    let mut poor = Party::start(domain, &wrapper);
+    let nodes: Vec<Node> = (0..16).map(|_| Node::open(domain)).collect();
+    let to = [poor.locator(&nodes[0])];
+    poor.link(&name_of(&nodes[0]));
+    // All at once: who gets no answer waits for one as long as a handshake may take.
+    nodes.iter().for_each(|node| drop(node.transport.reach(Peer::new(&to))));
+    let (mut linked, mut refused) = (Vec::new(), Vec::new());
+    for node in nodes {
+        let until = deadline();
+        loop {
+            match node.transport.reach(Peer::new(&to)) {
+                Reach::Ready(_) => break linked.push(node),
+                Reach::Unreachable(_) => break refused.push(node),
+                Reach::Pending(_) => assert!(Instant::now() < until, "no answer either way"),
+            }
+            std::thread::yield_now();
+        }
+    }
+    assert!(linked.len() >= 4, "{} links within 32 descriptors", linked.len());
+    assert!(!refused.is_empty(), "32 descriptors are not enough for all");
+    for (seed, node) in (0..).zip(&linked) {
+        assert!(send_numbered(node, to[0], seed, 100_000, reliable()).unserved.is_empty());
+        assert_eq!(poor.asked("take 1"), format!("{seed} 100000"));
+    }
+    let before = cpu_ticks(poor.process.id());
+    std::thread::sleep(Duration::from_secs(2));
+    let ticks = cpu_ticks(poor.process.id()) - before;
+    assert!(ticks <= 2, "{ticks} ticks of 10 ms in 2 s while connections wait that cannot be accepted");
+    // Room for others, once some have gone.
+    for node in linked {
+        let name = name_of(&node);
+        drop(node);
+        let end = poor.asked(format!("down {name}"));
+        assert!(end.starts_with("0 before: "), "{end}");
+    }
+    let mut waiting = refused.pop().expect("one");
+    waiting.link_to(to[0]);
+    assert!(send_numbered(&waiting, to[0], 99, 100_000, reliable()).unserved.is_empty());
+    assert_eq!(poor.asked("take 1"), "99 100000");
+}
+
+/// User and system time of a process.
+fn cpu_ticks(id: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    number::<u64>(fields[11]) + number::<u64>(fields[12])
+}
+
+/// Takes the first 1,100 descriptors for other things, then plays a party.
+fn high_descriptors(domain: u32) {
+    let null = || std::fs::File::open("/dev/null").expect("a descriptor");
+    let taken: Vec<_> = (0..1_100).map(|_| null()).collect();
+    assert!(taken.last().expect("many").as_raw_fd() > 1_024);
+    serve(Node::open(domain));
+}
+
+#[test]
+fn f17_descriptors_above_1024_are_waited_for_like_any_other() {
+    let domain = fresh_domain();
+    let wrapper = ["prlimit", "--nofile=4096:4096"];
+    let mut high = Party::of(Process::start(&format!("high-descriptors {domain}"), &wrapper));
+    let mut other = Party::start(domain, &[]);
+    other.link(&high.name);
+    for seed in 0..200 {
+        other.exchange(&mut high, seed, 50_000);
+        high.exchange(&mut other, seed, 50_000);
+    }
+}
+
+#[test]
+fn f17_a_limit_that_rules_shared_memory_out_is_named() {
+    // Anything larger than the limit would be killed by SIGXFSZ; what cannot be mapped is told by the system.
+    for (limit, word) in [("--fsize=1000000:1000000", "ulimit -f"), ("--as=67108864:67108864", "memory")] {
+        let domain = fresh_domain();
+        let role = format!("party {domain} as 1234567812345678 {}", 64 << 20);
+        let mut party = Process::start(&role, &["prlimit", limit]);
+        let said = party.hear();
+        assert!(said.to_lowercase().contains(word), "{limit}: {said}");
+        assert!(party.finish(), "and the process goes on");
+    }
+}
+
+#[test]
+fn f18_a_reader_that_holds_all_it_can_costs_messages_that_are_counted_and_nothing_for_good() {
+    let (sender, mut reader) = pair();
+    let to = [reader.locator()];
+    let total: u64 = scaled(10_000, 1_000_000);
+    let holder = std::thread::spawn(move || {
+        let (mut held, mut received) = (Vec::new(), 0u64);
+        loop {
+            if let Some(Incoming::Message(message)) = reader.receiver.receive(Some(deadline())) {
+                let seed = u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
+                assert!(is_intact(&message[8..], seed));
+                if seed == u64::MAX {
+                    return (reader, received, held);
+                }
+                received += 1;
+                // More than any quota: the rest of them are copies.
+                if held.len() < 4_000 {
+                    held.push(message);
+                }
+            }
+        }
+    });
+    for seed in 0..total {
+        // Never an error, never a wait: best effort.
+        let _ = send_numbered(&sender, to[0], seed, 4_200, Delivery::BestEffort);
+    }
+    assert!(send_numbered(&sender, to[0], u64::MAX, 4_200, reliable()).unserved.is_empty());
+    let (mut reader, received, held) = holder.join().expect("no panic");
+    let lost = sender.transport.counters().lost_messages;
+    assert_eq!(received + lost, total, "each was received or counted");
+    assert!(sender.transport.pool().held_by_peers > 0 && held.len() > 1_000);
+    drop(held);
+    // Full recovery: every byte can be lent again, and everything arrives in place.
+    let until = deadline();
+    while sender.transport.pool().in_use > 0 {
+        assert!(Instant::now() < until, "{:?}", sender.transport.pool());
+        std::thread::yield_now();
+    }
+    let mut loans = Vec::new();
+    let refused = loop {
+        match sender.transport.loan(1 << 20) {
+            Ok(loan) => loans.push(loan),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, LoanError::Full { .. }) && loans.len() >= 48, "a return code: {refused}");
+    drop(loans);
+    for seed in 0..8 {
+        assert!(send_numbered(&sender, to[0], seed, 16 << 20, reliable()).unserved.is_empty());
+        assert!(reader.next_message().is_in_place());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn f19_a_length_is_lent_up_to_the_limit_and_refused_beyond_whatever_it_is(
+        knob in 4_096usize..=1 << 30,
+        lens in prop::collection::vec(prop_oneof![
+            any::<usize>(),
+            (0u32..64).prop_map(|bits| 1 << bits),
+            (0usize..4_096).prop_map(|less| usize::MAX - less),
+            ((u32::MAX as usize - 5_000)..(u32::MAX as usize + 5_000)),
+        ], 40),
+    ) {
+        let config = Config::default().max_datagram(knob).expect("in range");
+        let transport = ShmTransport::open(fresh_domain(), &config);
+        let most = transport.max_message_len();
+        for len in lens.into_iter().chain([most, most + 1]) {
+            match transport.loan(len) {
+                Ok(loan) => prop_assert!(len <= most && loan.len() == len),
+                Err(LoanError::TooLarge { len: refused, max }) => {
+                    prop_assert!(len > most && (refused, max) == (len, most));
+                }
+                // The machine may be short of it.
+                Err(LoanError::NoMemory { .. }) => prop_assert!(len <= most),
+                Err(other) => prop_assert!(false, "{len}: {other}"),
+            }
+        }
+    }
+}
+
+/// Tells how many KiB an open transport costs while nothing happens.
+fn idle() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        number::<u64>(line.trim().trim_end_matches(" kB"))
+    };
+    // The first one touches code, too.
+    drop(Node::open(fresh_domain()));
+    let before = resident();
+    let largest = Config::default().max_datagram(Config::MAX_DATAGRAM_MAX).expect("in range");
+    let nodes = [Node::open(fresh_domain()), Node::with(fresh_domain(), &largest)];
+    tell((resident() - before) / nodes.len() as u64);
+}
+
+#[test]
+fn f19_an_idle_participant_takes_kilobytes_whatever_its_knob() {
+    let kib: u64 = number(&Process::start("idle", &[]).hear());
+    assert!(kib < 512, "{kib} KiB for an idle transport");
+}
