@@ -91,6 +91,19 @@ pub(crate) fn claim(region: &impl Region, direction: Direction, number: u64) -> 
     matches!(Ending::parse(found), Ending::Fixed(end) if number < end)
 }
 
+/// Receiver: takes nothing more, from the message with this number on. A correct sender has published nothing by then that it
+/// counts as sent: all that was there at [`close`] was claimed, and what came later it refuses itself.
+pub(crate) fn stop(region: &impl Region, direction: Direction, number: u64) {
+    let end = region.u64(direction.end());
+    // ORDER: Relaxed; decided by the compare-exchange, or final.
+    let seen = end.load(Ordering::Relaxed);
+    if !matches!(Ending::parse(seen), Ending::Fixed(_)) {
+        // ORDER: AcqRel, as in `claim`. On failure the sender has just fixed it.
+        let fixed = Ending::Fixed(number).word();
+        let _ = end.compare_exchange(seen, fixed, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
 /// Sender: after publishing the message with this number, whether the receiver will never take it, nor any later one.
 /// Otherwise it has taken it or will.
 pub(crate) fn is_refused(region: &impl Region, direction: Direction, number: u64) -> Result<bool, Broken> {

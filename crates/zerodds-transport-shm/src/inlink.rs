@@ -28,8 +28,8 @@ pub(crate) struct InLink {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Open,
-    /// Closed; there may be messages left.
-    Closed,
+    /// Closed; there may be messages left. Counts those taken since.
+    Closed(u32),
     /// Whatever is there still was refused.
     Drained,
 }
@@ -119,7 +119,7 @@ impl InLink {
     pub(crate) fn close(&mut self, link: &impl Region) {
         if self.end == End::Open {
             ending::close(link, self.direction, self.taken);
-            self.end = End::Closed;
+            self.end = End::Closed(0);
         }
     }
 
@@ -127,7 +127,7 @@ impl InLink {
     pub(crate) fn is_over(&self, link: &impl Region) -> bool {
         match self.end {
             End::Open => false,
-            End::Closed => !self.is_ready(link),
+            End::Closed(_) => !self.is_ready(link),
             End::Drained => true,
         }
     }
@@ -136,10 +136,14 @@ impl InLink {
     fn may_take(&mut self, link: &impl Region, message: u64) -> bool {
         match self.end {
             End::Open => return true,
-            End::Closed if ending::claim(link, self.direction, message) => return true,
-            End::Closed => self.end = End::Drained,
-            End::Drained => {}
+            End::Closed(drained) if drained >= DRAINED_MAX => ending::stop(link, self.direction, message),
+            End::Closed(drained) if ending::claim(link, self.direction, message) => {
+                self.end = End::Closed(drained + 1);
+                return true;
+            }
+            End::Closed(_) | End::Drained => {}
         }
+        self.end = End::Drained;
         false
     }
 
@@ -200,6 +204,40 @@ impl Next {
     }
 }
 
+/// Claims after which a link that is over is left, whatever may be there still: more than it holds in lane and slots, with
+/// those revoked under the reader's hands. A sender that goes on sending keeps nobody here.
+const DRAINED_MAX: u32 = 4096;
 /// How often messages may be revoked under the reader's hands before it returns to its caller, who sees that
 /// something is ready and comes back.
 const RETRIES_MAX: usize = 8;
+
+#[cfg(all(test, not(zerodds_loom)))]
+mod tests {
+    use super::*;
+    use crate::layout::link;
+    use crate::segment::{self, Sharing};
+    use crate::slots::SlotWriter;
+    use crate::sync::Ordering;
+
+    const WAY: Direction = Direction::FromConnector;
+
+    #[test]
+    fn a_sender_that_goes_on_sending_after_the_end_is_left_all_the_same() {
+        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        let mut receiver = InLink::new(WAY, 1 << 20, true);
+        let mut sender = SlotWriter::new(WAY);
+        sender.publish(&memory, 0, 65, 64, slot::NO_HANDLE);
+        receiver.close(&memory);
+        let mut taken = 0;
+        while !receiver.is_over(&memory) {
+            // Never empty, and as if nothing had been closed.
+            sender.publish(&memory, taken + 1, 65, 64, slot::NO_HANDLE);
+            memory.u64(WAY.end()).store(0, Ordering::Relaxed);
+            let found = receiver.take(&memory, |_, _| {}, |_, _| {}).expect("in order");
+            taken += u64::from(found.is_some());
+            assert!(taken <= u64::from(DRAINED_MAX), "kept for ever");
+        }
+        assert_eq!(taken, u64::from(DRAINED_MAX));
+        assert!(ending::is_refused(&memory, WAY, taken) == Ok(true), "what comes now is refused");
+    }
+}

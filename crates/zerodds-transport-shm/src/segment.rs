@@ -77,12 +77,15 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
 
 /// Maps an object that a peer made, if it is what the protocol says.
 pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Result<Mapping, MapError> {
+    // Only memfds (and their like) have seals at all. Asked first, since this cannot block: where the file is that of
+    // somebody's own file system, even asking its type waits for that somebody.
+    let seals = rustix::fs::fcntl_get_seals(fd).map_err(|_| MapError::NotAFile)?;
     let stat = rustix::fs::fstat(fd).map_err(io::Error::from)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    // Huge pages come from a pool of their own, and where that is empty touching them can be SIGBUS.
+    let huge = rustix::fs::fstatfs(fd).map_err(io::Error::from)?.f_type as u64 == HUGETLBFS_MAGIC;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || huge {
         return Err(MapError::NotAFile);
     }
-    // Only memfds (and their like) have seals at all, so this also refuses files of a disk.
-    let seals = rustix::fs::fcntl_get_seals(fd).map_err(|_| MapError::NotAFile)?;
     if !seals.contains(sharing.seals()) {
         return Err(MapError::Seals(sharing.seals() - seals));
     }
@@ -103,6 +106,9 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
     }
     Ok(mapping)
 }
+
+/// `HUGETLBFS_MAGIC` of linux/magic.h.
+const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
 
 fn header_bytes(len: u64, owner: u64) -> [u8; 0x20] {
     let mut bytes = [0; 0x20];

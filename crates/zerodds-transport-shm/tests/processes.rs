@@ -4,9 +4,9 @@
 mod support;
 
 use rustix::process::Signal;
-use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 use support::child::{Process, is_root_or_skip};
+use support::others::ForOthers;
 use support::roles::{self, send_numbered, with_receiver};
 use support::{Node, PATIENCE, deadline, fresh_domain, is_intact, reliable};
 use zerodds_core::{Delivery, Locator, Peer, Reach, Reason, Refusal, Transport};
@@ -210,52 +210,6 @@ fn interrupted_by_signals_all_the_time_everything_still_arrives() {
         child.signal(Signal::CONT);
         child.tell("take 1");
         assert_eq!(child.hear(), format!("{seed} 100000 true"));
-    }
-}
-
-fn as_user(uid: u32) -> impl FnOnce(&mut std::process::Command) {
-    move |command| {
-        command.uid(uid).gid(uid);
-    }
-}
-
-/// A copy of the test binary that other users can run, removed with the guard.
-struct ForOthers(std::path::PathBuf);
-
-impl ForOthers {
-    fn new() -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let dir =
-            std::env::temp_dir().join(format!("zerodds-test-{}-{}", std::process::id(), fresh_domain()));
-        std::fs::create_dir(&dir).expect("a directory");
-        let exe = std::env::current_exe().expect("the test binary");
-        std::fs::copy(exe, dir.join("test")).expect("a copy");
-        for path in [dir.clone(), dir.join("test")] {
-            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("ours");
-        }
-        Self(dir)
-    }
-
-    fn start(&self, role: &str, uid: u32) -> Process {
-        let program = self.0.join("test");
-        let dir = self.0.clone();
-        // The wrapper is the copy itself; the original's path becomes a filter that `--exact` outdoes.
-        Process::start_with(role, &[], move |command| {
-            let mut copy = std::process::Command::new(program);
-            copy.args(command.get_args());
-            for (name, value) in command.get_envs() {
-                copy.env(name, value.unwrap_or_default());
-            }
-            copy.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).current_dir(dir);
-            as_user(uid)(&mut copy);
-            *command = copy;
-        })
-    }
-}
-
-impl Drop for ForOthers {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::layout::{Direction, PAGE, VERSION, link, ring};
 use crate::peer::{Link, Waker};
 use crate::region::Region;
 use crate::segment::{self, MapError, Sharing};
-use crate::shared::{Shared, owner_word, random};
+use crate::shared::{Shared, Stats, owner_word, random};
 use crate::sync::Ordering;
 use crate::sys::{Credentials, Mapping};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -76,7 +76,8 @@ impl Connection {
         let mut connection = Self::accepted(socket, credentials, deadline)?;
         connection.peer = Some(to);
         connection.stage = Stage::Welcome;
-        connection.send(shared, Kind::Hello, &[]).map_err(|_| Reason::NoAnswer)?;
+        // If it has closed already, then not without saying why, and that is still to be read.
+        let _ = connection.send(shared, Kind::Hello, &[]);
         Ok(connection)
     }
 
@@ -153,8 +154,11 @@ impl Connection {
         self.process = Some(process);
     }
 
-    /// Acceptor: refuses the peer that introduced itself.
+    /// Refuses the peer. That there is a link already is nobody's fault, and not counted.
     pub(super) fn refuse(&self, shared: &Shared, reason: Refused) {
+        if reason != Refused::Duplicate {
+            Stats::add(&shared.stats.refused, 1);
+        }
         let _ = self.send(shared, Kind::Refuse(reason), &[]);
     }
 
@@ -201,13 +205,17 @@ impl Connection {
             };
         }
         match frame.kind {
-            Kind::Refuse(reason) => return self.fail(shared, refusal(reason, &frame)),
+            Kind::Refuse(reason) if !self.is_up() => return Progress::Gone(refusal(reason, &frame)),
             Kind::Bye(_) if !self.is_up() => return Progress::Gone(Reason::PeerGone),
             _ => {}
         }
         if !frame.speaks_our_version() {
+            let reason = Reason::Version { ours: VERSION, theirs: frame.version };
+            if self.is_up() {
+                return self.fail(shared, reason);
+            }
             self.refuse(shared, Refused::Version);
-            return Progress::Gone(Reason::Version { ours: VERSION, theirs: frame.version });
+            return Progress::Gone(reason);
         }
         if self.peer.is_some_and(|peer| peer != frame.locator) {
             return self.fail(shared, Reason::Protocol("it changed its locator".into()));

@@ -148,6 +148,7 @@ impl Worker {
             .filter(|(_, connection)| late(connection))
             .map(|(&token, _)| token)
             .collect();
+        Stats::add(&self.shared.stats.refused, tokens.len() as u64);
         for token in tokens {
             self.gone(token, &Reason::NoAnswer);
         }
@@ -384,8 +385,12 @@ impl Worker {
         self.leave(link, Goodbye::Wished, reason, pause);
     }
 
-    /// The peer broke the protocol.
+    /// The peer broke the protocol: where it was not its memory that showed it, this is the first to say so.
     fn broken(&mut self, link: &Arc<Link>, reason: Reason) {
+        if link.down.get().is_none() {
+            Stats::add(&self.shared.stats.protocol_errors, 1);
+            tracing::warn!(peer = %link.locator, "{reason}; its link is closed and UDP used instead");
+        }
         self.leave(link, Goodbye::Broken, reason, BROKEN_PAUSE);
     }
 

@@ -48,9 +48,16 @@ pub(crate) fn receive(socket: &OwnedFd) -> Received {
     // One byte more than a frame, so that a longer packet is seen to be none.
     let mut bytes = [0; FRAME_LEN + 1];
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let message = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
-    });
+    let mut receive = || {
+        rustix::io::retry_on_intr(|| {
+            rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+        })
+    };
+    let message = match receive() {
+        // The peer closed with something of ours unread; said once. What it had said before can still be read.
+        Err(Errno::CONNRESET) => receive(),
+        outcome => outcome,
+    };
     let message = match message {
         Ok(message) if message.bytes == 0 => return Received::End,
         Ok(message) => message,

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod child;
+pub(crate) mod others;
 pub(crate) mod roles;
 
 use std::time::{Duration, Instant};

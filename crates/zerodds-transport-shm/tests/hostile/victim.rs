@@ -1,0 +1,178 @@
+//! The process that is attacked: it sends back whatever a friend sends, and tells what it has and what it cost.
+
+use crate::support::child::{Process, hear, tell};
+use crate::support::others::ForOthers;
+use crate::support::{Node, deadline, fresh_domain, is_intact, reliable};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant};
+use zerodds_core::{
+    Delivery, HostTag, Incarnation, Incoming, Locator, Message, Peer, Reach, Receiver, Transport,
+};
+use zerodds_transport_shm::{Access, Config};
+
+/// Friends of a victim, and the victim.
+pub(crate) struct Scene {
+    pub(crate) friend: Node,
+    pub(crate) victim: Process,
+    pub(crate) at: Locator,
+    sent: u64,
+}
+
+/// What a victim says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Status {
+    pub(crate) refused: u64,
+    pub(crate) protocol_errors: u64,
+    pub(crate) links: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) resident_kib: u64,
+    pub(crate) cpu: Duration,
+}
+
+impl Scene {
+    /// A victim of this process's user that admits anybody, and a friend in this process.
+    pub(crate) fn set() -> Self {
+        let domain = fresh_domain();
+        let mut victim = Process::start(&format!("victim {domain}"), &[]);
+        assert_eq!(victim.hear(), "ready");
+        let mut friend = Node::open(domain);
+        let at = friend.transport.neighbours()[0];
+        friend.link_to(at);
+        let mut scene = Self { friend, victim, at, sent: 0 };
+        scene.exchange(4);
+        scene
+    }
+
+    /// A rogue of this process's user, or of another one, that attacks in this manner.
+    pub(crate) fn rogue(&self, manner: &str, others: Option<&ForOthers>) -> Process {
+        let (host, id) = (self.at.host_tag().expect("shm"), self.at.incarnation().expect("shm"));
+        let role = format!("rogue {} {host} {id} {manner}", self.at.port());
+        others.map_or_else(|| Process::start(&role, &[]), |copy| copy.start(&role, OTHER_USER))
+    }
+
+    /// Friend and victim exchange messages, small and large, each checked, in order.
+    pub(crate) fn exchange(&mut self, rounds: u64) {
+        for _ in 0..rounds {
+            self.sent += 1;
+            let len = [20, 900, 5_000, 300_000][self.sent as usize % 4];
+            let sent = self.friend.send_pattern(&[Peer::new(&[self.at])], self.sent, len, reliable());
+            assert!(sent.unserved.is_empty(), "{:?}", sent.unserved);
+            let back = self.friend.next_message();
+            assert!(back.len() == len && is_intact(&back, self.sent), "round {}", self.sent);
+        }
+    }
+
+    /// Exchanges messages until the rogue says what it has done.
+    pub(crate) fn exchange_while(&mut self, mut rogue: Process) -> (u64, Process) {
+        let listener = std::thread::spawn(move || (rogue.hear(), rogue));
+        while !listener.is_finished() {
+            self.exchange(10);
+        }
+        let (line, rogue) = listener.join().expect("the rogue says what it has done");
+        let done = line.strip_prefix("done ").expect("done");
+        (done.parse().expect("a number"), rogue)
+    }
+
+    pub(crate) fn status(&mut self) -> Status {
+        self.victim.tell("status");
+        let line = self.victim.hear();
+        let mut words = line.split(' ').map(|word| word.parse::<u64>().expect("a number"));
+        let mut next = || words.next().expect("six numbers");
+        Status {
+            refused: next(),
+            protocol_errors: next(),
+            links: next(),
+            descriptors: next(),
+            resident_kib: next(),
+            cpu: Duration::from_nanos(next()),
+        }
+    }
+
+    /// Waits until the victim's state is so.
+    pub(crate) fn until(&mut self, what: &str, reached: impl Fn(&Status) -> bool) -> Status {
+        let until = deadline();
+        loop {
+            let status = self.status();
+            if reached(&status) {
+                return status;
+            }
+            assert!(Instant::now() < until, "{what}: {status:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Left alone, the victim uses less than a hundredth of a processor.
+    pub(crate) fn is_idle(&mut self) {
+        let (before, start) = (self.status().cpu, Instant::now());
+        std::thread::park_timeout(Duration::from_secs(2));
+        let (used, passed) = (self.status().cpu - before, start.elapsed());
+        assert!(used * 100 < passed, "{used:?} of {passed:?} used by nothing");
+    }
+
+    /// A stranger that comes now is linked as ever.
+    pub(crate) fn welcomes(&mut self) {
+        let mut late = Node::open(self.at.port());
+        late.link_to(self.at);
+    }
+}
+
+/// Plays the victim.
+pub(crate) fn play(domain: &str) {
+    let config = Config::default().access(Access::Any);
+    let node = Node::with(domain.parse().expect("a domain"), &config);
+    let Node { transport, mut receiver } = node;
+    tell("ready");
+    let echo = transport.clone();
+    std::thread::spawn(move || {
+        let mut friend = None;
+        while let Some(incoming) = receiver.receive(None) {
+            if let Incoming::Message(message) = incoming {
+                let Some(from) = message.source() else { continue };
+                // Who comes first is the friend, and gets all. Others get theirs too; they need not take it.
+                let best =
+                    if *friend.get_or_insert(from) == from { reliable() } else { Delivery::BestEffort };
+                let _ = echo.send_bytes(&message, &[Peer::new(&[from])], best);
+            }
+        }
+    });
+    loop {
+        assert_eq!(hear(), "status");
+        let counters = transport.counters();
+        let descriptors = std::fs::read_dir("/proc/self/fd").expect("proc").count();
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let cpu_ns = cpu.tv_sec as u64 * 1_000_000_000 + cpu.tv_nsec as u64;
+        let (refused, broken) = (counters.refused, counters.protocol_errors);
+        tell(format_args!("{refused} {broken} {} {descriptors} {} {cpu_ns}", counters.links, resident_kib()));
+    }
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("proc");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+    line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+/// Plays somebody honest: says why it does not reach its neighbour, in the end.
+pub(crate) fn ask(domain: &str) {
+    let node = Node::open(domain.parse().expect("a domain"));
+    let neighbours = node.transport.neighbours();
+    let until = deadline();
+    loop {
+        if let Reach::Unreachable(reason) = node.transport.reach(Peer::new(&neighbours)) {
+            tell(format_args!("{reason:?}"));
+            hear();
+        }
+        assert!(Instant::now() < until, "no answer");
+        std::thread::yield_now();
+    }
+}
+
+/// The victim's locator, in a rogue's words.
+pub(crate) fn locator(domain: &str, host: &str, id: &str) -> Locator {
+    let octets = |hex: &str| u64::from_str_radix(hex, 16).expect("16 digits").to_be_bytes();
+    let (host, id) = (HostTag::from_bytes(octets(host)), Incarnation::from_bytes(octets(id)));
+    Locator::shared_memory(host, id, domain.parse().expect("a domain"))
+}
+
+/// A user that nobody is.
+pub(crate) const OTHER_USER: u32 = 54_321;
