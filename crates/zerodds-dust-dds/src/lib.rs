@@ -38,6 +38,8 @@ mod datagrams;
 mod discovery;
 mod estate;
 mod fragment;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inbound;
 mod loopback;
 mod monitor;

@@ -119,7 +119,10 @@ impl Options {
         self
     }
 
-    fn overlaid_with(mut self, var: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, ConfigError> {
+    pub(crate) fn overlaid_with(
+        mut self,
+        var: impl Fn(&'static str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
         let mut read = |name, accepted, apply: &mut dyn FnMut(&mut Self, &str) -> Option<()>| {
             let Some(value) = var(name) else { return Ok(()) };
             let value = value.to_string_lossy().into_owned();

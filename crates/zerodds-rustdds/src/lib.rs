@@ -114,6 +114,8 @@ mod config;
 mod delegate;
 mod endpoints;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inbox;
 mod intake;
 mod loan;

@@ -74,6 +74,8 @@ mod crash;
 mod doorbell;
 #[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod ending;
+#[cfg(all(fuzzing, target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
+pub mod fuzzing;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod handshake;
 #[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]

@@ -29,7 +29,7 @@ pub(crate) fn enumerate(host: HostTag, domain_id: u32) -> Vec<Locator> {
 
 /// The locator of a line of /proc/net/unix:
 /// `Num RefCount Protocol Flags Type St Inode Path`, an abstract path beginning with `@`.
-fn listening(line: &str, host: HostTag, domain_id: u32) -> Option<Locator> {
+pub(crate) fn listening(line: &str, host: HostTag, domain_id: u32) -> Option<Locator> {
     let mut fields = line.split_ascii_whitespace();
     let accepts = u32::from_str_radix(fields.nth(3)?, 16).ok()? & SO_ACCEPTCON != 0;
     let name = fields.nth(3)?.strip_prefix('@')?;

@@ -146,7 +146,10 @@ impl Config {
         self
     }
 
-    fn overlaid_with(mut self, var: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, ConfigError> {
+    pub(crate) fn overlaid_with(
+        mut self,
+        var: impl Fn(&'static str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
         if let Some(interfaces) = read(&var, "ZERODDS_UDP_INTERFACES", INTERFACES_ACCEPTED, parse_interfaces)?
         {
             self.interfaces = interfaces;

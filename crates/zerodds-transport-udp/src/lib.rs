@@ -33,6 +33,8 @@ mod batch;
 mod claim;
 mod config;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod group;
 mod interfaces;
 mod network;

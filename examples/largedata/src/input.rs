@@ -101,18 +101,7 @@ impl Input {
     }
 
     fn decode(&self) -> Result<Message, Flaw> {
-        let bytes = fs::read(&self.path)?;
-        if bytes.is_empty() {
-            return Err(Flaw::Empty);
-        }
-        let message = match self.fields_per_point {
-            Some(fields) => Message::Cloud(raw_scan(bytes, fields)?),
-            None if pcd::is_pcd(&bytes) => Message::Cloud(pcd::decode(&bytes)?),
-            None if is_image(&bytes) => Message::Image(image(&bytes)?),
-            None => return Err(Flaw::Unknown),
-        };
-        let len = message.payload().len();
-        if len > PAYLOAD_MAX { Err(Flaw::TooLarge { len, max: PAYLOAD_MAX }) } else { Ok(message) }
+        message(fs::read(&self.path)?, self.fields_per_point)
     }
 
     /// Reads the file as it is, whatever it holds.
@@ -127,6 +116,21 @@ impl Input {
         })
         .map_err(|why| InputError { path: self.path.clone(), why })
     }
+}
+
+/// The message that a file of this content becomes.
+pub(crate) fn message(bytes: Vec<u8>, fields_per_point: Option<usize>) -> Result<Message, Flaw> {
+    if bytes.is_empty() {
+        return Err(Flaw::Empty);
+    }
+    let message = match fields_per_point {
+        Some(fields) => Message::Cloud(raw_scan(bytes, fields)?),
+        None if pcd::is_pcd(&bytes) => Message::Cloud(pcd::decode(&bytes)?),
+        None if is_image(&bytes) => Message::Image(image(&bytes)?),
+        None => return Err(Flaw::Unknown),
+    };
+    let len = message.payload().len();
+    if len > PAYLOAD_MAX { Err(Flaw::TooLarge { len, max: PAYLOAD_MAX }) } else { Ok(message) }
 }
 
 fn raw_scan(bytes: Vec<u8>, fields: usize) -> Result<PointCloud2, Flaw> {

@@ -1,0 +1,104 @@
+//! Doors for the fuzz targets (`fuzz/` of the repository) to what is private here; only under `--cfg fuzzing`.
+#![allow(clippy::missing_panics_doc, reason = "a panic is what a fuzz target reports")]
+
+use crate::announce::Neighbourhood;
+use crate::contacts::Contacts;
+use crate::estate::Estates;
+use crate::fragment::Fragmenter;
+use crate::inbound::Inbound;
+use crate::rtps::{AckNack, Content, Guid, GuidPrefix, HEADER_LEN, Submessages, header, kind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use zerodds_core::{Locator, Path};
+
+/// Everything that a participant does with what comes in, short of giving it to Dust.
+pub struct Gate {
+    inbound: Inbound,
+    contacts: Arc<Contacts>,
+    estates: Estates,
+    neighbourhood: Neighbourhood,
+    now: Instant,
+    out: Vec<Vec<u8>>,
+}
+
+impl Gate {
+    /// A participant that has heard nothing yet, and may keep this much of incomplete samples.
+    #[must_use]
+    pub fn new(budget: usize) -> Self {
+        let contacts = Arc::<Contacts>::default();
+        let fragmenter = Fragmenter::new(1 << 20, 65_507);
+        let inbound = Inbound::new(budget, fragmenter, Arc::clone(&contacts), Arc::default(), Arc::default());
+        Self {
+            inbound,
+            contacts,
+            estates: Estates::default(),
+            neighbourhood: Neighbourhood::default(),
+            now: Instant::now(),
+            out: Vec::new(),
+        }
+    }
+
+    /// A message comes. What passes is RTPS again: it begins with a header, its submessages are whole, and those
+    /// that Dust reads are in order.
+    pub fn message(&mut self, message: &[u8], by_shm: bool) {
+        let path = if by_shm { Path::SharedMemory } else { Path::Udp };
+        if let Ok(prefix) = header(message) {
+            if self.neighbourhood.is_dead(prefix, self.now) {
+                return;
+            }
+            if self.estates.note(message) {
+                self.out.extend(self.estates.farewell(prefix));
+                self.neighbourhood.said_goodbye(prefix, self.now);
+            }
+        }
+        self.inbound.message(message, Some(path), Some(OWN), self.now, &mut self.out);
+        self.pass();
+    }
+
+    /// Dust acknowledges, in words that it got from somewhere.
+    pub fn acknowledges(&mut self, message: &[u8]) {
+        for submessage in Submessages::of(message).flatten().filter(|sub| sub.kind == kind::ACKNACK) {
+            if let Ok(acknack) = AckNack::read(&submessage) {
+                let writer = Guid { prefix: PEER, entity: acknack.writer };
+                self.contacts.note(writer, &acknack, &[Locator::new(1, 7, [9; 16])]);
+            }
+        }
+    }
+
+    /// Time passes, and what is due is asked for.
+    pub fn later(&mut self, by: Duration) {
+        self.now += by;
+        let requests = self.inbound.requests(&[7; HEADER_LEN], self.now, &mut self.out);
+        for request in requests {
+            assert!(!request.locators.is_empty(), "asked somewhere");
+            in_order(&request.message);
+        }
+        let later = |deadline: Instant| deadline > self.now;
+        assert!(self.inbound.deadline().is_none_or(later), "no deadline stays due: the thread would spin");
+        self.pass();
+    }
+
+    /// A participant ends.
+    pub fn dies(&mut self, prefix: [u8; 12]) {
+        self.inbound.forget(GuidPrefix(prefix));
+        self.out.extend(self.estates.farewell(GuidPrefix(prefix)));
+        self.pass();
+    }
+
+    fn pass(&mut self) {
+        self.out.drain(..).for_each(|message| in_order(&message));
+    }
+}
+
+/// What Dust may be given.
+fn in_order(message: &[u8]) {
+    assert!(header(message).is_ok(), "it begins with a header");
+    for submessage in Submessages::of(message) {
+        let submessage = submessage.expect("a submessage is whole");
+        let content = Content::read(&submessage).expect("what passes was checked");
+        assert!(!matches!(content, Content::DataFrag(_)), "Dust never sees fragments");
+    }
+}
+
+const OWN: GuidPrefix = GuidPrefix(*b"our own name");
+const PEER: GuidPrefix = GuidPrefix(*b"me, who else");

@@ -1,0 +1,50 @@
+//! Memory files that a peer offers as ring, doorbell or link: of any size, with any seals and any beginning.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use zerodds_transport_shm::fuzzing;
+
+#[derive(Arbitrary, Debug)]
+struct Offer {
+    content: Header,
+    len: u32,
+    seals: u8,
+    honest: bool,
+    claimed: u32,
+    owner: u8,
+    read_only: bool,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Header {
+    Any([u8; 32]),
+    /// A good one, with one octet changed, or two.
+    Near(u8, u8, u8, u8),
+}
+
+const VERSION: u32 = 2;
+const LAYOUT_HASH: u32 = 0x595c_0195;
+
+fuzz_target!(|offer: Offer| {
+    let claimed = offer.claimed as usize % (1 << 22);
+    let len = if offer.honest { claimed as u64 } else { u64::from(offer.len) };
+    let owner = u64::from(offer.owner);
+    let mut good = *b"ZERODDS\x01........................";
+    good[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    good[12..16].copy_from_slice(&LAYOUT_HASH.to_le_bytes());
+    good[16..24].copy_from_slice(&(claimed as u64).to_le_bytes());
+    good[24..32].copy_from_slice(&owner.to_le_bytes());
+    let content = match offer.content {
+        Header::Any(content) => content,
+        Header::Near(at, xor, also, with) => {
+            let mut content = good;
+            content[usize::from(at) % 32] ^= xor;
+            content[usize::from(also) % 32] ^= with;
+            content
+        }
+    };
+    // Mappings of nothing are refused by the kernel, and so by us.
+    let mapped = fuzzing::object(&content, len, offer.seals.into(), claimed, owner, offer.read_only);
+    assert!(!mapped || (content == good && len == claimed as u64), "only what it claims to be");
+});
