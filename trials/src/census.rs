@@ -39,12 +39,13 @@ pub fn sockets(domain: u32) -> usize {
     sockets.lines().filter(|line| line.contains(&name)).count()
 }
 
-/// Files that could only be ours.
+/// Files whose name says that they are of this domain: there is no reason for any.
 #[must_use]
-pub fn files() -> Vec<String> {
+pub fn files(domain: u32) -> Vec<String> {
+    let domain = domain.to_string();
     let entries = ["/dev/shm", "/tmp"].into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
     let paths = entries.flatten().map(|entry| entry.path().display().to_string());
-    paths.filter(|path| path.contains("zerodds-shm")).collect()
+    paths.filter(|path| path.contains(&domain)).collect()
 }
 
 /// Processes that this one has started and not buried.

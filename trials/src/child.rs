@@ -42,8 +42,16 @@ impl Process {
     /// # Errors
     /// What the system says.
     pub fn start(program: &Path, words: &[String]) -> io::Result<Self> {
+        let role = [&["role".to_owned()], words].concat();
+        Self::start_other(program, &role)
+    }
+
+    /// Starts another program.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn start_other(program: &Path, words: &[String]) -> io::Result<Self> {
         let mut child = Command::new(program)
-            .arg("role")
             .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

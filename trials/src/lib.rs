@@ -14,3 +14,4 @@ pub mod crash;
 pub mod node;
 pub mod parcel;
 pub mod random;
+pub mod soak;

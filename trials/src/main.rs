@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use zerodds_trials::crash;
+use zerodds_trials::{crash, soak};
 
 #[derive(Parser)]
 #[command(
@@ -20,6 +20,8 @@ struct Cli {
 enum Trial {
     /// Kills and stops processes at every step, and looks after the survivors.
     Crash(crash::Options),
+    /// Processes of all kinds come, go, die, freeze, and change what they send.
+    Soak(soak::Options),
     /// One of the processes of a trial; started by it.
     #[command(hide = true)]
     Role { words: Vec<String> },
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
         Trial::Crash(options) => {
             program().and_then(|program| crash::run(&program, &options)).map(|report| println!("{report}"))
         }
+        Trial::Soak(options) => program().and_then(|program| soak::run(&program, &options)),
+        Trial::Role { words } if words.first().is_some_and(|word| word == "member") => soak::play(&words),
         Trial::Role { words } => crash::play(&words),
     };
     match done {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0        8        16         24
-//!   │ stream │ number │ asked    │ 8 bytes each of (stream, number, place) … │
+//!   │ stream │ number │ note     │ 8 bytes each of (stream, number, place) … │
 //! ```
 
 use zerodds_core::Locator;
@@ -17,15 +17,15 @@ pub struct Parcel {
     pub stream: u64,
     /// From 0.
     pub number: u64,
-    /// How many messages the sender asks to be sent in return.
-    pub asked: u64,
+    /// What else the sender says.
+    pub note: u64,
 }
 
 impl Parcel {
     /// Writes it, and a body that fits, into `bytes` of at least [`LEN_MIN`].
     pub fn write(self, bytes: &mut [u8]) {
         let (head, body) = bytes.split_at_mut(LEN_MIN);
-        for (place, word) in head.chunks_exact_mut(8).zip([self.stream, self.number, self.asked]) {
+        for (place, word) in head.chunks_exact_mut(8).zip([self.stream, self.number, self.note]) {
             place.copy_from_slice(&word.to_le_bytes());
         }
         for (index, chunk) in body.chunks_mut(8).enumerate() {
@@ -42,7 +42,7 @@ impl Parcel {
             return Err(format!("corrupt: {} bytes from {from} are no message of ours", bytes.len()));
         };
         let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));
-        let parcel = Self { stream: word(0), number: word(8), asked: word(16) };
+        let parcel = Self { stream: word(0), number: word(8), note: word(16) };
         let intact =
             |(index, chunk): (usize, &[u8])| *chunk == parcel.word(index as u64).to_le_bytes()[..chunk.len()];
         if body.chunks(8).enumerate().all(intact) {
@@ -52,8 +52,14 @@ impl Parcel {
         }
     }
 
+    /// Messages of even streams are reliable, those of odd ones are not.
+    #[must_use]
+    pub const fn is_reliable(self) -> bool {
+        self.stream.is_multiple_of(2)
+    }
+
     const fn word(self, index: u64) -> u64 {
-        let seed = self.stream.rotate_left(40) ^ self.number.rotate_left(20) ^ self.asked;
+        let seed = self.stream.rotate_left(40) ^ self.number.rotate_left(20) ^ self.note;
         (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index).wrapping_mul(0xd1b5_4a32_d192_ed03)
     }
 }
@@ -65,7 +71,7 @@ mod tests {
     #[test]
     fn a_parcel_survives_and_a_changed_byte_does_not() {
         let from = Locator::new(Locator::KIND_SHARED_MEMORY, 0, [0; 16]);
-        let parcel = Parcel { stream: 3, number: 4, asked: 5 };
+        let parcel = Parcel { stream: 3, number: 4, note: 5 };
         for len in [LEN_MIN, 31, 1000] {
             let mut bytes = vec![0; len];
             parcel.write(&mut bytes);

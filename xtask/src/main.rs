@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use xtask::{failures, files, papers, readme, source::Source, style, unsafe_report};
 
 #[derive(Parser)]
@@ -36,6 +36,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Processes of all kinds come, go, die and freeze for as long as asked: `soak --help` has more.
+    #[command(disable_help_flag = true)]
+    Soak {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -44,7 +50,8 @@ fn main() -> ExitCode {
         Chore::Check => check(&root),
         Chore::UnsafeReport => report(&root),
         Chore::ReadmeCommand { name } => print_command(&root, &name),
-        Chore::Crash { options } => trial("crash", &options),
+        Chore::Crash { options } => crash(&options),
+        Chore::Soak { options } => soak(&root, &options),
         Chore::Failures { only, scale } => failures::run(&root, &only, &scale),
     };
     match done {
@@ -57,12 +64,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a trial, which is a program of its own: optimized, with the checks that debug builds have.
-fn trial(name: &str, options: &[String]) -> Result<bool, Box<dyn Error>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = std::process::Command::new(cargo);
-    command.args(["run", "--quiet", "--profile", "trials", "--package", "zerodds-trials", "--", name]);
-    Ok(command.args(options).status()?.success())
+/// Runs the crash matrix: optimized, with the checks that debug builds have.
+fn crash(options: &[String]) -> Result<bool, Box<dyn Error>> {
+    let run = ["run", "--quiet", "--profile", "trials", "--package", "zerodds-trials", "--", "crash"];
+    Ok(cargo().args(run).args(options).status()?.success())
+}
+
+/// Runs the soak, with the participants that `largedata` plays.
+fn soak(root: &Path, options: &[String]) -> Result<bool, Box<dyn Error>> {
+    let packages = ["--package", "zerodds-trials", "--package", "largedata"];
+    if !cargo().args(["build", "--quiet", "--release"]).args(packages).current_dir(root).status()?.success() {
+        return Ok(false);
+    }
+    let own = std::env::current_exe()?;
+    let built = own.parent().and_then(Path::parent).ok_or("this program is not where Cargo puts it")?;
+    let mut trials = Command::new(built.join("release/trials"));
+    trials.arg("soak").arg("--largedata").arg(built.join("release/largedata")).args(options);
+    Ok(trials.status()?.success())
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 fn check(root: &Path) -> Result<bool, Box<dyn Error>> {

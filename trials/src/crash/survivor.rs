@@ -156,7 +156,7 @@ impl Exchange {
     fn operate(&mut self, state: &State, count: u64) -> Result<(), String> {
         let other = *state.other.get().ok_or("not joined")?;
         for _ in 0..count {
-            let parcel = Parcel { stream: self.number, number: self.sent, asked: 0 };
+            let parcel = Parcel { stream: self.number, number: self.sent, note: 0 };
             let len = LEN_MIN + self.length();
             let sent = node::send(&state.transport, &[other], parcel, len, reliable())?;
             if let Some(unserved) = sent.unserved.first() {
@@ -224,8 +224,7 @@ fn take(
     let from = message.source().ok_or("a message from nowhere")?;
     let parcel = Parcel::read(&message, from)?;
     let expected = next.entry((from, parcel.stream)).or_default();
-    let in_order =
-        if is_reliable(parcel.stream) { parcel.number == *expected } else { parcel.number >= *expected };
+    let in_order = if parcel.is_reliable() { parcel.number == *expected } else { parcel.number >= *expected };
     if !in_order {
         let Parcel { stream, number, .. } = parcel;
         return Err(format!(
@@ -239,8 +238,8 @@ fn take(
         state.changed.notify_one();
         return Ok(());
     }
-    if parcel.asked > 0 {
-        state.order(jobs, Job::Feed(from, parcel.asked))?;
+    if parcel.note > 0 {
+        state.order(jobs, Job::Feed(from, parcel.note))?;
     }
     let mut progress = state.progress();
     progress.kept.push_back((parcel, message));
@@ -265,8 +264,8 @@ fn feed(state: &State, queue: &Receiver<Job>, number: u64) {
 /// As many as asked for, unless it dies or stops.
 fn send_to(transport: &ShmTransport, to: Locator, count: u64, stream: u64, random: &mut Random) {
     for index in 0..count {
-        let loose = Parcel { stream: stream * 2 + 1, number: index, asked: 0 };
-        let sure = Parcel { stream: stream * 2, number: index, asked: 0 };
+        let loose = Parcel { stream: stream * 2 + 1, number: index, note: 0 };
+        let sure = Parcel { stream: stream * 2, number: index, note: 0 };
         let mut len = || LEN_MIN + random.one_of(&[0, 100, 1_000, 2_000, 4_072, 10_000, 100_000]);
         let deadline = Instant::now() + A_WHILE;
         let _ = node::send(transport, &[to], loose, len(), Delivery::BestEffort);
@@ -286,12 +285,6 @@ fn call(transport: &ShmTransport, to: Locator) {
     {
         std::thread::sleep(LOOK);
     }
-}
-
-/// Even streams are reliable, odd ones are not.
-#[must_use]
-pub(super) const fn is_reliable(stream: u64) -> bool {
-    stream.is_multiple_of(2)
 }
 
 /// For how long a newcomer without room is waited for: it may be stopped.

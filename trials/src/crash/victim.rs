@@ -182,7 +182,7 @@ impl Life {
             }
         }
         link_to(&node.transport, left)?;
-        let again = Parcel { stream: self.stream(true).parcel.stream + 2, number: 0, asked: 0 };
+        let again = Parcel { stream: self.stream(true).parcel.stream + 2, number: 0, note: 0 };
         let _ = node::send(&node.transport, &[left], again, 10_000, reliable())?;
         node.transport.close();
         while let Some(incoming) = node.receiver.try_receive() {
@@ -193,14 +193,14 @@ impl Life {
 
     /// Asks both survivors for so many reliable messages.
     fn ask(&self, node: &Node, count: u64) -> Result<(), String> {
-        let parcel = Parcel { asked: count, ..self.stream(true).parcel };
+        let parcel = Parcel { note: count, ..self.stream(true).parcel };
         let sent = node::send(&node.transport, &self.peers(node), parcel, LEN_MIN, reliable())?;
         if sent.unserved.is_empty() { Ok(()) } else { Err(format!("not asked: {:?}", sent.unserved)) }
     }
 
     const fn stream(&self, is_reliable: bool) -> Stream {
         let stream = self.number * 4 + if is_reliable { 0 } else { 1 };
-        Stream { parcel: Parcel { stream, number: 0, asked: 0 } }
+        Stream { parcel: Parcel { stream, number: 0, note: 0 } }
     }
 }
 
@@ -220,7 +220,7 @@ impl Stream {
 /// Whether a message, which must be intact, is a reliable one.
 fn check(message: &ShmMessage) -> Result<bool, String> {
     let from = message.source().ok_or("a message from nowhere")?;
-    Ok(super::survivor::is_reliable(Parcel::read(message, from)?.stream))
+    Ok(Parcel::read(message, from)?.is_reliable())
 }
 
 /// The peer that an heir survives, until it is killed: `prey <domain> <number>`.
@@ -233,11 +233,12 @@ pub(super) fn prey(domain: u32, number: u64) -> Result<(), String> {
     loop {
         let Incoming::PeerUp(heir) = node.incoming()? else { continue };
         for (index, len) in [100, 2_000, 50_000, 20, 3_000, 100_000].into_iter().enumerate() {
-            let parcel = Parcel { stream: number * 4, number: index as u64, asked: 0 };
+            let parcel = Parcel { stream: number * 4, number: index as u64, note: 0 };
             let _ = node::send(&node.transport, &[heir], parcel, LEN_MIN + len, reliable())?;
         }
         break;
     }
+    tell("primed");
     // What the heir sends stays unread.
     while hear().is_some() {}
     Ok(())
