@@ -20,7 +20,19 @@ impl Node {
     /// # Errors
     /// Why there is no shared memory here.
     pub fn open(domain: u32, number: u64) -> Result<Self, String> {
-        let transport = ShmTransport::open_as(domain, incarnation(number), &Config::default());
+        Self::of(ShmTransport::open_as(domain, incarnation(number), &Config::default()))
+    }
+
+    /// Opens it for messages of up to `knob` bytes, which makes the ring as small as that allows.
+    ///
+    /// # Errors
+    /// Why there is no shared memory here.
+    pub fn with_knob(domain: u32, number: u64, knob: usize) -> Result<Self, String> {
+        let config = Config::default().max_datagram(knob).map_err(|error| error.to_string())?;
+        Self::of(ShmTransport::open_as(domain, incarnation(number), &config))
+    }
+
+    fn of(transport: ShmTransport) -> Result<Self, String> {
         transport.availability().map_err(|reason| reason.to_string())?;
         let receiver = transport.receiver().ok_or("the receiver was taken")?;
         Ok(Self { transport, receiver })

@@ -120,10 +120,7 @@ impl Stage {
     fn play(&mut self, fate: &Fate) -> Result<(Outcome, Option<u64>), String> {
         let number = self.next_number;
         self.next_number += 2;
-        let mut prey = match fate.role {
-            Role::Heir => Some(self.prey(number + 1)?),
-            _ => None,
-        };
+        let mut prey = if fate.role.needs_prey() { Some(self.prey(number + 1)?) } else { None };
         // They are busy with each other while it comes.
         self.tell_all(&format!("operate {}", self.operations / 10));
         let (at, means) = fate.armed();

@@ -6,6 +6,7 @@
 //! | acceptor | opens its transport, and is connected to by both |
 //! | sender | sends messages of all sizes to both, reliable and not, while its ring grows |
 //! | receiver | takes messages of both, holds some and gives them back |
+//! | presser | sends more than there is room for to one who takes nothing: revokes, waits, is refused |
 //! | heir | clears up after a peer that was killed while each had messages of the other |
 //! | leaver | ends a link, takes what is left, sets up another one, and closes |
 
@@ -13,7 +14,8 @@ use crate::child::{hear, tell};
 use crate::node::{self, Node, link_to, reliable};
 use crate::parcel::{LEN_MIN, Parcel};
 use std::collections::HashSet;
-use zerodds_core::{Delivery, Incoming, Locator, Message, Receiver, Transport};
+use std::time::{Duration, Instant};
+use zerodds_core::{Delivery, Incoming, Locator, Message, Receiver, Sent, Transport};
 use zerodds_transport_shm::ShmMessage;
 use zerodds_transport_shm::crash_points::{Action, arm, disarm, passed};
 
@@ -25,13 +27,21 @@ pub enum Role {
     Acceptor,
     Sender,
     Receiver,
+    Presser,
     Heir,
     Leaver,
 }
 
 /// All of them.
-pub const ROLES: [Role; 6] =
-    [Role::Connector, Role::Acceptor, Role::Sender, Role::Receiver, Role::Heir, Role::Leaver];
+pub const ROLES: [Role; 7] =
+    [Role::Connector, Role::Acceptor, Role::Sender, Role::Receiver, Role::Presser, Role::Heir, Role::Leaver];
+
+impl Role {
+    /// Whether it needs another peer, its prey.
+    pub(super) const fn needs_prey(self) -> bool {
+        matches!(self, Self::Presser | Self::Heir)
+    }
+}
 
 /// What a victim is told by its command line.
 #[derive(Clone, Debug)]
@@ -59,8 +69,12 @@ impl Life {
         let mut node = match self.role {
             Role::Connector => self.connect()?,
             Role::Acceptor => self.accept()?,
-            _ => {
-                let node = Node::open(self.domain, self.number)?;
+            role => {
+                let node = match role {
+                    // Small, so that it is full soon.
+                    Role::Presser => Node::with_knob(self.domain, self.number, 64 << 10)?,
+                    _ => Node::open(self.domain, self.number)?,
+                };
                 self.link(&node)?;
                 node
             }
@@ -69,6 +83,7 @@ impl Life {
             Role::Connector | Role::Acceptor => {}
             Role::Sender => self.send(&node)?,
             Role::Receiver => self.receive(&mut node)?,
+            Role::Presser => self.press(&node)?,
             Role::Heir => self.inherit(&mut node)?,
             Role::Leaver => self.leave(node)?,
         }
@@ -140,6 +155,30 @@ impl Life {
         held.iter().try_for_each(|message| check(message).map(drop))
     }
 
+    fn press(&self, node: &Node) -> Result<(), String> {
+        let prey = node::locator(&node.transport, self.number + 1);
+        link_to(&node.transport, prey)?;
+        self.arm();
+        let (mut sure, mut loose) = (self.stream(true), self.stream(false));
+        for _ in 0..25 {
+            let _ = node::send(&node.transport, &[prey], loose.next(), 60_000, Delivery::BestEffort)?;
+        }
+        for len in [900, 60_000] {
+            let is_full = |sent: Result<Sent, String>| sent.map_or(true, |sent| !sent.unserved.is_empty());
+            let mut push = || node::send(&node.transport, &[prey], sure.next(), len, soon());
+            if !(0..100).any(|_| is_full(push())) {
+                return Err(format!("there is no end of room for messages of {len} bytes"));
+            }
+        }
+        let mut small =
+            Stream { parcel: Parcel { stream: self.stream(true).parcel.stream + 2, ..sure.parcel } };
+        small.parcel.number = 0;
+        for _ in 0..20 {
+            let _ = node::send(&node.transport, &self.peers(node), small.next(), 900, reliable())?;
+        }
+        Ok(())
+    }
+
     fn inherit(&self, node: &mut Node) -> Result<(), String> {
         let prey = node::locator(&node.transport, self.number + 1);
         link_to(&node.transport, prey)?;
@@ -170,7 +209,8 @@ impl Life {
     }
 
     fn leave(&self, mut node: Node) -> Result<(), String> {
-        self.ask(&node, 4)?;
+        // More than it takes before it leaves: what is left then must be claimed.
+        self.ask(&node, 40)?;
         self.arm();
         let [left, _] = self.peers(&node);
         node.transport.disconnect(&left);
@@ -242,6 +282,11 @@ pub(super) fn prey(domain: u32, number: u64) -> Result<(), String> {
     // What the heir sends stays unread.
     while hear().is_some() {}
     Ok(())
+}
+
+/// Reliable, but not for long: there will be no room.
+fn soon() -> Delivery {
+    Delivery::Reliable { deadline: Instant::now() + Duration::from_millis(2) }
 }
 
 /// Reliable messages that a receiver asks of each survivor.

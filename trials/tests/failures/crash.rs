@@ -28,8 +28,8 @@ fn assert_reached(report: &Report, places: &[&str]) {
 
 #[test]
 fn f03_a_process_that_dies_while_it_builds_leaves_nothing_half_built() {
-    let report = crash(&[Role::Connector, Role::Acceptor], 130, 2_000, Some(Means::Kill));
-    assert!(report.killed() > 100, "{report}");
+    let report = crash(&[Role::Connector, Role::Acceptor], 260, 2_000, Some(Means::Kill));
+    assert!(report.killed() > 200, "{report}");
     // Every step of building an object and of showing it to somebody.
     assert_reached(
         &report,
@@ -48,7 +48,7 @@ fn f03_a_process_that_dies_while_it_builds_leaves_nothing_half_built() {
 
 #[test]
 fn f07_a_crash_or_a_stop_at_any_store_hangs_nobody() {
-    let report = crash(&[Role::Sender, Role::Receiver, Role::Leaver], 160, 6_000, None);
+    let report = crash(&[Role::Sender, Role::Receiver, Role::Presser, Role::Leaver], 200, 8_000, None);
     assert!(report.killed() > 80 && report.stopped() > 40, "{report}");
     // All four kinds of shared memory: slots, lane, doorbell, payload.
     assert_reached(&report, &["slots.rs", "lane.rs", "doorbell.rs", "write to a loan", "copy in"]);
@@ -56,7 +56,7 @@ fn f07_a_crash_or_a_stop_at_any_store_hangs_nobody() {
 
 #[test]
 fn f12_who_dies_while_it_clears_up_after_the_dead_leaves_that_to_the_others() {
-    let report = crash(&[Role::Heir], 40, 1_000, None);
-    assert!(report.killed() > 10, "{report}");
+    let report = crash(&[Role::Heir], 160, 1_000, None);
+    assert!(report.killed() > 40, "{report}");
     assert_reached(&report, &["peer gone", "take everything back", "unmap", "tell of the end"]);
 }
