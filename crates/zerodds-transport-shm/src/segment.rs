@@ -172,6 +172,31 @@ mod tests {
     }
 
     #[test]
+    fn f06_every_other_value_of_every_byte_of_a_header_is_refused_and_so_is_every_other_length() {
+        for sharing in [Sharing::ReadWrite, Sharing::ReadOnly] {
+            let made = object(sharing);
+            for at in 0..0x20 {
+                let right = header_bytes(LEN as u64, 7)[at];
+                for wrong in (0..=u8::MAX).filter(|&value| value != right) {
+                    made.mapping.copy_in(at, &[wrong]);
+                    let refused = map(&made.fd, LEN, 7, sharing);
+                    assert!(matches!(refused, Err(MapError::Header)), "{wrong:#x} at {at:#x}");
+                }
+                made.mapping.copy_in(at, &[right]);
+            }
+            assert!(map(&made.fd, LEN, 7, sharing).is_ok(), "and the right one is not");
+        }
+        // Cut off anywhere, or too long: never mapped, so never a SIGBUS.
+        for len in (0..=2 * LEN).filter(|&len| len != LEN) {
+            let fd = rustix::fs::memfd_create("cut", MemfdFlags::ALLOW_SEALING).expect("memfd");
+            rustix::fs::ftruncate(&fd, len as u64).expect("truncate");
+            rustix::fs::fcntl_add_seals(&fd, Sharing::ReadWrite.seals()).expect("seal");
+            let refused = map(&fd, LEN, 7, Sharing::ReadWrite);
+            assert!(matches!(refused, Err(MapError::Size { found, .. }) if found == len as u64), "{len}");
+        }
+    }
+
+    #[test]
     fn a_ring_that_could_still_be_written_is_refused() {
         let made = object(Sharing::ReadWrite);
         assert!(matches!(map(&made.fd, LEN, 7, Sharing::ReadOnly), Err(MapError::Seals(_))));

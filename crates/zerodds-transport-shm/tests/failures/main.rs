@@ -10,6 +10,7 @@ mod idle;
 mod init;
 mod integrity;
 mod limits;
+mod namespaces;
 mod orderings;
 mod party;
 mod private;
@@ -18,6 +19,7 @@ mod shims;
 #[path = "../support/mod.rs"]
 mod support;
 mod time;
+mod trust;
 mod waking;
 
 /// Not a test: a child process, when it is one. Each module knows its own roles.
@@ -32,9 +34,11 @@ fn child_process() {
         idle::play,
         init::play,
         limits::play,
+        namespaces::play,
         party::play,
         private::play,
         time::play,
+        trust::play,
         waking::play,
     ];
     if !modules.iter().any(|play| play(&words)) {

@@ -6,7 +6,7 @@
 //!   take <n>                  seed and length of each, once it is checked
 //!   keep <n>                  the same, and holds on to them
 //!   down <name>               how many messages came before the news that this one is gone, and why
-//!   pool                      bytes held by others
+//!   host, pid, neighbours     its host's tag, its pid as it sees it, and how many others it finds
 //! ```
 //! A participant's name is its locator's incarnation in hexadecimal, which it tells first.
 
@@ -96,7 +96,9 @@ pub(crate) fn serve(mut node: Node) {
                 let (before, why) = node.until_down_why(named(&node, name));
                 tell(format_args!("{} before: {why}", before.len()));
             }
-            ["pool"] => tell(node.transport.pool().held_by_peers),
+            ["host"] => tell(host_of(&node)),
+            ["pid"] => tell(std::process::id()),
+            ["neighbours"] => tell(node.transport.neighbours().len()),
             _ => panic!("no such order: {line:?}"),
         }
     }
@@ -118,6 +120,11 @@ fn named(node: &Node, name: &str) -> Locator {
 pub(crate) fn name_of(node: &Node) -> String {
     let bytes = node.locator().incarnation().expect("shared memory").to_bytes();
     format!("{:016x}", u64::from_be_bytes(bytes))
+}
+
+/// The host tag of a node of ours.
+pub(crate) fn host_of(node: &Node) -> u64 {
+    u64::from_be_bytes(node.locator().host_tag().expect("shared memory").to_bytes())
 }
 
 fn link(node: &mut Node, name: &str) -> String {
