@@ -32,12 +32,32 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     /// Readers that limit what may be under way to them.
     pub(crate) windows: Vec<(Incarnation, Offer)>,
+    /// Readers that RTPS has found, and is about to match or to refuse.
+    pub(crate) pending: Vec<Target>,
 }
 
 impl Plan {
     /// Whether some samples can go through shared memory.
     pub(crate) fn has_shared(&self) -> bool {
         self.targets.iter().any(|target| target.shared.is_some())
+    }
+
+    /// The same, with readers that are about to be matched: as long as there are any, nobody gets descriptors, which
+    /// would reach them too.
+    pub(crate) fn awaiting(mut self, readers: impl IntoIterator<Item = (Prefix, Entity)>) -> Self {
+        let plain = |(prefix, reader)| Target { prefix, reader, shared: None };
+        self.pending = readers.into_iter().map(plain).collect();
+        if !self.pending.is_empty() {
+            self.targets.iter_mut().for_each(|target| target.shared = None);
+        }
+        self
+    }
+
+    /// Readers of the later plan in participants that this one knows nothing of, one for each.
+    pub(crate) fn newcomers(&self, later: &Self) -> Vec<Target> {
+        let mut known: BTreeSet<Prefix> = self.targets.iter().map(|target| target.prefix).collect();
+        let all = later.targets.iter().chain(&later.pending);
+        all.filter(|target| known.insert(target.prefix)).copied().collect()
     }
 }
 
@@ -65,6 +85,10 @@ impl Matched {
 
     pub(crate) fn participants(&self) -> impl Iterator<Item = Prefix> + '_ {
         self.0.keys().copied()
+    }
+
+    pub(crate) fn contains(&self, (prefix, reader): &(Prefix, Entity)) -> bool {
+        self.0.get(prefix).is_some_and(|readers| readers.contains(reader))
     }
 
     /// The plan, given what is known of each participant's session (where it is reached, if it is, and its offers)
@@ -127,6 +151,22 @@ mod tests {
         assert_eq!(plan.targets, [Target { prefix: HERE, reader: [1; 4], shared: Some(locator()) }]);
         matched.remove(HERE, [2; 4]);
         assert!(matched.plan(|_| Some((Some(locator()), &one)), |_| true).has_shared());
+    }
+
+    #[test]
+    fn nobody_gets_descriptors_while_a_reader_is_about_to_be_matched() {
+        let mut matched = Matched::default();
+        matched.add(HERE, [1; 4]);
+        let offers = [offer([1; 4])];
+        let plan = |pending: &[_]| {
+            matched.plan(|_| Some((Some(locator()), &offers)), |_| true).awaiting(pending.iter().copied())
+        };
+        assert!(plan(&[]).has_shared());
+        let later = plan(&[(THERE, [3; 4])]);
+        assert!(!later.has_shared());
+        let newcomers = plan(&[]).newcomers(&later);
+        assert_eq!(newcomers, [Target { prefix: THERE, reader: [3; 4], shared: None }]);
+        assert!(later.newcomers(&plan(&[])).is_empty());
     }
 
     #[test]

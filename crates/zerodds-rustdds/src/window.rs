@@ -139,7 +139,7 @@ mod tests {
         let incarnation = Incarnation::from_bytes([1; 8]);
         let outlook = Outlook::default();
         let windows = vec![(incarnation, Offer { reader: READER, window })];
-        outlook.set_plan(Plan { targets: vec![], windows });
+        outlook.set_plan(Plan { windows, ..Plan::default() });
         (outlook, (incarnation, READER))
     }
 
@@ -200,7 +200,7 @@ mod tests {
         outlook.set_written(1_000, 1_000);
         let incarnation = Incarnation::from_bytes([2; 8]);
         let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
-        outlook.set_plan(Plan { targets: vec![], windows });
+        outlook.set_plan(Plan { windows, ..Plan::default() });
         assert!(outlook.wait_for_room(at_once(), nobody));
     }
 

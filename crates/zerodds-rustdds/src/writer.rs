@@ -1,7 +1,7 @@
 //! Writing for both kinds of topics: the same steps, whether the caller waits in a thread or in an executor.
 
 use crate::cdr::{self, Frame};
-use crate::writing::{Outlet, Parcel, Post, Refused, Transit, Undescribed};
+use crate::writing::{Outlet, Parcel, Post, Posts, Refused, Transit, Undescribed};
 use ::bytes::Bytes;
 use futures::channel::oneshot;
 use rustdds::{SampleIdentity, WriteOptions};
@@ -157,19 +157,18 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
         deadline: Instant,
     ) -> Result<SampleIdentity, Refused> {
-        let (posts, undescribed) = match draft {
-            Draft::Plain(bytes) => (vec![Post::plain(bytes)], None),
+        let mut posts = match draft {
+            Draft::Plain(bytes) => Posts::plain(bytes),
             Draft::Shared(parcel) => {
                 let mut transit = self.outlet.send(parcel, deadline)?;
                 if !transit.is_done() {
                     transit.wait();
                 }
-                let (posts, undescribed) = self.outlet.dispatch(transit)?;
-                (posts, Some(undescribed))
+                self.outlet.dispatch(transit)?
             }
         };
-        let mut round = Round::new(undescribed);
-        for post in posts {
+        let mut round = Round::new(posts.undescribed.take());
+        while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 // The usual case: nothing has been waited for, so that RustDDS's own clock serves.
                 if !round.has_begun() && self.outlet.has_not_waited(deadline) {
@@ -195,16 +194,15 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
         deadline: Instant,
     ) -> Result<SampleIdentity, Refused> {
-        let (posts, undescribed) = match draft {
-            Draft::Plain(bytes) => (vec![Post::plain(bytes)], None),
+        let mut posts = match draft {
+            Draft::Plain(bytes) => Posts::plain(bytes),
             Draft::Shared(parcel) => {
                 let transit = self.outlet.send(parcel, deadline)?;
-                let (posts, undescribed) = self.outlet.dispatch(arrived(transit).await?)?;
-                (posts, Some(undescribed))
+                self.outlet.dispatch(arrived(transit).await?)?
             }
         };
-        let mut round = Round::new(undescribed);
-        for post in posts {
+        let mut round = Round::new(posts.undescribed.take());
+        while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 let carried = self.carrier.carry(post.clone(), key, post.options(options)).await;
                 if !round.tries_again(&carried) {

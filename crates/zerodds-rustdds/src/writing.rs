@@ -22,12 +22,12 @@ use parking_lot::Mutex;
 use rustdds::dds::WriteError;
 use rustdds::policy::{Durability, Reliability};
 use rustdds::{GUID, QosPolicies, SampleIdentity, WriteOptions, WriteOptionsBuilder};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use zerodds_core::{Delivery, Incarnation, LoanError, Locator, Peer, Refusal, Transport};
-use zerodds_transport_shm::{ShmLoan, ShmSending};
+use zerodds_transport_shm::{ShmLoan, ShmSending, ShmSent};
 
 /// The part of a writer that does not depend on its type.
 pub(crate) struct Outlet {
@@ -147,7 +147,8 @@ impl Outlet {
     ) -> Self {
         let outlook = Arc::new(Outlook::default());
         let (_, entity) = split(&guid);
-        owner.session.add_writer(entity, Arc::clone(&outlook));
+        let topic = TopicHash::of(&topic_name);
+        owner.session.add_writer(entity, topic, Arc::clone(&outlook));
         let patience = match qos.reliability() {
             Some(Reliability::Reliable { max_blocking_time }) => Some(max_blocking_time.to_std()),
             _ => None,
@@ -157,7 +158,7 @@ impl Outlet {
         Self {
             owner: Arc::clone(owner),
             entity,
-            topic: TopicHash::of(&topic_name),
+            topic,
             topic_name,
             options,
             patience,
@@ -259,7 +260,7 @@ impl Outlet {
     }
 
     /// What RTPS has to carry, now that the sample was sent to all who took it.
-    pub(crate) fn dispatch(&self, transit: Transit) -> Result<(Vec<Post>, Undescribed), Refused> {
+    pub(crate) fn dispatch(&self, transit: Transit) -> Result<Posts, Refused> {
         let Transit { sending, mut undescribed, len, plan, .. } = transit;
         let (sent, sample) = sending.finish();
         let mut shared: Vec<&Target> = Vec::new();
@@ -286,12 +287,15 @@ impl Outlet {
         if full {
             return Err(Refused::WouldBlock);
         }
-        let bytes = || Bytes::copy_from_slice(sample.get(HEADER_LEN..).unwrap_or_default());
+        let bytes = || Bytes::copy_from_slice(cdr_of(&sample));
+        let to_all = || vec![Post::plain(bytes())];
         let descriptor = Descriptor { key: undescribed.key, len: len as u32, floor: self.floor() };
         let describe = |to| Post { payload: Payload::descriptor(descriptor), to };
         let posts = match (&shared[..], &plain[..]) {
             // Whom it was meant for has gone; whoever is matched now gets it all the same.
-            ([], _) => vec![Post { payload: Payload::plain(bytes()), to: None }],
+            ([], _) => to_all(),
+            // Somebody has come whom a descriptor would tell nothing, or gone to whom it would be directed.
+            _ if !self.is_current(&plan) => to_all(),
             (_, []) => vec![describe(None)],
             (shared, plain) => {
                 let bytes = bytes();
@@ -303,7 +307,15 @@ impl Outlet {
                 described.chain(plain.iter().map(written)).collect()
             }
         };
-        Ok((posts, undescribed))
+        let is_for_all = posts.iter().all(|post| post.to.is_none() && !post.payload.is_descriptor);
+        let sent = (!is_for_all).then_some((sample, plan));
+        Ok(Posts { posts: posts.into(), undescribed: Some(undescribed), sent })
+    }
+
+    /// Whether a plan takes everything into account that RustDDS has reported up to now.
+    fn is_current(&self, plan: &Arc<Plan>) -> bool {
+        self.session().look();
+        Arc::ptr_eq(plan, &self.outlook.plan())
     }
 
     /// RTPS has taken a sample under these sequence numbers, in this many descriptors.
@@ -382,6 +394,42 @@ impl Transit {
     pub(crate) fn wait(&mut self) {
         self.sending.wait(self.deadline);
     }
+}
+
+/// What RTPS has to carry of one sample.
+pub(crate) struct Posts {
+    posts: VecDeque<Post>,
+    /// Where the sample was shared.
+    pub(crate) undescribed: Option<Undescribed>,
+    /// The sample, and whom it was for, while somebody could be matched who was not thought of.
+    sent: Option<(ShmSent, Arc<Plan>)>,
+}
+
+impl Posts {
+    pub(crate) fn plain(bytes: Bytes) -> Self {
+        Self { posts: [Post::plain(bytes)].into(), undescribed: None, sent: None }
+    }
+
+    /// The next one, when RTPS has those before. The last are for whoever was matched in the meantime: such a reader was
+    /// sent a descriptor of what it does not have, or a gap.
+    pub(crate) fn next(&mut self, outlet: &Outlet) -> Option<Post> {
+        if self.posts.is_empty()
+            && let Some((sample, plan)) = self.sent.take()
+        {
+            let is_current = outlet.is_current(&plan);
+            let newcomers = if is_current { Vec::new() } else { plan.newcomers(&outlet.outlook.plan()) };
+            let post = |reader: Target| Post {
+                payload: Payload::plain(Bytes::copy_from_slice(cdr_of(&sample))),
+                to: Some(reader.guid()),
+            };
+            self.posts.extend(newcomers.into_iter().map(post));
+        }
+        self.posts.pop_front()
+    }
+}
+
+fn cdr_of(sample: &ShmSent) -> &[u8] {
+    sample.get(HEADER_LEN..).unwrap_or_default()
 }
 
 /// One sample for RTPS to carry.

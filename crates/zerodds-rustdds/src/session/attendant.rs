@@ -1,13 +1,13 @@
 //! The thread of a session: turns events into plans, and keeps links up.
 
-use super::Session;
 use super::obituary::Obituary;
 use super::registry::Errand;
+use super::{EVENTS_MAX, Noted, Session};
 use crate::inbox::News;
 use crate::protocol::{Note, Offer, Prefix, incarnation};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
-use rustdds::{DomainParticipant, DomainParticipantStatusListener, StatusEvented};
+use rustdds::{DomainParticipant, StatusEvented};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -21,7 +21,6 @@ use zerodds_core::{Incarnation, Locator, Path, Peer, Reach, Reason, Transport, W
 pub(super) struct Attendant {
     session: Arc<Session>,
     poll: mio::Poll,
-    status: DomainParticipantStatusListener,
     obituary: Obituary,
     /// Sessions that are to be reached again, with when and for the how manyth time.
     retries: HashMap<Incarnation, (Instant, u32)>,
@@ -47,8 +46,9 @@ impl Attendant {
         participant: &DomainParticipant,
         mourns: bool,
     ) -> io::Result<Self> {
-        let mut status = participant.status_listener();
+        let mut status = session.status.lock();
         poll.registry().register(status.as_status_source_mio1(), STATUS, Interest::READABLE)?;
+        drop(status);
         if let Some(receiver) = &session.inbox.lock().receiver {
             let bell = receiver.as_fd().as_raw_fd();
             poll.registry().register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
@@ -57,7 +57,6 @@ impl Attendant {
         Ok(Self {
             session,
             poll,
-            status,
             obituary,
             retries: HashMap::new(),
             suspects: HashMap::new(),
@@ -93,19 +92,16 @@ impl Attendant {
         for item in news {
             self.hear(item);
         }
-        // RustDDS's queue drops what it has no room for: it is emptied first, and thought about then.
-        let events: Vec<_> = std::iter::from_fn(|| self.status.try_recv_status()).take(EVENTS_MAX).collect();
-        for event in &events {
-            let errands = self.session.registry.lock().note(event);
-            errands.into_iter().for_each(|errand| self.run_errand(errand));
-        }
+        let count = self.session.note();
+        let Noted { errands, events } = std::mem::take(&mut *self.session.noted.lock());
+        errands.into_iter().for_each(|errand| self.run_errand(errand));
         self.refresh();
         events.iter().for_each(|event| self.session.broadcast.tell(event));
         self.retry();
         self.publish_due();
         self.say_owed();
         self.say_unsaid();
-        events.len() == EVENTS_MAX || self.session.inbox.lock().fall_asleep() == Wake::Ready
+        count == EVENTS_MAX || self.session.inbox.lock().fall_asleep() == Wake::Ready
     }
 
     fn hear(&mut self, news: News) {
@@ -279,7 +275,7 @@ impl Attendant {
             self.session.try_say(peer, &Note::Leaving);
         }
         // The next session of this participant registers it anew.
-        let _ = self.poll.registry().deregister(self.status.as_status_source_mio1());
+        let _ = self.poll.registry().deregister(self.session.status.lock().as_status_source_mio1());
         self.session.broadcast.end();
         self.session.transport.close();
     }
@@ -291,5 +287,3 @@ const TRIES_MAX: u32 = 12;
 /// How long samples of a dead writer can be taken yet.
 const TIME_TO_TAKE: Duration = Duration::from_secs(2);
 const A_SECOND: Duration = Duration::from_secs(1);
-/// Events that are looked at together: as many as RustDDS's queue holds, twice.
-const EVENTS_MAX: usize = 4096;

@@ -26,9 +26,12 @@ use crate::window::Outlook;
 use attendant::Attendant;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use registry::Registry;
+use registry::{Errand, Registry};
 use rustdds::dds::CreateResult;
-use rustdds::{DomainParticipant, QosPolicies, RTPSEntity};
+use rustdds::{
+    DomainParticipant, DomainParticipantStatusEvent, DomainParticipantStatusListener, QosPolicies,
+    RTPSEntity, StatusEvented,
+};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -118,6 +121,9 @@ pub(crate) struct Session {
     pub(crate) totals: Totals,
     own: Prefix,
     registry: Mutex<Registry>,
+    /// RustDDS's only queue of what it reports of this participant. Locked before the registry.
+    status: Mutex<DomainParticipantStatusListener>,
+    noted: Mutex<Noted>,
     inbox: Mutex<Inbox>,
     broadcast: Broadcast,
     /// Notes that found no room.
@@ -128,6 +134,13 @@ pub(crate) struct Session {
     ended: AtomicBool,
     next_id: AtomicU64,
     losses: AtomicU64,
+}
+
+/// What RustDDS has reported, and all plans take into account: the rest is the attendant's.
+#[derive(Debug, Default)]
+struct Noted {
+    errands: Vec<Errand>,
+    events: Vec<DomainParticipantStatusEvent>,
 }
 
 /// What writers count.
@@ -170,6 +183,8 @@ impl ZeroDds {
             totals: Totals::default(),
             own,
             registry: Mutex::new(Registry::new(own, locator)),
+            status: Mutex::new(participant.status_listener()),
+            noted: Mutex::default(),
             inbox: Mutex::new(inbox),
             broadcast: Broadcast::default(),
             unsaid: Mutex::default(),
@@ -261,9 +276,37 @@ impl Session {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn add_writer(&self, writer: Entity, outlook: Arc<Outlook>) {
-        self.registry.lock().add_writer(writer, outlook);
+    pub(crate) fn add_writer(&self, writer: Entity, topic: TopicHash, outlook: Arc<Outlook>) {
+        self.registry.lock().add_writer(writer, topic, outlook);
         self.call();
+    }
+
+    /// Whatever RustDDS has reported up to now is in all plans when this returns.
+    ///
+    /// RustDDS reports a reader before it matches it. So whoever looks after it has handed a sample to RustDDS knows
+    /// everybody who may get that sample.
+    pub(crate) fn look(&self) {
+        if self.note() > 0 {
+            self.call();
+        }
+    }
+
+    /// As [`look`](Self::look); how many reports there were.
+    fn note(&self) -> usize {
+        let status = self.status.lock();
+        // The queue drops what it has no room for: it is emptied first, and thought about then.
+        let events: Vec<_> = std::iter::from_fn(|| status.try_recv_status()).take(EVENTS_MAX).collect();
+        let count = events.len();
+        if count > 0 {
+            let mut registry = self.registry.lock();
+            let errands: Vec<_> = events.iter().flat_map(|event| registry.note(event)).collect();
+            registry.replan();
+            drop(registry);
+            let mut noted = self.noted.lock();
+            noted.errands.extend(errands);
+            noted.events.extend(events);
+        }
+        count
     }
 
     pub(crate) fn remove_writer(&self, writer: Entity) {
@@ -426,6 +469,8 @@ impl Session {
 
 /// How long a writer waits for what is less than a quarter of its window.
 const SOON: Duration = Duration::from_millis(1);
+/// Reports that are looked at together: as many as RustDDS's queue holds, twice.
+const EVENTS_MAX: usize = 4096;
 /// Participants with a session in this process.
 static ATTACHED: Mutex<BTreeSet<Prefix>> = Mutex::new(BTreeSet::new());
 /// Sessions of RustDDS meet apart from the participants of other stacks: "RD" before the domain id.

@@ -2,7 +2,7 @@
 
 use crate::account::Source;
 use crate::intake::Progress;
-use crate::protocol::{Entity, Offer, Prefix, incarnation};
+use crate::protocol::{Entity, Offer, Prefix, TopicHash, incarnation};
 use crate::routes::Matched;
 use crate::window::Outlook;
 use rustdds::policy::Reliability;
@@ -19,7 +19,12 @@ pub(crate) struct Registry {
     locator: Option<Locator>,
     /// By local writer, ours or plain.
     matched: BTreeMap<Entity, Matched>,
-    outlooks: HashMap<Entity, Arc<Outlook>>,
+    /// By local writer of ours.
+    outlooks: HashMap<Entity, (TopicHash, Arc<Outlook>)>,
+    /// Readers that RTPS has found: it says so before it matches them.
+    found: HashMap<TopicHash, BTreeSet<(Prefix, Entity)>>,
+    /// By local writer: readers whose QoS does not suit it.
+    refused: BTreeMap<Entity, BTreeSet<(Prefix, Entity)>>,
     /// By local reader, ours or plain: the writers that RTPS has matched to it.
     sources: BTreeMap<Entity, BTreeSet<(Prefix, Entity)>>,
     readers: BTreeMap<Entity, Reader>,
@@ -28,6 +33,8 @@ pub(crate) struct Registry {
     sessions: HashMap<Incarnation, Session>,
     /// Plans may have changed, or what we offer.
     stale: bool,
+    /// What we offer, where it may have changed since it was asked for.
+    offered: Option<Vec<Offer>>,
 }
 
 /// Samples that a reader which keeps all has room for; `None`: history decides.
@@ -70,22 +77,26 @@ impl Registry {
             locator,
             matched: BTreeMap::new(),
             outlooks: HashMap::new(),
+            found: HashMap::new(),
+            refused: BTreeMap::new(),
             sources: BTreeMap::new(),
             readers: BTreeMap::new(),
             best_effort: BTreeSet::new(),
             sessions: HashMap::new(),
             stale: false,
+            offered: None,
         }
     }
 
-    pub(crate) fn add_writer(&mut self, writer: Entity, outlook: Arc<Outlook>) {
-        self.outlooks.insert(writer, outlook);
+    pub(crate) fn add_writer(&mut self, writer: Entity, topic: TopicHash, outlook: Arc<Outlook>) {
+        self.outlooks.insert(writer, (topic, outlook));
         self.stale = true;
     }
 
     pub(crate) fn remove_writer(&mut self, writer: Entity) {
         self.outlooks.remove(&writer);
         self.matched.remove(&writer);
+        self.refused.remove(&writer);
     }
 
     pub(crate) fn add_reader(&mut self, reader: Entity, limit: Limit, progress: Arc<Progress>) {
@@ -117,6 +128,7 @@ impl Registry {
                 } else {
                     self.best_effort.insert((prefix, entity));
                 }
+                self.found.entry(TopicHash::of(&reader.topic_name)).or_default().insert((prefix, entity));
                 self.stale = true;
                 Vec::new()
             }
@@ -124,6 +136,11 @@ impl Registry {
                 let (prefix, reader) = split(remote_reader);
                 self.matched.entry(split(local_writer).1).or_default().add(prefix, reader);
                 self.meet(prefix)
+            }
+            Status::RemoteReaderQosIncompatible { local_writer, remote_reader, .. } => {
+                self.refused.entry(split(local_writer).1).or_default().insert(split(remote_reader));
+                self.stale = true;
+                Vec::new()
             }
             Status::RemoteWriterMatched { local_reader, remote_writer } => {
                 let (prefix, writer) = split(remote_writer);
@@ -140,15 +157,14 @@ impl Registry {
             Status::ReaderLost { guid, .. } => {
                 let (prefix, reader) = split(guid);
                 self.matched.values_mut().for_each(|matched| matched.remove(prefix, reader));
-                self.best_effort.remove(&(prefix, reader));
-                self.stale = true;
+                self.lose_readers(|other| *other == (prefix, reader));
                 Vec::new()
             }
             Status::WriterLost { guid, .. } => self.lose_writers(|writer| *writer == split(guid)),
             Status::ParticipantLost { id, .. } => {
                 let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return Vec::new() };
                 self.matched.values_mut().for_each(|matched| matched.remove_participant(prefix));
-                self.best_effort.retain(|reader| reader.0 != prefix);
+                self.lose_readers(|reader| reader.0 == prefix);
                 self.sessions.retain(|_, session| session.up || session.prefix != Some(prefix));
                 self.lose_writers(|writer| writer.0 == prefix)
             }
@@ -200,7 +216,7 @@ impl Registry {
     }
 
     pub(crate) fn outlook(&self, writer: Entity) -> Option<&Arc<Outlook>> {
-        self.outlooks.get(&writer)
+        self.outlooks.get(&writer).map(|(_, outlook)| outlook)
     }
 
     /// Whether anything here is matched with an endpoint there, and there is no link.
@@ -253,10 +269,16 @@ impl Registry {
         all.collect()
     }
 
-    /// Brings all plans up to date; what to tell the other sessions, if anything changed since the last call.
+    /// Brings all plans up to date; what we offer, if that may have changed since the last call.
     pub(crate) fn refresh(&mut self) -> Option<Vec<Offer>> {
+        self.replan();
+        self.offered.take()
+    }
+
+    /// Brings all plans up to date.
+    pub(crate) fn replan(&mut self) {
         if !std::mem::take(&mut self.stale) {
-            return None;
+            return;
         }
         let offers = self.offers();
         let session = |prefix| {
@@ -269,10 +291,16 @@ impl Registry {
             let locator = Locator::shared_memory(own.host_tag()?, peer, own.port());
             Some(((session.up && session.speaks).then_some(locator), session.offers.as_slice()))
         };
-        for (writer, outlook) in &self.outlooks {
+        for (writer, (topic, outlook)) in &self.outlooks {
             let reliable = |reader| !self.best_effort.contains(&reader);
-            let plan =
-                self.matched.get(writer).map(|matched| matched.plan(session, reliable)).unwrap_or_default();
+            let (matched, refused) = (self.matched.get(writer), self.refused.get(writer));
+            let is_settled = |reader: &&(Prefix, Entity)| {
+                matched.is_some_and(|matched| matched.contains(reader))
+                    || refused.is_some_and(|refused| refused.contains(reader))
+            };
+            let pending = self.found.get(topic).into_iter().flatten().filter(|reader| !is_settled(reader));
+            let plan = matched.map(|matched| matched.plan(session, reliable)).unwrap_or_default();
+            let plan = plan.awaiting(pending.copied());
             if plan != *outlook.plan() {
                 outlook.set_plan(plan);
             }
@@ -282,7 +310,7 @@ impl Registry {
                 reader.progress.set_window(offer.window);
             }
         }
-        Some(offers)
+        self.offered = Some(offers);
     }
 
     /// The readers here that take descriptors. A limit is shared out among the writers that are matched.
@@ -306,6 +334,14 @@ impl Registry {
         let session = self.sessions.entry(peer).or_default();
         session.prefix = Some(prefix);
         if session.up { Vec::new() } else { vec![Errand::Reach(peer)] }
+    }
+
+    fn lose_readers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {
+        self.best_effort.retain(|reader| !lost(reader));
+        self.refused.values_mut().for_each(|refused| refused.retain(|reader| !lost(reader)));
+        self.found.values_mut().for_each(|found| found.retain(|reader| !lost(reader)));
+        self.found.retain(|_, found| !found.is_empty());
+        self.stale = true;
     }
 
     fn lose_writers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) -> Vec<Errand> {

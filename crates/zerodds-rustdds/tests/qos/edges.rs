@@ -177,7 +177,6 @@ fn a_late_joiner_that_takes_as_it_comes_gets_what_the_writer_still_has() {
 }
 
 #[test]
-#[ignore = "a sample that is shared between RustDDS's match and the session's is lost for the new reader"]
 fn a_sample_written_on_the_status_of_a_match_reaches_the_new_reader() {
     let stage = Stage::new(Cast::PlugIn);
     let topic = unique("on-status");
@@ -192,7 +191,7 @@ fn a_sample_written_on_the_status_of_a_match_reaches_the_new_reader() {
         let mut late = stage.reader(Stage::LATE, &topic, false, &qos);
         wait_for_matches(&*writer, 1, &[&*late]);
         assert!(writer.write(Row::new(0, number, 10_000), None));
-        let came = within(Duration::from_millis(300), || {
+        let came = within(parties::PATIENCE / 10, || {
             late.take().iter().any(|seen| seen.what == What::Sample(number))
         });
         lost += u32::from(!came);
