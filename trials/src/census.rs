@@ -1,6 +1,7 @@
 //! What a process has, and what is left of those that are gone.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// What may not grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,20 @@ pub fn resident(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
+/// Memory in bytes of every object with this name that a process has mapped, whoever of those who share it has touched it.
+///
+/// # Errors
+/// This takes root.
+pub fn object_lengths(process: u32, name: &str) -> Result<Vec<u64>, String> {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).map_err(|error| error.to_string())?;
+    let ranges = maps.lines().filter(|line| line.contains(name)).filter_map(|line| line.split(' ').next());
+    let length = |range: &str| {
+        let object = fs::metadata(format!("/proc/{process}/map_files/{range}"));
+        object.map(|object| object.blocks() * 512).map_err(|error| format!("the memory of {name}: {error}"))
+    };
+    ranges.map(length).collect()
 }
 
 /// Sockets in this network namespace whose name says that they are of this domain: rendezvous, and what was accepted there.

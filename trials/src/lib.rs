@@ -14,4 +14,5 @@ pub mod crash;
 pub mod node;
 pub mod parcel;
 pub mod random;
+pub mod scale;
 pub mod soak;

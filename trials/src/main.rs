@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use zerodds_trials::{crash, soak};
+use zerodds_trials::{crash, scale, soak};
 
 #[derive(Parser)]
 #[command(
@@ -22,6 +22,15 @@ enum Trial {
     Crash(crash::Options),
     /// Processes of all kinds come, go, die, freeze, and change what they send.
     Soak(soak::Options),
+    /// Links many transports of many processes with one, and says what each link costs it. As root.
+    Scale {
+        /// Processes.
+        #[arg(long, default_value_t = 200)]
+        processes: u64,
+        /// Transports in each.
+        #[arg(long, default_value_t = 10)]
+        transports: u64,
+    },
     /// One of the processes of a trial; started by it.
     #[command(hide = true)]
     Role { words: Vec<String> },
@@ -33,8 +42,14 @@ fn main() -> ExitCode {
             program().and_then(|program| crash::run(&program, &options)).map(|report| println!("{report}"))
         }
         Trial::Soak(options) => program().and_then(|program| soak::run(&program, &options)),
-        Trial::Role { words } if words.first().is_some_and(|word| word == "member") => soak::play(&words),
-        Trial::Role { words } => crash::play(&words),
+        Trial::Scale { processes, transports } => program()
+            .and_then(|program| scale::measure(&program, processes, transports))
+            .map(|cost| println!("{cost:?}")),
+        Trial::Role { words } => match words.first().map(String::as_str) {
+            Some("member") => soak::play(&words),
+            Some("hub" | "crowd") => scale::play(&words),
+            _ => crash::play(&words),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -61,12 +61,14 @@ pub fn locator(transport: &ShmTransport, number: u64) -> Locator {
 /// # Errors
 /// There is none after too long.
 pub fn link_to(transport: &ShmTransport, peer: Locator) -> Result<(), String> {
-    let deadline = Instant::now() + PATIENCE;
+    let (deadline, mut pause) = (Instant::now() + PATIENCE, LOOK);
     while !matches!(transport.reach(Peer::new(&[peer])), Reach::Ready(_)) {
         if Instant::now() >= deadline {
             return Err(format!("HANG: no link to {peer} for {PATIENCE:?}"));
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(pause);
+        // Many may be waiting at once.
+        pause = (2 * pause).min(LOOK_MAX);
     }
     Ok(())
 }
@@ -104,3 +106,4 @@ fn incarnation(number: u64) -> Incarnation {
 
 /// Between looks at what no event tells of.
 pub const LOOK: Duration = Duration::from_micros(100);
+const LOOK_MAX: Duration = Duration::from_millis(5);

@@ -30,6 +30,7 @@ struct Stack {
     /// Windows in which nothing came.
     silent: u64,
     guests_so_far: u64,
+    starved: u64,
     checked: u64,
 }
 
@@ -41,6 +42,8 @@ struct Party {
     came: Instant,
     frozen_until: Option<Instant>,
     last: String,
+    /// The DDS gave up before it began: it wants answers from its own threads within a time.
+    was_starved: bool,
 }
 
 impl Stacks {
@@ -101,6 +104,7 @@ impl Stack {
             last: String::new(),
             silent: 0,
             guests_so_far: 0,
+            starved: 0,
             checked: 0,
         })
     }
@@ -153,8 +157,12 @@ impl Stack {
     }
 
     fn look(&mut self) -> Result<(), String> {
-        let stay = [&mut self.publisher, &mut self.subscriber];
-        self.guests.iter_mut().chain(stay).try_for_each(Party::look)
+        [&mut self.publisher, &mut self.subscriber].into_iter().try_for_each(Party::look)?;
+        self.guests.iter_mut().try_for_each(Party::look)?;
+        let all = self.guests.len();
+        self.guests.retain(|guest| !guest.was_starved);
+        self.starved += (all - self.guests.len()) as u64;
+        Ok(())
     }
 
     fn window(&mut self) -> String {
@@ -184,11 +192,12 @@ impl Stack {
         let memory: Vec<String> =
             self.windows.iter().map(|[a, b]| format!("{}+{}", a >> 10, b >> 10)).collect();
         Ok(format!(
-            "{}: {received} samples for the one that stayed, {} for others, {} guests; lost 0, corrupt 0; memory by \
+            "{}: {received} samples for the one that stayed, {} for others, {} guests ({} were starved at their start); lost 0, corrupt 0; memory by \
              window in KiB: {}; last second: {last}\n",
             self.name,
             self.checked,
             self.guests_so_far,
+            self.starved,
             memory.join(" ")
         ))
     }
@@ -200,7 +209,15 @@ impl Party {
             .map_err(|error| format!("{}: {error}", program.display()))?;
         let is_stock = words.contains("stock-");
         let came = Instant::now();
-        Ok(Self { process, what: words.to_owned(), is_stock, came, frozen_until: None, last: String::new() })
+        Ok(Self {
+            process,
+            what: words.to_owned(),
+            is_stock,
+            came,
+            frozen_until: None,
+            last: String::new(),
+            was_starved: false,
+        })
     }
 
     fn look(&mut self) -> Result<(), String> {
@@ -211,6 +228,8 @@ impl Party {
         loop {
             match self.process.hear(Instant::now()) {
                 Said::Nothing => return Ok(()),
+                Said::End if self.was_starved => return Ok(()),
+                Said::Error(line) if line.contains(STARVED) => self.was_starved = true,
                 Said::End => return Err(format!("{} has ended", self.what)),
                 Said::Error(line) if line.contains("panicked") => {
                     return Err(format!("{}: {line}", self.what));
@@ -261,6 +280,8 @@ impl Party {
     }
 }
 
+/// What `largedata` says where the machine was too busy for a DDS to begin.
+const STARVED: &str = "creating the participant failed";
 /// A participant that goes while it is still being discovered can leave a writer of Dust 0.16 waiting for it, so guests stay
 /// for as long as discovery takes.
 const DISCOVERY: Duration = Duration::from_secs(4);
