@@ -16,7 +16,7 @@ enum Step {
     Later(u8, Value),
     /// Something like a message, in the ring or in the lane.
     Slot { position: u8, message: u8, offset: u16, len: u16, handle: Value },
-    Record { position: u8, len: u16, message: u8, tail: u8 },
+    Record { position: u8, ready: u16, message: u8 },
     Take,
     Close,
 }
@@ -41,7 +41,7 @@ impl Value {
     }
 }
 
-/// Tail, head, cursor and end of direction 0, and the first words of its lane, slots and releases.
+/// A word that nobody reads, head, cursor and end of direction 0, and the first words of its lane, slots and releases.
 const WORDS: [usize; 10] =
     [0x200, 0x280, 0x300, 0x380, 0x1000, 0x1008, 0x9000, 0x9010, 0x9020, 0x19000];
 
@@ -63,9 +63,8 @@ fuzz_target!(|input: (bool, Vec<Step>)| {
                 let handle = handle.get() as u32;
                 link.publish(position.into(), message.into(), offset.into(), len.into(), handle);
             }
-            Step::Record { position, len, message, tail } => {
-                let (at, tail) = (u64::from(position) * 16, u64::from(tail) * 16);
-                link.push(at, len.into(), message.into(), tail);
+            Step::Record { position, ready, message } => {
+                link.push(u64::from(position) * 16, ready.into(), message.into());
             }
             Step::Take => {
                 link.take();

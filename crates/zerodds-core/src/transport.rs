@@ -186,6 +186,15 @@ pub struct Sent {
     pub unserved: Vec<Unserved>,
 }
 
+impl Sent {
+    /// Adds what became of the same message for other peers.
+    pub fn add(&mut self, other: Self) {
+        self.by_shm += other.by_shm;
+        self.by_udp += other.by_udp;
+        self.unserved.extend(other.unserved);
+    }
+}
+
 impl<M> Incoming<M> {
     /// The same event, with its message turned into another.
     pub fn map<N>(self, message: impl FnOnce(M) -> N) -> Incoming<N> {

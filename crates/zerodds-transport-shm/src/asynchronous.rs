@@ -5,6 +5,7 @@ use crate::sending::Sending;
 use crate::sys::async_fd;
 use crate::{ShmLoan, ShmMessage, ShmReceiver, ShmTransport};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::unix::AsyncFd;
 use zerodds_core::{
@@ -82,13 +83,14 @@ impl ShmTransport {
         let mut sending = Sending::begin(shared, message, &peers, delivery, Notice::Ring);
         match delivery {
             Delivery::Reliable { deadline } if !sending.is_done() => {
+                let shared = Arc::clone(shared);
                 let waited = tokio::task::spawn_blocking(move || {
-                    sending.wait(deadline);
-                    sending.finish().0
+                    sending.wait(&shared, deadline);
+                    sending.finish(&shared).0
                 });
                 waited.await.map_err(|_| SendError::Closed)
             }
-            _ => Ok(sending.finish().0),
+            _ => Ok(sending.finish(shared).0),
         }
     }
 }

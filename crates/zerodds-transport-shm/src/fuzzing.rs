@@ -180,11 +180,9 @@ impl Incoming {
     }
 
     /// A record of the lane at `position`.
-    pub fn push(&mut self, position: u64, len: u32, message: u64, tail: u64) {
+    pub fn push(&mut self, position: u64, ready: u32, message: u64) {
         let at = WAY.lane() + (position as usize % link::LANE_LEN) / 16 * 16;
-        for (at, value, wide) in
-            [(at, u64::from(len), false), (at + 8, message, true), (WAY.lane_tail(), tail, true)]
-        {
+        for (at, value, wide) in [(at + 8, message, true), (at, u64::from(ready), false)] {
             self.memory.write(Write { at: at / if wide { 8 } else { 4 }, value, wide });
         }
     }
@@ -201,7 +199,7 @@ impl Incoming {
             |handle, position| slots::release(memory, WAY, handle, position),
         );
         match taken {
-            Ok(Some(Taken::Copied(bytes))) => {
+            Ok(Some(Taken::Copied { bytes, .. })) => {
                 assert!(bytes.len() <= RING_LEN / 4, "no longer than a message may be");
                 true
             }

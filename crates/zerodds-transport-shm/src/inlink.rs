@@ -9,6 +9,7 @@ use crate::ending;
 use crate::lane::{LaneReader, LaneRecord};
 use crate::layout::{Direction, ring, slot};
 use crate::region::{Broken, Region};
+use crate::short::Short;
 use crate::slots::{Peeked, Slot, SlotReader};
 
 /// The receiving half of one link.
@@ -37,8 +38,9 @@ enum End {
 /// A message that has been taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Its bytes were copied.
-    Copied(Vec<u8>),
+    /// Its bytes were copied. `frees`: its room was given back, maybe with that of others before it; a sender who waits
+    /// for room must be told.
+    Copied { bytes: Short, frees: bool },
     /// It lies in the ring at `at` until `handle` is released for `position`.
     InPlace { at: usize, len: usize, handle: u32, position: u64 },
 }
@@ -73,10 +75,9 @@ impl InLink {
             match next {
                 None => return Ok(None),
                 Some(Next::Lane(record)) => {
-                    let mut bytes = Vec::new();
-                    self.lane.take(link, record, &mut bytes);
+                    let (bytes, frees) = self.lane.take(link, record);
                     self.taken = record.message.wrapping_add(1);
-                    return Ok(Some(Taken::Copied(bytes)));
+                    return Ok(Some(Taken::Copied { bytes, frees }));
                 }
                 Some(Next::Slot(found)) => {
                     let (at, len) = match self.parse(found) {
@@ -101,7 +102,7 @@ impl InLink {
                         if found.handle != slot::NO_HANDLE {
                             give_back(found.handle, found.position);
                         }
-                        return Ok(Some(Taken::Copied(bytes)));
+                        return Ok(Some(Taken::Copied { bytes: Short::from_vec(bytes), frees: true }));
                     }
                 }
             }
@@ -148,6 +149,10 @@ impl InLink {
     }
 
     fn next(&mut self, link: &impl Region) -> Result<Option<Next>, Broken> {
+        // Nothing can come before the number that is due.
+        if let Some(due) = self.lane.peek(link)?.filter(|lane| lane.message == self.taken) {
+            return Ok(Some(Next::Lane(due)));
+        }
         let slot = self.slots.peek(link)?;
         // After the slot: a lane message sent before the slot was published is visible now.
         let lane = self.lane.peek(link)?;

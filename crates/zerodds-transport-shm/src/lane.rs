@@ -4,18 +4,22 @@
 //! and may not break up the big ring by being held. So they have a byte queue of their own in the link.
 //!
 //! ```text
-//!             head (receiver)        tail (sender)
+//!             head (receiver)        tail (sender's own)
 //!               │                      │
 //!   ┌───────────┼──────┬───────┬───────┼─────────────┐
-//!   │   free    │len|nr│payload│len|nr …     free     │   positions grow for ever, offset = position % 16 KiB
+//!   │   free    │ready │payload│ready …│0    free    │   positions grow for ever, offset = position % 16 KiB
 //!   └───────────┴──────┴───────┴───────┴─────────────┘   a record never wraps: PAD skips to the beginning
 //! ```
-//! Each word has one writer: the sender moves the tail, the receiver the head. A lane that was drained starts
-//! again at its beginning once it has used its first page, so that a link that carries only discovery keeps
-//! one page of it resident.
+//! Each record says itself that it is there: its first word is written last, and the first word behind it is zeroed
+//! before. So the receiver looks where the message will be, and a message crosses from core to core with the
+//! cache line that announces it. A lane that was drained starts again at its beginning once it has used its first
+//! page, so that a link that carries only discovery keeps one page of it resident.
+//!
+//! Rejected: a shared tail: one cache line more that goes to and fro for every message.
 
 use crate::layout::{Direction, PAGE, lane, link};
 use crate::region::{Broken, Region};
+use crate::short::{self, Short};
 use crate::sync::Ordering;
 
 /// The sending end.
@@ -31,6 +35,8 @@ pub(crate) struct LaneWriter {
 pub(crate) struct LaneReader {
     direction: Direction,
     head: u64,
+    /// The head as the sender sees it.
+    head_told: u64,
 }
 
 /// A message at the head of the lane, not yet taken.
@@ -58,27 +64,31 @@ impl LaneWriter {
     ) -> Result<bool, Broken> {
         let record_len = record_len(payload.len());
         let skipped = self.bytes_to_skip(region, record_len)?;
-        if self.free() < skipped + record_len {
+        // The word behind the record is written too.
+        let needed = skipped + record_len + lane::HEADER_LEN as u64;
+        if self.free() < needed {
             self.head_seen = self.checked_head(region)?;
-            if self.free() < skipped + record_len {
+            if self.free() < needed {
                 return Ok(false);
             }
         }
-        if skipped > 0 {
-            // ORDER: Relaxed; published by the store to the tail below.
-            region.u32(self.at(self.tail) + lane::LENGTH).store(lane::PAD, Ordering::Relaxed);
-            self.tail += skipped;
-        }
-        let at = self.at(self.tail);
-        // ORDER: Relaxed; published by the store to the tail below.
-        region.u32(at + lane::LENGTH).store(payload.len() as u32, Ordering::Relaxed);
+        let first = self.at(self.tail);
+        let at = self.at(self.tail + skipped);
+        self.tail += skipped + record_len;
+        // ORDER: Relaxed; published by the store below.
+        region.u32(self.at(self.tail) + lane::READY).store(lane::NOTHING, Ordering::Relaxed);
         region.u64(at + lane::MESSAGE).store(message, Ordering::Relaxed);
         region.copy_in(at + lane::HEADER_LEN, payload);
-        self.tail += record_len;
+        let mut word = lane::ready(payload.len());
+        if skipped > 0 {
+            // ORDER: Relaxed; nobody looks here before the PAD.
+            region.u32(at + lane::READY).store(word, Ordering::Relaxed);
+            word = lane::PAD;
+        }
         // ORDER: SeqCst. Its Release half publishes header and payload to the Acquire in `LaneReader::peek`;
         // the total order with the load of the bell in `doorbell::ring` lets no receiver that went to
         // sleep miss the message.
-        region.u64(self.direction.lane_tail()).store(self.tail, Ordering::SeqCst);
+        region.u32(first + lane::READY).store(word, Ordering::SeqCst);
         Ok(true)
     }
 
@@ -128,73 +138,129 @@ impl LaneWriter {
 
 impl LaneReader {
     pub(crate) const fn new(direction: Direction) -> Self {
-        Self { direction, head: 0 }
+        Self { direction, head: 0, head_told: 0 }
     }
 
     /// The oldest message, if there is one.
     pub(crate) fn peek(&mut self, region: &impl Region) -> Result<Option<LaneRecord>, Broken> {
-        // At most one PAD can stand before a record; two in a row are an error below.
-        for _ in 0..2 {
-            // ORDER: SeqCst; its Acquire half sees the record behind the tail, the total order with the setting of
-            // the bell in `doorbell::arm` makes a message visible here or rings the bell.
-            // TRUST: sender-written; bounded here, lengths are bounded below.
-            let tail = region.u64(self.direction.lane_tail()).load(Ordering::SeqCst);
-            if tail == self.head {
-                return Ok(None);
-            }
-            let available = tail.wrapping_sub(self.head);
-            if available > LANE_LEN || !available.is_multiple_of(lane::ALIGN as u64) {
-                return Err(Broken("the tail of the lane is beyond its end"));
-            }
+        let mut word = self.look(region);
+        if word == lane::PAD {
             let offset = self.head % LANE_LEN;
-            let at = self.direction.lane() + offset as usize;
-            // ORDER: Relaxed; published by the tail.
-            let len = region.u32(at + lane::LENGTH).load(Ordering::Relaxed);
-            if len != lane::PAD {
-                let record = LaneRecord {
-                    message: region.u64(at + lane::MESSAGE).load(Ordering::Relaxed),
-                    len: len as usize,
-                    position: self.head,
-                };
-                let end = offset + record_len(record.len);
-                if record.len > lane::MESSAGE_MAX || record_len(record.len) > available || end > LANE_LEN {
-                    return Err(Broken("a record of the lane is longer than what was sent"));
-                }
-                return Ok(Some(record));
+            if offset == 0 {
+                return Err(Broken("the lane begins with padding"));
             }
-            if LANE_LEN - offset > available {
-                return Err(Broken("padding of the lane is longer than what was sent"));
-            }
-            self.advance(region, LANE_LEN - offset);
+            self.head += LANE_LEN - offset;
+            self.tell(region);
+            // Published with the PAD.
+            word = self.look(region);
         }
-        Err(Broken("padding follows padding in the lane"))
+        if word == lane::NOTHING {
+            return Ok(None);
+        }
+        // TRUST: sender-written.
+        let len = word as usize - 1;
+        if len > lane::MESSAGE_MAX || self.head % LANE_LEN + record_len(len) > LANE_LEN {
+            return Err(Broken(
+                "a record of the lane is longer than a message may be, or reaches beyond its end",
+            ));
+        }
+        let at = self.direction.lane() + (self.head % LANE_LEN) as usize;
+        // ORDER: Relaxed; published by the first word.
+        let message = region.u64(at + lane::MESSAGE).load(Ordering::Relaxed);
+        Ok(Some(LaneRecord { message, len, position: self.head }))
     }
 
     /// Whether something was sent that was not taken.
     pub(crate) fn is_ready(&self, region: &impl Region) -> bool {
-        // ORDER: SeqCst, as in `peek`: this is the check between setting the bell and sleeping.
-        region.u64(self.direction.lane_tail()).load(Ordering::SeqCst) != self.head
+        self.look(region) != lane::NOTHING
     }
 
-    /// Copies the payload of the record that [`peek`](Self::peek) found to the end of `into` and gives its
-    /// room back.
-    pub(crate) fn take(&mut self, region: &impl Region, record: LaneRecord, into: &mut Vec<u8>) {
+    /// The first word at the head.
+    fn look(&self, region: &impl Region) -> u32 {
+        let at = self.direction.lane() + (self.head % LANE_LEN) as usize;
+        // ORDER: SeqCst; its Acquire half sees the record, the total order with the setting of the bell in
+        // `doorbell::arm` makes a message visible here or rings the bell.
+        region.u32(at + lane::READY).load(Ordering::SeqCst)
+    }
+
+    /// Copies the payload of the record that [`peek`](Self::peek) found. Room is given back for several at once, at
+    /// the latest with the last: whether it was now, so that a sender who waits for it must be told.
+    pub(crate) fn take(&mut self, region: &impl Region, record: LaneRecord) -> (Short, bool) {
         debug_assert_eq!(record.position, self.head, "records are taken in order, once");
         let at = self.direction.lane() + (self.head % LANE_LEN) as usize + lane::HEADER_LEN;
-        let start = into.len();
-        into.resize(start + record.len, 0);
-        region.copy_out(at, &mut into[start..]);
-        self.advance(region, record_len(record.len));
+        let mut bytes = short::zeroed(record.len);
+        region.copy_out(at, &mut bytes);
+        self.head += record_len(record.len);
+        let told = self.head - self.head_told >= TOLD_AT || !self.is_ready(region);
+        if told {
+            self.tell(region);
+        }
+        (bytes, told)
     }
 
-    fn advance(&mut self, region: &impl Region, bytes: u64) {
-        self.head += bytes;
+    /// Gives back the room of everything before the head.
+    fn tell(&mut self, region: &impl Region) {
+        self.head_told = self.head;
         // ORDER: SeqCst. Its Release half lets the sender reuse bytes that were copied out; the total order with
         // the load of the space word in `doorbell::notify_space` lets no sender that waits for room miss it.
         region.u64(self.direction.lane_head()).store(self.head, Ordering::SeqCst);
     }
 }
 
+/// Bytes that are given back at the latest when they are this many.
+const TOLD_AT: u64 = LANE_LEN / 8;
+
 const fn record_len(payload_len: usize) -> u64 {
     (lane::HEADER_LEN + payload_len).next_multiple_of(lane::ALIGN) as u64
+}
+
+#[cfg(all(test, not(zerodds_loom)))]
+mod tests {
+    use super::*;
+    use crate::segment::{self, Sharing};
+
+    const WAY: Direction = Direction::FromConnector;
+
+    #[test]
+    fn what_lay_there_on_the_last_round_is_no_message() {
+        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+        let (mut writer, mut reader) = (LaneWriter::new(WAY), LaneReader::new(WAY));
+        // Bytes that look like the first word of a record, at every multiple of 16 in turn.
+        let payload = [3, 0, 0, 0].repeat(lane::MESSAGE_MAX / 4);
+        for message in 0..10_000u64 {
+            let len = (message * 48 + message / 7) as usize % (lane::MESSAGE_MAX + 1);
+            assert_eq!(writer.push(&memory, message, &payload[..len]), Ok(true));
+            let record = reader.peek(&memory).expect("a correct sender").expect("a message");
+            assert_eq!((record.message, record.len), (message, len));
+            assert_eq!(reader.take(&memory, record).0[..], payload[..len]);
+            assert!(!reader.is_ready(&memory), "behind message {message} there is none");
+        }
+    }
+
+    #[test]
+    fn a_full_lane_takes_no_more_until_room_is_given_back() {
+        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+        let (mut writer, mut reader) = (LaneWriter::new(WAY), LaneReader::new(WAY));
+        let mut sent = 0;
+        while writer.push(&memory, sent, &[7; 100]).expect("a correct receiver") {
+            sent += 1;
+        }
+        assert!(sent >= LANE_LEN / 150, "{sent} messages fit");
+        for message in 0..sent {
+            let record = reader.peek(&memory).expect("a correct sender").expect("a message");
+            assert_eq!(record.message, message);
+            reader.take(&memory, record);
+        }
+        assert_eq!(writer.push(&memory, sent, &[7; 100]), Ok(true));
+        assert!(reader.is_ready(&memory));
+    }
+
+    #[test]
+    fn words_that_no_correct_sender_writes_end_the_link() {
+        for word in [lane::ready(lane::MESSAGE_MAX) + 1, lane::PAD - 1, lane::PAD] {
+            let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+            memory.u32(WAY.lane() + lane::READY).store(word, Ordering::Relaxed);
+            assert!(LaneReader::new(WAY).peek(&memory).is_err(), "{word:#x}");
+        }
+    }
 }

@@ -10,7 +10,6 @@
 //! 0x080 bell, waker's core    0x0080 probe of the connector              0x1000 records, 64-byte units
 //! 0x100 space                 0x0100 probe of the acceptor
 //!                             0x0200 direction 0 (connector to acceptor):
-//!                                    +0x000 lane tail   (sender)
 //!                                    +0x080 lane head   (receiver)
 //!                                    +0x100 cursor      (both, compare-exchange)
 //!                                    +0x180 end         (receiver; then both, compare-exchange)
@@ -23,7 +22,7 @@
 /// First word of every shared object and of every handshake message: "ZERODDS\x01".
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"ZERODDS\x01");
 /// The version of the protocol. Any change to layout or meaning increases it.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// A hash of the layout's numbers, so that a build that forgot to increase the version is refused too.
 pub(crate) const LAYOUT_HASH: u32 = hash(&[
     PAGE,
@@ -72,7 +71,6 @@ pub(crate) mod link {
     pub(crate) const PROBE_ACCEPTOR: usize = 0x100;
     pub(crate) const DIRECTIONS: usize = 0x200;
     pub(crate) const DIRECTION_LEN: usize = 0x200;
-    pub(crate) const LANE_TAIL: usize = 0x000;
     pub(crate) const LANE_HEAD: usize = 0x080;
     pub(crate) const CURSOR: usize = 0x100;
     /// `u64`: where the direction ends, see ending.rs.
@@ -108,16 +106,23 @@ pub(crate) mod slot {
 
 /// A message in the lane: header, payload, padding to 16 bytes.
 pub(crate) mod lane {
-    /// `u32` length in bytes, or [`PAD`].
-    pub(crate) const LENGTH: usize = 0;
+    /// `u32`, written last: the length in bytes plus one, [`NOTHING`] or [`PAD`].
+    pub(crate) const READY: usize = 0;
     /// `u64`: number of the message on this link.
     pub(crate) const MESSAGE: usize = 8;
     pub(crate) const HEADER_LEN: usize = 16;
     pub(crate) const ALIGN: usize = 16;
-    /// Instead of a length: nothing more until the lane starts again at its beginning.
+    /// The record is not there yet.
+    pub(crate) const NOTHING: u32 = 0;
+    /// Nothing more until the lane starts again at its beginning, where a record is there already.
     pub(crate) const PAD: u32 = u32::MAX;
     /// Messages up to this many bytes travel in the lane.
     pub(crate) const MESSAGE_MAX: usize = 1024;
+
+    /// The first word of a record of `len` bytes.
+    pub(crate) const fn ready(len: usize) -> u32 {
+        len as u32 + 1
+    }
 }
 
 /// The payload ring.
@@ -153,10 +158,6 @@ impl Direction {
 
     const fn word(self, word: usize) -> usize {
         link::DIRECTIONS + self.index() * link::DIRECTION_LEN + word
-    }
-
-    pub(crate) const fn lane_tail(self) -> usize {
-        self.word(link::LANE_TAIL)
     }
 
     pub(crate) const fn lane_head(self) -> usize {
@@ -205,7 +206,7 @@ const _: () = assert!(link::LANE_LEN.is_power_of_two() && link::SLOTS.is_power_o
 const _: () = assert!(link::DIRECTIONS + 2 * link::DIRECTION_LEN <= PAGE);
 const _: () = assert!(link::LANES == 0x1000 && link::SLOTS_AT == 0x9000);
 const _: () = assert!(cfg!(zerodds_loom) || link::RELEASED_AT == 0x19000 && link::LEN == 0x1b000);
-const _: () = assert!(link::LANE_HEAD - link::LANE_TAIL >= 128 && link::CURSOR - link::LANE_HEAD >= 128);
+const _: () = assert!(link::CURSOR - link::LANE_HEAD >= 128);
 const _: () = assert!(link::END - link::CURSOR >= 128 && link::DIRECTION_LEN - link::END >= 128);
 const _: () = assert!(slot::HANDLE + 4 <= slot::LEN && link::HANDLES >= link::SLOTS);
 const _: () = assert!(lane::MESSAGE + 8 <= lane::HEADER_LEN && lane::HEADER_LEN.is_multiple_of(lane::ALIGN));

@@ -110,6 +110,8 @@ mod sending;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod shared;
 #[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
+mod short;
+#[cfg(any(zerodds_loom, all(target_os = "linux", not(zerodds_no_shm))))]
 mod slots;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod spin;

@@ -3,6 +3,7 @@
 use crate::arena::RecordId;
 use crate::peer::Reading;
 use crate::shared::Shared;
+use crate::short::Short;
 use crate::slots;
 use crate::sys::{LoanedBytes, SharedBytes};
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use zerodds_core::{Loan, Locator, Message, Path};
 pub struct ShmLoan(pub(crate) LoanKind);
 
 pub(crate) enum LoanKind {
-    Small(Vec<u8>),
+    Small(Short),
     Record(RecordLoan),
 }
 
@@ -75,7 +76,7 @@ pub struct ShmMessage {
 }
 
 pub(crate) enum Body {
-    Copied(Vec<u8>),
+    Copied(Short),
     InPlace(InPlace),
     /// Sent by this transport to itself.
     Own(OwnRecord),
@@ -147,7 +148,7 @@ impl From<ShmMessage> for Bytes {
     /// Without a copy: the bytes stay where they are until the last clone is dropped.
     fn from(message: ShmMessage) -> Self {
         match message.body {
-            Body::Copied(bytes) => bytes.into(),
+            Body::Copied(bytes) => bytes.into_vec().into(),
             Body::InPlace(held) => Self::from_owner(held),
             Body::Own(own) => Self::from_owner(own),
         }

@@ -38,7 +38,7 @@ const LANE_BYTES: usize = 256;
 impl Model {
     fn new() -> Self {
         let mut u32s: Vec<usize> = vec![bell::BELL, bell::SPACE];
-        let mut u64s: Vec<usize> = vec![WAY.lane_tail(), WAY.lane_head(), WAY.cursor(), WAY.end()];
+        let mut u64s: Vec<usize> = vec![WAY.lane_head(), WAY.cursor(), WAY.end()];
         for position in 0..link::SLOTS as u64 {
             let at = WAY.slot(position);
             u64s.extend([at + slot::SEQUENCE, at + slot::MESSAGE]);
@@ -46,7 +46,7 @@ impl Model {
         }
         u32s.extend((0..link::HANDLES as u32).map(|handle| WAY.released(handle)));
         for record in (0..LANE_BYTES).step_by(lane::ALIGN) {
-            u32s.push(WAY.lane() + record + lane::LENGTH);
+            u32s.push(WAY.lane() + record + lane::READY);
             u64s.push(WAY.lane() + record + lane::MESSAGE);
         }
         Self {
@@ -135,7 +135,9 @@ fn no_message_is_missed_or_reordered_by_a_receiver_that_sleeps() {
             shared.ring();
         });
         let mut order = Vec::new();
-        receive(&model, 2, |message| order.push(matches!(message, Taken::Copied(bytes) if bytes == [7])));
+        receive(&model, 2, |message| {
+            order.push(matches!(message, Taken::Copied { bytes, .. } if bytes[..] == [7]))
+        });
         assert_eq!(order, [true, false], "the lane's message was sent first");
         sender.join().expect("no panic");
     });
@@ -248,7 +250,7 @@ fn each_is_received_or_refused(records: [bool; 2]) {
         let mut take = |incoming: &mut InLink| {
             let found = incoming.take(&*model, |_, _| {}, |_, _| {}).expect("a correct sender");
             received.extend(found.as_ref().map(|message| match message {
-                Taken::Copied(bytes) => bytes[0],
+                Taken::Copied { bytes, .. } => bytes[0],
                 Taken::InPlace { len, .. } => {
                     assert_eq!(payloads[*len].get(), 1, "not what came after");
                     *len as u8

@@ -10,19 +10,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerodds_core::{Locator, Reason};
 
+/// Seeded anew in each process, since peers choose parts of their locators.
+type Hashing = foldhash::fast::RandomState;
+
 /// All of it is behind one mutex, held for no longer than it takes to fill a slot.
 pub(crate) struct Outbound {
     pub(crate) arena: Arena,
     /// Nothing is allocated or published any more: what peers still read must stay as it is.
     pub(crate) closed: bool,
-    up: HashMap<Locator, OutPeer>,
+    up: HashMap<Locator, OutPeer, Hashing>,
     /// Links that are over, whose peers may still take what is left and hold messages until their sockets close.
     leaving: Vec<OutPeer>,
-    attempts: HashMap<Locator, Attempt>,
+    attempts: HashMap<Locator, Attempt, Hashing>,
     /// Ring bytes that all peers together may pin.
     pinnable: u64,
-    /// Sequence number of the next record, for inspection.
-    pub(crate) records: u64,
+    pub(crate) tally: Tally,
     /// Ring bytes, from its start, that were found to be affordable.
     pub(crate) reserved_until: u64,
     /// Ring bytes, from its start, whose pages were made present.
@@ -31,6 +33,17 @@ pub(crate) struct Outbound {
     pub(crate) longest: u64,
     /// Threads of ours that wait for space.
     pub(crate) waiters: u32,
+}
+
+/// What was sent so far, each message once per peer.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    /// Records of the ring; the next one's sequence number follows, for inspection.
+    pub(crate) records: u64,
+    /// Bytes of them, each message once.
+    pub(crate) written: u64,
     /// Best-effort messages that were taken back.
     pub(crate) lost: u64,
 }
@@ -77,29 +90,28 @@ impl Outbound {
         Self {
             arena,
             closed: false,
-            up: HashMap::new(),
+            up: HashMap::default(),
             leaving: Vec::new(),
-            attempts: HashMap::new(),
+            attempts: HashMap::default(),
             pinnable,
-            records: 0,
+            tally: Tally::default(),
             reserved_until: 0,
             populated_until: 0,
             longest: 0,
             waiters: 0,
-            lost: 0,
         }
     }
 
     /// Finds room for `len` bytes of payload and header, taking back best-effort messages that are in the way.
     pub(crate) fn allocate(&mut self, len: u64) -> Option<RecordId> {
-        let Self { arena, up, leaving, lost, .. } = self;
+        let Self { arena, up, leaving, tally, .. } = self;
         let busy = up.values_mut().chain(leaving.iter_mut()).filter(|peer| !peer.out.is_idle());
         for peer in busy {
             // A peer that broke the protocol is found out, and its link closed, at the next send to it.
             let _ = peer.out.reap(&peer.link.memory, arena);
         }
         arena.allocate(len, |arena, record| {
-            take_back(up.values_mut().chain(leaving.iter_mut()), arena, record, lost)
+            take_back(up.values_mut().chain(leaving.iter_mut()), arena, record, &mut tally.lost)
         })
     }
 
@@ -118,7 +130,7 @@ impl Outbound {
         let quota = self.pinnable.saturating_sub(left) / (self.up.len() as u64 + 1);
         let Some(peer) = self.up.get_mut(to) else { return Outcome::Unreachable(self.why_not(to)) };
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
-        self.lost += peer.out.take_lost();
+        self.tally.lost += peer.out.take_lost();
         match outcome {
             Ok(Published::Yes) => {
                 let asleep = peer.link.is_asleep();
@@ -218,7 +230,7 @@ impl Outbound {
     pub(crate) fn leave(&mut self, link: &Arc<Link>, reason: Reason, retry_at: Instant) {
         if let Some(mut peer) = self.take_down(link, reason, retry_at) {
             peer.out.withdraw(&peer.link.memory, &mut self.arena);
-            self.lost += peer.out.take_lost();
+            self.tally.lost += peer.out.take_lost();
             self.leaving.push(peer);
         }
     }

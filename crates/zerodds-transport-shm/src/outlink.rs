@@ -16,6 +16,7 @@ use crate::layout::{Direction, lane, link, ring, slot};
 use crate::region::{Broken, Region};
 use crate::slots::SlotWriter;
 use std::collections::VecDeque;
+use zerodds_core::Delivery;
 
 /// What is to be sent: bytes for the lane, or a record of the ring.
 #[derive(Clone, Copy)]
@@ -32,6 +33,13 @@ pub(crate) enum Promise {
 }
 
 impl Promise {
+    pub(crate) const fn of(delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::BestEffort => Self::BestEffort,
+            Delivery::Reliable { .. } => Self::Reliable,
+        }
+    }
+
     const fn hold(self) -> Hold {
         match self {
             Self::BestEffort => Hold::Loose,

@@ -37,8 +37,6 @@ pub struct ShmReceiver {
 struct InPeer {
     reading: Arc<Reading>,
     incoming: InLink,
-    /// Messages of the lane taken since its sender was last told of space.
-    untold: u32,
 }
 
 /// What a look at a link found.
@@ -72,7 +70,7 @@ impl ShmReceiver {
             Arrival::Own(message) => Some(Incoming::Message(message)),
             Arrival::Up(reading) => {
                 let up = Incoming::PeerUp(reading.locator);
-                self.links.push(InPeer { incoming: reading.incoming(), reading, untold: 0 });
+                self.links.push(InPeer { incoming: reading.incoming(), reading });
                 Some(up)
             }
         }
@@ -137,7 +135,7 @@ impl ShmReceiver {
     /// Looks again and again for as long as the strategy says; whether something came.
     fn spin(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> bool {
         let Some(window) = self.spinner.window() else { return false };
-        let start = Instant::now();
+        let mut start = None;
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
                 if self.is_ready() || self.shared.is_ended() {
@@ -149,8 +147,9 @@ impl ShmReceiver {
             if !also.is_empty() && any_readable(also, None, Some(&Timespec::default())) {
                 return true;
             }
-            let spun = start.elapsed();
-            if spun >= window || deadline.is_some_and(|at| start + spun >= at) {
+            let now = Instant::now();
+            let start = *start.get_or_insert(now);
+            if now - start >= window || deadline.is_some_and(|at| now >= at) {
                 self.spinner.in_vain();
                 return false;
             }
@@ -168,8 +167,8 @@ impl Receiver for ShmReceiver {
         self.disarm();
         let found = self.arrival().or_else(|| self.look_around())?;
         if let Incoming::Message(message) = &found {
-            Stats::add(&self.shared.stats.received_messages, 1);
-            Stats::add(&self.shared.stats.received_bytes, message.len() as u64);
+            Stats::add_alone(&self.shared.stats.received_messages, 1);
+            Stats::add_alone(&self.shared.stats.received_bytes, message.len() as u64);
         }
         Some(found)
     }
@@ -178,7 +177,6 @@ impl Receiver for ShmReceiver {
         if self.is_inherited() {
             return Wake::Closed;
         }
-        let idle_since = Instant::now();
         let bed = if also.is_empty() { Bed::Futex } else { Bed::EventFd };
         loop {
             if deadline.is_some_and(|at| Instant::now() >= at) {
@@ -187,6 +185,7 @@ impl Receiver for ShmReceiver {
             if self.spin(deadline, also) {
                 return if self.is_ready() || !self.shared.is_ended() { Wake::Ready } else { Wake::Closed };
             }
+            let idle_since = self.spinner.clock();
             let armed = self.arm_bell(bed);
             let ended = self.shared.is_ended();
             if self.is_ready() {
@@ -273,25 +272,20 @@ impl InPeer {
         let source = reading.locator;
         let body = match taken {
             None => return Ok(None),
-            Some(Taken::Copied(bytes)) => Body::Copied(bytes),
+            Some(Taken::Copied { bytes, frees }) => {
+                if frees {
+                    reading.notify_space();
+                }
+                Body::Copied(bytes)
+            }
             Some(Taken::InPlace { at, len, handle, position }) => {
+                // Its slot is free again, its bytes are not yet.
+                reading.notify_space();
                 let bytes = SharedBytes::new(Arc::clone(&reading.ring), at, len);
                 Body::InPlace(InPlace { bytes, reading: Arc::clone(reading), handle, position })
             }
         };
-        self.tell_of_space(&body);
         Ok(Some(ShmMessage { body, source }))
-    }
-
-    /// A slot, and with a copy ring bytes too, are free again. While small messages stream, their sender is told in
-    /// batches: a wake for each would cost more than the message.
-    fn tell_of_space(&mut self, taken: &Body) {
-        let small = matches!(taken, Body::Copied(bytes) if bytes.len() <= crate::layout::lane::MESSAGE_MAX);
-        self.untold += 1;
-        if !small || self.untold >= UNTOLD_MAX || !self.incoming.is_ready(&self.reading.memory) {
-            self.untold = 0;
-            self.reading.notify_space();
-        }
     }
 }
 
@@ -317,5 +311,3 @@ fn any_readable(also: &[BorrowedFd<'_>], bell: Option<BorrowedFd<'_>>, timeout: 
 
 /// Looks between two glances at the clock.
 const LOOKS_PER_CLOCK: u32 = 32;
-/// Small messages after which their sender is told of space, if it waits.
-const UNTOLD_MAX: u32 = 32;

@@ -3,13 +3,16 @@
 
 use crate::arena::Hold;
 use crate::layout::{lane, ring};
-use crate::message::{Body, LoanKind, OwnRecord, ShmLoan, ShmMessage};
+use crate::message::{Body, LoanKind, OwnRecord, RecordLoan, ShmLoan, ShmMessage};
 use crate::outbound::{Notice, Outbound, Outcome};
 use crate::outlink::{Payload, Promise};
 use crate::peer::Link;
-use crate::region::Region;
+use crate::region::{Broken, Region};
 use crate::shared::{Arrival, Shared, Stats, close_broken};
+use crate::short::Short;
 use crate::sys::SharedBytes;
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use zerodds_core::{Delivery, Locator, Peer, Reason, Refusal, Sent, Unserved};
 /// executor must not. Made by [`ShmTransport::begin_quietly`](crate::ShmTransport::begin_quietly). Dropped
 /// unfinished, it leaves without those who had no room.
 pub struct ShmSending {
+    shared: Arc<Shared>,
     sending: Sending,
 }
 
@@ -30,8 +34,8 @@ pub struct ShmSent {
 }
 
 impl ShmSending {
-    pub(crate) const fn new(sending: Sending) -> Self {
-        Self { sending }
+    pub(crate) const fn new(shared: Arc<Shared>, sending: Sending) -> Self {
+        Self { shared, sending }
     }
 
     /// Whether nobody needs to be waited for: all are served or cannot be, or the message is best effort.
@@ -43,20 +47,20 @@ impl ShmSending {
     /// Waits for those without room until the deadline.
     pub fn wait(&mut self, deadline: Instant) {
         if !self.is_done() {
-            self.sending.wait(deadline);
+            self.sending.wait(&self.shared, deadline);
         }
     }
 
     /// What became of it; whoever has no room by now goes without.
     pub fn finish(self) -> (Sent, ShmSent) {
-        let (sent, message) = self.sending.finish();
+        let (sent, message) = self.sending.finish(&self.shared);
         (sent, ShmSent { message })
     }
 }
 
 impl fmt::Debug for ShmSending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ShmSending({} peers without room)", self.sending.targets.len())
+        write!(f, "ShmSending({} peers without room)", self.sending.without_room.len())
     }
 }
 
@@ -70,14 +74,15 @@ impl Deref for ShmSent {
 
 /// A message being sent.
 pub(crate) struct Sending {
-    shared: Arc<Shared>,
     message: ShmLoan,
     promise: Promise,
     notice: Notice,
-    /// Peers that have not been served yet, with their index.
-    targets: Vec<(usize, Locator)>,
+    without_room: Targets,
     sent: Sent,
 }
+
+/// Peers that have not been served yet, with their index.
+type Targets = SmallVec<[(usize, Locator); 2]>;
 
 impl Sending {
     /// Gives the message to every peer that has room now.
@@ -88,193 +93,256 @@ impl Sending {
         delivery: Delivery,
         notice: Notice,
     ) -> Self {
-        let mut sent = Sent::default();
-        let mut targets = Vec::with_capacity(to.len());
-        for (index, &peer) in to.iter().enumerate() {
-            match shared.candidate(peer) {
-                Ok(locator) => targets.push((index, locator)),
-                Err(reason) => sent.unserved.push(Unserved { index, why: Refusal::Unreachable(reason) }),
-            }
+        let message = trimmed(shared, message);
+        let promise = Promise::of(delivery);
+        let mut round = Round::new(shared, Parcel::of(&message), promise, notice);
+        round.complete_record();
+        let without_room = round.give_to_all(to);
+        let sent = round.end(&without_room);
+        Self { message, promise, notice, without_room, sent }
+    }
+
+    /// Sends bytes that are small, which are copied only if somebody has to be waited for.
+    pub(crate) fn send_small(
+        shared: &Arc<Shared>,
+        bytes: &[u8],
+        to: &[Peer<'_>],
+        delivery: Delivery,
+    ) -> Sent {
+        let (promise, notice) = (Promise::of(delivery), Notice::Ring);
+        let mut round = Round::new(shared, Parcel::Small(bytes), promise, notice);
+        let without_room = round.give_to_all(to);
+        let sent = round.end(&without_room);
+        if without_room.is_empty() {
+            return sent;
         }
-        let promise = match delivery {
-            Delivery::BestEffort => Promise::BestEffort,
-            Delivery::Reliable { .. } => Promise::Reliable,
-        };
-        let message = finished(shared, message);
-        let mut sending = Self { shared: Arc::clone(shared), message, promise, notice, targets, sent };
-        sending.attempt();
-        sending
+        let message = ShmLoan(LoanKind::Small(Short::from_slice(bytes)));
+        Self { message, promise, notice, without_room, sent }.complete(shared, delivery)
+    }
+
+    /// Waits for those without room as long as the delivery says; what became of the message.
+    pub(crate) fn complete(mut self, shared: &Arc<Shared>, delivery: Delivery) -> Sent {
+        if let (Delivery::Reliable { deadline }, false) = (delivery, self.is_done()) {
+            self.wait(shared, deadline);
+        }
+        self.finish(shared).0
     }
 
     /// Whether there is nobody to wait for.
     pub(crate) fn is_done(&self) -> bool {
-        self.targets.is_empty() || self.promise == Promise::BestEffort
+        self.without_room.is_empty() || self.promise == Promise::BestEffort
     }
 
     /// Waits for the peers without room until the deadline.
-    pub(crate) fn wait(&mut self, deadline: Instant) {
-        let shared = Arc::clone(&self.shared);
+    pub(crate) fn wait(&mut self, shared: &Arc<Shared>, deadline: Instant) {
+        let Self { message, promise, notice, without_room, sent } = self;
         let _ = shared.wait_for_space(deadline, || {
-            self.attempt();
-            self.targets.is_empty().then_some(())
+            let mut round = Round::new(shared, Parcel::of(message), *promise, *notice);
+            without_room.retain(|&mut (index, to)| !round.give(index, to));
+            sent.add(round.end(without_room));
+            without_room.is_empty().then_some(())
         });
     }
 
     /// What became of it, and the message; whoever has no room by now goes without.
-    pub(crate) fn finish(mut self) -> (Sent, ShmLoan) {
-        let stats = &self.shared.stats;
-        let len = self.message.len() as u64;
-        let missed = match self.promise {
-            Promise::BestEffort => &stats.lost_messages,
-            Promise::Reliable => &stats.timed_out_messages,
-        };
-        Stats::add(missed, self.targets.len() as u64);
-        Stats::add(&stats.sent_messages, u64::from(self.sent.by_shm));
-        Stats::add(&stats.sent_bytes, u64::from(self.sent.by_shm) * len);
-        let without_room = self.targets.drain(..);
-        self.sent.unserved.extend(without_room.map(|(index, _)| Unserved { index, why: Refusal::Full }));
+    pub(crate) fn finish(mut self, shared: &Shared) -> (Sent, ShmLoan) {
+        if !self.without_room.is_empty() {
+            let missed = match self.promise {
+                Promise::BestEffort => &shared.stats.lost_messages,
+                Promise::Reliable => &shared.stats.timed_out_messages,
+            };
+            Stats::add(missed, self.without_room.len() as u64);
+            let unserved = self.without_room.drain(..);
+            self.sent.unserved.extend(unserved.map(|(index, _)| Unserved { index, why: Refusal::Full }));
+        }
         (self.sent, self.message)
     }
+}
 
-    /// Publishes to every target that has room and removes it from the list; the others stay.
-    fn attempt(&mut self) {
-        let Self { shared, message, promise, notice, targets, sent } = self;
-        let mut asleep: Vec<Arc<Link>> = Vec::new();
-        let mut broken = Vec::new();
-        let mut outbound = shared.outbound.lock();
-        targets.retain(|&(index, to)| {
-            let outcome = if to == shared.locator {
-                publish_to_self(shared, &mut outbound, message, *notice)
-            } else {
-                publish(shared, &mut outbound, &to, message, *promise, *notice)
-            };
-            match outcome {
-                Outcome::Sent(link) => {
-                    sent.by_shm += 1;
-                    asleep.extend(link);
-                }
-                Outcome::Full => return true,
-                Outcome::Unreachable(reason) => {
-                    sent.unserved.push(Unserved { index, why: Refusal::Unreachable(reason) });
-                }
-                Outcome::Broken(link, what) => {
-                    broken.push((link, what));
-                    let why = Refusal::Unreachable(Reason::Protocol(what.0.into()));
-                    sent.unserved.push(Unserved { index, why });
-                }
-            }
-            false
-        });
-        let unrung = if targets.is_empty() { Vec::new() } else { outbound.unrung() };
-        drop(outbound);
-        // Waking is a system call; it is made without the lock.
-        for link in asleep {
-            link.ring();
+/// What is sent: small bytes from anywhere, or a record of our ring.
+#[derive(Clone, Copy)]
+enum Parcel<'a> {
+    Small(&'a [u8]),
+    Record(&'a RecordLoan),
+}
+
+impl<'a> Parcel<'a> {
+    fn of(message: &'a ShmLoan) -> Self {
+        match &message.0 {
+            LoanKind::Small(bytes) => Self::Small(bytes),
+            LoanKind::Record(loan) => Self::Record(loan),
         }
-        if !targets.is_empty() {
-            shared.rouse(&unrung);
-        }
-        for (link, what) in broken {
-            close_broken(shared, &link, what);
+    }
+
+    fn len(self) -> usize {
+        match self {
+            Self::Small(bytes) => bytes.len(),
+            Self::Record(loan) => loan.bytes.len(),
         }
     }
 }
 
-/// Trims a loan's record to its message and completes its header. A message that has become small, and a loan of
-/// another transport, leave the ring as a copy.
-fn finished(shared: &Arc<Shared>, message: ShmLoan) -> ShmLoan {
-    let LoanKind::Record(loan) = &message.0 else { return message };
-    let len = loan.bytes.len();
-    if len <= lane::MESSAGE_MAX || !Arc::ptr_eq(&loan.shared, shared) {
-        return ShmLoan(LoanKind::Small(loan.bytes.to_vec()));
-    }
-    let mut outbound = shared.outbound.lock();
-    outbound.arena.shorten(loan.record, (len + ring::RECORD_HEADER_LEN) as u64);
-    outbound.longest = outbound.longest.max(len as u64);
-    let start = outbound.arena.record(loan.record).start as usize;
-    write_header(shared, &mut outbound, start, len);
-    drop(outbound);
-    message
-}
-
-/// Completes the header of a record, which is there for inspection.
-fn write_header(shared: &Shared, outbound: &mut Outbound, start: usize, len: usize) {
-    outbound.records += 1;
-    let mut header = [0; 16];
-    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
-    header[8..].copy_from_slice(&outbound.records.to_le_bytes());
-    shared.ring.copy_in(start, &header);
-    Stats::add(&shared.stats.written_bytes, len as u64);
-}
-
-fn publish(
-    shared: &Shared,
-    outbound: &mut Outbound,
-    to: &Locator,
-    message: &ShmLoan,
+/// One attempt to give a message to some peers, under the lock; who has to be woken is woken after it.
+struct Round<'a> {
+    shared: &'a Arc<Shared>,
+    outbound: MutexGuard<'a, Outbound>,
+    parcel: Parcel<'a>,
     promise: Promise,
     notice: Notice,
-) -> Outcome {
+    sent: Sent,
+    asleep: SmallVec<[Arc<Link>; 2]>,
+    broken: Vec<(Arc<Link>, Broken)>,
+}
+
+impl<'a> Round<'a> {
+    fn new(shared: &'a Arc<Shared>, parcel: Parcel<'a>, promise: Promise, notice: Notice) -> Self {
+        let outbound = shared.outbound.lock();
+        let (sent, asleep) = (Sent::default(), SmallVec::new());
+        Self { shared, outbound, parcel, promise, notice, sent, asleep, broken: Vec::new() }
+    }
+
+    /// Shortens the record to the message, and completes its header.
+    fn complete_record(&mut self) {
+        let Parcel::Record(loan) = self.parcel else { return };
+        let len = loan.bytes.len();
+        self.outbound.arena.shorten(loan.record, (len + ring::RECORD_HEADER_LEN) as u64);
+        self.outbound.longest = self.outbound.longest.max(len as u64);
+        let start = self.outbound.arena.record(loan.record).start as usize;
+        self.write_header(start, len);
+    }
+
+    /// Gives the message to each peer; those without room are returned.
+    fn give_to_all(&mut self, to: &[Peer<'_>]) -> Targets {
+        let mut without_room = Targets::new();
+        for (index, &peer) in to.iter().enumerate() {
+            match self.shared.candidate(peer) {
+                Ok(locator) => {
+                    if !self.give(index, locator) {
+                        without_room.push((index, locator));
+                    }
+                }
+                Err(reason) => self.cannot_reach(index, reason),
+            }
+        }
+        without_room
+    }
+
+    /// Gives the message to one peer; `false` if it has no room for it.
+    fn give(&mut self, index: usize, to: Locator) -> bool {
+        let outcome = if to == self.shared.locator { self.publish_to_self() } else { self.publish(&to) };
+        match outcome {
+            Outcome::Sent(asleep) => {
+                self.sent.by_shm += 1;
+                self.outbound.tally.messages += 1;
+                self.outbound.tally.bytes += self.parcel.len() as u64;
+                self.asleep.extend(asleep);
+            }
+            Outcome::Full => return false,
+            Outcome::Unreachable(reason) => self.cannot_reach(index, reason),
+            Outcome::Broken(link, what) => {
+                self.broken.push((link, what));
+                self.cannot_reach(index, Reason::Protocol(what.0.into()));
+            }
+        }
+        true
+    }
+
+    fn cannot_reach(&mut self, index: usize, reason: Reason) {
+        self.sent.unserved.push(Unserved { index, why: Refusal::Unreachable(reason) });
+    }
+
+    fn publish(&mut self, to: &Locator) -> Outcome {
+        let Self { outbound, promise, notice, .. } = self;
+        match self.parcel {
+            Parcel::Record(loan) => {
+                let payload = Payload::Record { id: loan.record, len: loan.bytes.len() as u32 };
+                outbound.publish(to, payload, *promise, *notice)
+            }
+            Parcel::Small(bytes) if bytes.len() <= lane::MESSAGE_MAX => {
+                match outbound.publish(to, Payload::Small(bytes), *promise, *notice) {
+                    Outcome::Full => self.publish_copy(to, bytes),
+                    outcome => outcome,
+                }
+            }
+            Parcel::Small(bytes) => self.publish_copy(to, bytes),
+        }
+    }
+
+    /// A message of the heap for which the lane has no room goes through the ring.
+    fn publish_copy(&mut self, to: &Locator, bytes: &[u8]) -> Outcome {
+        let Ok((id, record)) = self.shared.allocate_in(&mut self.outbound, bytes.len()) else {
+            return Outcome::Full;
+        };
+        self.shared.ring.copy_in(record.start as usize + ring::RECORD_HEADER_LEN, bytes);
+        self.write_header(record.start as usize, bytes.len());
+        let payload = Payload::Record { id, len: bytes.len() as u32 };
+        let outcome = self.outbound.publish(to, payload, self.promise, self.notice);
+        self.outbound.arena.release(id, Hold::Firm);
+        outcome
+    }
+
+    /// A message to ourselves needs no link: the receiver gets the record.
+    fn publish_to_self(&mut self) -> Outcome {
+        let Self { shared, outbound, .. } = self;
+        if outbound.closed {
+            return Outcome::Unreachable(Reason::Closed);
+        }
+        if shared.inbox.len() >= OWN_MESSAGES_MAX {
+            return Outcome::Full;
+        }
+        let body = match self.parcel {
+            Parcel::Small(bytes) => Body::Copied(Short::from_slice(bytes)),
+            Parcel::Record(loan) => {
+                outbound.arena.retain(loan.record, Hold::Firm);
+                let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
+                let bytes = SharedBytes::new(Arc::clone(&shared.ring), start, loan.bytes.len());
+                Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })
+            }
+        };
+        shared.inbox.push(Arrival::Own(ShmMessage { body, source: shared.locator }));
+        let is_filling = outbound.waiters > 0 || shared.inbox.len() >= OWN_MESSAGES_MAX / 4;
+        if self.notice == Notice::Ring || is_filling {
+            shared.bell.ring();
+        }
+        Outcome::Sent(None)
+    }
+
+    /// Completes the header of a record, which is there for inspection.
+    fn write_header(&mut self, start: usize, len: usize) {
+        let tally = &mut self.outbound.tally;
+        tally.records += 1;
+        tally.written += len as u64;
+        let mut header = [0; 16];
+        header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+        header[8..].copy_from_slice(&tally.records.to_le_bytes());
+        self.shared.ring.copy_in(start, &header);
+    }
+
+    /// Wakes who is to be woken, without the lock, since that is a system call.
+    fn end(mut self, without_room: &Targets) -> Sent {
+        let unrung = if without_room.is_empty() { Vec::new() } else { self.outbound.unrung() };
+        drop(self.outbound);
+        self.asleep.iter().for_each(|link| link.ring());
+        if !without_room.is_empty() {
+            self.shared.rouse(&unrung);
+        }
+        for (link, what) in self.broken {
+            close_broken(self.shared, &link, what);
+        }
+        self.sent
+    }
+}
+
+/// A message that has become small, and a loan of another transport, leave the ring as a copy.
+fn trimmed(shared: &Arc<Shared>, message: ShmLoan) -> ShmLoan {
     match &message.0 {
-        LoanKind::Record(loan) => {
-            let payload = Payload::Record { id: loan.record, len: loan.bytes.len() as u32 };
-            outbound.publish(to, payload, promise, notice)
+        LoanKind::Record(loan)
+            if loan.bytes.len() <= lane::MESSAGE_MAX || !Arc::ptr_eq(&loan.shared, shared) =>
+        {
+            ShmLoan(LoanKind::Small(loan.bytes.to_vec().into()))
         }
-        LoanKind::Small(bytes) if bytes.len() <= lane::MESSAGE_MAX => {
-            match outbound.publish(to, Payload::Small(bytes), promise, notice) {
-                Outcome::Full => publish_copy(shared, outbound, to, bytes, promise, notice),
-                outcome => outcome,
-            }
-        }
-        LoanKind::Small(bytes) => publish_copy(shared, outbound, to, bytes, promise, notice),
+        _ => message,
     }
-}
-
-/// A message of the heap for which the lane has no room goes through the ring.
-fn publish_copy(
-    shared: &Shared,
-    outbound: &mut Outbound,
-    to: &Locator,
-    bytes: &[u8],
-    promise: Promise,
-    notice: Notice,
-) -> Outcome {
-    let Ok((id, record)) = shared.allocate_in(outbound, bytes.len()) else { return Outcome::Full };
-    shared.ring.copy_in(record.start as usize + ring::RECORD_HEADER_LEN, bytes);
-    write_header(shared, outbound, record.start as usize, bytes.len());
-    let payload = Payload::Record { id, len: bytes.len() as u32 };
-    let outcome = outbound.publish(to, payload, promise, notice);
-    outbound.arena.release(id, Hold::Firm);
-    outcome
-}
-
-/// A message to ourselves needs no link: the receiver gets the record.
-fn publish_to_self(
-    shared: &Arc<Shared>,
-    outbound: &mut Outbound,
-    message: &ShmLoan,
-    notice: Notice,
-) -> Outcome {
-    if outbound.closed {
-        return Outcome::Unreachable(Reason::Closed);
-    }
-    if shared.inbox.len() >= OWN_MESSAGES_MAX {
-        return Outcome::Full;
-    }
-    let body = match &message.0 {
-        LoanKind::Small(bytes) => Body::Copied(bytes.clone()),
-        LoanKind::Record(loan) => {
-            outbound.arena.retain(loan.record, Hold::Firm);
-            let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
-            let bytes = SharedBytes::new(Arc::clone(&shared.ring), start, loan.bytes.len());
-            Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })
-        }
-    };
-    shared.inbox.push(Arrival::Own(ShmMessage { body, source: shared.locator }));
-    if notice == Notice::Ring || outbound.waiters > 0 || shared.inbox.len() >= OWN_MESSAGES_MAX / 4 {
-        shared.bell.ring();
-    }
-    Outcome::Sent(None)
 }
 
 /// Messages to ourselves that may wait to be received.

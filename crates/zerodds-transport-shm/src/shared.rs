@@ -79,11 +79,8 @@ pub(crate) enum Request {
 /// Counters, each message once per peer.
 #[derive(Default)]
 pub(crate) struct Stats {
-    pub(crate) sent_messages: AtomicU64,
-    pub(crate) sent_bytes: AtomicU64,
     pub(crate) received_messages: AtomicU64,
     pub(crate) received_bytes: AtomicU64,
-    pub(crate) written_bytes: AtomicU64,
     pub(crate) lost_messages: AtomicU64,
     pub(crate) timed_out_messages: AtomicU64,
     pub(crate) too_large_messages: AtomicU64,
@@ -303,15 +300,21 @@ impl Stats {
         counter.fetch_add(amount, Ordering::Relaxed);
     }
 
+    /// As [`add`](Self::add), where only one thread at a time does.
+    pub(crate) fn add_alone(counter: &AtomicU64, amount: u64) {
+        // ORDER: Relaxed; a statistic.
+        counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+    }
+
     pub(crate) fn snapshot(&self, outbound: &Outbound) -> Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut counters = Counters::default();
-        counters.sent_messages = read(&self.sent_messages);
-        counters.sent_bytes = read(&self.sent_bytes);
+        counters.sent_messages = outbound.tally.messages;
+        counters.sent_bytes = outbound.tally.bytes;
         counters.received_messages = read(&self.received_messages);
         counters.received_bytes = read(&self.received_bytes);
-        counters.written_bytes = read(&self.written_bytes);
-        counters.lost_messages = read(&self.lost_messages) + outbound.lost;
+        counters.written_bytes = outbound.tally.written;
+        counters.lost_messages = read(&self.lost_messages) + outbound.tally.lost;
         counters.timed_out_messages = read(&self.timed_out_messages);
         counters.too_large_messages = read(&self.too_large_messages);
         counters.no_memory = read(&self.no_memory);

@@ -21,6 +21,11 @@ impl Spinner {
         Self { strategy, worth_it: false }
     }
 
+    /// The time, if the strategy asks for it.
+    pub(crate) fn clock(&self) -> Option<Instant> {
+        (self.strategy == WaitStrategy::Adaptive).then(Instant::now)
+    }
+
     /// How long to spin before the next sleep.
     pub(crate) fn window(&self) -> Option<Duration> {
         match self.strategy {
@@ -42,8 +47,8 @@ impl Spinner {
     }
 
     /// A sleep ended that began when nothing was there, woken from the given core.
-    pub(crate) fn woken(&mut self, idle_since: Instant, waker: Option<u32>) {
-        if self.strategy == WaitStrategy::Adaptive {
+    pub(crate) fn woken(&mut self, idle_since: Option<Instant>, waker: Option<u32>) {
+        if let Some(idle_since) = idle_since {
             let other_core = waker.is_some_and(|core| core as usize != rustix::thread::sched_getcpu());
             // The wake itself takes as long as spinning would have been for.
             self.worth_it = other_core && idle_since.elapsed() < ADAPTIVE_WINDOW + WAKE_COST;
@@ -68,13 +73,13 @@ mod tests {
     fn the_adaptive_strategy_spins_only_after_a_quick_wake_from_another_core() {
         let mut spinner = Spinner::new(WaitStrategy::Adaptive);
         assert_eq!(spinner.window(), None);
-        spinner.woken(Instant::now(), Some(u32::MAX));
+        spinner.woken(spinner.clock(), Some(u32::MAX));
         assert!(spinner.window().is_some(), "woken at once, from elsewhere");
         spinner.in_vain();
         assert_eq!(spinner.window(), None, "an idle process uses no CPU");
-        spinner.woken(Instant::now() - Duration::from_secs(1), Some(u32::MAX));
+        spinner.woken(Some(Instant::now() - Duration::from_secs(1)), Some(u32::MAX));
         assert_eq!(spinner.window(), None, "messages are rare");
-        spinner.woken(Instant::now(), None);
+        spinner.woken(spinner.clock(), None);
         assert_eq!(spinner.window(), None, "nobody says from where");
     }
 }

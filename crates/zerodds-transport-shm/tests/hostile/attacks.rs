@@ -195,7 +195,7 @@ fn disturb(rogue: &Rogue, random: &mut Random, step: u64) {
         _ => rogue.read_u64(WORDS[random.below(8) as usize]).wrapping_sub(random.below(3)),
     };
     match random.below(9) {
-        // Tails, heads, cursors, ends.
+        // Heads, cursors, ends, and words that nobody reads.
         0 => rogue.write_u64(WORDS[random.below(8) as usize], value),
         1 => rogue.write_u64(random.below(LINK_LEN as u64 / 8) as usize * 8, value),
         2 => rogue.write(random.below(LINK_LEN as u64 - 64) as usize, &[value as u8; 64]),
@@ -207,13 +207,10 @@ fn disturb(rogue: &Rogue, random: &mut Random, step: u64) {
             rogue.publish(cursor.wrapping_add(random.below(3)), step, unit, len, handle);
         }
         5 => {
-            let tail = rogue.read_u64(0x200);
-            let at = 0x1000 + (tail % 16_384) as usize / 16 * 16;
-            rogue.write(
-                at,
-                &[&(random.below(1100) as u32).to_le_bytes()[..], &[0; 4], &step.to_le_bytes()].concat(),
-            );
-            rogue.write_u64(0x200, tail.wrapping_add(16 * random.below(70)));
+            let head = rogue.read_u64(0x280).wrapping_add(16 * random.below(70));
+            let at = 0x1000 + (head % 16_384) as usize / 16 * 16;
+            let ready = if random.below(8) == 0 { u32::MAX } else { random.below(1100) as u32 };
+            rogue.write(at, &[&ready.to_le_bytes()[..], &[0; 4], &step.to_le_bytes()].concat());
         }
         // Released: everything.
         6 => rogue.write(0x1a000, &[1; 4096]),
@@ -258,7 +255,7 @@ fn crowd(victim: Locator, size: usize) {
     drop(kept);
 }
 
-/// A sender that keeps the receiver's every loop going: slots used again and again, cursor and tail moving.
+/// A sender that keeps the receiver's every loop going: slots used again and again, the cursor moving.
 fn advance(victim: Locator) {
     let mut random = Random(4);
     let rogue = fresh(victim, &mut random).attach(|_| {}).expect("admitted");
