@@ -1,14 +1,11 @@
 //! Processes that die or stop at a step of our choosing.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use zerodds_trials::crash::{Means, Options, Report, Role, run};
 
 /// Ends lives in these roles; panics with what went wrong. In full every point has its turn ten times and more.
 fn crash(roles: &[Role], small: u64, full: u64, action: Option<Means>) -> Report {
-    // One after the other: each counts the processes that this one has started.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = crate::turn();
     let in_full = std::env::var("ZERODDS_TEST_SCALE").is_ok_and(|scale| scale == "full");
     let (rounds, operations) = if in_full { (full, 1_000) } else { (small, 200) };
     let options =

@@ -3,3 +3,11 @@
 
 mod crash;
 mod scale;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One test after the other: each counts the processes that this one has started.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}

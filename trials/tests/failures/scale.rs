@@ -9,6 +9,7 @@ fn f54_two_thousand_transports_of_two_hundred_processes_cost_one_what_was_promis
         println!("SKIPPED: f54 needs root, to look at the memory of shared objects");
         return;
     }
+    let _turn = crate::turn();
     let in_full = std::env::var("ZERODDS_TEST_SCALE").is_ok_and(|scale| scale == "full");
     let (processes, transports) = if in_full { (200, 10) } else { (20, 10) };
     let cost = measure(Path::new(env!("CARGO_BIN_EXE_trials")), processes, transports);
