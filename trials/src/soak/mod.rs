@@ -98,7 +98,7 @@ fn soak(program: &Path, options: &Options) -> Result<(), String> {
             _ => accounts.act(&mut random, &mut log)?,
         }
         if Instant::now() >= next_window {
-            next_window += window;
+            next_window = Instant::now() + window;
             log.say(&accounts.window()?);
             if let Some(line) = stacks.window()? {
                 log.say(&line);
