@@ -1,19 +1,15 @@
-//! The command line: which systems, which sizes, where; measured in turns, so that what changes on the machine
-//! changes for all of them.
-//!
-//! ```text
-//!   for each placement:  open all crews
-//!     for each size:  for each run:  for each system:  probe · measure · probe
-//! ```
+//! The command line: which systems, which sizes, where.
 
 use crate::child;
-use crate::crew::{Crew, CrewError, Shape};
-use crate::limits::memory::Bandwidth;
+use crate::crew::Shape;
+use crate::limits::memory::{self, Bandwidth};
 use crate::placement::{Placement, pin};
 use crate::probe::Probe;
-use crate::record::{Figures, Kind, Record, write_csv};
-use crate::run::{self, Leg};
+use crate::record::{Kind, write_csv};
+use crate::report;
 use crate::sample::{LEN_MIN, Touch};
+use crate::session::Session;
+use crate::suite;
 use crate::system::System;
 use crate::table;
 use clap::{Args, Parser, Subcommand};
@@ -65,6 +61,24 @@ enum What {
     Rest {
         #[command(flatten)]
         what: Selection,
+    },
+    /// Everything that the report shows; appends to results.jsonl in a folder and notes the machine beside it.
+    Suite {
+        /// Fewer sizes and shorter runs: some minutes.
+        #[arg(long)]
+        quick: bool,
+        /// The parts to measure; all without it.
+        #[arg(long, value_delimiter = ',')]
+        parts: Vec<suite::Part>,
+        /// The folder.
+        #[arg(long)]
+        into: PathBuf,
+    },
+    /// Draws plots and writes tables from what `suite` left in a folder.
+    Report {
+        /// The folder.
+        #[arg(long)]
+        from: PathBuf,
     },
     /// One process of a run; for this program itself.
     #[command(hide = true)]
@@ -127,6 +141,8 @@ pub fn main(systems: Vec<Box<dyn System>>) -> ExitCode {
             };
             measure(&systems, &what, &shapes, None)
         }
+        What::Suite { quick, parts, into } => suite::run(&systems, quick, &parts, &into),
+        What::Report { from } => report::write(&from),
         What::Rest { what } => measure(&systems, &what, &[(Kind::Rest, Shape::PingPong)], None),
     };
     match done {
@@ -141,7 +157,7 @@ pub fn main(systems: Vec<Box<dyn System>>) -> ExitCode {
 fn memory() -> Result<(), Box<dyn Error>> {
     pin(0)?;
     println!("{:>10} {:>10} {:>10} {:>10}   GB/s", "bytes", "copy", "fill", "check");
-    for len in [64, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 8 << 20, 16 << 20, 64 << 20] {
+    for len in memory::SIZES {
         let Bandwidth { len, copy, fill, check } = Bandwidth::measure(len);
         println!("{len:>10} {copy:>10.1} {fill:>10.1} {check:>10.1}");
     }
@@ -169,12 +185,12 @@ fn measure(
     let mut records = Vec::new();
     for &placement in &what.placement {
         for &(kind, shape) in shapes {
-            let session = Session { what, kind, shape, placement, rate_hz };
+            let sizes = what.sizes.clone();
+            let Selection { runs, touch, warm_up_ms, ms, .. } = *what;
+            let session = Session { kind, shape, placement, sizes, runs, touch, rate_hz, warm_up_ms, ms };
             session.measure(&chosen, &mut |record| {
                 if let Some(json) = &mut json {
-                    let mut line = serde_json::to_string(&record)?;
-                    line.push('\n');
-                    json.write_all(line.as_bytes())?;
+                    record.append(json)?;
                 }
                 records.push(record);
                 Ok(())
@@ -189,121 +205,6 @@ fn measure(
     let against = what.against.as_deref().unwrap_or(chosen[0].name());
     print!("{}", table::text(&records, against));
     Ok(())
-}
-
-/// One kind of measurement in one placement.
-struct Session<'a> {
-    what: &'a Selection,
-    kind: Kind,
-    shape: Shape,
-    placement: Placement,
-    rate_hz: Option<f64>,
-}
-
-impl Session<'_> {
-    fn measure(
-        &self,
-        chosen: &[&dyn System],
-        keep: &mut dyn FnMut(Record) -> Result<(), Box<dyn Error>>,
-    ) -> Result<(), Box<dyn Error>> {
-        let fits = |system: &&&dyn System| self.placement != Placement::Same || !system.spins();
-        let chosen: Vec<&dyn System> = chosen.iter().filter(fits).copied().collect();
-        // Stacks choose their depths by the longest message; a stream shows what that does to the shortest.
-        let groups: Vec<&[usize]> = match self.kind {
-            Kind::Throughput => self.what.sizes.chunks(1).collect(),
-            Kind::Latency | Kind::Rest => vec![&self.what.sizes],
-        };
-        for sizes in groups {
-            self.measure_sizes(&chosen, sizes, keep)?;
-        }
-        Ok(())
-    }
-
-    fn measure_sizes(
-        &self,
-        chosen: &[&dyn System],
-        sizes: &[usize],
-        keep: &mut dyn FnMut(Record) -> Result<(), Box<dyn Error>>,
-    ) -> Result<(), Box<dyn Error>> {
-        let longest = sizes.iter().copied().max().unwrap_or(LEN_MIN);
-        let assemble = |system: &dyn System| Crew::assemble(system, self.shape, self.placement, longest);
-        let mut crews: Vec<Option<Result<Crew, CrewError>>> =
-            chosen.iter().map(|&system| (!system.is_busy_when_idle()).then(|| assemble(system))).collect();
-        for &len in sizes {
-            for run in 0..self.what.runs {
-                for (&system, crew) in chosen.iter().zip(&mut crews) {
-                    let mut own = None;
-                    let crew = match crew {
-                        Some(crew) => crew,
-                        None => own.insert(assemble(system)),
-                    };
-                    let record = self.once(system, crew, len, run)?;
-                    if let Some(failure) = &record.failure {
-                        eprintln!("{} at {len} bytes: {failure}", system.name());
-                        // Who failed once is not in a known state any more.
-                        *crew = assemble(system);
-                    }
-                    keep(record)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn once(
-        &self,
-        system: &dyn System,
-        crew: &mut Result<Crew, CrewError>,
-        len: usize,
-        run: u32,
-    ) -> Result<Record, Box<dyn Error>> {
-        let look = || (self.placement == Placement::Apart).then(Probe::take).transpose();
-        let before = look()?;
-        let figures = match crew {
-            Ok(crew) => self.leg(crew, len).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let after = look()?;
-        let (writers, readers) = match self.shape {
-            Shape::PingPong => (1, 1),
-            Shape::FanOut(readers) => (1, readers),
-            Shape::ManyToOne(writers) => (writers, 1),
-        };
-        let (figures, failure) = match figures {
-            Ok(figures) => (figures, None),
-            Err(failure) => (Figures::default(), Some(failure)),
-        };
-        let mut record = Record {
-            kind: self.kind,
-            system: system.name().to_owned(),
-            len,
-            touch: self.what.touch,
-            placement: self.placement,
-            writers,
-            readers,
-            rate_hz: self.rate_hz,
-            run,
-            probe_before_ns: None,
-            probe_after_ns: None,
-            distance: None,
-            figures,
-            failure,
-        };
-        record.probed(before, after);
-        Ok(record)
-    }
-
-    fn leg(&self, crew: &mut Crew, len: usize) -> Result<Figures, CrewError> {
-        let Selection { touch, warm_up_ms, ms: measure_ms, .. } = *self.what;
-        let leg = Leg { len, touch, rate_hz: self.rate_hz, warm_up_ms, measure_ms };
-        let others: Vec<usize> = (1..crew.len()).collect();
-        match (self.kind, self.shape) {
-            (Kind::Latency, _) => run::latency(crew, leg),
-            (Kind::Rest, _) => run::rest(crew, measure_ms),
-            (Kind::Throughput, Shape::ManyToOne(_)) => run::throughput(crew, &others, &[0], leg),
-            (Kind::Throughput, _) => run::throughput(crew, &[0], &others, leg),
-        }
-    }
 }
 
 fn choose<'a>(

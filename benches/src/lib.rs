@@ -26,8 +26,8 @@
 //! | what is sent and how it is checked | [`sample`] |
 //! | the limits | [`limits`], [`probe`] |
 //! | parent and children | `crew`, `child`, `dialogue`, [`placement`] |
-//! | the measurements | `run`, `latency`, `throughput`, [`usage`], `cli` |
-//! | what comes out | [`record`], [`median`] |
+//! | the measurements | `session`, `suite`, `run`, `latency`, `throughput`, [`usage`], `cli` |
+//! | what comes out | [`record`], [`median`], `table`, `report` |
 //!
 //! Single operations within one process are measured by criterion: `cargo bench -p zerodds-benches`.
 #![deny(unsafe_code)]
@@ -42,8 +42,11 @@ pub mod median;
 pub mod placement;
 pub mod probe;
 pub mod record;
+mod report;
 mod run;
 pub mod sample;
+mod session;
+mod suite;
 #[allow(unsafe_code, reason = "the ideal baselines are raw shared memory; rules in sys/mod.rs")]
 mod sys;
 pub mod system;

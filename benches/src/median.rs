@@ -63,19 +63,25 @@ pub struct Median {
     pub figures: Figures,
     /// Over so many runs.
     pub runs: usize,
+    /// Whether the system never sleeps while it waits.
+    pub spins: bool,
 }
 
 impl Medians {
     /// Of these records.
     #[must_use]
     pub fn of(records: &[Record]) -> Self {
-        let mut cases: BTreeMap<Case, Vec<&Figures>> = BTreeMap::new();
+        let mut cases: BTreeMap<Case, Vec<&Record>> = BTreeMap::new();
         for record in records {
             if let Some(case) = Case::of(record) {
-                cases.entry(case).or_default().push(&record.figures);
+                cases.entry(case).or_default().push(record);
             }
         }
-        let median = |runs: Vec<&Figures>| Median { figures: middle(&runs), runs: runs.len() };
+        let median = |runs: Vec<&Record>| {
+            let figures: Vec<&Figures> = runs.iter().map(|run| &run.figures).collect();
+            let spins = runs.iter().any(|run| run.spins);
+            Median { figures: middle(&figures), runs: runs.len(), spins }
+        };
         Self(cases.into_iter().map(|(case, runs)| (case, median(runs))).collect())
     }
 
@@ -137,6 +143,7 @@ mod tests {
             probe_before_ns: Some(50.0),
             probe_after_ns: Some(50.0),
             distance: Some(distance),
+            spins: false,
             figures: Figures { p50_us: Some(p50_us), lost: Some(u64::from(run == 1)), ..Figures::default() },
             failure: None,
         }

@@ -37,6 +37,9 @@ pub struct Record {
     /// What the probes say; absent on one processor.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub distance: Option<Distance>,
+    /// Whether the system never sleeps while it waits.
+    #[serde(default)]
+    pub spins: bool,
     /// What came out.
     #[serde(flatten)]
     pub figures: Figures,
@@ -112,6 +115,16 @@ pub struct Figures {
 }
 
 impl Record {
+    /// Writes it as a line of JSON.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn append(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut line = serde_json::to_string(self)?;
+        line.push('\n');
+        to.write_all(line.as_bytes())
+    }
+
     /// Notes how far apart the processors were.
     pub(crate) fn probed(&mut self, before: Option<Probe>, after: Option<Probe>) {
         self.probe_before_ns = before.map(|probe| probe.one_way_ns);
@@ -174,6 +187,7 @@ mod tests {
             probe_before_ns: None,
             probe_after_ns: None,
             distance: None,
+            spins: false,
             figures: Figures { p50_us: Some(1.5), ..Figures::default() },
             failure: None,
         };

@@ -5,12 +5,16 @@
 //!   cargo xtask unsafe-report    every unsafe block with the argument for it
 //!   cargo xtask readme-command   one of the README's commands, for CI to run it literally
 //!   cargo xtask failures         the catalogue of docs/failures.md, row by row
+//!   cargo xtask bench            figures beside the machine's limits, into docs/benchmarks/
+//!   cargo xtask instructions     the hot paths, counted
 //! ```
 //! They are Rust and not shell, so that they run wherever the workspace builds and have tests of their own. The
 //! compiler, rustfmt and clippy already see to most of the house style; here is only what they do not know.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod failures;
+pub mod instructions;
 pub mod papers;
 pub mod readme;
 pub mod source;

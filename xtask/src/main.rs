@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use xtask::{failures, files, papers, readme, source::Source, style, unsafe_report};
+use xtask::{bench, failures, files, instructions, papers, readme, source::Source, style, unsafe_report};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Repository chores")]
@@ -30,6 +30,27 @@ enum Chore {
         #[arg(long, default_value = "small", value_parser = ["small", "full"])]
         scale: String,
     },
+    /// Measures everything beside the machine's limits and writes docs/benchmarks/; wants the machine for itself.
+    Bench {
+        /// Fewer sizes and shorter runs: some minutes.
+        #[arg(long)]
+        quick: bool,
+        /// With the systems of benches/peers, from the registry.
+        #[arg(long)]
+        peers: bool,
+        /// These parts only: transport,fan,dds,peers,rest
+        #[arg(long, value_delimiter = ',')]
+        parts: Vec<String>,
+        /// Adds to what was measured before.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Counts the instructions of the hot paths; exit code 1 if one has become a tenth longer. Needs valgrind.
+    Instructions {
+        /// Writes down what was counted.
+        #[arg(long)]
+        accept: bool,
+    },
     /// Kills and stops processes at every store and step, and looks after the survivors: `crash --help` has more.
     #[command(disable_help_flag = true)]
     Crash {
@@ -50,6 +71,11 @@ fn main() -> ExitCode {
         Chore::Check => check(&root),
         Chore::UnsafeReport => report(&root),
         Chore::ReadmeCommand { name } => print_command(&root, &name),
+        Chore::Bench { quick, peers, parts, keep } => {
+            let plan = bench::Plan { is_quick: quick, with_peers: peers, parts: &parts, keeps: keep };
+            bench::run(&root, &plan)
+        }
+        Chore::Instructions { accept } => instructions::run(&root, accept),
         Chore::Crash { options } => crash(&options),
         Chore::Soak { options } => soak(&root, &options),
         Chore::Failures { only, scale } => failures::run(&root, &only, &scale),

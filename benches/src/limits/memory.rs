@@ -18,6 +18,10 @@ pub struct Bandwidth {
     pub check: f64,
 }
 
+/// Sizes worth looking at: from one cache line to beyond every cache.
+pub const SIZES: [usize; 10] =
+    [64, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 8 << 20, 16 << 20, 64 << 20];
+
 impl Bandwidth {
     /// Measures for about a tenth of a second.
     #[must_use]

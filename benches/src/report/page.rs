@@ -1,0 +1,195 @@
+//! README.md of the folder: the machine, the verdicts, the plots, the figures.
+
+use super::claims::{Claim, Measured};
+use super::machine::Machine;
+use super::plots::Plot;
+use crate::median::{Case, Medians};
+use crate::placement::Placement;
+use crate::probe::Distance;
+use crate::record::{Kind, Record};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// The page.
+pub(super) fn text(
+    machine: &Machine,
+    records: &[Record],
+    medians: &Medians,
+    claims: &[Claim],
+    plots: &[Plot],
+) -> String {
+    let mut text = String::from(HEAD);
+    let Machine { processor, processors, kernel, rust, date, .. } = machine;
+    let _ = writeln!(text, "{processor}, {processors} processors; Linux {kernel}; {rust}; {date}.\n");
+    let moved = records.iter().filter(|record| record.distance == Some(Distance::Moved)).count();
+    let _ = writeln!(
+        text,
+        "{} runs; {moved} of them do not count, because the processors moved meanwhile. Every run with its probes is in \
+         [results.csv](results.csv).\n",
+        records.len()
+    );
+    verdicts(&mut text, claims);
+    let _ = writeln!(text, "## Plots\n\nGrey lines are the limits of the machine.\n");
+    for Plot { file, title } in plots {
+        let _ = writeln!(text, "![{title}]({file})\n");
+    }
+    figures(&mut text, medians);
+    failures(&mut text, records);
+    let _ = writeln!(text, "## Memory, one processor, GB/s\n\n| | copy | fill | check |\n|---|---|---|---|");
+    for rate in &machine.bandwidths {
+        let _ = writeln!(
+            text,
+            "| {} | {:.1} | {:.1} | {:.1} |",
+            size(rate.len),
+            rate.copy,
+            rate.fill,
+            rate.check
+        );
+    }
+    let measured: BTreeSet<&str> = records.iter().map(|record| record.system.as_str()).collect();
+    let _ = writeln!(text, "\n## Set-up\n\n| | |\n|---|---|");
+    for system in machine.systems.iter().filter(|system| measured.contains(system.name.as_str())) {
+        let _ = writeln!(text, "| {} | {} |", system.name, system.set_up);
+    }
+    text
+}
+
+/// A size as people write it.
+pub(super) fn size(len: usize) -> String {
+    match len {
+        0..1024 => format!("{len} B"),
+        1024..1_048_576 => format!("{} KiB", len / 1024),
+        _ => format!("{} MiB", len / 1_048_576),
+    }
+}
+
+fn verdicts(text: &mut String, claims: &[Claim]) {
+    let _ = writeln!(
+        text,
+        "## Asked and measured\n\n| | | asked | measured | | worst at |\n|---|---|---|---|---|---|"
+    );
+    for claim in claims {
+        let (value, at) = match &claim.measured {
+            Some(Measured { value, at }) => (format!("{value:.3}"), at.as_str()),
+            None => ("–".to_owned(), ""),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {value} | {} | {at} |",
+            claim.item,
+            claim.text,
+            claim.asked,
+            claim.verdict()
+        );
+    }
+    text.push('\n');
+}
+
+/// Latency and throughput: a row for a system, a column for a size.
+fn figures(text: &mut String, medians: &Medians) {
+    let mut sections: BTreeSet<Section> = BTreeSet::new();
+    sections.extend(medians.0.keys().map(Section::of));
+    for section in &sections {
+        let cases: Vec<&Case> = medians.0.keys().filter(|case| Section::of(case) == *section).collect();
+        let sizes: BTreeSet<usize> = cases.iter().map(|case| case.len).collect();
+        let systems: BTreeSet<&str> = cases.iter().map(|case| case.system.as_str()).collect();
+        if section.kind == Kind::Rest {
+            continue;
+        }
+        let _ = writeln!(text, "## {}\n", section.title());
+        let heads: Vec<String> = sizes.iter().map(|&len| size(len)).collect();
+        let _ = writeln!(text, "| | {} |\n|---{}|", heads.join(" | "), "|---".repeat(sizes.len()));
+        for system in systems {
+            let cell = |&len: &usize| {
+                let case = cases.iter().find(|case| case.len == len && case.system == system)?;
+                let figures = medians.at(case)?;
+                Some(match section.kind {
+                    Kind::Latency => format!("{} / {}", digits(figures.p50_us?), digits(figures.p99_us?)),
+                    _ if case.len <= 1024 => format!("{} M/s", digits(figures.messages_per_s? / 1e6)),
+                    _ => digits(figures.gb_per_s?),
+                })
+            };
+            let cells: Vec<String> = sizes.iter().map(|len| cell(len).unwrap_or("–".to_owned())).collect();
+            let _ = writeln!(text, "| {system} | {} |", cells.join(" | "));
+        }
+        text.push('\n');
+    }
+}
+
+fn failures(text: &mut String, records: &[Record]) {
+    let failed: BTreeSet<(String, &str, String)> = records
+        .iter()
+        .filter_map(|record| Some((record.system.clone(), record.failure.as_deref()?, size(record.len))))
+        .map(|(system, failure, len)| (format!("{system}, {len}"), failure, String::new()))
+        .collect();
+    if failed.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "## Runs that gave no figure\n\n| | |\n|---|---|");
+    for (what, failure, _) in failed {
+        let _ = writeln!(text, "| {what} | {} |", failure.replace('|', "/").replace('\n', " "));
+    }
+    text.push('\n');
+}
+
+/// Three significant digits.
+fn digits(value: f64) -> String {
+    match value {
+        0.0..1.0 => format!("{value:.3}"),
+        1.0..10.0 => format!("{value:.2}"),
+        10.0..100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+/// Cases that are rows and columns of one table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Section {
+    kind: Kind,
+    placement: Placement,
+    distance: Option<Distance>,
+    writers: u32,
+    readers: u32,
+    rate_chz: Option<u64>,
+    is_untouched: bool,
+}
+
+impl Section {
+    fn of(case: &Case) -> Self {
+        let &Case { kind, placement, distance, writers, readers, rate_chz, is_touched, .. } = case;
+        Self { kind, placement, distance, writers, readers, rate_chz, is_untouched: !is_touched }
+    }
+
+    fn title(&self) -> String {
+        let kind = match self.kind {
+            Kind::Latency => "Latency one way, p50 / p99 in µs",
+            Kind::Throughput => "Throughput, GB/s delivered",
+            Kind::Rest => "At rest",
+        };
+        let place = match (self.placement, self.distance) {
+            (Placement::Same, _) => "one processor",
+            (Placement::Apart, Some(Distance::Near)) => "two processors, near",
+            (Placement::Apart, Some(Distance::Far)) => "two processors, far",
+            (Placement::Apart, _) => "two processors",
+            (Placement::Free, _) => "not pinned",
+        };
+        let rate = self.rate_chz.map_or(String::new(), |rate| format!(", {} Hz", rate / 100));
+        let shape = if self.writers + self.readers > 2 {
+            format!(", {} to {}", self.writers, self.readers)
+        } else {
+            String::new()
+        };
+        let touch = if self.is_untouched { ", payload untouched" } else { "" };
+        format!("{kind}: {place}{rate}{shape}{touch}")
+    }
+}
+
+const HEAD: &str = "# Benchmarks
+
+Written by `cargo xtask bench`; do not edit. Two processes or more, every sample filled, read in full and checked (unless it says
+untouched), each process pinned. Medians of several runs that were taken in turns; figures of two processors are sorted by a
+probe before and after each run: \"near\" where spinning between the two takes less than 120 ns one way, \"far\" where it takes more.
+
+Ratios hold within one run. Latency is half of a round trip, filling and reading included.
+
+";

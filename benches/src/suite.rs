@@ -1,0 +1,181 @@
+//! Everything that the report shows, as one list of sessions. What is compared with each other is in one session.
+//!
+//! | Part | Compares |
+//! |---|---|
+//! | transport | the transport with the ideal ring: latency filled and untouched, at full rate and at 10 Hz, throughput |
+//! | fan | one to many and many to one |
+//! | dds | RustDDS and Dust DDS with this project and without, same measurements |
+//! | peers | what other workspaces bring, beside the limits and this project |
+//! | rest | processes that do nothing |
+
+use crate::crew::Shape;
+use crate::limits::memory::{Bandwidth, SIZES};
+use crate::placement::{Placement, pin};
+use crate::record::Kind;
+use crate::report::machine::{Described, Machine};
+use crate::sample::Touch;
+use crate::session::Session;
+use crate::system::System;
+use std::error::Error;
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Instant;
+
+/// A part of the suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    Transport,
+    Fan,
+    Dds,
+    Peers,
+    Rest,
+}
+
+/// Which systems, and what of them.
+struct Entry {
+    part: Part,
+    systems: &'static [&'static str],
+    /// Whether systems that are not ours take part.
+    with_peers: bool,
+    session: Session,
+}
+
+/// Measures the parts and appends to what is in the folder.
+pub(crate) fn run(
+    systems: &[Box<dyn System>],
+    is_quick: bool,
+    parts: &[Part],
+    into: &Path,
+) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(into)?;
+    note_machine(systems, into)?;
+    let mut results = File::options().append(true).create(true).open(into.join("results.jsonl"))?;
+    let start = Instant::now();
+    for entry in entries(is_quick) {
+        if !parts.is_empty() && !parts.contains(&entry.part) {
+            continue;
+        }
+        let mut chosen: Vec<&dyn System> = systems
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|system| entry.systems.contains(&system.name()))
+            .collect();
+        if entry.with_peers {
+            let peers = systems.iter().map(AsRef::as_ref).filter(|system| !is_ours(system.name()));
+            let before = chosen.len();
+            chosen.extend(peers);
+            if chosen.len() == before {
+                continue;
+            }
+        }
+        let Session { kind, shape, placement, rate_hz, touch, .. } = entry.session;
+        eprintln!(
+            "at {:3} s: {kind:?}, {shape:?}, {placement}, {touch:?}, {rate_hz:?} Hz: {} systems",
+            start.elapsed().as_secs(),
+            chosen.len()
+        );
+        entry.session.measure(&chosen, &mut |record| Ok(record.append(&mut results)?))?;
+    }
+    Ok(())
+}
+
+/// Whether a system is one of this workspace's.
+pub(crate) fn is_ours(name: &str) -> bool {
+    ["ideal-", "zerodds-", "rustdds-", "plain-", "dust"].iter().any(|start| name.starts_with(start))
+}
+
+fn note_machine(systems: &[Box<dyn System>], into: &Path) -> Result<(), Box<dyn Error>> {
+    let described = systems
+        .iter()
+        .map(|system| Described { name: system.name().to_owned(), set_up: system.set_up() })
+        .collect();
+    // On a thread of its own, because whom a process starts is pinned as it is.
+    let bandwidths = std::thread::spawn(|| pin(0).map(|()| SIZES.map(Bandwidth::measure).to_vec()));
+    let bandwidths = bandwidths.join().map_err(|_| "measuring memory panicked")??;
+    let path = into.join("machine.json");
+    let mut machine = Machine::here(described, bandwidths)?;
+    // Other programs may have measured other systems before.
+    if let Some(before) = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok()) {
+        machine.merge(before);
+    }
+    Ok(fs::write(path, serde_json::to_string_pretty(&machine)?)?)
+}
+
+fn entries(is_quick: bool) -> Vec<Entry> {
+    let sizes = |quick: &[usize], full: &[usize]| if is_quick { quick.to_vec() } else { full.to_vec() };
+    let all_sizes =
+        sizes(&[64, 16 * KI, MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI, 16 * MI]);
+    let stream_sizes =
+        sizes(&[64, 64 * KI, MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI]);
+    let dds_sizes =
+        sizes(&[64, MI, 4 * MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI]);
+    let mut entries = Vec::new();
+    for placement in [Placement::Same, Placement::Apart] {
+        let session = |kind, shape, sizes: &[usize]| Session {
+            kind,
+            shape,
+            placement,
+            sizes: sizes.to_vec(),
+            runs: if is_quick { 3 } else { 5 },
+            touch: Touch::Full,
+            rate_hz: None,
+            warm_up_ms: if is_quick { 20 } else { 30 },
+            ms: if is_quick { 50 } else { 120 },
+        };
+        let latency = |sizes: &[usize]| session(Kind::Latency, Shape::PingPong, sizes);
+        let stream = |shape, sizes: &[usize]| session(Kind::Throughput, shape, sizes);
+        // The first wake of a core that slept: what robots see. Few samples a run, so runs are long.
+        let rare = |ms| Session { rate_hz: Some(10.0), ms, ..latency(&[64]) };
+        let mut add = |part, systems, session| {
+            entries.push(Entry { part, systems, with_peers: part == Part::Peers, session });
+        };
+        add(Part::Transport, TRANSPORT, latency(&all_sizes));
+        add(Part::Transport, WAITING, Session { touch: Touch::None, ..latency(&[64, MI, 8 * MI]) });
+        add(Part::Transport, WAITING, rare(if is_quick { 1000 } else { 2000 }));
+        add(Part::Transport, TRANSPORT, stream(Shape::FanOut(1), &stream_sizes));
+        for readers in if is_quick { vec![3] } else { vec![2, 3, 8] } {
+            add(Part::Fan, FAN, stream(Shape::FanOut(readers), &sizes(&[MI], &[64, 64 * KI, MI])));
+        }
+        for writers in if is_quick { vec![4] } else { vec![4, 16] } {
+            add(Part::Fan, &["zerodds-loan-park"], stream(Shape::ManyToOne(writers), &[64, MI]));
+        }
+        add(Part::Dds, DDS, latency(&dds_sizes));
+        add(Part::Dds, DDS, Session { runs: 2, ..rare(if is_quick { 800 } else { 2000 }) });
+        add(Part::Dds, DDS, stream(Shape::FanOut(1), &dds_sizes));
+        add(Part::Peers, BESIDE_PEERS, latency(&dds_sizes));
+        add(Part::Peers, BESIDE_PEERS, stream(Shape::FanOut(1), &stream_sizes));
+        add(Part::Peers, BESIDE_PEERS, stream(Shape::FanOut(3), &[MI]));
+        let rest = Session {
+            runs: 1,
+            ms: if is_quick { 1500 } else { 5000 },
+            ..session(Kind::Rest, Shape::PingPong, &[64])
+        };
+        if placement == Placement::Apart {
+            add(Part::Rest, RESTING, rest);
+        }
+    }
+    entries
+}
+
+const KI: usize = 1 << 10;
+const MI: usize = 1 << 20;
+const TRANSPORT: &[&str] = &[
+    "ideal-loan-futex",
+    "ideal-copy-futex",
+    "ideal-loan-spin",
+    "zerodds-loan-park",
+    "zerodds-copy-park",
+    "zerodds-loan-adaptive",
+];
+const WAITING: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "zerodds-loan-adaptive"];
+const FAN: &[&str] = &["ideal-loan-futex", "zerodds-loan-park"];
+const DDS: &[&str] = &["rustdds-views", "rustdds-copies", "plain-rustdds", "dust", "plain-dust-65000"];
+const BESIDE_PEERS: &[&str] = &["ideal-loan-futex", "ideal-copy-futex", "zerodds-loan-park", "rustdds-views"];
+const RESTING: &[&str] = &[
+    "zerodds-loan-park",
+    "zerodds-loan-adaptive",
+    "rustdds-views",
+    "plain-rustdds",
+    "dust",
+    "plain-dust-65000",
+];
