@@ -106,15 +106,14 @@ fn soak(program: &Path, options: &Options) -> Result<(), String> {
         }
     }
     guests.end(&mut log)?;
-    let dds = stacks.end(&mut log)?;
-    let summary = accounts.end()?;
+    let dds = stacks.end(&mut log);
+    println!("{}", accounts.end()?);
+    print!("{}", dds?);
     let (sockets, files, children) = (census::sockets(domain), census::files(domain), census::children());
     if sockets > 0 || !files.is_empty() || !children.is_empty() {
         return Err(format!("LEAK: {sockets} sockets, files {files:?}, processes {children:?}"));
     }
     println!("{} events in {:.0} s; nothing is left behind", log.events, log.begun.elapsed().as_secs_f64());
-    print!("{dds}");
-    println!("{summary}");
     Ok(())
 }
 
