@@ -29,11 +29,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         for number in 0.. {
             ticks.tick().await;
             let around = |data| Image { data, ..description(number) };
-            let mut frame = writer.async_loan((3 * WIDTH * HEIGHT) as usize, around).await?;
+            let loan = writer.async_loan((3 * WIDTH * HEIGHT) as usize, around).await;
+            let mut frame = loan.map_err(|error| error.to_string())?;
             frame.fill(number as u8);
-            writer.async_publish(frame, None).await?;
+            writer.async_publish(frame, None).await.map_err(|error| error.to_string())?;
         }
-        Ok::<(), rustdds::dds::WriteError<()>>(())
+        Ok::<(), String>(())
     };
     let view = async {
         let mut images = reader.async_bare_sample_stream();
@@ -53,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok::<(), rustdds::dds::ReadError>(())
     };
     tokio::select! {
-        ended = capture => ended.map_err(|error| error.to_string())?,
+        ended = capture => ended?,
         ended = view => ended?,
     }
     println!("{} of them by shared memory", viewer.stats().arrived_samples);

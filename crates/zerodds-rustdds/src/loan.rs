@@ -1,8 +1,9 @@
 //! A sample that is filled where it will be read.
 
 use crate::cdr::Frame;
+use crate::writer::Unwritten;
 use crate::writing::Parcel;
-use bytes::Bytes;
+use rustdds::dds::WriteError;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
@@ -10,7 +11,8 @@ use std::ops::{Deref, DerefMut, Range};
 /// The data of a sample, to be filled in place: memory of the ring where the sample will be shared. Its first content is
 /// unspecified. Dropped unpublished, it is discarded.
 ///
-/// Made by `DataWriter::loan` and published by `DataWriter::publish`. It can be filled on any thread.
+/// Made by `DataWriter::loan` and published by `DataWriter::publish`, which gives it back where it would block. It can be
+/// filled on any thread.
 pub struct Loan<D, K = ()> {
     pub(crate) memory: Memory,
     data: Range<usize>,
@@ -23,6 +25,24 @@ pub(crate) enum Memory {
     Heap(Vec<u8>),
 }
 
+/// A loan without its memory.
+pub(crate) struct Shell<D, K> {
+    data: Range<usize>,
+    pub(crate) key: K,
+    type_: PhantomData<fn(D)>,
+}
+
+impl<D, K> Shell<D, K> {
+    /// The error that gives the loan back, where there still is one.
+    pub(crate) fn refused(self, unwritten: Unwritten) -> WriteError<Loan<D, K>> {
+        let Self { data, key, type_ } = self;
+        match unwritten {
+            Unwritten { why, memory: Some(memory) } => why.with(Loan { memory, data, key, type_ }),
+            Unwritten { why, memory: None } => WriteError::Internal { reason: why.to_string() },
+        }
+    }
+}
+
 impl<D, K> Loan<D, K> {
     pub(crate) fn new(parcel: Option<Parcel>, frame: &Frame, key: K) -> Result<Self, crate::cdr::Error> {
         let mut memory = match parcel {
@@ -31,6 +51,12 @@ impl<D, K> Loan<D, K> {
         };
         let data = frame.write_into(memory.sample_mut())?;
         Ok(Self { memory, data, key, type_: PhantomData })
+    }
+
+    /// Taken apart: the memory, and what it takes to put it together again.
+    pub(crate) fn into_parts(self) -> (Memory, Shell<D, K>) {
+        let Self { memory, data, key, type_ } = self;
+        (memory, Shell { data, key, type_ })
     }
 
     /// Whether the data lies in shared memory, so that publishing copies nothing. If not, nobody shares memory with
@@ -42,7 +68,7 @@ impl<D, K> Loan<D, K> {
 }
 
 impl Memory {
-    fn sample(&self) -> &[u8] {
+    pub(crate) fn sample(&self) -> &[u8] {
         match self {
             Self::Ring(parcel) => parcel.cdr(),
             Self::Heap(bytes) => bytes,
@@ -53,13 +79,6 @@ impl Memory {
         match self {
             Self::Ring(parcel) => parcel.cdr_mut(),
             Self::Heap(bytes) => bytes,
-        }
-    }
-
-    pub(crate) fn into_parcel(self) -> Result<Parcel, Bytes> {
-        match self {
-            Self::Ring(parcel) => Ok(parcel),
-            Self::Heap(bytes) => Err(bytes.into()),
         }
     }
 }

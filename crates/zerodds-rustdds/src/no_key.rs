@@ -161,15 +161,28 @@ impl<D: Serialize> DataWriter<D> {
     /// Publishes a sample that was filled in place.
     ///
     /// # Errors
-    /// As [`write`](Self::write); the loan is discarded then.
+    /// As [`write`](Self::write). `WouldBlock` gives the loan back, to be published again: with its data, though not always
+    /// in the ring any more.
     pub fn publish(
         &self,
         loan: Loan<D>,
         source_timestamp: Option<Timestamp>,
-    ) -> WriteResult<SampleIdentity, ()> {
-        let options = WriteOptions::from(source_timestamp);
-        let outcome = self.writer.publish_filled(loan.memory.into_parcel(), &(), &options);
-        outcome.map_err(|refused| refused.with(()))
+    ) -> WriteResult<SampleIdentity, Loan<D>> {
+        self.publish_with_options(loan, WriteOptions::from(source_timestamp))
+    }
+
+    /// As [`publish`](Self::publish), with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn publish_with_options(
+        &self,
+        loan: Loan<D>,
+        options: WriteOptions,
+    ) -> WriteResult<SampleIdentity, Loan<D>> {
+        let (memory, shell) = loan.into_parts();
+        let outcome = self.writer.publish_filled(memory, NO_INSTANCE, &shell.key, &options);
+        outcome.map_err(|unwritten| shell.refused(unwritten))
     }
 
     /// As [`publish`](Self::publish), without ever blocking the executor's thread.
@@ -180,10 +193,22 @@ impl<D: Serialize> DataWriter<D> {
         &self,
         loan: Loan<D>,
         source_timestamp: Option<Timestamp>,
-    ) -> WriteResult<SampleIdentity, ()> {
-        let options = WriteOptions::from(source_timestamp);
-        let outcome = self.writer.publish_filled_async(loan.memory.into_parcel(), &(), &options).await;
-        outcome.map_err(|refused| refused.with(()))
+    ) -> WriteResult<SampleIdentity, Loan<D>> {
+        self.async_publish_with_options(loan, WriteOptions::from(source_timestamp)).await
+    }
+
+    /// As [`async_publish`](Self::async_publish), with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn async_publish_with_options(
+        &self,
+        loan: Loan<D>,
+        options: WriteOptions,
+    ) -> WriteResult<SampleIdentity, Loan<D>> {
+        let (memory, shell) = loan.into_parts();
+        let outcome = self.writer.publish_filled_async(memory, NO_INSTANCE, &shell.key, &options).await;
+        outcome.map_err(|unwritten| shell.refused(unwritten))
     }
 }
 

@@ -161,15 +161,28 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     /// Publishes a sample that was filled in place.
     ///
     /// # Errors
-    /// As [`write`](Self::write); the loan is discarded then.
+    /// As [`write`](Self::write). `WouldBlock` gives the loan back, to be published again: with its data, though not always
+    /// in the ring any more.
     pub fn publish(
         &self,
         loan: Loan<D, D::K>,
         source_timestamp: Option<Timestamp>,
-    ) -> WriteResult<SampleIdentity, ()> {
-        let options = WriteOptions::from(source_timestamp);
-        let Loan { memory, key, .. } = loan;
-        self.writer.publish_filled(memory.into_parcel(), &key, &options).map_err(|refused| refused.with(()))
+    ) -> WriteResult<SampleIdentity, Loan<D, D::K>> {
+        self.publish_with_options(loan, WriteOptions::from(source_timestamp))
+    }
+
+    /// As [`publish`](Self::publish), with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn publish_with_options(
+        &self,
+        loan: Loan<D, D::K>,
+        options: WriteOptions,
+    ) -> WriteResult<SampleIdentity, Loan<D, D::K>> {
+        let (memory, shell) = loan.into_parts();
+        let outcome = self.writer.publish_filled(memory, instance(&shell.key), &shell.key, &options);
+        outcome.map_err(|unwritten| shell.refused(unwritten))
     }
 
     /// As [`publish`](Self::publish), without ever blocking the executor's thread.
@@ -180,11 +193,23 @@ impl<D: Keyed + Serialize> DataWriter<D> {
         &self,
         loan: Loan<D, D::K>,
         source_timestamp: Option<Timestamp>,
-    ) -> WriteResult<SampleIdentity, ()> {
-        let options = WriteOptions::from(source_timestamp);
-        let Loan { memory, key, .. } = loan;
-        let outcome = self.writer.publish_filled_async(memory.into_parcel(), &key, &options).await;
-        outcome.map_err(|refused| refused.with(()))
+    ) -> WriteResult<SampleIdentity, Loan<D, D::K>> {
+        self.async_publish_with_options(loan, WriteOptions::from(source_timestamp)).await
+    }
+
+    /// As [`async_publish`](Self::async_publish), with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn async_publish_with_options(
+        &self,
+        loan: Loan<D, D::K>,
+        options: WriteOptions,
+    ) -> WriteResult<SampleIdentity, Loan<D, D::K>> {
+        let (memory, shell) = loan.into_parts();
+        let outcome =
+            self.writer.publish_filled_async(memory, instance(&shell.key), &shell.key, &options).await;
+        outcome.map_err(|unwritten| shell.refused(unwritten))
     }
 
     /// Disposes of an instance; as RustDDS's `dispose`. It always travels in RTPS.

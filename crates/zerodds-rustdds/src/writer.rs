@@ -1,7 +1,8 @@
 //! Writing for both kinds of topics: the same steps, whether the caller waits in a thread or in an executor.
 
 use crate::cdr::{self, Frame};
-use crate::writing::{Outlet, Parcel, Post, Posts, Refused, Transit, Undescribed};
+use crate::loan::Memory;
+use crate::writing::{Outlet, Parcel, Post, Posts, Refused, Remains, Transit, Undescribed};
 use ::bytes::Bytes;
 use futures::channel::oneshot;
 use rustdds::{SampleIdentity, WriteOptions};
@@ -62,7 +63,7 @@ impl<C: Carrier> Writer<C> {
             None
         };
         let draft = draft(sample, len, parcel)?;
-        self.publish(draft, key, options, deadline)
+        Ok(self.publish(draft, key, options, deadline)?)
     }
 
     pub(crate) async fn write_async<D: Serialize>(
@@ -81,7 +82,7 @@ impl<C: Carrier> Writer<C> {
             None
         };
         let draft = draft(sample, len, parcel)?;
-        self.publish_async(draft, key, options, deadline).await
+        Ok(self.publish_async(draft, key, options, deadline).await?)
     }
 
     /// Room for a sample that is to be filled in place; `None`: it will not be shared.
@@ -104,26 +105,64 @@ impl<C: Carrier> Writer<C> {
     /// Publishes a sample that was filled in place.
     pub(crate) fn publish_filled(
         &self,
-        sample: Result<Parcel, Bytes>,
+        memory: Memory,
+        instance: u64,
         key: &C::Key,
         options: &WriteOptions,
-    ) -> Result<SampleIdentity, Refused> {
+    ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        self.outlet.wait_for_room(deadline)?;
-        let draft = sample.map_or_else(Draft::Plain, Draft::Shared);
-        self.publish(draft, key, options, deadline)
+        let parcel = self.outlet.wait_for_room(deadline).and_then(|()| match self.moves(&memory, options) {
+            Some(len) => self.outlet.parcel(len, instance, deadline),
+            None => Ok(None),
+        });
+        let draft = self.filled(memory, parcel, options)?;
+        Ok(self.publish(draft, key, options, deadline)?)
     }
 
     pub(crate) async fn publish_filled_async(
         &self,
-        sample: Result<Parcel, Bytes>,
+        memory: Memory,
+        instance: u64,
         key: &C::Key,
         options: &WriteOptions,
-    ) -> Result<SampleIdentity, Refused> {
+    ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        self.wait_for_room_async(deadline).await?;
-        let draft = sample.map_or_else(Draft::Plain, Draft::Shared);
-        self.publish_async(draft, key, options, deadline).await
+        let parcel = match self.wait_for_room_async(deadline).await {
+            Err(refused) => Err(refused),
+            Ok(()) => match self.moves(&memory, options) {
+                Some(len) => self.parcel_async(len, instance, deadline).await,
+                None => Ok(None),
+            },
+        };
+        let draft = self.filled(memory, parcel, options)?;
+        Ok(self.publish_async(draft, key, options, deadline).await?)
+    }
+
+    /// The length of a loan that was made outside of the ring, if there is somebody to share it with by now.
+    fn moves(&self, memory: &Memory, options: &WriteOptions) -> Option<usize> {
+        match memory {
+            Memory::Heap(bytes) if self.outlet.shares(bytes.len(), options) => Some(bytes.len()),
+            _ => None,
+        }
+    }
+
+    /// What a loan is published as, given room for one that moves.
+    fn filled(
+        &self,
+        memory: Memory,
+        parcel: Result<Option<Parcel>, Refused>,
+        options: &WriteOptions,
+    ) -> Result<Draft, Unwritten> {
+        match (memory, parcel) {
+            (memory, Err(why)) => Err(Unwritten { why, memory: Some(memory) }),
+            (Memory::Ring(parcel), Ok(_)) if self.outlet.may_share(options) => Ok(Draft::Shared(parcel)),
+            (memory @ Memory::Ring(_), Ok(_)) => Ok(Draft::Plain(Bytes::copy_from_slice(memory.sample()))),
+            (Memory::Heap(bytes), Ok(None)) => Ok(Draft::Plain(bytes.into())),
+            (Memory::Heap(bytes), Ok(Some(mut parcel))) => {
+                parcel.cdr_mut().copy_from_slice(&bytes);
+                Ok(Draft::Shared(parcel))
+            }
+        }
     }
 
     pub(crate) async fn wait_for_room_async(&self, deadline: Instant) -> Result<(), Refused> {
@@ -156,7 +195,7 @@ impl<C: Carrier> Writer<C> {
         key: &C::Key,
         options: &WriteOptions,
         deadline: Instant,
-    ) -> Result<SampleIdentity, Refused> {
+    ) -> Result<SampleIdentity, NotPublished> {
         let mut posts = match draft {
             Draft::Plain(bytes) => Posts::plain(bytes),
             Draft::Shared(parcel) => {
@@ -182,9 +221,12 @@ impl<C: Carrier> Writer<C> {
                     break carried;
                 }
             };
-            round.note(&post, outcome?);
+            match outcome {
+                Ok(identity) => round.note(&post, identity),
+                Err(why) => return Err(NotPublished { why, remains: Some(posts.remains(post)) }),
+            }
         }
-        round.outcome(&self.outlet)
+        Ok(round.outcome(&self.outlet)?)
     }
 
     async fn publish_async(
@@ -193,7 +235,7 @@ impl<C: Carrier> Writer<C> {
         key: &C::Key,
         options: &WriteOptions,
         deadline: Instant,
-    ) -> Result<SampleIdentity, Refused> {
+    ) -> Result<SampleIdentity, NotPublished> {
         let mut posts = match draft {
             Draft::Plain(bytes) => Posts::plain(bytes),
             Draft::Shared(parcel) => {
@@ -209,9 +251,48 @@ impl<C: Carrier> Writer<C> {
                     break carried;
                 }
             };
-            round.note(&post, outcome?);
+            match outcome {
+                Ok(identity) => round.note(&post, identity),
+                Err(why) => return Err(NotPublished { why, remains: Some(posts.remains(post)) }),
+            }
         }
-        round.outcome(&self.outlet)
+        Ok(round.outcome(&self.outlet)?)
+    }
+}
+
+/// A sample that RTPS did not take, and what is left of it.
+struct NotPublished {
+    why: Refused,
+    remains: Option<Remains>,
+}
+
+/// A loan that was not published, and its memory: what it had, or a copy if that has been sent to somebody.
+pub(crate) struct Unwritten {
+    pub(crate) why: Refused,
+    pub(crate) memory: Option<Memory>,
+}
+
+impl From<Refused> for NotPublished {
+    fn from(why: Refused) -> Self {
+        Self { why, remains: None }
+    }
+}
+
+impl From<(Refused, Remains)> for NotPublished {
+    fn from((why, remains): (Refused, Remains)) -> Self {
+        Self { why, remains: Some(remains) }
+    }
+}
+
+impl From<NotPublished> for Refused {
+    fn from(NotPublished { why, .. }: NotPublished) -> Self {
+        why
+    }
+}
+
+impl From<NotPublished> for Unwritten {
+    fn from(NotPublished { why, remains }: NotPublished) -> Self {
+        Self { why, memory: remains.map(|remains| Memory::Heap(remains.into_vec())) }
     }
 }
 

@@ -26,6 +26,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use thiserror::Error;
 use zerodds_core::{Delivery, Incarnation, LoanError, Locator, Peer, Refusal, Transport};
 use zerodds_transport_shm::{ShmLoan, ShmSending, ShmSent};
 
@@ -47,12 +48,17 @@ pub(crate) struct Outlet {
 }
 
 /// Why a sample was not written.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub(crate) enum Refused {
+    #[error("readers have no room for it until max_blocking_time has passed")]
     WouldBlock,
+    #[error(transparent)]
     Cdr(cdr::Error),
+    #[error(transparent)]
     Io(std::io::Error),
+    #[error("{0}")]
     Poisoned(String),
+    #[error("{0}")]
     Internal(String),
 }
 
@@ -207,8 +213,13 @@ impl Outlet {
 
     /// Whether a sample of this length is shared with anyone.
     pub(crate) fn shares(&self, len: usize, options: &WriteOptions) -> bool {
+        self.may_share(options) && len >= self.options.threshold && self.outlook.plan().has_shared()
+    }
+
+    /// Whether samples that are written with these options can be shared with anyone at all.
+    pub(crate) fn may_share(&self, options: &WriteOptions) -> bool {
         let directed = options.to_single_reader().is_some() || options.related_sample_identity().is_some();
-        self.shares && !directed && len >= self.options.threshold && self.outlook.plan().has_shared()
+        self.shares && !directed
     }
 
     /// Room in the ring for a sample of `len` bytes of this instance; `None`: it goes by UDP.
@@ -260,7 +271,7 @@ impl Outlet {
     }
 
     /// What RTPS has to carry, now that the sample was sent to all who took it.
-    pub(crate) fn dispatch(&self, transit: Transit) -> Result<Posts, Refused> {
+    pub(crate) fn dispatch(&self, transit: Transit) -> Result<Posts, (Refused, Remains)> {
         let Transit { sending, mut undescribed, len, plan, .. } = transit;
         let (sent, sample) = sending.finish();
         let mut shared: Vec<&Target> = Vec::new();
@@ -285,7 +296,7 @@ impl Outlet {
         }
         undescribed.readers = shared.iter().map(|target| incarnation(target.prefix)).collect();
         if full {
-            return Err(Refused::WouldBlock);
+            return Err((Refused::WouldBlock, Remains::Ring(sample)));
         }
         let bytes = || Bytes::copy_from_slice(cdr_of(&sample));
         let to_all = || vec![Post::plain(bytes())];
@@ -425,6 +436,30 @@ impl Posts {
             self.posts.extend(newcomers.into_iter().map(post));
         }
         self.posts.pop_front()
+    }
+
+    /// The sample, where RTPS did not take this post of it.
+    pub(crate) fn remains(self, refused: Post) -> Remains {
+        match self.sent {
+            Some((sample, _)) => Remains::Ring(sample),
+            None => Remains::Heap(refused.payload.bytes),
+        }
+    }
+}
+
+/// A sample that was not written after all.
+pub(crate) enum Remains {
+    Ring(ShmSent),
+    Heap(Bytes),
+}
+
+impl Remains {
+    /// Its CDR, in memory of its own.
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::Ring(sample) => cdr_of(&sample).to_vec(),
+            Self::Heap(bytes) => bytes.into(),
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 mod parties;
 
 use parties::*;
-use rustdds::ReadCondition;
+use rustdds::dds::WriteError;
 use rustdds::policy::History;
+use rustdds::{ReadCondition, WriteOptionsBuilder};
 use zerodds_rustdds::{Config, Options};
 
 #[test]
@@ -102,6 +103,73 @@ fn a_sample_filled_in_place_is_read_in_place_and_its_memory_comes_back() {
         writer.loan(1, |data| Chunk { writer: 1, number: 0, data, last: true }).expect("a loan");
         here.zerodds.stats().pool.held_by_peers == 0
     });
+}
+
+#[test]
+fn a_loan_that_would_block_is_given_back_and_published_later() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("given-back");
+    let qos = keep_all(1, 3_000);
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let filled = |number| {
+        let sample = |data| Chunk { writer: 1, number, data, last: true };
+        let mut loan = writer.loan(100_000, sample).expect("room");
+        loan.copy_from_slice(&pattern(number, 100_000));
+        loan
+    };
+    writer.publish(filled(1), None).expect("published");
+    let Err(WriteError::WouldBlock { data: loan }) = writer.publish(filled(2), None) else {
+        panic!("the one place is taken")
+    };
+    assert!(loan.is_shared() && *loan == *pattern(2, 100_000));
+    assert_eq!(next(&mut reader).number, 1);
+    let mut loan = Some(loan);
+    eventually("there is room again", || match writer.publish(loan.take().expect("given back"), None) {
+        Ok(_) => true,
+        Err(WriteError::WouldBlock { data }) => {
+            loan = Some(data);
+            false
+        }
+        Err(error) => panic!("{error}"),
+    });
+    let chunk = next(&mut reader);
+    assert!(chunk.number == 2 && chunk.is_intact());
+}
+
+#[test]
+fn a_loan_with_a_related_identity_travels_in_rtps() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("related-loan");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let publisher = here.zerodds.create_publisher(&qos).expect("a publisher");
+    let eager = publisher.with_options(Options::default().threshold(0));
+    let writer =
+        eager.create_datawriter_no_key_cdr(&here.topic(&topic), Some(qos.clone())).expect("a writer");
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let filled = |number| {
+        let mut loan = writer.loan(500, |data| Chunk { writer: 1, number, data, last: true }).expect("room");
+        loan.copy_from_slice(&pattern(number, 500));
+        loan
+    };
+    let request = writer.publish(filled(1), None).expect("published");
+    assert!(next(&mut reader).is_intact());
+    let plain = here.zerodds.stats().plain_samples;
+    let loan = filled(2);
+    assert!(loan.is_shared());
+    let options = WriteOptionsBuilder::new().related_sample_identity(request).build();
+    writer.publish_with_options(loan, options).expect("published");
+    let mut sample = None;
+    eventually("it comes", || {
+        sample = reader.take_next_sample().expect("taken");
+        sample.is_some()
+    });
+    let sample = sample.expect("found");
+    assert!(sample.value().number == 2 && sample.value().is_intact());
+    assert_eq!(sample.sample_info().related_sample_identity(), Some(request));
+    assert_eq!(here.zerodds.stats().plain_samples, plain + 1);
 }
 
 #[test]

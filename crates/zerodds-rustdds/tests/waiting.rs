@@ -222,7 +222,14 @@ async fn write(writer: &DataWriter<Chunk>, how: How, number: u32, len: usize) ->
             let sample = |data| Chunk { writer: 1, number, data, last: true };
             let mut loan = writer.async_loan(len, sample).await?;
             loan.copy_from_slice(&pattern(number, len));
-            writer.async_publish(loan, None).await.map(drop)
+            let written = writer.async_publish(loan, None).await.map(drop);
+            written.map_err(|error| match error {
+                WriteError::WouldBlock { data } => {
+                    assert!(*data == *pattern(number, len), "the loan is given back with its data");
+                    WriteError::WouldBlock { data: () }
+                }
+                other => panic!("{other}"),
+            })
         }
     }
 }

@@ -85,7 +85,7 @@ impl<M: Lendable> Outlet<M> for Loans<M> {
         let payload = prepared.payload();
         let mut loan = self.0.loan(payload.len(), |data| prepared.around(label, now, data))?;
         fill(&mut loan, payload, stamp.touch);
-        self.0.publish(loan, Some(Timestamp::now())).map(drop)
+        self.0.publish(loan, Some(Timestamp::now())).map(drop).map_err(without_sample)
     }
 }
 
@@ -106,7 +106,7 @@ impl<M: RosMessage + Serialize> Writes<M> for DataWriter<M> {
     }
 }
 
-/// The sample that comes back with an error is a clone.
+/// The sample that comes back with an error is a clone, or is made anew.
 fn without_sample<M>(error: WriteError<M>) -> WriteError<()> {
     match error {
         WriteError::Serialization { reason, .. } => WriteError::Serialization { reason, data: () },
