@@ -7,6 +7,8 @@
 //!   cargo xtask failures         the catalogue of docs/failures.md, row by row
 //!   cargo xtask bench            figures beside the machine's limits, into docs/benchmarks/
 //!   cargo xtask instructions     the hot paths, counted
+//!   cargo xtask fuzz             the fuzz targets, each for so many seconds
+//!   cargo xtask sanitize         the transport's tests under ThreadSanitizer and AddressSanitizer
 //! ```
 //! They are Rust and not shell, so that they run wherever the workspace builds and have tests of their own. The
 //! compiler, rustfmt and clippy already see to most of the house style; here is only what they do not know.
@@ -14,9 +16,12 @@
 
 pub mod bench;
 pub mod failures;
+pub mod fuzz;
 pub mod instructions;
+pub mod nightly;
 pub mod papers;
 pub mod readme;
+pub mod sanitize;
 pub mod source;
 pub mod style;
 pub mod suite;

@@ -4,7 +4,10 @@ use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use xtask::{bench, failures, files, instructions, papers, readme, source::Source, style, unsafe_report};
+use xtask::{
+    bench, failures, files, fuzz, instructions, nightly, papers, readme, sanitize, source::Source, style,
+    unsafe_report,
+};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Repository chores")]
@@ -51,6 +54,23 @@ enum Chore {
         #[arg(long)]
         accept: bool,
     },
+    /// Runs the fuzz targets, two at a time; exit code 1 if one finds something. Needs a nightly compiler.
+    Fuzz {
+        /// How long each runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only sees to the tools that it needs, and fails where they cannot be had.
+        #[arg(long)]
+        prepare: bool,
+        /// These only; all by default.
+        targets: Vec<String>,
+    },
+    /// Runs tests under ThreadSanitizer and AddressSanitizer. Needs a nightly compiler.
+    Sanitize {
+        /// This one only.
+        #[arg(value_parser = ["thread", "address"])]
+        sanitizer: Option<String>,
+    },
     /// Kills and stops processes at every store and step, and looks after the survivors: `crash --help` has more.
     #[command(disable_help_flag = true)]
     Crash {
@@ -78,6 +98,9 @@ fn main() -> ExitCode {
         Chore::Instructions { accept } => instructions::run(&root, accept),
         Chore::Crash { options } => crash(&options),
         Chore::Soak { options } => soak(&root, &options),
+        Chore::Fuzz { prepare: true, .. } => nightly::prepare_fuzzing().map(|()| true),
+        Chore::Fuzz { seconds, targets, .. } => fuzz::run(&root, seconds, &targets),
+        Chore::Sanitize { sanitizer } => sanitize::run(&root, sanitizer.as_deref()),
         Chore::Failures { only, scale } => failures::run(&root, &only, &scale),
     };
     match done {

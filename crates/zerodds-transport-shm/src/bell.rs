@@ -167,7 +167,7 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
 const CURRENT_POSITION: u64 = u64::MAX;
 
 /// Writing to whatever descriptor a peer sends could block or do harm, so only an eventfd is accepted.
-fn is_eventfd(fd: &OwnedFd) -> bool {
+pub(crate) fn is_eventfd(fd: &OwnedFd) -> bool {
     let Ok(flags) = rustix::fs::fcntl_getfl(fd) else { return false };
     let name = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd)));
     flags.contains(rustix::fs::OFlags::NONBLOCK)

@@ -8,7 +8,7 @@
 //! the receiver nor a message that was kept. Until then the other side leaves alone what was taken.
 
 use crate::bell::{OwnBell, PeerBell};
-use crate::control::socket;
+use crate::control::socket::{self, Socket};
 use crate::crash;
 use crate::handshake::{Frame, Goodbye, Kind};
 use crate::inlink::InLink;
@@ -16,7 +16,6 @@ use crate::layout::Direction;
 use crate::sync::full_fence;
 use crate::sys::{Generation, Mapping};
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use zerodds_core::{Locator, Reason};
 
@@ -35,7 +34,7 @@ pub(crate) struct Link {
     /// The doorbell on which we wait.
     pub(crate) own_bell: Arc<OwnBell>,
     /// The connection that the link came of.
-    pub(crate) socket: Arc<OwnedFd>,
+    pub(crate) socket: Arc<Socket>,
     /// Set once when the link is over, with the reason.
     pub(crate) down: OnceLock<Reason>,
     /// The process that made it.
@@ -133,7 +132,7 @@ impl Drop for Reading {
         if self.0.generation.is_ours() {
             crash::step("shut");
             // It may be shut or broken already.
-            let _ = rustix::net::shutdown(&*self.0.socket, rustix::net::Shutdown::Write);
+            let _ = rustix::net::shutdown(&**self.0.socket, rustix::net::Shutdown::Write);
         }
     }
 }

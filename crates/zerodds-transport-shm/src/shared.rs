@@ -3,6 +3,7 @@
 use crate::arena::{Arena, Hold, Record, RecordId};
 use crate::bell::OwnBell;
 use crate::config::Config;
+use crate::control::closing::Closer;
 use crate::crash;
 use crate::handshake::{Goodbye, OurIdentity};
 use crate::layout::{PAGE, ring};
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) outbound: Mutex<Outbound>,
     pub(crate) inbox: Inbox,
     pub(crate) requests: Requests,
+    /// Closes what peers sent.
+    pub(crate) closer: Arc<Closer>,
     pub(crate) stats: Stats,
     /// Nothing is sent any more.
     pub(crate) closed: AtomicBool,
@@ -119,6 +122,7 @@ impl Shared {
                 event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
                 queue: Mutex::default(),
             },
+            closer: Arc::default(),
             stats: Stats::default(),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! One connection: its place in the handshake, and the link that comes of it.
 
-use super::socket::{self, Received};
+use super::socket::{self, Received, Socket};
 use crate::bell::PeerBell;
 use crate::handshake::{Frame, Goodbye, Kind, Refused};
 use crate::layout::{Direction, PAGE, VERSION, link, ring};
@@ -17,7 +17,7 @@ use zerodds_core::{Locator, Reason};
 
 /// A connection to a peer.
 pub(super) struct Connection {
-    socket: Arc<OwnedFd>,
+    socket: Arc<Socket>,
     credentials: Credentials,
     peer: Option<Locator>,
     stage: Stage,
@@ -68,7 +68,7 @@ impl Connection {
     /// Introduces ourselves to an acceptor that we admit.
     pub(super) fn connecting(
         shared: &Shared,
-        socket: OwnedFd,
+        socket: Socket,
         credentials: Credentials,
         to: Locator,
         deadline: Instant,
@@ -83,7 +83,7 @@ impl Connection {
 
     /// A connection of a peer that we admit; it has to introduce itself.
     pub(super) fn accepted(
-        socket: OwnedFd,
+        socket: Socket,
         credentials: Credentials,
         deadline: Instant,
     ) -> Result<Self, Reason> {

@@ -4,6 +4,7 @@
 //! handshake, and nothing here ever blocks: sockets are non-blocking, every handshake has a deadline, their
 //! number has a bound, and a full backlog means "UDP for now, try again later".
 
+pub(crate) mod closing;
 mod connection;
 pub(crate) mod socket;
 
@@ -18,7 +19,8 @@ use crate::sys::{Credentials, peer_credentials, peer_pidfd};
 use connection::{Connection, Progress};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
+use socket::Socket;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -157,29 +159,28 @@ impl Worker {
     /// Accepts everybody who waits, up to a bound per round, so that nobody can keep this thread here.
     fn accept(&mut self) {
         for _ in 0..BACKLOG {
+            if self.shared.closer.is_full() {
+                return self.pause_listener("what others sent cannot be closed");
+            }
             match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(socket) => self.accepted(socket),
+                Ok(socket) => self.accepted(Socket::new(socket, &self.shared.closer)),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(error) => {
-                    // Out of descriptors: the connection stays in the backlog and would wake us for ever.
-                    if !std::mem::replace(&mut self.said_full, true) {
-                        tracing::warn!("no shared-memory link can be accepted for now, UDP is used: {error}");
-                    }
-                    let _ = epoll::modify(
-                        &self.epoll,
-                        &self.listener,
-                        EventData::new_u64(LISTENER),
-                        EventFlags::empty(),
-                    );
-                    self.listener_paused = Some(Instant::now() + LISTENER_PAUSE);
-                    return;
-                }
+                // Out of descriptors: the connection stays in the backlog and would wake us for ever.
+                Err(error) => return self.pause_listener(error),
             }
         }
     }
 
-    fn accepted(&mut self, socket: OwnedFd) {
+    fn pause_listener(&mut self, why: impl std::fmt::Display) {
+        if !std::mem::replace(&mut self.said_full, true) {
+            tracing::warn!("no shared-memory link can be accepted for now, UDP is used: {why}");
+        }
+        let _ = epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), EventFlags::empty());
+        self.listener_paused = Some(Instant::now() + LISTENER_PAUSE);
+    }
+
+    fn accepted(&mut self, socket: Socket) {
         crash::step("accepted");
         let Ok(peer) = peer_credentials(socket.as_fd()) else { return };
         let admitted = is_admitted(self.shared.config.access, &self.shared.identity, peer);
@@ -274,8 +275,9 @@ impl Worker {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|error| unavailable(error.into()))?;
+        let socket = Socket::new(socket, &self.shared.closer);
         let address = rendezvous::address(&to).map_err(unavailable)?;
-        rustix::net::connect(&socket, &address).map_err(|error| match error {
+        rustix::net::connect(&*socket, &address).map_err(|error| match error {
             Errno::CONNREFUSED => Reason::PeerGone,
             _ => Reason::NoAnswer,
         })?;
@@ -448,6 +450,13 @@ impl Worker {
     /// Tells everybody; what was sent stays where it is for those who have not read it yet.
     fn say_goodbye(&mut self) {
         crash::step("say goodbye");
+        // Who has come meanwhile is let in to be closed in our way; the kernel would do it in its own.
+        let _ = rustix::net::shutdown(&self.listener, Shutdown::Read);
+        while let Ok(socket) =
+            rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
+            drop(Socket::new(socket, &self.shared.closer));
+        }
         for (_, connection) in self.connections.drain() {
             if let Some(link) = connection.link() {
                 link.say_bye(self.shared.locator, Goodbye::Closing);

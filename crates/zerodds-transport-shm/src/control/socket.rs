@@ -1,18 +1,34 @@
 //! Frames and descriptors through the rendezvous socket.
 
+use super::closing::Closer;
+use crate::bell::is_eventfd;
 use crate::crash;
 use crate::handshake::{FRAME_LEN, Frame};
+use crate::sys::Generation;
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    SendAncillaryMessage, SendFlags, Shutdown,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::ops::Deref;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// Descriptors that travel with one frame at most.
 pub(crate) const FDS_MAX: usize = 4;
+
+/// Descriptors that the kernel lets travel with one packet (`SCM_MAX_FD`): room for all, or it closes the rest itself, at once.
+const FDS_OF_ANYBODY: usize = 253;
+
+/// A connected socket, which can be closed without waiting for what its peer has sent.
+pub(crate) struct Socket {
+    /// Always there but while it is dropped.
+    fd: Option<OwnedFd>,
+    closer: Arc<Closer>,
+    generation: Generation,
+}
 
 /// What a read found.
 pub(crate) enum Received {
@@ -24,6 +40,29 @@ pub(crate) enum Received {
     Garbage,
     /// Descriptors came for which there was no room: this process has as many as it may.
     NoRoom,
+}
+
+impl Socket {
+    pub(crate) fn new(fd: OwnedFd, closer: &Arc<Closer>) -> Self {
+        Self { fd: Some(fd), closer: Arc::clone(closer), generation: Generation::current() }
+    }
+}
+
+impl Deref for Socket {
+    type Target = OwnedFd;
+
+    fn deref(&self) -> &OwnedFd {
+        self.fd.as_ref().unwrap_or_else(|| unreachable!("only taken by drop"))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let Some(fd) = self.fd.take().filter(|_| self.generation.is_ours()) else { return };
+        // The peer learns of it now, however long closing takes.
+        let _ = rustix::net::shutdown(&fd, Shutdown::Both);
+        self.closer.close(fd);
+    }
 }
 
 /// Sends one frame with its descriptors. Never blocks, never raises a signal.
@@ -42,15 +81,15 @@ pub(crate) fn send(socket: &OwnedFd, frame: &Frame, fds: &[BorrowedFd<'_>]) -> R
 }
 
 /// Receives one frame with its descriptors, which are close-on-exec. Never blocks.
-pub(crate) fn receive(socket: &OwnedFd) -> Received {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+pub(crate) fn receive(socket: &Socket) -> Received {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_OF_ANYBODY))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     // One byte more than a frame, so that a longer packet is seen to be none.
     let mut bytes = [0; FRAME_LEN + 1];
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let mut receive = || {
         rustix::io::retry_on_intr(|| {
-            rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+            rustix::net::recvmsg(&**socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
         })
     };
     let message = match receive() {
@@ -59,20 +98,29 @@ pub(crate) fn receive(socket: &OwnedFd) -> Received {
         outcome => outcome,
     };
     let message = match message {
-        Ok(message) if message.bytes == 0 => return Received::End,
         Ok(message) => message,
         Err(Errno::AGAIN) => return Received::Nothing,
         Err(_) => return Received::End,
     };
-    let mut fds = Vec::new();
-    for part in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = part {
-            fds.extend(received);
-        }
-    }
+    let parts = control.drain().filter_map(|part| match part {
+        RecvAncillaryMessage::ScmRights(received) => Some(received),
+        _ => None,
+    });
+    let (fds, foreign): (Vec<_>, Vec<_>) = parts.flatten().partition(is_ours);
+    let strange = !foreign.is_empty() || fds.len() > FDS_MAX;
+    foreign.into_iter().for_each(|fd| socket.closer.close(fd));
     if message.flags.contains(ReturnFlags::CTRUNC) {
         return Received::NoRoom;
     }
     crash::step("frame received");
-    Frame::parse(&bytes[..message.bytes]).map_or(Received::Garbage, |frame| Received::Frame(frame, fds))
+    match Frame::parse(&bytes[..message.bytes]) {
+        _ if message.bytes == 0 => Received::End,
+        Some(frame) if !strange => Received::Frame(frame, fds),
+        _ => Received::Garbage,
+    }
+}
+
+/// Whether this is of a kind that we use, and so can be closed here.
+fn is_ours(fd: &OwnedFd) -> bool {
+    rustix::fs::fcntl_get_seals(fd).is_ok() || is_eventfd(fd)
 }

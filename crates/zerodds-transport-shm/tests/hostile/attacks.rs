@@ -23,6 +23,7 @@ pub(crate) fn play(victim: Locator, manner: &[&str]) {
         ["drain"] => drain(victim),
         ["ring"] => ring(victim),
         ["knock"] => knock(victim),
+        ["linger"] => linger(victim),
         other => panic!("no such attack: {other:?}"),
     }
 }
@@ -351,6 +352,46 @@ fn knock(victim: Locator) {
         assert!(call.hear().is_none(), "and the end");
     }
     done(100);
+}
+
+/// Descriptors whose closing waits: sockets that linger for an hour over what nobody reads. The victim has the last copy.
+fn linger(victim: Locator) {
+    let mut random = Random(8);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface");
+    let mut readers = Vec::new();
+    let mut lingering = || {
+        let address = listener.local_addr().expect("bound");
+        let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+        readers.push(listener.accept().expect("it has come"));
+        stream.set_nonblocking(true).expect("a socket");
+        while std::io::Write::write(&mut stream, &[7; 1 << 16]).is_ok() {}
+        stream.set_nonblocking(false).expect("a socket");
+        rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::from_secs(3600)))
+            .expect("a socket");
+        OwnedFd::from(stream)
+    };
+    // Beside a frame that is in order, beside garbage, more than a frame may carry; and behind what is looked at.
+    for (kind, fds, frames) in [(HELLO, 1, 1), (0, 1, 1), (HELLO, 8, 1), (0, 1, 4), (0, 0, 1)] {
+        let target = fresh(victim, &mut random);
+        let call = target.call().expect("the victim listens");
+        for _ in 0..frames {
+            let own: Vec<OwnedFd> = (0..fds).map(|_| lingering()).collect();
+            call.say(&target.frame(kind), &own.iter().map(AsFd::as_fd).collect::<Vec<_>>());
+            // Whoever closes it last waits. Mostly the victim; where it is we, this thread is done with.
+            std::thread::spawn(move || drop(own));
+        }
+        if frames == 1 {
+            call.say(&target.frame(0), &[]);
+        }
+    }
+    // A link that is up and gets one.
+    if let Some(rogue) = fresh(victim, &mut random).attach(|_| {}) {
+        let own = lingering();
+        rogue.call.say(&rogue.target.frame(WAKE), &[own.as_fd()]);
+        std::thread::spawn(move || drop(own));
+    }
+    done(0);
+    drop(readers);
 }
 
 fn raw(fd: &OwnedFd) -> i32 {

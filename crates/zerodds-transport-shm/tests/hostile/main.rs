@@ -204,3 +204,20 @@ fn a_peer_that_says_goodbye_and_goes_on_sending_holds_up_nobody() {
     goes_on_beside("drain", None);
     goes_on_beside("drain", Some(&copy));
 }
+
+#[test]
+fn f30_descriptors_that_cannot_be_closed_at_once_hold_up_nobody() {
+    let Some(copy) = others("f30_descriptors_that_cannot_be_closed_at_once_hold_up_nobody") else { return };
+    for copy in [None, Some(&copy)] {
+        let mut scene = Scene::set();
+        let rogue = scene.rogue("linger", copy);
+        let (_, rogue) = scene.exchange_while(rogue);
+        for _ in 0..5 {
+            scene.welcomes();
+            scene.exchange(20);
+        }
+        scene.is_idle();
+        drop(rogue);
+        scene.welcomes();
+    }
+}

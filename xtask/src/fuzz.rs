@@ -1,0 +1,102 @@
+//! Runs the fuzz targets of `fuzz/`, two at a time, each for so many seconds.
+
+use crate::nightly;
+use std::collections::VecDeque;
+use std::error::Error;
+use std::path::Path;
+use std::process::Output;
+use std::sync::Mutex;
+
+/// Runs `only` these targets, or all, for `seconds` each; true if none found anything.
+///
+/// # Errors
+/// No tools, a target that does not exist, a build that fails.
+pub fn run(root: &Path, seconds: u64, only: &[String]) -> Result<bool, Box<dyn Error>> {
+    let all = targets(&std::fs::read_to_string(root.join("fuzz/Cargo.toml"))?);
+    if let Some(unknown) = only.iter().find(|&name| !all.contains(name)) {
+        return Err(format!("there is no fuzz target {unknown}; there are {}", all.join(", ")).into());
+    }
+    let chosen: Vec<String> = if only.is_empty() { all } else { only.to_vec() };
+    nightly::prepare_fuzzing()?;
+    if !nightly::cargo(root).args(["fuzz", "build"]).status()?.success() {
+        return Err("the fuzz targets cannot be built".into());
+    }
+    let queue = Mutex::new(chosen.into_iter().collect::<VecDeque<_>>());
+    let good = std::thread::scope(|scope| {
+        let worker = || {
+            let mut good = true;
+            while let Some(target) = next(&queue) {
+                good &= report(&target, &fuzz(root, &target, seconds));
+            }
+            good
+        };
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().all(|worker| worker.join().unwrap_or(false))
+    });
+    Ok(good)
+}
+
+fn next(queue: &Mutex<VecDeque<String>>) -> Option<String> {
+    queue.lock().ok()?.pop_front()
+}
+
+fn fuzz(root: &Path, target: &str, seconds: u64) -> std::io::Result<Output> {
+    let mut command = nightly::cargo(root);
+    command.args(["fuzz", "run", target, "--", "-print_final_stats=1", "-timeout=20", "-rss_limit_mb=2048"]);
+    command.arg(format!("-max_total_time={seconds}")).output()
+}
+
+/// Prints one line, and all that was said where something was found.
+fn report(target: &str, outcome: &std::io::Result<Output>) -> bool {
+    match outcome {
+        Err(error) => println!("{target}: not run: {error}"),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let runs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+            if let (true, Some(runs)) = (output.status.success(), runs) {
+                println!("{target}: {} runs, nothing found", runs.trim());
+                return true;
+            }
+            println!("{said}\n{target}: FOUND SOMETHING; what it takes to repeat it is said above");
+        }
+    }
+    false
+}
+
+/// The names of the binaries in a manifest.
+fn targets(manifest: &str) -> Vec<String> {
+    let mut sections = manifest.split("\n[[bin]]\n");
+    sections.next();
+    let name = |section: &str| {
+        let line = section.lines().find_map(|line| line.strip_prefix("name = \""))?;
+        line.strip_suffix('"').map(str::to_owned)
+    };
+    sections.filter_map(name).collect()
+}
+
+/// On a machine of two processors; more would only take from each other.
+const AT_ONCE: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_those_of_the_manifest_and_each_has_its_file() {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+        let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).expect("it is there");
+        let found = targets(&manifest);
+        assert!(found.len() >= 10 && found.contains(&"in_link".to_owned()), "{found:?}");
+        for target in found {
+            assert!(fuzz.join(format!("fuzz_targets/{target}.rs")).exists(), "{target}");
+        }
+        assert_eq!(targets("[package]\nname = \"a\"\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unknown_target_is_named_with_those_that_there_are() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let error = run(&root, 1, &["nothing".to_owned()]).expect_err("unknown").to_string();
+        assert!(error.contains("nothing") && error.contains("handshake"), "{error}");
+    }
+}
