@@ -116,7 +116,7 @@ impl Sending {
         if without_room.is_empty() {
             return sent;
         }
-        let message = ShmLoan(LoanKind::Small(Short::from_slice(bytes)));
+        let message = ShmLoan(LoanKind::Small(bytes.to_vec()));
         Self { message, promise, notice, without_room, sent }.complete(shared, delivery)
     }
 
@@ -339,7 +339,7 @@ fn trimmed(shared: &Arc<Shared>, message: ShmLoan) -> ShmLoan {
         LoanKind::Record(loan)
             if loan.bytes.len() <= lane::MESSAGE_MAX || !Arc::ptr_eq(&loan.shared, shared) =>
         {
-            ShmLoan(LoanKind::Small(loan.bytes.to_vec().into()))
+            ShmLoan(LoanKind::Small(loan.bytes.to_vec()))
         }
         _ => message,
     }

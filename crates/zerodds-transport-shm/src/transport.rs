@@ -11,7 +11,6 @@ use crate::receiver::ShmReceiver;
 use crate::rendezvous;
 use crate::sending::{Sending, ShmSending};
 use crate::shared::{Request, Shared, Stats, random};
-use crate::short;
 use crate::sys::LoanedBytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -298,7 +297,7 @@ impl Transport for ShmTransport {
             return Err(LoanError::TooLarge { len, max });
         }
         if len <= lane::MESSAGE_MAX {
-            return Ok(ShmLoan(LoanKind::Small(short::zeroed(len))));
+            return Ok(ShmLoan(LoanKind::Small(vec![0; len])));
         }
         shared.loan_record(len).map(|loan| ShmLoan(LoanKind::Record(loan)))
     }
