@@ -5,6 +5,7 @@
 //!   cargo xtask unsafe-report    every unsafe block with the argument for it
 //!   cargo xtask readme-command   one of the README's commands, for CI to run it literally
 //!   cargo xtask failures         the catalogue of docs/failures.md, row by row
+//!   cargo xtask mutants-by-hand  guards and orderings taken out one by one, each for a test to notice
 //!   cargo xtask bench            figures beside the machine's limits, into docs/benchmarks/
 //!   cargo xtask instructions     the hot paths, counted
 //!   cargo xtask fuzz             the fuzz targets, each for so many seconds
@@ -18,6 +19,7 @@ pub mod bench;
 pub mod failures;
 pub mod fuzz;
 pub mod instructions;
+pub mod mutants;
 pub mod nightly;
 pub mod papers;
 pub mod readme;

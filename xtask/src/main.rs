@@ -5,8 +5,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use xtask::{
-    bench, failures, files, fuzz, instructions, nightly, papers, readme, sanitize, source::Source, style,
-    unsafe_report,
+    bench, failures, files, fuzz, instructions, mutants, nightly, papers, readme, sanitize, source::Source,
+    style, unsafe_report,
 };
 
 #[derive(Parser)]
@@ -71,6 +71,12 @@ enum Chore {
         #[arg(value_parser = ["thread", "address"])]
         sanitizer: Option<String>,
     },
+    /// Takes guards and orderings out of a copy of the repository, one by one; exit code 1 unless a test notices each.
+    MutantsByHand {
+        /// Only those in whose name or file this stands.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
     /// Kills and stops processes at every store and step, and looks after the survivors: `crash --help` has more.
     #[command(disable_help_flag = true)]
     Crash {
@@ -101,6 +107,7 @@ fn main() -> ExitCode {
         Chore::Fuzz { prepare: true, .. } => nightly::prepare_fuzzing().map(|()| true),
         Chore::Fuzz { seconds, targets, .. } => fuzz::run(&root, seconds, &targets),
         Chore::Sanitize { sanitizer } => sanitize::run(&root, sanitizer.as_deref()),
+        Chore::MutantsByHand { only } => mutants::run(&root, &only),
         Chore::Failures { only, scale } => failures::run(&root, &only, &scale),
     };
     match done {

@@ -71,8 +71,21 @@ impl Suite {
     /// # Errors
     /// What Cargo says.
     pub fn build(root: &Path, tests: &[TestName]) -> Result<Self, Box<dyn Error>> {
+        Self::build_as(root, tests, &["--workspace", "--all-features"], &[])
+    }
+
+    /// As [`build`](Self::build), with other arguments to Cargo, and these environment variables.
+    ///
+    /// # Errors
+    /// What Cargo says.
+    pub fn build_as(
+        root: &Path,
+        tests: &[TestName],
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Box<dyn Error>> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(root).args(["test", "--workspace", "--all-features", "--no-run"]);
+        cargo.current_dir(root).arg("test").args(arguments).arg("--no-run").envs(variables.iter().copied());
         cargo.arg("--message-format=json-render-diagnostics");
         let targets: std::collections::BTreeSet<&str> =
             tests.iter().map(|test| test.binary.as_str()).collect();

@@ -245,4 +245,35 @@ mod tests {
         assert_eq!(taken, u64::from(DRAINED_MAX));
         assert!(ending::is_refused(&memory, WAY, taken) == Ok(true), "what comes now is refused");
     }
+
+    const RING_LEN: u64 = 1 << 20;
+    const UNIT: u64 = ring::UNIT as u64;
+    const FIRST: u64 = (ring::HEADER_LEN + ring::RECORD_HEADER_LEN) as u64;
+
+    /// What comes of a slot that names these bytes and this handle.
+    fn named(at: u64, len: u32, handle: u32) -> Result<Option<Taken>, Broken> {
+        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        SlotWriter::new(WAY).publish(&memory, 0, (at / UNIT) as u32, len, handle);
+        let copied = |at: usize, buffer: &mut [u8]| assert!((at + buffer.len()) as u64 <= RING_LEN);
+        InLink::new(WAY, RING_LEN, true).take(&memory, copied, |_, _| {})
+    }
+
+    #[test]
+    fn a_slot_that_names_bytes_outside_the_ring_is_refused() {
+        for handle in [0, slot::NO_HANDLE] {
+            assert!(matches!(named(FIRST, 100, handle), Ok(Some(_))));
+            assert!(matches!(named(RING_LEN - UNIT, 64, handle), Ok(Some(_))), "the last bytes of the ring");
+            for (at, len) in [
+                (RING_LEN - UNIT, 65),
+                (RING_LEN, 1),
+                (u64::from(u32::MAX) * UNIT, 1),
+                (0, 1),
+                (FIRST - UNIT, 1),
+                (FIRST, u32::MAX),
+                (FIRST, RING_LEN as u32 / 4 + 1),
+            ] {
+                assert!(named(at, len, handle).is_err(), "{len} bytes at {at}");
+            }
+        }
+    }
 }

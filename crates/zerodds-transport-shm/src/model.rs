@@ -32,8 +32,7 @@ struct Model {
     woken: Condvar,
 }
 
-/// Payload bytes of the lane that the model has.
-const LANE_BYTES: usize = 256;
+const LANE_BYTES: usize = link::LANE_LEN;
 
 impl Model {
     fn new() -> Self {
@@ -213,6 +212,82 @@ fn a_sender_that_waits_for_space_is_woken() {
         });
         sender.join().expect("woken");
     });
+}
+
+#[test]
+fn bytes_of_the_lane_are_used_again_only_after_they_were_copied() {
+    loom::model(|| {
+        let model = Arc::new(Model::new());
+        let shared = Arc::clone(&model);
+        let sender = thread::spawn(move || {
+            let mut lane = LaneWriter::new(WAY);
+            let mut push = |number: u8| lane.push(&*shared, number.into(), &[number; 40]) == Ok(true);
+            // One fills it, with the word behind it; the third has the place of the first.
+            for number in 0..3 {
+                while !push(number) {
+                    let armed = doorbell::arm_space(&*shared);
+                    if push(number) {
+                        break;
+                    }
+                    shared.wait_on(bell::SPACE, armed);
+                }
+                doorbell::disarm_space(&*shared);
+                shared.ring();
+            }
+        });
+        let mut next = 0;
+        receive(&model, 3, |message| {
+            assert!(matches!(message, Taken::Copied { bytes, .. } if bytes[..] == [next; 40]));
+            next += 1;
+            if doorbell::notify_space(&*model) {
+                model.wake();
+            }
+        });
+        sender.join().expect("woken");
+    });
+}
+
+/// How a sender learns that a message which its receiver had to copy was taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Learns {
+    ByTheCursor,
+    ByRevokingInVain,
+}
+
+/// The bytes of a message that is copied out before it is taken are the sender's again once it was taken.
+fn copied_bytes_are_used_again_only_after_they_were_taken(learns: Learns) {
+    loom::model(move || {
+        let model = Arc::new(Model::new());
+        let payload = Arc::new(Cell::new(1u8));
+        let (shared, bytes) = (Arc::clone(&model), Arc::clone(&payload));
+        let sender = thread::spawn(move || {
+            let mut slots = SlotWriter::new(WAY);
+            let first = slots.publish(&*shared, 0, offset(0), 1, slot::NO_HANDLE);
+            let taken = match learns {
+                Learns::ByTheCursor => slots.cursor(&*shared) == Ok(first + 1),
+                Learns::ByRevokingInVain => slots.revoke(&*shared, first) == Ok(false),
+            };
+            if taken {
+                bytes.set(2);
+            }
+        });
+        let mut incoming = InLink::new(WAY, 1 << 20, true);
+        let copy_out = |_: usize, buffer: &mut [u8]| buffer.fill(payload.get());
+        if let Some(found) = incoming.take(&*model, copy_out, |_, _| {}).expect("a correct sender") {
+            assert!(matches!(found, Taken::Copied { bytes, .. } if bytes[..] == [1]), "not what came after");
+        }
+        sender.join().expect("no panic");
+    });
+}
+
+#[test]
+fn copied_bytes_are_used_again_only_after_the_cursor_has_passed_them() {
+    copied_bytes_are_used_again_only_after_they_were_taken(Learns::ByTheCursor);
+}
+
+#[test]
+fn copied_bytes_are_used_again_only_after_they_could_not_be_revoked() {
+    copied_bytes_are_used_again_only_after_they_were_taken(Learns::ByRevokingInVain);
 }
 
 /// Sends two messages, of which those in `records` go through the ring, to a receiver that leaves the link at any

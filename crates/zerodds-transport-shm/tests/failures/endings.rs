@@ -1,14 +1,15 @@
 //! Children that inherit, and ends in every order and at every moment.
 
+use crate::shims;
 use crate::support::child::{Process, hear, tell};
 use crate::support::roles::{send_numbered, with_receiver};
-use crate::support::{Node, fresh_domain, is_intact, pair, reliable, scaled};
+use crate::support::{Node, deadline, fresh_domain, is_intact, pair, reliable, scaled};
 use bytes::Bytes;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use std::any::Any;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Incoming, Peer, Receiver, Transport};
+use zerodds_core::{Delivery, Incoming, Peer, Reason, Receiver, Transport};
 
 /// Plays the roles of this module.
 pub(crate) fn play(words: &[&str]) -> bool {
@@ -38,6 +39,35 @@ fn f58_a_program_that_is_executed_inherits_nothing() {
     sleeper.kill().expect("it runs");
     sleeper.wait().expect("ours");
     let _ = peer;
+}
+
+/// The pidfd of the peer's process tells, on Linux 6.5 and later; its socket does not end with it.
+#[test]
+fn f58_the_death_of_a_process_is_known_though_its_child_keeps_its_sockets() {
+    let domain = fresh_domain();
+    let mut node = Node::open(domain);
+    let pid = shims::scratch("forked");
+    let mut child =
+        shims::start_with(shims::FORK, &format!("receive {domain}"), &[("ZERODDS_TEST_FORKED", &pid)]);
+    assert_eq!(child.hear(), "ready");
+    let peer = node.transport.neighbours()[0];
+    node.link_to(peer);
+    child.signal(Signal::USR1);
+    let until = deadline();
+    let forked = loop {
+        let written = std::fs::read(&pid).unwrap_or_default();
+        if let Ok(id) = <[u8; 4]>::try_from(&written[..]) {
+            break Pid::from_raw(i32::from_ne_bytes(id)).expect("a pid");
+        }
+        assert!(Instant::now() < until, "it does not fork");
+        std::thread::yield_now();
+    };
+    child.kill();
+    let (_, reason) = node.until_down_why(peer);
+    // Still there: it is what keeps the sockets open.
+    let kept = rustix::process::kill_process(forked, Signal::KILL);
+    let _ = std::fs::remove_file(&pid);
+    assert_eq!((reason, kept), (Reason::PeerDied, Ok(())));
 }
 
 /// Links to the first neighbour, sends all it can to it and takes all that it gets, until told how to end.

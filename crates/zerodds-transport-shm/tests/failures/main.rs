@@ -15,6 +15,7 @@ mod orderings;
 mod party;
 mod private;
 mod raw;
+mod seeing;
 mod shims;
 #[path = "../support/mod.rs"]
 mod support;

@@ -13,7 +13,7 @@ fn f57_lanes_slots_and_doorbells_hold_under_the_memory_model_of_any_processor() 
     let variables = [
         ("RUSTFLAGS", "--cfg zerodds_loom"),
         ("CARGO_TARGET_DIR", target),
-        ("LOOM_MAX_PREEMPTIONS", scaled("2", "3")),
+        ("LOOM_MAX_PREEMPTIONS", scaled("3", "4")),
     ];
     cargo::test(&["--release", "--lib", "model", "--"], &variables, 6);
 }

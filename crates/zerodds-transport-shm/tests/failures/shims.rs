@@ -9,6 +9,9 @@ pub(crate) const CLOCK: &str = "clock";
 /// 10,000 handled signals a second.
 pub(crate) const SIGNALS: &str = "signals";
 
+/// A fork, without exec, on request.
+pub(crate) const FORK: &str = "fork";
+
 /// Starts a child with a shim loaded, and these variables set.
 pub(crate) fn start_with(shim: &str, role: &str, variables: &[(&str, &Path)]) -> Process {
     let library = compiled(shim);
