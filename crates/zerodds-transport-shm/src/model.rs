@@ -11,7 +11,7 @@ use crate::arena::{Arena, Hold};
 use crate::cells::Cell;
 use crate::doorbell::{self, Bed};
 use crate::inlink::{InLink, Taken};
-use crate::lane::LaneWriter;
+use crate::lane::{LaneReader, LaneWriter};
 use crate::layout::{Direction, doorbell as bell, lane, link, ring, slot};
 use crate::outlink::{OutLink, Payload, Promise, Published};
 use crate::region::Region;
@@ -214,6 +214,7 @@ fn a_sender_that_waits_for_space_is_woken() {
     });
 }
 
+/// Nobody sleeps here: doorbells have fences, which would hide what the lane's own words lack.
 #[test]
 fn bytes_of_the_lane_are_used_again_only_after_they_were_copied() {
     loom::model(|| {
@@ -221,29 +222,24 @@ fn bytes_of_the_lane_are_used_again_only_after_they_were_copied() {
         let shared = Arc::clone(&model);
         let sender = thread::spawn(move || {
             let mut lane = LaneWriter::new(WAY);
-            let mut push = |number: u8| lane.push(&*shared, number.into(), &[number; 40]) == Ok(true);
             // One fills it, with the word behind it; the third has the place of the first.
-            for number in 0..3 {
-                while !push(number) {
-                    let armed = doorbell::arm_space(&*shared);
-                    if push(number) {
-                        break;
-                    }
-                    shared.wait_on(bell::SPACE, armed);
+            for number in 0..3u8 {
+                while !lane.push(&*shared, number.into(), &[number; 40]).expect("a correct receiver") {
+                    thread::yield_now();
                 }
-                doorbell::disarm_space(&*shared);
-                shared.ring();
             }
         });
-        let mut next = 0;
-        receive(&model, 3, |message| {
-            assert!(matches!(message, Taken::Copied { bytes, .. } if bytes[..] == [next; 40]));
-            next += 1;
-            if doorbell::notify_space(&*model) {
-                model.wake();
-            }
-        });
-        sender.join().expect("woken");
+        let mut lane = LaneReader::new(WAY);
+        for number in 0..3 {
+            let record = loop {
+                match lane.peek(&*model).expect("a correct sender") {
+                    Some(record) => break record,
+                    None => thread::yield_now(),
+                }
+            };
+            assert_eq!(lane.take(&*model, record).0[..], [number; 40]);
+        }
+        sender.join().expect("no panic");
     });
 }
 

@@ -76,10 +76,10 @@ pub const GUARDS: &[Mutant] = &[
     },
     Mutant {
         guard: "the end word that a receiver closes",
-        file: "receiver.rs",
-        from: "self.incoming.close(&self.reading.memory);",
-        to: "",
-        test: "zerodds-transport-shm::links::a_receiver_that_is_dropped_refuses_what_is_sent_from_then_on",
+        file: "inlink.rs",
+        from: "ending::close(link, self.direction, self.taken);",
+        to: "let _ = link;",
+        test: "zerodds-transport-shm::links::what_is_sent_while_links_come_and_go_arrives_once_and_in_order_and_what_is_refused_never",
     },
 ];
 
