@@ -1,7 +1,7 @@
 //! Runs tests of the shared-memory transport under ThreadSanitizer and AddressSanitizer.
 //!
 //! The standard library is the one that comes with the compiler, which is not instrumented: what it does with locks and
-//! channels ThreadSanitizer would not see. So only reports of our own code count, see [`IGNORED`].
+//! channels ThreadSanitizer would not see. So only reports of our own code count, see `IGNORED`.
 
 use crate::nightly;
 use std::error::Error;
