@@ -259,7 +259,7 @@ fn copied_bytes_are_used_again_only_after_they_were_taken(learns: Learns) {
         let payload = Arc::new(Cell::new(1u8));
         let (shared, bytes) = (Arc::clone(&model), Arc::clone(&payload));
         let sender = thread::spawn(move || {
-            let (mut slots, rung) = (SlotWriter::new(WAY), Rung::default());
+            let mut slots = SlotWriter::new(WAY);
             let first = slots.publish(&*shared, 0, offset(0), 1, slot::NO_HANDLE);
             let taken = match learns {
                 Learns::ByTheCursor => slots.cursor(&*shared) == Ok(first + 1),
