@@ -1,10 +1,10 @@
 //! The command line: what can be asked for, checked before anything starts.
 
+use crate::domain::{DOMAIN_MAX, own_domain};
 use crate::input::Input;
 use crate::placement::Placement;
 use crate::publisher::{End, Plan};
 use crate::quantity::{Points, Rate, Seconds, Size};
-use crate::random::Random;
 use crate::run::Run;
 use crate::samples::{LARGE, SamplesError, Source};
 use crate::stack::{InPlace, PathChoice, Reliability, StackKind, StackOptions};
@@ -336,7 +336,7 @@ impl RunArgs {
     pub(crate) fn run(&self) -> Result<Run, UsageError> {
         let (source, kinds) = self.sample.source_and_kinds()?;
         let in_place = InPlace { loan: self.loan.loan, view: self.view.view };
-        let domain = self.domain.unwrap_or_else(random_domain);
+        let domain = self.domain.unwrap_or_else(own_domain);
         Ok(Run {
             options: self.stack.options(domain, kinds, source.payload_max(), in_place)?,
             source,
@@ -413,13 +413,6 @@ impl CompareArgs {
     }
 }
 
-/// A domain that another run on this host is unlikely to use at the same time.
-pub(crate) fn random_domain() -> u32 {
-    (Random::of_this_process().next() % u64::from(DOMAIN_MAX + 1)) as u32
-}
-
-/// Domains above it have no UDP ports (DDSI-RTPS 2.5 §9.6.2.3).
-const DOMAIN_MAX: u32 = 232;
 const POINTS_DEFAULT: std::ops::RangeInclusive<usize> = 10_000..=300_000;
 const SIZE_DEFAULT: Size = Size(1 << 20);
 /// Samples that may wait to be taken by a subscriber that does not know its publishers.

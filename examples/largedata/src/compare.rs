@@ -9,7 +9,8 @@
 //! equal placement, and the medians are compared. Latency is measured at 20 Hz, throughput at full rate. Each stack has as
 //! many samples under way as suit it at the size, unless `--history` says how many.
 
-use crate::cli::{CompareArgs, UsageError, random_domain};
+use crate::cli::{CompareArgs, UsageError};
+use crate::domain::own_domain;
 use crate::progress::Progress;
 use crate::publisher::{End, Plan};
 use crate::quantity::{Rate, Size, bytes_text, three_digits, time_text};
@@ -144,7 +145,7 @@ impl Medians {
         for rate in [Rate::Hertz(20.0), Rate::Max] {
             let plan = Plan { rate, end: End::After(args.seconds.0) };
             let run = Run {
-                options: args.options(self.way.stack, size, self.way.in_place, random_domain())?,
+                options: args.options(self.way.stack, size, self.way.in_place, own_domain())?,
                 source: Source::Random(size),
                 touch: Touch::Full,
                 plan,

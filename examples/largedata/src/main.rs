@@ -16,6 +16,7 @@ mod cli;
 mod clock;
 mod compare;
 mod dialogue;
+mod domain;
 mod input;
 mod lidar;
 mod messages;
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
         Some(Command::Sub(args)) => terminal::subscribe(args, started_ns).map_err(Into::into),
         Some(Command::Run(args)) => measure(args),
         Some(Command::Compare(args)) => compare::run(args).map_err(Into::into),
-        None => showcase::run(cli.domain.unwrap_or_else(cli::random_domain)).map_err(Into::into),
+        None => showcase::run(cli.domain.unwrap_or_else(domain::own_domain)).map_err(Into::into),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
