@@ -4,7 +4,7 @@
 //! control thread instead (see `peer`).
 
 use crate::crash;
-use crate::doorbell::{self, Bed, Rung};
+use crate::doorbell::{self, Bed};
 use crate::layout::doorbell as at;
 use crate::region::Region;
 use crate::segment::{self, MapError, Object, Sharing};
@@ -22,21 +22,18 @@ use std::time::{Duration, Instant};
 pub(crate) struct OwnBell {
     object: Object,
     event: OwnedFd,
-    rung: Rung,
 }
 
 /// A peer's doorbell, which we ring.
 pub(crate) struct PeerBell {
     mapping: Mapping,
     event: OwnedFd,
-    rung: Rung,
 }
 
 impl OwnBell {
     pub(crate) fn create(owner: u64) -> io::Result<Self> {
         let object = segment::create("zerodds-doorbell", at::LEN, owner, Sharing::ReadWrite)?;
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { object, event, rung: Rung::default() })
+        Ok(Self { object, event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
     }
 
     /// What peers need to ring it: the memory and the eventfd.
@@ -79,7 +76,7 @@ impl OwnBell {
 
     /// Wakes ourselves: something other than a message happened.
     pub(crate) fn ring(&self) {
-        ring(&self.object.mapping, &self.event, &self.rung);
+        ring(&self.object.mapping, &self.event);
     }
 
     /// Announces that a sender of this process waits for space; everything must be tried once more.
@@ -108,17 +105,17 @@ impl PeerBell {
             return Err(MapError::NotAFile);
         }
         let mapping = segment::map(memory, at::LEN, owner, Sharing::ReadWrite)?;
-        Ok(Self { mapping, event, rung: Rung::default() })
+        Ok(Self { mapping, event })
     }
 
     /// After publishing: whether the peer must be woken.
     pub(crate) fn is_asleep(&self) -> bool {
-        doorbell::is_asleep(&self.mapping, &self.rung)
+        doorbell::is_asleep(&self.mapping)
     }
 
     /// After publishing: wakes the peer if it sleeps.
     pub(crate) fn ring(&self) {
-        ring(&self.mapping, &self.event, &self.rung);
+        ring(&self.mapping, &self.event);
     }
 
     /// After giving space back: wakes the peer's senders if they wait for it.
@@ -127,17 +124,16 @@ impl PeerBell {
     }
 }
 
-fn ring(bell: &Mapping, event: &OwnedFd, rung: &Rung) {
-    let Some(needed) = doorbell::ring(bell, rung) else { return };
+fn ring(bell: &Mapping, event: &OwnedFd) {
+    let Some(bed) = doorbell::ring(bell) else { return };
     crash::step("wake");
     // ORDER: Relaxed; a hint.
     bell.u32(at::WAKER).store(rustix::thread::sched_getcpu() as u32 + 1, Ordering::Relaxed);
-    match needed.bed {
+    match bed {
         Bed::Futex => wake(bell.u32(at::BELL), 1),
         // A full counter (nobody reads it) is as good as one more.
         Bed::EventFd => drop(rustix::io::write(event, &1u64.to_ne_bytes())),
     }
-    rung.set(needed);
 }
 
 fn notify_space(bell: &Mapping) {

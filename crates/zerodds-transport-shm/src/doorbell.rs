@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   receiver                               sender
-//!   bell += 4 + asleep    (SeqCst)         publish             (SeqCst)
+//!   bell |= asleep        (SeqCst)         publish             (SeqCst)
 //!   look everywhere again (SeqCst)         bell & asleep ?     (SeqCst)
 //!   FUTEX_WAIT on the exact value          bell += 4, FUTEX_WAKE or write to the eventfd
 //!   bell &= !asleep
@@ -16,16 +16,10 @@
 //! stopped between clearing and waking would leave the receiver asleep while everybody else sees it awake. As
 //! it is, every sender that finds the receiver asleep wakes it itself, and adding to the word makes a wait that
 //! has not begun yet return at once.
-//!
-//! Each sender wakes it once per sleep: a word that is still what the sender's own wake left ([`Rung`]) says that
-//! nobody has gone to sleep since, as that adds to the word too. Whoever was woken looks everywhere before it
-//! sleeps again, and that second look is as above. So a burst to a receiver that has not run yet costs one call of
-//! the kernel. (The count has 30 bits; a sender for whom it came round exactly would wake nobody, once.)
 
 use crate::layout::doorbell;
 use crate::region::Region;
 use crate::sync::{Ordering, full_fence, ordered_accesses};
-use std::sync::atomic::AtomicU32;
 
 /// Where a receiver sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +41,8 @@ pub(crate) fn arm(region: &impl Region, bed: Bed) -> u32 {
         Bed::Futex => ASLEEP,
         Bed::EventFd => ASLEEP | ON_EVENTFD,
     };
-    // The bits are clear: `disarm` comes before. Another value than that of every earlier sleep.
-    let step = STEP + bits;
     // ORDER: SeqCst, see the module's argument.
-    let armed = region.u32(doorbell::BELL).fetch_add(step, Ordering::SeqCst).wrapping_add(step);
+    let armed = region.u32(doorbell::BELL).fetch_or(bits, Ordering::SeqCst) | bits;
     full_fence();
     armed
 }
@@ -62,45 +54,22 @@ pub(crate) fn disarm(region: &impl Region) {
     region.u32(doorbell::BELL).fetch_and(!(ASLEEP | ON_EVENTFD), Ordering::Relaxed);
 }
 
-/// What one sender's last wake left in the word: zero, which is no receiver's that sleeps, before the first.
-#[derive(Debug, Default)]
-pub(crate) struct Rung(AtomicU32);
-
-impl Rung {
-    /// The wake that [`ring`] asked for was made. Only now may other threads of this sender rely on it.
-    pub(crate) fn set(&self, wake: Wake) {
-        // ORDER: Release, so that who sees it comes after the wake.
-        self.0.store(wake.left, Ordering::Release);
-    }
-}
-
-/// A wake that has to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wake {
-    /// Where the receiver sleeps.
-    pub(crate) bed: Bed,
-    left: u32,
-}
-
 /// Sender: after publishing, whether the receiver must be woken.
-pub(crate) fn is_asleep(region: &impl Region, rung: &Rung) -> bool {
+pub(crate) fn is_asleep(region: &impl Region) -> bool {
     ordered_accesses();
     // ORDER: SeqCst, see the module's argument.
-    let bell = region.u32(doorbell::BELL).load(Ordering::SeqCst);
-    // ORDER: Acquire, see `Rung::set`.
-    bell & ASLEEP != 0 && bell != rung.0.load(Ordering::Acquire)
+    region.u32(doorbell::BELL).load(Ordering::SeqCst) & ASLEEP != 0
 }
 
-/// Sender: after publishing, finds out whether the receiver must be woken; [`Rung::set`] follows the wake.
-pub(crate) fn ring(region: &impl Region, rung: &Rung) -> Option<Wake> {
-    if !is_asleep(region, rung) {
+/// Sender: after publishing, finds out whether the receiver must be woken, and where it sleeps.
+pub(crate) fn ring(region: &impl Region) -> Option<Bed> {
+    if !is_asleep(region) {
         return None;
     }
     let bell = region.u32(doorbell::BELL);
     // ORDER: SeqCst; the new value must be there before the wake, which makes a wait on the old one fail.
     let before = bell.fetch_add(STEP, Ordering::SeqCst);
-    let bed = if before & ON_EVENTFD == 0 { Bed::Futex } else { Bed::EventFd };
-    Some(Wake { bed, left: before.wrapping_add(STEP) })
+    Some(if before & ON_EVENTFD == 0 { Bed::Futex } else { Bed::EventFd })
 }
 
 const WAITING: u32 = 1;

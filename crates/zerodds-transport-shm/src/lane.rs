@@ -72,18 +72,19 @@ impl LaneWriter {
                 return Ok(false);
             }
         }
-        let first = self.at(self.tail);
-        let at = self.at(self.tail + skipped);
+        let tail = self.tail;
+        let first = self.at(tail);
+        let at = self.at(tail + skipped);
         self.tail += skipped + record_len;
         // ORDER: Relaxed; published by the store below.
         region.u32(self.at(self.tail) + lane::READY).store(lane::NOTHING, Ordering::Relaxed);
         region.u64(at + lane::MESSAGE).store(message, Ordering::Relaxed);
         region.copy_in(at + lane::HEADER_LEN, payload);
-        let mut word = lane::ready(payload.len());
+        let mut word = lane::ready(payload.len(), tail + skipped);
         if skipped > 0 {
             // ORDER: Relaxed; nobody looks here before the PAD.
             region.u32(at + lane::READY).store(word, Ordering::Relaxed);
-            word = lane::PAD;
+            word = lane::pad(tail);
         }
         // ORDER: SeqCst. Its Release half publishes header and payload to the Acquire in `LaneReader::peek`;
         // the total order with the load of the bell in `doorbell::ring` lets no receiver that went to
@@ -144,7 +145,7 @@ impl LaneReader {
     /// The oldest message, if there is one.
     pub(crate) fn peek(&mut self, region: &impl Region) -> Result<Option<LaneRecord>, Broken> {
         let mut word = self.look(region);
-        if word == lane::PAD {
+        if word == lane::pad(self.head) {
             let offset = self.head % LANE_LEN;
             if offset == 0 {
                 return Err(Broken("the lane begins with padding"));
@@ -157,8 +158,12 @@ impl LaneReader {
         if word == lane::NOTHING {
             return Ok(None);
         }
-        // TRUST: sender-written.
-        let len = word as usize - 1;
+        // TRUST: sender-written. What was taken in an earlier round, or was never sent, is no message: else a lane
+        // without end would keep its reader busy for ever.
+        if word & !lane::LENGTH_MASK != lane::round(self.head) {
+            return Err(Broken("a record of the lane belongs to another round"));
+        }
+        let len = ((word & lane::LENGTH_MASK) as usize).wrapping_sub(1);
         if len > lane::MESSAGE_MAX || self.head % LANE_LEN + record_len(len) > LANE_LEN {
             return Err(Broken(
                 "a record of the lane is longer than a message may be, or reaches beyond its end",
@@ -225,9 +230,9 @@ mod tests {
     fn what_lay_there_on_the_last_round_is_no_message() {
         let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
         let (mut writer, mut reader) = (LaneWriter::new(WAY), LaneReader::new(WAY));
-        // Bytes that look like the first word of a record, at every multiple of 16 in turn.
-        let payload = [3, 0, 0, 0].repeat(lane::MESSAGE_MAX / 4);
         for message in 0..10_000u64 {
+            // Bytes that look like the first word of a record of the next round, at every multiple of 16 in turn.
+            let payload = lane::ready(3, writer.tail + LANE_LEN).to_le_bytes().repeat(lane::MESSAGE_MAX / 4);
             let len = (message * 48 + message / 7) as usize % (lane::MESSAGE_MAX + 1);
             assert_eq!(writer.push(&memory, message, &payload[..len]), Ok(true));
             let record = reader.peek(&memory).expect("a correct sender").expect("a message");
@@ -257,10 +262,27 @@ mod tests {
 
     #[test]
     fn words_that_no_correct_sender_writes_end_the_link() {
-        for word in [lane::ready(lane::MESSAGE_MAX) + 1, lane::PAD - 1, lane::PAD] {
+        let other_round = lane::ready(3, LANE_LEN);
+        for word in [lane::ready(lane::MESSAGE_MAX, 0) + 1, lane::pad(0) - 1, lane::pad(0), other_round] {
             let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
             memory.u32(WAY.lane() + lane::READY).store(word, Ordering::Relaxed);
             assert!(LaneReader::new(WAY).peek(&memory).is_err(), "{word:#x}");
         }
+    }
+
+    #[test]
+    fn a_lane_in_which_everything_seems_ready_is_read_once_around_at_most() {
+        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+        for at in (0..link::LANE_LEN).step_by(lane::ALIGN) {
+            memory.u32(WAY.lane() + at).store(lane::ready(0, 0), Ordering::Relaxed);
+        }
+        let mut reader = LaneReader::new(WAY);
+        let mut taken = 0;
+        while let Ok(Some(record)) = reader.peek(&memory) {
+            reader.take(&memory, record);
+            taken += 1;
+            assert!(taken <= LANE_LEN, "more messages than a lane holds");
+        }
+        assert!(reader.peek(&memory).is_err(), "the link ends");
     }
 }

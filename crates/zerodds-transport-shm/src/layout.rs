@@ -106,7 +106,7 @@ pub(crate) mod slot {
 
 /// A message in the lane: header, payload, padding to 16 bytes.
 pub(crate) mod lane {
-    /// `u32`, written last: the length in bytes plus one, [`NOTHING`] or [`PAD`].
+    /// `u32`, written last: [`ready`] or [`pad`] of the record's position, until then [`NOTHING`].
     pub(crate) const READY: usize = 0;
     /// `u64`: number of the message on this link.
     pub(crate) const MESSAGE: usize = 8;
@@ -114,15 +114,26 @@ pub(crate) mod lane {
     pub(crate) const ALIGN: usize = 16;
     /// The record is not there yet.
     pub(crate) const NOTHING: u32 = 0;
-    /// Nothing more until the lane starts again at its beginning, where a record is there already.
-    pub(crate) const PAD: u32 = u32::MAX;
     /// Messages up to this many bytes travel in the lane.
     pub(crate) const MESSAGE_MAX: usize = 1024;
 
-    /// The first word of a record of `len` bytes.
-    pub(crate) const fn ready(len: usize) -> u32 {
-        len as u32 + 1
+    /// The first word of a record of `len` bytes: the length plus one, and above it the round.
+    pub(crate) const fn ready(len: usize, position: u64) -> u32 {
+        round(position) | (len as u32 + 1)
     }
+
+    /// Nothing more until the lane starts again at its beginning, where a record is there already.
+    pub(crate) const fn pad(position: u64) -> u32 {
+        round(position) | LENGTH_MASK
+    }
+
+    /// How often the lane has started again at its beginning, so that nothing is read twice.
+    pub(crate) const fn round(position: u64) -> u32 {
+        ((position / super::link::LANE_LEN as u64) as u32) << LENGTH_BITS
+    }
+
+    const LENGTH_BITS: u32 = 11;
+    pub(crate) const LENGTH_MASK: u32 = (1 << LENGTH_BITS) - 1;
 }
 
 /// The payload ring.

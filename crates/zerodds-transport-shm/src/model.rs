@@ -9,7 +9,7 @@
 
 use crate::arena::{Arena, Hold};
 use crate::cells::Cell;
-use crate::doorbell::{self, Bed, Rung};
+use crate::doorbell::{self, Bed};
 use crate::inlink::{InLink, Taken};
 use crate::lane::{LaneReader, LaneWriter};
 use crate::layout::{Direction, doorbell as bell, lane, link, ring, slot};
@@ -69,11 +69,9 @@ impl Model {
         self.woken.notify_all();
     }
 
-    fn ring(&self, rung: &Rung) {
-        if let Some(needed) = doorbell::ring(self, rung) {
-            assert_eq!(needed.bed, Bed::Futex);
+    fn ring(&self) {
+        if doorbell::ring(self) == Some(Bed::Futex) {
             self.wake();
-            rung.set(needed);
         }
     }
 }
@@ -129,11 +127,11 @@ fn no_message_is_missed_or_reordered_by_a_receiver_that_sleeps() {
         let model = Arc::new(Model::new());
         let shared = Arc::clone(&model);
         let sender = thread::spawn(move || {
-            let (mut lane, mut slots, rung) = (LaneWriter::new(WAY), SlotWriter::new(WAY), Rung::default());
+            let (mut lane, mut slots) = (LaneWriter::new(WAY), SlotWriter::new(WAY));
             assert_eq!(lane.push(&*shared, 0, &[7]), Ok(true));
-            shared.ring(&rung);
+            shared.ring();
             slots.publish(&*shared, 1, offset(0), 64, 0);
-            shared.ring(&rung);
+            shared.ring();
         });
         let mut order = Vec::new();
         receive(&model, 2, |message| {
@@ -151,16 +149,16 @@ fn a_message_is_taken_or_revoked_and_its_bytes_are_never_written_while_read() {
         let payload = Arc::new(Cell::new(1u64));
         let (shared, bytes) = (Arc::clone(&model), Arc::clone(&payload));
         let sender = thread::spawn(move || {
-            let (mut slots, rung) = (SlotWriter::new(WAY), Rung::default());
+            let mut slots = SlotWriter::new(WAY);
             let first = slots.publish(&*shared, 0, offset(0), 8, 0);
-            shared.ring(&rung);
+            shared.ring();
             let revoked = slots.revoke(&*shared, first).expect("a correct receiver");
             // The bytes may be used again if it was revoked, or once it is released.
             if revoked || slots.is_released(&*shared, 0, first) {
                 bytes.set(2);
             }
             slots.publish(&*shared, 1, offset(1), 8, 1);
-            shared.ring(&rung);
+            shared.ring();
             revoked
         });
         let mut firsts = 0;
@@ -194,11 +192,11 @@ fn a_sender_that_waits_for_space_is_woken() {
         let model = Arc::new(Model::new());
         let shared = Arc::clone(&model);
         let sender = thread::spawn(move || {
-            let (mut slots, rung) = (SlotWriter::new(WAY), Rung::default());
+            let mut slots = SlotWriter::new(WAY);
             for message in 0..link::SLOTS as u64 {
                 slots.publish(&*shared, message, offset(message as u32), 8, message as u32);
             }
-            shared.ring(&rung);
+            shared.ring();
             while slots.is_full(&*shared).expect("a correct receiver") {
                 let armed = doorbell::arm_space(&*shared);
                 if slots.is_full(&*shared).expect("a correct receiver") {

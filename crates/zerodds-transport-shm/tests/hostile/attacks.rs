@@ -210,7 +210,9 @@ fn disturb(rogue: &Rogue, random: &mut Random, step: u64) {
         5 => {
             let head = rogue.read_u64(0x280).wrapping_add(16 * random.below(70));
             let at = 0x1000 + (head % 16_384) as usize / 16 * 16;
-            let ready = if random.below(8) == 0 { u32::MAX } else { random.below(1100) as u32 };
+            // Of the right round as a rule.
+            let round = ((head / 16_384) as u32) << 11;
+            let ready = if random.below(8) == 0 { value as u32 } else { round | random.below(2048) as u32 };
             rogue.write(at, &[&ready.to_le_bytes()[..], &[0; 4], &step.to_le_bytes()].concat());
         }
         // Released: everything.
