@@ -12,12 +12,13 @@ use crate::protocol::{Descriptor, Entity, HEADER_LEN, Note, Received, SampleKey,
 use bytes::Bytes;
 use std::collections::VecDeque;
 use zerodds_core::{Incoming, Locator, Message, Reason, Receiver, Wake};
-use zerodds_transport_shm::ShmReceiver;
+use zerodds_transport_shm::{LinkId, ShmReceiver};
 
 /// Something that is not a sample.
 #[derive(Debug)]
 pub(crate) enum News {
-    Up(Locator),
+    /// The link, from which what is said on it holds.
+    Up(Locator, Option<LinkId>),
     Down(Locator, Reason),
     Note(Locator, Note),
 }
@@ -76,7 +77,10 @@ impl Inbox {
                         let source = message.source();
                         take_in(&mut self.ledger, &mut self.news, &mut self.strange, source, message.into());
                     }
-                    Incoming::PeerUp(locator) => self.news.push_back(News::Up(locator)),
+                    Incoming::PeerUp(locator) => {
+                        let link = receiver.link_id(&locator);
+                        self.news.push_back(News::Up(locator, link));
+                    }
                     Incoming::PeerDown(locator, reason) => self.news.push_back(News::Down(locator, reason)),
                     _ => {}
                 }

@@ -15,6 +15,16 @@
 use crate::protocol::{Entity, Offer, Prefix, incarnation};
 use std::collections::{BTreeMap, BTreeSet};
 use zerodds_core::{Incarnation, Locator};
+use zerodds_transport_shm::LinkId;
+
+/// Where a session is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) locator: Locator,
+    /// The link by which it said what it takes. What is sent on the next one can come after its descriptor: that
+    /// session has not looked at it yet. `None`: our own session.
+    pub(crate) link: Option<LinkId>,
+}
 
 /// How a participant's readers are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +33,7 @@ pub(crate) struct Target {
     /// A reader there; RustDDS directs a sample to a reader.
     pub(crate) reader: Entity,
     /// Where its session is reached; `None`: it gets plain samples.
-    pub(crate) shared: Option<Locator>,
+    pub(crate) shared: Option<Way>,
 }
 
 /// Where the samples of one writer go.
@@ -95,22 +105,22 @@ impl Matched {
     /// and of each reader (whether it is reliable).
     pub(crate) fn plan<'a>(
         &self,
-        session: impl Fn(Prefix) -> Option<(Option<Locator>, &'a [Offer])>,
+        session: impl Fn(Prefix) -> Option<(Option<Way>, &'a [Offer])>,
         reliable: impl Fn((Prefix, Entity)) -> bool,
     ) -> Plan {
         let mut plan = Plan::default();
         for (&prefix, readers) in &self.0 {
             let Some(&reader) = readers.first() else { continue };
-            let offers = session(prefix).and_then(|(locator, offers)| {
+            let offers = session(prefix).and_then(|(way, offers)| {
                 let of = |reader| offers.iter().find(|offer| offer.reader == reader).copied();
                 let found: Option<Vec<Offer>> = readers.iter().map(|&reader| of(reader)).collect();
-                found.map(|found| (locator, found))
+                found.map(|found| (way, found))
             });
             if let Some((_, offers)) = &offers {
                 let limited = offers.iter().filter(|offer| offer.window > 0);
                 plan.windows.extend(limited.map(|&offer| (incarnation(prefix), offer)));
             }
-            plan.targets.push(Target { prefix, reader, shared: offers.and_then(|(locator, _)| locator) });
+            plan.targets.push(Target { prefix, reader, shared: offers.and_then(|(way, _)| way) });
         }
         let mut readers =
             self.0.iter().flat_map(|(&prefix, readers)| readers.iter().map(move |&reader| (prefix, reader)));
@@ -135,8 +145,9 @@ mod tests {
         Offer { reader, window: 0 }
     }
 
-    fn locator() -> Locator {
-        Locator::shared_memory(HostTag::from_bytes([0; 8]), Incarnation::from_bytes([0; 8]), 0)
+    fn way() -> Way {
+        let locator = Locator::shared_memory(HostTag::from_bytes([0; 8]), Incarnation::from_bytes([0; 8]), 0);
+        Way { locator, link: None }
     }
 
     #[test]
@@ -145,12 +156,12 @@ mod tests {
         matched.add(HERE, [1; 4]);
         matched.add(HERE, [2; 4]);
         let one = [offer([1; 4])];
-        assert!(!matched.plan(|_| Some((Some(locator()), &one)), |_| true).has_shared());
+        assert!(!matched.plan(|_| Some((Some(way()), &one)), |_| true).has_shared());
         let both = [offer([1; 4]), offer([2; 4])];
-        let plan = matched.plan(|_| Some((Some(locator()), &both)), |_| false);
-        assert_eq!(plan.targets, [Target { prefix: HERE, reader: [1; 4], shared: Some(locator()) }]);
+        let plan = matched.plan(|_| Some((Some(way()), &both)), |_| false);
+        assert_eq!(plan.targets, [Target { prefix: HERE, reader: [1; 4], shared: Some(way()) }]);
         matched.remove(HERE, [2; 4]);
-        assert!(matched.plan(|_| Some((Some(locator()), &one)), |_| true).has_shared());
+        assert!(matched.plan(|_| Some((Some(way()), &one)), |_| true).has_shared());
     }
 
     #[test]
@@ -159,7 +170,7 @@ mod tests {
         matched.add(HERE, [1; 4]);
         let offers = [offer([1; 4])];
         let plan = |pending: &[_]| {
-            matched.plan(|_| Some((Some(locator()), &offers)), |_| true).awaiting(pending.iter().copied())
+            matched.plan(|_| Some((Some(way()), &offers)), |_| true).awaiting(pending.iter().copied())
         };
         assert!(plan(&[]).has_shared());
         let later = plan(&[(THERE, [3; 4])]);
@@ -175,7 +186,7 @@ mod tests {
         matched.add(HERE, [1; 4]);
         matched.add(THERE, [1; 4]);
         let offers = [Offer { reader: [1; 4], window: 5 }];
-        let session = |prefix| (prefix == HERE).then_some((Some(locator()), &offers[..]));
+        let session = |prefix| (prefix == HERE).then_some((Some(way()), &offers[..]));
         assert!(!matched.plan(session, |(prefix, _)| prefix == HERE).has_shared(), "one is best effort");
         let plan = matched.plan(session, |_| true);
         let shared: Vec<_> = plan.targets.iter().map(|target| target.shared.is_some()).collect();

@@ -251,7 +251,7 @@ impl Outlet {
         let plan = self.outlook.plan();
         let len = parcel.cdr().len();
         let shared = || plan.targets.iter().filter_map(|target| Some((target.prefix, target.shared?)));
-        let locators: Vec<Locator> = shared().map(|(_, locator)| locator).collect();
+        let locators: Vec<Locator> = shared().map(|(_, way)| way.locator).collect();
         let peers: Vec<Peer<'_>> =
             locators.iter().map(|locator| Peer::new(std::slice::from_ref(locator))).collect();
         let delivery = match self.patience {
@@ -279,14 +279,21 @@ impl Outlet {
         let mut full = false;
         let mut index = 0;
         for target in &plan.targets {
-            if target.shared.is_none() {
+            let Some(way) = target.shared else {
                 plain.push(target);
                 continue;
-            }
+            };
             let missed = sent.unserved.iter().find(|peer| peer.index == index).map(|peer| &peer.why);
             index += 1;
             match (missed, self.options.when_full) {
-                (None, _) => shared.push(target),
+                (None, _) if self.session().transport.link_id(&way.locator) == way.link => {
+                    shared.push(target)
+                }
+                // The link was replaced, and this went by one or the other; whoever has it gets no descriptor.
+                (None, _) => {
+                    plain.push(target);
+                    self.session().say(incarnation(target.prefix), Note::Forget { id: undescribed.key.id });
+                }
                 (Some(Refusal::Full), WhenFull::Udp) => plain.push(target),
                 // What best effort has no room for is lost, there as anywhere; the transport has counted it.
                 (Some(Refusal::Full), _) if self.patience.is_none() => shared.push(target),

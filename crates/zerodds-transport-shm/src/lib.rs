@@ -86,6 +86,7 @@ mod lane;
 mod layout;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod limits;
+mod link_id;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom)))]
 mod message;
 #[cfg(all(test, zerodds_loom))]
@@ -130,6 +131,7 @@ pub mod crash_points {
     pub use crate::crash::{Action, arm, disarm, passed};
 }
 pub use config::{Access, Config, ConfigError, WaitStrategy, parse_size};
+pub use link_id::LinkId;
 pub use pool::Pool;
 #[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_loom))))]
 pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmSending, ShmSent, ShmTransport};

@@ -13,6 +13,7 @@ use crate::crash;
 use crate::handshake::{Frame, Goodbye, Kind};
 use crate::inlink::InLink;
 use crate::layout::Direction;
+use crate::link_id::LinkId;
 use crate::sync::full_fence;
 use crate::sys::{Generation, Mapping};
 use std::ops::Deref;
@@ -21,6 +22,7 @@ use zerodds_core::{Locator, Reason};
 
 /// One established link.
 pub(crate) struct Link {
+    pub(crate) id: LinkId,
     /// The peer.
     pub(crate) locator: Locator,
     /// The way our messages flow.

@@ -3,6 +3,7 @@
 use crate::bell::timespec;
 use crate::doorbell::Bed;
 use crate::inlink::{InLink, Taken};
+use crate::link_id::LinkId;
 use crate::message::{Body, InPlace, ShmMessage};
 use crate::peer::Reading;
 use crate::region::{Broken, Region};
@@ -17,7 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use zerodds_core::{Incoming, Receiver, Wake};
+use zerodds_core::{Incoming, Locator, Receiver, Wake};
 
 /// Receives the messages of one transport, in the order in which each peer sent them, peers in turn.
 ///
@@ -51,6 +52,13 @@ impl ShmReceiver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let spinner = Spinner::new(shared.config.wait);
         Self { shared, links: Vec::new(), turn: 0, arrived: VecDeque::new(), armed: None, spinner }
+    }
+
+    /// The link by which this peer's messages come, from its [`PeerUp`](Incoming::PeerUp) to its
+    /// [`PeerDown`](Incoming::PeerDown).
+    #[must_use]
+    pub fn link_id(&self, peer: &Locator) -> Option<LinkId> {
+        self.links.iter().find(|link| link.reading.locator == *peer).map(|link| link.reading.id)
     }
 
     /// The next thing that did not come through a link.

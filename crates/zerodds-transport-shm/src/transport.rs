@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::control::Control;
 use crate::layout::lane;
+use crate::link_id::LinkId;
 use crate::message::{LoanKind, RecordLoan, ShmLoan};
 use crate::outbound::{Attempt, Notice};
 use crate::peer::link_ended;
@@ -80,6 +81,13 @@ impl ShmTransport {
     pub fn locator_of(&self, incarnation: Incarnation) -> Option<Locator> {
         let own = self.inner.as_ref().ok()?.shared.locator;
         Some(Locator::shared_memory(own.host_tag()?, incarnation, own.port()))
+    }
+
+    /// The link by which this peer is sent to, if there is one.
+    #[must_use]
+    pub fn link_id(&self, peer: &Locator) -> Option<LinkId> {
+        let Ok(Open { shared, .. }) = self.inner.as_deref() else { return None };
+        shared.outbound.lock().link(peer).map(|link| link.id)
     }
 
     /// Ends the link with the peer at this locator, if there is one: nothing more is sent on it. What either

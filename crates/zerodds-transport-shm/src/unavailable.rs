@@ -2,7 +2,7 @@
 //!
 //! Compiled on other systems than Linux, and under `--cfg zerodds_no_shm`, which is how it is tested.
 
-use crate::{Config, Pool};
+use crate::{Config, LinkId, Pool};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::ops::{Deref, DerefMut};
@@ -105,6 +105,12 @@ impl ShmTransport {
     /// Always `None`.
     #[must_use]
     pub fn locator_of(&self, _incarnation: Incarnation) -> Option<Locator> {
+        None
+    }
+
+    /// There are no links.
+    #[must_use]
+    pub fn link_id(&self, _peer: &Locator) -> Option<LinkId> {
         None
     }
 
@@ -222,6 +228,14 @@ impl Message for ShmMessage {
     }
 
     fn source(&self) -> Option<Locator> {
+        match self.0 {}
+    }
+}
+
+impl ShmReceiver {
+    /// There are no links.
+    #[must_use]
+    pub fn link_id(&self, _peer: &Locator) -> Option<LinkId> {
         match self.0 {}
     }
 }

@@ -106,11 +106,11 @@ impl Attendant {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Up(peer) => {
+            News::Up(peer, link) => {
                 let Some(id) = peer.incarnation() else { return };
                 self.retries.remove(&id);
                 self.suspects.remove(&id);
-                self.session.registry.lock().set_up(id);
+                self.session.registry.lock().set_up(id, link);
                 self.session.say(id, Note::Readers(self.offers.clone()));
                 // What was said before nobody may have heard.
                 self.say_taken(|prefix| incarnation(*prefix) == id);

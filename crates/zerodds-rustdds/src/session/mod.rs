@@ -10,6 +10,7 @@
 //! goes, or a sender needs room.
 
 mod attendant;
+mod ended;
 mod obituary;
 mod registry;
 

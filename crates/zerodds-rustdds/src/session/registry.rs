@@ -1,15 +1,17 @@
 //! Who is matched with whom, who has a session, and what follows from it for every writer. No I/O.
 
+use super::ended::Ended;
 use crate::account::Source;
 use crate::intake::Progress;
 use crate::protocol::{Entity, Offer, Prefix, TopicHash, incarnation};
-use crate::routes::Matched;
+use crate::routes::{Matched, Way};
 use crate::window::Outlook;
 use rustdds::policy::Reliability;
 use rustdds::{DomainParticipantStatusEvent as Status, GUID};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use zerodds_core::{Incarnation, Locator};
+use zerodds_transport_shm::LinkId;
 
 /// The state of a session.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub(crate) struct Registry {
     /// Readers of other participants, and plain ones here, that are not reliable.
     best_effort: BTreeSet<(Prefix, Entity)>,
     sessions: HashMap<Incarnation, Session>,
+    ended: Ended,
     /// Plans may have changed, or what we offer.
     stale: bool,
     /// What we offer, where it may have changed since it was asked for.
@@ -51,6 +54,8 @@ struct Reader {
 struct Session {
     prefix: Option<Prefix>,
     up: bool,
+    /// The link that is up.
+    link: Option<LinkId>,
     /// It has said what it offers since the link is up.
     speaks: bool,
     leaving: bool,
@@ -83,6 +88,7 @@ impl Registry {
             readers: BTreeMap::new(),
             best_effort: BTreeSet::new(),
             sessions: HashMap::new(),
+            ended: Ended::default(),
             stale: false,
             offered: None,
         }
@@ -112,6 +118,9 @@ impl Registry {
 
     /// Takes a status event of the participant into account.
     pub(crate) fn note(&mut self, status: &Status) -> Vec<Errand> {
+        if self.ended.is_late(status) {
+            return Vec::new();
+        }
         match status {
             // RustDDS reports its discovery endpoints too.
             Status::RemoteReaderMatched { local_writer: local, .. }
@@ -173,9 +182,10 @@ impl Registry {
     }
 
     /// A link to this session is up.
-    pub(crate) fn set_up(&mut self, peer: Incarnation) {
+    pub(crate) fn set_up(&mut self, peer: Incarnation, link: Option<LinkId>) {
         let session = self.sessions.entry(peer).or_default();
         session.up = true;
+        session.link = link;
         session.leaving = false;
         // Not before it says again what it offers.
         session.speaks = false;
@@ -284,12 +294,13 @@ impl Registry {
         let session = |prefix| {
             let own = self.locator?;
             if prefix == self.own {
-                return Some((Some(own), offers.as_slice()));
+                return Some((Some(Way { locator: own, link: None }), offers.as_slice()));
             }
             let peer = incarnation(prefix);
             let session = self.sessions.get(&peer)?;
             let locator = Locator::shared_memory(own.host_tag()?, peer, own.port());
-            Some(((session.up && session.speaks).then_some(locator), session.offers.as_slice()))
+            let way = Way { locator, link: session.link };
+            Some(((session.up && session.speaks).then_some(way), session.offers.as_slice()))
         };
         for (writer, (topic, outlook)) in &self.outlooks {
             let reliable = |reader| !self.best_effort.contains(&reader);

@@ -4,6 +4,7 @@ use super::socket::{self, Received, Socket};
 use crate::bell::PeerBell;
 use crate::handshake::{Frame, Goodbye, Kind, Refused};
 use crate::layout::{Direction, PAGE, VERSION, link, ring};
+use crate::link_id::LinkId;
 use crate::peer::{Link, Waker};
 use crate::region::Region;
 use crate::segment::{self, MapError, Sharing};
@@ -306,6 +307,7 @@ impl Connection {
         outgoing: Direction,
     ) -> Arc<Link> {
         Arc::new(Link {
+            id: LinkId(self.nonce),
             locator,
             outgoing,
             memory,

@@ -1,0 +1,130 @@
+//! Who is over: so that what RustDDS reports late of it is not believed.
+//!
+//! ```text
+//!   discovery thread   ── reader found ──┬─ reader lost ─────────────────▶ status events
+//!   event loop                           └────── matched ── … ── matched ─▶ status events, later when it is busy
+//! ```
+//! RustDDS reports the end of an endpoint from one thread, and its being detected and matched from another. So the end of
+//! an endpoint that lived shorter than the event loop lags behind comes first; and what comes then stays true for ever. A writer
+//! would wait for that reader, and send plain samples to all, until its participant is gone.
+
+use super::split;
+use crate::protocol::{Entity, Prefix};
+use rustdds::DomainParticipantStatusEvent as Status;
+use std::collections::VecDeque;
+
+/// Endpoints and participants that are over, the latest of them.
+#[derive(Debug, Default)]
+pub(super) struct Ended(VecDeque<(Prefix, Entity)>);
+
+impl Ended {
+    /// Whether this is a late report of somebody who is over.
+    pub(super) fn is_late(&mut self, status: &Status) -> bool {
+        match status {
+            // The two reports on participants, and those of lost endpoints, come from one thread.
+            Status::ParticipantDiscovered { dpd } => {
+                let (prefix, _) = split(&dpd.guid);
+                self.0.retain(|&(other, _)| other != prefix);
+            }
+            Status::ParticipantLost { id, .. } => {
+                if let Ok(prefix) = Prefix::try_from(id.as_ref()) {
+                    self.0.retain(|&(other, _)| other != prefix);
+                    self.add((prefix, PARTICIPANT));
+                }
+            }
+            Status::ReaderLost { guid, .. } | Status::WriterLost { guid, .. } => {
+                // Other vendors may give the entity id to another endpoint; RustDDS counts.
+                let (prefix, endpoint) = split(guid);
+                if prefix.starts_with(&RUSTDDS) {
+                    self.add((prefix, endpoint));
+                }
+            }
+            Status::ReaderDetected { reader: found } | Status::WriterDetected { writer: found } => {
+                return self.contains(split(&found.guid));
+            }
+            Status::RemoteReaderMatched { remote_reader: remote, .. }
+            | Status::RemoteReaderQosIncompatible { remote_reader: remote, .. }
+            | Status::RemoteWriterMatched { remote_writer: remote, .. }
+            | Status::RemoteWriterQosIncompatible { remote_writer: remote, .. } => {
+                return self.contains(split(remote));
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn add(&mut self, ended: (Prefix, Entity)) {
+        if self.0.len() == REMEMBERED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(ended);
+    }
+
+    fn contains(&self, (prefix, endpoint): (Prefix, Entity)) -> bool {
+        self.0.iter().any(|&(other, entity)| other == prefix && (entity == endpoint || entity == PARTICIPANT))
+    }
+}
+
+/// More than can end while the event loop lags behind.
+const REMEMBERED_MAX: usize = 1024;
+/// RustDDS's vendor id, with which its GUID prefixes begin (DDSI-RTPS 2.5 §9.3.1.5).
+const RUSTDDS: [u8; 2] = [0x01, 0x12];
+/// ENTITYID_PARTICIPANT (DDSI-RTPS 2.5 §9.3.1.2).
+const PARTICIPANT: Entity = [0, 0, 1, 0xc1];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustdds::GUID;
+    use rustdds::dds::statusevents::LostReason;
+
+    const OTHER: [u8; 2] = [0x01, 0x10];
+
+    fn endpoint(vendor: [u8; 2], number: u8) -> GUID {
+        let mut bytes = [7; 16];
+        bytes[..2].copy_from_slice(&vendor);
+        bytes[12..].copy_from_slice(&[0, 0, number, 0x04]);
+        GUID::from_bytes(bytes)
+    }
+
+    fn matched(reader: GUID) -> Status {
+        Status::RemoteReaderMatched { local_writer: endpoint(RUSTDDS, 0), remote_reader: reader }
+    }
+
+    fn lost(reader: GUID) -> Status {
+        Status::ReaderLost { guid: reader, reason: LostReason::Disposed }
+    }
+
+    #[test]
+    fn a_match_that_is_reported_after_the_end_is_late() {
+        let mut ended = Ended::default();
+        assert!(!ended.is_late(&matched(endpoint(RUSTDDS, 1))));
+        assert!(!ended.is_late(&lost(endpoint(RUSTDDS, 1))), "the end itself is news");
+        assert!(ended.is_late(&matched(endpoint(RUSTDDS, 1))));
+        assert!(!ended.is_late(&matched(endpoint(RUSTDDS, 2))), "its neighbour lives");
+    }
+
+    #[test]
+    fn another_vendors_endpoint_may_come_again() {
+        let mut ended = Ended::default();
+        ended.is_late(&lost(endpoint(OTHER, 1)));
+        assert!(!ended.is_late(&matched(endpoint(OTHER, 1))));
+    }
+
+    #[test]
+    fn all_of_a_lost_participant_is_late() {
+        let mut ended = Ended::default();
+        let id = endpoint(OTHER, 1).prefix;
+        ended.is_late(&Status::ParticipantLost { id, reason: LostReason::Disposed });
+        assert!(ended.is_late(&matched(endpoint(OTHER, 1))));
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let mut ended = Ended::default();
+        for round in 0..3 * REMEMBERED_MAX {
+            ended.is_late(&lost(endpoint(RUSTDDS, (round % 256) as u8)));
+        }
+        assert_eq!(ended.0.len(), REMEMBERED_MAX);
+    }
+}
