@@ -45,14 +45,35 @@ pub fn run(root: &Path, plan: &Plan<'_>) -> Result<bool, Box<dyn Error>> {
 }
 
 fn harness(root: &Path, with_peers: bool, arguments: &[&str]) -> Result<bool, Box<dyn Error>> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["run", "--release", "--quiet"]);
+    let mut harness = cargo(root, "run");
     if with_peers {
-        cargo.args(["--manifest-path", "benches/peers/Cargo.toml"]);
+        harness.args(PEERS);
+        if builds_aeron(root)? {
+            harness.args(AERON);
+        }
     } else {
-        cargo.args(["--package", "zerodds-benches", "--bin", "measure"]);
+        harness.args(["--package", "zerodds-benches", "--bin", "measure"]);
     }
-    Ok(cargo.arg("--").args(arguments).status()?.success())
+    Ok(harness.arg("--").args(arguments).status()?.success())
 }
+
+/// Aeron is built from C, for which not every machine has the tools: without them the others are measured.
+fn builds_aeron(root: &Path) -> Result<bool, Box<dyn Error>> {
+    let built = cargo(root, "build").args(PEERS).args(AERON).output()?;
+    if !built.status.success() {
+        eprintln!("without Aeron, which could not be built (benches/peers/Cargo.toml says what it needs):");
+        eprintln!("{}", String::from_utf8_lossy(&built.stderr).trim_end());
+    }
+    Ok(built.status.success())
+}
+
+fn cargo(root: &Path, what: &str) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root).args([what, "--release", "--quiet"]);
+    cargo
+}
+
+const PEERS: [&str; 2] = ["--manifest-path", "benches/peers/Cargo.toml"];
+const AERON: [&str; 2] = ["--features", "aeron"];
 
 const FOLDER: &str = "docs/benchmarks";
