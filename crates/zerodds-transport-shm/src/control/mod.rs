@@ -368,9 +368,13 @@ impl Worker {
             }
         }
         crash::step("up");
-        self.shared.outbound.lock().set_up(Arc::clone(&link));
-        crash::step("up for senders");
-        self.shared.inbox.push(Arrival::Up(Arc::new(Reading(link))));
+        // At once for senders and for the receiver: whoever is sent something by this link can be answered by it, and
+        // whoever hears of it can send.
+        let mut outbound = self.shared.outbound.lock();
+        self.shared.inbox.push(Arrival::Up(Arc::new(Reading(Arc::clone(&link)))));
+        crash::step("up for the receiver");
+        outbound.set_up(link);
+        drop(outbound);
         self.shared.bell.ring();
     }
 
