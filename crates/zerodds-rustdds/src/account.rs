@@ -7,8 +7,9 @@
 //! The newest belong to the reader by its HISTORY. The oldest is the one whose descriptor RTPS delivers next: if it
 //! went first, a reader behind a writer that is faster than RTPS would find nothing, ever.
 
+use crate::lifespan::{NEVER, Ticks};
 use crate::protocol::{Entity, SampleKey};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use zerodds_core::Incarnation;
 
 /// A writer, by its participant's incarnation.
@@ -30,6 +31,8 @@ pub(crate) struct Account {
     keep: Keep,
     /// By order of arrival.
     owed: BTreeMap<u64, Owed>,
+    /// Arrivals that expire, by when.
+    expiring: BTreeSet<(Ticks, u64)>,
     /// Arrivals in the history of each instance of each writer.
     histories: HashMap<(Source, u64), VecDeque<u64>>,
     /// Arrivals of each writer by sample id.
@@ -40,12 +43,14 @@ pub(crate) struct Account {
     bereaved: HashMap<Source, u64>,
 }
 
+/// A sample that is owed.
 #[derive(Clone, Copy, Debug)]
-struct Owed {
-    key: SampleKey,
-    source: Source,
-    instance: u64,
-    len: usize,
+pub(crate) struct Owed {
+    pub(crate) key: SampleKey,
+    pub(crate) source: Source,
+    pub(crate) instance: u64,
+    pub(crate) len: usize,
+    pub(crate) expires: Ticks,
 }
 
 /// Samples that a reader is not owed any more, though it has not decoded them.
@@ -62,6 +67,7 @@ impl Account {
         Self {
             keep,
             owed: BTreeMap::new(),
+            expiring: BTreeSet::new(),
             histories: HashMap::new(),
             sources: HashMap::new(),
             excluded: HashSet::new(),
@@ -79,15 +85,12 @@ impl Account {
     }
 
     /// A sample arrived; what is given up for it.
-    pub(crate) fn owe(
-        &mut self,
-        arrival: u64,
-        key: SampleKey,
-        source: Source,
-        instance: u64,
-        len: usize,
-    ) -> GivenUp {
-        self.owed.insert(arrival, Owed { key, source, instance, len });
+    pub(crate) fn owe(&mut self, arrival: u64, owed: Owed) -> GivenUp {
+        let Owed { key, source, instance, expires, .. } = owed;
+        self.owed.insert(arrival, owed);
+        if expires != NEVER {
+            self.expiring.insert((expires, arrival));
+        }
         self.sources.entry(source).or_default().insert(key.id, arrival);
         self.histories.entry((source, instance)).or_default().push_back(arrival);
         let mut given_up = GivenUp::default();
@@ -119,6 +122,22 @@ impl Account {
         let Some(arrivals) = self.sources.get(&source) else { return Vec::new() };
         let before: Vec<u64> = arrivals.range(..id).map(|(_, &arrival)| arrival).collect();
         before.into_iter().filter_map(|arrival| self.remove(arrival)).collect()
+    }
+
+    /// Ends what is owed of samples that have expired by then.
+    pub(crate) fn expire(&mut self, now: Ticks) -> Vec<SampleKey> {
+        let expired: Vec<u64> = self
+            .expiring
+            .iter()
+            .take_while(|(expires, _)| *expires <= now)
+            .map(|&(_, arrival)| arrival)
+            .collect();
+        expired.into_iter().filter_map(|arrival| self.remove(arrival)).collect()
+    }
+
+    /// When the next sample expires.
+    pub(crate) fn next_expiry(&self) -> Ticks {
+        self.expiring.first().map_or(NEVER, |&(expires, _)| expires)
     }
 
     /// This writer's samples will never come here by RTPS, or (again) they will.
@@ -157,7 +176,8 @@ impl Account {
     }
 
     fn remove(&mut self, arrival: u64) -> Option<SampleKey> {
-        let Owed { key, source, instance, .. } = self.owed.remove(&arrival)?;
+        let Owed { key, source, instance, expires, .. } = self.owed.remove(&arrival)?;
+        self.expiring.remove(&(expires, arrival));
         if let Some(arrivals) = self.sources.get_mut(&source) {
             arrivals.remove(&key.id);
             if arrivals.is_empty() {

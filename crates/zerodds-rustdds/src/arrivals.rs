@@ -5,6 +5,7 @@
 //!                        │                                                               │ nobody left:
 //!                        ├── a later one of its writer was decoded ──────────────────────┤ given up
 //!                        ├── its reader's history moved past it, or the reader is gone ──┤
+//!                        ├── its LIFESPAN is over ───────────────────────────────────────┤
 //!                        └── forgotten by its writer, or its writer is gone ─────────────┘
 //! ```
 //! RTPS carries the news (a descriptor) and shared memory the sample, which was sent first. So whoever decodes a
@@ -17,7 +18,8 @@
 //! A reader that keeps the last *n* samples of an instance is owed a few more than *n*: what it decodes is
 //! what RTPS has delivered so far, and that lags behind what has arrived here.
 
-use crate::account::{Account, GivenUp, Keep, Source};
+use crate::account::{Account, GivenUp, Keep, Owed, Source};
+use crate::lifespan::{Lifespan, NEVER, Ticks};
 use crate::protocol::{Descriptor, Entity, SampleHeader, SampleKey, TopicHash};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -43,17 +45,28 @@ pub(crate) struct Tally {
     pub(crate) superseded: u64,
     /// Samples that did not fit a reader's limit of all samples.
     pub(crate) overflowed: u64,
+    /// Samples whose LIFESPAN was over before a reader decoded them, once for each reader.
+    pub(crate) expired: u64,
     /// Descriptors without a sample.
     pub(crate) gone: u64,
 }
 
 /// The ledger.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ledger {
     held: HashMap<SampleKey, Held>,
-    readers: BTreeMap<Entity, (TopicHash, Account)>,
+    readers: BTreeMap<Entity, Reader>,
     topics: HashMap<TopicHash, Vec<Entity>>,
     tally: Tally,
+    /// Nothing expires before.
+    soonest: Ticks,
+}
+
+#[derive(Debug)]
+struct Reader {
+    topic: TopicHash,
+    lifespan: Lifespan,
+    account: Account,
 }
 
 #[derive(Debug)]
@@ -63,16 +76,28 @@ struct Held {
     owed: Vec<Entity>,
 }
 
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            held: HashMap::new(),
+            readers: BTreeMap::new(),
+            topics: HashMap::new(),
+            tally: Tally::default(),
+            soonest: NEVER,
+        }
+    }
+}
+
 impl Ledger {
     /// A reader that takes descriptors now exists.
-    pub(crate) fn add_reader(&mut self, reader: Entity, topic: TopicHash, keep: Keep) {
-        self.readers.insert(reader, (topic, Account::new(keep)));
+    pub(crate) fn add_reader(&mut self, reader: Entity, topic: TopicHash, keep: Keep, lifespan: Lifespan) {
+        self.readers.insert(reader, Reader { topic, lifespan, account: Account::new(keep) });
         self.topics.entry(topic).or_default().push(reader);
     }
 
     /// A reader is gone; nothing is owed to it.
     pub(crate) fn remove_reader(&mut self, reader: Entity) {
-        let Some((topic, account)) = self.readers.remove(&reader) else { return };
+        let Some(Reader { topic, account, .. }) = self.readers.remove(&reader) else { return };
         if let Some(readers) = self.topics.get_mut(&topic) {
             readers.retain(|&other| other != reader);
             if readers.is_empty() {
@@ -86,7 +111,7 @@ impl Ledger {
     pub(crate) fn arrive(&mut self, owner: Incarnation, header: SampleHeader, cdr: Bytes) {
         let source = (owner, header.writer);
         let wants =
-            |reader: &Entity| self.readers.get(reader).is_some_and(|(_, account)| account.wants(source));
+            |reader: &Entity| self.readers.get(reader).is_some_and(|reader| reader.account.wants(source));
         let owed: Vec<Entity> =
             self.topics.get(&header.topic).into_iter().flatten().copied().filter(wants).collect();
         if owed.is_empty() {
@@ -101,8 +126,11 @@ impl Ledger {
         self.held.insert(key, Held { cdr, writer: header.writer, owed: owed.clone() });
         let arrival = self.tally.arrived;
         for reader in owed {
-            let Some((_, account)) = self.readers.get_mut(&reader) else { continue };
-            let GivenUp { superseded, overflowed } = account.owe(arrival, key, source, header.instance, len);
+            let Some(Reader { account, lifespan, .. }) = self.readers.get_mut(&reader) else { continue };
+            let expires = header.lifespan.min(*lifespan).end(header.written);
+            self.soonest = self.soonest.min(expires);
+            let owed = Owed { key, source, instance: header.instance, len, expires };
+            let GivenUp { superseded, overflowed } = account.owe(arrival, owed);
             self.tally.superseded += superseded.len() as u64;
             self.tally.overflowed += overflowed.len() as u64;
             self.settle(superseded, reader);
@@ -130,7 +158,7 @@ impl Ledger {
         }
         let (cdr, writer) = found?;
         let source = (key.owner, writer);
-        if let Some((_, account)) = self.readers.get_mut(&reader) {
+        if let Some(Reader { account, .. }) = self.readers.get_mut(&reader) {
             account.strike(key, source);
             let passed = account.strike_before(source, descriptor.floor);
             self.settle(passed, reader);
@@ -143,7 +171,7 @@ impl Ledger {
     pub(crate) fn forget(&mut self, key: SampleKey) {
         let Some(held) = self.held.remove(&key) else { return };
         for reader in held.owed {
-            if let Some((_, account)) = self.readers.get_mut(&reader) {
+            if let Some(Reader { account, .. }) = self.readers.get_mut(&reader) {
                 account.strike(key, (key.owner, held.writer));
             }
         }
@@ -151,7 +179,7 @@ impl Ledger {
 
     /// RTPS does not match this writer with this reader, or it does after all.
     pub(crate) fn exclude(&mut self, reader: Entity, source: Source, excluded: bool) {
-        if let Some((_, account)) = self.readers.get_mut(&reader) {
+        if let Some(Reader { account, .. }) = self.readers.get_mut(&reader) {
             let given_up = account.exclude(source, excluded);
             self.settle(given_up, reader);
         }
@@ -160,15 +188,35 @@ impl Ledger {
     /// RTPS has lost this writer, in the session's `loss`-th loss: no descriptor will come besides those that RTPS
     /// holds already.
     pub(crate) fn bereave(&mut self, source: Source, loss: u64) {
-        self.readers.values_mut().for_each(|(_, account)| account.bereave(source, loss));
+        self.readers.values_mut().for_each(|reader| reader.account.bereave(source, loss));
     }
 
     /// `reader` has decoded everything that RTPS held for it after this many losses.
     pub(crate) fn caught_up(&mut self, reader: Entity, losses: u64) {
-        if let Some((_, account)) = self.readers.get_mut(&reader) {
+        if let Some(Reader { account, .. }) = self.readers.get_mut(&reader) {
             let orphans = account.caught_up(losses);
             self.settle(orphans, reader);
         }
+    }
+
+    /// Nothing expires before this.
+    pub(crate) const fn soonest(&self) -> Ticks {
+        self.soonest
+    }
+
+    /// Gives up what has expired by now.
+    pub(crate) fn expire(&mut self, now: Ticks) {
+        if now < self.soonest {
+            return;
+        }
+        let accounts = self.readers.iter_mut().map(|(&reader, state)| (reader, &mut state.account));
+        let expired: Vec<_> = accounts.map(|(reader, account)| (reader, account.expire(now))).collect();
+        for (reader, keys) in expired {
+            self.tally.expired += keys.len() as u64;
+            self.settle(keys, reader);
+        }
+        let left = self.readers.values().map(|reader| reader.account.next_expiry());
+        self.soonest = left.min().unwrap_or(NEVER);
     }
 
     /// What became of samples so far.
@@ -218,14 +266,18 @@ mod tests {
     fn ledger(readers: &[(Entity, Keep)]) -> Ledger {
         let mut ledger = Ledger::default();
         for &(reader, keep) in readers {
-            ledger.add_reader(reader, TopicHash::of(TOPIC), keep);
+            ledger.add_reader(reader, TopicHash::of(TOPIC), keep, Lifespan::ENDLESS);
         }
         ledger
     }
 
     fn arrive(ledger: &mut Ledger, id: u64, instance: u64, len: usize) {
-        let header = SampleHeader { id, topic: TopicHash::of(TOPIC), instance, writer: [0; 4] };
-        ledger.arrive(owner(), header, vec![0; len].into());
+        ledger.arrive(owner(), SampleHeader { instance, ..header(id) }, vec![0; len].into());
+    }
+
+    fn header(id: u64) -> SampleHeader {
+        let (topic, lifespan) = (TopicHash::of(TOPIC), Lifespan::ENDLESS);
+        SampleHeader { id, topic, instance: 0, writer: [0; 4], written: None, lifespan }
     }
 
     #[test]
@@ -320,7 +372,7 @@ mod tests {
     #[test]
     fn a_descriptor_leads_no_reader_to_what_is_not_its_own() {
         let mut ledger = ledger(&[(A, Keep::All(9))]);
-        ledger.add_reader(B, TopicHash::of("another"), Keep::All(9));
+        ledger.add_reader(B, TopicHash::of("another"), Keep::All(9), Lifespan::ENDLESS);
         arrive(&mut ledger, 1, 0, 10);
         assert_eq!(ledger.decode(B, described(1, 10)), Err(Missing::Gone));
         assert!(ledger.decode(A, described(1, 10)).is_ok());
@@ -370,6 +422,35 @@ mod tests {
         assert_eq!(ledger.held().0, 1, "it looked before the loss");
         ledger.caught_up(A, 1);
         assert_eq!(ledger.held().0, 0, "the descriptor of the second never will");
+    }
+
+    #[test]
+    fn a_sample_expires_for_each_reader_by_the_shorter_lifespan_and_is_freed_when_nobody_is_owed_it() {
+        let mut ledger = ledger(&[(A, Keep::All(9))]);
+        ledger.add_reader(B, TopicHash::of(TOPIC), Keep::All(9), Lifespan::from_word(5));
+        let mortal = SampleHeader { written: Some(100), lifespan: Lifespan::from_word(10), ..header(1) };
+        ledger.arrive(owner(), mortal, vec![0; 10].into());
+        arrive(&mut ledger, 2, 0, 10);
+        assert_eq!(ledger.soonest(), 105);
+        ledger.expire(104);
+        assert_eq!(ledger.tally().expired, 0);
+        ledger.expire(105);
+        assert_eq!(ledger.decode(B, described(1, 10)), Err(Missing::Gone));
+        assert!(ledger.holds(key(1)), "A is owed it for longer");
+        assert_eq!(ledger.soonest(), 110);
+        ledger.expire(110);
+        assert_eq!((ledger.held().0, ledger.tally().expired, ledger.soonest()), (1, 2, NEVER));
+        assert!(ledger.decode(A, described(2, 10)).is_ok(), "what was not stamped never expires");
+    }
+
+    #[test]
+    fn what_was_decoded_in_time_does_not_count_as_expired() {
+        let mut ledger = ledger(&[(A, Keep::All(9))]);
+        let mortal = SampleHeader { written: Some(100), lifespan: Lifespan::from_word(10), ..header(1) };
+        ledger.arrive(owner(), mortal, vec![0; 10].into());
+        assert!(ledger.decode(A, described(1, 10)).is_ok());
+        ledger.expire(200);
+        assert_eq!((ledger.tally().expired, ledger.soonest()), (0, NEVER));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! `ZERODDS_SHM_WAIT`; see [`zerodds_transport_shm::Config`]. The ring and its access policy belong to a participant, since its
 //! endpoints share one ring; everything else can be set for each endpoint.
 
+use crate::protocol::Prefix;
 use std::ffi::OsString;
 use zerodds_transport_shm::{Access, Config as ShmConfig, ConfigError, parse_size};
 
@@ -17,6 +18,7 @@ use zerodds_transport_shm::{Access, Config as ShmConfig, ConfigError, parse_size
 pub struct Config {
     pub(crate) shm: ShmConfig,
     pub(crate) options: Options,
+    shares_secured: bool,
 }
 
 impl Config {
@@ -30,7 +32,8 @@ impl Config {
     /// # Ok::<(), zerodds_transport_shm::ConfigError>(())
     /// ```
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { shm: ShmConfig::from_env()?, options: Options::default().overlaid_with(std::env::var_os)? })
+        let options = Options::default().overlaid_with(std::env::var_os)?;
+        Ok(Self { shm: ShmConfig::from_env()?, options, ..Self::default() })
     }
 
     /// The participant's ring: its size (by the largest sample that it carries), who may map it, how to wait.
@@ -45,6 +48,31 @@ impl Config {
     pub fn transport(mut self, shm: ShmConfig) -> Self {
         self.shm = shm;
         self
+    }
+
+    /// Whether a participant under DDS Security shares memory too. Default: no, since RustDDS encrypts what it sends,
+    /// and nothing encrypts a ring: every process that is admitted to it reads it, whatever the permissions of the
+    /// domain say. No environment variable sets this.
+    ///
+    /// ```
+    /// // Every process of this user may read everything that is published here.
+    /// let config = zerodds_rustdds::Config::from_env()?.share_secured(true);
+    /// # Ok::<(), zerodds_transport_shm::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn share_secured(mut self, share: bool) -> Self {
+        self.shares_secured = share;
+        self
+    }
+
+    /// Whether a participant with this GUID prefix may have a ring.
+    ///
+    /// The prefix of a participant under DDS Security begins with a bit that is set (DDS Security 1.1 §9.3.3), that of
+    /// any other of RustDDS with the octet 1 of its vendor id. Nothing else of it can be seen from outside, unless
+    /// RustDDS was built with its feature `security`.
+    pub(crate) const fn admits(&self, participant: Prefix) -> bool {
+        let [first, ..] = participant;
+        self.shares_secured || first & 0x80 == 0
     }
 
     /// Whether only processes of our own user (and root's) are admitted.
@@ -156,6 +184,13 @@ mod tests {
     fn with(name: &'static str, value: &str) -> Result<Options, ConfigError> {
         let value = OsString::from(value);
         Options::default().overlaid_with(|asked| (asked == name).then(|| value.clone()))
+    }
+
+    #[test]
+    fn only_who_says_so_shares_what_a_secured_participant_sends() {
+        let (plain, secured) = ([1; 12], [0x80; 12]);
+        assert!(Config::default().admits(plain) && !Config::default().admits(secured));
+        assert!(Config::default().share_secured(true).admits(secured));
     }
 
     #[test]

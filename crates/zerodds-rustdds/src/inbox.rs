@@ -8,6 +8,7 @@
 //! descriptor. The attendant sleeps meanwhile, with the bell armed; it looks when a sender runs out of room.
 
 use crate::arrivals::{Ledger, Missing};
+use crate::lifespan::{self, NEVER, Ticks};
 use crate::protocol::{Descriptor, Entity, HEADER_LEN, Note, Received, SampleKey, parse};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -32,6 +33,8 @@ pub(crate) struct Inbox {
     news: VecDeque<News>,
     /// The attendant sleeps: the bell must stay armed.
     asleep: bool,
+    /// Until when it does, for what expires.
+    alarm: Ticks,
     /// Messages that no session sends.
     pub(crate) strange: u64,
 }
@@ -50,14 +53,16 @@ impl Inbox {
         if !self.ledger.holds(descriptor.key) {
             self.empty();
         }
+        self.expire();
         let outcome = self.ledger.decode(reader, descriptor);
-        (outcome, self.asleep && !self.news.is_empty())
+        (outcome, self.asleep && (!self.news.is_empty() || self.ledger.soonest() < self.alarm))
     }
 
     /// The attendant is awake: takes everything in, and hands over the news.
     pub(crate) fn wake_up(&mut self) -> VecDeque<News> {
         self.asleep = false;
         self.empty();
+        self.expire();
         std::mem::take(&mut self.news)
     }
 
@@ -65,7 +70,19 @@ impl Inbox {
     pub(crate) fn fall_asleep(&mut self) -> Wake {
         self.asleep = true;
         let wake = self.empty();
+        self.alarm = self.ledger.soonest();
         if wake == Wake::TimedOut && !self.news.is_empty() { Wake::Ready } else { wake }
+    }
+
+    /// When the attendant has to wake up for what expires.
+    pub(crate) const fn alarm(&self) -> Ticks {
+        self.alarm
+    }
+
+    fn expire(&mut self) {
+        if self.ledger.soonest() != NEVER {
+            self.ledger.expire(lifespan::now());
+        }
     }
 
     fn empty(&mut self) -> Wake {

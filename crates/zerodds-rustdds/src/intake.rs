@@ -3,6 +3,7 @@
 
 use crate::account::Keep;
 use crate::asking::Asking;
+use crate::lifespan::Lifespan;
 use crate::protocol::{Entity, Prefix, TopicHash};
 use crate::session::{Limit, Owner, split};
 use parking_lot::Mutex;
@@ -119,11 +120,13 @@ impl Taken {
 pub(crate) struct Appetite {
     pub(crate) keep: Keep,
     pub(crate) limit: Limit,
+    pub(crate) lifespan: Lifespan,
 }
 
 impl Appetite {
     pub(crate) fn of(qos: &QosPolicies) -> Self {
         let reliable = matches!(qos.reliability(), Some(Reliability::Reliable { .. }));
+        let lifespan = Lifespan::of(qos);
         let of = |limit: i32| u32::try_from(limit).ok().filter(|&limit| limit > 0).unwrap_or(u32::MAX);
         let limits = qos.resource_limits();
         let samples = limits.map_or(RUSTDDS_MAX_SAMPLES, |limits| of(limits.max_samples)).min(WINDOW_MAX);
@@ -132,15 +135,15 @@ impl Appetite {
                 let room = limits.map_or(samples, |limits| samples.min(of(limits.max_samples_per_instance)));
                 return match reliable {
                     // The window keeps its writers below this; a little more is under way when one joins.
-                    true => Self { keep: Keep::All(4 * room as usize), limit: Some(room) },
-                    false => Self { keep: Keep::All(room as usize), limit: None },
+                    true => Self { keep: Keep::All(4 * room as usize), limit: Some(room), lifespan },
+                    false => Self { keep: Keep::All(room as usize), limit: None, lifespan },
                 };
             }
             Some(History::KeepLast { depth }) => usize::try_from(depth).unwrap_or(1).max(1),
             None => 1,
         };
         let total = depth.max(samples as usize) + RUSTDDS_SLACK;
-        Self { keep: Keep::Last { depth, total }, limit: None }
+        Self { keep: Keep::Last { depth, total }, limit: None, lifespan }
     }
 
     /// The QoS of the reader inside: RustDDS drops what its caches have no room for, taken or not, so where our

@@ -92,15 +92,15 @@
 //! * RustDDS has one queue of status events for each participant, which the session reads;
 //!   [`ZeroDds::events`] gives them to whoever wants them.
 //!
-//! TRANSIENT_LOCAL topics, requests and replies with related identities, directed writes and whatever runs under DDS
-//! Security stay on RustDDS alone. docs/qos.md has every policy with the path that serves it.
+//! TRANSIENT_LOCAL topics, requests and replies with related identities, directed writes and participants under DDS
+//! Security ([`Config::share_secured`]) stay on RustDDS alone. docs/qos.md has every policy with the path that serves it.
 //!
 //! # Where to read on
 //! | Layer | Modules |
 //! |---|---|
 //! | what a user holds | `session` ([`ZeroDds`]), `endpoints`, [`no_key`], [`with_key`], `loan`, `config` |
 //! | a sample on its way out | `writer`, `writing`, `routes`, `window`, [`cdr`], `payload` |
-//! | a sample on its way in | `inbox`, `arrivals`, `account`, `intake`, `asking`, `adapter` |
+//! | a sample on its way in | `inbox`, `arrivals`, `account`, `lifespan`, `intake`, `asking`, `adapter` |
 //! | what sessions say to each other | `protocol` |
 #![forbid(unsafe_code)]
 
@@ -118,6 +118,7 @@ mod events;
 pub mod fuzzing;
 mod inbox;
 mod intake;
+mod lifespan;
 mod loan;
 pub mod msg;
 pub mod no_key;

@@ -8,6 +8,7 @@
 //! All integers are little-endian. Everything here comes from another process: it is parsed once into a checked
 //! value, and whatever does not parse is counted and skipped.
 
+use crate::lifespan::{Lifespan, Ticks};
 use zerodds_core::{Incarnation, fnv1a};
 
 /// The first word of every message between sessions, and of every descriptor: "ZRD\x01".
@@ -57,6 +58,10 @@ pub(crate) struct SampleHeader {
     /// Hash of the instance's key; zero without one. Equal hashes only make two instances share a history.
     pub(crate) instance: u64,
     pub(crate) writer: Entity,
+    /// The source timestamp, where there is one.
+    pub(crate) written: Option<Ticks>,
+    /// The writer's LIFESPAN.
+    pub(crate) lifespan: Lifespan,
 }
 
 /// What RTPS carries in place of a sample.
@@ -109,6 +114,9 @@ impl SampleHeader {
         fields.put(self.topic.0.to_le_bytes());
         fields.put(self.instance.to_le_bytes());
         fields.put(self.writer);
+        fields.put([0; 4]);
+        fields.put(self.written.unwrap_or(0).to_le_bytes());
+        fields.put(self.lifespan.to_word().to_le_bytes());
         fields.0.fill(0);
     }
 }
@@ -179,7 +187,10 @@ pub(crate) fn parse(message: &[u8]) -> Option<Received> {
     let note = match u8::try_from(parts.u32()?).ok()? {
         kind::SAMPLE if message.len() >= HEADER_LEN => {
             let (id, topic, instance) = (parts.u64()?, TopicHash(parts.u64()?), parts.u64()?);
-            return Some(Received::Sample(SampleHeader { id, topic, instance, writer: parts.array()? }));
+            let (writer, _) = (parts.array()?, parts.u32()?);
+            let written = Some(parts.u64()?).filter(|&written| written > 0);
+            let lifespan = Lifespan::from_word(parts.u64()?);
+            return Some(Received::Sample(SampleHeader { id, topic, instance, writer, written, lifespan }));
         }
         kind::READERS => {
             let offers = parts.0.chunks_exact(8).map(Parts);
@@ -247,10 +258,16 @@ mod tests {
 
     #[test]
     fn a_sample_is_found_again_by_its_header() {
-        let header = SampleHeader { id: 7, topic: TopicHash::of("a"), instance: 9, writer: [1, 2, 3, 4] };
+        let topic = TopicHash::of("a");
+        let lifespan = Lifespan::ENDLESS;
+        let header =
+            SampleHeader { id: 7, topic, instance: 9, writer: [1, 2, 3, 4], written: None, lifespan };
         let mut bytes = [0xff; HEADER_LEN];
-        header.write(&mut bytes);
-        assert_eq!(parse(&bytes), Some(Received::Sample(header)));
+        for header in [header, SampleHeader { written: Some(5), lifespan: Lifespan::from_word(6), ..header }]
+        {
+            header.write(&mut bytes);
+            assert_eq!(parse(&bytes), Some(Received::Sample(header)));
+        }
         assert_eq!(parse(&bytes[..HEADER_LEN - 1]), None, "too short for a sample");
     }
 

@@ -7,6 +7,7 @@ use ::bytes::Bytes;
 use futures::channel::oneshot;
 use rustdds::{SampleIdentity, WriteOptions};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -44,6 +45,16 @@ pub(crate) struct Writer<C> {
 enum Draft {
     Plain(Bytes),
     Shared(Parcel),
+}
+
+impl Draft {
+    /// The options with a source timestamp, where one is needed: what goes in RTPS is left as RustDDS has it.
+    fn stamped<'a>(&self, outlet: &Outlet, options: &'a WriteOptions) -> Cow<'a, WriteOptions> {
+        match self {
+            Self::Plain(_) => Cow::Borrowed(options),
+            Self::Shared(_) => outlet.stamped(options),
+        }
+    }
 }
 
 impl<C: Carrier> Writer<C> {
@@ -196,10 +207,11 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
         deadline: Instant,
     ) -> Result<SampleIdentity, NotPublished> {
+        let options = &*draft.stamped(&self.outlet, options);
         let mut posts = match draft {
             Draft::Plain(bytes) => Posts::plain(bytes),
             Draft::Shared(parcel) => {
-                let mut transit = self.outlet.send(parcel, deadline)?;
+                let mut transit = self.outlet.send(parcel, options, deadline)?;
                 if !transit.is_done() {
                     transit.wait();
                 }
@@ -236,10 +248,11 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
         deadline: Instant,
     ) -> Result<SampleIdentity, NotPublished> {
+        let options = &*draft.stamped(&self.outlet, options);
         let mut posts = match draft {
             Draft::Plain(bytes) => Posts::plain(bytes),
             Draft::Shared(parcel) => {
-                let transit = self.outlet.send(parcel, deadline)?;
+                let transit = self.outlet.send(parcel, options, deadline)?;
                 self.outlet.dispatch(arrived(transit).await?)?
             }
         };

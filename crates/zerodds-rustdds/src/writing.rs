@@ -10,6 +10,7 @@
 
 use crate::cdr;
 use crate::config::{Options, WhenFull};
+use crate::lifespan::Lifespan;
 use crate::payload::Payload;
 use crate::protocol::{
     Descriptor, Entity, HEADER_LEN, Note, SampleHeader, SampleKey, TopicHash, incarnation,
@@ -21,7 +22,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustdds::dds::WriteError;
 use rustdds::policy::{Durability, Reliability};
-use rustdds::{GUID, QosPolicies, SampleIdentity, WriteOptions, WriteOptionsBuilder};
+use rustdds::{GUID, QosPolicies, SampleIdentity, Timestamp, WriteOptions, WriteOptionsBuilder};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +42,7 @@ pub(crate) struct Outlet {
     /// max_blocking_time of a reliable writer.
     patience: Option<Duration>,
     shares: bool,
+    lifespan: Lifespan,
     outlook: Arc<Outlook>,
     /// Samples that were sent and not yet described to RTPS.
     under_way: Mutex<BTreeSet<u64>>,
@@ -169,6 +172,7 @@ impl Outlet {
             options,
             patience,
             shares: options.shm && volatile,
+            lifespan: Lifespan::of(qos),
             outlook,
             under_way: Mutex::default(),
             said: AtomicBool::new(false),
@@ -191,6 +195,14 @@ impl Outlet {
                     && deadline.saturating_duration_since(Instant::now()) + A_TICK >= patience
             }
         }
+    }
+
+    /// The user's options; what expires says when it was written (DDS 1.4 §2.2.2.4.2.11).
+    pub(crate) fn stamped<'a>(&self, options: &'a WriteOptions) -> Cow<'a, WriteOptions> {
+        if self.lifespan.is_endless() || options.source_timestamp().is_some() {
+            return Cow::Borrowed(options);
+        }
+        Cow::Owned(like(options).source_timestamp(Timestamp::now()).build())
     }
 
     /// Until when to wait for who has not got a sample that others have.
@@ -247,7 +259,12 @@ impl Outlet {
     }
 
     /// Sends a filled parcel to everybody who has room for it now.
-    pub(crate) fn send(self: &Arc<Self>, parcel: Parcel, deadline: Instant) -> Result<Transit, Refused> {
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        parcel: Parcel,
+        options: &WriteOptions,
+        deadline: Instant,
+    ) -> Result<Transit, Refused> {
         let plan = self.outlook.plan();
         let len = parcel.cdr().len();
         let shared = || plan.targets.iter().filter_map(|target| Some((target.prefix, target.shared?)));
@@ -262,8 +279,10 @@ impl Outlet {
         let undescribed = self.numbered(readers);
         let Parcel { mut loan, instance } = parcel;
         if let Some(header) = loan.first_chunk_mut::<HEADER_LEN>() {
-            let id = undescribed.key.id;
-            SampleHeader { id, topic: self.topic, instance, writer: self.entity }.write(header);
+            let (id, lifespan) = (undescribed.key.id, self.lifespan);
+            let written = options.source_timestamp().map(Timestamp::to_ticks);
+            SampleHeader { id, topic: self.topic, instance, writer: self.entity, written, lifespan }
+                .write(header);
         }
         let sending = self.session().transport.begin_quietly(loan, &peers, delivery);
         let sending = sending.map_err(|error| Refused::Internal(error.to_string()))?;
@@ -490,15 +509,22 @@ impl Post {
     /// The user's options, directed to whom this is for.
     pub(crate) fn options(&self, options: &WriteOptions) -> WriteOptions {
         let Some(reader) = self.to else { return options.clone() };
-        let mut directed = WriteOptionsBuilder::new()
-            .related_sample_identity_opt(options.related_sample_identity())
-            .best_effort_may_block(options.best_effort_may_block())
-            .to_single_reader(reader);
-        if let Some(timestamp) = options.source_timestamp() {
-            directed = directed.source_timestamp(timestamp);
-        }
-        directed.build()
+        like(options).to_single_reader(reader).build()
     }
+}
+
+/// The same options, to be changed.
+fn like(options: &WriteOptions) -> WriteOptionsBuilder {
+    let mut same = WriteOptionsBuilder::new()
+        .related_sample_identity_opt(options.related_sample_identity())
+        .best_effort_may_block(options.best_effort_may_block());
+    if let Some(timestamp) = options.source_timestamp() {
+        same = same.source_timestamp(timestamp);
+    }
+    if let Some(reader) = options.to_single_reader() {
+        same = same.to_single_reader(reader);
+    }
+    same
 }
 
 /// Not worth a clock of its own.

@@ -4,6 +4,7 @@ use super::obituary::Obituary;
 use super::registry::Errand;
 use super::{EVENTS_MAX, Noted, Session};
 use crate::inbox::News;
+use crate::lifespan::{self, NEVER};
 use crate::protocol::{Note, Offer, Prefix, incarnation};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
@@ -253,7 +254,9 @@ impl Attendant {
         let unsaid = (!self.session.unsaid.lock().is_empty()).then(|| Instant::now() + FIRST_PAUSE);
         let mourned = self.mourned.iter().map(|(at, ..)| *at);
         let owed = *self.session.owed_at.lock();
-        let next = next.into_iter().chain(unsaid).chain(mourned).chain(owed).min()?;
+        let alarm = self.session.inbox.lock().alarm();
+        let expiry = (alarm != NEVER).then(|| Instant::now() + lifespan::until(alarm).max(FIRST_PAUSE));
+        let next = next.into_iter().chain(unsaid).chain(mourned).chain(owed).chain(expiry).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 

@@ -95,7 +95,9 @@ pub struct Stats {
     pub superseded_samples: u64,
     /// Samples dropped because a reader had reached its limit of all samples.
     pub overflowed_samples: u64,
-    /// Descriptors whose sample was superseded or lost; each was skipped once.
+    /// Samples whose LIFESPAN was over before a reader took them, once for each reader.
+    pub expired_samples: u64,
+    /// Descriptors whose sample was superseded, expired or lost; each was skipped once.
     pub gone_samples: u64,
     /// Samples that wait to be taken.
     pub held_samples: usize,
@@ -121,6 +123,8 @@ pub(crate) struct Session {
     pub(crate) incarnation: Incarnation,
     pub(crate) totals: Totals,
     own: Prefix,
+    /// There is no ring because the participant is under DDS Security.
+    refused: bool,
     registry: Mutex<Registry>,
     /// RustDDS's only queue of what it reports of this participant. Locked before the registry.
     status: Mutex<DomainParticipantStatusListener>,
@@ -173,7 +177,12 @@ impl ZeroDds {
     fn start(participant: DomainParticipant, own: Prefix, config: &Config) -> Result<Self, AttachError> {
         let incarnation = incarnation(own);
         let rendezvous = RENDEZVOUS | u32::from(participant.domain_id());
-        let transport = ShmTransport::open_as(rendezvous, incarnation, &config.shm);
+        let refused = !config.admits(own);
+        if refused {
+            tracing::warn!("{SECURED}; its samples go by UDP");
+        }
+        let shm = if refused { config.shm.clone().enabled(false) } else { config.shm.clone() };
+        let transport = ShmTransport::open_as(rendezvous, incarnation, &shm);
         let locator = transport.locators().first().copied();
         let inbox = Inbox::new(transport.receiver());
         let poll = mio::Poll::new()?;
@@ -183,6 +192,7 @@ impl ZeroDds {
             incarnation,
             totals: Totals::default(),
             own,
+            refused,
             registry: Mutex::new(Registry::new(own, locator)),
             status: Mutex::new(participant.status_listener()),
             noted: Mutex::default(),
@@ -233,6 +243,9 @@ impl ZeroDds {
     /// # Errors
     /// The reason, with the setting that changes it.
     pub fn availability(&self) -> Result<(), Reason> {
+        if self.0.session.refused {
+            return Err(Reason::Unavailable(SECURED.to_owned()));
+        }
         self.0.session.transport.availability()
     }
 
@@ -322,7 +335,7 @@ impl Session {
         appetite: Appetite,
         progress: Arc<Progress>,
     ) {
-        self.inbox.lock().ledger.add_reader(reader, topic, appetite.keep);
+        self.inbox.lock().ledger.add_reader(reader, topic, appetite.keep, appetite.lifespan);
         self.registry.lock().add_reader(reader, appetite.limit, progress);
         self.call();
     }
@@ -432,7 +445,7 @@ impl Session {
 
     fn stats(&self) -> Stats {
         let inbox = self.inbox.lock();
-        let Tally { arrived, superseded, overflowed, gone, .. } = inbox.ledger.tally();
+        let Tally { arrived, superseded, overflowed, expired, gone, .. } = inbox.ledger.tally();
         let (held_samples, held_bytes) = inbox.ledger.held();
         let strange_messages = inbox.strange;
         drop(inbox);
@@ -448,6 +461,7 @@ impl Session {
             arrived_samples: arrived,
             superseded_samples: superseded,
             overflowed_samples: overflowed,
+            expired_samples: expired,
             gone_samples: gone,
             held_samples,
             held_bytes,
@@ -468,6 +482,9 @@ impl Session {
     }
 }
 
+/// Why a participant has no ring although the system would have one.
+const SECURED: &str = "the participant is under DDS Security, and shared memory is not encrypted; \
+                       Config::share_secured(true) shares it all the same";
 /// How long a writer waits for what is less than a quarter of its window.
 const SOON: Duration = Duration::from_millis(1);
 /// Reports that are looked at together: as many as RustDDS's queue holds, twice.

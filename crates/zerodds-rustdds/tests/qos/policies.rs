@@ -283,27 +283,52 @@ fn the_weaker_writer_of_an_exclusive_topic_is_heard_too() {
 }
 
 #[test]
-fn a_sample_that_has_expired_is_dropped_where_it_comes_in_fragments() {
-    // RustDDS looks at the reader's LIFESPAN, at the arrival of fragments only: a sample in one piece never expires,
-    // and neither does a descriptor. (Of the four, its reliable reader is left out: it waits for the fragments for ever.)
+fn a_sample_that_has_expired_is_not_given_to_a_reader_that_shares_memory() {
+    // RustDDS looks at the reader's LIFESPAN, at the arrival of fragments only: a sample in one piece never expires.
+    // (Its reliable reader of fragments is left out: it waits for them for ever.)
     let old = Timestamp::from_ticks(Timestamp::now().to_ticks() - (3600 << 32));
-    let minute = Lifespan { duration: Span::from_secs(60) };
+    let (of_both, of_the_writer, of_the_reader) = ([true, true], [true, false], [false, true]);
     let both = [What::Sample(1), What::Sample(2)];
-    for (cast, is_reliable, len, expected) in [
-        (Cast::Plain, false, 100, &both[..]),
-        (Cast::Plain, true, 100, &both),
-        (Cast::Plain, false, LARGE, &both[1..]),
-        (Cast::PlugIn, false, 100, &both),
-        (Cast::PlugIn, true, 100, &both),
-        (Cast::PlugIn, false, LARGE, &both),
-        (Cast::PlugIn, true, LARGE, &both),
+    for (cast, is_reliable, len, whose, expected) in [
+        (Cast::Plain, false, 100, of_both, &both[..]),
+        (Cast::Plain, true, 100, of_both, &both),
+        (Cast::Plain, false, LARGE, of_both, &both[1..]),
+        (Cast::Plain, false, LARGE, of_the_writer, &both),
+        (Cast::PlugIn, false, 100, of_both, &both),
+        (Cast::PlugIn, true, 100, of_both, &both),
+        (Cast::PlugIn, false, LARGE, of_both, &both[1..]),
+        (Cast::PlugIn, true, LARGE, of_both, &both[1..]),
+        (Cast::PlugIn, true, LARGE, of_the_writer, &both[1..]),
+        (Cast::PlugIn, true, LARGE, of_the_reader, &both[1..]),
     ] {
         let stage = Stage::new(cast);
-        let qos = reliable(16).lifespan(minute);
-        let qos = if is_reliable { qos } else { qos.best_effort() }.build();
-        let (writer, mut reader) = pair(&stage, "expired", qos.clone(), qos);
+        let qos = |has_lifespan| {
+            let qos = if is_reliable { reliable(16) } else { reliable(16).best_effort() };
+            if has_lifespan { qos.lifespan(MINUTE) } else { qos }.build()
+        };
+        let (writer, mut reader) = pair(&stage, "expired", qos(whose[0]), qos(whose[1]));
         writer.write(Row::new(0, 1, len), Some(old));
         writer.write(Row::new(0, 2, len), Some(Timestamp::now()));
-        assert_eq!(take_until(&mut *reader, 2), expected, "{cast:?}, reliable: {is_reliable}, {len} bytes");
+        let taken = take_until(&mut *reader, 2);
+        assert_eq!(taken, expected, "{cast:?}, reliable: {is_reliable}, {len} bytes, {whose:?}");
     }
 }
+
+#[test]
+fn what_expires_while_nobody_looks_is_freed_and_counted() {
+    let stage = Stage::new(Cast::PlugIn);
+    let qos = reliable(16).lifespan(Lifespan { duration: Span::from_millis(300) }).build();
+    let (writer, mut reader) = pair(&stage, "freed", qos.clone(), qos);
+    let stats = || stage.stats(Stage::PROMPT).expect("a session");
+    let before = stats().expired_samples;
+    for number in 1..=3 {
+        writer.write(Row::new(0, number, LARGE), None);
+    }
+    eventually("the memory is given back though nobody takes", || {
+        stats().expired_samples == before + 3 && stats().held_bytes == 0
+    });
+    writer.write(Row::new(0, 4, LARGE), None);
+    assert_eq!(take_until(&mut *reader, 4), [What::Sample(4)], "the connection is as good as before");
+}
+
+const MINUTE: Lifespan = Lifespan { duration: Span::from_secs(60) };

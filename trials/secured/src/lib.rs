@@ -1,0 +1,1 @@
+//! RustDDS participants under DDS Security, with sessions of shared memory: tests only, in `tests/`.
