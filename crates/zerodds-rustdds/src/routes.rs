@@ -97,6 +97,10 @@ impl Matched {
         self.0.keys().copied()
     }
 
+    pub(crate) fn readers_of(&self, prefix: Prefix) -> impl Iterator<Item = Entity> + '_ {
+        self.0.get(&prefix).into_iter().flatten().copied()
+    }
+
     pub(crate) fn contains(&self, (prefix, reader): &(Prefix, Entity)) -> bool {
         self.0.get(prefix).is_some_and(|readers| readers.contains(reader))
     }

@@ -172,7 +172,7 @@ impl Attendant {
         let due: Vec<_> = self.mourned.extract_if(.., |(at, ..)| *at <= now).collect();
         for (_, dead, notice) in due {
             // Whoever has a link lives, whatever it looked like.
-            if self.session.registry.lock().participants().all(|(prefix, up)| prefix != dead || !up) {
+            if !self.session.registry.lock().is_up(dead) {
                 self.obituary.publish(&notice);
             }
         }

@@ -247,9 +247,21 @@ impl Registry {
         self.sessions.iter().filter(|(_, session)| session.up).map(|(&peer, _)| peer)
     }
 
-    /// The participants that we know of, and whether their sessions have a link to ours.
+    /// The participants that we know of, and whether samples reach them by shared memory: their session has said which
+    /// readers take them, and if some are matched with writers here, then such ones.
     pub(crate) fn participants(&self) -> impl Iterator<Item = (Prefix, bool)> + '_ {
-        self.sessions.values().filter_map(|session| Some((session.prefix?, session.up)))
+        self.sessions.values().filter_map(|session| {
+            let prefix = session.prefix?;
+            let mut readers = self.matched.values().flat_map(|matched| matched.readers_of(prefix)).peekable();
+            let is_offered = |reader| session.offers.iter().any(|offer| offer.reader == reader);
+            let shares = session.up && session.speaks;
+            Some((prefix, shares && (readers.peek().is_none() || readers.any(is_offered))))
+        })
+    }
+
+    /// Whether there is a link to this participant's session.
+    pub(crate) fn is_up(&self, prefix: Prefix) -> bool {
+        self.sessions.get(&incarnation(prefix)).is_some_and(|session| session.up)
     }
 
     /// A writer waits for a reader here; whether there is something to tell it.

@@ -76,7 +76,7 @@ impl Party {
         let Some(session) = self.session.as_ref().filter(|session| session.availability().is_ok()) else {
             return self.matches.len();
         };
-        let linked: Vec<_> = session.participants().into_iter().filter(|(_, up)| *up).collect();
+        let linked: Vec<_> = session.participants().into_iter().filter(|(_, shares)| *shares).collect();
         let is_linked = |guid: &GUID| linked.iter().any(|(prefix, _)| guid.to_bytes()[..12] == prefix[..]);
         self.matches.iter_mut().map(|found| usize::from(is_linked(&found.remote) || found.resigns())).sum()
     }
