@@ -6,7 +6,7 @@
 //!                        ├──▶ every same-host neighbour, through shared memory
 //!                        ├──▶ ourselves
 //!                        └──▶ kept: whoever becomes reachable later gets it then
-//!   a neighbour died ──▶ the SPDP dispose that it could not send, made up for our own Dust
+//!   a neighbour died ──▶ what it could not say, made up for our own Dust: `estate`
 //! ```
 //! Announcements are idempotent, so a peer may get one by both paths. Received ones are never passed on:
 //! everybody announces himself.
@@ -16,9 +16,8 @@
 //! through it. For a short while what still arrives from the dead is dropped: an announcement that waited in a
 //! socket would bring it back.
 
-use crate::estate::{DISPOSED_AND_UNREGISTERED, PL_CDR_LE};
 use crate::outgoing::Outgoing;
-use crate::rtps::{DataFields, EntityId, Guid, GuidPrefix, HEADER_LEN, MessageWriter, Parameters, flag, pid};
+use crate::rtps::{GuidPrefix, HEADER_LEN, MessageWriter, Parameters, pid};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use zerodds_core::{Endianness, Locator};
@@ -65,30 +64,6 @@ impl Neighbourhood {
     }
 }
 
-/// The SPDP dispose of this participant, as it would have said it itself (DDSI-RTPS 2.5 §8.5.3, §9.6.4.8).
-pub(crate) fn goodbye_of(prefix: GuidPrefix) -> Vec<u8> {
-    let guid = Guid { prefix, entity: EntityId::PARTICIPANT };
-    let key = guid.to_bytes();
-    let mut header = [0; HEADER_LEN];
-    header[..8].copy_from_slice(b"RTPS\x02\x04\x00\x00");
-    header[8..].copy_from_slice(&prefix.0);
-    let mut message = MessageWriter::new(&header, Endianness::Little, 128);
-    message
-        .open_data(DataFields {
-            flags: flag::INLINE_QOS | flag::DATA_KEY,
-            reader: EntityId::SPDP_READER,
-            writer: EntityId::SPDP_WRITER,
-            sequence_number: 1,
-        })
-        .parameter(pid::STATUS_INFO, &DISPOSED_AND_UNREGISTERED)
-        .parameter(pid::KEY_HASH, &key)
-        .parameter(pid::SENTINEL, &[])
-        .verbatim(&PL_CDR_LE)
-        .parameter(pid::PARTICIPANT_GUID, &key)
-        .parameter(pid::SENTINEL, &[]);
-    message.into_bytes()
-}
-
 /// Our own announcement with the locators as they are now: Dust knows only those of the participant's first
 /// moment, and interfaces come and go. `None` if it is no announcement that can be read.
 pub(crate) fn refreshed(
@@ -102,7 +77,7 @@ pub(crate) fn refreshed(
     let before = &message[..outgoing.end - data.payload.len()];
     let header = message.first_chunk()?;
     let mut fresh = MessageWriter::new(header, Endianness::Little, message.len() + LOCATOR_LEN * user.len());
-    fresh.verbatim(&before[HEADER_LEN..]).verbatim(&PL_CDR_LE);
+    fresh.verbatim(&before[HEADER_LEN..]).verbatim(&[0, 3, 0, 0]);
     for parameter in Parameters::of(list, Endianness::Little) {
         let (id, _, value) = parameter.ok()?;
         if !matches!(id, pid::DEFAULT_UNICAST_LOCATOR | pid::METATRAFFIC_UNICAST_LOCATOR) {
@@ -132,21 +107,10 @@ const GRAVE: Duration = Duration::from_secs(3);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtps::{Content, Submessages, header};
+    use crate::rtps::{Content, DataFields, EntityId, Submessages, flag};
 
     const PREFIX: GuidPrefix = GuidPrefix(*b"the departed");
     const PEER: Locator = Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]);
-
-    #[test]
-    fn a_goodbye_disposes_of_the_participant_by_its_key() {
-        let message = goodbye_of(PREFIX);
-        assert_eq!(header(&message), Ok(PREFIX));
-        let submessage = Submessages::of(&message).next().expect("one").expect("whole");
-        let Ok(Content::Data(data)) = Content::read(&submessage) else { panic!("no DATA") };
-        assert_eq!((data.writer, data.reader), (EntityId::SPDP_WRITER, EntityId::SPDP_READER));
-        let key = [&PREFIX.0[..], &[0, 0, 1, 0xc1]].concat();
-        assert!(data.inline_qos.windows(16).any(|window| window == key));
-    }
 
     #[test]
     fn the_dead_stay_silent_for_a_while() {
@@ -170,7 +134,7 @@ mod tests {
         let (reader, writer) = (EntityId::UNKNOWN, EntityId::SPDP_WRITER);
         message
             .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
-            .verbatim(&PL_CDR_LE)
+            .verbatim(&[0, 3, 0, 0])
             .parameter(pid::DEFAULT_UNICAST_LOCATOR, &at(1).to_bytes(Endianness::Little))
             .parameter(pid::PARTICIPANT_GUID, &[7; 16])
             .parameter(pid::METATRAFFIC_UNICAST_LOCATOR, &at(2).to_bytes(Endianness::Little))

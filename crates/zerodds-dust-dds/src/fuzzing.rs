@@ -46,8 +46,10 @@ impl Gate {
             if self.neighbourhood.is_dead(prefix, self.now) {
                 return;
             }
-            if self.estates.note(message) {
-                self.out.extend(self.estates.farewell(prefix));
+            let news = self.estates.note(message);
+            self.out.extend(self.estates.acknowledgements(Some(OWN), &news.left));
+            if news.goes {
+                self.out.extend(self.estates.farewell(prefix, Some(OWN)));
                 self.neighbourhood.said_goodbye(prefix, self.now);
             }
         }
@@ -81,7 +83,7 @@ impl Gate {
     /// A participant ends.
     pub fn dies(&mut self, prefix: [u8; 12]) {
         self.inbound.forget(GuidPrefix(prefix));
-        self.out.extend(self.estates.farewell(GuidPrefix(prefix)));
+        self.out.extend(self.estates.farewell(GuidPrefix(prefix), Some(OWN)));
         self.pass();
     }
 

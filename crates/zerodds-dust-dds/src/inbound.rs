@@ -252,7 +252,7 @@ impl Inbound {
         }
         if !announces && data.reader == EntityId::UNKNOWN {
             let reader_at = submessage.offset + SUBMESSAGE_HEADER_LEN + 4;
-            patches.push((reader_at, NO_READER.0.to_vec()));
+            patches.push((reader_at, EntityId::NOBODY.0.to_vec()));
         }
         if let Some(path) = context.path.filter(|_| data.writer.is_user_defined()) {
             self.tally.received_sample(path, Guid { prefix, entity: data.writer }, data.sequence_number);
@@ -375,9 +375,6 @@ impl Census {
     }
 }
 
-/// Names no reader of Dust. Its readers are chosen by the writer they are matched with and do not look at the
-/// reader id, except the one for announcements, which takes every DATA that addresses all readers.
-const NO_READER: EntityId = EntityId([0xff, 0xff, 0xff, 0x07]);
 /// The longest GAP that is left as it is.
 const GAP_SPAN_MAX: i64 = 1024;
 /// Participants of one domain that are let through at a time.

@@ -28,13 +28,14 @@
 //!
 //! # Where to read on
 //! `participant` (what runs), `writer` and `receive` (the two threads), then what they use: `outgoing`,
-//! `repair`, `fragment`, `wanted` on the way out; `inbound`, `discovery`, `reassembly`, `contacts` on the way
-//! in; `announce`, `loopback` for discovery; `rtps` for the wire format.
+//! `repair`, `fragment`, `wanted`, `departed` on the way out; `inbound`, `discovery`, `reassembly`, `contacts`,
+//! `estate` on the way in; `announce`, `loopback` for discovery; `rtps` for the wire format.
 #![forbid(unsafe_code)]
 
 mod announce;
 mod contacts;
 mod datagrams;
+mod departed;
 mod discovery;
 mod estate;
 mod fragment;

@@ -12,6 +12,7 @@
 
 use crate::contacts::Contacts;
 use crate::datagrams::Datagrams;
+use crate::departed::Departed;
 use crate::fragment::Fragmenter;
 use crate::inbound::Inbound;
 use crate::loopback::Loopback;
@@ -39,6 +40,7 @@ pub(crate) struct Shared<S, U> {
     pub(crate) fragmenter: Fragmenter,
     pub(crate) contacts: Arc<Contacts>,
     pub(crate) wanted: Arc<Wanted>,
+    pub(crate) departed: Departed,
     pub(crate) tally: Arc<Tally>,
     pub(crate) loopback: Loopback,
     /// Dust's last announcement of itself, until it says goodbye.
@@ -60,6 +62,7 @@ impl<S: Transport, U: Datagrams> Shared<S, U> {
             fragmenter,
             contacts: Arc::default(),
             wanted: Arc::default(),
+            departed: Departed::default(),
             tally: Arc::default(),
             loopback: Loopback::new(MEMORY_MIN.max(2 * fragmenter.message_len_max()))?,
             announcement: Mutex::new(None),

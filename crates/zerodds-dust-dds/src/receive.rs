@@ -3,12 +3,12 @@
 //! It sleeps in the router's receiver, whose descriptors and the loopback's wake it; with nothing to do it uses
 //! no CPU. It wakes by itself only while fragments of a reliable sample are missing.
 
-use crate::announce::{Neighbourhood, goodbye_of};
+use crate::announce::Neighbourhood;
 use crate::datagrams::Datagrams;
 use crate::estate::Estates;
 use crate::inbound::Inbound;
 use crate::participant::Shared;
-use crate::rtps::header;
+use crate::rtps::{GuidPrefix, header};
 use crate::writer::PATIENCE;
 use dust_dds::transport::interface::TransportDataReceiver;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -49,6 +49,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             let idle = own.is_none() && incoming.is_none();
             let now = Instant::now();
             if let Some(message) = own {
+                self.endpoints(&message);
                 self.inbound.message(&message, None, shared.prefix(), now, &mut self.out);
             }
             if let Some(incoming) = incoming {
@@ -74,8 +75,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
                 if let Some(prefix) = self.neighbourhood.died(&peer, now) {
                     tracing::info!(%peer, participant = ?prefix, "participant died; Dust is told at once");
                     self.inbound.forget(prefix);
-                    self.out.extend(self.estates.farewell(prefix));
-                    self.out.push(goodbye_of(prefix));
+                    self.take_leave_of(prefix);
                 }
             }
             Incoming::PeerDown(peer, _) => self.neighbourhood.unlinked(&peer),
@@ -93,12 +93,25 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             if let (Path::SharedMemory, Some(source)) = (path, source) {
                 self.neighbourhood.note(source, prefix);
             }
-            if self.estates.note(message) {
-                self.out.extend(self.estates.farewell(prefix));
+            if self.endpoints(message) {
+                self.take_leave_of(prefix);
                 self.neighbourhood.said_goodbye(prefix, now);
             }
         }
         self.inbound.message(message, Some(path), own, now, &mut self.out);
+    }
+
+    /// Hears what a message says of endpoints; whether its sender says that it goes.
+    fn endpoints(&mut self, message: &[u8]) -> bool {
+        let news = self.estates.note(message);
+        self.shared.departed.note(&news);
+        self.out.extend(self.estates.acknowledgements(self.shared.prefix(), &news.left));
+        news.goes
+    }
+
+    fn take_leave_of(&mut self, prefix: GuidPrefix) {
+        self.out.extend(self.estates.farewell(prefix, self.shared.prefix()));
+        self.shared.departed.forget(prefix);
     }
 
     /// Tells a peer that has become reachable through shared memory that we exist.

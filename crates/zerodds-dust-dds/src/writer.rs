@@ -17,6 +17,7 @@
 use crate::announce::refreshed;
 use crate::contacts::Contacts;
 use crate::datagrams::Datagrams;
+use crate::departed::Departed;
 use crate::outgoing::Outgoing;
 use crate::participant::{Running, Shared};
 use crate::repair::repair;
@@ -149,6 +150,9 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     ) {
         let peer = Peer::new(locators);
         let message = &mut buffer.bytes()[..len];
+        if is_departed(&self.shared().departed, message, outgoing) {
+            return;
+        }
         note_contact(&self.shared().contacts, message, outgoing, locators);
         let route = self.shared().router.route(peer, len);
         let sample = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
@@ -247,6 +251,13 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         }
         path
     }
+}
+
+/// Whether this is a sample for a reader that is no more.
+fn is_departed(departed: &Departed, message: &[u8], outgoing: &Outgoing) -> bool {
+    let reader = outgoing.data(message).map(|data| data.reader);
+    let reader = outgoing.to.zip(reader).map(|(prefix, entity)| Guid { prefix, entity });
+    reader.is_some_and(|reader| departed.contains(&reader))
 }
 
 /// Remembers, from an ACKNACK that Dust sends, whom to ask for fragments.

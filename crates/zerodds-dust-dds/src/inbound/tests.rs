@@ -241,7 +241,10 @@ fn a_sample_for_all_readers_is_kept_from_the_reader_of_announcements() {
     let mut to_all = as_dust_writes(b"payload", &[], false);
     to_all[56..60].copy_from_slice(&EntityId::UNKNOWN.0);
     let seen = gate.pass(&to_all).remove(0);
-    assert_eq!((&seen[56..60], &seen[..56], &seen[60..]), (&NO_READER.0[..], &to_all[..56], &to_all[60..]));
+    assert_eq!(
+        (&seen[56..60], &seen[..56], &seen[60..]),
+        (&EntityId::NOBODY.0[..], &to_all[..56], &to_all[60..])
+    );
 }
 
 #[test]
@@ -281,7 +284,7 @@ fn a_reassembled_sample_passes_the_same_checks() {
     let [whole, heartbeat] = &seen[..] else { panic!("{} messages", seen.len()) };
     let submessage = Submessages::of(whole).last().expect("a DATA").expect("whole");
     let data = Data::read(&submessage).expect("well-formed");
-    assert_eq!((data.payload, data.reader), (&[7; 200_000][..], NO_READER));
+    assert_eq!((data.payload, data.reader), (&[7; 200_000][..], EntityId::NOBODY));
     assert_eq!(heartbeat[heartbeat.len() - 28..], sample[sample.len() - 28..]);
     let traffic = gate.tally.traffic();
     assert_eq!((traffic.udp.samples_received, traffic.reassembled), (1, 1));

@@ -35,6 +35,9 @@ impl Guid {
 impl EntityId {
     /// Addresses every matched endpoint.
     pub(crate) const UNKNOWN: Self = Self([0; 4]);
+    /// Names no reader of Dust. Its readers are chosen by the writer they are matched with and do not look at the
+    /// reader id, except the one for announcements, which takes every DATA that addresses all readers.
+    pub(crate) const NOBODY: Self = Self([0xff, 0xff, 0xff, 0x07]);
     /// The participant itself.
     pub(crate) const PARTICIPANT: Self = Self([0, 0, 1, 0xc1]);
     pub(crate) const SPDP_WRITER: Self = Self([0, 1, 0, 0xc2]);

@@ -1,6 +1,6 @@
 //! Writes what the plug-in has to say in Dust's name, and samples that it puts together for Dust.
 
-use super::{EntityId, GuidPrefix, HEADER_LEN, flag, kind};
+use super::{EntityId, Guid, GuidPrefix, HEADER_LEN, SUBMESSAGE_HEADER_LEN, flag, kind, pid};
 use zerodds_core::Endianness;
 
 /// Appends submessages to a message.
@@ -38,6 +38,16 @@ pub(crate) struct HeartbeatFields {
     pub(crate) writer: EntityId,
     pub(crate) first: i64,
     pub(crate) last: i64,
+    pub(crate) count: i32,
+}
+
+/// An ACKNACK that asks for nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AckNackFields {
+    pub(crate) reader: EntityId,
+    pub(crate) writer: EntityId,
+    /// Everything below it is acknowledged.
+    pub(crate) base: i64,
     pub(crate) count: i32,
 }
 
@@ -89,6 +99,50 @@ impl MessageWriter {
     pub(crate) fn open_data(&mut self, data: DataFields) -> &mut Self {
         self.submessage(kind::DATA, data.flags, 0).u16(0).u16(16);
         self.entity(data.reader).entity(data.writer).sequence_number(data.sequence_number)
+    }
+
+    /// A DATA without inline QoS, after which others may follow.
+    pub(crate) fn data(&mut self, data: DataFields, payload: &[u8]) -> &mut Self {
+        let at = self.bytes.len();
+        self.open_data(data).octets(payload);
+        self.close(at)
+    }
+
+    /// A DATA which says that an instance is gone, disposed of and unregistered (§9.6.4.9), by its key.
+    pub(crate) fn disposed(
+        &mut self,
+        (writer, reader): (EntityId, EntityId),
+        sequence_number: i64,
+        key_id: u16,
+        key: Guid,
+    ) -> &mut Self {
+        let (at, key) = (self.bytes.len(), key.to_bytes());
+        let encapsulation = [0, if self.order == Endianness::Big { 2 } else { 3 }, 0, 0];
+        let flags = flag::INLINE_QOS | flag::DATA_KEY;
+        self.open_data(DataFields { flags, reader, writer, sequence_number })
+            .parameter(pid::STATUS_INFO, &[0, 0, 0, 3])
+            .parameter(pid::KEY_HASH, &key)
+            .parameter(pid::SENTINEL, &[])
+            .verbatim(&encapsulation)
+            .parameter(key_id, &key)
+            .parameter(pid::SENTINEL, &[]);
+        self.close(at)
+    }
+
+    /// Gives the DATA that begins at `at` and ends here its length; what is too long for that extends to the end.
+    fn close(&mut self, at: usize) -> &mut Self {
+        let len = u16::try_from(self.bytes.len() - at - SUBMESSAGE_HEADER_LEN).unwrap_or(0);
+        let len = match self.order {
+            Endianness::Big => len.to_be_bytes(),
+            Endianness::Little => len.to_le_bytes(),
+        };
+        self.bytes[at + 2..at + SUBMESSAGE_HEADER_LEN].copy_from_slice(&len);
+        self
+    }
+
+    pub(crate) fn acknack(&mut self, acknack: AckNackFields) -> &mut Self {
+        self.submessage(kind::ACKNACK, flag::FINAL, 24).entity(acknack.reader).entity(acknack.writer);
+        self.sequence_number(acknack.base).u32(0).u32(acknack.count.cast_unsigned())
     }
 
     /// One fragment; inline QoS belongs to the first of a sample.

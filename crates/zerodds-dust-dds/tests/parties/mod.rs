@@ -24,8 +24,11 @@ use dust_dds::subscription::data_reader::DataReader;
 use dust_dds::topic_definition::topic::Topic;
 use dust_dds::wait_set::{Condition, WaitSet};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use zerodds_dust_dds::{Monitor, ZeroDds};
 
@@ -118,10 +121,21 @@ fn stock_factory(
 
 impl Party {
     pub(crate) fn writer(&self, reliable: bool, depth: u32) -> DataWriter<Blob> {
+        self.writer_blocking(reliable, depth, PATIENCE)
+    }
+
+    /// A writer that waits this long for readers.
+    pub(crate) fn writer_blocking(
+        &self,
+        reliable: bool,
+        depth: u32,
+        max_blocking: Duration,
+    ) -> DataWriter<Blob> {
         let topic = self.topic();
         let publisher = self.participant.create_publisher(QosKind::Default, NO_LISTENER, NO_STATUS).unwrap();
-        let qos =
-            DataWriterQos { reliability: reliability(reliable), history: last(depth), ..Default::default() };
+        let mut reliability = reliability(reliable);
+        reliability.max_blocking_time = DurationKind::Finite(dds(max_blocking));
+        let qos = DataWriterQos { reliability, history: last(depth), ..Default::default() };
         publisher.create_datawriter(&topic, QosKind::Specific(qos), NO_LISTENER, NO_STATUS).unwrap()
     }
 
@@ -137,6 +151,11 @@ impl Party {
     fn topic(&self) -> Topic {
         let qos = QosKind::Default;
         self.participant.create_topic::<Blob>(TOPIC, "Blob", qos, NO_LISTENER, NO_STATUS).unwrap()
+    }
+
+    /// Deletes the reader, and stays.
+    pub(crate) fn delete_reader(&self, reader: &DataReader<Blob>) {
+        reader.get_subscriber().delete_datareader(reader).unwrap();
     }
 
     /// Deletes everything, and returns once Dust has.
@@ -266,11 +285,11 @@ impl Drop for Guard {
     }
 }
 
-/// A domain that no other test is likely to use at the same time.
+/// A domain that no other test of this binary uses, and no other process is likely to.
 pub(crate) fn random_domain() -> i32 {
-    use std::hash::{BuildHasher, RandomState};
-    let hash = RandomState::new().hash_one((std::process::id(), Instant::now()));
-    1 + (hash % 220) as i32
+    static FIRST: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    1 + (FIRST.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 220) as i32
 }
 
 impl fmt::Display for Stack {

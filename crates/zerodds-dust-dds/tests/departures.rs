@@ -1,0 +1,246 @@
+//! A reliable reader goes, by every way there is, and the writer goes on for those that stay.
+//!
+//! ```text
+//!   this process: the writer ──▶ a reader that stays, in a process of its own: everything, in order
+//!                            └─▶ readers that come and go, in processes of their own
+//! ```
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod parties;
+
+use dust_dds::infrastructure::sample_info::{ANY_INSTANCE_STATE, ANY_SAMPLE_STATE, ANY_VIEW_STATE};
+use dust_dds::publication::data_writer::DataWriter;
+use dust_dds::subscription::data_reader::DataReader;
+use parties::{Blob, Guard, PATIENCE, Party, Stack, blob, child, random_domain, role, wait_for_readers};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+/// Longer than any moment in which a writer has to wait, shorter than any lease.
+const HANG: Duration = Duration::from_secs(30);
+/// The last sample: whoever stays has everything.
+const END: u32 = u32::MAX;
+const LEN: usize = 20_000;
+
+/// How a reader goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It is deleted, and its participant lives on.
+    Reader,
+    /// Everything is deleted, in order, as after Ctrl-C; then the process ends.
+    Participant,
+    /// The process ends with status 0 and no word.
+    Exit,
+    /// The process ends by SIGINT, which it does not catch.
+    Interrupt,
+}
+
+/// Plays whoever this process was started for; whether it was.
+fn played() -> bool {
+    let Some(words) = role() else { return false };
+    let stack: Stack = words[1].parse().unwrap();
+    let party = stack.join(words[2].parse().unwrap());
+    let reader = party.reader(true, 64);
+    match words[0].as_str() {
+        "stays" => stay(&reader),
+        "glances" => std::thread::park_timeout(Duration::from_millis(words[3].parse().unwrap())),
+        way => {
+            take_until(&reader, |_| true);
+            match way {
+                "Reader" => {
+                    party.delete_reader(&reader);
+                    wait_for_parent();
+                }
+                "Exit" => std::process::exit(0),
+                "Interrupt" => wait_for_parent(),
+                _ => {}
+            }
+        }
+    }
+    party.leave();
+    true
+}
+
+/// Takes until a sample is the one, which is told.
+fn take_until(reader: &DataReader<Blob>, mut is_it: impl FnMut(&Blob) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "nothing came");
+        let samples = reader.take(64, ANY_SAMPLE_STATE, ANY_VIEW_STATE, ANY_INSTANCE_STATE);
+        for sample in samples.into_iter().flatten().filter_map(|sample| sample.data) {
+            if is_it(&sample) {
+                return;
+            }
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Every sample from the first one that comes, in order and intact, up to the last.
+fn stay(reader: &DataReader<Blob>) {
+    let mut expected = None;
+    take_until(reader, |sample| {
+        if sample.number == END {
+            return true;
+        }
+        assert_eq!(sample.number, expected.unwrap_or(sample.number));
+        assert!(sample.bytes == blob(sample.number, LEN).bytes, "sample {} is corrupt", sample.number);
+        expected = Some(sample.number + 1);
+        false
+    });
+}
+
+fn wait_for_parent() {
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// A writer, and a reader that stays.
+struct Scene {
+    test: &'static str,
+    domain: i32,
+    party: Party,
+    writer: DataWriter<Blob>,
+    stays: Guard,
+    next: u32,
+}
+
+impl Scene {
+    fn open(test: &'static str, stays: Stack) -> Self {
+        let domain = random_domain();
+        let party = Stack::Ours.join(domain);
+        let writer = party.writer_blocking(true, 4, HANG);
+        let stays = child(test, &format!("stays {stays} {domain}"));
+        wait_for_readers(&writer, 1);
+        Self { test, domain, party, writer, stays, next: 0 }
+    }
+
+    fn child(&self, role: &str, stack: Stack, more: &str) -> Guard {
+        child(self.test, &format!("{role} {stack} {}{more}", self.domain))
+    }
+
+    fn write(&mut self) {
+        let written = self.writer.write(blob(self.next, LEN), None);
+        assert!(written.is_ok(), "sample {}: {written:?}: the writer waits for who is gone", self.next);
+        self.next += 1;
+    }
+
+    fn write_until(&mut self, mut is_done: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_done(self) {
+            assert!(Instant::now() < deadline, "it does not come to that");
+            self.write();
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+
+    fn matched(&self) -> usize {
+        self.writer.get_matched_subscriptions().unwrap().len()
+    }
+
+    /// A reader comes and goes by this way.
+    fn goes(&mut self, way: Way, stack: Stack) {
+        let mut other = self.child(&format!("{way:?}"), stack, "");
+        self.write_until(|scene| scene.matched() == 2);
+        match way {
+            Way::Reader => {
+                self.write_until(|scene| scene.matched() == 1);
+                (0..50).for_each(|_| self.write());
+                drop(other.0.stdin.take());
+            }
+            Way::Interrupt => {
+                (0..50).for_each(|_| self.write());
+                kill_process(Pid::from_child(&other.0), Signal::INT).unwrap();
+            }
+            Way::Participant | Way::Exit => {}
+        }
+        // The writer does not stand still, whether the other is still there or not.
+        self.write_until(|_| other.0.try_wait().unwrap().is_some());
+        self.write_until(|scene| scene.matched() == 1);
+    }
+
+    /// The one that stayed has everything, and Dust writes to nobody else.
+    fn end(mut self) {
+        self.write_until(|scene| scene.matched() == 1);
+        let before = self.samples_sent();
+        (0..20).for_each(|_| self.write());
+        assert_eq!(self.samples_sent() - before, 20, "only the one that stayed is written to");
+        self.writer.write(Blob { number: END, bytes: vec![] }, None).unwrap();
+        let acknowledged = self.writer.wait_for_acknowledgments(HANG.into());
+        assert!(acknowledged.is_ok(), "{acknowledged:?}: somebody who is gone is waited for");
+        self.stays.succeed();
+        self.party.leave();
+    }
+
+    fn samples_sent(&self) -> u64 {
+        let traffic = self.party.monitor.as_ref().unwrap().traffic();
+        traffic.shm.samples_sent + traffic.udp.samples_sent + traffic.unserved
+    }
+}
+
+fn nobody_waits(test: &'static str, way: Way, stack: Stack) {
+    if played() {
+        return;
+    }
+    let mut scene = Scene::open(test, stack);
+    for _ in 0..3 {
+        scene.goes(way, stack);
+    }
+    scene.end();
+}
+
+#[test]
+fn nobody_waits_for_a_reader_that_is_deleted() {
+    nobody_waits("nobody_waits_for_a_reader_that_is_deleted", Way::Reader, Stack::Ours);
+}
+
+#[test]
+fn nobody_waits_for_a_participant_that_is_deleted() {
+    nobody_waits("nobody_waits_for_a_participant_that_is_deleted", Way::Participant, Stack::Ours);
+}
+
+#[test]
+fn nobody_waits_for_a_process_that_exits() {
+    nobody_waits("nobody_waits_for_a_process_that_exits", Way::Exit, Stack::Ours);
+}
+
+#[test]
+fn nobody_waits_for_a_process_that_is_interrupted() {
+    nobody_waits("nobody_waits_for_a_process_that_is_interrupted", Way::Interrupt, Stack::Ours);
+}
+
+#[test]
+fn nobody_waits_for_a_reader_of_stock_dust_that_is_deleted() {
+    let test = "nobody_waits_for_a_reader_of_stock_dust_that_is_deleted";
+    nobody_waits(test, Way::Reader, Stack::Stock(1344));
+}
+
+#[test]
+fn nobody_waits_for_a_participant_of_stock_dust_that_is_deleted() {
+    let test = "nobody_waits_for_a_participant_of_stock_dust_that_is_deleted";
+    nobody_waits(test, Way::Participant, Stack::Stock(1344));
+}
+
+/// Fifty that go at every moment of being discovered.
+fn glances(test: &'static str, stack: Stack) {
+    if played() {
+        return;
+    }
+    let mut scene = Scene::open(test, stack);
+    for moment_ms in (0..50).map(|one| one * 6) {
+        let mut other = scene.child("glances", stack, &format!(" {moment_ms}"));
+        scene.write_until(|_| other.0.try_wait().unwrap().is_some());
+        other.succeed();
+    }
+    scene.end();
+}
+
+#[test]
+fn nobody_waits_for_readers_that_go_while_they_are_discovered() {
+    glances("nobody_waits_for_readers_that_go_while_they_are_discovered", Stack::Ours);
+}
+
+#[test]
+fn nobody_waits_for_readers_of_stock_dust_that_go_while_they_are_discovered() {
+    let test = "nobody_waits_for_readers_of_stock_dust_that_go_while_they_are_discovered";
+    glances(test, Stack::Stock(1344));
+}
