@@ -13,7 +13,7 @@ use dust_dds::publication::data_writer::DataWriter;
 use dust_dds::subscription::data_reader::DataReader;
 use parties::{Blob, Guard, PATIENCE, Party, Stack, blob, child, random_domain, role, wait_for_readers};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 /// Longer than any moment in which a writer has to wait, shorter than any lease.
@@ -46,13 +46,13 @@ fn played() -> bool {
         "glances" => std::thread::park_timeout(Duration::from_millis(words[3].parse().unwrap())),
         way => {
             take_until(&reader, |_| true);
+            wait_for_parent();
             match way {
                 "Reader" => {
                     party.delete_reader(&reader);
                     wait_for_parent();
                 }
                 "Exit" => std::process::exit(0),
-                "Interrupt" => wait_for_parent(),
                 _ => {}
             }
         }
@@ -65,7 +65,8 @@ fn played() -> bool {
 fn take_until(reader: &DataReader<Blob>, mut is_it: impl FnMut(&Blob) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        assert!(Instant::now() < deadline, "nothing came");
+        let matched = || reader.get_matched_publications().map(|all| all.len());
+        assert!(Instant::now() < deadline, "nothing came; writers that are matched: {:?}", matched());
         let samples = reader.take(64, ANY_SAMPLE_STATE, ANY_VIEW_STATE, ANY_INSTANCE_STATE);
         for sample in samples.into_iter().flatten().filter_map(|sample| sample.data) {
             if is_it(&sample) {
@@ -127,7 +128,7 @@ impl Scene {
     fn write_until(&mut self, mut is_done: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_done(self) {
-            assert!(Instant::now() < deadline, "it does not come to that");
+            assert!(Instant::now() < deadline, "it does not come to that; {} readers", self.matched());
             self.write();
             std::thread::park_timeout(Duration::from_millis(2));
         }
@@ -141,21 +142,17 @@ impl Scene {
     fn goes(&mut self, way: Way, stack: Stack) {
         let mut other = self.child(&format!("{way:?}"), stack, "");
         self.write_until(|scene| scene.matched() == 2);
-        match way {
-            Way::Reader => {
-                self.write_until(|scene| scene.matched() == 1);
-                (0..50).for_each(|_| self.write());
-                drop(other.0.stdin.take());
-            }
-            Way::Interrupt => {
-                (0..50).for_each(|_| self.write());
-                kill_process(Pid::from_child(&other.0), Signal::INT).unwrap();
-            }
-            Way::Participant | Way::Exit => {}
+        (0..10).for_each(|_| self.write());
+        if way == Way::Interrupt {
+            kill_process(Pid::from_child(&other.0), Signal::INT).unwrap();
+        } else {
+            other.0.stdin.as_mut().unwrap().write_all(b"!").unwrap();
         }
         // The writer does not stand still, whether the other is still there or not.
-        self.write_until(|_| other.0.try_wait().unwrap().is_some());
         self.write_until(|scene| scene.matched() == 1);
+        (0..50).for_each(|_| self.write());
+        drop(other.0.stdin.take());
+        self.write_until(|_| other.0.try_wait().unwrap().is_some());
     }
 
     /// The one that stayed has everything, and Dust writes to nobody else.
