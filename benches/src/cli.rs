@@ -2,6 +2,7 @@
 
 use crate::child;
 use crate::crew::Shape;
+use crate::crowd;
 use crate::limits::memory::{self, Bandwidth};
 use crate::placement::{Placement, pin};
 use crate::probe::Probe;
@@ -57,6 +58,11 @@ enum What {
         #[arg(long, value_delimiter = ',', conflicts_with = "readers")]
         writers: Vec<u32>,
     },
+    /// A small topic among 64 endpoints of the last of the systems in 16 processes, and pairs of the others beside them.
+    Crowd {
+        #[command(flatten)]
+        what: Selection,
+    },
     /// What processes use that are joined and do nothing.
     Rest {
         #[command(flatten)]
@@ -93,7 +99,8 @@ struct Selection {
     /// Sizes of a message: 64, 1KiB, 8MiB.
     #[arg(long, value_delimiter = ',', default_value = "64", value_parser = size)]
     sizes: Vec<usize>,
-    /// All processes on one processor, or the first on one and the others on another.
+    /// All processes on one processor, the first on one and the others on another, where the scheduler puts them, or each
+    /// on a host of its own (network namespaces; needs root).
     #[arg(long, value_delimiter = ',', default_value = "same,apart")]
     placement: Vec<Placement>,
     /// Runs, of which the median is shown.
@@ -143,6 +150,10 @@ pub fn main(systems: Vec<Box<dyn System>>) -> ExitCode {
         }
         What::Suite { quick, parts, into } => suite::run(&systems, quick, &parts, &into),
         What::Report { from } => report::write(&from),
+        What::Crowd { what } => {
+            let what = Selection { placement: vec![Placement::Free], ..what };
+            measure(&systems, &what, &[(Kind::Crowd, Shape::Crowd(crowd::PROCESSES))], None)
+        }
         What::Rest { what } => measure(&systems, &what, &[(Kind::Rest, Shape::PingPong)], None),
     };
     match done {

@@ -1,7 +1,9 @@
 //! The processes of a run, as their parent sees them.
 
 use crate::child::OBJECTS_MAX;
-use crate::dialogue::{Assignment, Event, Order, hear, tell};
+use crate::dialogue::{Addressed, Assignment, Event, Order};
+use crate::hosts;
+use crate::lines::{hear, tell};
 use crate::placement::Placement;
 use crate::system::{Failure, Lane, Seat, System};
 use crate::usage::Holdings;
@@ -9,6 +11,7 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
     socketpair,
 };
+use std::collections::BTreeMap;
 use std::io::{self, BufReader, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,11 +32,15 @@ pub(crate) enum Shape {
     FanOut(u32),
     /// So many publishers, and process 0 subscribes.
     ManyToOne(u32),
+    /// So many processes in a ring, each of which pings the next and answers the one before.
+    Crowd(u32),
 }
 
 /// The processes of a run, ended when dropped.
 pub(crate) struct Crew {
     members: Vec<Member>,
+    /// Which member has each seat: a process has one, but for a crowd.
+    homes: Vec<usize>,
     /// What each holds after joining.
     pub(crate) holdings: Vec<Holdings>,
 }
@@ -41,7 +48,8 @@ pub(crate) struct Crew {
 struct Member {
     child: Child,
     orders: UnixStream,
-    events: Receiver<Event>,
+    /// What is heard from each of its seats.
+    events: BTreeMap<u32, Receiver<Event>>,
 }
 
 /// Why a run gave no figures.
@@ -70,14 +78,23 @@ impl Crew {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let run = std::process::id().wrapping_mul(1000) + RUNS.fetch_add(1, Ordering::Relaxed);
         let objects = system.objects()?;
-        let mut crew = Self { members: Vec::new(), holdings: Vec::new() };
-        for (index, (writes, reads)) in shape.lanes().into_iter().enumerate() {
+        let lanes = shape.lanes();
+        let homes: Vec<usize> = (0..lanes.len()).map(|seat| shape.home(seat)).collect();
+        let mut seats: BTreeMap<usize, Vec<Seat>> = BTreeMap::new();
+        for (index, (writes, reads)) in lanes.into_iter().enumerate() {
             let seat = Seat { run, index: index as u32, writes, reads, message_max, objects: Vec::new() };
-            let system = system.name().to_owned();
-            let assignment = Assignment { system, seat, placement, parent: std::process::id() };
-            crew.members.push(Member::start(&assignment, &objects)?);
+            seats.entry(homes[index]).or_default().push(seat);
         }
-        for index in 0..crew.members.len() {
+        let mut crew = Self { members: Vec::new(), homes, holdings: Vec::new() };
+        for seats in seats.into_values() {
+            let system = system.name().to_owned();
+            let assignment = Assignment { system, seats, placement, parent: std::process::id() };
+            crew.members.push(Member::start(crew.members.len(), &assignment, &objects)?);
+        }
+        if let (Placement::Hosts, [one, other]) = (placement, crew.members.as_slice()) {
+            hosts::lay_cable([one.child.id(), other.child.id()])?;
+        }
+        for index in 0..crew.len() {
             match crew.hear(index, "ready", JOIN_PATIENCE)? {
                 Event::Ready { holdings } => crew.holdings.push(holdings),
                 event => return Err(crew.unexpected(index, "ready", event)),
@@ -86,14 +103,20 @@ impl Crew {
         Ok(crew)
     }
 
-    /// How many there are.
+    /// How many seats there are.
     pub(crate) fn len(&self) -> usize {
-        self.members.len()
+        self.homes.len()
+    }
+
+    /// The processes.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().map(|member| member.child.id())
     }
 
     /// Tells one of them what to do.
     pub(crate) fn tell(&mut self, index: usize, order: Order) -> Result<(), CrewError> {
-        Ok(tell(&mut self.members[index].orders, &order)?)
+        let order = Addressed { seat: index as u32, what: order };
+        Ok(tell(&mut self.members[self.homes[index]].orders, &order)?)
     }
 
     /// Waits until one of them says that it listens.
@@ -114,7 +137,7 @@ impl Crew {
         let deadline = Instant::now() + patience;
         loop {
             let slice = deadline.saturating_duration_since(Instant::now()).min(SLICE);
-            match self.members[index].events.recv_timeout(slice) {
+            match self.members[self.homes[index]].events[&(index as u32)].recv_timeout(slice) {
                 Ok(Event::Failed { text }) => return Err(CrewError::Failed { index, text }),
                 Ok(event) => return Ok(event),
                 Err(RecvTimeoutError::Disconnected) => {
@@ -140,11 +163,12 @@ impl Crew {
     fn why_another_ended(&mut self) -> Option<CrewError> {
         for (index, member) in self.members.iter_mut().enumerate() {
             if let Ok(Some(_)) = member.child.try_wait() {
-                let said = member.events.try_iter().last();
-                let text = match said {
-                    Some(Event::Failed { text }) => text,
-                    _ => "ended without a word".to_owned(),
-                };
+                let mut said = member.events.values().flat_map(Receiver::try_iter);
+                let text = said.find_map(|event| match event {
+                    Event::Failed { text } => Some(text),
+                    _ => None,
+                });
+                let text = text.unwrap_or_else(|| "ended without a word".to_owned());
                 return Some(CrewError::Failed { index, text });
             }
         }
@@ -155,7 +179,9 @@ impl Crew {
 impl Drop for Crew {
     fn drop(&mut self) {
         for member in &mut self.members {
-            let _ = tell(&mut member.orders, &Order::Exit);
+            for &seat in member.events.keys() {
+                let _ = tell(&mut member.orders, &Addressed { seat, what: Order::Exit });
+            }
         }
         let deadline = Instant::now() + GOODBYE;
         for member in &mut self.members {
@@ -170,22 +196,28 @@ impl Drop for Crew {
 }
 
 impl Member {
-    fn start(assignment: &Assignment, objects: &[OwnedFd]) -> io::Result<Self> {
+    fn start(index: usize, assignment: &Assignment, objects: &[OwnedFd]) -> io::Result<Self> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("child")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let program = std::env::current_exe()?;
+        let mut command = match assignment.placement {
+            Placement::Hosts => hosts::on_its_own(index, &program)?,
+            _ => Command::new(program),
+        };
+        let mut child = command.arg("child").stdin(Stdio::from(theirs)).stdout(Stdio::piped()).spawn()?;
         send_objects(&ours, objects)?;
         let mut orders = UnixStream::from(ours);
         tell(&mut orders, assignment)?;
         let stdout = child.stdout.take().ok_or_else(|| io::Error::other("a child without a stdout"))?;
-        let (sender, events) = mpsc::channel();
+        let (mut senders, mut events) = (BTreeMap::new(), BTreeMap::new());
+        for seat in &assignment.seats {
+            let (sender, receiver) = mpsc::channel();
+            senders.insert(seat.index, sender);
+            events.insert(seat.index, receiver);
+        }
         thread::spawn(move || {
             let mut stdout = BufReader::new(stdout);
-            while let Ok(Some(event)) = hear(&mut stdout) {
-                if sender.send(event).is_err() {
+            while let Ok(Some(Addressed { seat, what })) = hear(&mut stdout) {
+                if senders.get(&seat).is_none_or(|sender| sender.send(what).is_err()) {
                     return;
                 }
             }
@@ -213,6 +245,35 @@ impl Shape {
                 let publisher = (lane("forth", vec![0]), None);
                 std::iter::once(subscriber).chain((0..writers).map(|_| publisher.clone())).collect()
             }
+            // Seats 2k and 2k + 1 ping and answer each other on topics of their own.
+            Self::Crowd(processes) => (0..processes)
+                .flat_map(|pair| {
+                    let (forth, back) = (format!("forth{pair}"), format!("back{pair}"));
+                    let (ping, pong) = (2 * pair, 2 * pair + 1);
+                    [
+                        (lane(&forth, vec![pong]), lane(&back, vec![pong])),
+                        (lane(&back, vec![ping]), lane(&forth, vec![ping])),
+                    ]
+                })
+                .collect(),
+        }
+    }
+
+    /// The process that has this seat.
+    fn home(self, seat: usize) -> usize {
+        match self {
+            Self::Crowd(processes) => (seat / 2 + seat % 2) % processes as usize,
+            _ => seat,
+        }
+    }
+
+    /// Writers and readers.
+    pub(crate) fn ends(self) -> (u32, u32) {
+        match self {
+            Self::PingPong => (1, 1),
+            Self::FanOut(readers) => (1, readers),
+            Self::ManyToOne(writers) => (writers, 1),
+            Self::Crowd(processes) => (2 * processes, 2 * processes),
         }
     }
 }
@@ -239,3 +300,27 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 const GOODBYE: Duration = Duration::from_secs(3);
 /// How often those are looked after who are not waited for.
 const SLICE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_process_of_a_crowd_has_two_seats_and_answers_another() {
+        let crowd = Shape::Crowd(16);
+        let lanes = crowd.lanes();
+        let ends = lanes.iter().map(|(writes, reads)| writes.iter().count() + reads.iter().count());
+        assert_eq!((lanes.len(), ends.sum::<usize>()), (32, 64));
+        for process in 0..16 {
+            assert_eq!((0..32).filter(|&seat| crowd.home(seat) == process).count(), 2, "{process}");
+        }
+        for ping in (0..32).step_by(2) {
+            let (pinging, answering) = (&lanes[ping], &lanes[ping + 1]);
+            assert_eq!(
+                pinging.0.as_ref().map(|lane| &lane.topic),
+                answering.1.as_ref().map(|lane| &lane.topic)
+            );
+            assert_ne!(crowd.home(ping), crowd.home(ping + 1));
+        }
+    }
+}

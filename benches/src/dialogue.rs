@@ -17,19 +17,25 @@ use crate::sample::Touch;
 use crate::system::Seat;
 use crate::usage::{Holdings, Usage};
 use serde::{Deserialize, Serialize};
-use std::io::{self, BufRead, Write};
 
 /// What a child shall be.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Assignment {
     /// The name of the system.
     pub(crate) system: String,
-    /// Its place.
-    pub(crate) seat: Seat,
+    /// Its places: one, or several in a crowd.
+    pub(crate) seats: Vec<Seat>,
     /// Where to run.
     pub(crate) placement: Placement,
     /// The process that it shall not outlive.
     pub(crate) parent: u32,
+}
+
+/// To or from which of the seats of a child.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Addressed<T> {
+    pub(crate) seat: u32,
+    pub(crate) what: T,
 }
 
 /// What a child shall do.
@@ -107,21 +113,4 @@ pub(crate) enum Event {
     Failed {
         text: String,
     },
-}
-
-/// Writes one message as a line.
-pub(crate) fn tell<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result<()> {
-    let mut line = serde_json::to_string(message)?;
-    line.push('\n');
-    to.write_all(line.as_bytes())?;
-    to.flush()
-}
-
-/// Reads one message; `None` when the other side is gone.
-pub(crate) fn hear<T: for<'de> Deserialize<'de>>(from: &mut impl BufRead) -> io::Result<Option<T>> {
-    let mut line = String::new();
-    if from.read_line(&mut line)? == 0 {
-        return Ok(None);
-    }
-    Ok(Some(serde_json::from_str(&line)?))
 }

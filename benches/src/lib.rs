@@ -25,8 +25,8 @@
 //! | what a system has to implement | [`system`] |
 //! | what is sent and how it is checked | [`sample`] |
 //! | the limits | [`limits`], [`probe`] |
-//! | parent and children | `crew`, `child`, `dialogue`, [`placement`] |
-//! | the measurements | `session`, `suite`, `run`, `latency`, `throughput`, [`usage`], `cli` |
+//! | parent and children | `crew`, `child`, `dialogue`, [`placement`], `hosts` |
+//! | the measurements | `session`, `suite`, `run`, `latency`, `throughput`, `crowd`, [`usage`], `cli` |
 //! | what comes out | [`record`], [`median`], `table`, `report` |
 //!
 //! Single operations within one process are measured by criterion: `cargo bench -p zerodds-benches`.
@@ -35,9 +35,13 @@
 mod child;
 mod cli;
 mod crew;
+mod crowd;
 mod dialogue;
+mod hosts;
 mod latency;
 pub mod limits;
+#[path = "../../examples/largedata/src/lines.rs"]
+mod lines;
 pub mod median;
 pub mod placement;
 pub mod probe;

@@ -3,6 +3,7 @@
 use crate::placement::Placement;
 use crate::probe::Distance;
 use crate::record::{Figures, Kind, Record};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// What has to be equal for two runs to be compared.
@@ -93,16 +94,8 @@ impl Medians {
 }
 
 fn middle(runs: &[&Figures]) -> Figures {
-    let float = |field: fn(&Figures) -> Option<f64>| {
-        let mut values: Vec<f64> = runs.iter().filter_map(|run| field(run)).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
-    };
-    let whole = |field: fn(&Figures) -> Option<u64>| {
-        let mut values: Vec<u64> = runs.iter().filter_map(|run| field(run)).collect();
-        values.sort_unstable();
-        values.get(values.len() / 2).copied()
-    };
+    let float = |field: fn(&Figures) -> Option<f64>| of_middle(runs, field, f64::total_cmp);
+    let whole = |field: fn(&Figures) -> Option<u64>| of_middle(runs, field, u64::cmp);
     Figures {
         count: whole(|run| run.count),
         p50_us: float(|run| run.p50_us),
@@ -116,12 +109,25 @@ fn middle(runs: &[&Figures]) -> Figures {
         lost: runs.iter().filter_map(|run| run.lost).max(),
         cpu_s_per_gb: float(|run| run.cpu_s_per_gb),
         cpu_percent: float(|run| run.cpu_percent),
+        machine_percent: float(|run| run.machine_percent),
+        pace_hz: float(|run| run.pace_hz),
         faults_per_message: float(|run| run.faults_per_message),
         switches_per_message: float(|run| run.switches_per_message),
         rss_kib: whole(|run| run.rss_kib),
         fds: whole(|run| run.fds),
         threads: whole(|run| run.threads),
     }
+}
+
+/// The middle one of the values that there are.
+fn of_middle<T: Copy>(
+    runs: &[&Figures],
+    field: impl Fn(&Figures) -> Option<T>,
+    order: impl FnMut(&T, &T) -> Ordering,
+) -> Option<T> {
+    let mut values: Vec<T> = runs.iter().filter_map(|run| field(run)).collect();
+    values.sort_by(order);
+    values.get(values.len() / 2).copied()
 }
 
 #[cfg(test)]

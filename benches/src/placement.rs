@@ -20,6 +20,8 @@ pub enum Placement {
     Apart,
     /// Where the scheduler puts them.
     Free,
+    /// The same, each on a host of its own as far as the network is concerned, with a cable between the two.
+    Hosts,
 }
 
 impl Placement {
@@ -29,7 +31,7 @@ impl Placement {
     /// Where there are too few processors or the system refuses.
     pub fn apply(self, index: u32) -> io::Result<()> {
         match self {
-            Self::Free => Ok(()),
+            Self::Free | Self::Hosts => Ok(()),
             Self::Same => pin(0),
             Self::Apart => pin(usize::from(index > 0)),
         }
@@ -59,6 +61,7 @@ impl fmt::Display for Placement {
             Self::Same => "same",
             Self::Apart => "apart",
             Self::Free => "free",
+            Self::Hosts => "hosts",
         })
     }
 }

@@ -58,6 +58,8 @@ pub enum Kind {
     Throughput,
     /// Nothing, for a while.
     Rest,
+    /// A paced ping-pong in the midst of many.
+    Crowd,
 }
 
 /// The figures of a record.
@@ -97,6 +99,12 @@ pub struct Figures {
     /// Processor time of all processes together, in percent of one processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f64>,
+    /// The same, in percent of all processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_percent: Option<f64>,
+    /// Messages a second of a small topic of a crowd: what keeps that within half.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace_hz: Option<f64>,
     /// Page faults of all processes for a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults_per_message: Option<f64>,

@@ -29,13 +29,22 @@ pub(crate) fn latency(crew: &mut Crew, leg: Leg) -> Result<Figures, CrewError> {
     crew.tell(1, Order::Pong { len, touch })?;
     crew.await_listening(1)?;
     crew.tell(0, Order::Ping(Ping { len, touch, warm_up_ms, measure_ms, rate_hz }))?;
-    let (times, usage) = match crew.hear(0, "pinging", leg.patience())? {
+    pinged(crew, (0, 1), leg.patience())
+}
+
+/// What comes of a ping-pong between two of a crew who were told of it.
+pub(crate) fn pinged(
+    crew: &mut Crew,
+    (ping, pong): (usize, usize),
+    patience: Duration,
+) -> Result<Figures, CrewError> {
+    let (times, usage) = match crew.hear(ping, "pinging", patience)? {
         Event::Pinged { times, usage } => (times, usage),
-        event => return Err(crew.unexpected(0, "pinging", event)),
+        event => return Err(crew.unexpected(ping, "pinging", event)),
     };
-    match crew.hear(1, "answering", PATIENCE)? {
+    match crew.hear(pong, "answering", PATIENCE)? {
         Event::Ponged { .. } => {}
-        event => return Err(crew.unexpected(1, "answering", event)),
+        event => return Err(crew.unexpected(pong, "answering", event)),
     }
     let per_message = |total: u64| Some(total as f64 / times.count as f64);
     Ok(Figures {
@@ -131,4 +140,4 @@ pub(crate) fn rest(crew: &mut Crew, ms: u64) -> Result<Figures, CrewError> {
 }
 
 /// How much longer than planned a leg may take: samples of many MiB over a slow path.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

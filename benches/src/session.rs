@@ -5,6 +5,7 @@
 //! ```
 
 use crate::crew::{Crew, CrewError, Shape};
+use crate::crowd::Crowd;
 use crate::placement::Placement;
 use crate::probe::Probe;
 use crate::record::{Figures, Kind, Record};
@@ -36,10 +37,13 @@ impl Session {
     ) -> Result<(), Box<dyn Error>> {
         let fits = |system: &&&dyn System| self.placement != Placement::Same || !system.spins();
         let chosen: Vec<&dyn System> = chosen.iter().filter(fits).copied().collect();
+        if self.kind == Kind::Crowd {
+            return self.measure_crowd(&chosen, keep);
+        }
         // Stacks choose their depths by the longest message; a stream shows what that does to the shortest.
         let groups: Vec<&[usize]> = match self.kind {
             Kind::Throughput => self.sizes.chunks(1).collect(),
-            Kind::Latency | Kind::Rest => vec![&self.sizes],
+            Kind::Latency | Kind::Rest | Kind::Crowd => vec![&self.sizes],
         };
         for sizes in groups {
             self.measure_sizes(&chosen, sizes, keep)?;
@@ -58,8 +62,13 @@ impl Session {
         let mut crews: Vec<Option<Result<Crew, CrewError>>> =
             chosen.iter().map(|&system| (!system.is_busy_when_idle()).then(|| assemble(system))).collect();
         for &len in sizes {
+            // Who failed at a size before it gave any figure is not asked again: each attempt may take half a minute.
+            let mut hopeless = vec![false; chosen.len()];
             for run in 0..self.runs {
-                for (&system, crew) in chosen.iter().zip(&mut crews) {
+                for ((&system, crew), hopeless) in chosen.iter().zip(&mut crews).zip(&mut hopeless) {
+                    if *hopeless {
+                        continue;
+                    }
                     let mut own = None;
                     let crew = match crew {
                         Some(crew) => crew,
@@ -68,10 +77,35 @@ impl Session {
                     let record = self.once(system, crew, len, run)?;
                     if let Some(failure) = &record.failure {
                         eprintln!("{} at {len} bytes: {failure}", system.name());
+                        *hopeless = run == 0;
                         // Who failed once is not in a known state any more.
                         *crew = assemble(system);
                     }
                     keep(record)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The last is the crowd; the others are measured in its midst, at the same time.
+    fn measure_crowd(
+        &self,
+        chosen: &[&dyn System],
+        keep: &mut dyn FnMut(Record) -> Result<(), Box<dyn Error>>,
+    ) -> Result<(), Box<dyn Error>> {
+        let Some((of, beside)) = chosen.split_last() else { return Ok(()) };
+        for &len in &self.sizes {
+            for run in 0..self.runs {
+                let measured = Crowd::assemble(*of, beside, len)
+                    .and_then(|mut crowd| crowd.measure(len, self.touch, self.ms))
+                    .map_err(|error| error.to_string());
+                for (at, system) in chosen.iter().enumerate() {
+                    let figures = measured.clone().map(|figures| figures[at].clone());
+                    if let Err(failure) = &figures {
+                        eprintln!("{} in a crowd: {failure}", system.name());
+                    }
+                    keep(self.record(*system, len, run, figures))?;
                 }
             }
         }
@@ -92,16 +126,18 @@ impl Session {
             Err(error) => Err(error.to_string()),
         };
         let after = look()?;
-        let (writers, readers) = match self.shape {
-            Shape::PingPong => (1, 1),
-            Shape::FanOut(readers) => (1, readers),
-            Shape::ManyToOne(writers) => (writers, 1),
-        };
+        let mut record = self.record(system, len, run, figures);
+        record.probed(before, after);
+        Ok(record)
+    }
+
+    fn record(&self, system: &dyn System, len: usize, run: u32, figures: Result<Figures, String>) -> Record {
+        let (writers, readers) = self.shape.ends();
         let (figures, failure) = match figures {
             Ok(figures) => (figures, None),
             Err(failure) => (Figures::default(), Some(failure)),
         };
-        let mut record = Record {
+        Record {
             kind: self.kind,
             system: system.name().to_owned(),
             len,
@@ -117,9 +153,7 @@ impl Session {
             spins: system.spins(),
             figures,
             failure,
-        };
-        record.probed(before, after);
-        Ok(record)
+        }
     }
 
     fn leg(&self, crew: &mut Crew, len: usize) -> Result<Figures, CrewError> {
@@ -127,7 +161,7 @@ impl Session {
         let leg = Leg { len, touch, rate_hz, warm_up_ms, measure_ms: ms };
         let others: Vec<usize> = (1..crew.len()).collect();
         match (self.kind, self.shape) {
-            (Kind::Latency, _) => run::latency(crew, leg),
+            (Kind::Latency | Kind::Crowd, _) => run::latency(crew, leg),
             (Kind::Rest, _) => run::rest(crew, ms),
             (Kind::Throughput, Shape::ManyToOne(_)) => run::throughput(crew, &others, &[0], leg),
             (Kind::Throughput, _) => run::throughput(crew, &[0], &others, leg),

@@ -5,10 +5,13 @@
 //! | transport | the transport with the ideal ring: latency filled and untouched, at full rate and at 10 Hz, throughput |
 //! | fan | one to many and many to one |
 //! | dds | RustDDS and Dust DDS with this project and without, same measurements |
+//! | net | Dust DDS with this project and without, between two hosts |
+//! | crowd | a small topic of RustDDS with this project among many, and a raw futex beside them |
 //! | peers | what other workspaces bring, beside the limits and this project |
 //! | rest | processes that do nothing |
 
 use crate::crew::Shape;
+use crate::crowd::PROCESSES;
 use crate::limits::memory::{Bandwidth, SIZES};
 use crate::placement::{Placement, pin};
 use crate::record::Kind;
@@ -27,6 +30,8 @@ pub(crate) enum Part {
     Transport,
     Fan,
     Dds,
+    Net,
+    Crowd,
     Peers,
     Rest,
 }
@@ -152,7 +157,23 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         };
         if placement == Placement::Apart {
             add(Part::Rest, RESTING, rest);
+            continue;
         }
+        // Neither is pinned: a network and a crowd have work for all processors.
+        let cable = Session {
+            placement: Placement::Hosts,
+            warm_up_ms: 300,
+            ms: if is_quick { 700 } else { 2000 },
+            ..stream(Shape::FanOut(1), &[MI])
+        };
+        add(Part::Net, ACROSS, cable);
+        let crowd = Session {
+            placement: Placement::Free,
+            runs: 1,
+            ms: if is_quick { 10_000 } else { 60_000 },
+            ..session(Kind::Crowd, Shape::Crowd(PROCESSES), &[64])
+        };
+        add(Part::Crowd, CROWD, crowd);
     }
     entries
 }
@@ -170,6 +191,8 @@ const TRANSPORT: &[&str] = &[
 const WAITING: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "zerodds-loan-adaptive"];
 const FAN: &[&str] = &["ideal-loan-futex", "zerodds-loan-park"];
 const DDS: &[&str] = &["rustdds-views", "rustdds-copies", "plain-rustdds", "dust", "plain-dust-65000"];
+const ACROSS: &[&str] = &["dust", "plain-dust-65000"];
+const CROWD: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "rustdds-views"];
 const BESIDE_PEERS: &[&str] = &["ideal-loan-futex", "ideal-copy-futex", "zerodds-loan-park", "rustdds-views"];
 const RESTING: &[&str] = &[
     "zerodds-loan-park",

@@ -15,7 +15,9 @@ pub(crate) fn text(records: &[Record], against: &str) -> String {
         let of_case = heading_of(case);
         if of_case != heading {
             let columns = match case.kind {
-                Kind::Latency => format!("{:>10} {:>10} {:>10} {:>10}", "p50 us", "p99", "p99.9", "max"),
+                Kind::Latency | Kind::Crowd => {
+                    format!("{:>10} {:>10} {:>10} {:>10}", "p50 us", "p99", "p99.9", "max")
+                }
                 Kind::Throughput => {
                     format!("{:>12} {:>10} {:>10} {:>8}", "messages/s", "GB/s", "CPU s/GB", "lost")
                 }
@@ -67,7 +69,7 @@ fn row(kind: Kind, figures: &Figures) -> String {
         |value: Option<f64>, digits: usize| value.map_or(String::new(), |value| format!("{value:.digits$}"));
     let whole = |value: Option<u64>| value.map_or(String::new(), |value| value.to_string());
     match kind {
-        Kind::Latency => format!(
+        Kind::Latency | Kind::Crowd => format!(
             "{:>10} {:>10} {:>10} {:>10}",
             float(figures.p50_us, 3),
             float(figures.p99_us, 3),
@@ -94,7 +96,7 @@ fn row(kind: Kind, figures: &Figures) -> String {
 /// How many times the base: the time of a latency, the rate of a throughput.
 fn ratio(kind: Kind, figures: &Figures, base: &Figures) -> Option<f64> {
     match kind {
-        Kind::Latency => Some(figures.p50_us? / base.p50_us?),
+        Kind::Latency | Kind::Crowd => Some(figures.p50_us? / base.p50_us?),
         Kind::Throughput => Some(figures.messages_per_s? / base.messages_per_s?),
         Kind::Rest => None,
     }

@@ -94,6 +94,23 @@ impl Holdings {
     }
 }
 
+/// Processor time of another process, its ended threads included, in seconds: to a hundredth, as the kernel counts.
+///
+/// # Errors
+/// Where there is no such process.
+pub(crate) fn cpu_s_of(process: u32) -> io::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let mut ticks = after_name.split_whitespace().skip(11).map(str::parse::<u64>);
+    match (ticks.next(), ticks.next()) {
+        (Some(Ok(user)), Some(Ok(system))) => Ok((user + system) as f64 / TICKS_A_SECOND),
+        _ => Err(io::Error::other(format!("/proc/{process}/stat is not as documented"))),
+    }
+}
+
+/// What the kernel shows to user space, whatever it counts in.
+const TICKS_A_SECOND: f64 = 100.0;
+
 /// The sum of the numbers in lines whose name ends so.
 fn sum_of(status: &str, name: &str) -> u64 {
     let lines = status.lines().filter_map(|line| line.split_once(name));
@@ -114,6 +131,8 @@ mod tests {
         }
         let used = Usage::now().expect("/proc") - before;
         assert!(used.cpu_s > 0.0 && used.faults >= 8, "{used:?}");
+        let seen = cpu_s_of(std::process::id()).expect("/proc");
+        assert!(seen >= 0.01 && seen <= Usage::now().expect("/proc").cpu_s + 0.02, "{seen}");
         let held = Holdings::now().expect("/proc");
         assert!(held.rss_kib > 16 << 10 && held.fds >= 3 && held.threads >= 1, "{held:?}");
     }

@@ -67,6 +67,47 @@ fn the_dds_stacks_with_this_project_deliver_what_was_sent() {
 }
 
 #[test]
+fn two_hosts_are_joined_by_a_cable_that_is_gone_afterwards_and_where_there_can_be_none_that_is_said() {
+    let what = "throughput --systems dust,plain-dust-65000 --sizes 1MiB --runs 1 --ms 300 --placement hosts";
+    let (records, _) = records("hosts", what);
+    assert_eq!(records.len(), 2);
+    let can = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        for record in &records {
+            let failure = record["failure"].as_str().unwrap_or_default();
+            assert!(failure.contains("needs root, and the commands unshare and ip"), "{record}");
+        }
+        return;
+    }
+    for record in &records {
+        assert!(record.get("failure").is_none(), "{record}");
+        assert_eq!(record["lost"], 0, "{record}");
+        assert!(record["cpu_s_per_gb"].as_f64() > Some(0.0) && record.get("distance").is_none(), "{record}");
+    }
+    let devices = std::fs::read_to_string("/proc/net/dev").expect("proc");
+    assert!(!devices.contains("cable:"), "{devices}");
+}
+
+#[test]
+fn a_crowd_of_64_endpoints_and_a_pair_in_its_midst_are_measured_at_the_same_pace() {
+    let (records, _) = records("crowd", "crowd --systems ideal-loan-futex,rustdds-views --runs 1 --ms 1000");
+    assert_eq!(records.len(), 2);
+    let of = |name: &str| {
+        let found = records.iter().find(|record| record["system"] == name).expect("a record");
+        assert!(found.get("failure").is_none(), "{found}");
+        assert!(found["p99_us"].as_f64() >= found["p50_us"].as_f64(), "{found}");
+        assert!(
+            found["count"].as_u64() >= Some(5) && found["machine_percent"].as_f64() > Some(0.0),
+            "{found}"
+        );
+        found
+    };
+    let (pair, crowd) = (of("ideal-loan-futex"), of("rustdds-views"));
+    assert_eq!(pair["pace_hz"], crowd["pace_hz"]);
+    assert_eq!((&crowd["writers"], &crowd["readers"]), (&32.into(), &32.into()));
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused_with_the_remedy() {
     for (arguments, named) in [
         ("latency --systems zerodds-loan-prak", "`measure list`"),

@@ -1,5 +1,6 @@
 //! The benchmarks as one command: measures with the harness of `benches/`, or with that of `benches/peers/`, which has
-//! all of its systems and those of the registry, and writes the report into docs/benchmarks/.
+//! all of its systems and those of the registry, and writes the report into docs/benchmarks/ (but for bounds.md and
+//! peers.md, which are written by hand).
 
 use std::error::Error;
 use std::fs;

@@ -104,6 +104,8 @@ pub(super) fn all(medians: &Medians) -> Vec<Claim> {
     sheet.throughput();
     sheet.rest();
     sheet.stacks();
+    sheet.hosts();
+    sheet.crowd();
     sheet.claims
 }
 
@@ -301,6 +303,20 @@ impl Sheet<'_> {
             p50,
             large,
         );
+        // p50 in µs of Fast DDS with data sharing and of Cyclone with iceoryx, and the limit on one processor, all of another
+        // run on a machine of this kind.
+        for (len, fast, cyclone, limit) in [(1 << 20, 99.0, 66.0, 21.0), (8 << 20, 493.0, 796.0, 310.0)] {
+            let times = |p50: f64| (p50 / limit * 100.0).round() / 100.0;
+            let text = format!(
+                "RustDDS, loans and views, {}: p50, times the ideal in-place buffer's (not the same run: Fast DDS {}, Cyclone {})",
+                super::page::size(len),
+                times(fast),
+                times(cyclone)
+            );
+            let one = move |case: &Case| full(case) && case.len == len && case.placement == Placement::Same;
+            let pair = ("rustdds-views", "ideal-loan-futex");
+            self.ratio(7, &text, Bound::Below(times(fast.min(cyclone))), pair, p50, one);
+        }
         self.ratio(
             8,
             "RustDDS at 64 B, full rate and 10 Hz: p50, times plain RustDDS's",
@@ -317,7 +333,9 @@ impl Sheet<'_> {
             p50,
             any,
         );
-        let dust = |case: &Case| [1 << 20, 4 << 20].contains(&case.len) && case.readers == 1;
+        let dust = |case: &Case| {
+            [1 << 20, 4 << 20].contains(&case.len) && case.readers == 1 && case.placement != Placement::Hosts
+        };
         self.ratio(
             9,
             "Dust DDS at 1 and 4 MiB: throughput, times plain Dust's at its best",
@@ -329,17 +347,49 @@ impl Sheet<'_> {
         self.ratio(9, "the same: p50", Bound::AtMost(0.4), ("dust", "plain-dust-65000"), p50, move |case| {
             full(case) && dust(case)
         });
-        self.claim(
+    }
+
+    fn hosts(&mut self) {
+        let hosts = |case: &Case| case.placement == Placement::Hosts && case.len == 1 << 20;
+        let plain = ("dust", "plain-dust-65000");
+        self.ratio(
             10,
-            "UDP between network namespaces at 1 MiB: times plain Dust's throughput",
+            "UDP between network namespaces at 1 MiB: times plain Dust's throughput at its best",
             Bound::AtLeast(1.5),
-            Vec::new(),
+            plain,
+            |figures| figures.messages_per_s,
+            hosts,
         );
-        self.claim(
+        let lost: Field = |figures| figures.lost.map(|lost| lost as f64);
+        self.value(10, "the same: messages lost", Bound::AtMost(0.0), plain.0, lost, hosts);
+        self.ratio(
+            10,
+            "the same: processor time for a GB, times plain Dust's",
+            Bound::Below(1.0),
+            plain,
+            |figures| figures.cpu_s_per_gb,
+            hosts,
+        );
+    }
+
+    fn crowd(&mut self) {
+        let crowd = |case: &Case| case.kind == Kind::Crowd && case.len == 64;
+        let system = "rustdds-views";
+        self.ratio(
             11,
             "64 endpoints in 16 processes under load: p99 at 64 B, times the raw futex's",
             Bound::AtMost(2.0),
-            Vec::new(),
+            (system, "ideal-loan-futex"),
+            |figures| figures.p99_us,
+            crowd,
+        );
+        self.value(
+            11,
+            "that load, percent of all processors",
+            Bound::AtMost(50.0),
+            system,
+            |figures| figures.machine_percent,
+            crowd,
         );
     }
 
@@ -455,6 +505,51 @@ mod tests {
         let not_met = all(&medians(&[good, bad].concat()));
         assert_eq!(not_met[0].verdict(), "**not met**");
         assert!(not_met[0].to_string().contains("1.305") && not_met[0].to_string().contains("free"));
+    }
+
+    #[test]
+    fn what_goes_between_hosts_counts_for_that_alone_and_a_crowd_by_its_p99() {
+        let case = |system: &str, kind, placement, len| Case {
+            kind,
+            placement,
+            distance: None,
+            writers: 1,
+            readers: 1,
+            rate_chz: None,
+            is_touched: true,
+            len,
+            system: system.to_owned(),
+        };
+        let stream = |system: &str, messages_per_s, cpu_s_per_gb, lost| {
+            let figures = Figures {
+                messages_per_s: Some(messages_per_s),
+                cpu_s_per_gb: Some(cpu_s_per_gb),
+                lost: Some(lost),
+                ..Figures::default()
+            };
+            let median = Median { figures, runs: 1, spins: false };
+            (case(system, Kind::Throughput, Placement::Hosts, 1 << 20), median)
+        };
+        let member = |system: &str, p99_us, load| {
+            let figures = Figures { p99_us: Some(p99_us), machine_percent: Some(load), ..Figures::default() };
+            let median = Median { figures, runs: 1, spins: false };
+            (case(system, Kind::Crowd, Placement::Free, 64), median)
+        };
+        let claims = all(&Medians(
+            [
+                stream("dust", 149.0, 1.0, 1),
+                stream("plain-dust-65000", 100.0, 1.1, 0),
+                member("rustdds-views", 200.0, 51.0),
+                member("ideal-loan-futex", 100.0, 51.0),
+            ]
+            .into(),
+        ));
+        let of = |item| -> Vec<_> {
+            claims.iter().filter(|claim| claim.item == item).map(Claim::verdict).collect()
+        };
+        assert_eq!(of(9), ["not measured", "not measured"]);
+        assert_eq!(of(10), ["**not met**", "**not met**", "met"]);
+        assert_eq!(of(11), ["met", "**not met**"]);
     }
 
     #[test]

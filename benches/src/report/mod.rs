@@ -1,5 +1,5 @@
 //! Plots and tables from what `suite` left in a folder: results.jsonl and machine.json become results.csv, SVG files and
-//! README.md. Nothing in them is written by hand.
+//! README.md. Nothing in them is written by hand; bounds.md beside them is.
 
 mod claims;
 pub(crate) mod machine;

@@ -104,7 +104,9 @@ fn figures(text: &mut String, medians: &Medians) {
                 let case = cases.iter().find(|case| case.len == len && case.system == system)?;
                 let figures = medians.at(case)?;
                 Some(match section.kind {
-                    Kind::Latency => format!("{} / {}", digits(figures.p50_us?), digits(figures.p99_us?)),
+                    Kind::Latency | Kind::Crowd => {
+                        format!("{} / {}", digits(figures.p50_us?), digits(figures.p99_us?))
+                    }
                     _ if case.len <= 1024 => format!("{} M/s", digits(figures.messages_per_s? / 1e6)),
                     _ => digits(figures.gb_per_s?),
                 })
@@ -165,6 +167,7 @@ impl Section {
             Kind::Latency => "Latency one way, p50 / p99 in µs",
             Kind::Throughput => "Throughput, GB/s delivered",
             Kind::Rest => "At rest",
+            Kind::Crowd => "Latency one way in a crowd, p50 / p99 in µs",
         };
         let place = match (self.placement, self.distance) {
             (Placement::Same, _) => "one processor",
@@ -172,6 +175,7 @@ impl Section {
             (Placement::Apart, Some(Distance::Far)) => "two processors, far",
             (Placement::Apart, _) => "two processors",
             (Placement::Free, _) => "not pinned",
+            (Placement::Hosts, _) => "between two hosts (network namespaces, veth)",
         };
         let rate = self.rate_chz.map_or(String::new(), |rate| format!(", {} Hz", rate / 100));
         let shape = if self.writers + self.readers > 2 {
@@ -187,9 +191,10 @@ impl Section {
 const HEAD: &str = "# Benchmarks
 
 Written by `cargo xtask bench`; do not edit. Two processes or more, every sample filled, read in full and checked (unless it says
-untouched), each process pinned. Medians of several runs that were taken in turns; figures of two processors are sorted by a
+untouched), each process pinned (but for crowds and hosts). Medians of several runs that were taken in turns; figures of two processors are sorted by a
 probe before and after each run: \"near\" where spinning between the two takes less than 120 ns one way, \"far\" where it takes more.
 
-Ratios hold within one run. Latency is half of a round trip, filling and reading included.
+Ratios hold within one run. Latency is half of a round trip, filling and reading included. What bounds those figures that are not
+as asked, and what was tried: [bounds.md](bounds.md).
 
 ";

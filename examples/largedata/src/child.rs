@@ -3,7 +3,8 @@
 //! A child never outlives its parent: the kernel kills it when the parent dies (`PR_SET_PDEATHSIG`), and the end
 //! of its stdin ends it where that does not exist. Everything else it holds is freed with it.
 
-use crate::dialogue::{Assignment, Event, Order, hear, tell};
+use crate::dialogue::{Assignment, Event, Order};
+use crate::lines::{hear, tell};
 use crate::notices::{self, Weight};
 use crate::placement::{PinError, Role};
 use crate::publisher::Publisher;

@@ -19,6 +19,7 @@ mod dialogue;
 mod domain;
 mod input;
 mod lidar;
+mod lines;
 mod messages;
 mod notices;
 mod pcd;

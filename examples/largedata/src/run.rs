@@ -4,7 +4,8 @@
 //! crosses it for everyone. They are started together, begin when everyone sees everyone (so that the first
 //! sample counts like any other), and are ended by their pid whatever happens to the run.
 
-use crate::dialogue::{Assignment, Event, Order, hear, tell};
+use crate::dialogue::{Assignment, Event, Order};
+use crate::lines::{hear, tell};
 use crate::messages::Kind;
 use crate::placement::{Placement, Role};
 use crate::publisher::{Plan, Published};
