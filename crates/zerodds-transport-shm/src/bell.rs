@@ -28,6 +28,8 @@ pub(crate) struct OwnBell {
 pub(crate) struct PeerBell {
     mapping: Mapping,
     event: OwnedFd,
+    /// What the last ring of ours that is done left in its word.
+    rung: std::sync::atomic::AtomicU32,
 }
 
 impl OwnBell {
@@ -76,7 +78,7 @@ impl OwnBell {
 
     /// Wakes ourselves: something other than a message happened.
     pub(crate) fn ring(&self) {
-        ring(&self.object.mapping, &self.event);
+        ring(&self.object.mapping, &self.event, doorbell::NEVER_RUNG);
     }
 
     /// Announces that a sender of this process waits for space; everything must be tried once more.
@@ -105,17 +107,22 @@ impl PeerBell {
             return Err(MapError::NotAFile);
         }
         let mapping = segment::map(memory, at::LEN, owner, Sharing::ReadWrite)?;
-        Ok(Self { mapping, event })
+        Ok(Self { mapping, event, rung: doorbell::NEVER_RUNG.into() })
     }
 
     /// After publishing: whether the peer must be woken.
     pub(crate) fn is_asleep(&self) -> bool {
-        doorbell::is_asleep(&self.mapping)
+        // ORDER: Relaxed; an older value has the peer woken once more.
+        doorbell::is_asleep(&self.mapping, self.rung.load(Ordering::Relaxed))
     }
 
     /// After publishing: wakes the peer if it sleeps.
     pub(crate) fn ring(&self) {
-        ring(&self.mapping, &self.event);
+        // ORDER: Relaxed, as above, and for the store: it says that the peer was woken already. Of two threads that ring at
+        // once the one whose value stands in the word says so last, or the next message has the peer woken once more.
+        if let Some(now) = ring(&self.mapping, &self.event, self.rung.load(Ordering::Relaxed)) {
+            self.rung.store(now, Ordering::Relaxed);
+        }
     }
 
     /// After giving space back: wakes the peer's senders if they wait for it.
@@ -124,28 +131,31 @@ impl PeerBell {
     }
 }
 
-fn ring(bell: &Mapping, event: &OwnedFd) {
-    let Some(bed) = doorbell::ring(bell) else { return };
+/// What the word says afterwards, if its owner had to be woken.
+fn ring(bell: &Mapping, event: &OwnedFd, rung: u32) -> Option<u32> {
+    let (bed, now) = doorbell::ring(bell, rung)?;
     crash::step("wake");
     // ORDER: Relaxed; a hint.
     bell.u32(at::WAKER).store(rustix::thread::sched_getcpu() as u32 + 1, Ordering::Relaxed);
     match bed {
-        Bed::Futex => wake(bell.u32(at::BELL), 1),
+        Bed::Futex => wake(bell.u32(at::BELL)),
         // A full counter (nobody reads it) is as good as one more.
         Bed::EventFd => drop(rustix::io::write(event, &1u64.to_ne_bytes())),
     }
+    Some(now)
 }
 
 fn notify_space(bell: &Mapping) {
     if doorbell::notify_space(bell) {
         crash::step("wake for space");
-        wake(bell.u32(at::SPACE), i32::MAX as u32);
+        wake(bell.u32(at::SPACE));
     }
 }
 
-fn wake(word: &AtomicU32, sleepers: u32) {
+/// Wakes all: whoever sleeps there besides the owner must not take its wake.
+fn wake(word: &AtomicU32) {
     // Shared, not private: the sleeper is another process. It cannot fail on a mapped word.
-    let _ = futex::wake(for_futex(word), futex::Flags::empty(), sleepers);
+    let _ = futex::wake(for_futex(word), futex::Flags::empty(), i32::MAX as u32);
 }
 
 /// One sleep; every return is a reason to look again, so no error needs telling apart.

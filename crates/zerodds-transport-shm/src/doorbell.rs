@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   receiver                               sender
-//!   bell |= asleep        (SeqCst)         publish             (SeqCst)
-//!   look everywhere again (SeqCst)         bell & asleep ?     (SeqCst)
-//!   FUTEX_WAIT on the exact value          bell += 4, FUTEX_WAKE or write to the eventfd
+//!   bell += 4
+//!   bell |= asleep        (SeqCst)         publish                            (SeqCst)
+//!   look everywhere again (SeqCst)         bell & asleep, and bell ≠ rung ?   (SeqCst)
+//!   FUTEX_WAIT on the exact value          rung = bell += 4, FUTEX_WAKE or write to the eventfd
 //!   bell &= !asleep
 //! ```
 //! Publishing is a SeqCst store or read-modify-write, and a full fence stands between setting the bit and looking
@@ -16,6 +17,11 @@
 //! stopped between clearing and waking would leave the receiver asleep while everybody else sees it awake. As
 //! it is, every sender that finds the receiver asleep wakes it itself, and adding to the word makes a wait that
 //! has not begun yet return at once.
+//!
+//! Each does so **once for each sleep**: on one processor the receiver runs only when the sender pauses, and a burst would
+//! cost a system call for every message. A sender remembers what its last ring, once done, left in the word. While that still
+//! stands there the sleep that it ended is not over for the receiver, which will look at everything afterwards. Every sleep
+//! begins with a value of its own (they come again after 2^30 steps, of which a sender would have to miss exactly so many).
 
 use crate::layout::doorbell;
 use crate::region::Region;
@@ -30,6 +36,8 @@ pub(crate) enum Bed {
     EventFd,
 }
 
+/// What no bell of a receiver that sleeps says.
+pub(crate) const NEVER_RUNG: u32 = 0;
 const ASLEEP: u32 = 1;
 const ON_EVENTFD: u32 = 2;
 const STEP: u32 = 4;
@@ -41,8 +49,12 @@ pub(crate) fn arm(region: &impl Region, bed: Bed) -> u32 {
         Bed::Futex => ASLEEP,
         Bed::EventFd => ASLEEP | ON_EVENTFD,
     };
+    let bell = region.u32(doorbell::BELL);
+    // ORDER: Relaxed; read-modify-writes of one word have an order. Two steps, since whatever a peer wrote into the low bits
+    // must not carry.
+    bell.fetch_add(STEP, Ordering::Relaxed);
     // ORDER: SeqCst, see the module's argument.
-    let armed = region.u32(doorbell::BELL).fetch_or(bits, Ordering::SeqCst) | bits;
+    let armed = bell.fetch_or(bits, Ordering::SeqCst) | bits;
     full_fence();
     armed
 }
@@ -54,22 +66,26 @@ pub(crate) fn disarm(region: &impl Region) {
     region.u32(doorbell::BELL).fetch_and(!(ASLEEP | ON_EVENTFD), Ordering::Relaxed);
 }
 
-/// Sender: after publishing, whether the receiver must be woken.
-pub(crate) fn is_asleep(region: &impl Region) -> bool {
+/// Sender: after publishing, whether the receiver must be woken. `rung` is what this sender's last ring left in the
+/// word, or [`NEVER_RUNG`].
+pub(crate) fn is_asleep(region: &impl Region, rung: u32) -> bool {
     ordered_accesses();
     // ORDER: SeqCst, see the module's argument.
-    region.u32(doorbell::BELL).load(Ordering::SeqCst) & ASLEEP != 0
+    let bell = region.u32(doorbell::BELL).load(Ordering::SeqCst);
+    bell & ASLEEP != 0 && bell != rung
 }
 
-/// Sender: after publishing, finds out whether the receiver must be woken, and where it sleeps.
-pub(crate) fn ring(region: &impl Region) -> Option<Bed> {
-    if !is_asleep(region) {
+/// Sender: after publishing, finds out whether the receiver must be woken, and where it sleeps; with what the word says
+/// now, to be remembered when it was woken.
+pub(crate) fn ring(region: &impl Region, rung: u32) -> Option<(Bed, u32)> {
+    if !is_asleep(region, rung) {
         return None;
     }
     let bell = region.u32(doorbell::BELL);
     // ORDER: SeqCst; the new value must be there before the wake, which makes a wait on the old one fail.
     let before = bell.fetch_add(STEP, Ordering::SeqCst);
-    Some(if before & ON_EVENTFD == 0 { Bed::Futex } else { Bed::EventFd })
+    let bed = if before & ON_EVENTFD == 0 { Bed::Futex } else { Bed::EventFd };
+    Some((bed, before.wrapping_add(STEP)))
 }
 
 const WAITING: u32 = 1;

@@ -69,9 +69,11 @@ impl Model {
         self.woken.notify_all();
     }
 
-    fn ring(&self) {
-        if doorbell::ring(self) == Some(Bed::Futex) {
+    /// As a sender does that remembers its last ring.
+    fn ring(&self, rung: &mut u32) {
+        if let Some((Bed::Futex, now)) = doorbell::ring(self, *rung) {
             self.wake();
+            *rung = now;
         }
     }
 }
@@ -127,11 +129,12 @@ fn no_message_is_missed_or_reordered_by_a_receiver_that_sleeps() {
         let model = Arc::new(Model::new());
         let shared = Arc::clone(&model);
         let sender = thread::spawn(move || {
+            let mut rung = doorbell::NEVER_RUNG;
             let (mut lane, mut slots) = (LaneWriter::new(WAY), SlotWriter::new(WAY));
             assert_eq!(lane.push(&*shared, 0, &[7]), Ok(true));
-            shared.ring();
+            shared.ring(&mut rung);
             slots.publish(&*shared, 1, offset(0), 64, 0);
-            shared.ring();
+            shared.ring(&mut rung);
         });
         let mut order = Vec::new();
         receive(&model, 2, |message| {
@@ -149,16 +152,17 @@ fn a_message_is_taken_or_revoked_and_its_bytes_are_never_written_while_read() {
         let payload = Arc::new(Cell::new(1u64));
         let (shared, bytes) = (Arc::clone(&model), Arc::clone(&payload));
         let sender = thread::spawn(move || {
+            let mut rung = doorbell::NEVER_RUNG;
             let mut slots = SlotWriter::new(WAY);
             let first = slots.publish(&*shared, 0, offset(0), 8, 0);
-            shared.ring();
+            shared.ring(&mut rung);
             let revoked = slots.revoke(&*shared, first).expect("a correct receiver");
             // The bytes may be used again if it was revoked, or once it is released.
             if revoked || slots.is_released(&*shared, 0, first) {
                 bytes.set(2);
             }
             slots.publish(&*shared, 1, offset(1), 8, 1);
-            shared.ring();
+            shared.ring(&mut rung);
             revoked
         });
         let mut firsts = 0;
@@ -192,11 +196,12 @@ fn a_sender_that_waits_for_space_is_woken() {
         let model = Arc::new(Model::new());
         let shared = Arc::clone(&model);
         let sender = thread::spawn(move || {
+            let mut rung = doorbell::NEVER_RUNG;
             let mut slots = SlotWriter::new(WAY);
             for message in 0..link::SLOTS as u64 {
                 slots.publish(&*shared, message, offset(message as u32), 8, message as u32);
             }
-            shared.ring();
+            shared.ring(&mut rung);
             while slots.is_full(&*shared).expect("a correct receiver") {
                 let armed = doorbell::arm_space(&*shared);
                 if slots.is_full(&*shared).expect("a correct receiver") {

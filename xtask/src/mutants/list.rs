@@ -151,8 +151,15 @@ pub const ORDERINGS: &[Mutant] = &[
     Mutant {
         guard: "the order of publishing and looking who sleeps",
         file: "doorbell.rs",
-        from: "pub(crate) fn is_asleep(region: &impl Region) -> bool {\n    ordered_accesses();",
-        to: "pub(crate) fn is_asleep(region: &impl Region) -> bool {",
+        from: "pub(crate) fn is_asleep(region: &impl Region, rung: u32) -> bool {\n    ordered_accesses();",
+        to: "pub(crate) fn is_asleep(region: &impl Region, rung: u32) -> bool {",
+        test: "zerodds-transport-shm::lib::model::no_message_is_missed_or_reordered_by_a_receiver_that_sleeps",
+    },
+    Mutant {
+        guard: "a value of its own for each sleep",
+        file: "doorbell.rs",
+        from: "    bell.fetch_add(STEP, Ordering::Relaxed);\n",
+        to: "",
         test: "zerodds-transport-shm::lib::model::no_message_is_missed_or_reordered_by_a_receiver_that_sleeps",
     },
     Mutant {
