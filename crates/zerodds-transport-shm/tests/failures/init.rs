@@ -16,6 +16,7 @@ pub(crate) fn play(words: &[&str]) -> bool {
     match *words {
         ["hold", domain] => hold(number(domain)),
         ["compete", domain, rounds, owner] => compete(number(domain), number(rounds), owner),
+        ["open-at-once", domain, others] => open_at_once(number(domain), number(others)),
         ["publish-to-all", domain, len] => publish_to_all(number(domain), number(len)),
         _ => return false,
     }
@@ -128,6 +129,45 @@ fn f03_whoever_is_seen_while_it_starts_can_be_linked_at_once() {
     }
     let counters = watcher.transport.counters();
     assert_eq!((counters.protocol_errors, counters.refused), (0, 0), "{own} was told of nothing unfinished");
+}
+
+/// Opens when it is told to, and links with everybody else that was told so in the same moment.
+fn open_at_once(domain: u32, others: usize) {
+    tell("ready");
+    assert_eq!(hear(), "open");
+    let node = Node::open(domain);
+    let until = deadline();
+    let linked = |to: &Locator| matches!(node.transport.reach(Peer::new(&[*to])), Reach::Ready(_));
+    loop {
+        let found = node.transport.neighbours();
+        if found.len() == others && found.iter().all(linked) {
+            break;
+        }
+        assert!(Instant::now() < until, "{} of {others} found, {:?}", found.len(), node.transport.counters());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let counters = node.transport.counters();
+    tell(format_args!("{} {}", counters.links, counters.protocol_errors));
+    // The others may still be at it.
+    hear();
+}
+
+#[test]
+fn f03_sixty_four_processes_that_open_one_domain_at_the_same_instant_link_each_with_each() {
+    const PROCESSES: usize = 64;
+    for _ in 0..scaled(2, 50) {
+        let role = format!("open-at-once {} {}", fresh_domain(), PROCESSES - 1);
+        let mut openers: Vec<Process> = (0..PROCESSES).map(|_| Process::start(&role, &[])).collect();
+        openers.iter_mut().for_each(|opener| assert_eq!(opener.hear(), "ready"));
+        openers.iter_mut().for_each(|opener| opener.tell("open"));
+        for opener in &mut openers {
+            assert_eq!(
+                opener.hear(),
+                format!("{} 0", PROCESSES - 1),
+                "a link with each, and nothing unfinished met"
+            );
+        }
+    }
 }
 
 #[test]

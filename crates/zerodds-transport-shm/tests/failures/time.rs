@@ -2,10 +2,10 @@
 
 use crate::shims;
 use crate::support::child::{Process, hear, tell};
-use crate::support::roles::{send_numbered, with_receiver};
-use crate::support::{Node, PATIENCE, deadline, fresh_domain, is_intact, pair, reliable, scaled};
+use crate::support::roles::{echo, send_numbered, until_echoed, with_first_neighbour, with_receiver};
+use crate::support::{Node, PATIENCE, fresh_domain, is_intact, pair, reliable, scaled};
 use std::time::{Duration, Instant, SystemTime};
-use zerodds_core::{Delivery, Incoming, Locator, Peer, Reach, Receiver, Refusal, Transport};
+use zerodds_core::{Delivery, Incoming, Peer, Reach, Receiver, Refusal, Transport};
 
 /// Plays the roles of this module.
 pub(crate) fn play(words: &[&str]) -> bool {
@@ -57,20 +57,8 @@ fn under_steps(domain: u32) {
     assert!(begun.elapsed() < PATIENCE, "and not long after");
     tell("waited");
 
-    let echoed: u64 = hear().parse().expect("a number");
-    for _ in 0..echoed {
-        let message = node.next_message();
-        let (number, from) =
-            (u64::from_le_bytes(message[..8].try_into().expect("8")), message_source(&message));
-        assert!(is_intact(&message[8..], number));
-        assert!(send_numbered(&node, from, number, message.len(), reliable()).unserved.is_empty());
-    }
-    tell("echoed");
+    echo(&mut node);
     hear();
-}
-
-fn message_source(message: &zerodds_transport_shm::ShmMessage) -> Locator {
-    zerodds_core::Message::source(message).expect("shared memory tells")
 }
 
 #[test]
@@ -82,15 +70,7 @@ fn f31_a_wall_clock_that_jumps_changes_no_wait_and_loses_nothing() {
     let peer = node.transport.neighbours()[0];
     assert_eq!(child.hear(), "waited");
     node.link_to(peer);
-    let total = scaled(300, 10_000);
-    child.tell(&total.to_string());
-    for number in 0..total {
-        let len = [16, 2_000, 100_000, 1 << 20][number as usize % 4];
-        assert!(send_numbered(&node, peer, number, len, reliable()).unserved.is_empty());
-        let message = node.next_message();
-        assert!(message.len() == len && is_intact(&message[8..], number), "message {number}");
-    }
-    assert_eq!(child.hear(), "echoed");
+    until_echoed(&mut node, &mut child, peer, scaled(300, 10_000));
     assert!(nobody_is_gone(&mut node) && node.transport.counters().links == 1);
     assert!(child.finish());
 }
@@ -133,16 +113,7 @@ fn f32_processes_that_get_hardly_any_processor_time_are_not_declared_dead() {
 
 /// Sends numbered messages of many sizes to the first neighbour, reliable, for as long as it can.
 fn stream(domain: u32) {
-    let mut node = Node::open(domain);
-    let until = deadline();
-    let to = loop {
-        if let Some(&to) = node.transport.neighbours().first() {
-            break to;
-        }
-        assert!(Instant::now() < until, "no neighbour");
-        std::thread::yield_now();
-    };
-    node.link_to(to);
+    let (node, to) = with_first_neighbour(domain);
     for number in 0.. {
         let far = Instant::now() + Duration::from_secs(3600);
         let len = [8, 700, 5_000, 60_000, 300_000][number as usize % 5];

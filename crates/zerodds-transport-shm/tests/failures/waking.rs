@@ -2,11 +2,11 @@
 
 use crate::shims;
 use crate::support::child::{hear, tell};
-use crate::support::roles::send_numbered;
-use crate::support::{Node, PATIENCE, deadline, fresh_domain, is_intact, pair, reliable, scaled};
+use crate::support::roles::{echo, send_numbered, until_echoed};
+use crate::support::{Node, PATIENCE, deadline, fresh_domain, pair, reliable, scaled};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Incoming, Message, Peer, Receiver, Refusal, Transport, Wake};
+use zerodds_core::{Delivery, Incoming, Peer, Receiver, Refusal, Transport, Wake};
 use zerodds_transport_shm::ShmReceiver;
 
 /// Plays the roles of this module.
@@ -101,14 +101,7 @@ fn interrupted(domain: u32) {
     }
     assert!(begun.elapsed() < PATIENCE, "and not for ever");
     tell("waited");
-    let total: u64 = hear().parse().expect("a number");
-    for number in 0..total {
-        let message = node.next_message();
-        assert!(is_intact(&message[8..], number), "message {number}");
-        let from = message.source().expect("shared memory tells");
-        assert!(send_numbered(&node, from, number, message.len(), reliable()).unserved.is_empty());
-    }
-    tell("echoed");
+    echo(&mut node);
     hear();
 }
 
@@ -131,14 +124,7 @@ fn f41_signals_ten_thousand_times_a_second_change_nothing() {
     assert_eq!(child.hear(), "waited");
     node.link_to(peer);
     let total = scaled(1_000, 100_000);
-    child.tell(&total.to_string());
-    for number in 0..total {
-        let len = [16, 2_000, 100_000, 1 << 20][number as usize % 4];
-        assert!(send_numbered(&node, peer, number, len, reliable()).unserved.is_empty());
-        let message = node.next_message();
-        assert!(message.len() == len && is_intact(&message[8..], number), "message {number}");
-    }
-    assert_eq!(child.hear(), "echoed");
+    until_echoed(&mut node, &mut child, peer, total);
     assert_eq!(caught(), before, "no handler of ours");
     let handled = std::fs::read(&count).expect("the shim counts");
     let _ = std::fs::remove_file(&count);

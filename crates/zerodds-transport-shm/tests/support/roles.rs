@@ -3,7 +3,7 @@
 use super::child::{Process, hear, role, tell};
 use super::{Node, deadline, fresh_domain, is_intact, reliable};
 use std::time::Instant;
-use zerodds_core::{Delivery, Locator, Peer, Transport};
+use zerodds_core::{Delivery, Locator, Message, Peer, Transport};
 use zerodds_transport_shm::{Access, Config, ShmMessage};
 
 /// Plays the role that this process was started with; without one it does nothing.
@@ -55,6 +55,16 @@ fn receive(domain: u32, config: &Config) {
 
 /// Sends `count` messages to the first neighbour, reliable, then waits to be told to end.
 fn send(domain: u32, count: u64, len: usize) {
+    let (node, to) = with_first_neighbour(domain);
+    for seed in 0..count {
+        assert!(send_numbered(&node, to, seed, len, reliable()).unserved.is_empty());
+    }
+    tell("sent");
+    hear();
+}
+
+/// A node with a link to the first other one of its domain, whenever that comes.
+pub(crate) fn with_first_neighbour(domain: u32) -> (Node, Locator) {
     let mut node = Node::open(domain);
     let until = deadline();
     let to = loop {
@@ -65,11 +75,32 @@ fn send(domain: u32, count: u64, len: usize) {
         std::thread::yield_now();
     };
     node.link_to(to);
-    for seed in 0..count {
-        assert!(send_numbered(&node, to, seed, len, reliable()).unserved.is_empty());
+    (node, to)
+}
+
+/// Child: sends back as many numbered messages as it is told, each checked.
+pub(crate) fn echo(node: &mut Node) {
+    let total: u64 = hear().parse().expect("a number");
+    for number in 0..total {
+        let message = node.next_message();
+        assert_eq!(u64::from_le_bytes(message[..8].try_into().expect("8 bytes")), number);
+        assert!(is_intact(&message[8..], number), "message {number}");
+        let from = message.source().expect("shared memory tells");
+        assert!(send_numbered(node, from, number, message.len(), reliable()).unserved.is_empty());
     }
-    tell("sent");
-    hear();
+    tell("echoed");
+}
+
+/// Sends numbered messages of many sizes to a child that plays [`echo`], and checks what comes back.
+pub(crate) fn until_echoed(node: &mut Node, child: &mut Process, peer: Locator, total: u64) {
+    child.tell(&total.to_string());
+    for number in 0..total {
+        let len = [16, 2_000, 100_000, 1 << 20][number as usize % 4];
+        assert!(send_numbered(node, peer, number, len, reliable()).unserved.is_empty());
+        let message = node.next_message();
+        assert!(message.len() == len && is_intact(&message[8..], number), "message {number}");
+    }
+    assert_eq!(child.hear(), "echoed");
 }
 
 fn both_in_one_process() {
