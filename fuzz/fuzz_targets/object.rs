@@ -23,7 +23,7 @@ enum Header {
     Near(u8, u8, u8, u8),
 }
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const LAYOUT_HASH: u32 = 0x595c_0195;
 
 fuzz_target!(|offer: Offer| {

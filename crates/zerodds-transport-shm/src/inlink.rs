@@ -19,6 +19,8 @@ pub(crate) struct InLink {
     lane: LaneReader,
     slots: SlotReader,
     ring_len: u64,
+    /// The longest message that this link may carry.
+    len_max: u64,
     may_hold: bool,
     /// The number after that of the last message taken.
     taken: u64,
@@ -53,10 +55,20 @@ impl InLink {
             lane: LaneReader::new(direction),
             slots: SlotReader::new(direction),
             ring_len,
+            // A ring holds four messages of the largest size.
+            len_max: ring_len / 4,
             may_hold,
             taken: 0,
             end: End::Open,
         }
+    }
+
+    /// The same for messages of at most `len_max` bytes.
+    pub(crate) const fn limited_to(mut self, len_max: u64) -> Self {
+        if len_max < self.len_max {
+            self.len_max = len_max;
+        }
+        self
     }
 
     /// Takes the next message. `copy_out(at, buffer)` copies from the peer's ring; `give_back(handle, position)`
@@ -133,6 +145,28 @@ impl InLink {
         }
     }
 
+    /// Closes, and passes over what is left, whose bytes nobody wants; how many messages that were.
+    pub(crate) fn discard(&mut self, link: &impl Region) -> u64 {
+        self.close(link);
+        let mut count = 0;
+        // What no correct peer writes ends it too; there are no more claims than `DRAINED_MAX`.
+        while let Ok(Some(next)) = self.next(link) {
+            let message = next.message();
+            if !self.may_take(link, message) {
+                break;
+            }
+            match next {
+                Next::Lane(record) => drop(self.lane.take(link, record)),
+                // Revoked meanwhile: its number is claimed, and the next one comes.
+                Next::Slot(slot) if !self.slots.take(link, slot.position) => continue,
+                Next::Slot(_) => {}
+            }
+            self.taken = message.wrapping_add(1);
+            count += 1;
+        }
+        count
+    }
+
     /// Whether the message with this number, the oldest one, is the receiver's to take.
     fn may_take(&mut self, link: &impl Region, message: u64) -> bool {
         match self.end {
@@ -173,8 +207,7 @@ impl InLink {
     fn parse(&self, found: Slot) -> Result<(usize, usize), Broken> {
         let at = u64::from(found.offset) * ring::UNIT as u64;
         let end = at + u64::from(found.len);
-        // A ring holds four messages of the largest size.
-        if u64::from(found.len) > self.ring_len / 4 {
+        if u64::from(found.len) > self.len_max {
             return Err(Broken("a slot names more bytes than a message may have"));
         }
         if at < (ring::HEADER_LEN + ring::RECORD_HEADER_LEN) as u64 || end > self.ring_len {
@@ -187,7 +220,7 @@ impl InLink {
     }
 }
 
-/// A buffer whose length a peer chose: no memory for it is no reason to abort.
+/// A buffer whose length a peer chose, within the bounds of its link: no memory for it is no reason to abort.
 fn zeroed(len: usize) -> Result<Vec<u8>, Broken> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| Broken("there is no memory for a copy of its message"))?;
@@ -256,6 +289,21 @@ mod tests {
         SlotWriter::new(WAY).publish(&memory, 0, (at / UNIT) as u32, len, handle);
         let copied = |at: usize, buffer: &mut [u8]| assert!((at + buffer.len()) as u64 <= RING_LEN);
         InLink::new(WAY, RING_LEN, true).take(&memory, copied, |_, _| {})
+    }
+
+    #[test]
+    fn a_message_longer_than_the_link_may_carry_is_refused_before_it_is_copied() {
+        const LIMIT: u64 = 100_000;
+        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        let mut sender = SlotWriter::new(WAY);
+        let mut receiver = InLink::new(WAY, RING_LEN, false).limited_to(LIMIT);
+        let mut take = |len: u64| {
+            sender.publish(&memory, 0, (FIRST / UNIT) as u32, len as u32, slot::NO_HANDLE);
+            let copied = |_: usize, buffer: &mut [u8]| assert!(buffer.len() as u64 <= LIMIT, "copied");
+            receiver.take(&memory, copied, |_, _| {}).map(|taken| taken.is_some())
+        };
+        assert_eq!(take(LIMIT), Ok(true));
+        assert!(take(LIMIT + 1).is_err());
     }
 
     #[test]

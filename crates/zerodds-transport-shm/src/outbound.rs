@@ -79,6 +79,10 @@ pub(crate) enum Outcome {
     /// Delivered; the link, if its peer sleeps and must be woken.
     Sent(Option<Arc<Link>>),
     Full,
+    /// The link carries messages of at most so many bytes.
+    TooLarge {
+        max: usize,
+    },
     Unreachable(Reason),
     /// The peer broke the protocol: its link must be closed.
     Broken(Arc<Link>, Broken),
@@ -104,12 +108,23 @@ impl Outbound {
 
     /// Finds room for `len` bytes of payload and header, taking back best-effort messages that are in the way.
     pub(crate) fn allocate(&mut self, len: u64) -> Option<RecordId> {
-        let Self { arena, up, leaving, tally, .. } = self;
-        let busy = up.values_mut().chain(leaving.iter_mut()).filter(|peer| !peer.out.is_idle());
-        for peer in busy {
+        let busy = |peer: &&mut OutPeer| !peer.out.is_idle();
+        for peer in self.up.values_mut().chain(self.leaving.iter_mut()).filter(busy) {
             // A peer that broke the protocol is found out, and its link closed, at the next send to it.
-            let _ = peer.out.reap(&peer.link.memory, arena);
+            let _ = peer.out.reap(&peer.link.memory, &mut self.arena);
         }
+        if let Some(found) = self.try_allocate(len) {
+            return Some(found);
+        }
+        // Whoever gets none may sleep until something is given back: nothing that was may be overlooked.
+        for peer in self.up.values_mut().chain(self.leaving.iter_mut()).filter(busy) {
+            let _ = peer.out.reap_all(&peer.link.memory, &mut self.arena);
+        }
+        self.try_allocate(len)
+    }
+
+    fn try_allocate(&mut self, len: u64) -> Option<RecordId> {
+        let Self { arena, up, leaving, tally, .. } = self;
         arena.allocate(len, |arena, record| {
             take_back(up.values_mut().chain(leaving.iter_mut()), arena, record, &mut tally.lost)
         })
@@ -129,6 +144,11 @@ impl Outbound {
         let left: u64 = self.leaving.iter().map(|peer| peer.out.pinned()).sum();
         let quota = self.pinnable.saturating_sub(left) / (self.up.len() as u64 + 1);
         let Some(peer) = self.up.get_mut(to) else { return Outcome::Unreachable(self.why_not(to)) };
+        if let Payload::Record { len, .. } = payload
+            && u64::from(len) > peer.link.len_max
+        {
+            return Outcome::TooLarge { max: peer.link.len_max as usize };
+        }
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
         self.tally.lost += peer.out.take_lost();
         match outcome {
@@ -173,7 +193,7 @@ impl Outbound {
         let (mut unread, mut held) = (0, 0);
         for peer in up.values_mut().chain(leaving) {
             // A peer that broke the protocol is found out at the next send to it.
-            let _ = peer.out.reap(&peer.link.memory, arena);
+            let _ = peer.out.reap_all(&peer.link.memory, arena);
             unread += peer.out.waiting();
             held += peer.out.pinned() - peer.out.waiting();
         }

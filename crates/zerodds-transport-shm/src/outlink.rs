@@ -68,6 +68,8 @@ pub(crate) struct OutLink {
     message: u64,
     queued: VecDeque<Queued>,
     held: Vec<Held>,
+    /// Which of those held is looked at next.
+    look: usize,
     free_handles: Vec<u32>,
     handles_made: u32,
     /// Ring bytes that queued and held messages pin.
@@ -107,6 +109,7 @@ impl OutLink {
             message: 0,
             queued: VecDeque::new(),
             held: Vec::new(),
+            look: 0,
             free_handles: Vec::new(),
             handles_made: 0,
             pinned: 0,
@@ -144,7 +147,13 @@ impl OutLink {
                 if record.in_reserve || self.is_over(quota, record) {
                     self.reap(region, arena)?;
                 }
-                match self.admit(record, promise, quota) {
+                let mut admission = self.admit(record, promise, quota);
+                if matches!(admission, Admission::Refused) {
+                    // Whoever is refused may sleep until something is given back: nothing that was may be overlooked.
+                    self.reap_all(region, arena)?;
+                    admission = self.admit(record, promise, quota);
+                }
+                match admission {
                     Admission::Refused => return Ok(Published::Full),
                     Admission::InPlace(handle) => {
                         self.enqueue(region, id, record, len, Some(handle), promise)
@@ -166,40 +175,65 @@ impl OutLink {
         Ok(Published::Refused)
     }
 
-    /// Drops the references of everything that was taken and given back since the last call.
+    /// Drops the references of what was taken and copied, and of what was given back as far as a bounded look at what is
+    /// held shows it; the next call goes on from there. So a send costs the same however much a receiver holds.
     pub(crate) fn reap(&mut self, region: &impl Region, arena: &mut Arena) -> Result<(), Broken> {
-        if !self.queued.is_empty() {
-            let cursor = self.slots.cursor(region)?;
-            while self.oldest() < cursor {
-                let position = self.oldest();
-                let Some(taken) = self.queued.pop_front() else { break };
-                self.waiting -= taken.bytes;
-                match taken.handle {
-                    Some(handle) => {
-                        if taken.promise == Promise::BestEffort {
-                            arena.make_firm(taken.record);
-                        }
-                        self.held.push(Held { record: taken.record, bytes: taken.bytes, handle, position });
+        self.reap_taken(region, arena)?;
+        self.reap_held(region, arena, self.held.len().min(LOOKS_MAX));
+        Ok(())
+    }
+
+    /// The same for everything that was given back by now: where somebody would otherwise wait or go without.
+    pub(crate) fn reap_all(&mut self, region: &impl Region, arena: &mut Arena) -> Result<(), Broken> {
+        self.reap_taken(region, arena)?;
+        // Removing swaps the last one in, so one walk meets all of them only from the beginning.
+        self.look = 0;
+        self.reap_held(region, arena, self.held.len());
+        Ok(())
+    }
+
+    /// Notices what the receiver has taken.
+    fn reap_taken(&mut self, region: &impl Region, arena: &mut Arena) -> Result<(), Broken> {
+        if self.queued.is_empty() {
+            return Ok(());
+        }
+        let cursor = self.slots.cursor(region)?;
+        while self.oldest() < cursor {
+            let position = self.oldest();
+            let Some(taken) = self.queued.pop_front() else { break };
+            self.waiting -= taken.bytes;
+            match taken.handle {
+                Some(handle) => {
+                    if taken.promise == Promise::BestEffort {
+                        arena.make_firm(taken.record);
                     }
-                    None => {
-                        self.pinned -= taken.bytes;
-                        arena.release(taken.record, taken.promise.hold());
-                    }
+                    self.held.push(Held { record: taken.record, bytes: taken.bytes, handle, position });
+                }
+                None => {
+                    self.pinned -= taken.bytes;
+                    arena.release(taken.record, taken.promise.hold());
                 }
             }
         }
-        let mut index = 0;
-        while let Some(held) = self.held.get(index) {
+        Ok(())
+    }
+
+    /// Looks at so many of those that are held, in turn, and drops the references of those given back.
+    fn reap_held(&mut self, region: &impl Region, arena: &mut Arena, looks: usize) {
+        for _ in 0..looks {
+            if self.look >= self.held.len() {
+                self.look = 0;
+            }
+            let Some(held) = self.held.get(self.look) else { return };
             if self.slots.is_released(region, held.handle, held.position) {
-                let held = self.held.swap_remove(index);
+                let held = self.held.swap_remove(self.look);
                 self.free_handles.push(held.handle);
                 self.pinned -= held.bytes;
                 arena.release(held.record, Hold::Firm);
             } else {
-                index += 1;
+                self.look += 1;
             }
         }
-        Ok(())
     }
 
     /// Takes back best-effort messages, oldest first, up to the last that references `record`. Stops at a reliable
@@ -375,6 +409,9 @@ impl OutLink {
     }
 }
 
+/// Held messages that one send looks at: more than a receiver holds that takes and gives back.
+const LOOKS_MAX: usize = 32;
+
 /// Records up to this many bytes are always copied out: quicker than giving them back, and held for ever they
 /// would break up the ring.
 const HELD_MIN: u64 = 4096;
@@ -383,4 +420,135 @@ enum Admission {
     InPlace(u32),
     Copied,
     Refused,
+}
+
+#[cfg(all(test, not(zerodds_loom)))]
+mod tests {
+    use super::*;
+    use crate::inlink::{InLink, Taken};
+    use crate::segment::{self, Sharing};
+    use crate::slots;
+    use crate::sync::{AtomicU32, AtomicU64};
+    use crate::sys::Mapping;
+    use std::sync::atomic::AtomicUsize;
+
+    const WAY: Direction = Direction::FromConnector;
+    const LEN: u32 = 5_000;
+    const RECORD_LEN: u64 = LEN as u64 + ring::RECORD_HEADER_LEN as u64;
+    const QUOTA: u64 = 16 << 20;
+
+    /// A link that counts how often one of its words is looked at.
+    struct Watched(Mapping, AtomicUsize);
+
+    impl Region for Watched {
+        fn u32(&self, at: usize) -> &AtomicU32 {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.0.u32(at)
+        }
+
+        fn u64(&self, at: usize) -> &AtomicU64 {
+            self.0.u64(at)
+        }
+
+        fn copy_in(&self, at: usize, from: &[u8]) {
+            self.0.copy_in(at, from);
+        }
+
+        fn copy_out(&self, at: usize, to: &mut [u8]) {
+            self.0.copy_out(at, to);
+        }
+    }
+
+    /// A sender, and a receiver that keeps everything until it is told to give some of it back.
+    struct Scene {
+        link: Watched,
+        arena: Arena,
+        out: OutLink,
+        incoming: InLink,
+        kept: Vec<(u32, u64)>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+            Self {
+                link: Watched(memory, AtomicUsize::new(0)),
+                arena: Arena::new(ring::HEADER_LEN as u64, 1 << 20, 64 << 20, 1 << 20, ring::UNIT as u64),
+                out: OutLink::new(WAY),
+                incoming: InLink::new(WAY, 65 << 20, true),
+                kept: Vec::new(),
+            }
+        }
+
+        /// One send, which looks for what was given back, and its take; how many words it looked at.
+        fn send(&mut self, promise: Promise, quota: u64) -> (Published, usize) {
+            let looks = |link: &Watched| link.1.load(std::sync::atomic::Ordering::Relaxed);
+            let before = looks(&self.link);
+            let Self { link, arena, out, .. } = self;
+            out.reap(link, arena).expect("a correct receiver");
+            let id = arena.allocate(RECORD_LEN, |_, _| false).expect("room");
+            let payload = Payload::Record { id, len: LEN };
+            let published = out.publish(link, arena, payload, promise, quota).expect("a correct receiver");
+            arena.release(id, Hold::Firm);
+            (published, looks(&self.link) - before)
+        }
+
+        fn take(&mut self) {
+            let taken = self.incoming.take(&self.link, |_, _| {}, |_, _| {}).expect("in order");
+            if let Some(Taken::InPlace { handle, position, .. }) = taken {
+                self.kept.push((handle, position));
+            }
+        }
+
+        fn give_back(&mut self, index: usize) {
+            let (handle, position) = self.kept.swap_remove(index);
+            slots::release(&self.link, WAY, handle, position);
+        }
+    }
+
+    #[test]
+    fn a_send_looks_at_no_more_words_however_much_its_receiver_holds() {
+        let mut scene = Scene::new();
+        for _ in 0..1_000 {
+            let (_, looks) = scene.send(Promise::Reliable, QUOTA);
+            scene.take();
+            assert!(looks < 64, "{looks} looks beside {} messages that are held", scene.kept.len());
+        }
+        assert_eq!(scene.kept.len(), 1_000);
+    }
+
+    #[test]
+    fn what_is_given_back_anywhere_among_what_is_held_is_found_in_a_few_sends() {
+        let mut scene = Scene::new();
+        for _ in 0..640 {
+            scene.send(Promise::Reliable, QUOTA);
+            scene.take();
+        }
+        for index in [0, 300, 600] {
+            scene.give_back(index);
+        }
+        let sends = 640 / LOOKS_MAX + 1;
+        for _ in 0..sends {
+            scene.send(Promise::Reliable, QUOTA);
+        }
+        assert_eq!(scene.arena.live(), 640 - 3 + sends);
+    }
+
+    #[test]
+    fn nobody_is_refused_for_want_of_what_was_given_back() {
+        let mut scene = Scene::new();
+        let quota = 500 * (RECORD_LEN.next_multiple_of(ring::UNIT as u64));
+        for _ in 0..499 {
+            scene.send(Promise::Reliable, quota);
+            scene.take();
+        }
+        // One waits, and the quota is full: the next one would wait as well.
+        assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Yes);
+        assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Full);
+        for index in (0..499).rev() {
+            scene.give_back(index);
+            assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Yes, "{index} was given back");
+            assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Full);
+        }
+    }
 }

@@ -31,6 +31,11 @@ pub(crate) struct Link {
     pub(crate) memory: Mapping,
     /// The peer's payload ring, which we can only read.
     pub(crate) ring: Arc<Mapping>,
+    /// The longest message that either side may send. Between users it is what both sides have room for: what one of them
+    /// sends the other has to copy, in its own memory.
+    pub(crate) len_max: u64,
+    /// The peer's user.
+    pub(crate) uid: u32,
     /// How to wake the peer.
     pub(crate) waker: Waker,
     /// The doorbell on which we wait.
@@ -56,6 +61,7 @@ impl Link {
     /// The receiving half; made once.
     pub(crate) fn incoming(&self) -> InLink {
         InLink::new(self.outgoing.reverse(), self.ring.len() as u64, self.is_trusted())
+            .limited_to(self.len_max)
     }
 
     /// Whether the peer runs as our user, so that its messages may be read in place.

@@ -238,6 +238,11 @@ impl<'a> Round<'a> {
                 self.asleep.extend(asleep);
             }
             Outcome::Full => return false,
+            Outcome::TooLarge { max } => {
+                Stats::add(&self.shared.stats.too_large_messages, 1);
+                let why = Refusal::TooLarge { len: self.parcel.len(), max };
+                self.sent.unserved.push(Unserved { index, why });
+            }
             Outcome::Unreachable(reason) => self.cannot_reach(index, reason),
             Outcome::Broken(link, what) => {
                 self.broken.push((link, what));

@@ -273,6 +273,20 @@ impl Inbox {
         retracted.into_iter().for_each(Arrival::refuse);
     }
 
+    /// If more than `max` links with this user came and are over, while nobody received, takes out the oldest of them.
+    pub(crate) fn forget_over(&self, uid: u32, max: usize) -> Option<Arc<Reading>> {
+        let is_over = |arrival: &Arrival| matches!(arrival, Arrival::Up(up) if up.uid == uid && up.down.get().is_some());
+        let mut queue = self.queue.lock();
+        let queue = queue.as_mut()?;
+        if queue.iter().filter(|arrival| is_over(arrival)).count() <= max {
+            return None;
+        }
+        match queue.iter().position(is_over).and_then(|oldest| queue.remove(oldest)) {
+            Some(Arrival::Up(reading)) => Some(reading),
+            _ => None,
+        }
+    }
+
     /// What waits to be received.
     pub(crate) fn len(&self) -> usize {
         self.queue.lock().as_ref().map_or(0, VecDeque::len)

@@ -256,6 +256,41 @@ fn another_user_is_served_read_only_by_copies_where_any_is_admitted() {
 }
 
 #[test]
+fn a_message_that_another_user_would_have_to_copy_beyond_its_own_limit_is_refused_by_name_and_no_other() {
+    let test =
+        "a_message_that_another_user_would_have_to_copy_beyond_its_own_limit_is_refused_by_name_and_no_other";
+    if !is_root_or_skip(test) {
+        return;
+    }
+    let (domain, copy) = (fresh_domain(), ForOthers::new());
+    let config = Config::default().access(Access::Any).max_datagram(64 << 20).expect("in range");
+    let mut node = Node::with(domain, &config);
+    // With the knob as it comes: 16 MiB.
+    let mut child = copy.start(&format!("receive-any {domain}"), 54_321);
+    assert_eq!(child.hear(), "ready");
+    let peer = node.transport.neighbours()[0];
+    node.link_to(peer);
+    for (seed, len) in [(0, 16 << 20), (1, 17 << 20), (2, 16 << 20)] {
+        let before = node.transport.counters().too_large_messages;
+        let sent = send_numbered(&node, peer, seed, len, reliable());
+        let refused = u64::from(len > 16 << 20);
+        assert_eq!(
+            (sent.by_shm as u64, node.transport.counters().too_large_messages),
+            (1 - refused, before + refused)
+        );
+        match sent.unserved.first().map(|unserved| &unserved.why) {
+            None => {
+                child.tell("take 1");
+                assert_eq!(child.hear(), format!("{seed} {len} false"));
+            }
+            Some(Refusal::TooLarge { len: named, max }) => assert!(*named == len && *max >= 16 << 20),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(node.transport.counters().links, 1, "the link is as it was");
+}
+
+#[test]
 fn another_user_drains_a_link_that_was_left_and_makes_room_by_that() {
     if !is_root_or_skip("another_user_drains_a_link_that_was_left_and_makes_room_by_that") {
         return;

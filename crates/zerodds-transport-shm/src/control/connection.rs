@@ -311,6 +311,11 @@ impl Connection {
             locator,
             outgoing,
             memory,
+            len_max: match theirs.waker {
+                Waker::Bell(_) => u64::MAX,
+                Waker::Socket(_) => longest_between(&shared.ring, &theirs.ring),
+            },
+            uid: self.credentials.uid,
             ring: Arc::new(theirs.ring),
             waker: theirs.waker,
             own_bell: Arc::clone(&shared.bell),
@@ -346,6 +351,11 @@ impl Connection {
 struct Objects {
     ring: Mapping,
     waker: Waker,
+}
+
+/// Each ring holds four messages of the largest size that its owner sends. Both sides know both rings, and so agree.
+fn longest_between(ours: &Mapping, theirs: &Mapping) -> u64 {
+    ours.len().min(theirs.len()) as u64 / 4
 }
 
 /// TRUST: descriptors and numbers of a peer; checked by `segment::map`.

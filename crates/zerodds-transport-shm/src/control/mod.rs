@@ -62,6 +62,8 @@ struct Worker {
     next_token: u64,
     /// It was said that descriptors ran out.
     said_full: bool,
+    /// It was said that nobody receives.
+    said_unreceived: bool,
     /// Peers of whom it was said that they are not admitted, so that it is said once.
     told: HashSet<(Locator, u32)>,
 }
@@ -90,6 +92,7 @@ impl Worker {
             listener,
             listener_paused: None,
             said_full: false,
+            said_unreceived: false,
             connections: HashMap::new(),
             next_token: FIRST_CONNECTION,
             told: HashSet::new(),
@@ -186,7 +189,7 @@ impl Worker {
         let admitted = is_admitted(self.shared.config.access, &self.shared.identity, peer);
         let refused = if !admitted {
             Some(Refused::NotAdmitted)
-        } else if self.is_full(peer) {
+        } else if self.is_full(peer) || !self.has_place(peer) {
             Some(Refused::Busy)
         } else {
             None
@@ -208,12 +211,41 @@ impl Worker {
 
     /// Whether one more connection with this user would be one too many.
     fn is_full(&self, peer: Credentials) -> bool {
-        let pending = self.connections.values().filter(|connection| connection.deadline().is_some()).count();
-        let of_user =
-            self.connections.values().filter(|connection| connection.credentials().uid == peer.uid).count();
-        let own_user = peer.uid == self.shared.identity.uid;
-        let of_user_max = if own_user { CONNECTIONS_MAX } else { CONNECTIONS_PER_OTHER_USER_MAX };
-        pending >= HANDSHAKES_MAX || of_user >= of_user_max || self.connections.len() >= CONNECTIONS_MAX
+        let own_user = self.shared.identity.uid;
+        let of = |is_one: &dyn Fn(u32) -> bool| {
+            self.connections.values().filter(|connection| is_one(connection.credentials().uid)).count()
+        };
+        if peer.is_user(own_user) {
+            self.connections.len() >= CONNECTIONS_MAX
+        } else {
+            of(&|uid| uid == peer.uid) >= CONNECTIONS_PER_OTHER_USER_MAX
+                || of(&|uid| uid != own_user) >= CONNECTIONS_OF_OTHERS_MAX
+        }
+    }
+
+    /// Finds a place for one more handshake: a free one, or the oldest of the other user that has most of them, if that
+    /// is more than this user has. Nobody takes a place of our own user.
+    fn has_place(&mut self, peer: Credentials) -> bool {
+        let own_user = self.shared.identity.uid;
+        let mut pending: HashMap<u32, Vec<(Instant, u64)>> = HashMap::new();
+        for (&token, connection) in &self.connections {
+            if let Some(deadline) = connection.deadline() {
+                pending.entry(connection.credentials().uid).or_default().push((deadline, token));
+            }
+        }
+        if pending.values().map(Vec::len).sum::<usize>() < HANDSHAKES_MAX {
+            return true;
+        }
+        let has = if peer.is_user(own_user) { 0 } else { pending.get(&peer.uid).map_or(0, Vec::len) };
+        let greediest =
+            pending.into_iter().filter(|&(uid, _)| uid != own_user).max_by_key(|(_, of)| of.len());
+        let oldest = greediest.filter(|(_, of)| of.len() > has).and_then(|(_, of)| of.into_iter().min());
+        let Some((_, token)) = oldest else { return false };
+        if let Some(connection) = self.connections.get(&token) {
+            connection.refuse(&self.shared, Refused::Busy);
+        }
+        self.gone(token, &Reason::NoAnswer);
+        true
     }
 
     fn tell_once(&mut self, about: Locator, uid: u32) {
@@ -283,7 +315,7 @@ impl Worker {
         })?;
         crash::step("connected");
         let peer = peer_credentials(socket.as_fd()).map_err(unavailable)?;
-        if self.is_full(peer) {
+        if self.is_full(peer) || !self.has_place(peer) {
             return Err(Reason::NoAnswer);
         }
         if !is_admitted(self.shared.config.access, &self.shared.identity, peer) {
@@ -433,12 +465,26 @@ impl Worker {
             if !self.shared.receiver_taken.load(Ordering::Acquire) {
                 self.shared.inbox.retract(link);
             }
+            let uid = link.uid;
             self.shared.bell.notify_space();
+            self.forget_unreceived(uid);
         } else if let Some(peer) = connection.peer() {
             // The other side's own connection may be under way instead.
             if !self.connections.values().any(|other| other.peer() == Some(peer)) {
                 self.failed(peer, reason.clone());
             }
+        }
+    }
+
+    /// An application that took the receiver and does not ask it keeps a bounded number of links that are over, each with its
+    /// descriptors and mappings. What was sent on older ones is lost, and counted.
+    fn forget_unreceived(&mut self, uid: u32) {
+        let Some(oldest) = self.shared.inbox.forget_over(uid, UNRECEIVED_MAX) else { return };
+        Stats::add(&self.shared.stats.lost_messages, oldest.incoming().discard(&oldest.memory));
+        if !std::mem::replace(&mut self.said_unreceived, true) {
+            tracing::warn!(
+                "nobody receives from this transport: what peers sent that have left is lost, but for the last {UNRECEIVED_MAX}"
+            );
         }
     }
 
@@ -496,6 +542,10 @@ const HANDSHAKES_MAX: usize = 128;
 const CONNECTIONS_MAX: usize = 2048;
 /// Connections with the processes of any one other user.
 const CONNECTIONS_PER_OTHER_USER_MAX: usize = 64;
+/// Connections with the processes of all other users; the rest is our own user's.
+const CONNECTIONS_OF_OTHERS_MAX: usize = CONNECTIONS_MAX / 2;
+/// Links with one user that are over and wait to be received.
+const UNRECEIVED_MAX: usize = 32;
 /// Frames read from one connection before others have their turn.
 const FRAMES_PER_ROUND: usize = 8;
 const BACKLOG: i32 = 128;

@@ -19,6 +19,9 @@ pub(crate) fn play(victim: Locator, manner: &[&str]) {
             words(victim, seed.parse().expect("a seed"), links.parse().expect("a number"));
         }
         ["crowd", size] => crowd(victim, size.parse().expect("a number")),
+        ["bulk"] => bulk(victim),
+        ["occupy"] => occupy(victim),
+        ["come-and-go", times] => come_and_go(victim, times.parse().expect("a number")),
         ["advance"] => advance(victim),
         ["drain"] => drain(victim),
         ["ring"] => ring(victim),
@@ -256,6 +259,51 @@ fn crowd(victim: Locator, size: usize) {
     tell(format_args!("done {size}"));
     hear();
     drop(kept);
+}
+
+/// Links with a huge ring, which costs its owner nothing, and one message of the largest size that such a ring may hold.
+fn bulk(victim: Locator) {
+    const HUGE: usize = 256 << 20;
+    let mut random = Random(9);
+    for _ in 0..4 {
+        let target = fresh(victim, &mut random);
+        let attached = target.attach(|attach| {
+            attach.frame[48..56].copy_from_slice(&(HUGE as u64).to_le_bytes());
+            attach.fds[0] = target.object(HUGE, READ_ONLY);
+        });
+        let rogue = attached.expect("admitted");
+        rogue.publish(0, 0, 65, HUGE as u32 / 4, u32::MAX);
+        rogue.call.say(&target.frame(WAKE), &[]);
+        let said =
+            std::iter::from_fn(|| rogue.call.hear()).find(|(frame, _)| super::rogue::kind(frame) == BYE);
+        assert_eq!(said.expect("the link is closed").0[20], 2, "for what was found in it");
+    }
+    done(4);
+}
+
+/// Every place for handshakes that one user can have, taken without a word, and taken again as soon as it is lost.
+fn occupy(victim: Locator) {
+    let mut random = Random(u64::from(rustix::process::geteuid().as_raw()));
+    let mut places: Vec<Option<Call>> = (0..64).map(|_| None).collect();
+    let mut said = false;
+    loop {
+        for place in &mut places {
+            if place.as_ref().is_none_or(Call::is_over) {
+                *place = fresh(victim, &mut random).call();
+            }
+        }
+        if !std::mem::replace(&mut said, true) {
+            tell("done 64");
+        }
+    }
+}
+
+/// Links one after the other, each left without a word: with what it had published in it.
+fn come_and_go(victim: Locator, times: u64) {
+    let mut random = Random(u64::from(rustix::process::geteuid().as_raw()));
+    let links = (0..times).filter_map(|_| fresh(victim, &mut random).attach(|_| {}));
+    let published = links.map(|rogue| rogue.publish(0, 0, 65, 5_000, u32::MAX)).count();
+    done(published as u64);
 }
 
 /// A sender that keeps the receiver's every loop going: slots used again and again, the cursor moving.

@@ -20,7 +20,9 @@ fn child_process() {
     let Some(words) = role() else { return };
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["victim", domain] => victim::play(domain),
+        ["deaf", domain] => victim::play_deaf(domain),
         ["ask", domain] => victim::ask(domain),
+        ["rogue", domain, host, id, "attempt"] => victim::attempt(victim::locator(domain, host, id)),
         ["rogue", domain, host, id, manner @ ..] => {
             attacks::play(victim::locator(domain, host, id), manner);
         }
@@ -174,6 +176,80 @@ fn half_a_handshake_is_given_up_by_itself_and_those_after_it_have_their_turn() {
     scene.is_idle();
     drop(rogue);
     unharmed(&mut scene, before);
+}
+
+/// A place for a handshake is had by whoever has fewer of them, so no crowd of users keeps the others out.
+#[test]
+fn places_that_other_users_take_and_never_use_are_there_for_whoever_comes() {
+    let Some(copy) = others("places_that_other_users_take_and_never_use_are_there_for_whoever_comes") else {
+        return;
+    };
+    let mut scene = Scene::set();
+    let before = scene.status();
+    let role = scene.role("occupy");
+    let mut rogues: Vec<Process> = (1..=3).map(|uid| copy.start(&role, victim::OTHER_USER + uid)).collect();
+    rogues.iter_mut().for_each(|rogue| assert_eq!(rogue.hear(), "done 64"));
+    scene.until("every place is taken", |now| now.descriptors >= before.descriptors + 128);
+    for round in 0..10 {
+        assert_eq!(scene.welcomes_at_once(), Ok(()), "our own user, round {round}");
+        let mut honest = copy.start(&scene.role("attempt"), victim::OTHER_USER);
+        assert_eq!(honest.hear(), "linked", "another user, round {round}");
+        scene.exchange(4);
+    }
+    drop(rogues);
+    unharmed(&mut scene, before);
+}
+
+#[test]
+fn a_message_of_another_user_that_is_longer_than_our_own_may_be_is_refused_before_it_takes_memory() {
+    let test =
+        "a_message_of_another_user_that_is_longer_than_our_own_may_be_is_refused_before_it_takes_memory";
+    let Some(copy) = others(test) else { return };
+    let mut scene = Scene::set();
+    scene.exchange(8);
+    let before = scene.status();
+    let rogue = scene.rogue("bulk", Some(&copy));
+    let (attacks, rogue) = scene.exchange_while(rogue);
+    let after = scene.until("each is counted", |now| now.protocol_errors == before.protocol_errors + attacks);
+    assert!(after.peak_kib < before.peak_kib + (32 << 10), "{before:?}, then {after:?}");
+    drop(rogue);
+    unharmed(&mut scene, before);
+}
+
+#[test]
+fn an_application_that_never_receives_keeps_a_bounded_number_of_links_that_are_over() {
+    let Some(copy) =
+        others("an_application_that_never_receives_keeps_a_bounded_number_of_links_that_are_over")
+    else {
+        return;
+    };
+    let (mut deaf, at) = victim::deaf();
+    let before = victim::ask_deaf(&mut deaf, "status");
+    let role = victim::role_against(at, "come-and-go 200");
+    let mut rogues = [Process::start(&role, &[]), copy.start(&role, victim::OTHER_USER)];
+    let published = |rogue: &mut Process| {
+        let said = rogue.hear();
+        said.strip_prefix("done ").and_then(|count| count.parse::<u64>().ok()).expect("done")
+    };
+    let published: u64 = rogues.iter_mut().map(published).sum();
+    assert!(published > 200, "{published} links were made");
+    drop(rogues);
+    let until = support::deadline();
+    let after = loop {
+        let now = victim::ask_deaf(&mut deaf, "status");
+        if now.links == 0 {
+            break now;
+        }
+        assert!(std::time::Instant::now() < until, "they are gone: {now:?}");
+    };
+    // Sockets and doorbells of those that came last.
+    assert!(after.descriptors < before.descriptors + 2 * 2 * 32 + 16, "{before:?}, then {after:?}");
+    // What it has not lost, and seen counted, is there once it receives.
+    let heard = victim::ask_deaf(&mut deaf, "receive");
+    assert!(heard.messages >= 64 && heard.messages + heard.lost == published, "{heard:?} of {published}");
+    let mut late = Node::open(at.port());
+    late.link_to(at);
+    assert!(victim::ask_deaf(&mut deaf, "receive").descriptors <= before.descriptors + 8);
 }
 
 fn goes_on_beside(attack: &str, copy: Option<&ForOthers>) {

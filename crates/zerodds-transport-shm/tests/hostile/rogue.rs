@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use zerodds_core::{Endianness, Incarnation, Locator};
 
 pub(crate) const MAGIC: [u8; 8] = *b"ZERODDS\x01";
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 pub(crate) const LAYOUT_HASH: u32 = 0x595c_0195;
 pub(crate) const LINK_LEN: usize = 0x1b000;
 pub(crate) const BELL_LEN: usize = 0x1000;
@@ -169,6 +169,12 @@ impl Call {
             .flatten()
             .collect();
         (message.bytes > 0).then(|| (bytes[..message.bytes].to_vec(), fds))
+    }
+
+    /// Whether the victim has said anything, which is a refusal, or closed.
+    pub(crate) fn is_over(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits until the victim has refused or closed; the reason, if it gave one.

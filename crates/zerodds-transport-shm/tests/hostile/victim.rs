@@ -6,7 +6,7 @@ use crate::support::{Node, deadline, fresh_domain, is_intact, reliable};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 use zerodds_core::{
-    Delivery, HostTag, Incarnation, Incoming, Locator, Message, Peer, Reach, Receiver, Transport,
+    Delivery, HostTag, Incarnation, Incoming, Locator, Message, Peer, Reach, Reason, Receiver, Transport,
 };
 use zerodds_transport_shm::{Access, Config};
 
@@ -26,6 +26,8 @@ pub(crate) struct Status {
     pub(crate) links: u64,
     pub(crate) descriptors: u64,
     pub(crate) resident_kib: u64,
+    /// The most that it ever was.
+    pub(crate) peak_kib: u64,
     pub(crate) cpu: Duration,
 }
 
@@ -45,9 +47,13 @@ impl Scene {
 
     /// A rogue of this process's user, or of another one, that attacks in this manner.
     pub(crate) fn rogue(&self, manner: &str, others: Option<&ForOthers>) -> Process {
-        let (host, id) = (self.at.host_tag().expect("shm"), self.at.incarnation().expect("shm"));
-        let role = format!("rogue {} {host} {id} {manner}", self.at.port());
+        let role = self.role(manner);
         others.map_or_else(|| Process::start(&role, &[]), |copy| copy.start(&role, OTHER_USER))
+    }
+
+    /// The role of somebody who does this to the victim.
+    pub(crate) fn role(&self, manner: &str) -> String {
+        role_against(self.at, manner)
     }
 
     /// Friend and victim exchange messages, small and large, each checked, in order.
@@ -77,13 +83,14 @@ impl Scene {
         self.victim.tell("status");
         let line = self.victim.hear();
         let mut words = line.split(' ').map(|word| word.parse::<u64>().expect("a number"));
-        let mut next = || words.next().expect("six numbers");
+        let mut next = || words.next().expect("seven numbers");
         Status {
             refused: next(),
             protocol_errors: next(),
             links: next(),
             descriptors: next(),
             resident_kib: next(),
+            peak_kib: next(),
             cpu: Duration::from_nanos(next()),
         }
     }
@@ -114,6 +121,11 @@ impl Scene {
         let mut late = Node::open(self.at.port());
         late.link_to(self.at);
     }
+
+    /// A stranger that comes now is linked at its first attempt, or the reason why not.
+    pub(crate) fn welcomes_at_once(&self) -> Result<(), Reason> {
+        first_attempt(&Node::open(self.at.port()), self.at)
+    }
 }
 
 /// Plays the victim.
@@ -142,14 +154,91 @@ pub(crate) fn play(domain: &str) {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let cpu_ns = cpu.tv_sec as u64 * 1_000_000_000 + cpu.tv_nsec as u64;
         let (refused, broken) = (counters.refused, counters.protocol_errors);
-        tell(format_args!("{refused} {broken} {} {descriptors} {} {cpu_ns}", counters.links, resident_kib()));
+        tell(format_args!(
+            "{refused} {broken} {} {descriptors} {} {} {cpu_ns}",
+            counters.links,
+            memory_kib("VmRSS:"),
+            memory_kib("VmHWM:")
+        ));
     }
 }
 
-fn resident_kib() -> u64 {
+fn memory_kib(which: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("proc");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+    let line = status.lines().find(|line| line.starts_with(which)).expect("a line");
     line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+fn first_attempt(node: &Node, at: Locator) -> Result<(), Reason> {
+    let until = deadline();
+    loop {
+        match node.transport.reach(Peer::new(&[at])) {
+            Reach::Ready(_) => return Ok(()),
+            Reach::Unreachable(reason) => return Err(reason),
+            Reach::Pending(_) => assert!(Instant::now() < until, "no answer"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// The role of somebody who does this to whoever has this locator.
+pub(crate) fn role_against(at: Locator, manner: &str) -> String {
+    let (host, id) = (at.host_tag().expect("shm"), at.incarnation().expect("shm"));
+    format!("rogue {} {host} {id} {manner}", at.port())
+}
+
+/// What somebody who does not receive says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deaf {
+    pub(crate) lost: u64,
+    pub(crate) links: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) messages: u64,
+}
+
+/// A process whose receiver is taken and not asked, and its locator.
+pub(crate) fn deaf() -> (Process, Locator) {
+    let domain = fresh_domain();
+    let mut process = Process::start(&format!("deaf {domain}"), &[]);
+    let name = process.hear();
+    let words: Vec<&str> = name.split(' ').collect();
+    (process, locator(&domain.to_string(), words[0], words[1]))
+}
+
+pub(crate) fn ask_deaf(process: &mut Process, what: &str) -> Deaf {
+    process.tell(what);
+    let line = process.hear();
+    let mut words = line.split(' ').map(|word| word.parse::<u64>().expect("a number"));
+    let mut next = || words.next().expect("four numbers");
+    Deaf { lost: next(), links: next(), descriptors: next(), messages: next() }
+}
+
+/// Plays an application that receives only when it is told to, all that there is.
+pub(crate) fn play_deaf(domain: &str) {
+    let mut node = Node::with(domain.parse().expect("a domain"), &Config::default().access(Access::Any));
+    let at = node.locator();
+    tell(format_args!("{} {}", at.host_tag().expect("shm"), at.incarnation().expect("shm")));
+    let mut messages = 0;
+    loop {
+        if hear() == "receive" {
+            while let Some(incoming) = node.receiver.try_receive() {
+                messages += u64::from(matches!(incoming, Incoming::Message(_)));
+            }
+        }
+        let counters = node.transport.counters();
+        let descriptors = std::fs::read_dir("/proc/self/fd").expect("proc").count();
+        tell(format_args!("{} {} {descriptors} {messages}", counters.lost_messages, counters.links));
+    }
+}
+
+/// Plays somebody honest: says what came of its first attempt.
+pub(crate) fn attempt(victim: Locator) {
+    let node = Node::with(victim.port(), &Config::default().access(Access::Any));
+    tell(match first_attempt(&node, victim) {
+        Ok(()) => "linked".into(),
+        Err(reason) => reason.to_string(),
+    });
+    hear();
 }
 
 /// Plays somebody honest: says why it does not reach its neighbour, in the end.
