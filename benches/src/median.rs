@@ -64,7 +64,7 @@ pub struct Median {
     pub figures: Figures,
     /// Over so many runs.
     pub runs: usize,
-    /// Whether the system never sleeps while it waits.
+    /// Whether the system uses processor time while it waits.
     pub spins: bool,
 }
 

@@ -37,7 +37,7 @@ pub struct Record {
     /// What the probes say; absent on one processor.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub distance: Option<Distance>,
-    /// Whether the system never sleeps while it waits.
+    /// Whether the system uses processor time while it waits: always, or before it sleeps.
     #[serde(default)]
     pub spins: bool,
     /// What came out.

@@ -150,7 +150,7 @@ impl Session {
             probe_before_ns: None,
             probe_after_ns: None,
             distance: None,
-            spins: system.spins(),
+            spins: system.spins() || system.is_busy_when_idle(),
             figures,
             failure,
         }
