@@ -128,6 +128,9 @@ impl Stack {
                 let guest = self.guests.swap_remove(which);
                 self.checked += guest.leave()?;
             }
+            // RustDDS 0.15 ends both of its threads, with this project or without, when SIGCONT interrupts their waiting: a reader
+            // that was frozen lives on, is matched, and never takes anything again, so that a reliable writer rightly waits for it.
+            _ if self.name == "rustdds" => {}
             _ => {
                 let time = Duration::from_millis(random.one_of(&[1, 50, 300, 1_000]));
                 log.say(&format!("{} is frozen for {time:?}", guest.what));
