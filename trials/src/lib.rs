@@ -16,3 +16,4 @@ pub mod parcel;
 pub mod random;
 pub mod scale;
 pub mod soak;
+pub mod stacks;

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use zerodds_trials::{crash, scale, soak};
+use zerodds_trials::{crash, scale, soak, stacks};
 
 #[derive(Parser)]
 #[command(
@@ -31,6 +31,19 @@ enum Trial {
         #[arg(long, default_value_t = 10)]
         transports: u64,
     },
+    /// Matches the endpoints of many participants of a DDS, each in a process of its own, until every sample goes by shared
+    /// memory, and says what that costs. As root.
+    Stacks {
+        /// Which DDS.
+        #[arg(long)]
+        stack: stacks::Stack,
+        /// Participants.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
+        participants: u64,
+        /// Endpoints of each, half of them writers.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(2..))]
+        endpoints: u64,
+    },
     /// One of the processes of a trial; started by it.
     #[command(hide = true)]
     Role { words: Vec<String> },
@@ -45,8 +58,12 @@ fn main() -> ExitCode {
         Trial::Scale { processes, transports } => program()
             .and_then(|program| scale::measure(&program, processes, transports))
             .map(|cost| println!("{cost:?}")),
+        Trial::Stacks { stack, participants, endpoints } => program()
+            .and_then(|program| stacks::measure(&program, stack, participants, endpoints))
+            .map(|cost| println!("{stack}: {cost:?}")),
         Trial::Role { words } => match words.first().map(String::as_str) {
             Some("member") => soak::play(&words),
+            Some("stack") => stacks::play(&words),
             Some("hub" | "crowd") => scale::play(&words),
             _ => crash::play(&words),
         },
