@@ -115,9 +115,9 @@ struct Selection {
     /// How much of the payload is written and read.
     #[arg(long, default_value = "full")]
     touch: Touch,
-    /// The system of which others are multiples in the table; by default the first.
-    #[arg(long)]
-    against: Option<String>,
+    /// The systems of which others are multiples in the table, a column for each; by default the first.
+    #[arg(long, value_delimiter = ',')]
+    against: Vec<String>,
     /// Appends every run to this file, a JSON object a line.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -189,6 +189,13 @@ fn measure(
     rate_hz: Option<f64>,
 ) -> Result<(), Box<dyn Error>> {
     let chosen = choose(systems, &what.systems)?;
+    let against = match &what.against[..] {
+        [] => vec![chosen[0].name()],
+        named => named.iter().map(String::as_str).collect(),
+    };
+    if let Some(other) = against.iter().find(|name| chosen.iter().all(|system| system.name() != **name)) {
+        return Err(format!("--against {other}: it is not measured; add it to --systems").into());
+    }
     let mut json = match &what.json {
         None => None,
         Some(path) => Some(File::options().append(true).create(true).open(path)?),
@@ -213,8 +220,7 @@ fn measure(
         write_csv(&records, &mut file)?;
         file.flush()?;
     }
-    let against = what.against.as_deref().unwrap_or(chosen[0].name());
-    print!("{}", table::text(&records, against));
+    print!("{}", table::text(&records, &against));
     Ok(())
 }
 

@@ -203,7 +203,9 @@ impl Member {
             Placement::Hosts => hosts::on_its_own(index, &program)?,
             _ => Command::new(program),
         };
-        let mut child = command.arg("child").stdin(Stdio::from(theirs)).stdout(Stdio::piped()).spawn()?;
+        let (tunables, warm) = WARM_HEAP;
+        command.arg("child").env(tunables, std::env::var_os(tunables).unwrap_or_else(|| warm.into()));
+        let mut child = command.stdin(Stdio::from(theirs)).stdout(Stdio::piped()).spawn()?;
         send_objects(&ours, objects)?;
         let mut orders = UnixStream::from(ours);
         tell(&mut orders, assignment)?;
@@ -300,6 +302,10 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 const GOODBYE: Duration = Duration::from_secs(3);
 /// How often those are looked after who are not waited for.
 const SLICE: Duration = Duration::from_millis(100);
+/// What processes run with, unless the user sets it: glibc would give the memory of every large sample that was received
+/// into memory of its own back to the kernel, and fresh pages would cost more than all else. docs/rustdds.md advises the same.
+const WARM_HEAP: (&str, &str) =
+    ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=268435456:glibc.malloc.mmap_threshold=33554432");
 
 #[cfg(test)]
 mod tests {

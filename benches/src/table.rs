@@ -1,4 +1,4 @@
-//! The table that a measurement ends with: medians, and multiples of one of the systems at equal placement and
+//! The table that a measurement ends with: medians, and multiples of some of the systems at equal placement and
 //! distance.
 
 use crate::median::{Case, Medians};
@@ -7,7 +7,7 @@ use crate::record::{Figures, Kind, Record};
 use std::fmt::Write;
 
 /// As plain text.
-pub(crate) fn text(records: &[Record], against: &str) -> String {
+pub(crate) fn text(records: &[Record], against: &[&str]) -> String {
     let medians = Medians::of(records);
     let mut text = String::new();
     let mut heading = String::new();
@@ -23,18 +23,29 @@ pub(crate) fn text(records: &[Record], against: &str) -> String {
                 }
                 Kind::Rest => format!("{:>10} {:>10} {:>6} {:>8}", "CPU %", "RSS KiB", "fds", "threads"),
             };
-            let _ = writeln!(text, "\n{of_case}\n{:24} {columns} {:>7} {:>5}", "", "ratio", "runs");
+            let ratios: String = match against.len() {
+                1 => format!("{:>7} ", "ratio"),
+                several => (1..=several).map(|nth| format!("{:>7} ", format!("to {nth}"))).collect(),
+            };
+            let _ = writeln!(text, "\n{of_case}\n{:24} {columns} {ratios}{:>5}", "", "runs");
             heading = of_case;
         }
-        let base = medians.at(&case.by(against)).and_then(|base| ratio(case.kind, &median.figures, base));
-        let base = base.map_or(String::new(), |ratio| format!("{ratio:.3}"));
+        let to = |base: &&str| {
+            let ratio = medians.at(&case.by(base)).and_then(|base| ratio(case.kind, &median.figures, base));
+            format!("{:>7} ", ratio.map_or(String::new(), |ratio| format!("{ratio:.3}")))
+        };
+        let ratios: String = against.iter().map(to).collect();
         let _ = writeln!(
             text,
-            "{:24} {} {base:>7} {:>5}",
+            "{:24} {} {ratios}{:>5}",
             case.system,
             row(case.kind, &median.figures),
             median.runs
         );
+    }
+    if against.len() > 1 {
+        let bases = (1..).zip(against).map(|(nth, base)| format!("{nth} {base}"));
+        let _ = writeln!(text, "\nratios to {}", bases.collect::<Vec<_>>().join(", "));
     }
     let moved = records.iter().filter(|record| record.distance == Some(Distance::Moved)).count();
     let failed = records.iter().filter(|record| record.failure.is_some()).count();

@@ -38,6 +38,27 @@ fn a_ping_pong_of_the_limits_and_of_this_project_gives_a_figure_for_each_size_an
 }
 
 #[test]
+fn one_run_gives_the_throughput_of_rustdds_as_multiples_of_both_ideal_rings() {
+    let bases = "ideal-loan-futex,ideal-copy-futex";
+    let what = format!(
+        "throughput --systems {bases},rustdds-views,rustdds-copies --against {bases} --sizes 1MiB --runs 1 --ms 50 --placement free"
+    );
+    let (records, table) = records("multiples", &what);
+    let rate = |name: &str| {
+        let record = records.iter().find(|record| record["system"] == name).expect("it was measured");
+        assert_eq!(record["lost"], 0, "{record}");
+        record["messages_per_s"].as_f64().expect("a rate")
+    };
+    for system in ["rustdds-views", "rustdds-copies"] {
+        let row = table.lines().find(|line| line.starts_with(system)).expect("a row");
+        for base in bases.split(',') {
+            let multiple = format!("{:.3}", rate(system) / rate(base));
+            assert!(row.split_whitespace().any(|word| word == multiple), "{multiple} in {row}");
+        }
+    }
+}
+
+#[test]
 fn a_stream_reaches_every_subscriber_from_every_publisher_without_loss() {
     for (shape, delivered) in [("--readers 2", 2), ("--writers 3", 1)] {
         let what = format!(
@@ -113,6 +134,7 @@ fn what_cannot_be_measured_is_refused_with_the_remedy() {
         ("latency --systems zerodds-loan-prak", "`measure list`"),
         ("latency --systems zerodds-loan-park --sizes 7", "8 bytes to 1GiB"),
         ("latency --systems zerodds-loan-park --sizes 1MB", "8MiB"),
+        ("latency --systems zerodds-loan-park --against ideal-loan-futex", "add it to --systems"),
     ] {
         let output = measure(arguments);
         let said = String::from_utf8_lossy(&output.stderr);

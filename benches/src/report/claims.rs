@@ -347,6 +347,25 @@ impl Sheet<'_> {
         self.ratio(9, "the same: p50", Bound::AtMost(0.4), ("dust", "plain-dust-65000"), p50, move |case| {
             full(case) && dust(case)
         });
+        let from_a_mebibyte = |case: &Case| {
+            case.kind == Kind::Throughput && case.readers == 1 && case.writers == 1 && case.len >= 1 << 20
+        };
+        self.ratio(
+            9,
+            "RustDDS with loans and views from 1 MiB: throughput, times the ideal ring's",
+            Bound::AtLeast(0.6),
+            ("rustdds-views", "ideal-loan-futex"),
+            rate,
+            from_a_mebibyte,
+        );
+        self.ratio(
+            9,
+            "RustDDS with copies from 1 MiB: throughput, times the ideal copying ring's",
+            Bound::AtLeast(0.3),
+            ("rustdds-copies", "ideal-copy-futex"),
+            rate,
+            from_a_mebibyte,
+        );
     }
 
     fn hosts(&mut self) {

@@ -7,7 +7,7 @@
 //! ```
 //! The sender's buffer is used again for the next sample, by all alike; payloads are serialized in one piece
 //! (`serde_bytes`); socket buffers are as large as the kernel grants. Depths of history follow from the length of
-//! messages, about a mebibyte.
+//! messages, about a mebibyte. What is received into memory of its own finds it warm, by `WARM_HEAP` of crew.rs.
 
 use crate::system::{Failure, Lane, Party, Seat, System};
 use bytes::{Bytes, BytesMut};
