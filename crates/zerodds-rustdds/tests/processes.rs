@@ -17,7 +17,7 @@ mod processes {
     pub(crate) mod roles;
 }
 
-use parties::{Chunk, Party, best_effort, eventually, unique};
+use parties::{Chunk, Party, eventually, unique};
 use processes::child::{Process, alone, fresh_domain, is_root, skip};
 use processes::following::{Follower, STRANGERS, join, patient, qos, settle, write};
 use processes::possessions::possessions;
@@ -39,28 +39,62 @@ fn child_process() {
 
 type Writer = no_key::DataWriter<Chunk>;
 
-/// Settles a writer with new children and with readers of this process.
-fn settle_with(here: &Party, writer: &Writer, near: &mut [&mut Follower], children: &mut [&mut Process]) {
-    let mut matched = vec![false; children.len()];
-    near.iter_mut().for_each(|follower| follower.forget());
-    settle(here, writer, || {
-        for (matched, child) in matched.iter_mut().zip(children.iter_mut()) {
-            *matched |= child.try_hear().is_some_and(|line| line == "matched");
-        }
-        let mut all = matched.iter().all(|matched| *matched);
-        for follower in near.iter_mut() {
-            follower.take();
-            all &= follower.heard();
-        }
-        all
-    });
-    for follower in near {
-        eventually("it has settled", || {
-            follower.take();
-            follower.has_settled()
-        });
+/// A writer and a reader in two participants of this process, to whose topic other processes come.
+struct Scene {
+    /// "<domain> <topic> <QoS>": what children are told.
+    place: String,
+    here: Party,
+    there: Party,
+    writer: Writer,
+    near: Follower,
+}
+
+impl Scene {
+    fn new(name: &str, qos_word: &str) -> Self {
+        let (domain, topic) = (fresh_domain(), unique(name));
+        let (here, there) = (join(domain), join(domain));
+        let writer = here.writer(&topic, &qos(qos_word));
+        let near = Follower::new(&there, &topic, qos_word);
+        Self { place: format!("{domain} {topic} {qos_word}"), here, there, writer, near }
     }
-    children.iter_mut().for_each(|child| child.expect("settled"));
+
+    /// A process that reads the topic.
+    fn subscriber(&self) -> Process {
+        Process::start(&format!("read {}", self.place), &[])
+    }
+
+    /// Settles the writer with the reader and with new children.
+    fn settle(&mut self, children: &mut [&mut Process]) {
+        let mut matched = vec![false; children.len()];
+        self.near.forget();
+        settle(&self.here, &self.writer, || {
+            for (matched, child) in matched.iter_mut().zip(children.iter_mut()) {
+                *matched |= child.try_hear().is_some_and(|line| line == "matched");
+            }
+            self.near.take();
+            self.near.heard() && matched.iter().all(|matched| *matched)
+        });
+        eventually("the reader has settled", || {
+            self.near.take();
+            self.near.has_settled()
+        });
+        children.iter_mut().for_each(|child| child.expect("settled"));
+    }
+}
+
+/// Settles a new child that writes with a reader of this process.
+fn settle_with_publisher(child: &mut Process, follower: &mut Follower) {
+    follower.forget();
+    eventually("it is matched", || {
+        follower.take();
+        follower.heard()
+    });
+    child.tell("matched");
+    eventually("it has settled", || {
+        follower.take();
+        follower.has_settled()
+    });
+    child.expect("settled");
 }
 
 #[test]
@@ -68,20 +102,18 @@ fn a_reliable_writer_is_freed_at_once_by_the_death_of_a_subscriber() {
     if !alone("a_reliable_writer_is_freed_at_once_by_the_death_of_a_subscriber") {
         return;
     }
-    let (domain, topic, qos_word) = (fresh_domain(), unique("killed-reader"), patient(16));
-    let (here, there) = (join(domain), join(domain));
-    let writer = here.writer(&topic, &qos(&qos_word));
-    let mut near = Follower::new(&there, &topic, &qos_word);
-    settle_with(&here, &writer, &mut [&mut near], &mut []);
+    let mut scene = Scene::new("killed-reader", &patient(16));
+    scene.settle(&mut []);
     let before = possessions();
     let mut number = 0;
     for _ in 0..3 {
-        let mut victim = Process::start(&format!("read {domain} {topic} {qos_word}"), &[]);
-        settle_with(&here, &writer, &mut [&mut near], &mut [&mut victim]);
+        let mut victim = scene.subscriber();
+        scene.settle(&mut [&mut victim]);
+        let Scene { here, writer, near, .. } = &mut scene;
         let end = number + 64;
         victim.tell("keep 4");
         std::thread::scope(|scope| {
-            let writing = scope.spawn(|| write(&writer, 1, number..end, 100_000));
+            let writing = scope.spawn(|| write(writer, 1, number..end, 100_000));
             near.take_until(1, number + 16);
             victim.expect(&format!("4 {}", number + 3));
             assert!(!writing.is_finished(), "the victim has room for some twenty");
@@ -95,10 +127,10 @@ fn a_reliable_writer_is_freed_at_once_by_the_death_of_a_subscriber() {
         number = end;
     }
     eventually("nothing is kept for the dead", || {
-        let pool = here.zerodds.stats().pool;
+        let pool = scene.here.zerodds.stats().pool;
         (pool.in_use, pool.held_by_peers, pool.unread) == (0, 0, 0) && possessions() == before
     });
-    assert_eq!(there.zerodds.stats().gone_samples, 0);
+    assert_eq!(scene.there.zerodds.stats().gone_samples, 0);
 }
 
 #[test]
@@ -113,17 +145,7 @@ fn fifty_publishers_that_are_killed_leave_what_they_had_sent_and_nothing_else() 
     let mut views: Vec<Chunk> = Vec::new();
     for life in 1..=50 {
         let mut child = Process::start(&format!("write {domain} {topic} {qos_word} {life}"), &[]);
-        follower.forget();
-        eventually("it is matched", || {
-            follower.take();
-            follower.heard()
-        });
-        child.tell("matched");
-        eventually("it has settled", || {
-            follower.take();
-            follower.has_settled()
-        });
-        child.expect("settled");
+        settle_with_publisher(&mut child, &mut follower);
         let arrived = here.zerodds.stats().arrived_samples;
         child.tell("pour");
         let mut new = Vec::new();
@@ -153,18 +175,16 @@ fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
     if !alone("processes_killed_at_any_moment_cost_the_survivors_nothing") {
         return;
     }
-    let (domain, topic, qos_word) = (fresh_domain(), unique("killed"), patient(64));
-    let (here, there) = (join(domain), join(domain));
-    let writer = here.writer(&topic, &qos(&qos_word));
-    let mut near = Follower::new(&there, &topic, &qos_word);
-    settle_with(&here, &writer, &mut [&mut near], &mut []);
+    let mut scene = Scene::new("killed", &patient(64));
+    scene.settle(&mut []);
+    let Scene { place, here, there, writer, near } = &mut scene;
     let before = possessions();
     let over = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let mut number = 0;
             while !over.load(Ordering::Relaxed) {
-                write(&writer, 1, number..number + 1, 9_000 + (number as usize * 631) % 20_000);
+                write(writer, 1, number..number + 1, 9_000 + (number as usize * 631) % 20_000);
                 number += 1;
             }
             number
@@ -173,9 +193,9 @@ fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
             let mut moments = Moments(0x5eed);
             let start = |nth: u32| {
                 let role = match nth % 3 {
-                    0 => format!("devour {domain} {topic} {qos_word}"),
-                    1 => format!("pour {domain} {topic} {qos_word} {} copy", STRANGERS + nth),
-                    _ => format!("pour {domain} {topic} {qos_word} {} loan", STRANGERS + nth),
+                    0 => format!("devour {place}"),
+                    1 => format!("pour {place} {} copy", STRANGERS + nth),
+                    _ => format!("pour {place} {} loan", STRANGERS + nth),
                 };
                 Process::start(&role, &[])
             };
@@ -226,17 +246,15 @@ impl Moments {
 
 #[test]
 fn a_stopped_best_effort_subscriber_slows_nobody() {
-    let (domain, topic) = (fresh_domain(), unique("stopped"));
-    let (here, there) = (join(domain), join(domain));
-    let writer = here.writer(&topic, &best_effort(4));
-    let mut near = Follower::new(&there, &topic, "best:4");
-    let mut other = Process::start(&format!("read {domain} {topic} best:4"), &[]);
-    settle_with(&here, &writer, &mut [&mut near], &mut [&mut other]);
+    let mut scene = Scene::new("stopped", "best:4");
+    let mut other = scene.subscriber();
+    scene.settle(&mut [&mut other]);
+    let Scene { here, writer, near, .. } = &mut scene;
     let mut number = 0;
     let mut a_hundred = || {
         let begin = Instant::now();
         for _ in 0..100 {
-            write(&writer, 1, number..number + 1, 500_000);
+            write(writer, 1, number..number + 1, 500_000);
             number += 1;
             near.take_until(1, number);
         }
@@ -251,7 +269,7 @@ fn a_stopped_best_effort_subscriber_slows_nobody() {
     assert_eq!(near.next(1), Some(number), "nothing was lost for the one that runs");
     other.kill();
     eventually("nothing is kept for it", || {
-        write(&writer, 1, number..number + 1, 100_000);
+        write(writer, 1, number..number + 1, 100_000);
         number += 1;
         near.take_until(1, number);
         let pool = here.zerodds.stats().pool;
@@ -278,19 +296,17 @@ fn write_until_refused(writer: &Writer, near: &mut Follower, first: u32, len: us
 
 /// A subscriber in another process that does not take, and then is stopped, and then dies.
 fn a_subscriber_that_stands_still(qos_word: &str, len: usize, max_blocking_time: Duration) {
-    let (domain, topic) = (fresh_domain(), unique(&format!("still-{}", qos_word.replace(':', "-"))));
-    let (here, there) = (join(domain), join(domain));
-    let writer = here.writer(&topic, &qos(qos_word));
-    let mut near = Follower::new(&there, &topic, qos_word);
-    let mut other = Process::start(&format!("read {domain} {topic} {qos_word}"), &[]);
-    settle_with(&here, &writer, &mut [&mut near], &mut [&mut other]);
+    let mut scene = Scene::new(&format!("still-{}", qos_word.replace(':', "-")), qos_word);
+    let mut other = scene.subscriber();
+    scene.settle(&mut [&mut other]);
+    let Scene { writer, near, .. } = &mut scene;
 
-    let (mut number, blocked) = write_until_refused(&writer, &mut near, 0, len);
+    let (mut number, blocked) = write_until_refused(writer, near, 0, len);
     assert!(number > 0 && blocked >= max_blocking_time, "{number} accepted, refused after {blocked:?}");
     other.tell(&format!("take {number}"));
     other.expect(&format!("{number} {}", number - 1));
     for _ in 0..20 {
-        write(&writer, 1, number..number + 1, len);
+        write(writer, 1, number..number + 1, len);
         near.take_until(1, number + 1);
         other.tell("take 1");
         other.expect(&format!("1 {number}"));
@@ -298,7 +314,7 @@ fn a_subscriber_that_stands_still(qos_word: &str, len: usize, max_blocking_time:
     }
 
     other.stop();
-    let (mut number, blocked) = write_until_refused(&writer, &mut near, number, len);
+    let (mut number, blocked) = write_until_refused(writer, near, number, len);
     assert!(blocked >= max_blocking_time, "refused after {blocked:?}");
     other.kill();
     let killed = Instant::now();
@@ -353,16 +369,7 @@ fn a_publisher_with_private_pids_and_mounts_shares_memory() {
     let wrapper =
         ["unshare", "--mount", "--ipc", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"];
     let mut child = Process::start(&format!("write {domain} {topic} {qos_word} 1"), &wrapper);
-    eventually("it is matched", || {
-        follower.take();
-        follower.heard()
-    });
-    child.tell("matched");
-    eventually("it has settled", || {
-        follower.take();
-        follower.has_settled()
-    });
-    child.expect("settled");
+    settle_with_publisher(&mut child, &mut follower);
     let before = here.zerodds.stats();
     child.tell("write 20");
     follower.take_until(1, 20);
