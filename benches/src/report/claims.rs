@@ -106,6 +106,7 @@ pub(super) fn all(medians: &Medians) -> Vec<Claim> {
     sheet.stacks();
     sheet.hosts();
     sheet.crowd();
+    sheet.rustdds_and_the_rings();
     sheet.claims
 }
 
@@ -347,11 +348,15 @@ impl Sheet<'_> {
         self.ratio(9, "the same: p50", Bound::AtMost(0.4), ("dust", "plain-dust-65000"), p50, move |case| {
             full(case) && dust(case)
         });
+    }
+
+    fn rustdds_and_the_rings(&mut self) {
+        let rate: Field = |figures| figures.messages_per_s;
         let from_a_mebibyte = |case: &Case| {
             case.kind == Kind::Throughput && case.readers == 1 && case.writers == 1 && case.len >= 1 << 20
         };
         self.ratio(
-            9,
+            12,
             "RustDDS with loans and views from 1 MiB: throughput, times the ideal ring's",
             Bound::AtLeast(0.6),
             ("rustdds-views", "ideal-loan-futex"),
@@ -359,7 +364,7 @@ impl Sheet<'_> {
             from_a_mebibyte,
         );
         self.ratio(
-            9,
+            12,
             "RustDDS with copies from 1 MiB: throughput, times the ideal copying ring's",
             Bound::AtLeast(0.3),
             ("rustdds-copies", "ideal-copy-futex"),

@@ -320,8 +320,14 @@ impl Inlet for no_key::DataReader<View> {
 /// Samples under way that suit messages of this length.
 fn depth(len: usize, is_shared: bool) -> i32 {
     let about_a_mebibyte = ((1 << 20) / len.max(1)) as i32;
-    // Shared: takers have a few at once. Over UDP: what sockets have no buffers for is repaired at a crawl.
-    about_a_mebibyte.clamp(if is_shared { 4 } else { 1 }, 256)
+    // Shared: takers have a few at once, but what is under way should not outgrow the processors' caches. Over UDP: what
+    // sockets have no buffers for is repaired at a crawl.
+    let least = match (is_shared, len > 2 << 20) {
+        (false, _) => 1,
+        (true, true) => 2,
+        (true, false) => 4,
+    };
+    about_a_mebibyte.clamp(least, 256)
 }
 
 fn qos(samples_max: i32) -> QosPolicyBuilder {

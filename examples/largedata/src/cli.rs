@@ -455,7 +455,7 @@ mod tests {
     fn samples_under_way_follow_stack_and_size_unless_they_are_given() {
         let history = |line| run_args(line).unwrap().run().unwrap().options.history;
         assert_eq!(history("--stack dust --size 64"), 2);
-        assert_eq!((history("--stack rustdds --size 64"), history("--stack rustdds --size 4MiB")), (256, 4));
+        assert_eq!((history("--stack rustdds --size 1MiB"), history("--stack rustdds --size 4MiB")), (4, 2));
         assert_eq!(history("--stack stock-rustdds --size 4MiB"), 1);
         assert_eq!(history("--stack rustdds --path udp --size 4MiB"), 1);
         assert_eq!(history("--stack stock-rustdds --size 4MiB --history 3"), 3);

@@ -68,7 +68,8 @@ impl StackKind {
             // Two keep both sides busy; more fill buffers, and each one lost on the way then makes Dust DDS ask for
             // all that follow it again.
             Self::Dust | Self::StockDust | Self::Transport => 2,
-            // Caches stay warm, and takers have a few at once.
+            // Takers have a few at once, as long as the processors' caches hold what is under way.
+            Self::Rustdds if path.shares_memory() && payload_max > 2 << 20 => 2,
             Self::Rustdds if path.shares_memory() => about_a_mebibyte.clamp(4, 256),
             // What RustDDS's sockets have no buffers for is repaired at a crawl.
             Self::Rustdds | Self::StockRustdds => about_a_mebibyte.clamp(1, 256),
