@@ -31,8 +31,8 @@ enum Way {
     Participant,
     /// The process ends with status 0 and no word.
     Exit,
-    /// The process ends by SIGINT, which it does not catch.
-    Interrupt,
+    /// The process ends by a signal that it does not catch: SIGTERM, since shells have their background jobs ignore SIGINT.
+    Terminate,
 }
 
 /// Plays whoever this process was started for; whether it was.
@@ -143,8 +143,8 @@ impl Scene {
         let mut other = self.child(&format!("{way:?}"), stack, "");
         self.write_until(|scene| scene.matched() == 2);
         (0..10).for_each(|_| self.write());
-        if way == Way::Interrupt {
-            kill_process(Pid::from_child(&other.0), Signal::INT).unwrap();
+        if way == Way::Terminate {
+            kill_process(Pid::from_child(&other.0), Signal::TERM).unwrap();
         } else {
             other.0.stdin.as_mut().unwrap().write_all(b"!").unwrap();
         }
@@ -201,8 +201,8 @@ fn nobody_waits_for_a_process_that_exits() {
 }
 
 #[test]
-fn nobody_waits_for_a_process_that_is_interrupted() {
-    nobody_waits("nobody_waits_for_a_process_that_is_interrupted", Way::Interrupt, Stack::Ours);
+fn nobody_waits_for_a_process_that_is_terminated() {
+    nobody_waits("nobody_waits_for_a_process_that_is_terminated", Way::Terminate, Stack::Ours);
 }
 
 #[test]
