@@ -83,9 +83,12 @@ fn a_reader_that_never_takes_has_the_last_sample_and_costs_nobody_else_anything(
     }
     let held = idle.zerodds.stats();
     assert!(held.held_bytes <= 8 << 20, "{held:?}");
-    let last = sleeper.take(usize::MAX, ReadCondition::any()).expect("taken");
-    assert_eq!(last.len(), 1);
-    assert!(last[0].value().number == 199 && last[0].value().is_intact());
+    // RTPS may be behind with its descriptor.
+    eventually("the last one comes, alone", || {
+        let last = sleeper.take(usize::MAX, ReadCondition::any()).expect("taken");
+        assert!(last.len() <= 1 && last.iter().all(|sample| sample.value().is_intact()));
+        last.iter().any(|sample| sample.value().number == 199)
+    });
     assert_eq!(idle.zerodds.stats().held_samples, 0);
 }
 
@@ -102,9 +105,11 @@ fn best_effort_never_waits_and_a_reader_that_keeps_up_misses_nothing() {
         writer.write(Chunk::new(1, number, 1 << 20), None).expect("written");
         assert_eq!(next(&mut reader).number, number);
     }
-    let kept = sleeper.take(usize::MAX, ReadCondition::any()).expect("taken");
-    assert!(kept.iter().all(|sample| sample.value().is_intact()) && kept.len() <= 4);
-    assert_eq!(kept.last().map(|sample| sample.value().number), Some(299));
+    eventually("the last one comes, with three at most", || {
+        let kept = sleeper.take(usize::MAX, ReadCondition::any()).expect("taken");
+        assert!(kept.iter().all(|sample| sample.value().is_intact()) && kept.len() <= 4);
+        kept.last().is_some_and(|sample| sample.value().number == 299)
+    });
 }
 
 #[test]
