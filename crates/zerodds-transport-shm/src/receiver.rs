@@ -63,6 +63,7 @@ impl ShmReceiver {
 
     /// The next thing that did not come through a link.
     fn arrival(&mut self) -> Option<Incoming<ShmMessage>> {
+        self.shared.inbox.ask();
         // ORDER: SeqCst, see doorbell.rs: this is looked at between arming and sleeping.
         if self.arrived.is_empty() && self.shared.inbox.filled.load(Ordering::SeqCst) {
             self.arrived = self.shared.inbox.take_all();

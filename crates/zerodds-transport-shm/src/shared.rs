@@ -54,6 +54,8 @@ pub(crate) struct Shared {
 pub(crate) struct Inbox {
     /// Whether there is something, so that a busy receiver need not lock.
     pub(crate) filled: AtomicBool,
+    /// The receiver has looked for something.
+    asked: AtomicBool,
     queue: Mutex<Option<VecDeque<Arrival>>>,
 }
 
@@ -238,7 +240,11 @@ impl Arrival {
 
 impl Inbox {
     fn open() -> Self {
-        Self { filled: AtomicBool::new(false), queue: Mutex::new(Some(VecDeque::new())) }
+        Self {
+            filled: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            queue: Mutex::new(Some(VecDeque::new())),
+        }
     }
 
     /// Adds something, unless nobody will ever take it.
@@ -271,6 +277,19 @@ impl Inbox {
             retracted = queue.iter().position(is_it).and_then(|index| queue.remove(index));
         }
         retracted.into_iter().for_each(Arrival::refuse);
+    }
+
+    /// The receiver looks for something to receive.
+    pub(crate) fn ask(&self) {
+        // ORDER: Relaxed; a sign of life. Looked at first, since it is set nearly always.
+        if !self.asked.load(Ordering::Relaxed) {
+            self.asked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has since the last call.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
     }
 
     /// If more than `max` links with this user came and are over, while nobody received, takes out the oldest of them.

@@ -62,6 +62,8 @@ struct Worker {
     next_token: u64,
     /// It was said that descriptors ran out.
     said_full: bool,
+    /// Links that have ended since the receiver was asked last.
+    unasked: usize,
     /// It was said that nobody receives.
     said_unreceived: bool,
     /// Peers of whom it was said that they are not admitted, so that it is said once.
@@ -92,6 +94,7 @@ impl Worker {
             listener,
             listener_paused: None,
             said_full: false,
+            unasked: 0,
             said_unreceived: false,
             connections: HashMap::new(),
             next_token: FIRST_CONNECTION,
@@ -477,13 +480,19 @@ impl Worker {
     }
 
     /// An application that took the receiver and does not ask it keeps a bounded number of links that are over, each with its
-    /// descriptors and mappings. What was sent on older ones is lost, and counted.
+    /// descriptors and mappings. What was sent on older ones is lost, and counted. One that asks now and then, however
+    /// seldom, gets everything.
     fn forget_unreceived(&mut self, uid: u32) {
-        let Some(oldest) = self.shared.inbox.forget_over(uid, UNRECEIVED_MAX) else { return };
+        self.unasked = if self.shared.inbox.was_asked() { 0 } else { self.unasked + 1 };
+        let max = if uid == self.shared.identity.uid { UNRECEIVED_MAX } else { UNRECEIVED_OF_OTHERS_MAX };
+        if self.unasked <= max {
+            return;
+        }
+        let Some(oldest) = self.shared.inbox.forget_over(uid, max) else { return };
         Stats::add(&self.shared.stats.lost_messages, oldest.incoming().discard(&oldest.memory));
         if !std::mem::replace(&mut self.said_unreceived, true) {
             tracing::warn!(
-                "nobody receives from this transport: what peers sent that have left is lost, but for the last {UNRECEIVED_MAX}"
+                "nobody receives from this transport: what peers sent that have left is lost, but for the last {max}"
             );
         }
     }
@@ -544,8 +553,10 @@ const CONNECTIONS_MAX: usize = 2048;
 const CONNECTIONS_PER_OTHER_USER_MAX: usize = 64;
 /// Connections with the processes of all other users; the rest is our own user's.
 const CONNECTIONS_OF_OTHERS_MAX: usize = CONNECTIONS_MAX / 2;
-/// Links with one user that are over and wait to be received.
-const UNRECEIVED_MAX: usize = 32;
+/// Links with our own user that are over, and wait for a receiver that is never asked.
+const UNRECEIVED_MAX: usize = 256;
+/// The same with any one other user.
+const UNRECEIVED_OF_OTHERS_MAX: usize = 32;
 /// Frames read from one connection before others have their turn.
 const FRAMES_PER_ROUND: usize = 8;
 const BACKLOG: i32 = 128;
