@@ -500,24 +500,31 @@ mod tests {
     use super::*;
     use crate::median::Median;
 
-    fn medians(p50s: &[(&str, Placement, f64)]) -> Medians {
-        let case = |system: &str, placement| Case {
-            kind: Kind::Latency,
+    fn case(system: &str, kind: Kind, placement: Placement, len: usize) -> Case {
+        Case {
+            kind,
             placement,
             distance: None,
             writers: 1,
             readers: 1,
             rate_chz: None,
             is_touched: true,
-            len: 64,
+            len,
             system: system.to_owned(),
-        };
+        }
+    }
+
+    fn medians(p50s: &[(&str, Placement, f64)]) -> Medians {
         let median = |p50_us| Median {
             figures: Figures { p50_us: Some(p50_us), ..Figures::default() },
             runs: 1,
             spins: false,
         };
-        Medians(p50s.iter().map(|&(system, placement, p50)| (case(system, placement), median(p50))).collect())
+        Medians(
+            p50s.iter()
+                .map(|&(system, placement, p50)| (case(system, Kind::Latency, placement, 64), median(p50)))
+                .collect(),
+        )
     }
 
     #[test]
@@ -533,17 +540,6 @@ mod tests {
 
     #[test]
     fn what_goes_between_hosts_counts_for_that_alone_and_a_crowd_by_its_p99() {
-        let case = |system: &str, kind, placement, len| Case {
-            kind,
-            placement,
-            distance: None,
-            writers: 1,
-            readers: 1,
-            rate_chz: None,
-            is_touched: true,
-            len,
-            system: system.to_owned(),
-        };
         let stream = |system: &str, messages_per_s, cpu_s_per_gb, lost| {
             let figures = Figures {
                 messages_per_s: Some(messages_per_s),
