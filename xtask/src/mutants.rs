@@ -49,7 +49,7 @@ const BUILDS: [Build; 2] = [
     Build {
         mutants: ORDERINGS,
         arguments: &["-p", PACKAGE, "--release"],
-        variables: &[("RUSTFLAGS", "--cfg zerodds_loom"), ("LOOM_MAX_PREEMPTIONS", "3")],
+        variables: &[("RUSTFLAGS", "--cfg zerodds_model"), ("LOOM_MAX_PREEMPTIONS", "3")],
         target: "mutants/orderings",
     },
 ];

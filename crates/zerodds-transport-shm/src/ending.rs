@@ -133,7 +133,7 @@ pub(crate) fn is_refused(region: &impl Region, direction: Direction, number: u64
 /// More than a link holds in lane and slots, so that no receiver keeps its sender here.
 const CLAIMS_MAX: usize = 4096;
 
-#[cfg(all(test, not(zerodds_loom)))]
+#[cfg(all(test, not(zerodds_model)))]
 mod tests {
     use super::*;
     use crate::layout::link;

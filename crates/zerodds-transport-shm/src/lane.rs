@@ -219,7 +219,7 @@ const fn record_len(payload_len: usize) -> u64 {
     (lane::HEADER_LEN + payload_len).next_multiple_of(lane::ALIGN) as u64
 }
 
-#[cfg(all(test, not(zerodds_loom)))]
+#[cfg(all(test, not(zerodds_model)))]
 mod tests {
     use super::*;
     use crate::segment::{self, Sharing};

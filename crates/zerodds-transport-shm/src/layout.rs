@@ -76,14 +76,14 @@ pub(crate) mod link {
     /// `u64`: where the direction ends, see ending.rs.
     pub(crate) const END: usize = 0x180;
     pub(crate) const LANES: usize = super::PAGE;
-    /// Bytes of a lane; a power of two. The model checker's holds a few.
-    pub(crate) const LANE_LEN: usize = if cfg!(zerodds_loom) { 128 } else { 16 << 10 };
+    /// Bytes of a lane; a power of two. The model checkers' holds a few.
+    pub(crate) const LANE_LEN: usize = if cfg!(zerodds_model) { 128 } else { 16 << 10 };
     pub(crate) const SLOTS_AT: usize = LANES + 2 * LANE_LEN;
     /// Slots per direction; a power of two. The model checker gets by with two.
-    pub(crate) const SLOTS: usize = if cfg!(zerodds_loom) { 2 } else { 1024 };
+    pub(crate) const SLOTS: usize = if cfg!(zerodds_model) { 2 } else { 1024 };
     pub(crate) const RELEASED_AT: usize = SLOTS_AT + 2 * SLOTS * super::slot::LEN;
     /// Release handles per direction.
-    pub(crate) const HANDLES: usize = if cfg!(zerodds_loom) { 2 } else { 1024 };
+    pub(crate) const HANDLES: usize = if cfg!(zerodds_model) { 2 } else { 1024 };
     pub(crate) const LEN: usize = RELEASED_AT + 2 * HANDLES * 4;
 }
 
@@ -215,8 +215,8 @@ const fn hash(numbers: &[usize]) -> u32 {
 
 const _: () = assert!(link::LANE_LEN.is_power_of_two() && link::SLOTS.is_power_of_two());
 const _: () = assert!(link::DIRECTIONS + 2 * link::DIRECTION_LEN <= PAGE);
-const _: () = assert!(cfg!(zerodds_loom) || (link::LANES == 0x1000 && link::SLOTS_AT == 0x9000));
-const _: () = assert!(cfg!(zerodds_loom) || link::RELEASED_AT == 0x19000 && link::LEN == 0x1b000);
+const _: () = assert!(cfg!(zerodds_model) || (link::LANES == 0x1000 && link::SLOTS_AT == 0x9000));
+const _: () = assert!(cfg!(zerodds_model) || link::RELEASED_AT == 0x19000 && link::LEN == 0x1b000);
 const _: () = assert!(link::CURSOR - link::LANE_HEAD >= 128);
 const _: () = assert!(link::END - link::CURSOR >= 128 && link::DIRECTION_LEN - link::END >= 128);
 const _: () = assert!(slot::HANDLE + 4 <= slot::LEN && link::HANDLES >= link::SLOTS);

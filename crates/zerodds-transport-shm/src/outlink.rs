@@ -422,7 +422,7 @@ enum Admission {
     Refused,
 }
 
-#[cfg(all(test, not(zerodds_loom)))]
+#[cfg(all(test, not(zerodds_model)))]
 mod tests {
     use super::*;
     use crate::inlink::{InLink, Taken};

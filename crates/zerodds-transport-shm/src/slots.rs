@@ -15,7 +15,7 @@
 
 use crate::layout::{Direction, link, release_tag, slot};
 use crate::region::{Broken, Region};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, acquire_fence, release_fence};
 
 /// The sending end.
 #[derive(Debug)]
@@ -93,7 +93,9 @@ impl SlotWriter {
     ) -> u64 {
         let position = self.head;
         let at = self.direction.slot(position);
-        // ORDER: Relaxed; published by the sequence below.
+        release_fence();
+        // ORDER: Relaxed; published by the sequence below. A receiver that still looks at the message that was here sees with any of
+        // these words that the cursor has passed it: the fence above pairs with that in `SlotReader::peek`.
         region.u64(at + slot::MESSAGE).store(message, Ordering::Relaxed);
         region.u32(at + slot::OFFSET).store(offset, Ordering::Relaxed);
         region.u32(at + slot::LENGTH).store(len, Ordering::Relaxed);
@@ -154,7 +156,8 @@ impl SlotReader {
         Self { direction, next: 0 }
     }
 
-    /// The oldest message, if there is one. It stays the sender's until [`take`](Self::take) succeeds.
+    /// The oldest message, if there is one. It stays the sender's until [`take`](Self::take) succeeds, but what is read of its
+    /// slot belongs together, so that its number can be trusted.
     pub(crate) fn peek(&mut self, region: &impl Region) -> Result<Peeked, Broken> {
         let mut lapped_at = None;
         for _ in 0..PEEKS_MAX {
@@ -177,26 +180,26 @@ impl SlotReader {
                 return Ok(Peeked::Empty);
             }
             if sequence == cursor + 1 {
-                // ORDER: Relaxed; published by the sequence. The compare-exchange in `take` proves that the slot was
-                // not reused while it was read.
-                return Ok(Peeked::Ready(Slot {
+                // ORDER: Relaxed; published by the sequence. What was written after a revoking is found out below.
+                let found = Slot {
                     position: cursor,
                     message: region.u64(at + slot::MESSAGE).load(Ordering::Relaxed),
                     offset: region.u32(at + slot::OFFSET).load(Ordering::Relaxed),
                     len: region.u32(at + slot::LENGTH).load(Ordering::Relaxed),
                     handle: region.u32(at + slot::HANDLE).load(Ordering::Relaxed),
-                }));
+                };
+                acquire_fence();
+                // ORDER: Relaxed; the fence pairs with that in `SlotWriter::publish`: whoever has read a word of a later message
+                // sees here that the cursor has moved.
+                if region.u64(self.direction.cursor()).load(Ordering::Relaxed) == cursor {
+                    return Ok(Peeked::Ready(found));
+                }
+                continue;
             }
             // ORDER: Acquire on the sequence has ordered this: the next look sees the cursor past this position.
             lapped_at = Some(cursor);
         }
         Ok(Peeked::Lapped)
-    }
-
-    /// Whether the message at `position` was revoked meanwhile, so that nothing read of it is valid.
-    pub(crate) fn has_moved(&self, region: &impl Region, position: u64) -> bool {
-        // ORDER: Acquire, as in `peek`.
-        region.u64(self.direction.cursor()).load(Ordering::Acquire) != position
     }
 
     /// Whether a message is there, or was since the last look: a reader that was lapped must look again
@@ -208,7 +211,7 @@ impl SlotReader {
     }
 
     /// Makes the message that [`peek`](Self::peek) found the receiver's own; `false` if it was revoked
-    /// meanwhile, in which case nothing that was read of it is valid.
+    /// meanwhile, in which case nothing that was read of its payload is valid.
     pub(crate) fn take(&mut self, region: &impl Region, position: u64) -> bool {
         // ORDER: SeqCst. Its AcqRel half orders the reads of slot and (copied) payload before the cursor moves, so that
         // the sender reuses them only afterwards; the total order with `doorbell::notify_space` is as in the lane.

@@ -42,7 +42,7 @@ impl Generation {
     }
 }
 
-#[cfg(all(test, not(zerodds_loom)))]
+#[cfg(all(test, not(zerodds_model)))]
 mod tests {
     use crate::{Config, ShmTransport};
     use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ fn f57_lanes_slots_and_doorbells_hold_under_the_memory_model_of_any_processor() 
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../loom");
     let target = target.to_str().expect("a path in UTF-8");
     let variables = [
-        ("RUSTFLAGS", "--cfg zerodds_loom"),
+        ("RUSTFLAGS", "--cfg zerodds_model"),
         ("CARGO_TARGET_DIR", target),
         ("LOOM_MAX_PREEMPTIONS", scaled("3", "4")),
     ];
