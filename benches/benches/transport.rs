@@ -3,9 +3,12 @@
 #![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
 use std::hint::black_box;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Endianness, Incoming, Locator, Peer, Reach, Receiver, Transport};
+use zerodds_core::{Delivery, Endianness, Incoming, Locator, Peer, Reach, Receiver, Transport, Wake};
 use zerodds_transport_shm::{Config, ShmReceiver, ShmTransport};
 
 /// Two transports of this process with a link between them.
@@ -80,5 +83,79 @@ fn single_steps(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, exchange, single_steps);
+/// There and back between two threads that wait in this way, each pair of wakes with nothing else to do.
+fn wakes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("64 bytes there and back, waiting");
+    for (name, wait) in [
+        ("on the futex", park as fn(&mut ShmReceiver)),
+        ("in poll on its descriptor", poll_descriptor),
+        ("in epoll on its descriptor", epoll_descriptor),
+        ("in poll beside another descriptor", poll_beside),
+    ] {
+        let (near, far, mut far_receiver, to_far) = pair();
+        let (mut receiver, to_near) = (near.receiver().expect("not taken"), near.locators()[0]);
+        let echo = std::thread::spawn(move || {
+            loop {
+                let len = next(&mut far_receiver, wait);
+                let _ = far.send_bytes(&[7; 64][..len], &[Peer::new(&[to_near])], Delivery::BestEffort);
+                if len == 0 {
+                    return;
+                }
+            }
+        });
+        let mut turn = |len| {
+            let _ = near.send_bytes(&[7; 64][..len], &[Peer::new(&[to_far])], Delivery::BestEffort);
+            next(&mut receiver, wait)
+        };
+        group.bench_function(name, |bencher| bencher.iter(|| turn(64)));
+        turn(0);
+        echo.join().expect("it echoes");
+    }
+    group.finish();
+}
+
+/// The length of the next message.
+fn next(receiver: &mut ShmReceiver, wait: fn(&mut ShmReceiver)) -> usize {
+    loop {
+        match receiver.try_receive() {
+            Some(Incoming::Message(message)) => return message.len(),
+            Some(_) => {}
+            None => wait(receiver),
+        }
+    }
+}
+
+fn park(receiver: &mut ShmReceiver) {
+    receiver.wait(None, &[]);
+}
+
+fn poll_descriptor(receiver: &mut ShmReceiver) {
+    if receiver.arm() == Wake::TimedOut {
+        let _ = poll(&mut [PollFd::new(receiver, PollFlags::IN)], None);
+    }
+}
+
+/// As event loops do, which tell their epoll of a descriptor once.
+fn epoll_descriptor(receiver: &mut ShmReceiver) {
+    thread_local! {
+        static EPOLL: OwnedFd = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
+    }
+    EPOLL.with(|set| {
+        let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        // It is there already but for the first time.
+        let _ = epoll::add(set, &*receiver, epoll::EventData::new_u64(0), edges);
+        if receiver.arm() == Wake::TimedOut {
+            let _ = epoll::wait(set, &mut [MaybeUninit::uninit(); 1][..], None);
+        }
+    });
+}
+
+fn poll_beside(receiver: &mut ShmReceiver) {
+    thread_local! {
+        static SILENT: OwnedFd = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+    }
+    SILENT.with(|silent| receiver.wait(None, &[silent.as_fd()]));
+}
+
+criterion_group!(benches, exchange, single_steps, wakes);
 criterion_main!(benches);

@@ -5,7 +5,7 @@
 //!   bell += 4
 //!   bell |= asleep        (SeqCst)         publish                            (SeqCst)
 //!   look everywhere again (SeqCst)         bell & asleep, and bell ≠ rung ?   (SeqCst)
-//!   FUTEX_WAIT on the exact value          rung = bell += 4, FUTEX_WAKE or write to the eventfd
+//!   FUTEX_WAIT on the exact value          rung = bell += 4, FUTEX_WAKE, or as bell.rs says
 //!   bell &= !asleep
 //! ```
 //! Publishing is a SeqCst store or read-modify-write, and a full fence stands between setting the bit and looking
@@ -32,14 +32,14 @@ use crate::sync::{Ordering, full_fence, ordered_accesses};
 pub(crate) enum Bed {
     /// On the futex word itself.
     Futex,
-    /// In poll or epoll, on its eventfd.
-    EventFd,
+    /// In poll or epoll.
+    Poll,
 }
 
 /// What no bell of a receiver that sleeps says.
 pub(crate) const NEVER_RUNG: u32 = 0;
 const ASLEEP: u32 = 1;
-const ON_EVENTFD: u32 = 2;
+const IN_POLL: u32 = 2;
 const STEP: u32 = 4;
 
 /// Receiver: announces that it is about to sleep. It must look everywhere once more before it does; the
@@ -47,7 +47,7 @@ const STEP: u32 = 4;
 pub(crate) fn arm(region: &impl Region, bed: Bed) -> u32 {
     let bits = match bed {
         Bed::Futex => ASLEEP,
-        Bed::EventFd => ASLEEP | ON_EVENTFD,
+        Bed::Poll => ASLEEP | IN_POLL,
     };
     let bell = region.u32(doorbell::BELL);
     // ORDER: Relaxed; read-modify-writes of one word have an order. Two steps, since whatever a peer wrote into the low bits
@@ -63,7 +63,7 @@ pub(crate) fn arm(region: &impl Region, bed: Bed) -> u32 {
 pub(crate) fn disarm(region: &impl Region) {
     // ORDER: Relaxed; only this process sets and reads the bits for a decision, what it then reads is acquired where
     // it is read.
-    region.u32(doorbell::BELL).fetch_and(!(ASLEEP | ON_EVENTFD), Ordering::Relaxed);
+    region.u32(doorbell::BELL).fetch_and(!(ASLEEP | IN_POLL), Ordering::Relaxed);
 }
 
 /// Sender: after publishing, whether the receiver must be woken. `rung` is what this sender's last ring left in the
@@ -84,7 +84,7 @@ pub(crate) fn ring(region: &impl Region, rung: u32) -> Option<(Bed, u32)> {
     let bell = region.u32(doorbell::BELL);
     // ORDER: SeqCst; the new value must be there before the wake, which makes a wait on the old one fail.
     let before = bell.fetch_add(STEP, Ordering::SeqCst);
-    let bed = if before & ON_EVENTFD == 0 { Bed::Futex } else { Bed::EventFd };
+    let bed = if before & IN_POLL == 0 { Bed::Futex } else { Bed::Poll };
     Some((bed, before.wrapping_add(STEP)))
 }
 

@@ -4,14 +4,14 @@
 //!   connector                                      acceptor
 //!      │  (both have looked at SO_PEERCRED)            │
 //!      ├── HELLO {version, layout, locator, nonce} ───▶│
-//!      │◀── WELCOME {…, nonce} + ring, doorbell, eventfd
-//!      ├── ATTACH + ring, doorbell, eventfd, link ────▶│   the link holds the acceptor's nonce
+//!      │◀── WELCOME {…, nonce} + ring, bell, mouth
+//!      ├── ATTACH + ring, bell, mouth, link ──────────▶│   the link holds the acceptor's nonce
 //!      │◀── READY                                      │   and now the connector's: both have seen it
 //!      ├── DONE ──────────────────────────────────────▶│
 //!      │            REFUSE {reason} instead of any of these; BYE by either side at the end
 //! ```
 //! 64 bytes each, little-endian, one per packet. Whatever does not parse closes the connection. Between users the
-//! doorbell and its eventfd are left out of WELCOME and ATTACH, and WAKE takes their place while the link is up.
+//! doorbell and its socket (bell.rs) are left out of WELCOME and ATTACH, and WAKE takes their place while the link is up.
 
 use crate::config::Access;
 use crate::layout::{LAYOUT_HASH, MAGIC, VERSION};

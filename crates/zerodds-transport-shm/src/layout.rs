@@ -22,7 +22,7 @@
 /// First word of every shared object and of every handshake message: "ZERODDS\x01".
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"ZERODDS\x01");
 /// The version of the protocol. Any change to layout or meaning increases it.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 /// A hash of the layout's numbers, so that a build that forgot to increase the version is refused too.
 pub(crate) const LAYOUT_HASH: u32 = hash(&[
     PAGE,
@@ -55,7 +55,7 @@ pub(crate) mod header {
 /// One per transport, for its peers of its own user.
 pub(crate) mod doorbell {
     pub(crate) const LEN: usize = super::PAGE;
-    /// `u32`: bit 0 asleep, bit 1 asleep on the eventfd, both set and cleared by the receiver only; senders add 4.
+    /// `u32`: bit 0 asleep, bit 1 asleep in poll, both set and cleared by the receiver only; senders add 4.
     pub(crate) const BELL: usize = 0x80;
     /// `u32`: the core of the sender that rang last, plus one. A hint.
     pub(crate) const WAKER: usize = 0x84;

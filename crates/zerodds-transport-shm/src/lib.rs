@@ -6,7 +6,7 @@
 //!   ShmTransport                                                 ShmTransport
 //!    ├ loan ──▶ ring (memfd) ═══════ mapped read-only ═══════════▶ ShmMessage: &[u8], Bytes
 //!    ├ send ──▶ link (memfd): lane and slots ◀── cursor, releases ── ShmReceiver
-//!    └ ring ──▶ doorbell (memfd + eventfd) of B ─────────────────────▲
+//!    └ ring ──▶ doorbell (memfd + socket) of B ─────────────────────▲
 //!      control thread ◀════ unix socket: handshake, then life ════▶ control thread
 //! ```
 //!

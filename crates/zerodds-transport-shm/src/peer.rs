@@ -36,8 +36,11 @@ pub(crate) struct Link {
     pub(crate) len_max: u64,
     /// The peer's user.
     pub(crate) uid: u32,
-    /// How to wake the peer.
-    pub(crate) waker: Waker,
+    /// How to wake a process of our user.
+    pub(crate) bell: Option<PeerBell>,
+    /// How to wake one of another user, since whoever can write a doorbell can silence it for others; and one of ours whose
+    /// bell does not ring.
+    pub(crate) wake: Frame,
     /// The doorbell on which we wait.
     pub(crate) own_bell: Arc<OwnBell>,
     /// The connection that the link came of.
@@ -46,15 +49,6 @@ pub(crate) struct Link {
     pub(crate) down: OnceLock<Reason>,
     /// The process that made it.
     pub(crate) generation: Generation,
-}
-
-/// How a peer is woken.
-pub(crate) enum Waker {
-    /// A process of our user: by its doorbell.
-    Bell(PeerBell),
-    /// A process of another user: by a frame through the socket, since whoever can write a doorbell can silence it
-    /// for others, and whoever holds an eventfd can read it empty or make it block.
-    Socket(Frame),
 }
 
 impl Link {
@@ -66,30 +60,26 @@ impl Link {
 
     /// Whether the peer runs as our user, so that its messages may be read in place.
     pub(crate) fn is_trusted(&self) -> bool {
-        matches!(self.waker, Waker::Bell(_))
+        self.bell.is_some()
     }
 
     /// After publishing: whether the peer must be woken.
     pub(crate) fn is_asleep(&self) -> bool {
-        match &self.waker {
-            Waker::Bell(bell) => bell.is_asleep(),
-            Waker::Socket(_) => true,
-        }
+        self.bell.as_ref().is_none_or(PeerBell::is_asleep)
     }
 
     /// After publishing: wakes the peer if it sleeps.
     pub(crate) fn ring(&self) {
-        match &self.waker {
-            Waker::Bell(bell) => bell.ring(),
-            Waker::Socket(frame) => self.send_wake(frame),
+        if !self.bell.as_ref().is_some_and(PeerBell::ring) {
+            self.send_wake();
         }
     }
 
     /// After giving space back: wakes the peer's senders if they wait for it.
     pub(crate) fn notify_space(&self) {
-        match &self.waker {
-            Waker::Bell(bell) => bell.notify_space(),
-            Waker::Socket(frame) => self.send_wake(frame),
+        match &self.bell {
+            Some(bell) => bell.notify_space(),
+            None => self.send_wake(),
         }
     }
 
@@ -101,8 +91,8 @@ impl Link {
     }
 
     /// A full socket holds wakes enough.
-    fn send_wake(&self, frame: &Frame) {
-        let _ = socket::send(&self.socket, frame, &[]);
+    fn send_wake(&self) {
+        let _ = socket::send(&self.socket, &self.wake, &[]);
     }
 
     /// Marks the link as over and wakes everybody here who waits for it.

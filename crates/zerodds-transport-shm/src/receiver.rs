@@ -30,8 +30,8 @@ pub struct ShmReceiver {
     /// The link to look at first.
     turn: usize,
     arrived: VecDeque<Arrival>,
-    /// Where we said that we sleep, while we do.
-    armed: Option<Bed>,
+    /// We have said that we sleep.
+    is_armed: bool,
     spinner: Spinner,
 }
 
@@ -51,7 +51,7 @@ enum Look {
 impl ShmReceiver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let spinner = Spinner::new(shared.config.wait);
-        Self { shared, links: Vec::new(), turn: 0, arrived: VecDeque::new(), armed: None, spinner }
+        Self { shared, links: Vec::new(), turn: 0, arrived: VecDeque::new(), is_armed: false, spinner }
     }
 
     /// The link by which this peer's messages come, from its [`PeerUp`](Incoming::PeerUp) to its
@@ -117,13 +117,16 @@ impl ShmReceiver {
 
     fn arm_bell(&mut self, bed: Bed) -> u32 {
         self.disarm();
-        self.armed = Some(bed);
+        if bed == Bed::Poll {
+            self.shared.bell.empty();
+        }
+        self.is_armed = true;
         self.shared.bell.arm(bed)
     }
 
     fn disarm(&mut self) {
-        if let Some(bed) = self.armed.take() {
-            self.shared.bell.disarm(bed);
+        if std::mem::take(&mut self.is_armed) {
+            self.shared.bell.disarm();
         }
     }
 
@@ -134,9 +137,9 @@ impl ShmReceiver {
                 self.shared.bell.sleep(armed, deadline);
                 false
             }
-            Bed::EventFd => {
+            Bed::Poll => {
                 let timeout = deadline.map(|at| timespec(at.saturating_duration_since(Instant::now())));
-                any_readable(also, Some(self.shared.bell.event()), timeout.as_ref())
+                any_readable(also, Some(self.shared.bell.readiness()), timeout.as_ref())
             }
         }
     }
@@ -186,7 +189,7 @@ impl Receiver for ShmReceiver {
         if self.is_inherited() {
             return Wake::Closed;
         }
-        let bed = if also.is_empty() { Bed::Futex } else { Bed::EventFd };
+        let bed = if also.is_empty() { Bed::Futex } else { Bed::Poll };
         loop {
             if deadline.is_some_and(|at| Instant::now() >= at) {
                 return Wake::TimedOut;
@@ -218,7 +221,7 @@ impl Receiver for ShmReceiver {
         if self.is_inherited() {
             return Wake::Closed;
         }
-        self.arm_bell(Bed::EventFd);
+        self.arm_bell(Bed::Poll);
         let ended = self.shared.is_ended();
         if self.is_ready() {
             self.disarm();
@@ -238,7 +241,7 @@ impl Receiver for ShmReceiver {
 impl AsFd for ShmReceiver {
     /// Readable, once armed, when something arrives.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.bell.event()
+        self.shared.bell.readiness()
     }
 }
 

@@ -26,6 +26,20 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-transport-shm::failures::waking::f39_no_wake_up_is_lost_whatever_the_moment",
     },
     Mutant {
+        guard: "the edges for which a bell is watched that is shut for ever",
+        file: "bell.rs",
+        from: "EventFlags::IN | EventFlags::ET",
+        to: "EventFlags::IN",
+        test: "zerodds-transport-shm::lib::bell::tests::whatever_a_peer_does_to_its_end_is_a_ring_or_nothing",
+    },
+    Mutant {
+        guard: "the taking away of late rings",
+        file: "receiver.rs",
+        from: "            self.shared.bell.empty();\n",
+        to: "",
+        test: "zerodds-transport-shm::hostile::f30_a_bell_that_a_peer_shuts_rings_on_for_everybody",
+    },
+    Mutant {
         guard: "the reserve",
         file: "arena.rs",
         from: ".or_else(|| self.walk(Part::Reserve, len, &mut take_back))?;",

@@ -8,7 +8,9 @@
 //! Rejected: looking for unread packets first (an empty one cannot be told from none); a single thread (one lingering socket would
 //! keep all others open).
 
+use crate::sys::Generation;
 use parking_lot::Mutex;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -21,6 +23,47 @@ struct Work {
     threads: usize,
     /// For whose closing there is no thread yet.
     waiting: Vec<OwnedFd>,
+}
+
+/// A descriptor that a peer has, or had, and that is closed elsewhere.
+pub(crate) struct Given {
+    /// Always there but while it is dropped.
+    fd: Option<OwnedFd>,
+    closer: Arc<Closer>,
+    generation: Generation,
+}
+
+impl Given {
+    pub(crate) fn new(fd: OwnedFd, closer: &Arc<Closer>) -> Self {
+        Self { fd: Some(fd), closer: Arc::clone(closer), generation: Generation::current() }
+    }
+
+    pub(crate) const fn closer(&self) -> &Arc<Closer> {
+        &self.closer
+    }
+
+    /// Whether this is not a forked child, whose copies close nothing for good.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.generation.is_ours()
+    }
+}
+
+impl Deref for Given {
+    type Target = OwnedFd;
+
+    fn deref(&self) -> &OwnedFd {
+        self.fd.as_ref().unwrap_or_else(|| unreachable!("only taken by drop"))
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        let is_prompt = rustix::fs::fcntl_get_seals(&**self).is_ok();
+        // Memory of a kind that we use is closed at once; and in a forked child everything is.
+        if let Some(fd) = self.fd.take().filter(|_| self.is_ours() && !is_prompt) {
+            self.closer.close(fd);
+        }
+    }
 }
 
 impl Closer {

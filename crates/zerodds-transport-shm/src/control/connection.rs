@@ -1,11 +1,12 @@
 //! One connection: its place in the handshake, and the link that comes of it.
 
+use super::closing::Given;
 use super::socket::{self, Received, Socket};
 use crate::bell::PeerBell;
 use crate::handshake::{Frame, Goodbye, Kind, Refused};
 use crate::layout::{Direction, PAGE, VERSION, link, ring};
 use crate::link_id::LinkId;
-use crate::peer::{Link, Waker};
+use crate::peer::Link;
 use crate::region::Region;
 use crate::segment::{self, MapError, Sharing};
 use crate::shared::{Shared, Stats, owner_word, random};
@@ -233,7 +234,7 @@ impl Connection {
         Progress::Gone(reason)
     }
 
-    fn step(&mut self, shared: &Shared, frame: &Frame, fds: Vec<OwnedFd>) -> Result<Progress, Reason> {
+    fn step(&mut self, shared: &Shared, frame: &Frame, fds: Vec<Given>) -> Result<Progress, Reason> {
         match (&self.stage, frame.kind) {
             (Stage::Up(_), Kind::Wake) => Ok(Progress::Woken),
             (Stage::Up(link), Kind::Bye(why)) => Ok(Progress::Bye(Arc::clone(link), why)),
@@ -255,7 +256,7 @@ impl Connection {
     }
 
     /// Connector: maps the acceptor's objects, makes the link with the acceptor's nonce in it, and sends all.
-    fn attach(&mut self, shared: &Shared, frame: &Frame, fds: Vec<OwnedFd>) -> Result<Progress, Reason> {
+    fn attach(&mut self, shared: &Shared, frame: &Frame, fds: Vec<Given>) -> Result<Progress, Reason> {
         let theirs = self.map_objects(shared, frame, fds)?;
         let made = segment::create("zerodds-link", link::LEN, shared.owner(), Sharing::ReadWrite)
             .map_err(|error| Reason::Unavailable(error.to_string()))?;
@@ -270,7 +271,7 @@ impl Connection {
     }
 
     /// Acceptor: maps the connector's objects, sees our nonce in the link, and puts the connector's there.
-    fn ready(&mut self, shared: &Shared, frame: &Frame, mut fds: Vec<OwnedFd>) -> Result<Progress, Reason> {
+    fn ready(&mut self, shared: &Shared, frame: &Frame, mut fds: Vec<Given>) -> Result<Progress, Reason> {
         let link_fd = fds.pop().ok_or_else(|| Reason::Protocol("no descriptors came".into()))?;
         let theirs = self.map_objects(shared, frame, fds)?;
         let memory = segment::map(&link_fd, link::LEN, owner_word(&frame.locator), Sharing::ReadWrite)
@@ -285,17 +286,17 @@ impl Connection {
     }
 
     /// TRUST: descriptors and numbers of a peer; checked by `segment::map`.
-    fn map_objects(&self, shared: &Shared, frame: &Frame, fds: Vec<OwnedFd>) -> Result<Objects, Reason> {
-        let (ring_fd, waker) = if self.credentials.is_user(shared.identity.uid) {
-            let [ring, memory, event] = exactly(fds)?;
-            let bell = PeerBell::map(&memory, event, owner_word(&frame.locator))
+    fn map_objects(&self, shared: &Shared, frame: &Frame, fds: Vec<Given>) -> Result<Objects, Reason> {
+        let (ring_fd, bell) = if self.credentials.is_user(shared.identity.uid) {
+            let [ring, memory, mouth] = exactly(fds)?;
+            let bell = PeerBell::map(&memory, mouth, owner_word(&frame.locator))
                 .map_err(|error| not_mapped("doorbell", &error))?;
-            (ring, Waker::Bell(bell))
+            (ring, Some(bell))
         } else {
             let [ring] = exactly(fds)?;
-            (ring, Waker::Socket(Frame::new(Kind::Wake, shared.locator, 0, 0)))
+            (ring, None)
         };
-        Ok(Objects { ring: map_ring(frame, &ring_fd)?, waker })
+        Ok(Objects { ring: map_ring(frame, &ring_fd)?, bell })
     }
 
     fn link_of(
@@ -311,13 +312,14 @@ impl Connection {
             locator,
             outgoing,
             memory,
-            len_max: match theirs.waker {
-                Waker::Bell(_) => u64::MAX,
-                Waker::Socket(_) => longest_between(&shared.ring, &theirs.ring),
+            len_max: match theirs.bell {
+                Some(_) => u64::MAX,
+                None => longest_between(&shared.ring, &theirs.ring),
             },
             uid: self.credentials.uid,
             ring: Arc::new(theirs.ring),
-            waker: theirs.waker,
+            bell: theirs.bell,
+            wake: Frame::new(Kind::Wake, shared.locator, 0, 0),
             own_bell: Arc::clone(&shared.bell),
             socket: Arc::clone(&self.socket),
             down: OnceLock::new(),
@@ -350,7 +352,7 @@ impl Connection {
 /// What a peer gave us to reach it with.
 struct Objects {
     ring: Mapping,
-    waker: Waker,
+    bell: Option<PeerBell>,
 }
 
 /// Each ring holds four messages of the largest size that its owner sends. Both sides know both rings, and so agree.
@@ -376,7 +378,7 @@ fn not_mapped(what: &str, error: &MapError) -> Reason {
     }
 }
 
-fn exactly<const N: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; N], Reason> {
+fn exactly<const N: usize>(fds: Vec<Given>) -> Result<[Given; N], Reason> {
     let found = fds.len();
     fds.try_into().map_err(|_| Reason::Protocol(format!("{found} descriptors came instead of {N}")))
 }

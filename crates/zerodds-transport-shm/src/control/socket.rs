@@ -1,10 +1,9 @@
 //! Frames and descriptors through the rendezvous socket.
 
-use super::closing::Closer;
-use crate::bell::is_eventfd;
+use super::closing::{Closer, Given};
+use crate::bell::is_stream;
 use crate::crash;
 use crate::handshake::{FRAME_LEN, Frame};
-use crate::sys::Generation;
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -23,16 +22,11 @@ pub(crate) const FDS_MAX: usize = 4;
 const FDS_OF_ANYBODY: usize = 253;
 
 /// A connected socket, which can be closed without waiting for what its peer has sent.
-pub(crate) struct Socket {
-    /// Always there but while it is dropped.
-    fd: Option<OwnedFd>,
-    closer: Arc<Closer>,
-    generation: Generation,
-}
+pub(crate) struct Socket(Given);
 
 /// What a read found.
 pub(crate) enum Received {
-    Frame(Frame, Vec<OwnedFd>),
+    Frame(Frame, Vec<Given>),
     Nothing,
     /// The peer closed its end or died.
     End,
@@ -44,7 +38,7 @@ pub(crate) enum Received {
 
 impl Socket {
     pub(crate) fn new(fd: OwnedFd, closer: &Arc<Closer>) -> Self {
-        Self { fd: Some(fd), closer: Arc::clone(closer), generation: Generation::current() }
+        Self(Given::new(fd, closer))
     }
 }
 
@@ -52,16 +46,16 @@ impl Deref for Socket {
     type Target = OwnedFd;
 
     fn deref(&self) -> &OwnedFd {
-        self.fd.as_ref().unwrap_or_else(|| unreachable!("only taken by drop"))
+        &self.0
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let Some(fd) = self.fd.take().filter(|_| self.generation.is_ours()) else { return };
-        // The peer learns of it now, however long closing takes.
-        let _ = rustix::net::shutdown(&fd, Shutdown::Both);
-        self.closer.close(fd);
+        if self.0.is_ours() {
+            // The peer learns of it now, however long closing takes.
+            let _ = rustix::net::shutdown(&*self.0, Shutdown::Both);
+        }
     }
 }
 
@@ -106,9 +100,8 @@ pub(crate) fn receive(socket: &Socket) -> Received {
         RecvAncillaryMessage::ScmRights(received) => Some(received),
         _ => None,
     });
-    let (fds, foreign): (Vec<_>, Vec<_>) = parts.flatten().partition(is_ours);
-    let strange = !foreign.is_empty() || fds.len() > FDS_MAX;
-    foreign.into_iter().for_each(|fd| socket.closer.close(fd));
+    let fds: Vec<Given> = parts.flatten().map(|fd| Given::new(fd, socket.0.closer())).collect();
+    let strange = fds.len() > FDS_MAX || !fds.iter().all(|fd| is_ours(fd));
     if message.flags.contains(ReturnFlags::CTRUNC) {
         return Received::NoRoom;
     }
@@ -120,7 +113,7 @@ pub(crate) fn receive(socket: &Socket) -> Received {
     }
 }
 
-/// Whether this is of a kind that we use, and so can be closed here.
+/// Whether this is of a kind that we use.
 fn is_ours(fd: &OwnedFd) -> bool {
-    rustix::fs::fcntl_get_seals(fd).is_ok() || is_eventfd(fd)
+    rustix::fs::fcntl_get_seals(fd).is_ok() || is_stream(fd)
 }

@@ -22,7 +22,7 @@ const SANDBOX: &str = include_str!("shims/sandbox.py");
 
 #[test]
 fn f26_a_sandbox_that_denies_any_of_what_is_needed_is_named_and_the_process_goes_on() {
-    for denied in ["memfd_create", "socket", "eventfd", "epoll"] {
+    for denied in ["memfd_create", "socket", "socketpair", "eventfd", "epoll"] {
         let domain = fresh_domain();
         let role = format!("party {domain} as 2626262626262626 {}", 1 << 20);
         let mut party = Process::start(&role, &["python3", "-c", SANDBOX, denied]);

@@ -2,11 +2,12 @@
 
 use super::rogue::{
     ATTACH, Attach, BELL_LEN, BYE, Call, DONE, FIXED, HELLO, LINK_LEN, MAGIC, READ_ONLY, READY, RING_LEN,
-    Rogue, Target, WAKE, memfd,
+    Rogue, Target, WAKE, memfd, stream_pair,
 };
 use crate::support::child::{hear, tell};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::SealFlags;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use std::os::fd::{AsFd, OwnedFd};
 use zerodds_core::Locator;
 
@@ -27,6 +28,9 @@ pub(crate) fn play(victim: Locator, manner: &[&str]) {
         ["ring"] => ring(victim),
         ["knock"] => knock(victim),
         ["linger"] => linger(victim),
+        ["stuff"] => stuff(victim),
+        ["shut", how] => shut(victim, how),
+        ["enclose"] => enclose(victim),
         other => panic!("no such attack: {other:?}"),
     }
 }
@@ -57,7 +61,7 @@ fn handshakes(victim: Locator) -> u64 {
         refused(call);
     }
     // Every word of a HELLO, with something else in it; other kinds of frames in its place.
-    for (at, word) in [(0, 0), (8, 1), (8, 3), (12, 0), (16, 0), (16, 9), (20, 1), (24, 1), (28, 1), (32, 1)]
+    for (at, word) in [(0, 0), (8, 1), (8, 4), (12, 0), (16, 0), (16, 9), (20, 1), (24, 1), (28, 1), (32, 1)]
         .into_iter()
         .chain([READY, ATTACH, DONE, WAKE].map(|kind| (16, kind)))
     {
@@ -106,10 +110,13 @@ fn spoilt_attachments(victim: Locator, random: &mut Random) -> u64 {
     spoils.push(Box::new(|attach, _| attach.fds.extend((0..11).map(|_| null()))));
     // Each one replaced by something of another kind.
     for place in 0..4 {
-        for kind in 0..8 {
+        for kind in 0..10 {
             spoils.push(Box::new(move |attach, target| {
                 let last = attach.fds.len() - 1;
-                attach.fds[place.min(last)] = of_kind(kind, target);
+                let place = place.min(last);
+                // A stream socket is in its place where the bell's is; nothing is, there.
+                let kind = if (kind, place, last) == (8, 2, 3) { 0 } else { kind };
+                attach.fds[place] = of_kind(kind, target);
             }));
         }
     }
@@ -138,6 +145,8 @@ fn of_kind(kind: u32, target: Target) -> OwnedFd {
         5 => target.object(RING_LEN * 2, READ_ONLY),
         // Of the right size for nobody, and blocking.
         6 => target.object(BELL_LEN + 1, FIXED),
+        7 => datagrams(),
+        8 => stream_pair().0,
         _ => eventfd(u32::MAX, EventfdFlags::CLOEXEC).expect("an eventfd"),
     }
 }
@@ -151,7 +160,7 @@ fn headers(victim: Locator, step: usize) -> u64 {
             let target = fresh(victim, &mut random);
             let linked = target.attach(|attach| {
                 let which = count as usize % attach.fds.len();
-                // The eventfd has no header.
+                // The socket has no header.
                 let which = if attach.fds.len() == 4 && which == 2 { 3 } else { which };
                 let (len, seals) = match (attach.fds.len(), which) {
                     (_, 0) => (RING_LEN, READ_ONLY),
@@ -230,12 +239,12 @@ fn disturb(rogue: &Rogue, random: &mut Random, step: u64) {
 /// Of one user: the doorbell, with its owner's bits as they are when it sleeps on the futex. Others would leave the victim
 /// asleep beside what others send, which a process of its user is trusted not to do (docs/trust.md).
 fn doorbell(rogue: &Rogue, value: u64) {
-    if let [_, bell, event] = &rogue.theirs[..] {
+    if let [_, bell, mouth] = &rogue.theirs[..] {
         for at in [0x80, 0x84, 0x100] {
             let _ = rustix::io::pwrite(bell, &(value as u32 & !2 | 1).to_le_bytes(), at);
         }
         let _ = rustix::io::pwrite(bell, &[value as u8; 64], 0x200);
-        let _ = rustix::io::write(event, &(value >> 1).max(1).to_ne_bytes());
+        let _ = rustix::net::send(mouth, &value.to_ne_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 }
 
@@ -359,6 +368,66 @@ fn drain(victim: Locator) {
     }
 }
 
+/// The socket by which the victim is woken: filled and kept full, by waiting writes, as small as it can be made, as far as it lets
+/// itself be. Begins when it is told to.
+fn stuff(victim: Locator) {
+    let mut random = Random(10);
+    let rogue = fresh(victim, &mut random).attach(|_| {}).expect("admitted");
+    tell("done 0");
+    hear();
+    let mouth = rogue.mouth();
+    let flags = rustix::fs::fcntl_getfl(mouth).expect("flags");
+    rustix::fs::fcntl_setfl(mouth, flags - rustix::fs::OFlags::NONBLOCK).expect("ours as well");
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(mouth, 1);
+    // What an eventfd takes, to be full.
+    let octets = (u64::MAX - 1).to_ne_bytes();
+    let writer = mouth.try_clone().expect("a descriptor");
+    let writing = std::thread::spawn(move || while rustix::io::write(&writer, &octets).is_ok() {});
+    let full = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let is_full = || {
+        let mut fds = [rustix::event::PollFd::new(mouth, rustix::event::PollFlags::OUT)];
+        rustix::event::poll(&mut fds, Some(&full)) == Ok(0)
+    };
+    while !is_full() && !writing.is_finished() {
+        std::thread::yield_now();
+    }
+    tell("tried");
+    hear();
+}
+
+/// The same socket, shut.
+fn shut(victim: Locator, how: &str) {
+    let mut random = Random(11);
+    let rogue = fresh(victim, &mut random).attach(|_| {}).expect("admitted");
+    let how = match how {
+        "reading" => rustix::net::Shutdown::Read,
+        "writing" => rustix::net::Shutdown::Write,
+        _ => rustix::net::Shutdown::Both,
+    };
+    rustix::net::shutdown(rogue.mouth(), how).expect("a connected socket");
+    let aside = rustix::net::connect(rogue.mouth(), &rustix::net::SocketAddrUnix::new_unnamed());
+    assert!(aside.is_err(), "it cannot be connected elsewhere");
+    done(0);
+}
+
+/// Descriptors through the same socket whose closing waits.
+fn enclose(victim: Locator) {
+    let mut random = Random(12);
+    let rogue = fresh(victim, &mut random).attach(|_| {}).expect("admitted");
+    let mut hosts = Lingering::new();
+    for _ in 0..8 {
+        let own = hosts.next();
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+        let fds = [own.as_fd()];
+        assert!(control.push(rustix::net::SendAncillaryMessage::ScmRights(&fds)));
+        let octet = [std::io::IoSlice::new(&[1])];
+        let _ = rustix::net::sendmsg(rogue.mouth(), &octet, &mut control, SendFlags::DONTWAIT);
+        std::thread::spawn(move || drop(own));
+    }
+    done(0);
+}
+
 /// What a reader can do to the memory that it reads: nothing. Says how many attempts the kernel refused.
 fn ring(victim: Locator) {
     let mut random = Random(6);
@@ -407,25 +476,13 @@ fn knock(victim: Locator) {
 /// Descriptors whose closing waits: sockets that linger for an hour over what nobody reads. The victim has the last copy.
 fn linger(victim: Locator) {
     let mut random = Random(8);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface");
-    let mut readers = Vec::new();
-    let mut lingering = || {
-        let address = listener.local_addr().expect("bound");
-        let mut stream = std::net::TcpStream::connect(address).expect("it listens");
-        readers.push(listener.accept().expect("it has come"));
-        stream.set_nonblocking(true).expect("a socket");
-        while std::io::Write::write(&mut stream, &[7; 1 << 16]).is_ok() {}
-        stream.set_nonblocking(false).expect("a socket");
-        rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::from_secs(3600)))
-            .expect("a socket");
-        OwnedFd::from(stream)
-    };
+    let mut hosts = Lingering::new();
     // Beside a frame that is in order, beside garbage, more than a frame may carry; and behind what is looked at.
     for (kind, fds, frames) in [(HELLO, 1, 1), (0, 1, 1), (HELLO, 8, 1), (0, 1, 4), (0, 0, 1)] {
         let target = fresh(victim, &mut random);
         let call = target.call().expect("the victim listens");
         for _ in 0..frames {
-            let own: Vec<OwnedFd> = (0..fds).map(|_| lingering()).collect();
+            let own: Vec<OwnedFd> = (0..fds).map(|_| hosts.next()).collect();
             call.say(&target.frame(kind), &own.iter().map(AsFd::as_fd).collect::<Vec<_>>());
             // Whoever closes it last waits. Mostly the victim; where it is we, this thread is done with.
             std::thread::spawn(move || drop(own));
@@ -436,16 +493,46 @@ fn linger(victim: Locator) {
     }
     // A link that is up and gets one.
     if let Some(rogue) = fresh(victim, &mut random).attach(|_| {}) {
-        let own = lingering();
+        let own = hosts.next();
         rogue.call.say(&rogue.target.frame(WAKE), &[own.as_fd()]);
         std::thread::spawn(move || drop(own));
     }
     done(0);
-    drop(readers);
+}
+
+/// Makes sockets that linger for an hour over what nobody reads.
+struct Lingering {
+    listener: std::net::TcpListener,
+    readers: Vec<std::net::TcpStream>,
+}
+
+impl Lingering {
+    fn new() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface");
+        Self { listener, readers: Vec::new() }
+    }
+
+    fn next(&mut self) -> OwnedFd {
+        let address = self.listener.local_addr().expect("bound");
+        let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+        self.readers.push(self.listener.accept().expect("it has come").0);
+        stream.set_nonblocking(true).expect("a socket");
+        while std::io::Write::write(&mut stream, &[7; 1 << 16]).is_ok() {}
+        stream.set_nonblocking(false).expect("a socket");
+        rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::from_secs(3600)))
+            .expect("a socket");
+        OwnedFd::from(stream)
+    }
 }
 
 fn raw(fd: &OwnedFd) -> i32 {
     std::os::fd::AsRawFd::as_raw_fd(fd)
+}
+
+fn datagrams() -> OwnedFd {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .expect("a pair")
+        .0
 }
 
 fn null() -> OwnedFd {

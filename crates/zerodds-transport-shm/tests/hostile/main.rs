@@ -19,7 +19,8 @@ use zerodds_core::Transport;
 fn child_process() {
     let Some(words) = role() else { return };
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["victim", domain] => victim::play(domain),
+        ["victim", manner @ .., domain] => victim::play(domain, manner.first().unwrap_or(&"")),
+        ["caller", domain] => victim::play_caller(domain),
         ["deaf", domain] => victim::play_deaf(domain),
         ["ask", domain] => victim::ask(domain),
         ["rogue", domain, host, id, "attempt"] => victim::attempt(victim::locator(domain, host, id)),
@@ -279,6 +280,69 @@ fn a_peer_that_says_goodbye_and_goes_on_sending_holds_up_nobody() {
     let Some(copy) = others("a_peer_that_says_goodbye_and_goes_on_sending_holds_up_nobody") else { return };
     goes_on_beside("drain", None);
     goes_on_beside("drain", Some(&copy));
+}
+
+/// Who sends to a peer that sleeps in poll wakes it by a socket that all peers of its user have. One of them makes that blocking
+/// and fills it, while the peer is stopped.
+#[test]
+fn f30_a_bell_that_a_peer_makes_blocking_and_fills_stops_nobody_who_rings_it() {
+    for manner in ["victim events", "victim beside"] {
+        let mut scene = Scene::with(manner);
+        let mut caller = Process::start(&format!("caller {}", scene.at.port()), &[]);
+        assert_eq!(caller.hear(), "ready");
+        let rogue = scene.rogue("stuff", None);
+        let (_, mut rogue) = scene.exchange_while(rogue);
+        scene.is_idle();
+        scene.victim.stop();
+        rogue.tell("go on");
+        assert_eq!(rogue.hear(), "tried");
+        caller.tell("go on");
+        let caller = within_patience(move || {
+            assert_eq!(caller.hear(), "sent", "to all its neighbours, the stopped one among them");
+            caller
+        });
+        scene.victim.resume();
+        scene.exchange(200);
+        drop((rogue, caller));
+        scene.exchange(20);
+        scene.is_idle();
+    }
+}
+
+#[test]
+fn f30_a_bell_that_a_peer_shuts_rings_on_for_everybody() {
+    for manner in ["victim events", "victim beside"] {
+        for how in ["reading", "writing", "both"] {
+            let mut scene = Scene::with(manner);
+            let before = scene.status();
+            let rogue = scene.rogue(&format!("shut {how}"), None);
+            let (_, rogue) = scene.exchange_while(rogue);
+            scene.exchange(200);
+            scene.is_idle();
+            drop(rogue);
+            unharmed(&mut scene, before);
+        }
+    }
+}
+
+#[test]
+fn f30_descriptors_that_come_through_a_bell_and_cannot_be_closed_at_once_hold_up_nobody() {
+    for manner in ["victim events", "victim beside"] {
+        let mut scene = Scene::with(manner);
+        let rogue = scene.rogue("enclose", None);
+        let (_, rogue) = scene.exchange_while(rogue);
+        scene.exchange(200);
+        scene.welcomes();
+        scene.is_idle();
+        drop(rogue);
+    }
+}
+
+/// What this comes to, on a thread of its own that may hang.
+fn within_patience<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    outcome.recv_timeout(support::PATIENCE).expect("it comes to an end")
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A second implementation of the protocol, after docs/protocol.md alone, that does not mean well. It maps nothing: what it
 //! writes to shared memory it writes with `pwrite`, so it needs no unsafe code.
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use zerodds_core::{Endianness, Incarnation, Locator};
 
 pub(crate) const MAGIC: [u8; 8] = *b"ZERODDS\x01";
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 pub(crate) const LAYOUT_HASH: u32 = 0x595c_0195;
 pub(crate) const LINK_LEN: usize = 0x1b000;
 pub(crate) const BELL_LEN: usize = 0x1000;
@@ -56,7 +56,7 @@ pub(crate) struct Rogue {
     pub(crate) target: Target,
     pub(crate) call: Call,
     pub(crate) link: OwnedFd,
-    /// The victim's ring and, for a process of its user, its doorbell and eventfd.
+    /// The victim's ring and, for a process of its user, its doorbell: the memory and the socket.
     pub(crate) theirs: Vec<OwnedFd>,
 }
 
@@ -124,7 +124,7 @@ impl Target {
         let mut fds = vec![self.object(RING_LEN, READ_ONLY)];
         if theirs.len() == 3 {
             fds.push(self.object(BELL_LEN, FIXED));
-            fds.push(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd"));
+            fds.push(stream_pair().0);
         }
         fds.push(link.try_clone().expect("a descriptor"));
         let mut attach = Attach { frame: self.frame(ATTACH), fds };
@@ -201,6 +201,11 @@ impl Rogue {
         u64::from_le_bytes(word)
     }
 
+    /// The socket by which all peers of the victim's user wake it.
+    pub(crate) fn mouth(&self) -> &OwnedFd {
+        self.theirs.get(2).expect("of the victim's user")
+    }
+
     /// Publishes a slot of direction 0 (5.2): `len` bytes from `unit` of our ring, which are all zero.
     pub(crate) fn publish(&self, position: u64, message: u64, unit: u32, len: u32, handle: u32) {
         let at = 0x9000 + (position % 1024) as usize * 32;
@@ -208,6 +213,12 @@ impl Rogue {
         self.write(at + 8, &[&message.to_le_bytes()[..], &words].concat());
         self.write_u64(at, position.wrapping_add(1));
     }
+}
+
+/// A pair of stream sockets.
+pub(crate) fn stream_pair() -> (OwnedFd, OwnedFd) {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).expect("a pair")
 }
 
 /// A memfd of this length that begins so, with these seals.

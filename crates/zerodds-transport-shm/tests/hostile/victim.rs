@@ -3,12 +3,15 @@
 use crate::support::child::{Process, hear, tell};
 use crate::support::others::ForOthers;
 use crate::support::{Node, deadline, fresh_domain, is_intact, reliable};
+use rustix::event::epoll;
 use rustix::time::{ClockId, clock_gettime};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use zerodds_core::{
     Delivery, HostTag, Incarnation, Incoming, Locator, Message, Peer, Reach, Reason, Receiver, Transport,
+    Wake,
 };
-use zerodds_transport_shm::{Access, Config};
+use zerodds_transport_shm::{Access, Config, ShmReceiver};
 
 /// Friends of a victim, and the victim.
 pub(crate) struct Scene {
@@ -34,8 +37,13 @@ pub(crate) struct Status {
 impl Scene {
     /// A victim of this process's user that admits anybody, and a friend in this process.
     pub(crate) fn set() -> Self {
+        Self::with("victim")
+    }
+
+    /// The same with a victim that waits in poll: on its receiver's descriptor in epoll, as event loops do, or beside another one.
+    pub(crate) fn with(victim: &str) -> Self {
         let domain = fresh_domain();
-        let mut victim = Process::start(&format!("victim {domain}"), &[]);
+        let mut victim = Process::start(&format!("{victim} {domain}"), &[]);
         assert_eq!(victim.hear(), "ready");
         let mut friend = Node::open(domain);
         let at = friend.transport.neighbours()[0];
@@ -63,7 +71,9 @@ impl Scene {
             let len = [20, 900, 5_000, 300_000][self.sent as usize % 4];
             let sent = self.friend.send_pattern(&[Peer::new(&[self.at])], self.sent, len, reliable());
             assert!(sent.unserved.is_empty(), "{:?}", sent.unserved);
-            let back = self.friend.next_message();
+            // Others of the domain may send to the friend too.
+            let mut messages = std::iter::repeat_with(|| self.friend.next_message());
+            let back = messages.find(|message| message.source() == Some(self.at)).expect("without end");
             assert!(back.len() == len && is_intact(&back, self.sent), "round {}", self.sent);
         }
     }
@@ -128,16 +138,48 @@ impl Scene {
     }
 }
 
-/// Plays the victim.
-pub(crate) fn play(domain: &str) {
+/// Waits for something to receive.
+type Wait = Box<dyn FnMut(&mut ShmReceiver) + Send>;
+
+/// Waits as event loops do: its epoll was told of the descriptor once.
+fn by_events(receiver: &ShmReceiver) -> Wait {
+    let set = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
+    epoll::add(&set, receiver, epoll::EventData::new_u64(0), epoll::EventFlags::IN).expect("watched");
+    Box::new(move |receiver| {
+        if receiver.arm() == Wake::TimedOut {
+            let _ = epoll::wait(&set, &mut [std::mem::MaybeUninit::uninit(); 1][..], None);
+        }
+    })
+}
+
+/// Waits for another descriptor too, of which nothing ever comes.
+fn beside_another() -> Wait {
+    let (silent, mouth) = rustix::pipe::pipe().expect("a pipe");
+    Box::new(move |receiver| {
+        let _ = (receiver.wait(None, &[silent.as_fd()]), &mouth);
+    })
+}
+
+/// Plays the victim, which waits in the manner that it is told.
+pub(crate) fn play(domain: &str, manner: &str) {
     let config = Config::default().access(Access::Any);
     let node = Node::with(domain.parse().expect("a domain"), &config);
     let Node { transport, mut receiver } = node;
+    let manner = manner.to_owned();
     tell("ready");
     let echo = transport.clone();
     std::thread::spawn(move || {
         let mut friend = None;
-        while let Some(incoming) = receiver.receive(None) {
+        let mut wait: Wait = match manner.as_str() {
+            "events" => by_events(&receiver),
+            "beside" => beside_another(),
+            _ => Box::new(|receiver| _ = receiver.wait(None, &[])),
+        };
+        loop {
+            let Some(incoming) = receiver.try_receive() else {
+                wait(&mut receiver);
+                continue;
+            };
             if let Incoming::Message(message) = incoming {
                 let Some(from) = message.source() else { continue };
                 // Who comes first is the friend, and gets all. Others get theirs too; they need not take it.
@@ -228,6 +270,23 @@ pub(crate) fn play_deaf(domain: &str) {
         let counters = node.transport.counters();
         let descriptors = std::fs::read_dir("/proc/self/fd").expect("proc").count();
         tell(format_args!("{} {} {descriptors} {messages}", counters.lost_messages, counters.links));
+    }
+}
+
+/// Plays somebody honest, who sends to all its neighbours, to each without waiting for it.
+pub(crate) fn play_caller(domain: &str) {
+    let mut node = Node::open(domain.parse().expect("a domain"));
+    let neighbours = node.transport.neighbours();
+    neighbours.iter().for_each(|&neighbour| node.link_to(neighbour));
+    tell("ready");
+    loop {
+        hear();
+        for number in 0..100 {
+            let to: Vec<[Locator; 1]> = neighbours.iter().map(|&neighbour| [neighbour]).collect();
+            let to: Vec<Peer<'_>> = to.iter().map(|locators| Peer::new(locators)).collect();
+            let _ = node.send_pattern(&to, number, 200, Delivery::BestEffort);
+        }
+        tell("sent");
     }
 }
 
