@@ -30,6 +30,9 @@ enum Trial {
         /// Transports in each.
         #[arg(long, default_value_t = 10)]
         transports: u64,
+        /// Transports of the one process that all are linked with.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+        hubs: u64,
     },
     /// Matches the endpoints of many participants of a DDS, each in a process of its own, until every sample goes by shared
     /// memory, and says what that costs. As root.
@@ -55,8 +58,8 @@ fn main() -> ExitCode {
             program().and_then(|program| crash::run(&program, &options)).map(|report| println!("{report}"))
         }
         Trial::Soak(options) => program().and_then(|program| soak::run(&program, &options)),
-        Trial::Scale { processes, transports } => program()
-            .and_then(|program| scale::measure(&program, processes, transports))
+        Trial::Scale { processes, transports, hubs } => program()
+            .and_then(|program| scale::measure(&program, processes, transports, hubs))
             .map(|cost| println!("{cost:?}")),
         Trial::Stacks { stack, participants, endpoints } => program()
             .and_then(|program| stacks::measure(&program, stack, participants, endpoints))

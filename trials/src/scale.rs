@@ -1,17 +1,18 @@
-//! Many: hundreds of processes with thousands of transports, all linked with one process, and what each link costs it.
+//! Many: hundreds of processes with thousands of transports, all linked with one process, or with one transport, and what each link
+//! costs it.
 //!
 //! ```text
 //!   process 1: 10 transports ──┐ a small message each through its lane, as discovery is; then a large one each
-//!   process 2: 10 transports ──┼──▶ hub, 10 transports: its descriptors, its mappings, the memory of each link object
+//!   process 2: 10 transports ──┼──▶ hub, 10 transports or 1: its descriptors, its mappings, the memory of each link object
 //!   …                          │
-//!   process 200 ───────────────┘    the first of each is linked with the first of the hub, and so on
+//!   process 200 ───────────────┘    the first of each is linked with the first of the hub, and so on, from the start again
 //! ```
 
 use crate::census::{Census, object_lengths};
 use crate::child::{PATIENCE, Process, hear, tell};
 use crate::node::{self, Node, link_to, reliable};
 use crate::parcel::{LEN_MIN, Parcel};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,23 +34,24 @@ pub struct Cost {
     pub data_len_max: u64,
 }
 
-/// Starts so many processes with so many transports each, which send to one hub; then kills them all.
+/// Starts so many processes with so many transports each, which send to one hub of `hubs` transports; then kills them all.
 ///
 /// # Errors
 /// Somebody is not linked or not heard, something is left of them, or the memory of objects cannot be looked at
 /// (which takes root).
-pub fn measure(program: &Path, processes: u64, transports: u64) -> Result<Cost, String> {
+pub fn measure(program: &Path, processes: u64, transports: u64, hubs: u64) -> Result<Cost, String> {
     let domain = 0x2000_0000 | std::process::id();
     let start = |words: &[String]| {
         Process::start(program, words).map_err(|error| format!("{}: {error}", program.display()))
     };
-    let mut hub = start(&["hub".into(), domain.to_string(), transports.to_string()])?;
+    let mut hub = start(&["hub".into(), domain.to_string(), hubs.to_string()])?;
     hub.expect("open")?;
     let before = ask(&mut hub, 0)?;
     let mut crowd = Vec::new();
     for process in 0..processes {
-        let first = (1 + process) * transports;
-        crowd.push(start(&["crowd".into(), domain.to_string(), first.to_string(), transports.to_string()])?);
+        let first = hubs + process * transports;
+        let numbers = [u64::from(domain), first, transports, hubs].map(|number| number.to_string());
+        crowd.push(start(&[&["crowd".to_owned()][..], &numbers].concat())?);
     }
     let links = processes * transports;
     crowd.iter_mut().try_for_each(|process| process.expect("linked"))?;
@@ -97,7 +99,7 @@ fn ask(hub: &mut Process, messages: u64) -> Result<Census, String> {
     }
 }
 
-/// Plays the role that this process was started with: `hub <domain> <count>` or `crowd <domain> <first> <count>`.
+/// Plays the role that this process was started with: `hub <domain> <count>` or `crowd <domain> <first> <count> <hubs>`.
 ///
 /// # Errors
 /// What went wrong.
@@ -106,16 +108,17 @@ pub fn play(words: &[String]) -> Result<(), String> {
     let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is no number"));
     match words.as_slice() {
         ["hub", domain, count] => hub(number(domain)? as u32, number(count)?),
-        ["crowd", domain, first, count] => crowd(number(domain)? as u32, number(first)?, number(count)?),
+        ["crowd", domain, first, count, hubs] => {
+            crowd(number(domain)? as u32, number(first)?, number(count)?, number(hubs)?)
+        }
         other => Err(format!("no such role: {other:?}")),
     }
 }
 
 fn hub(domain: u32, count: u64) -> Result<(), String> {
-    // As many descriptors as it may have: three for each peer.
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-        .map_err(|error| error.to_string())?;
+    // Three for each peer.
+    let limit = Rlimit { current: Some(DESCRIPTORS_MAX), maximum: Some(DESCRIPTORS_MAX) };
+    setrlimit(Resource::Nofile, limit).map_err(|error| error.to_string())?;
     let received = Arc::new(AtomicU64::new(0));
     for number in 0..count {
         let (node, counter) = (Node::open(domain, number)?, Arc::clone(&received));
@@ -146,17 +149,18 @@ fn receive(mut node: Node, received: &AtomicU64) {
     }
 }
 
-fn crowd(domain: u32, first: u64, count: u64) -> Result<(), String> {
+fn crowd(domain: u32, first: u64, count: u64, hubs: u64) -> Result<(), String> {
     let nodes: Vec<Node> =
         (first..first + count).map(|number| Node::open(domain, number)).collect::<Result<_, _>>()?;
-    for (index, node) in (0..).zip(&nodes) {
-        link_to(&node.transport, node::locator(&node.transport, index))?;
-        send(node, index, 0, 200)?;
+    let pairs = || (0..hubs).cycle().zip(&nodes);
+    for (hub, node) in pairs() {
+        link_to(&node.transport, node::locator(&node.transport, hub))?;
+        send(node, hub, 0, 200)?;
     }
     tell("linked");
     while hear().is_some() {
-        for (index, node) in (0..).zip(&nodes) {
-            send(node, index, 1, 20_000)?;
+        for (hub, node) in pairs() {
+            send(node, hub, 1, 20_000)?;
         }
         tell("sent");
     }
@@ -169,3 +173,6 @@ fn send(node: &Node, hub: u64, number: u64, len: usize) -> Result<(), String> {
     let sent = node::send(&node.transport, &[peer], parcel, LEN_MIN + len, reliable())?;
     if sent.unserved.is_empty() { Ok(()) } else { Err(format!("not taken: {:?}", sent.unserved)) }
 }
+
+/// Descriptors of the hub.
+const DESCRIPTORS_MAX: u64 = 8192;

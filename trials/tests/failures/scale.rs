@@ -4,8 +4,8 @@ use std::path::Path;
 use zerodds_trials::scale::measure;
 use zerodds_trials::stacks::{self, Stack};
 
-#[test]
-fn f54_two_thousand_transports_of_two_hundred_processes_cost_one_what_was_promised() {
+/// 2,000 links with the transports of one process, or a tenth of that, at what each may cost.
+fn links_cost_what_was_promised(hubs: u64) {
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: f54 needs root, to look at the memory of shared objects");
         return;
@@ -13,13 +13,23 @@ fn f54_two_thousand_transports_of_two_hundred_processes_cost_one_what_was_promis
     let _turn = crate::turn();
     let in_full = std::env::var("ZERODDS_TEST_SCALE").is_ok_and(|scale| scale == "full");
     let (processes, transports) = if in_full { (200, 10) } else { (20, 10) };
-    let cost = measure(Path::new(env!("CARGO_BIN_EXE_trials")), processes, transports);
+    let cost = measure(Path::new(env!("CARGO_BIN_EXE_trials")), processes, transports, hubs);
     let cost = cost.unwrap_or_else(|fault| panic!("{fault}"));
     println!("{cost:?}");
-    // A socket, the peer's eventfd, its pidfd; the link, the peer's doorbell and its ring.
+    // A socket, that by which the peer is rung, its pidfd; the link, the peer's doorbell and its ring.
     assert!(cost.descriptors <= 3 * cost.links && cost.maps <= 3 * cost.links, "{cost:?}");
     assert!(cost.discovery_len_max <= 16 << 10, "{cost:?}");
     assert!(cost.data_len_max <= 64 << 10, "{cost:?}");
+}
+
+#[test]
+fn f54_two_thousand_transports_of_two_hundred_processes_cost_one_what_was_promised() {
+    links_cost_what_was_promised(10);
+}
+
+#[test]
+fn f54_two_thousand_links_of_one_transport_cost_it_what_was_promised() {
+    links_cost_what_was_promised(1);
 }
 
 /// Every sample of a round by shared memory, and what each process has for its links.
