@@ -28,6 +28,8 @@ pub struct Counters {
     pub refused: u64,
     /// Links closed because the peer broke the protocol.
     pub protocol_errors: u64,
+    /// Messages that a capture was to show and had no room for; they travelled all the same.
+    pub uncaptured_messages: u64,
     /// Links (shared memory) that are up now.
     pub links: u64,
 }
@@ -48,6 +50,7 @@ impl Add for Counters {
             no_memory: self.no_memory + other.no_memory,
             refused: self.refused + other.refused,
             protocol_errors: self.protocol_errors + other.protocol_errors,
+            uncaptured_messages: self.uncaptured_messages + other.uncaptured_messages,
             links: self.links + other.links,
         }
     }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
+use zerodds_capture::Captured;
 use zerodds_core::{
     Counters, Delivery, Incoming, Loan, LoanError, Locator, Message, Path, Peer, Reach, Reason, Receiver,
     SendError, Sent, Transport, Wake,
@@ -16,11 +17,12 @@ pub(crate) trait Datagrams: Transport {
 
     fn metatraffic_multicast_locators(&self) -> Vec<Locator>;
 
-    /// Sends datagrams to one peer, in order; `false` if some were not taken.
-    fn send_all(&self, datagrams: &[&[u8]], to: Peer<'_>) -> bool {
-        datagrams.iter().all(|datagram| {
+    /// Sends datagrams to one peer, in order, until one is not taken; how many were.
+    fn send_all(&self, datagrams: &[&[u8]], to: Peer<'_>) -> usize {
+        let is_taken = |datagram: &&&[u8]| {
             self.send_bytes(datagram, &[to], Delivery::BestEffort).is_ok_and(|sent| sent.unserved.is_empty())
-        })
+        };
+        datagrams.iter().take_while(is_taken).count()
     }
 }
 
@@ -33,8 +35,22 @@ impl Datagrams for UdpTransport {
         self.metatraffic_multicast_locators()
     }
 
-    fn send_all(&self, datagrams: &[&[u8]], to: Peer<'_>) -> bool {
-        self.send_batch(datagrams, to).is_ok_and(|sent| sent == datagrams.len())
+    fn send_all(&self, datagrams: &[&[u8]], to: Peer<'_>) -> usize {
+        self.send_batch(datagrams, to).unwrap_or(0)
+    }
+}
+
+impl<T: Datagrams> Datagrams for Captured<T> {
+    fn metatraffic_unicast_locators(&self) -> Vec<Locator> {
+        self.inner().metatraffic_unicast_locators()
+    }
+
+    fn metatraffic_multicast_locators(&self) -> Vec<Locator> {
+        self.inner().metatraffic_multicast_locators()
+    }
+
+    fn send_all(&self, datagrams: &[&[u8]], to: Peer<'_>) -> usize {
+        self.send_each(datagrams, to, |udp| udp.send_all(datagrams, to))
     }
 }
 

@@ -219,7 +219,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         while pieces.peek().is_some() {
             let batch: Vec<_> = pieces.by_ref().take(BATCH).collect();
             let batch: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
-            all_sent &= shared.router.udp().send_all(&batch, peer);
+            all_sent &= shared.router.udp().send_all(&batch, peer) == batch.len();
         }
         if wanted.is_none() {
             shared.router.record_pieces(peer, message.len());

@@ -20,7 +20,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 use thiserror::Error;
-use zerodds_core::{Locator, Transport};
+use zerodds_capture::{Capture, Captured};
+use zerodds_core::{Locator, Path, Transport};
 use zerodds_transport_shm::ShmTransport;
 use zerodds_transport_udp::{UdpTransport, ports};
 
@@ -36,6 +37,7 @@ use zerodds_transport_udp::{UdpTransport, ports};
 pub struct ZeroDds {
     shm: zerodds_transport_shm::Config,
     udp: zerodds_transport_udp::Config,
+    capture: Option<Capture>,
     registry: Arc<Registry>,
     #[cfg(feature = "testing")]
     faults: Option<zerodds_core::testing::Faults>,
@@ -51,6 +53,12 @@ pub enum ConfigError {
     /// A `ZERODDS_UDP*` variable.
     #[error(transparent)]
     Udp(#[from] zerodds_transport_udp::ConfigError),
+    /// A `ZERODDS_CAPTURE*` variable.
+    #[error(transparent)]
+    Capture(#[from] zerodds_capture::ConfigError),
+    /// The file that `ZERODDS_CAPTURE` names.
+    #[error(transparent)]
+    CaptureFile(#[from] zerodds_capture::OpenError),
 }
 
 /// Why there is no factory.
@@ -69,6 +77,7 @@ impl ZeroDds {
         Self {
             shm,
             udp,
+            capture: None,
             registry: Arc::default(),
             #[cfg(feature = "testing")]
             faults: None,
@@ -76,12 +85,23 @@ impl ZeroDds {
     }
 
     /// A transport with the default settings, overlaid with the environment: `ZERODDS_SHM=off`,
-    /// `ZERODDS_SHM_MAX_DATAGRAM=64MiB` and the other variables of the two transports.
+    /// `ZERODDS_SHM_MAX_DATAGRAM=64MiB` and the other variables of the two transports, and `ZERODDS_CAPTURE`.
     ///
     /// # Errors
     /// [`ConfigError`] names the variable, its value and what is accepted.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self::new(zerodds_transport_shm::Config::from_env()?, zerodds_transport_udp::Config::from_env()?))
+        let shm = zerodds_transport_shm::Config::from_env()?;
+        let udp = zerodds_transport_udp::Config::from_env()?;
+        Ok(Self::new(shm, udp).capture(&zerodds_capture::Config::from_env()?)?)
+    }
+
+    /// Captures what the factory's participants send and receive, into a file that is opened now.
+    ///
+    /// # Errors
+    /// [`OpenError`](zerodds_capture::OpenError), where there can be no such file.
+    pub fn capture(mut self, config: &zerodds_capture::Config) -> Result<Self, zerodds_capture::OpenError> {
+        self.capture = Capture::open(config)?;
+        Ok(self)
     }
 
     /// Tells what the participants of the factory are doing; to be taken before the factory is made.
@@ -133,6 +153,13 @@ impl ZeroDds {
         DomainParticipantFactoryAsync::new(runtime, app_id, host_id, self, configuration)
     }
 
+    /// A transport, captured where that is asked for.
+    fn captured<T: Transport>(&self, transport: T, path: Path, domain_id: u32) -> Captured<T> {
+        let tap =
+            self.capture.as_ref().and_then(|capture| capture.tap(path, transport.locators(), domain_id));
+        Captured::new(transport, tap)
+    }
+
     /// Starts a participant on these transports, whatever faults they have.
     fn start<U: Datagrams>(
         &self,
@@ -147,10 +174,12 @@ impl ZeroDds {
             groups => groups,
         };
         let receive = move |message, stopped: &_| give_to(&dust, message, stopped);
+        let shm = self.captured(shm, Path::SharedMemory, domain_id);
+        let udp = self.captured(udp, Path::Udp, domain_id);
         let running = participant::start(shm, udp, &self.registry, receive);
         #[expect(clippy::expect_used, reason = "Dust has no way to be told that there is no participant")]
         let running = running.expect("a thread and a socket pair for the participant");
-        let shared: &Arc<Shared<ShmTransport, U>> = running.shared();
+        let shared: &Arc<Shared<_, _>> = running.shared();
         let fragment_size = shared.fragmenter.chunk_len();
         let (user, metatraffic) = shared.locators();
         RtpsTransportParticipant {

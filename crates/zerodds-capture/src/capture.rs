@@ -1,0 +1,157 @@
+//! A capture: the file, the queue before it and the thread between them.
+//!
+//! All participants of a process whose settings name the same file write into that one file. A process that was forked
+//! has no thread that writes: it captures nothing.
+
+use crate::config::Config;
+use crate::file::Output;
+use crate::queue::{Place, Queue};
+use crate::tap::{Item, Tap};
+use parking_lot::Mutex;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use thiserror::Error;
+use zerodds_core::{Locator, Path};
+
+/// A file that is being written. Clones are the same one; it ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Capture(Arc<Writing>);
+
+/// Why nothing can be captured.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file cannot be written.
+    #[error(
+        "ZERODDS_CAPTURE={path:?} cannot be written: {why}; name a file in a directory that this user may write to, with \
+         %p in its name for the process id where several processes have the setting"
+    )]
+    File {
+        /// The file, with the process id in it.
+        path: PathBuf,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// There is no thread to be had.
+    #[error("the thread that writes a capture cannot be started: {0}")]
+    Thread(io::Error),
+}
+
+#[derive(Debug)]
+struct Writing {
+    path: PathBuf,
+    process: u32,
+    udp: bool,
+    queue: Arc<Queue<Item>>,
+    /// That something had no room was said.
+    said: AtomicBool,
+}
+
+impl Capture {
+    /// Begins what `config` asks for; `None` if that is nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`], where there can be no such file.
+    pub fn open(config: &Config) -> Result<Option<Self>, OpenError> {
+        let Some(file) = &config.file else { return Ok(None) };
+        let process = std::process::id();
+        let path = with_process_id(file, process);
+        let mut open = OPEN.lock();
+        open.retain(|writing| writing.strong_count() > 0);
+        let same = |writing: &Arc<Writing>| writing.path == path && writing.process == process;
+        if let Some(writing) = open.iter().filter_map(Weak::upgrade).find(same) {
+            return Ok(Some(Self(writing)));
+        }
+        let output = Output::open(&path, config.bytes_max);
+        let output = output.map_err(|why| OpenError::File { path: path.clone(), why })?;
+        let queue = Arc::new(Queue::new(QUEUE_BYTES));
+        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output };
+        let thread = std::thread::Builder::new().name("zerodds-pcap".into());
+        thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
+        let writing =
+            Arc::new(Writing { path, process, udp: config.udp, queue, said: AtomicBool::new(false) });
+        open.push(Arc::downgrade(&writing));
+        Ok(Some(Self(writing)))
+    }
+
+    /// A tap for a participant's messages on `path`, at whose locators it is reached; `None` for datagrams that are not
+    /// asked for.
+    #[must_use]
+    pub fn tap(&self, path: Path, own: Vec<Locator>, domain_id: u32) -> Option<Tap> {
+        (path != Path::Udp || self.0.udp).then(|| Tap::new(self.clone(), path, own, domain_id))
+    }
+
+    pub(crate) fn begin(&self, len: usize) -> Option<Place<Item>> {
+        if std::process::id() != self.0.process {
+            return None;
+        }
+        let place = self.0.queue.begin(len);
+        // ORDER: Relaxed; who is first does not matter.
+        if place.is_none() && !self.0.queue.is_over() && !self.0.said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                file = %self.0.path.display(),
+                "the capture is not written as fast as messages travel; the file says where some are missing"
+            );
+        }
+        place
+    }
+
+    pub(crate) fn flush(&self) {
+        if std::process::id() == self.0.process {
+            self.0.queue.wait_until_written();
+        }
+    }
+}
+
+impl Drop for Writing {
+    /// What is there is written, if that does not take for ever.
+    fn drop(&mut self) {
+        if std::process::id() == self.process {
+            self.queue.close();
+            self.queue.wait_until_over();
+        }
+    }
+}
+
+/// What the thread has.
+struct Writer {
+    queue: Arc<Queue<Item>>,
+    path: PathBuf,
+    output: Output,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let outcome = self.write_all().and_then(|()| self.output.finish());
+        if let Err(error) = outcome {
+            tracing::warn!(
+                file = %self.path.display(), %error,
+                "the capture ends here; messages go on. ZERODDS_CAPTURE_MAX bounds what it takes"
+            );
+        }
+        // The lock on the file is given back before anybody hears that it is written.
+        drop(self.output);
+        self.queue.end();
+    }
+
+    fn write_all(&mut self) -> io::Result<()> {
+        while let Some(item) = self.queue.next() {
+            self.output.write(&item)?;
+        }
+        Ok(())
+    }
+}
+
+fn with_process_id(file: &std::path::Path, process: u32) -> PathBuf {
+    match file.to_str() {
+        Some(text) => text.replace("%p", &process.to_string()).into(),
+        None => file.to_owned(),
+    }
+}
+
+/// Captures of this process.
+static OPEN: Mutex<Vec<Weak<Writing>>> = Mutex::new(Vec::new());
+/// Messages that wait to be written may take this much memory; one that is larger may wait alone.
+const QUEUE_BYTES: usize = 64 << 20;

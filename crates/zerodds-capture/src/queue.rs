@@ -1,0 +1,241 @@
+//! Messages on their way to the file: bounded, in the order in which they began, never waited for by who brings them.
+//!
+//! ```text
+//!   begin(len) ─▶ under way ─ put ─▶ ready ─▶ next(), on the writer's thread
+//!        │              └── dropped: it did not travel after all
+//!        └─ no room: None
+//! ```
+//! A send is entered when it begins, and its peers are known when it ends. What came in answer meanwhile waits behind
+//! it, for [`PATIENCE`] at most: so a file shows the question before the answer, and a sender that waits for room in a
+//! ring holds nobody up.
+
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    state: Mutex<State<T>>,
+    /// The writer waits here.
+    news: Condvar,
+    /// Who wants everything written waits here.
+    idle: Condvar,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    next: u64,
+    entries: BTreeMap<u64, Entry<T>>,
+    bytes: usize,
+    writing: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// What is ready is written, nothing is added.
+    Closed,
+    /// Nothing is written any more.
+    Over,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    began: Instant,
+    bytes: usize,
+    ready: Option<T>,
+}
+
+/// A place in the queue for a message that is under way.
+#[derive(Debug)]
+pub(crate) struct Place<T> {
+    queue: Arc<Queue<T>>,
+    number: u64,
+    /// When the message began its way.
+    pub(crate) at: SystemTime,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let (entries, stage) = (BTreeMap::new(), Stage::Open);
+        let state = State { next: 0, entries, bytes: 0, writing: false, stage };
+        Self { state: Mutex::new(state), news: Condvar::new(), idle: Condvar::new(), bytes_max }
+    }
+
+    /// A place for a message of `len` bytes, if there is room: one that is larger than all of it needs it empty.
+    pub(crate) fn begin(self: &Arc<Self>, len: usize) -> Option<Place<T>> {
+        let mut state = self.state.lock();
+        let bytes = len + OVERHEAD;
+        if state.stage != Stage::Open || (state.bytes > 0 && state.bytes + bytes > self.bytes_max) {
+            return None;
+        }
+        let number = state.next;
+        state.next += 1;
+        state.bytes += bytes;
+        state.entries.insert(number, Entry { began: Instant::now(), bytes, ready: None });
+        Some(Place { queue: Arc::clone(self), number, at: SystemTime::now() })
+    }
+
+    /// The next message to be written, as soon as there is one; `None` once there will be none.
+    pub(crate) fn next(&self) -> Option<T> {
+        let mut state = self.state.lock();
+        state.writing = false;
+        loop {
+            let now = Instant::now();
+            let late = |entry: &Entry<T>| entry.began + PATIENCE <= now;
+            let first = state.entries.iter().find(|(_, entry)| entry.ready.is_some() || !late(entry));
+            let first = first.map(|(&number, entry)| (number, entry.ready.is_some(), entry.began + PATIENCE));
+            match first {
+                Some((number, true, _)) => {
+                    state.writing = true;
+                    let entry = state.entries.remove(&number)?;
+                    state.bytes -= entry.bytes;
+                    return entry.ready;
+                }
+                _ if state.stage != Stage::Open => {
+                    self.idle.notify_all();
+                    return None;
+                }
+                Some((_, false, until)) => {
+                    self.news.wait_until(&mut state, until);
+                }
+                None => {
+                    self.idle.notify_all();
+                    self.news.wait(&mut state);
+                }
+            }
+        }
+    }
+
+    /// Waits until everything that is ready now is written, and `PATIENCE` twenty times over at most: a file may be on
+    /// a disk that does not answer.
+    pub(crate) fn wait_until_written(&self) {
+        let mut state = self.state.lock();
+        let until = Instant::now() + 20 * PATIENCE;
+        let busy =
+            |state: &State<T>| state.writing || state.entries.values().any(|entry| entry.ready.is_some());
+        while state.stage != Stage::Over && busy(&state) {
+            if self.idle.wait_until(&mut state, until).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the writer has ended, as long as for what is to be written.
+    pub(crate) fn wait_until_over(&self) {
+        let mut state = self.state.lock();
+        let until = Instant::now() + 20 * PATIENCE;
+        while state.stage != Stage::Over {
+            if self.idle.wait_until(&mut state, until).timed_out() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().stage == Stage::Over
+    }
+
+    /// Nothing more is added.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Open {
+            state.stage = Stage::Closed;
+        }
+        self.news.notify_all();
+    }
+
+    /// Nothing more is written.
+    pub(crate) fn end(&self) {
+        let mut state = self.state.lock();
+        state.stage = Stage::Over;
+        state.entries.clear();
+        state.bytes = 0;
+        self.idle.notify_all();
+    }
+}
+
+impl<T> Place<T> {
+    /// The message has travelled.
+    pub(crate) fn put(self, item: T) {
+        let mut state = self.queue.state.lock();
+        if let Some(entry) = state.entries.get_mut(&self.number) {
+            entry.ready = Some(item);
+        }
+    }
+}
+
+impl<T> Drop for Place<T> {
+    /// Whether it was put or not, the writer has something to look at.
+    fn drop(&mut self) {
+        let mut state = self.queue.state.lock();
+        if let Some(entry) = state.entries.get(&self.number)
+            && entry.ready.is_none()
+        {
+            let bytes = entry.bytes;
+            state.entries.remove(&self.number);
+            state.bytes -= bytes;
+        }
+        self.queue.news.notify_all();
+    }
+}
+
+/// How long a message waits behind one that is under way.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// What an entry costs besides its bytes.
+const OVERHEAD: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_began_first_comes_first_whichever_ends_first() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let (first, second) = (queue.begin(1).expect("room"), queue.begin(1).expect("room"));
+        second.put(2);
+        first.put(1);
+        assert_eq!((queue.next(), queue.next()), (Some(1), Some(2)));
+    }
+
+    #[test]
+    fn who_waits_for_long_or_never_travels_holds_nobody_up() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let (slow, never) = (queue.begin(1).expect("room"), queue.begin(1).expect("room"));
+        queue.begin(1).expect("room").put(3);
+        drop(never);
+        assert_eq!(queue.next(), Some(3), "after a while, without the first");
+        slow.put(1);
+        assert_eq!(queue.next(), Some(1));
+        queue.close();
+        assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_refused_and_the_largest_finds_it_when_nothing_waits() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let large = queue.begin(1 << 30).expect("nothing waits");
+        assert!(queue.begin(1).is_none());
+        large.put(0);
+        assert_eq!(queue.next(), Some(0));
+        assert!(queue.begin(1).is_some());
+        queue.end();
+        assert!(queue.begin(1).is_none(), "it is over");
+    }
+
+    #[test]
+    fn written_means_written() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        queue.begin(1).expect("room").put(1);
+        let writer = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || std::iter::from_fn(|| queue.next()).count()
+        });
+        queue.wait_until_written();
+        queue.close();
+        assert_eq!(writer.join().expect("no panic"), 1);
+    }
+}

@@ -1,0 +1,174 @@
+//! Where a participant's messages of one path are tapped: an interface of the file.
+
+use crate::capture::Capture;
+use crate::packet::Flow;
+use crate::queue::Place;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+use zerodds_core::{Locator, LocatorKind, Path, Peer};
+
+/// What one participant sends and receives by one path is entered here. Clones are the same interface.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    capture: Capture,
+    interface: Arc<Interface>,
+}
+
+/// A message that is being sent or taken, and has its place in the file if it travels.
+#[derive(Debug)]
+pub struct Pending {
+    place: Place<Item>,
+    interface: Arc<Interface>,
+}
+
+/// What the file says of a tap.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    pub(crate) path: Path,
+    pub(crate) domain_id: u32,
+    pub(crate) own: Vec<Locator>,
+    /// Messages that had no room.
+    dropped: AtomicU64,
+}
+
+/// A message, and with whom it was exchanged.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) interface: Arc<Interface>,
+    pub(crate) at: SystemTime,
+    pub(crate) direction: Direction,
+    pub(crate) peers: Vec<Option<Locator>>,
+    pub(crate) message: Vec<u8>,
+    /// What is to be said of it besides.
+    pub(crate) remark: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    To,
+    From,
+}
+
+impl Tap {
+    pub(crate) fn new(capture: Capture, path: Path, own: Vec<Locator>, domain_id: u32) -> Self {
+        let interface = Arc::new(Interface { path, domain_id, own, dropped: AtomicU64::new(0) });
+        Self { capture, interface }
+    }
+
+    /// A place for a message of `len` bytes, taken before it is sent so that it comes before what answers it; `None`
+    /// where there is no room, which is counted.
+    #[must_use]
+    pub fn begin(&self, len: usize) -> Option<Pending> {
+        let place = self.capture.begin(len);
+        if place.is_none() {
+            // ORDER: Relaxed; a number.
+            self.interface.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Pending { place: place?, interface: Arc::clone(&self.interface) })
+    }
+
+    /// The locator that a message to `peer` is shown with: the first that is of this path.
+    pub(crate) fn locator(&self, peer: Peer<'_>) -> Option<Locator> {
+        let is_shm = self.interface.path == Path::SharedMemory;
+        peer.locators.iter().find(|one| (one.kind() == LocatorKind::SharedMemory) == is_shm).copied()
+    }
+
+    /// Messages that there was no room for, or no file any more.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.interface.dropped()
+    }
+
+    /// Waits until what was entered is in the file, for two seconds at most.
+    pub fn flush(&self) {
+        self.capture.flush();
+    }
+}
+
+impl Pending {
+    /// The RTPS message was sent to these peers; to none: it is not shown.
+    pub fn sent(self, message: Vec<u8>, to: impl IntoIterator<Item = Locator>, remark: Option<String>) {
+        let peers: Vec<_> = to.into_iter().map(Some).collect();
+        if !peers.is_empty() {
+            self.put(Direction::To, peers, message, remark);
+        }
+    }
+
+    /// The RTPS message came from this peer.
+    pub fn received(self, message: Vec<u8>, from: Option<Locator>, remark: Option<String>) {
+        self.put(Direction::From, vec![from], message, remark);
+    }
+
+    fn put(
+        self,
+        direction: Direction,
+        peers: Vec<Option<Locator>>,
+        message: Vec<u8>,
+        remark: Option<String>,
+    ) {
+        let Self { place, interface } = self;
+        let at = place.at;
+        place.put(Item { interface, at, direction, peers, message, remark });
+    }
+}
+
+impl Interface {
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn drop_one(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let incarnation = self.own.iter().find_map(Locator::incarnation);
+        let own = incarnation.map(|incarnation| format!(" {incarnation}")).unwrap_or_default();
+        format!("{} domain {}{own}", self.path, self.domain_id)
+    }
+
+    pub(crate) fn description(&self) -> String {
+        let own: Vec<_> = self.own.iter().map(Locator::to_string).collect();
+        format!("participant at {} in process {}", own.join(", "), std::process::id())
+    }
+
+    pub(crate) fn comment(&self, direction: Direction, peer: Option<Locator>) -> String {
+        let word = if direction == Direction::To { "to" } else { "from" };
+        let peer = peer.map_or_else(|| "an unknown peer".to_owned(), |peer| peer.to_string());
+        format!("{} {word} {peer}", self.path)
+    }
+
+    pub(crate) fn flow(&self, direction: Direction, peer: Option<Locator>) -> Flow {
+        let peer =
+            peer.map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.port())), |peer| self.address(peer));
+        let own = self.own.iter().map(|&own| self.address(own)).find(|own| own.is_ipv4() == peer.is_ipv4());
+        let unspecified: IpAddr =
+            if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let own = own.unwrap_or(SocketAddr::from((unspecified, self.port())));
+        match direction {
+            Direction::To => Flow { from: own, to: peer },
+            Direction::From => Flow { from: peer, to: own },
+        }
+    }
+
+    /// The address of a participant at a shared-memory locator is made of its incarnation: of this host, and its own.
+    fn address(&self, locator: Locator) -> SocketAddr {
+        match (locator.kind(), locator.incarnation(), locator.socket_addr()) {
+            (LocatorKind::SharedMemory, Some(incarnation), _) => {
+                let [.., a, b, c] = incarnation.to_bytes();
+                SocketAddr::from((Ipv4Addr::new(127, a, b, c), self.port()))
+            }
+            (.., Some(address)) => address,
+            _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.port())),
+        }
+    }
+
+    /// The port of user traffic of a domain's first participant (DDSI-RTPS 2.5 §9.6.2.3), by which Wireshark tells the
+    /// domain. Of domains without ports, that of domain 0.
+    fn port(&self) -> u16 {
+        let port = self.domain_id.checked_mul(250).and_then(|offset| offset.checked_add(7411));
+        port.and_then(|port| u16::try_from(port).ok()).unwrap_or(7411)
+    }
+}

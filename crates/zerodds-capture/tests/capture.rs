@@ -1,0 +1,300 @@
+//! Captures of transports in memory: what is in the file, and what becomes of it when something goes wrong.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path as FilePath;
+use std::process::{Command, Stdio};
+use zerodds_capture::testing::{Contents, read, tshark};
+use zerodds_capture::{Capture, Captured, Config};
+use zerodds_core::testing::{Hub, Memory};
+use zerodds_core::{Delivery, Incoming, Message, Path, Peer, Receiver, Transport};
+
+/// Set in a child: the file that it captures into.
+const CHILD: &str = "ZERODDS_CAPTURE_TEST_CHILD";
+
+fn open(file: &FilePath) -> Capture {
+    Capture::open(&Config::default().file(file)).unwrap().unwrap()
+}
+
+fn captured(hub: &Hub, path: Path, capture: &Capture) -> Captured<Memory> {
+    let transport = hub.open(path, 1 << 24, 4096);
+    let tap = capture.tap(path, transport.locators(), 7);
+    Captured::new(transport, tap)
+}
+
+/// Two transports that reach each other.
+fn linked(hub: &Hub, capture: &Capture) -> (Captured<Memory>, Captured<Memory>) {
+    let (a, b) = (captured(hub, Path::SharedMemory, capture), captured(hub, Path::SharedMemory, capture));
+    hub.link_up(a.inner(), b.inner());
+    (a, b)
+}
+
+/// An RTPS message with a sample of `len` bytes, encapsulation header included.
+fn message(number: u8, len: usize) -> Vec<u8> {
+    let mut bytes = b"RTPS\x02\x05\x01\x14a participant".to_vec();
+    bytes.truncate(20);
+    bytes.extend([0x15, 5, 0, 0, 0, 0, 16, 0, 0, 0, 1, 4, 0, 0, 1, 3, 0, 0, 0, 0, number, 0, 0, 0]);
+    bytes.extend(&[0, 1, 0, 0][..len.min(4)]);
+    bytes.extend((4..len).map(|index| (index / 3) as u8 ^ number));
+    bytes
+}
+
+fn send(from: &impl Transport, bytes: &[u8], to: &impl Transport) {
+    let sent = from.send_bytes(bytes, &[Peer::new(&to.locators())], Delivery::BestEffort).unwrap();
+    assert!(sent.unserved.is_empty());
+}
+
+/// The payload that each message of [`message`] has.
+fn payloads(contents: &Contents, received: bool) -> Vec<Vec<u8>> {
+    contents.samples(received).into_iter().map(|sample| sample.payload).collect()
+}
+
+#[test]
+fn what_is_sent_and_what_is_received_is_in_one_file_byte_for_byte_and_says_with_whom() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.pcapng");
+    let (hub, capture) = (Hub::new(), open(&file));
+    let a = captured(&hub, Path::SharedMemory, &capture);
+    let b = captured(&hub, Path::SharedMemory, &open(&file));
+    hub.link_up(a.inner(), b.inner());
+    let mut receiver = b.receiver().unwrap();
+    let messages: Vec<_> =
+        (0..).zip([4, 5, 1_000, 65_463, 65_464, 3_000_001]).map(|(n, len)| message(n, len)).collect();
+    let mut delivered = Vec::new();
+    for bytes in &messages {
+        send(&a, bytes, &b);
+        while let Some(incoming) = receiver.try_receive() {
+            if let Incoming::Message(message) = incoming {
+                assert_eq!(message.path(), Path::SharedMemory);
+                delivered.push(message[44..].to_vec());
+            }
+        }
+    }
+    a.flush();
+    let contents = read(&file);
+    assert!(payloads(&contents, false) == delivered && payloads(&contents, true) == delivered);
+    assert_eq!(contents.interfaces.len(), 2, "one for each participant");
+    assert!(contents.interfaces[0].starts_with("shm domain 7 "));
+    for packet in &contents.packets {
+        let (word, peer) = if packet.is_inbound { ("from", &a) } else { ("to", &b) };
+        assert!(
+            packet.comment.starts_with(&format!("shm {word} {}", peer.locators()[0])),
+            "{}",
+            packet.comment
+        );
+    }
+    assert!(contents.packets.is_sorted_by_key(|packet| packet.at), "in order of time");
+    assert!(
+        contents
+            .packets
+            .iter()
+            .any(|packet| packet.comment.ends_with("part 51 of 51 of one message of 3000045 bytes"))
+    );
+    let Some(lines) = tshark(&file, "rtps", &["rtps.domain_id", "rtps.sm.wrEntityId", "rtps.sm.seqNumber"])
+    else {
+        return println!("SKIPPED in part: tshark is not installed");
+    };
+    assert_eq!(lines.len(), contents.packets.len(), "all of it is RTPS to Wireshark");
+    assert!(lines.iter().all(|line| line.starts_with("7\t0x00000103\t")), "{lines:?}");
+}
+
+#[test]
+fn who_was_not_served_is_not_shown_and_datagrams_are_only_where_they_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.pcapng");
+    let hub = Hub::new();
+    let capture = open(&file);
+    assert!(capture.tap(Path::Udp, Vec::new(), 0).is_none(), "off by default");
+    let (a, b) = linked(&hub, &capture);
+    let gone = hub.open(Path::SharedMemory, 1024, 4).locators();
+    let (gone, here) = (Peer::new(&gone), b.locators());
+    let sent = a.send_bytes(&message(1, 10), &[gone, Peer::new(&here)], Delivery::BestEffort).unwrap();
+    a.flush();
+    assert_eq!((read(&file).packets.len(), sent.unserved.len()), (1, 1));
+    drop((a, b, capture));
+    let config = Config::default().file(&file).udp(true);
+    let capture = Capture::open(&config).unwrap().unwrap();
+    let (a, b) = (captured(&hub, Path::Udp, &capture), captured(&hub, Path::Udp, &capture));
+    send(&a, &message(1, 10), &b);
+    a.flush();
+    assert!(read(&file).packets[0].comment.starts_with("udp to "));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = folder.path().join("taken");
+    let same = folder.path().join("same");
+    std::os::unix::fs::symlink(&taken, folder.path().join("link")).unwrap();
+    let mut other = child(&same);
+    other.started();
+    for file in [
+        "/dev/null".as_ref(),
+        folder.path(),
+        &folder.path().join("no/file"),
+        &folder.path().join("link"),
+        &same,
+    ] {
+        let error = Capture::open(&Config::default().file(file)).unwrap_err().to_string();
+        let names_it = error.contains("ZERODDS_CAPTURE=") && error.contains(&*file.to_string_lossy());
+        assert!(names_it && error.contains("%p"), "{error}");
+    }
+    assert!(!taken.exists(), "no link is followed");
+    other.kill();
+    open(&same);
+    let own = folder.path().join("%p.pcapng");
+    let capture = open(&own);
+    assert!(folder.path().join(format!("{}.pcapng", std::process::id())).exists());
+    drop(capture);
+}
+
+#[test]
+fn the_limit_holds_for_two_files_and_the_newer_one_has_what_came_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, before) = (folder.path().join("a"), folder.path().join("a.1"));
+    let config = Config::default().file(&file).bytes_max(1 << 20).unwrap();
+    let capture = Capture::open(&config).unwrap().unwrap();
+    let hub = Hub::new();
+    let (a, b) = linked(&hub, &capture);
+    for round in 0..50 {
+        send(&a, &message(round, 50_000), &b);
+        if round == 25 {
+            send(&a, &message(99, 600_000), &b);
+        }
+        // So that the queue has room for all of them.
+        a.flush();
+    }
+    let (contents, older) = (read(&file), read(&before));
+    let lens = [&file, &before].map(|path| path.metadata().unwrap().len());
+    assert!(lens.iter().all(|&len| len <= 1 << 19), "{lens:?}");
+    let numbers: Vec<_> =
+        older.samples(false).iter().chain(&contents.samples(false)).map(|one| one.number).collect();
+    assert_eq!(numbers, (50 - numbers.len() as i64..50).collect::<Vec<_>>());
+    assert_eq!(a.counters().uncaptured_messages, 1, "what no file may hold is counted");
+    assert_eq!(older.statistics[&0], (11, 1), "and said");
+}
+
+#[test]
+fn what_the_queue_has_no_room_for_is_counted_and_the_next_packet_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a");
+    let capture = open(&file);
+    let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).unwrap();
+    let large = tap.begin(100 << 20).expect("nothing waits");
+    assert!((0..3).all(|_| tap.begin(1).is_none()));
+    drop(large);
+    tap.begin(10).unwrap().received(message(1, 10), None, None);
+    drop((tap, capture));
+    let contents = read(&file);
+    assert_eq!((contents.packets.len(), contents.packets[0].dropped), (1, 3));
+    assert_eq!(contents.statistics[&0], (4, 3));
+}
+
+#[test]
+fn a_killed_process_leaves_a_file_that_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a");
+    let mut child = child(&file);
+    child.started();
+    child.kill();
+    let contents = read(&file);
+    assert!(contents.samples(false).len() >= 100);
+    if let Some(lines) = tshark(&file, "rtps", &["rtps.sm.seqNumber"]) {
+        assert_eq!(lines.len(), contents.packets.len());
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_capture_with_one_line_and_not_the_traffic() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=256k none \"$1\" && exec \"$2\" child_process --exact --nocapture";
+    command
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(folder.path())
+        .arg(std::env::current_exe().unwrap());
+    let output =
+        command.env(CHILD, folder.path().join("a")).env("ZERODDS_CAPTURE_TEST_LIMIT", "").output().unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if said.contains("unshare failed") || said.contains("permission denied") {
+        return println!("SKIPPED: a mount namespace needs root");
+    }
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("the capture ends here").count(), 1, "{said}");
+    assert!(said.contains("delivered 1000, and the file opens"), "{said}");
+}
+
+/// Not a test: a process that captures, when it is one.
+#[test]
+fn child_process() {
+    let Some(file) = std::env::var_os(CHILD) else { return };
+    tell_warnings();
+    let file = FilePath::new(&file);
+    let (hub, capture) = (Hub::new(), open(file));
+    let (a, b) = linked(&hub, &capture);
+    let mut receiver = b.receiver().unwrap();
+    let mut delivered = 0;
+    for number in 0..1_000_u32 {
+        send(&a, &message(number as u8, 1_000), &b);
+        let incoming = std::iter::from_fn(|| receiver.try_receive());
+        delivered += incoming.filter(|one| matches!(one, Incoming::Message(_))).count();
+        if number == 100 {
+            a.flush();
+            println!("started");
+        }
+    }
+    if std::env::var_os("ZERODDS_CAPTURE_TEST_LIMIT").is_none() {
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+    a.flush();
+    assert!(a.counters().uncaptured_messages > 0);
+    assert!(!read(file).packets.is_empty());
+    println!("delivered {delivered}, and the file opens");
+}
+
+/// What is said goes to the standard output.
+fn tell_warnings() {
+    struct Tell;
+    impl log::Log for Tell {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            println!("{}", record.args());
+        }
+        fn flush(&self) {}
+    }
+    log::set_max_level(log::LevelFilter::Warn);
+    let _ = log::set_logger(&Tell);
+}
+
+/// A child, killed and reaped when dropped.
+struct Child(std::process::Child);
+
+fn child(file: &FilePath) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["child_process", "--exact", "--nocapture"]).env(CHILD, file);
+    Child(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+}
+
+impl Child {
+    /// Waits until the first hundred messages are in its file.
+    fn started(&mut self) {
+        let output = BufReader::new(self.0.stdout.as_mut().unwrap());
+        assert!(output.lines().map_while(Result::ok).any(|line| line.contains("started")));
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
