@@ -20,7 +20,6 @@ pub struct Config {
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ConfigError {
     /// A value is not understood or out of range.
     #[error("{name}={value:?} is not usable: {accepted}")]

@@ -6,7 +6,8 @@
 //! | `ZERODDS_SHM_WHEN_FULL` | [`Options::when_full`] | `block`, `fail`, `udp` | `block` |
 //!
 //! and those of the transport: `ZERODDS_SHM`, `ZERODDS_SHM_MAX_DATAGRAM`, `ZERODDS_SHM_ACCESS`,
-//! `ZERODDS_SHM_WAIT`; see [`zerodds_transport_shm::Config`]. The ring and its access policy belong to a participant, since its
+//! `ZERODDS_SHM_WAIT`, see [`zerodds_transport_shm::Config`], and `ZERODDS_CAPTURE` and `ZERODDS_CAPTURE_MAX`, see
+//! [`zerodds_capture::Config`]. The ring and its access policy belong to a participant, since its
 //! endpoints share one ring; everything else can be set for each endpoint.
 
 use crate::protocol::Prefix;
@@ -18,11 +19,12 @@ use zerodds_transport_shm::{Access, Config as ShmConfig, ConfigError, parse_size
 pub struct Config {
     pub(crate) shm: ShmConfig,
     pub(crate) options: Options,
+    pub(crate) capture: zerodds_capture::Config,
     shares_secured: bool,
 }
 
 impl Config {
-    /// The defaults, overlaid with the `ZERODDS_SHM*` environment variables that are set.
+    /// The defaults, overlaid with the `ZERODDS_SHM*` and `ZERODDS_CAPTURE*` environment variables that are set.
     ///
     /// # Errors
     /// [`ConfigError`] names the variable, its value and what is accepted.
@@ -33,7 +35,20 @@ impl Config {
     /// ```
     pub fn from_env() -> Result<Self, ConfigError> {
         let options = Options::default().overlaid_with(std::env::var_os)?;
-        Ok(Self { shm: ShmConfig::from_env()?, options, ..Self::default() })
+        let capture = zerodds_capture::Config::from_env().map_err(as_ours)?;
+        Ok(Self { shm: ShmConfig::from_env()?, options, capture, ..Self::default() })
+    }
+
+    /// What is captured of the session, and where: what goes by shared memory. Default: nothing.
+    ///
+    /// ```
+    /// let capture = zerodds_capture::Config::default().file("/tmp/dds-%p.pcapng");
+    /// let config = zerodds_rustdds::Config::default().capture(capture);
+    /// ```
+    #[must_use]
+    pub fn capture(mut self, capture: zerodds_capture::Config) -> Self {
+        self.capture = capture;
+        self
     }
 
     /// The participant's ring: its size (by the largest sample that it carries), who may map it, how to wait.
@@ -86,6 +101,11 @@ impl Config {
         self.options = options;
         self
     }
+}
+
+fn as_ours(error: zerodds_capture::ConfigError) -> ConfigError {
+    let zerodds_capture::ConfigError::Value { name, value, accepted } = error;
+    ConfigError::Value { name, value, accepted }
 }
 
 /// What can be set for each endpoint.

@@ -10,8 +10,10 @@
 use crate::arrivals::{Ledger, Missing};
 use crate::lifespan::{self, NEVER, Ticks};
 use crate::protocol::{Descriptor, Entity, HEADER_LEN, Note, Received, SampleKey, parse};
+use crate::watch::Watch;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use zerodds_core::{Incoming, Locator, Message, Reason, Receiver, Wake};
 use zerodds_transport_shm::{LinkId, ShmReceiver};
 
@@ -37,11 +39,14 @@ pub(crate) struct Inbox {
     alarm: Ticks,
     /// Messages that no session sends.
     pub(crate) strange: u64,
+    /// Where messages are captured.
+    watch: Option<Arc<Watch>>,
 }
 
 impl Inbox {
-    pub(crate) fn new(receiver: Option<ShmReceiver>) -> Self {
-        Self { receiver, ..Self::default() }
+    pub(crate) fn new(receiver: Option<ShmReceiver>, watch: &Arc<Watch>) -> Self {
+        let watch = watch.is_on().then(|| Arc::clone(watch));
+        Self { receiver, watch, ..Self::default() }
     }
 
     /// The sample that a descriptor stands for, if it is here; and whether there is news for the attendant.
@@ -92,6 +97,9 @@ impl Inbox {
                 match incoming {
                     Incoming::Message(message) => {
                         let source = message.source();
+                        if let Some(watch) = &self.watch {
+                            watch.received(&message, source);
+                        }
                         take_in(&mut self.ledger, &mut self.news, &mut self.strange, source, message.into());
                     }
                     Incoming::PeerUp(locator) => {

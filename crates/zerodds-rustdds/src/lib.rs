@@ -101,7 +101,7 @@
 //! | what a user holds | `session` ([`ZeroDds`]), `endpoints`, [`no_key`], [`with_key`], `loan`, `config` |
 //! | a sample on its way out | `writer`, `writing`, `routes`, `window`, [`cdr`], `payload` |
 //! | a sample on its way in | `inbox`, `arrivals`, `account`, `lifespan`, `intake`, `asking`, `adapter` |
-//! | what sessions say to each other | `protocol` |
+//! | what sessions say to each other | `protocol`, and `watch`, which captures it |
 #![forbid(unsafe_code)]
 
 mod account;
@@ -126,6 +126,7 @@ mod payload;
 mod protocol;
 mod routes;
 mod session;
+mod watch;
 mod window;
 pub mod with_key;
 mod writer;

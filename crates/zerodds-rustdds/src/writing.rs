@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
+use zerodds_capture::Pending;
 use zerodds_core::{Delivery, Incarnation, LoanError, Locator, Peer, Refusal, Transport};
 use zerodds_transport_shm::{ShmLoan, ShmSending, ShmSent};
 
@@ -106,6 +107,7 @@ pub(crate) struct Parcel {
 /// A sample that is being sent, and to whom.
 pub(crate) struct Transit {
     sending: ShmSending,
+    captured: Option<Pending>,
     undescribed: Undescribed,
     len: usize,
     plan: Arc<Plan>,
@@ -284,15 +286,19 @@ impl Outlet {
             SampleHeader { id, topic: self.topic, instance, writer: self.entity, written, lifespan }
                 .write(header);
         }
+        let captured = self.session().watch.begin(HEADER_LEN + len);
         let sending = self.session().transport.begin_quietly(loan, &peers, delivery);
         let sending = sending.map_err(|error| Refused::Internal(error.to_string()))?;
-        Ok(Transit { sending, undescribed, len, plan, deadline })
+        Ok(Transit { sending, captured, undescribed, len, plan, deadline })
     }
 
     /// What RTPS has to carry, now that the sample was sent to all who took it.
     pub(crate) fn dispatch(&self, transit: Transit) -> Result<Posts, (Refused, Remains)> {
-        let Transit { sending, mut undescribed, len, plan, .. } = transit;
+        let Transit { sending, captured, mut undescribed, len, plan, .. } = transit;
         let (sent, sample) = sending.finish();
+        let ways = plan.targets.iter().filter_map(|target| target.shared).enumerate();
+        let served = ways.filter(|(index, _)| sent.unserved.iter().all(|peer| peer.index != *index));
+        self.session().watch.sent(captured, &sample, served.map(|(_, way)| way.locator));
         let mut shared: Vec<&Target> = Vec::new();
         let mut plain: Vec<&Target> = Vec::new();
         let mut full = false;

@@ -23,6 +23,7 @@ use crate::events::{Broadcast, Events};
 use crate::inbox::Inbox;
 use crate::intake::{Appetite, Progress};
 use crate::protocol::{Descriptor, Entity, Note, Prefix, TopicHash, incarnation};
+use crate::watch::Watch;
 use crate::window::Outlook;
 use attendant::Attendant;
 use bytes::Bytes;
@@ -40,7 +41,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use zerodds_core::{Counters, Delivery, Incarnation, LoanError, Peer, Reason, Refusal, SendError, Transport};
+use zerodds_capture::Capture;
+use zerodds_core::{
+    Counters, Delivery, Incarnation, LoanError, Path, Peer, Reason, Refusal, SendError, Transport,
+};
 use zerodds_transport_shm::{Pool, ShmTransport};
 
 /// Shared memory for one RustDDS participant.
@@ -71,6 +75,9 @@ pub enum AttachError {
     /// The thread that attends to the session, or what it waits with, cannot be had.
     #[error("the session's thread cannot be started: {0}; the participant works as before, over UDP")]
     Thread(#[from] io::Error),
+    /// The file that `ZERODDS_CAPTURE` names.
+    #[error(transparent)]
+    Capture(#[from] zerodds_capture::OpenError),
 }
 
 /// What a session has done so far, and what its ring holds.
@@ -122,6 +129,7 @@ pub(crate) struct Session {
     pub(crate) transport: ShmTransport,
     pub(crate) incarnation: Incarnation,
     pub(crate) totals: Totals,
+    pub(crate) watch: Arc<Watch>,
     own: Prefix,
     /// There is no ring because the participant is under DDS Security.
     refused: bool,
@@ -184,13 +192,19 @@ impl ZeroDds {
         let shm = if refused { config.shm.clone().enabled(false) } else { config.shm.clone() };
         let transport = ShmTransport::open_as(rendezvous, incarnation, &shm);
         let locator = transport.locators().first().copied();
-        let inbox = Inbox::new(transport.receiver());
+        let domain_id = participant.domain_id().into();
+        let capture = Capture::open(&config.capture)?;
+        let tap =
+            capture.and_then(|capture| capture.tap(Path::SharedMemory, transport.locators(), domain_id));
+        let watch = Arc::new(Watch::new(tap, own));
+        let inbox = Inbox::new(transport.receiver(), &watch);
         let poll = mio::Poll::new()?;
         let session = Arc::new(Session {
             waker: mio::Waker::new(poll.registry(), attendant::CALLED)?,
             transport,
             incarnation,
             totals: Totals::default(),
+            watch,
             own,
             refused,
             registry: Mutex::new(Registry::new(own, locator)),
@@ -280,6 +294,7 @@ impl Drop for Owner {
         {
             let _ = attendant.join();
         }
+        self.session.watch.flush();
         ATTACHED.lock().remove(&self.session.own);
     }
 }
@@ -315,6 +330,9 @@ impl Session {
             let mut registry = self.registry.lock();
             let errands: Vec<_> = events.iter().flat_map(|event| registry.note(event)).collect();
             registry.replan();
+            if self.watch.is_on() {
+                self.watch.meet(registry.participants().map(|(prefix, _)| prefix));
+            }
             drop(registry);
             let mut noted = self.noted.lock();
             noted.errands.extend(errands);
@@ -437,8 +455,14 @@ impl Session {
         let Some(locator) = self.transport.locator_of(to) else { return true };
         let locators = [locator];
         let delivery = Delivery::Reliable { deadline: Instant::now() };
-        match self.transport.send_bytes(&note.to_bytes(), &[Peer::new(&locators)], delivery) {
-            Ok(sent) => !sent.unserved.iter().any(|peer| matches!(peer.why, Refusal::Full)),
+        let message = note.to_bytes();
+        let captured = self.watch.begin(message.len());
+        match self.transport.send_bytes(&message, &[Peer::new(&locators)], delivery) {
+            Ok(sent) => {
+                let served = locators.into_iter().filter(|_| sent.unserved.is_empty());
+                self.watch.sent(captured, &message, served);
+                !sent.unserved.iter().any(|peer| matches!(peer.why, Refusal::Full))
+            }
             Err(error) => !matches!(error, SendError::Loan(LoanError::Full { .. })),
         }
     }
@@ -449,9 +473,11 @@ impl Session {
         let (held_samples, held_bytes) = inbox.ledger.held();
         let strange_messages = inbox.strange;
         drop(inbox);
+        let mut transport = self.transport.counters();
+        transport.uncaptured_messages += self.watch.dropped();
         let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
         Stats {
-            transport: self.transport.counters(),
+            transport,
             pool: self.transport.pool(),
             shared_samples: count(&self.totals.shared),
             plain_samples: count(&self.totals.plain),
