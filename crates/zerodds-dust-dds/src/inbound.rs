@@ -90,7 +90,7 @@ impl Inbound {
         header.copy_from_slice(&message[..HEADER_LEN]);
         let origin = Origin { header, prefix, timestamp: None };
         let mut context = Context { origin, for_us: true, own, path, now };
-        let mut kept = Kept::of(header);
+        let mut kept = Kept::of(header, message.len());
         for submessage in Submessages::of(message) {
             let fate = submessage.and_then(|submessage| {
                 let fate = self.submessage(&mut context, &submessage, out)?;
@@ -292,8 +292,11 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(header: [u8; HEADER_LEN]) -> Self {
-        Self { bytes: header.to_vec(), worthwhile: false }
+    /// With memory for `len` bytes: a large message must not grow into ever larger places.
+    fn of(header: [u8; HEADER_LEN], len: usize) -> Self {
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(&header);
+        Self { bytes, worthwhile: false }
     }
 
     fn add(&mut self, message: &[u8], submessage: &Submessage<'_>, fate: Fate) -> Result<(), Malformed> {

@@ -5,13 +5,14 @@
 //!   DATA_FRAG chunk, from Dust              ──▶ of it, fragments 3 and 7 leave
 //! ```
 //! Dust knows nothing of our fragments, only of its chunks. It repeats a whole chunk on request, which costs a
-//! copy in memory; what goes over the network is what was asked for. Rejected: keeping a copy of every sample
+//! copy in memory; what goes over the network is what was asked for. A reader that lacks more than one NACK_FRAG
+//! can name sends several, and Dust answers each: the first answer has everything, the others nothing. Rejected: keeping a copy of every sample
 //! that left in fragments. Dust has one already, for exactly as long as it may be asked for.
 
 use crate::fragment::Fragmenter;
 use crate::rtps::{EntityId, Guid, NackFrag, NackFragFields};
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A sample of one of our writers, as one reader lacks parts of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,9 +22,17 @@ struct Debt {
     sequence_number: i64,
 }
 
+/// What is still to be sent of a sample.
+#[derive(Debug, Default)]
+struct Owed {
+    fragments: BTreeSet<u32>,
+    /// Requests for each chunk that Dust was given and has not answered.
+    asked: BTreeMap<u32, u32>,
+}
+
 /// Shared: the receive thread notes, Dust's thread takes.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted(Mutex<HashMap<Debt, BTreeSet<u32>>>);
+pub(crate) struct Wanted(Mutex<HashMap<Debt, Owed>>);
 
 impl Wanted {
     /// Notes what `reader` asks for, and answers with what Dust has to be asked for.
@@ -34,14 +43,17 @@ impl Wanted {
         fragmenter: &Fragmenter,
     ) -> Option<NackFragFields> {
         let debt = Debt { reader, writer: nack.writer, sequence_number: nack.sequence_number };
+        let mut chunks: BTreeSet<u32> = nack.wanted().map(|number| fragmenter.chunk_of(number)).collect();
+        let base = *chunks.first()?;
+        chunks.retain(|chunk| chunk - base < 256);
         let mut wanted = self.0.lock();
         if wanted.len() >= DEBTS_MAX && !wanted.contains_key(&debt) {
             wanted.clear();
         }
-        wanted.entry(debt).or_default().extend(nack.wanted());
+        let owed = wanted.entry(debt).or_default();
+        owed.fragments.extend(nack.wanted());
+        chunks.iter().for_each(|&chunk| *owed.asked.entry(chunk).or_default() += 1);
         drop(wanted);
-        let chunks: BTreeSet<u32> = nack.wanted().map(|number| fragmenter.chunk_of(number)).collect();
-        let base = *chunks.first()?;
         let mut fields = NackFragFields {
             reader: nack.reader,
             writer: nack.writer,
@@ -52,15 +64,15 @@ impl Wanted {
             count: nack.count,
         };
         // Dust answers for the base whether its bit is set or not, and twice if it is.
-        for bit in chunks.into_iter().map(|chunk| chunk - base).filter(|bit| (1..256).contains(bit)) {
+        for bit in chunks.into_iter().map(|chunk| chunk - base).filter(|&bit| bit > 0) {
             fields.bitmap[bit as usize / 32] |= 0x8000_0000 >> (bit % 32);
             fields.bits = bit + 1;
         }
         Some(fields)
     }
 
-    /// What `reader` is owed of this chunk of a sample, which is no longer owed afterwards. `None`: it did not
-    /// ask, the chunk is being sent for the first time.
+    /// What `reader` is owed of this chunk of a sample, which is no longer owed afterwards; nothing where an earlier
+    /// answer had it. `None`: it did not ask, the chunk is being sent for the first time.
     pub(crate) fn take(
         &self,
         reader: Guid,
@@ -72,13 +84,16 @@ impl Wanted {
         let debt = Debt { reader, writer, sequence_number };
         let mut wanted = self.0.lock();
         let owed = wanted.get_mut(&debt)?;
-        let fragments = fragmenter.fragments_of(chunk);
-        let taken: Vec<u32> = owed.range(fragments.clone()).copied().collect();
-        owed.retain(|number| !fragments.contains(number));
-        if owed.is_empty() {
+        let asked = owed.asked.get_mut(&chunk)?;
+        *asked -= 1;
+        if *asked == 0 {
+            owed.asked.remove(&chunk);
+        }
+        let taken = owed.fragments.extract_if(fragmenter.fragments_of(chunk), |_| true).collect();
+        if owed.asked.is_empty() {
             wanted.remove(&debt);
         }
-        (!taken.is_empty()).then_some(taken)
+        Some(taken)
     }
 }
 
@@ -135,6 +150,19 @@ mod tests {
         assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![second - 1]));
         assert_eq!(wanted.take(READER, WRITER, 42, 2, &fragmenter), Some(vec![second]));
         assert_eq!(wanted.take(READER, WRITER, 42, 3, &fragmenter), None);
+    }
+
+    #[test]
+    fn a_reader_that_asks_in_several_windows_gets_everything_once() {
+        let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 1472));
+        for base in [1, 300, 700] {
+            assert_eq!(note(&wanted, &fragmenter, base, &[0, 255]).base, 1, "all in the first chunk");
+        }
+        let all = Some(vec![1, 256, 300, 555, 700, 955]);
+        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), all);
+        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![]), "the second answer");
+        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![]), "the third");
+        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), None, "nobody asked for this");
     }
 
     #[test]

@@ -166,7 +166,11 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         let path = if whole {
             self.send_whole(buffer, len, outgoing, peer)
         } else {
-            self.send_fragments(message, outgoing, peer)
+            let wanted = self.wanted(message, outgoing);
+            if wanted.as_ref().is_some_and(Vec::is_empty) {
+                return;
+            }
+            self.send_fragments(message, outgoing, wanted.as_deref(), peer)
         };
         match path {
             Some(path) if sample => self.shared().tally.sent_sample(path),
@@ -203,16 +207,25 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         path
     }
 
-    /// Sends a sample in fragments over UDP: all of them, or what this reader has asked for.
-    fn send_fragments(&mut self, message: &[u8], outgoing: &Outgoing, peer: Peer<'_>) -> Option<Path> {
+    /// The fragments of this chunk that its reader has asked for, if Dust wrote it because of that.
+    fn wanted(&self, message: &[u8], outgoing: &Outgoing) -> Option<Vec<u32>> {
+        let (chunk, prefix) = outgoing.chunk(message).zip(outgoing.to)?;
+        let reader = Guid { prefix, entity: chunk.reader };
+        let Shared { wanted, fragmenter, .. } = self.shared();
+        wanted.take(reader, chunk.writer, chunk.sequence_number, chunk.first, fragmenter)
+    }
+
+    /// Sends a sample in fragments over UDP: all of them, or those `wanted`.
+    fn send_fragments(
+        &mut self,
+        message: &[u8],
+        outgoing: &Outgoing,
+        wanted: Option<&[u32]>,
+        peer: Peer<'_>,
+    ) -> Option<Path> {
         let shared = self.running.shared();
-        let wanted = outgoing.chunk(message).zip(outgoing.to).and_then(|(chunk, prefix)| {
-            let reader = Guid { prefix, entity: chunk.reader };
-            shared.wanted.take(reader, chunk.writer, chunk.sequence_number, chunk.first, &shared.fragmenter)
-        });
         self.repair_count = self.repair_count.wrapping_add(1);
-        let mut pieces =
-            shared.fragmenter.cut(message, outgoing, wanted.as_deref(), self.repair_count).peekable();
+        let mut pieces = shared.fragmenter.cut(message, outgoing, wanted, self.repair_count).peekable();
         pieces.peek()?;
         // As many at a time as the socket's buffer may hold, so that a sample does not lie in memory twice.
         let mut all_sent = true;
