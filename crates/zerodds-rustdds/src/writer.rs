@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What samples are handed to: the writer of RustDDS, which differs by the kind of topic.
 pub(crate) trait Carrier {
@@ -181,7 +181,7 @@ impl<C: Carrier> Writer<C> {
             return Ok(());
         }
         let outlet = Arc::clone(&self.outlet);
-        elsewhere(move || outlet.wait_for_room(deadline)).await?
+        elsewhere(deadline, move |until, is_last| answer(outlet.wait_for_room(until), is_last)).await?
     }
 
     /// Room in the ring; it is waited for on another thread, and only if there is none now.
@@ -194,7 +194,8 @@ impl<C: Carrier> Writer<C> {
         match self.outlet.parcel(len, instance, Instant::now()) {
             Err(Refused::WouldBlock) if Instant::now() < deadline => {
                 let outlet = Arc::clone(&self.outlet);
-                elsewhere(move || outlet.parcel(len, instance, deadline)).await?
+                let step = move |until, is_last| answer(outlet.parcel(len, instance, until), is_last);
+                elsewhere(deadline, step).await?
             }
             outcome => outcome,
         }
@@ -213,7 +214,7 @@ impl<C: Carrier> Writer<C> {
             Draft::Shared(parcel) => {
                 let mut transit = self.outlet.send(parcel, options, deadline)?;
                 if !transit.is_done() {
-                    transit.wait();
+                    transit.wait(deadline);
                 }
                 self.outlet.dispatch(transit)?
             }
@@ -253,7 +254,7 @@ impl<C: Carrier> Writer<C> {
             Draft::Plain(bytes) => Posts::plain(bytes),
             Draft::Shared(parcel) => {
                 let transit = self.outlet.send(parcel, options, deadline)?;
-                self.outlet.dispatch(arrived(transit).await?)?
+                self.outlet.dispatch(arrived(transit, deadline).await?)?
             }
         };
         let mut round = Round::new(posts.undescribed.take());
@@ -321,13 +322,15 @@ fn draft<D: Serialize>(sample: &D, len: usize, parcel: Option<Parcel>) -> Result
 }
 
 /// A sample that everybody has whom it is waited for.
-async fn arrived(mut transit: Transit) -> Result<Transit, Refused> {
+async fn arrived(transit: Transit, deadline: Instant) -> Result<Transit, Refused> {
     if transit.is_done() {
         return Ok(transit);
     }
-    elsewhere(move || {
-        transit.wait();
-        transit
+    let mut waiting = Some(transit);
+    elsewhere(deadline, move |until, is_last| {
+        let transit = waiting.as_mut()?;
+        transit.wait(until);
+        if is_last || transit.is_done() { waiting.take() } else { None }
     })
     .await
 }
@@ -402,15 +405,34 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits on a thread made for it: an executor must not, and a full ring is rare enough.
-async fn elsewhere<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+/// Waits on a thread made for it: an executor must not, and a full ring is rare enough. It waits step by step, each until a
+/// moment that it is given, and looks in between whether anybody still wants to know: a future that is dropped is not
+/// waited for. The last step, until the deadline, gives an answer.
+async fn elsewhere<T: Send + 'static>(
+    deadline: Instant,
+    mut step: impl FnMut(Instant, bool) -> Option<T> + Send + 'static,
+) -> Result<T, Refused> {
     let (sender, receiver) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("zerodds-wait".into())
-        .spawn(move || drop(sender.send(wait())))
-        .map_err(Refused::Io)?;
+    let wait = move || {
+        while !sender.is_canceled() {
+            let until = deadline.min(Instant::now() + STEP);
+            if let Some(outcome) = step(until, until == deadline) {
+                drop(sender.send(outcome));
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("zerodds-wait".into()).spawn(wait).map_err(Refused::Io)?;
     receiver.await.map_err(|_| Refused::Internal("the thread that waited for room is gone".into()))
 }
+
+/// What one step of waiting came to; `None`: there is time left.
+fn answer<T>(outcome: Result<T, Refused>, is_last: bool) -> Option<Result<T, Refused>> {
+    (is_last || !matches!(outcome, Err(Refused::WouldBlock))).then_some(outcome)
+}
+
+/// How long a thread goes on waiting for a future that was dropped, at most.
+const STEP: Duration = Duration::from_millis(100);
 
 /// How often a participant is tried for a sample that others have, each time as long as a write may wait.
 const TRIES_MAX: u32 = 10;

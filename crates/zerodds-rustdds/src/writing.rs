@@ -111,7 +111,6 @@ pub(crate) struct Transit {
     undescribed: Undescribed,
     len: usize,
     plan: Arc<Plan>,
-    deadline: Instant,
 }
 
 /// A sample that was sent and has no descriptor yet. Dropped, it never will have one, and its readers are told.
@@ -289,7 +288,7 @@ impl Outlet {
         let captured = self.session().watch.begin(HEADER_LEN + len);
         let sending = self.session().transport.begin_quietly(loan, &peers, delivery);
         let sending = sending.map_err(|error| Refused::Internal(error.to_string()))?;
-        Ok(Transit { sending, captured, undescribed, len, plan, deadline })
+        Ok(Transit { sending, captured, undescribed, len, plan })
     }
 
     /// What RTPS has to carry, now that the sample was sent to all who took it.
@@ -433,9 +432,9 @@ impl Transit {
         self.sending.is_done()
     }
 
-    /// Waits for those who have no room yet, until the deadline of the write.
-    pub(crate) fn wait(&mut self) {
-        self.sending.wait(self.deadline);
+    /// Waits for those who have no room yet.
+    pub(crate) fn wait(&mut self, until: Instant) {
+        self.sending.wait(until);
     }
 }
 

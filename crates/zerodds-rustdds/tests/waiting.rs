@@ -317,6 +317,39 @@ fn an_executor_goes_on_while_readers_have_no_room() {
     }
 }
 
+/// Threads of this process that wait in place of futures.
+fn waiting_threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux").flatten();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|name| name.trim() == "zerodds-wait").count()
+}
+
+/// In a process of its own, whose only waiting threads are its own.
+#[test]
+#[ignore = "a role that another test starts"]
+fn cancellation() {
+    const MINUTES_MS: i64 = 600_000;
+    let pair = Pair::new("cancelled", &keep_all(4, MINUTES_MS));
+    for number in 0..4 {
+        pair.writer.write(Chunk::new(1, number, SIZES[1]), None).expect("there is room");
+    }
+    for how in [How::Write, How::Loan] {
+        {
+            let mut waiting = pin!(write(&pair.writer, how, 4, SIZES[1]));
+            let mut once = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(waiting.as_mut().poll(&mut once).is_pending(), "the window is full");
+            // A thread gives itself its name, some time after it was started.
+            eventually("a thread waits", || waiting_threads() == 1);
+        }
+        eventually("nobody waits for what nobody wants to know", || waiting_threads() == 0);
+    }
+}
+
+#[test]
+fn a_write_that_is_given_up_leaves_no_thread() {
+    alone("cancellation");
+}
+
 #[test]
 fn an_executor_goes_on_while_the_ring_has_no_room() {
     const LEN: usize = 900_000;
@@ -447,8 +480,13 @@ fn idleness() {
 
 #[test]
 fn who_waits_uses_no_processor_time() {
+    alone("idleness");
+}
+
+/// Runs a role of this file in a process of its own.
+fn alone(role: &str) {
     let output = Command::new(std::env::current_exe().expect("this test"))
-        .args(["idleness", "--exact", "--ignored", "--nocapture"])
+        .args([role, "--exact", "--ignored", "--nocapture"])
         .output()
         .expect("a child");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
