@@ -15,7 +15,7 @@ enum Step {
     CaughtUp(u8),
 }
 
-const MAGIC: &[u8; 4] = b"ZRD\x01";
+const MAGIC: &[u8; 4] = b"ZRD\x02";
 
 fn sample(id: u8, instance: u8, writer: u8, cdr: u8) -> Vec<u8> {
     let numbers = [u64::from(id), 0, u64::from(instance % 4)].map(u64::to_le_bytes).concat();

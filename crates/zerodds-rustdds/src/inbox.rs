@@ -14,7 +14,7 @@ use crate::watch::Watch;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use zerodds_core::{Incoming, Locator, Message, Reason, Receiver, Wake};
+use zerodds_core::{Incarnation, Incoming, Locator, Message, Reason, Receiver, Wake};
 use zerodds_transport_shm::{LinkId, ShmReceiver};
 
 /// Something that is not a sample.
@@ -26,6 +26,23 @@ pub(crate) enum News {
     Note(Locator, Note),
 }
 
+/// What was found beside samples, by whoever looked.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    pub(crate) taken: Vec<TakenUpTo>,
+    /// The attendant sleeps, and there is something to do for it.
+    pub(crate) is_news: bool,
+}
+
+/// What the application behind a reader has taken of a writer here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TakenUpTo {
+    pub(crate) peer: Incarnation,
+    pub(crate) reader: Entity,
+    pub(crate) writer: Entity,
+    pub(crate) up_to: i64,
+}
+
 /// The receiving half of a session.
 #[derive(Default)]
 pub(crate) struct Inbox {
@@ -33,6 +50,8 @@ pub(crate) struct Inbox {
     pub(crate) receiver: Option<ShmReceiver>,
     pub(crate) ledger: Ledger,
     news: VecDeque<News>,
+    /// For writers, by whoever finds it.
+    taken: Vec<TakenUpTo>,
     /// The attendant sleeps: the bell must stay armed.
     asleep: bool,
     /// Until when it does, for what expires.
@@ -49,26 +68,37 @@ impl Inbox {
         Self { receiver, watch, ..Self::default() }
     }
 
-    /// The sample that a descriptor stands for, if it is here; and whether there is news for the attendant.
+    /// The sample that a descriptor stands for, if it is here.
     pub(crate) fn decode(
         &mut self,
         reader: Entity,
         descriptor: Descriptor,
-    ) -> (Result<Bytes, Missing>, bool) {
+    ) -> (Result<Bytes, Missing>, Aside) {
         if !self.ledger.holds(descriptor.key) {
             self.empty();
         }
         self.expire();
         let outcome = self.ledger.decode(reader, descriptor);
-        (outcome, self.asleep && (!self.news.is_empty() || self.ledger.soonest() < self.alarm))
+        (outcome, self.aside())
+    }
+
+    /// A writer looks for what readers have taken, before it waits.
+    pub(crate) fn listen(&mut self) -> Aside {
+        self.empty();
+        self.aside()
+    }
+
+    fn aside(&mut self) -> Aside {
+        let is_news = self.asleep && (!self.news.is_empty() || self.ledger.soonest() < self.alarm);
+        Aside { taken: std::mem::take(&mut self.taken), is_news }
     }
 
     /// The attendant is awake: takes everything in, and hands over the news.
-    pub(crate) fn wake_up(&mut self) -> VecDeque<News> {
+    pub(crate) fn wake_up(&mut self) -> (Vec<TakenUpTo>, VecDeque<News>) {
         self.asleep = false;
         self.empty();
         self.expire();
-        std::mem::take(&mut self.news)
+        (std::mem::take(&mut self.taken), std::mem::take(&mut self.news))
     }
 
     /// The attendant wants to sleep; whether it may: nothing has come meanwhile, and whatever comes rings.
@@ -76,7 +106,8 @@ impl Inbox {
         self.asleep = true;
         let wake = self.empty();
         self.alarm = self.ledger.soonest();
-        if wake == Wake::TimedOut && !self.news.is_empty() { Wake::Ready } else { wake }
+        let is_idle = self.news.is_empty() && self.taken.is_empty();
+        if wake == Wake::TimedOut && !is_idle { Wake::Ready } else { wake }
     }
 
     /// When the attendant has to wake up for what expires.
@@ -92,18 +123,17 @@ impl Inbox {
 
     fn empty(&mut self) -> Wake {
         loop {
-            let Some(receiver) = &mut self.receiver else { return Wake::TimedOut };
-            while let Some(incoming) = receiver.try_receive() {
+            while let Some(incoming) = self.receiver.as_mut().and_then(Receiver::try_receive) {
                 match incoming {
                     Incoming::Message(message) => {
                         let source = message.source();
                         if let Some(watch) = &self.watch {
                             watch.received(&message, source);
                         }
-                        take_in(&mut self.ledger, &mut self.news, &mut self.strange, source, message.into());
+                        self.take_in(source, message.into());
                     }
                     Incoming::PeerUp(locator) => {
-                        let link = receiver.link_id(&locator);
+                        let link = self.receiver.as_ref().and_then(|receiver| receiver.link_id(&locator));
                         self.news.push_back(News::Up(locator, link));
                     }
                     Incoming::PeerDown(locator, reason) => self.news.push_back(News::Down(locator, reason)),
@@ -113,28 +143,28 @@ impl Inbox {
             if !self.asleep {
                 return Wake::Ready;
             }
+            let Some(receiver) = &mut self.receiver else { return Wake::TimedOut };
             let wake = receiver.arm();
             if wake != Wake::Ready {
                 return wake;
             }
         }
     }
-}
 
-fn take_in(
-    ledger: &mut Ledger,
-    news: &mut VecDeque<News>,
-    strange: &mut u64,
-    source: Option<Locator>,
-    message: Bytes,
-) {
-    let parsed = source.and_then(|source| Some((source, source.incarnation()?, parse(&message)?)));
-    match parsed {
-        Some((_, owner, Received::Sample(header))) => {
-            ledger.arrive(owner, header, message.slice(HEADER_LEN..))
+    fn take_in(&mut self, source: Option<Locator>, message: Bytes) {
+        let parsed = source.and_then(|source| Some((source, source.incarnation()?, parse(&message)?)));
+        match parsed {
+            Some((_, owner, Received::Sample(header))) => {
+                self.ledger.arrive(owner, header, message.slice(HEADER_LEN..))
+            }
+            Some((_, owner, Received::Note(Note::Forget { id }))) => {
+                self.ledger.forget(SampleKey { owner, id })
+            }
+            Some((_, peer, Received::Note(Note::Taken { reader, writer, up_to }))) => {
+                self.taken.push(TakenUpTo { peer, reader, writer, up_to })
+            }
+            Some((source, _, Received::Note(note))) => self.news.push_back(News::Note(source, note)),
+            None => self.strange += 1,
         }
-        Some((_, owner, Received::Note(Note::Forget { id }))) => ledger.forget(SampleKey { owner, id }),
-        Some((source, _, Received::Note(note))) => news.push_back(News::Note(source, note)),
-        None => *strange += 1,
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Debug, Default)]
 struct Taken {
     up_to: i64,
+    /// What its process was told, which may not have looked yet.
     told: i64,
     /// The writer waits for it.
     is_awaited: bool,
@@ -43,9 +44,21 @@ struct Taken {
 /// What a writer is to be told now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Telling {
-    /// That samples were taken up to this one.
+    /// That samples were taken up to this one, for when it looks.
     UpTo(i64),
+    /// The same, and it waits for it.
+    Aloud(i64),
     /// It waits for what is less than a quarter of its window: in a moment, when that may be more.
+    Soon,
+    Nothing,
+}
+
+/// What there is to tell a writer that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// What it was told already, up to this sample: it is to hear it.
+    Said(i64),
+    /// Something that it was not told yet.
     Soon,
     Nothing,
 }
@@ -62,15 +75,22 @@ impl Progress {
     pub(crate) fn all(&self, of: impl Fn(&Prefix) -> bool) -> Vec<((Prefix, Entity), i64)> {
         let mut taken = self.taken.lock();
         let chosen = taken.iter_mut().filter(|((prefix, _), _)| of(prefix));
-        chosen.map(|(writer, taken)| (*writer, taken.tell())).collect()
+        chosen.map(|(writer, taken)| (*writer, taken.tell_aloud())).collect()
     }
 
-    /// This writer waits; whether there is something to tell it.
-    pub(crate) fn awaited(&self, writer: (Prefix, Entity)) -> bool {
+    /// This writer waits, and has heard of what was taken up to there.
+    pub(crate) fn awaited(&self, writer: (Prefix, Entity), heard: i64) -> Awaited {
         let mut all = self.taken.lock();
         let taken = all.entry(writer).or_default();
         taken.is_awaited = true;
-        taken.up_to > taken.told
+        if taken.told > heard {
+            // It looked just before that was said.
+            Awaited::Said(taken.tell_aloud())
+        } else if taken.up_to > taken.told {
+            Awaited::Soon
+        } else {
+            Awaited::Nothing
+        }
     }
 
     /// Writers that wait, and up to where samples were taken that they were not told of. They ask again if that is not
@@ -78,7 +98,7 @@ impl Progress {
     pub(crate) fn owed(&self) -> Vec<((Prefix, Entity), i64)> {
         let mut taken = self.taken.lock();
         let owed = taken.iter_mut().filter(|(_, taken)| taken.is_awaited && taken.up_to > taken.told);
-        owed.map(|(writer, taken)| (*writer, taken.tell())).collect()
+        owed.map(|(writer, taken)| (*writer, taken.tell_aloud())).collect()
     }
 
     /// Writers that are gone are not told anything.
@@ -97,21 +117,25 @@ impl Progress {
         let mut all = self.taken.lock();
         let taken = all.entry(writer).or_default();
         taken.up_to = taken.up_to.max(sequence);
-        if taken.up_to - taken.told >= every {
-            Telling::UpTo(taken.tell())
-        } else if taken.is_awaited {
-            Telling::Soon
-        } else {
-            Telling::Nothing
+        let is_due = taken.up_to - taken.told >= every;
+        match (is_due, taken.is_awaited) {
+            (true, true) => Telling::Aloud(taken.tell_aloud()),
+            (true, false) => Telling::UpTo(taken.tell()),
+            (false, true) => Telling::Soon,
+            (false, false) => Telling::Nothing,
         }
     }
 }
 
 impl Taken {
     fn tell(&mut self) -> i64 {
-        self.is_awaited = false;
         self.told = self.up_to;
         self.up_to
+    }
+
+    fn tell_aloud(&mut self) -> i64 {
+        self.is_awaited = false;
+        self.tell()
     }
 }
 
@@ -236,7 +260,8 @@ impl Intake {
         }
         for (writer, sequence) in taken {
             match self.progress.took(writer, sequence) {
-                Telling::UpTo(up_to) => self.owner.session.say_taken(self.reader, writer, up_to),
+                Telling::UpTo(up_to) => self.owner.session.leave_taken(self.reader, writer, up_to),
+                Telling::Aloud(up_to) => self.owner.session.say_taken(self.reader, writer, up_to),
                 Telling::Soon => self.owner.session.say_soon(),
                 Telling::Nothing => {}
             }
@@ -265,3 +290,51 @@ const RUSTDDS_MAX_SAMPLES: u32 = 64;
 const RUSTDDS_SLACK: usize = 128;
 /// RESOURCE_LIMITS beyond this are as good as none.
 const WINDOW_MAX: u32 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITER: (Prefix, Entity) = ([1; 12], [2; 4]);
+
+    fn progress(window: u32) -> Progress {
+        let progress = Progress::default();
+        progress.set_window(window);
+        progress
+    }
+
+    #[test]
+    fn nobody_is_woken_for_what_nobody_waits_for() {
+        let progress = progress(4);
+        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(1));
+        assert_eq!(progress.awaited(WRITER, 1), Awaited::Nothing);
+        assert_eq!(progress.took(WRITER, 2), Telling::Aloud(2));
+        assert_eq!(progress.took(WRITER, 3), Telling::UpTo(3), "it has been told");
+    }
+
+    #[test]
+    fn a_writer_that_looked_too_early_is_told_again() {
+        let progress = progress(4);
+        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(1));
+        assert_eq!(progress.awaited(WRITER, 0), Awaited::Said(1));
+    }
+
+    #[test]
+    fn a_writer_that_has_heard_everything_goes_on_waiting_until_there_is_more() {
+        let progress = progress(4);
+        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(1));
+        assert_eq!(progress.awaited(WRITER, 1), Awaited::Nothing);
+        assert!(progress.owed().is_empty());
+        assert_eq!(progress.took(WRITER, 2), Telling::Aloud(2));
+    }
+
+    #[test]
+    fn a_writer_that_waits_hears_of_less_than_a_quarter() {
+        let progress = progress(400);
+        assert_eq!(progress.took(WRITER, 1), Telling::Nothing);
+        assert_eq!(progress.awaited(WRITER, 0), Awaited::Soon);
+        assert_eq!(progress.took(WRITER, 2), Telling::Soon);
+        assert_eq!(progress.owed(), [(WRITER, 2)]);
+        assert!(progress.owed().is_empty(), "once");
+    }
+}

@@ -11,8 +11,8 @@
 use crate::lifespan::{Lifespan, Ticks};
 use zerodds_core::{Incarnation, fnv1a};
 
-/// The first word of every message between sessions, and of every descriptor: "ZRD\x01".
-const MAGIC: u32 = u32::from_le_bytes(*b"ZRD\x01");
+/// The first word of every message between sessions, and of every descriptor: "ZRD\x02".
+const MAGIC: u32 = u32::from_le_bytes(*b"ZRD\x02");
 /// The representation identifier of a descriptor. DDSI-RTPS 2.5 §10.2.1.2 assigns none to vendors; the second octet is one
 /// that others know, because Cyclone DDS 11 takes a message with any other for malformed, and asks for it again for ever.
 pub(crate) const REPRESENTATION: [u8; 2] = *b"Z\x03";
@@ -81,8 +81,9 @@ pub(crate) enum Note {
     Readers(Vec<Offer>),
     /// The sender's application has taken everything that this writer wrote up to this sequence number.
     Taken { reader: Entity, writer: Entity, up_to: i64 },
-    /// This writer waits for what this reader takes, and wants to hear of less than a quarter of the window too.
-    Waiting { reader: Entity, writer: Entity },
+    /// This writer waits for what this reader takes beyond what it has heard of, and wants to hear of less than a quarter of
+    /// the window too.
+    Waiting { reader: Entity, writer: Entity, heard: i64 },
     /// The session ends; its participant may go on without.
     Leaving,
     /// No descriptor will follow for this sample.
@@ -165,10 +166,11 @@ impl Note {
                 bytes.extend(writer);
                 bytes.extend(up_to.to_le_bytes());
             }
-            Self::Waiting { reader, writer } => {
+            Self::Waiting { reader, writer, heard } => {
                 head(kind::WAITING);
                 bytes.extend(reader);
                 bytes.extend(writer);
+                bytes.extend(heard.to_le_bytes());
             }
             Self::Leaving => head(kind::LEAVING),
             Self::Forget { id } => {
@@ -202,7 +204,11 @@ pub(crate) fn parse(message: &[u8]) -> Option<Received> {
                 (parts.array()?, parts.array()?, i64::from_le_bytes(parts.array()?));
             Note::Taken { reader, writer, up_to }
         }
-        kind::WAITING => Note::Waiting { reader: parts.array()?, writer: parts.array()? },
+        kind::WAITING => {
+            let (reader, writer, heard) =
+                (parts.array()?, parts.array()?, i64::from_le_bytes(parts.array()?));
+            Note::Waiting { reader, writer, heard }
+        }
         kind::LEAVING => Note::Leaving,
         kind::FORGET => Note::Forget { id: parts.u64()? },
         _ => return None,
@@ -279,7 +285,7 @@ mod tests {
             Note::Taken { reader: [3; 4], writer: [4; 4], up_to: i64::MAX },
             Note::Forget { id: u64::MAX },
             Note::Leaving,
-            Note::Waiting { reader: [1; 4], writer: [2; 4] },
+            Note::Waiting { reader: [1; 4], writer: [2; 4], heard: -1 },
         ];
         for note in notes {
             assert_eq!(parse(&note.to_bytes()), Some(Received::Note(note)));

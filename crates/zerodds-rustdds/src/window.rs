@@ -83,7 +83,7 @@ impl Outlook {
 
     /// Waits until every reader has room for one more sample; `false` after the deadline. `ask` has a reader say what
     /// was taken next: once, and again whenever that was not enough.
-    pub(crate) fn wait_for_room(&self, deadline: Instant, ask: impl Fn(Incarnation, Entity)) -> bool {
+    pub(crate) fn wait_for_room(&self, deadline: Instant, ask: impl Fn(Incarnation, Entity, i64)) -> bool {
         let mut state = self.state.lock();
         let mut asked = HashMap::new();
         while !state.has_room() {
@@ -91,7 +91,7 @@ impl Outlook {
             full.retain(|&(reader, taken)| asked.insert(reader, taken) != Some(taken));
             if !full.is_empty() {
                 MutexGuard::unlocked(&mut state, || {
-                    full.iter().for_each(|((peer, reader), _)| ask(*peer, *reader))
+                    full.iter().for_each(|&((peer, reader), heard)| ask(peer, reader, heard))
                 });
             } else if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return state.has_room();
@@ -107,16 +107,20 @@ impl State {
     }
 
     /// Readers that have no room for one more sample, and up to where they have taken.
-    fn full(&self) -> Vec<((Incarnation, Entity), Option<i64>)> {
+    fn full(&self) -> Vec<((Incarnation, Entity), i64)> {
         let full = self.plan.windows.iter().filter(|window| !self.has_room_for(window));
         let readers = full.map(|(peer, offer)| (*peer, offer.reader));
-        readers.map(|reader| (reader, self.taken.get(&reader).copied())).collect()
+        readers.map(|reader| (reader, self.taken_by(&reader))).collect()
     }
 
     fn has_room_for(&self, (incarnation, offer): &(Incarnation, Offer)) -> bool {
-        let taken = self.taken.get(&(*incarnation, offer.reader)).copied().unwrap_or(i64::MAX);
+        let taken = self.taken_by(&(*incarnation, offer.reader));
         let under_way = self.samples.len() - self.samples.partition_point(|&first| first <= taken);
         under_way < offer.window as usize
+    }
+
+    fn taken_by(&self, reader: &(Incarnation, Entity)) -> i64 {
+        self.taken.get(reader).copied().unwrap_or(i64::MAX)
     }
 
     fn forget_what_all_took(&mut self) {
@@ -147,7 +151,7 @@ mod tests {
         Instant::now()
     }
 
-    fn nobody(_: Incarnation, _: Entity) {}
+    fn nobody(_: Incarnation, _: Entity, _: i64) {}
 
     #[test]
     fn a_reader_is_asked_again_only_when_what_it_said_was_not_enough() {
@@ -156,7 +160,7 @@ mod tests {
             outlook.set_written(sequence, sequence);
         }
         let asked = AtomicU32::new(0);
-        let said = outlook.wait_for_room(Instant::now() + Duration::from_secs(60), |peer, entity| {
+        let said = outlook.wait_for_room(Instant::now() + Duration::from_secs(60), |peer, entity, _| {
             assert_eq!((peer, entity), reader);
             outlook.set_taken(reader, i64::from(asked.fetch_add(1, Ordering::Relaxed) + 1));
         });

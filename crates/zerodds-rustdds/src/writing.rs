@@ -212,15 +212,20 @@ impl Outlet {
         now.checked_add(self.patience.unwrap_or_default().max(A_MOMENT)).unwrap_or(now + A_YEAR)
     }
 
-    /// Whether readers that keep all have room now; best effort waits for nobody.
+    /// Whether readers that keep all have room now; best effort waits for nobody. What they have taken they say without
+    /// waking anybody: it is looked for when it matters.
     pub(crate) fn has_room(&self) -> bool {
-        self.patience.is_none() || self.outlook.has_room()
+        if self.patience.is_none() || self.outlook.has_room() {
+            return true;
+        }
+        self.session().listen();
+        self.outlook.has_room()
     }
 
     /// Waits for that.
     pub(crate) fn wait_for_room(&self, deadline: Instant) -> Result<(), Refused> {
-        let ask = |peer, reader| self.session().ask_for_taken(peer, reader, self.entity);
-        let room = self.patience.is_none() || self.outlook.wait_for_room(deadline, ask);
+        let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
+        let room = self.has_room() || self.outlook.wait_for_room(deadline, ask);
         room.then_some(()).ok_or(Refused::WouldBlock)
     }
 

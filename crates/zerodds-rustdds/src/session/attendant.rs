@@ -3,7 +3,7 @@
 use super::obituary::Obituary;
 use super::registry::Errand;
 use super::{EVENTS_MAX, Noted, Session};
-use crate::inbox::News;
+use crate::inbox::{Aside, News};
 use crate::lifespan::{self, NEVER};
 use crate::protocol::{Note, Offer, Prefix, incarnation};
 use mio::unix::SourceFd;
@@ -89,7 +89,8 @@ impl Attendant {
 
     /// Does everything that there is to do; whether something came meanwhile.
     fn attend(&mut self) -> bool {
-        let news = self.session.inbox.lock().wake_up();
+        let (taken, news) = self.session.inbox.lock().wake_up();
+        self.session.hear(Aside { taken, is_news: false });
         for item in news {
             self.hear(item);
         }
@@ -122,12 +123,11 @@ impl Attendant {
                 let Some(id) = from.incarnation() else { return };
                 match note {
                     Note::Readers(offers) => self.session.registry.lock().set_offers(id, offers),
-                    Note::Taken { reader, writer, up_to } => {
-                        self.session.hear_taken(id, reader, writer, up_to)
+                    Note::Waiting { reader, writer, heard } => {
+                        self.session.hear_waiting(id, reader, writer, heard);
                     }
-                    Note::Waiting { reader, writer } => self.session.hear_waiting(id, reader, writer),
                     Note::Leaving => self.session.registry.lock().set_leaving(id),
-                    Note::Forget { .. } => {}
+                    Note::Taken { .. } | Note::Forget { .. } => {}
                 }
             }
         }

@@ -20,8 +20,8 @@ use crate::arrivals::{Missing, Tally};
 use crate::config::{Config, Options};
 use crate::endpoints::{Publisher, Subscriber};
 use crate::events::{Broadcast, Events};
-use crate::inbox::Inbox;
-use crate::intake::{Appetite, Progress};
+use crate::inbox::{Aside, Inbox, TakenUpTo};
+use crate::intake::{Appetite, Awaited, Progress};
 use crate::protocol::{Descriptor, Entity, Note, Prefix, TopicHash, incarnation};
 use crate::watch::Watch;
 use crate::window::Outlook;
@@ -366,10 +366,8 @@ impl Session {
 
     /// The sample that a descriptor stands for.
     pub(crate) fn decode(&self, reader: Entity, descriptor: Descriptor) -> Result<Bytes, Missing> {
-        let (outcome, news) = self.inbox.lock().decode(reader, descriptor);
-        if news {
-            self.call();
-        }
+        let (outcome, aside) = self.inbox.lock().decode(reader, descriptor);
+        self.hear(aside);
         outcome
     }
 
@@ -401,19 +399,48 @@ impl Session {
         self.say(peer, Note::Taken { reader, writer, up_to });
     }
 
-    /// A writer here waits for a reader.
-    pub(crate) fn ask_for_taken(&self, peer: Incarnation, reader: Entity, writer: Entity) {
+    /// The same without waking anybody: a writer looks before it waits, and asks if it has to.
+    pub(crate) fn leave_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), up_to: i64) {
+        let peer = incarnation(prefix);
+        if prefix == self.own {
+            return self.hear_taken(peer, reader, writer, up_to);
+        }
+        if !self.try_leave(peer, &Note::Taken { reader, writer, up_to }) {
+            self.say_taken(reader, (prefix, writer), up_to);
+        }
+    }
+
+    /// Takes in what readers have said without waking anybody.
+    pub(crate) fn listen(&self) {
+        let aside = self.inbox.lock().listen();
+        self.hear(aside);
+    }
+
+    fn hear(&self, Aside { taken, is_news }: Aside) {
+        for TakenUpTo { peer, reader, writer, up_to } in taken {
+            self.hear_taken(peer, reader, writer, up_to);
+        }
+        if is_news {
+            self.call();
+        }
+    }
+
+    /// A writer here waits for a reader, of which it has heard what was taken up to there.
+    pub(crate) fn ask_for_taken(&self, peer: Incarnation, reader: Entity, writer: Entity, heard: i64) {
         if peer == self.incarnation {
-            self.hear_waiting(peer, reader, writer);
+            self.hear_waiting(peer, reader, writer, heard);
         } else {
-            self.say(peer, Note::Waiting { reader, writer });
+            self.say(peer, Note::Waiting { reader, writer, heard });
         }
     }
 
     /// A writer waits for a reader here.
-    fn hear_waiting(&self, peer: Incarnation, reader: Entity, writer: Entity) {
-        if self.registry.lock().awaited(peer, reader, writer) {
-            self.say_soon();
+    fn hear_waiting(&self, peer: Incarnation, reader: Entity, writer: Entity, heard: i64) {
+        let awaited = self.registry.lock().awaited(peer, reader, writer, heard);
+        match awaited {
+            Some((writer, Awaited::Said(up_to))) => self.say_taken(reader, writer, up_to),
+            Some((_, Awaited::Soon)) => self.say_soon(),
+            Some((_, Awaited::Nothing)) | None => {}
         }
     }
 
@@ -465,6 +492,18 @@ impl Session {
             }
             Err(error) => !matches!(error, SendError::Loan(LoanError::Full { .. })),
         }
+    }
+
+    /// As [`try_say`](Self::try_say), for when that session looks by itself.
+    fn try_leave(&self, to: Incarnation, note: &Note) -> bool {
+        let Some(locator) = self.transport.locator_of(to) else { return true };
+        let bytes = note.to_bytes();
+        let Ok(mut loan) = self.transport.loan(bytes.len()) else { return false };
+        loan.copy_from_slice(&bytes);
+        let locators = [locator];
+        let delivery = Delivery::Reliable { deadline: Instant::now() };
+        let sent = self.transport.send_quietly(loan, &[Peer::new(&locators)], delivery);
+        sent.is_ok_and(|sent| !sent.unserved.iter().any(|peer| matches!(peer.why, Refusal::Full)))
     }
 
     fn stats(&self) -> Stats {

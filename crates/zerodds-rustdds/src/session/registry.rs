@@ -2,7 +2,7 @@
 
 use super::ended::Ended;
 use crate::account::Source;
-use crate::intake::Progress;
+use crate::intake::{Awaited, Progress};
 use crate::protocol::{Entity, Offer, Prefix, TopicHash, incarnation};
 use crate::routes::{Matched, Way};
 use crate::window::Outlook;
@@ -264,13 +264,19 @@ impl Registry {
         self.sessions.get(&incarnation(prefix)).is_some_and(|session| session.up)
     }
 
-    /// A writer waits for a reader here; whether there is something to tell it.
-    pub(crate) fn awaited(&self, peer: Incarnation, reader: Entity, writer: Entity) -> bool {
+    /// A writer waits for a reader here, and has heard so much of it; its full name, and what there is to tell it.
+    pub(crate) fn awaited(
+        &self,
+        peer: Incarnation,
+        reader: Entity,
+        writer: Entity,
+        heard: i64,
+    ) -> Option<((Prefix, Entity), Awaited)> {
         // TRUST: only what RTPS has matched is remembered.
         let is_it = |(prefix, entity): &&(Prefix, Entity)| incarnation(*prefix) == peer && *entity == writer;
         let writer = self.sources.get(&reader).and_then(|sources| sources.iter().find(is_it));
         let progress = self.readers.get(&reader).map(|reader| &reader.progress);
-        writer.zip(progress).is_some_and(|(&writer, progress)| progress.awaited(writer))
+        writer.zip(progress).map(|(&writer, progress)| (writer, progress.awaited(writer, heard)))
     }
 
     /// What writers wait to be told.
