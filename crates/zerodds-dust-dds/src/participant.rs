@@ -33,8 +33,6 @@ use zerodds_core::{Counters, Locator, PathReport, Router, Transport};
 #[derive(Debug)]
 pub(crate) struct Shared<S, U> {
     pub(crate) router: Router<S, U>,
-    /// Every locator that we announce: a message to one of them is for ourselves.
-    pub(crate) own_locators: Vec<Locator>,
     /// The header that Dust's messages begin with; known from its first one on.
     pub(crate) header: OnceLock<[u8; HEADER_LEN]>,
     pub(crate) fragmenter: Fragmenter,
@@ -52,12 +50,8 @@ impl<S: Transport, U: Datagrams> Shared<S, U> {
     pub(crate) fn new(shm: S, udp: U) -> io::Result<Self> {
         let shm_len_max = shm.max_message_len();
         let fragmenter = Fragmenter::new(shm_len_max, udp.max_message_len());
-        let mut own_locators = udp.metatraffic_unicast_locators();
-        own_locators.extend(udp.locators());
-        own_locators.extend(shm.locators());
         Ok(Self {
             router: Router::new(shm, udp, Instant::now),
-            own_locators,
             header: OnceLock::new(),
             fragmenter,
             contacts: Arc::default(),

@@ -6,6 +6,9 @@
 //!                                  └ one peer ───▶ shared memory: whole, its length repaired
 //!                                                  UDP: whole, or in fragments
 //! ```
+//! Dust names the participant that a message is for in an INFO_DST, and in none what is for everyone. Its locators would not
+//! tell: two hosts have one in common wherever the same bridge was made for containers on both.
+//!
 //! Dust asks for the buffer before it knows how long the message will be, and panics where that is too short:
 //! so it always has the length of the longest message there can be. After a large one that went through shared
 //! memory the next buffer *is* shared memory, which saves a copy. It is not always, because the loan of a whole
@@ -106,12 +109,10 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         if let Some(header) = message.first_chunk::<HEADER_LEN>() {
             self.shared().header.get_or_init(|| *header);
         }
-        if locators.iter().any(|locator| self.shared().own_locators.contains(locator)) {
-            self.write_to_ourselves(message, &outgoing);
-        } else if locators.iter().all(Locator::is_multicast) {
-            self.write_to_everyone(message, &outgoing, locators);
-        } else {
-            self.write_to_peer(buffer, len, &outgoing, locators);
+        match outgoing.to {
+            None => self.write_to_everyone(message, &outgoing, locators),
+            to if to == self.shared().prefix() => self.write_to_ourselves(message, &outgoing),
+            Some(_) => self.write_to_peer(buffer, len, &outgoing, locators),
         }
     }
 

@@ -1,0 +1,90 @@
+//! Two hosts that are alike: an address of their own each on the cable between them, and one that both have.
+//!
+//! ```text
+//!   namespace of the writer                        namespace of the reader
+//!     10.79.0.1 cable ─────────── veth ─────────── cable 10.79.0.2
+//!     172.17.0.1 bridge                            172.17.0.1 bridge
+//! ```
+//! As wherever the same bridge is made by default for containers or virtual machines. Participants bind the same ports on
+//! both, so a locator of the other one is often one of our own as well. Made by a shell around each process; all of it
+//! is gone with the processes in it.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod parties;
+
+use parties::{Guard, PATIENCE, ROLE, Stack, publish, role, subscribe, wait_for_readers};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const LENS: [usize; 4] = [0, 1_000, 100_000, 1 << 20];
+/// Nobody else is on these hosts.
+const DOMAIN: i32 = 7;
+
+/// Not a test: one of the two, when this process is a child.
+#[test]
+fn child_process() {
+    let Some(words) = role() else { return };
+    let party = Stack::Ours.join(DOMAIN);
+    if words[0] == "reads" {
+        subscribe(&party.reader(true, 64), &LENS);
+        let received = party.monitor.as_ref().unwrap().traffic().udp.samples_received;
+        assert_eq!(received, LENS.len() as u64);
+    } else {
+        let writer = party.writer(true, 4);
+        wait_for_readers(&writer, 1);
+        publish(&writer, &LENS);
+    }
+    party.leave();
+}
+
+#[test]
+fn two_hosts_that_have_an_address_in_common_exchange_over_udp() {
+    let tried = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: network namespaces need root, and the commands unshare and ip");
+        return;
+    }
+    let (writes, reads) = (Guard(host("10.79.0.1", "writes")), Guard(host("10.79.0.2", "reads")));
+    lay_cable(&writes.0, &reads.0);
+    reads.succeed();
+    writes.succeed();
+}
+
+/// This test binary in a role, on a host of its own, once the cable is there.
+fn host(address: &str, role: &str) -> Child {
+    Command::new("unshare")
+        .args(["--net", "sh", "-c", SCRIPT, address])
+        .arg(std::env::current_exe().unwrap())
+        .args(["child_process", "--exact", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn lay_cable(one: &Child, other: &Child) {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).unwrap();
+    let own = namespace("self");
+    let [one, other] = [one, other].map(|child| child.id().to_string());
+    let deadline = Instant::now() + PATIENCE;
+    while [&one, &other].into_iter().any(|process| namespace(process) == own) {
+        assert!(Instant::now() < deadline, "a child got no namespace");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    let cable =
+        ["link", "add", "cable", "netns", &one, "type", "veth", "peer", "name", "cable", "netns", &other];
+    assert!(Command::new("ip").args(cable).status().unwrap().success(), "laying the cable");
+}
+
+/// `$0` is the address on the cable. Ends by itself where no cable comes. A bridge carries once something is plugged in.
+const SCRIPT: &str = "
+    patiently() { i=0; until \"$@\"; do i=$((i + 1)); [ $i -lt 1000 ] || exit 1; sleep 0.01; done; }
+    carries() { ip link show $1 | grep -q LOWER_UP; }
+    ip link set lo up && ip link add bridge type bridge && ip link add port type veth peer name plug || exit 1
+    ip link set port master bridge && ip link set port up && ip link set plug up || exit 1
+    ip address add 172.17.0.1/16 dev bridge && ip link set bridge up && patiently carries bridge
+    patiently ip address add \"$0\"/24 dev cable 2>/dev/null
+    ip link set cable up && patiently carries cable
+    exec \"$@\"";
