@@ -17,7 +17,7 @@
 use crate::contacts::Contacts;
 use crate::discovery;
 use crate::fragment::Fragmenter;
-use crate::reassembly::{Hearing, Origin, Reassembly, Request};
+use crate::reassembly::{Assembled, Hearing, Origin, Reassembly, Request};
 use crate::rtps::{
     Content, Data, EntityId, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, Malformed, MessageWriter,
     NackFrag, Submessage, Submessages, header, pid,
@@ -47,8 +47,6 @@ struct Context {
     /// An INFO_DST named us or everyone, or there was none.
     for_us: bool,
     own: Option<GuidPrefix>,
-    /// `None`: from ourselves.
-    path: Option<Path>,
     now: Instant,
 }
 
@@ -88,8 +86,8 @@ impl Inbound {
         };
         let mut header = [0; HEADER_LEN];
         header.copy_from_slice(&message[..HEADER_LEN]);
-        let origin = Origin { header, prefix, timestamp: None };
-        let mut context = Context { origin, for_us: true, own, path, now };
+        let origin = Origin { header, prefix, timestamp: None, path };
+        let mut context = Context { origin, for_us: true, own, now };
         let mut kept = Kept::of(header, message.len());
         for submessage in Submessages::of(message) {
             let fate = submessage.and_then(|submessage| {
@@ -101,6 +99,7 @@ impl Inbound {
             }
         }
         out.extend(kept.into_message());
+        self.release(now, out);
     }
 
     /// When [`requests`](Self::requests) has something to do again.
@@ -115,7 +114,8 @@ impl Inbound {
         now: Instant,
         out: &mut Vec<Vec<u8>>,
     ) -> Vec<Request> {
-        let requests = self.reassembly.requests(header, now, out);
+        let requests = self.reassembly.requests(header, now);
+        self.release(now, out);
         self.tally.set_incomplete(self.reassembly.dropped());
         requests
     }
@@ -156,9 +156,9 @@ impl Inbound {
         match content {
             Content::Data(data) => self.data(context, submessage, &data),
             Content::DataFrag(frag) => {
-                let mut complete = Vec::new();
-                self.reassembly.fragment(&context.origin, &frag, now, &mut complete);
-                self.hand_over(context, complete, out);
+                if self.reassembly.fragment(&context.origin, &frag, now) {
+                    self.release(now, out);
+                }
                 Ok(Fate::Drop)
             }
             Content::Heartbeat(heartbeat) => Ok(self.heartbeat(context, submessage, &heartbeat)),
@@ -168,9 +168,7 @@ impl Inbound {
                 Ok(Fate::Drop)
             }
             Content::Gap(gap) => {
-                let mut complete = Vec::new();
-                self.reassembly.gap(prefix, &gap, &mut complete);
-                self.hand_over(context, complete, out);
+                self.reassembly.gap(prefix, &gap);
                 Ok(bounded_gap(submessage, &gap))
             }
             Content::NackFrag(nack) => {
@@ -191,17 +189,19 @@ impl Inbound {
     ) -> Result<Fate, Malformed> {
         let guid = Guid { prefix: context.origin.prefix, entity: data.writer };
         self.reassembly.whole(&guid, data.sequence_number);
-        self.admit(context, submessage, data)
+        self.admit(&context.origin, context.now, submessage, data)
     }
 
-    /// Hands over what reassembly completed, which has to pass the same checks as what came whole.
-    fn hand_over(&mut self, context: &Context, complete: Vec<Vec<u8>>, out: &mut Vec<Vec<u8>>) {
-        for mut message in complete {
+    /// Hands over what reassembly has, which has to pass the same checks as what came whole.
+    fn release(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {
+        let mut assembled = Vec::new();
+        self.reassembly.release(&mut assembled);
+        for Assembled { origin, mut message } in assembled {
             let mut admitted = Ok(Fate::Keep);
             for submessage in Submessages::of(&message).flatten() {
                 if let Ok(Content::Data(data)) = Content::read(&submessage) {
                     self.tally.reassembled();
-                    admitted = self.admit(context, &submessage, &data);
+                    admitted = self.admit(&origin, now, &submessage, &data);
                 }
             }
             match admitted {
@@ -222,11 +222,12 @@ impl Inbound {
     /// Decides whether Dust may see a sample.
     fn admit(
         &mut self,
-        context: &Context,
+        origin: &Origin,
+        now: Instant,
         submessage: &Submessage<'_>,
         data: &Data<'_>,
     ) -> Result<Fate, Malformed> {
-        let prefix = context.origin.prefix;
+        let prefix = origin.prefix;
         let announces = data.writer == EntityId::SPDP_WRITER;
         let mut patches = Vec::new();
         match data.writer {
@@ -240,7 +241,7 @@ impl Inbound {
             let goodbye = is_disposed(submessage, data);
             if announces && goodbye {
                 self.census.remove(prefix);
-            } else if announces && !self.census.admit(prefix, context.now) {
+            } else if announces && !self.census.admit(prefix, now) {
                 return Ok(Fate::Drop);
             }
             if !goodbye {
@@ -254,7 +255,7 @@ impl Inbound {
             let reader_at = submessage.offset + SUBMESSAGE_HEADER_LEN + 4;
             patches.push((reader_at, EntityId::NOBODY.0.to_vec()));
         }
-        if let Some(path) = context.path.filter(|_| data.writer.is_user_defined()) {
+        if let Some(path) = origin.path.filter(|_| data.writer.is_user_defined()) {
             self.tally.received_sample(path, Guid { prefix, entity: data.writer }, data.sequence_number);
         }
         Ok(if patches.is_empty() { Fate::Keep } else { Fate::Patch(patches) })

@@ -12,6 +12,10 @@
 //! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
 //! and so without one; only when Dust asks for it anew.
 //!
+//! What is held goes to Dust when the inbound path asks for it: as soon as fragments have completed a sample, since a
+//! HEARTBEAT behind them in the same message already counts on it; otherwise after the message in hand, since that may be what
+//! Dust has to see first, a GAP or the older sample, come whole.
+//!
 //! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
 //! sample is dropped: a reliable writer sends it again, since Dust never acknowledged it.
 
@@ -25,7 +29,7 @@ use partial::Partial;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zerodds_core::{Endianness, Locator};
+use zerodds_core::{Endianness, Locator, Path};
 
 /// Where a submessage came from: what the RTPS receiver state holds when it is reached (§8.3.4).
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +39,23 @@ pub(crate) struct Origin {
     pub(crate) prefix: GuidPrefix,
     /// Seconds and fraction.
     pub(crate) timestamp: Option<(u32, u32)>,
+    /// `None`: from ourselves.
+    pub(crate) path: Option<Path>,
+}
+
+/// A message for Dust, in the name of the participant that it came from.
+#[derive(Debug)]
+pub(crate) struct Assembled {
+    pub(crate) origin: Origin,
+    pub(crate) message: Vec<u8>,
 }
 
 /// Samples in the making, by their writers.
 #[derive(Debug)]
 pub(crate) struct Reassembly {
     writers: HashMap<Guid, Writer>,
+    /// Writers of which something is no longer waited for.
+    freed: Vec<Guid>,
     contacts: Arc<Contacts>,
     /// Bytes that partial and held samples may take.
     budget: usize,
@@ -51,8 +66,10 @@ pub(crate) struct Reassembly {
     nack_count: i32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Writer {
+    /// Where its last fragment came from.
+    origin: Origin,
     partial: BTreeMap<i64, Partial>,
     /// Complete, but behind a partial one.
     held: BTreeMap<i64, Vec<u8>>,
@@ -60,7 +77,6 @@ struct Writer {
     given: BTreeSet<i64>,
     /// Its last HEARTBEAT; only a reliable writer sends any.
     heartbeat: Option<Heartbeat>,
-    header: [u8; HEADER_LEN],
     /// The count of the last HEARTBEAT that Dust was given from this writer.
     given_count: i32,
     /// The last sample that it spoke of.
@@ -90,7 +106,8 @@ pub(crate) enum Hearing {
 
 impl Reassembly {
     pub(crate) fn new(budget: usize, contacts: Arc<Contacts>) -> Self {
-        Self { writers: HashMap::new(), contacts, budget, dropped: 0, clock: 0, nack_count: 0 }
+        let (writers, freed) = (HashMap::new(), Vec::new());
+        Self { writers, freed, contacts, budget, dropped: 0, clock: 0, nack_count: 0 }
     }
 
     /// Partial samples that were given up so far.
@@ -98,44 +115,45 @@ impl Reassembly {
         self.dropped
     }
 
-    /// Takes fragments of a sample. What they complete is appended to `out`, as messages for Dust.
-    pub(crate) fn fragment(
-        &mut self,
-        origin: &Origin,
-        frag: &DataFrag<'_>,
-        now: Instant,
-        out: &mut Vec<Vec<u8>>,
-    ) {
+    /// Takes fragments of a sample; whether they complete it.
+    pub(crate) fn fragment(&mut self, origin: &Origin, frag: &DataFrag<'_>, now: Instant) -> bool {
         let guid = Guid { prefix: origin.prefix, entity: frag.writer };
         let number = frag.sequence_number;
         if frag.sample_len as usize > self.budget {
-            return;
+            return false;
         }
         if let Some(writer) = self.writers.get_mut(&guid).filter(|writer| writer.given.contains(&number)) {
             if !self.contacts.is_requested(&guid, number) {
-                return;
+                return false;
             }
             writer.given.remove(&number);
         }
         self.clock += 1;
         let born = self.clock;
         self.make_room(guid, frag);
-        let writer = self.writers.entry(guid).or_default();
+        let writer = self.writers.entry(guid).or_insert_with(|| Writer::new(*origin));
         if writer.held.contains_key(&number) {
-            return;
+            return false;
         }
-        writer.header = origin.header;
+        writer.origin = *origin;
         let partial = writer.partial.entry(number).or_insert_with(|| Partial::new(origin, frag, born, now));
-        if !partial.add(frag, now) {
-            return;
+        if !partial.add(frag, now) || !partial.is_complete() {
+            return false;
         }
-        if partial.is_complete()
-            && let Some(complete) = writer.partial.remove(&number)
-        {
-            writer.give(number);
-            self.contacts.given(&guid, number);
-            writer.held.insert(number, complete.into_message());
-            writer.release(out);
+        let Some(complete) = writer.partial.remove(&number) else { return false };
+        writer.give(number);
+        writer.held.insert(number, complete.into_message());
+        self.contacts.given(&guid, number);
+        self.freed.push(guid);
+        true
+    }
+
+    /// Hands over what nothing holds up any more, in order.
+    pub(crate) fn release(&mut self, out: &mut Vec<Assembled>) {
+        for guid in self.freed.drain(..) {
+            if let Some(writer) = self.writers.get_mut(&guid) {
+                writer.release(out);
+            }
         }
     }
 
@@ -145,7 +163,9 @@ impl Reassembly {
         let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
         let Some(writer) = self.writers.get_mut(&guid) else { return Hearing::AsItIs };
         writer.heartbeat = Some(*heartbeat);
-        writer.forget(|number| number < heartbeat.first.max(acknowledged));
+        if writer.forget(|number| number < heartbeat.first.max(acknowledged)) {
+            self.freed.push(guid);
+        }
         for (_, partial) in writer.partial.range_mut(..=heartbeat.last) {
             partial.hurry(now);
         }
@@ -167,20 +187,20 @@ impl Reassembly {
         }
     }
 
-    /// These samples will not come. What was held behind them is appended to `out`.
-    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>, out: &mut Vec<Vec<u8>>) {
+    /// These samples will not come.
+    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) {
         let guid = Guid { prefix, entity: gap.writer };
-        if let Some(writer) = self.writers.get_mut(&guid) {
-            writer.forget(|number| gap.covers(number));
-            writer.release(out);
+        if self.writers.get_mut(&guid).is_some_and(|writer| writer.forget(|number| gap.covers(number))) {
+            self.freed.push(guid);
         }
     }
 
     /// This sample came whole.
-    pub(crate) fn whole(&mut self, writer: &Guid, number: i64) {
-        if let Some(writer) = self.writers.get_mut(writer) {
-            writer.forget(|one| one == number);
-            writer.give(number);
+    pub(crate) fn whole(&mut self, guid: &Guid, number: i64) {
+        let Some(writer) = self.writers.get_mut(guid) else { return };
+        writer.give(number);
+        if writer.forget(|one| one == number) {
+            self.freed.push(*guid);
         }
     }
 
@@ -196,13 +216,8 @@ impl Reassembly {
     }
 
     /// The NACK_FRAGs that are due, from `header`'s participant. A sample that stays incomplete however often
-    /// it is asked for is dropped, and what was held behind it appended to `out`.
-    pub(crate) fn requests(
-        &mut self,
-        header: &[u8; HEADER_LEN],
-        now: Instant,
-        out: &mut Vec<Vec<u8>>,
-    ) -> Vec<Request> {
+    /// it is asked for is dropped.
+    pub(crate) fn requests(&mut self, header: &[u8; HEADER_LEN], now: Instant) -> Vec<Request> {
         let mut requests = Vec::new();
         for (&guid, writer) in &mut self.writers {
             if writer.heartbeat.is_none() {
@@ -212,7 +227,7 @@ impl Reassembly {
             writer.partial.retain(|_, partial| !partial.is_hopeless(now));
             if writer.partial.len() < before {
                 self.dropped += (before - writer.partial.len()) as u64;
-                writer.release(out);
+                self.freed.push(guid);
             }
             let contact = self.contacts.of(&guid);
             let mut message = MessageWriter::new(header, Endianness::Little, 256);
@@ -278,12 +293,26 @@ impl Reassembly {
         if let Some(writer) = self.writers.get_mut(&guid) {
             writer.partial.remove(&number);
         }
+        self.freed.push(guid);
         self.dropped += 1;
         true
     }
 }
 
 impl Writer {
+    const fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            partial: BTreeMap::new(),
+            held: BTreeMap::new(),
+            given: BTreeSet::new(),
+            heartbeat: None,
+            given_count: 0,
+            given_last: 0,
+            given_at: None,
+        }
+    }
+
     /// This sample is Dust's now, or will be as soon as older ones are.
     fn give(&mut self, number: i64) {
         self.given.insert(number);
@@ -292,27 +321,31 @@ impl Writer {
         }
     }
 
-    fn forget(&mut self, gone: impl Fn(i64) -> bool) {
+    /// Forgets samples; whether there were any.
+    fn forget(&mut self, gone: impl Fn(i64) -> bool) -> bool {
+        let before = self.partial.len() + self.held.len();
         self.partial.retain(|&number, _| !gone(number));
         self.held.retain(|&number, _| !gone(number));
+        self.partial.len() + self.held.len() < before
     }
 
     /// Hands over what no older partial sample holds up, and tells Dust of samples that a shortened HEARTBEAT
     /// had kept from it.
-    fn release(&mut self, out: &mut Vec<Vec<u8>>) {
+    fn release(&mut self, out: &mut Vec<Assembled>) {
+        let origin = self.origin;
         let first_partial = self.partial.keys().next().copied().filter(|_| self.heartbeat.is_some());
         let first_partial = first_partial.unwrap_or(i64::MAX);
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < first_partial) {
-            out.push(entry.remove());
+            out.push(Assembled { origin, message: entry.remove() });
         }
         if let Some(heartbeat) =
             self.heartbeat.filter(|heartbeat| self.last_for_dust(heartbeat) > self.given_last)
         {
             let (last, count) = self.rewrite(&heartbeat, self.given_count);
             let Heartbeat { reader, writer, first, .. } = heartbeat;
-            let mut message = MessageWriter::new(&self.header, Endianness::Little, 64);
+            let mut message = MessageWriter::new(&origin.header, Endianness::Little, 64);
             message.heartbeat(HeartbeatFields { reader, writer, first, last, count });
-            out.push(message.into_bytes());
+            out.push(Assembled { origin, message: message.into_bytes() });
         }
     }
 

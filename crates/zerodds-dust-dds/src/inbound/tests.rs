@@ -290,6 +290,80 @@ fn a_reassembled_sample_passes_the_same_checks() {
     assert_eq!((traffic.udp.samples_received, traffic.reassembled), (1, 1));
 }
 
+/// Sample `number` of `writer`, in fragments, without a HEARTBEAT.
+fn fragments(writer: EntityId, number: i64) -> Vec<Vec<u8>> {
+    let mut sample = as_dust_writes(&[7; 200_000], &[], false);
+    sample[60..64].copy_from_slice(&writer.0);
+    sample[68..72].copy_from_slice(&(number as u32).to_le_bytes());
+    let outgoing = Outgoing::read(&sample).expect("a message");
+    Fragmenter::new(1 << 20, 65_507).cut(&sample, &outgoing, None, 0).collect()
+}
+
+fn heartbeat_alone(writer: EntityId, first: i64, last: i64) -> Vec<u8> {
+    let mut alone = message();
+    alone.heartbeat(HeartbeatFields { writer, ..heartbeat(first, last) });
+    alone.into_bytes()
+}
+
+/// What Dust sees, by kind and number: of a DATA its own, of a HEARTBEAT its last, of a GAP its end.
+fn told(seen: &[Vec<u8>]) -> Vec<(u8, i64)> {
+    let contents = seen.iter().flat_map(|message| Submessages::of(message)).map(|one| one.expect("whole"));
+    let numbers = contents.filter_map(|submessage| match Content::read(&submessage).expect("well-formed") {
+        Content::Data(data) => Some((kind::DATA, data.sequence_number)),
+        Content::Heartbeat(heartbeat) => Some((kind::HEARTBEAT, heartbeat.last)),
+        Content::Gap(gap) => Some((kind::GAP, gap.base)),
+        _ => None,
+    });
+    numbers.collect()
+}
+
+/// Sample 5 lacks a fragment, and 6, of the same reliable writer, is held behind it.
+fn behind_an_incomplete_one(writer: EntityId) -> Gate {
+    let mut gate = Gate::new();
+    assert_eq!(gate.pass(&fragments(writer, 5)[0]), [[0; 0]; 0]);
+    assert_eq!(told(&gate.pass(&heartbeat_alone(writer, 5, 6))), [(kind::HEARTBEAT, 4)]);
+    fragments(writer, 6).iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+    gate
+}
+
+#[test]
+fn a_held_sample_follows_the_heartbeat_that_no_longer_has_the_one_before() {
+    let mut gate = behind_an_incomplete_one(WRITER);
+    let seen = gate.pass(&heartbeat_alone(WRITER, 6, 6));
+    assert_eq!(told(&seen), [(kind::HEARTBEAT, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+}
+
+#[test]
+fn a_held_sample_follows_the_one_before_that_came_whole() {
+    let mut gate = behind_an_incomplete_one(WRITER);
+    let mut whole = as_dust_writes(b"payload", &[], false);
+    whole[68..72].copy_from_slice(&5_u32.to_le_bytes());
+    let seen = gate.pass(&whole);
+    assert_eq!(told(&seen), [(kind::DATA, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+    assert_eq!(told(&gate.pass(&heartbeat_alone(WRITER, 5, 7))), [(kind::HEARTBEAT, 7)]);
+}
+
+#[test]
+fn a_held_sample_follows_the_gap_that_stands_for_the_one_before() {
+    let mut gate = behind_an_incomplete_one(WRITER);
+    let mut gap = message();
+    gap.verbatim(&raw(kind::GAP, 0, &[&ids()[..], &number(5), &number(6), &long(0)].concat()));
+    let seen = gate.pass(&gap.into_bytes());
+    assert_eq!(told(&seen), [(kind::GAP, 6), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+}
+
+#[test]
+fn a_sample_held_behind_one_that_is_given_up_passes_the_same_checks() {
+    for (writer, passes) in [(WRITER, true), (EntityId::TYPE_LOOKUP_REQUEST_WRITER, false)] {
+        let mut gate = behind_an_incomplete_one(writer);
+        let mut out = Vec::new();
+        for after in [Duration::from_millis(30), Duration::from_secs(4)] {
+            gate.inbound.requests(&HEADER, gate.now + after, &mut out);
+        }
+        assert_eq!(told(&out).contains(&(kind::DATA, 6)), passes);
+    }
+}
+
 #[test]
 fn the_census_has_an_end_and_forgets_the_silent() {
     let (mut census, now) = (Census::default(), Instant::now());

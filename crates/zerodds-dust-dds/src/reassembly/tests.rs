@@ -33,13 +33,14 @@ impl Receiver {
 
     /// Takes one datagram, as the inbound path does; returns the HEARTBEAT as Dust sees it.
     fn take(&mut self, datagram: &[u8]) -> Option<(i64, i32)> {
-        let origin = Origin { header: HEADER, prefix: WRITER_GUID.prefix, timestamp: Some((7, 8)) };
+        let origin =
+            Origin { header: HEADER, prefix: WRITER_GUID.prefix, timestamp: Some((7, 8)), path: None };
         let mut seen = None;
         for submessage in Submessages::of(datagram) {
             let submessage = submessage.expect("whole");
             match Content::read(&submessage).expect("well-formed") {
-                Content::DataFrag(frag) => {
-                    self.reassembly.fragment(&origin, &frag, self.now, &mut self.handed_over);
+                Content::DataFrag(frag) if self.reassembly.fragment(&origin, &frag, self.now) => {
+                    self.release()
                 }
                 Content::Heartbeat(heartbeat) => {
                     seen = match self.reassembly.heartbeat(origin.prefix, &heartbeat, self.now) {
@@ -54,12 +55,21 @@ impl Receiver {
                 _ => {}
             }
         }
+        self.release();
         seen
+    }
+
+    fn release(&mut self) {
+        let mut assembled = Vec::new();
+        self.reassembly.release(&mut assembled);
+        self.handed_over.extend(assembled.into_iter().map(|one| one.message));
     }
 
     fn requests(&mut self, after: Duration) -> Vec<Request> {
         self.now += after;
-        self.reassembly.requests(&OUR_HEADER, self.now, &mut self.handed_over)
+        let requests = self.reassembly.requests(&OUR_HEADER, self.now);
+        self.release();
+        requests
     }
 
     /// Sequence number and payload of each sample handed over, and the last of each HEARTBEAT between.
@@ -344,9 +354,10 @@ fn several_fragments_of_one_submessage_all_count() {
             key: false,
             order: Endianness::Big,
         };
-        let origin = Origin { header: HEADER, prefix: WRITER_GUID.prefix, timestamp: None };
-        receiver.reassembly.fragment(&origin, &frag, receiver.now, &mut receiver.handed_over);
+        let origin = Origin { header: HEADER, prefix: WRITER_GUID.prefix, timestamp: None, path: None };
+        receiver.reassembly.fragment(&origin, &frag, receiver.now);
     }
+    receiver.release();
     assert_eq!(receiver.samples(), [(5, bytes)]);
 }
 
