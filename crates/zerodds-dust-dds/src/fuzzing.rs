@@ -6,10 +6,13 @@ use crate::contacts::Contacts;
 use crate::estate::Estates;
 use crate::fragment::Fragmenter;
 use crate::inbound::Inbound;
-use crate::rtps::{AckNack, Content, Guid, GuidPrefix, HEADER_LEN, Submessages, header, kind};
+use crate::rtps::{
+    AckNack, Content, DataFields, EntityId, Guid, GuidPrefix, HEADER_LEN, MessageWriter, Submessages, flag,
+    header, kind, pid,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zerodds_core::{Locator, Path};
+use zerodds_core::{Endianness, Locator, Path};
 
 /// Everything that a participant does with what comes in, short of giving it to Dust.
 pub struct Gate {
@@ -22,20 +25,30 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A participant that has heard nothing yet, and may keep this much of incomplete samples.
+    /// A participant that has heard of one peer, and may keep this much of incomplete samples.
     #[must_use]
     pub fn new(budget: usize) -> Self {
         let contacts = Arc::<Contacts>::default();
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
         let inbound = Inbound::new(budget, fragmenter, Arc::clone(&contacts), Arc::default(), Arc::default());
-        Self {
+        let mut gate = Self {
             inbound,
             contacts,
             estates: Estates::default(),
             neighbourhood: Neighbourhood::default(),
             now: Instant::now(),
             out: Vec::new(),
-        }
+        };
+        let mut header = *b"RTPS\x02\x04\x00\x00............";
+        header[8..].copy_from_slice(&PEER.0);
+        let mut announcement = MessageWriter::new(&header, Endianness::Little, 64);
+        let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
+        announcement
+            .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
+            .verbatim(&[0, 3, 0, 0])
+            .parameter(pid::SENTINEL, &[]);
+        gate.message(&announcement.into_bytes(), false);
+        gate
     }
 
     /// A message comes. What passes is RTPS again: it begins with a header, its submessages are whole, and those

@@ -156,7 +156,8 @@ impl Inbound {
         match content {
             Content::Data(data) => self.data(context, submessage, &data),
             Content::DataFrag(frag) => {
-                if self.reassembly.fragment(&context.origin, &frag, now) {
+                // Dust knows no writer of a participant that has not announced itself.
+                if self.census.has(prefix) && self.reassembly.fragment(&context.origin, &frag, now) {
                     self.release(now, out);
                 }
                 Ok(Fate::Drop)
@@ -372,6 +373,10 @@ impl Census {
             self.0.insert(prefix, now);
         }
         room
+    }
+
+    fn has(&self, prefix: GuidPrefix) -> bool {
+        self.0.contains_key(&prefix)
     }
 
     fn remove(&mut self, prefix: GuidPrefix) {

@@ -51,6 +51,7 @@ mod receive;
 mod repair;
 mod rtps;
 mod tally;
+mod untouched;
 mod wanted;
 mod writer;
 mod zerodds;

@@ -25,6 +25,7 @@ use crate::outgoing::Outgoing;
 use crate::participant::{Running, Shared};
 use crate::repair::repair;
 use crate::rtps::{AckNack, EntityId, Guid, HEADER_LEN, kind};
+use crate::untouched::untouched;
 use dust_dds::transport::interface::WriteMessage;
 use dust_dds::transport::types::Locator as DustLocator;
 use std::collections::HashSet;
@@ -71,11 +72,6 @@ impl<S: Transport, U: Datagrams> WriteMessage for Writer<S, U> {
             }
         }
     }
-}
-
-/// Zeroed pages of the system, of which only what is written to takes memory. (Growing a vector would write to all.)
-fn untouched(len: usize) -> Vec<u8> {
-    vec![0; len]
 }
 
 /// A message and the memory that it lies in.
@@ -299,30 +295,3 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(40);
 const LARGE: usize = 256 << 10;
 /// Datagrams handed to the system at once.
 const BATCH: usize = 16;
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-    use std::fs::File;
-    use std::os::unix::fs::FileExt;
-
-    const PAGE: usize = 4096;
-    /// A word of /proc/self/pagemap: the page is in memory.
-    const PRESENT: u64 = 1 << 63;
-
-    #[test]
-    fn a_buffer_for_the_longest_message_takes_no_memory_before_it_is_written_to() {
-        let mut buffer = untouched(16 << 20);
-        let present = |buffer: &[u8]| {
-            let first = buffer.as_ptr().addr() / PAGE;
-            let mut words = vec![0; buffer.len() / PAGE * 8];
-            let pagemap = File::open("/proc/self/pagemap").expect("proc");
-            pagemap.read_exact_at(&mut words, (first * 8) as u64).expect("a word for each page");
-            let words = words.as_chunks().0.iter().map(|&word| u64::from_ne_bytes(word));
-            words.filter(|word| word & PRESENT != 0).count()
-        };
-        assert!(present(&buffer) < 16, "{} of 4,096 pages", present(&buffer));
-        buffer.fill(1);
-        assert!(present(&buffer) > 4_000, "{} of 4,096 pages", present(&buffer));
-    }
-}

@@ -183,13 +183,17 @@ impl Random {
 const KINDS: [u8; 13] = [0x01, 0x06, 0x07, 0x08, 0x09, 0x0c, 0x0d, 0x0e, 0x0f, 0x12, 0x13, 0x15, 0x16];
 
 /// Lets the two find each other.
-fn introduce(victim: &Captive, partner: &Captive) {
+fn introduce(victim: &Captive, partner: &Captive, inbound: &mut Inbound) {
+    let mut out = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(60);
     let matched =
         |one: &Captive| one.reader.get_subscription_matched_status().expect("alive").current_count > 0;
     while !matched(victim) || !matched(partner) {
         assert!(Instant::now() < deadline, "they do not match");
-        partner.take_written().into_iter().for_each(|message| victim.give(message));
+        for message in partner.take_written() {
+            inbound.message(&message, Some(Path::Udp), None, Instant::now(), &mut out);
+        }
+        out.drain(..).for_each(|message| victim.give(message));
         victim.take_written().into_iter().for_each(|message| partner.give(message));
         // Dust writes some of it when its timers say so.
         std::thread::park_timeout(Duration::from_millis(1));
@@ -248,8 +252,9 @@ fn dust_lives_through_whatever_is_sent_to_it() {
         let trial = move || {
             let name = seed as u8;
             let (victim, partner) = (Captive::new(1 + name), Captive::new(101 + name));
-            introduce(&victim, &partner);
-            talk(&victim, &partner, &mut inbound(), &mut Random(seed), 40)
+            let mut inbound = inbound();
+            introduce(&victim, &partner, &mut inbound);
+            talk(&victim, &partner, &mut inbound, &mut Random(seed), 40)
         };
         read += outcome(trial).unwrap_or_else(|| panic!("Dust died of seed {seed}"));
     }

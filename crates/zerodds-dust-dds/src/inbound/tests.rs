@@ -21,9 +21,11 @@ impl Gate {
     fn new() -> Self {
         let (tally, wanted): (Arc<Tally>, Arc<Wanted>) = Default::default();
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
-        let inbound =
+        let mut inbound =
             Inbound::new(1 << 24, fragmenter, Arc::default(), Arc::clone(&wanted), Arc::clone(&tally));
-        Self { inbound, tally, wanted, now: Instant::now() }
+        let now = Instant::now();
+        inbound.census.admit(SENDER, now);
+        Self { inbound, tally, wanted, now }
     }
 
     /// What Dust sees of a message for the participant [`PEER`].
@@ -362,6 +364,15 @@ fn a_sample_held_behind_one_that_is_given_up_passes_the_same_checks() {
         }
         assert_eq!(told(&out).contains(&(kind::DATA, 6)), passes);
     }
+}
+
+#[test]
+fn a_participant_that_has_not_announced_itself_begins_no_sample() {
+    let mut gate = Gate::new();
+    gate.inbound.forget(SENDER);
+    assert_eq!(fragments(WRITER, 5).iter().flat_map(|datagram| gate.pass(datagram)).count(), 0);
+    gate.inbound.census.admit(SENDER, gate.now);
+    assert_eq!(fragments(WRITER, 5).iter().flat_map(|datagram| gate.pass(datagram)).count(), 1);
 }
 
 #[test]

@@ -5,9 +5,11 @@
 //! ```
 //! The buffer is the message that Dust will be handed, so that completing it costs no second copy, except
 //! where inline QoS has to be put before the payload: only the first fragment carries it, and may come last.
+//! It is the system's zeroed pages, so that a claimed length takes no memory before that much has come.
 
 use super::{Origin, PATIENCE};
 use crate::rtps::{DataFields, DataFrag, EntityId, MessageWriter, flag};
+use crate::untouched::untouched;
 use std::time::{Duration, Instant};
 use zerodds_core::Endianness;
 
@@ -46,7 +48,7 @@ pub(super) struct Window {
 impl Partial {
     pub(super) fn new(origin: &Origin, frag: &DataFrag<'_>, born: u64, now: Instant) -> Self {
         let sample_len = frag.sample_len as usize;
-        let mut message = MessageWriter::new(&origin.header, frag.order, PREFIX_LEN_MAX + sample_len);
+        let mut message = MessageWriter::new(&origin.header, frag.order, PREFIX_LEN_MAX);
         if let Some(timestamp) = origin.timestamp {
             message.info_ts(timestamp);
         }
@@ -56,9 +58,10 @@ impl Partial {
             writer: frag.writer,
             sequence_number: frag.sequence_number,
         });
-        let mut message = message.into_bytes();
-        let payload_at = message.len();
-        message.resize(payload_at + sample_len, 0);
+        let prefix = message.into_bytes();
+        let payload_at = prefix.len();
+        let mut message = untouched(payload_at + sample_len);
+        message[..payload_at].copy_from_slice(&prefix);
         Self {
             message,
             payload_at,
@@ -176,12 +179,13 @@ impl Partial {
         let absent = |index: &u32| self.present[*index as usize / 64] & (1 << (index % 64)) == 0;
         let mut windows: Vec<Window> = Vec::new();
         for number in (0..until).filter(absent).map(|index| index + 1) {
+            let full = windows.len() == WINDOWS_MAX;
             match windows.last_mut().filter(|window| number - window.base < 256) {
                 Some(window) => window.mark(number),
+                None if full => break,
                 None => windows.push(Window::at(number)),
             }
         }
-        windows.truncate(WINDOWS_MAX);
         windows
     }
 }
@@ -210,3 +214,34 @@ const DATA_LEN: usize = 24;
 const HOPE: Duration = Duration::from_secs(3);
 /// Windows of one request, so that it fits a small datagram.
 const WINDOWS_MAX: usize = 20;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::rtps::GuidPrefix;
+    use crate::untouched::tests::present;
+
+    #[test]
+    fn a_claimed_length_takes_neither_memory_nor_time_before_it_has_come() {
+        let frag = DataFrag {
+            reader: EntityId::UNKNOWN,
+            writer: EntityId([0, 0, 1, 3]),
+            sequence_number: 1,
+            first: 1,
+            count: 1,
+            fragment_len: 1,
+            sample_len: 64 << 20,
+            inline_qos: &[],
+            payload: &[7],
+            key: false,
+            order: Endianness::Little,
+        };
+        let origin = Origin { header: [0; 20], prefix: GuidPrefix::UNKNOWN, timestamp: None, path: None };
+        let mut partial = Partial::new(&origin, &frag, 1, Instant::now());
+        assert!(partial.add(&frag, Instant::now()));
+        let pages = present(&partial.message);
+        assert!(pages < 600, "{pages} of 16,384 pages");
+        let windows = partial.missing_windows(Instant::now() + PATIENCE);
+        assert!(windows.capacity() < 2 * WINDOWS_MAX, "looked for {} windows", windows.capacity());
+    }
+}

@@ -1,0 +1,36 @@
+//! Memory for the longest message that there may be, which costs nothing while messages are short: zeroed pages of the
+//! system, of which only what is written to takes memory. (Growing a vector would write to all of them.)
+
+/// Zeroed memory of this length.
+pub(crate) fn untouched(len: usize) -> Vec<u8> {
+    vec![0; len]
+}
+
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    const PAGE: usize = 4096;
+    /// A word of /proc/self/pagemap: the page is in memory.
+    const PRESENT: u64 = 1 << 63;
+
+    /// Pages of it that are in memory.
+    pub(crate) fn present(bytes: &[u8]) -> usize {
+        let first = bytes.as_ptr().addr() / PAGE;
+        let mut words = vec![0; bytes.len() / PAGE * 8];
+        let pagemap = File::open("/proc/self/pagemap").expect("proc");
+        pagemap.read_exact_at(&mut words, (first * 8) as u64).expect("a word for each page");
+        let words = words.as_chunks().0.iter().map(|&word| u64::from_ne_bytes(word));
+        words.filter(|word| word & PRESENT != 0).count()
+    }
+
+    #[test]
+    fn a_buffer_for_the_longest_message_takes_no_memory_before_it_is_written_to() {
+        let mut buffer = untouched(16 << 20);
+        assert!(present(&buffer) < 16, "{} of 4,096 pages", present(&buffer));
+        buffer.fill(1);
+        assert!(present(&buffer) > 4_000, "{} of 4,096 pages", present(&buffer));
+    }
+}
