@@ -30,6 +30,12 @@ struct Owed {
     asked: BTreeMap<u32, u32>,
 }
 
+impl Owed {
+    fn len(&self) -> usize {
+        self.fragments.len() + self.asked.len()
+    }
+}
+
 /// Shared: the receive thread notes, Dust's thread takes.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted(Mutex<HashMap<Debt, Owed>>);
@@ -47,7 +53,9 @@ impl Wanted {
         let base = *chunks.first()?;
         chunks.retain(|chunk| chunk - base < 256);
         let mut wanted = self.0.lock();
-        if wanted.len() >= DEBTS_MAX && !wanted.contains_key(&debt) {
+        let kept: usize = wanted.values().map(Owed::len).sum();
+        let full = wanted.len() >= DEBTS_MAX && !wanted.contains_key(&debt);
+        if full || kept >= NUMBERS_MAX {
             wanted.clear();
         }
         let owed = wanted.entry(debt).or_default();
@@ -99,6 +107,8 @@ impl Wanted {
 
 /// Beyond it everything is forgotten: readers ask again.
 const DEBTS_MAX: usize = 1024;
+/// The same, in numbers of fragments and chunks of all debts together: a few MiB.
+const NUMBERS_MAX: usize = 1 << 18;
 
 #[cfg(test)]
 mod tests {
@@ -163,6 +173,17 @@ mod tests {
         assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![]), "the second answer");
         assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![]), "the third");
         assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), None, "nobody asked for this");
+    }
+
+    #[test]
+    fn a_reader_that_asks_for_ever_more_is_owed_a_bounded_number() {
+        let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 1472));
+        let all: Vec<u32> = (0..256).collect();
+        for window in 0..2 * NUMBERS_MAX as u32 / 256 {
+            note(&wanted, &fragmenter, 1 + window * 256, &all);
+        }
+        let kept: usize = wanted.0.lock().values().map(Owed::len).sum();
+        assert!((1..NUMBERS_MAX + 512).contains(&kept), "{kept}");
     }
 
     #[test]
