@@ -120,6 +120,7 @@ impl Estates {
         messages
     }
 
+    /// Notes what an SEDP sample says of an endpoint; which one, unless it ends one that was never announced.
     fn announced(
         &mut self,
         prefix: GuidPrefix,
@@ -137,8 +138,8 @@ impl Estates {
         announced.last = announced.last.max(data.sequence_number);
         let endpoint = endpoint_of(data, order)?;
         if !alive {
-            let announcement = announced.endpoints.remove(&endpoint);
-            if let Some(announcement) = announcement.filter(|_| is_reader) {
+            let announcement = announced.endpoints.remove(&endpoint)?;
+            if is_reader {
                 estate.departed.insert(endpoint, announcement);
             }
         } else if announced.endpoints.len() + estate.departed.len() < ENDPOINTS_MAX {
@@ -313,6 +314,16 @@ mod tests {
         let reader = Some(EntityId([0, 0, 1, 4]));
         let of: Vec<_> = farewell.iter().flat_map(|message| samples(message)).collect();
         assert_eq!(of[..2], [(readers, 3, true, reader), (readers, 4, false, reader)]);
+    }
+
+    #[test]
+    fn a_reader_that_was_never_announced_does_not_leave() {
+        let readers = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
+        let mut estates = Estates::default();
+        assert_eq!(estates.note(&disposal(readers, 1, [0, 0, 1, 4])), News::default());
+        estates.note(&announcement(GONE, readers, 2, [0, 0, 1, 4]));
+        assert_eq!(estates.note(&disposal(readers, 3, [0, 0, 1, 4])).left.len(), 1);
+        assert_eq!(estates.note(&disposal(readers, 4, [0, 0, 1, 4])), News::default(), "it leaves once");
     }
 
     #[test]
