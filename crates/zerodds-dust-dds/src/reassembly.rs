@@ -54,6 +54,9 @@ pub(crate) struct Assembled {
 #[derive(Debug)]
 pub(crate) struct Reassembly {
     writers: HashMap<Guid, Writer>,
+    /// Counts of HEARTBEATs that Dust was given of writers which are no longer here, where they are ahead of the writer's own:
+    /// Dust hears of nothing that is not.
+    counts: HashMap<Guid, i32>,
     /// Writers of which something is no longer waited for.
     freed: Vec<Guid>,
     contacts: Arc<Contacts>,
@@ -106,8 +109,8 @@ pub(crate) enum Hearing {
 
 impl Reassembly {
     pub(crate) fn new(budget: usize, contacts: Arc<Contacts>) -> Self {
-        let (writers, freed) = (HashMap::new(), Vec::new());
-        Self { writers, freed, contacts, budget, dropped: 0, clock: 0, nack_count: 0 }
+        let (writers, counts, freed) = (HashMap::new(), HashMap::new(), Vec::new());
+        Self { writers, counts, freed, contacts, budget, dropped: 0, clock: 0, nack_count: 0 }
     }
 
     /// Partial samples that were given up so far.
@@ -131,7 +134,10 @@ impl Reassembly {
         self.clock += 1;
         let born = self.clock;
         self.make_room(guid, frag);
-        let writer = self.writers.entry(guid).or_insert_with(|| Writer::new(*origin));
+        let writer = self.writers.entry(guid).or_insert_with(|| {
+            let given_count = self.counts.remove(&guid).unwrap_or(0);
+            Writer::new(*origin, given_count)
+        });
         if writer.held.contains_key(&number) {
             return false;
         }
@@ -161,7 +167,7 @@ impl Reassembly {
     pub(crate) fn heartbeat(&mut self, prefix: GuidPrefix, heartbeat: &Heartbeat, now: Instant) -> Hearing {
         let guid = Guid { prefix, entity: heartbeat.writer };
         let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
-        let Some(writer) = self.writers.get_mut(&guid) else { return Hearing::AsItIs };
+        let Some(writer) = self.writers.get_mut(&guid) else { return self.counted(&guid, heartbeat) };
         writer.heartbeat = Some(*heartbeat);
         if writer.forget(|number| number < heartbeat.first.max(acknowledged)) {
             self.freed.push(guid);
@@ -177,6 +183,20 @@ impl Reassembly {
         writer.given_at = Some(now);
         let (last, count) = writer.rewrite(heartbeat, heartbeat.count);
         Hearing::Rewritten { last, count }
+    }
+
+    /// A HEARTBEAT of a writer of which nothing is here keeps its count ahead of what Dust was given before.
+    fn counted(&mut self, guid: &Guid, heartbeat: &Heartbeat) -> Hearing {
+        match self.counts.get_mut(guid) {
+            Some(given) if *given >= heartbeat.count => {
+                *given = given.saturating_add(1);
+                Hearing::Rewritten { last: heartbeat.last, count: *given }
+            }
+            _ => {
+                self.counts.remove(guid);
+                Hearing::AsItIs
+            }
+        }
     }
 
     /// The writer asks whether anything of this sample is missing.
@@ -207,6 +227,7 @@ impl Reassembly {
     /// This participant is gone.
     pub(crate) fn forget(&mut self, prefix: GuidPrefix) {
         self.writers.retain(|guid, _| guid.prefix != prefix);
+        self.counts.retain(|guid, _| guid.prefix != prefix);
     }
 
     /// When [`requests`](Self::requests) has something to do again.
@@ -267,7 +288,13 @@ impl Reassembly {
             return;
         }
         if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(&guid) {
-            self.writers.retain(|_, writer| !writer.partial.is_empty());
+            if self.counts.len() >= COUNTS_MAX {
+                self.counts.clear();
+            }
+            let idle =
+                self.writers.extract_if(|_, writer| writer.partial.is_empty() && writer.held.is_empty());
+            let ahead = idle.filter(|(_, writer)| writer.is_ahead());
+            self.counts.extend(ahead.map(|(guid, writer)| (guid, writer.given_count)));
         }
         loop {
             let partials = || self.writers.values().flat_map(|writer| writer.partial.values());
@@ -300,14 +327,14 @@ impl Reassembly {
 }
 
 impl Writer {
-    const fn new(origin: Origin) -> Self {
+    const fn new(origin: Origin, given_count: i32) -> Self {
         Self {
             origin,
             partial: BTreeMap::new(),
             held: BTreeMap::new(),
             given: BTreeSet::new(),
             heartbeat: None,
-            given_count: 0,
+            given_count,
             given_last: 0,
             given_at: None,
         }
@@ -357,6 +384,11 @@ impl Writer {
         (self.given_last, self.given_count)
     }
 
+    /// Whether Dust would not hear the writer's next HEARTBEAT as it is.
+    fn is_ahead(&self) -> bool {
+        self.heartbeat.is_some_and(|heartbeat| self.given_count > heartbeat.count)
+    }
+
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
         let pending = self.partial.keys().chain(self.held.keys()).min();
         pending.map_or(heartbeat.last, |&pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
@@ -368,6 +400,8 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const PARTIALS_MAX: usize = 64;
 const GIVEN_MAX: usize = 1024;
 const WRITERS_MAX: usize = 256;
+/// Beyond it all are forgotten: Dust hears of those writers again once their own counts have caught up.
+const COUNTS_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests;

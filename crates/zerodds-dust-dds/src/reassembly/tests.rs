@@ -335,6 +335,35 @@ fn memory_is_bounded_whatever_a_peer_claims() {
 }
 
 #[test]
+fn a_writer_that_made_room_for_others_keeps_its_count() {
+    let mut receiver = Receiver::new(BUDGET);
+    let all = datagrams(&sample(1, 10_000), None);
+    assert_eq!(receiver.take(&all[all.len() - 1]), Some((0, 1)));
+    let told = all.iter().filter_map(|datagram| receiver.take(datagram)).last();
+    let (_, given) = told.expect("a HEARTBEAT");
+    assert!(given > 1, "ahead of the writer's own count, which is 1");
+    for number in 0..2 * WRITERS_MAX as u16 {
+        let [high, low] = number.to_be_bytes();
+        let mut other = datagrams(&sample(1, 100), Some(&[1])).remove(0);
+        let at = other.windows(4).position(|octets| octets == WRITER.0).expect("its writer");
+        other[at..at + 4].copy_from_slice(&[7, high, low, 3]);
+        receiver.take(&other);
+    }
+    assert!(!receiver.reassembly.writers.contains_key(&WRITER_GUID));
+    let hear = |receiver: &mut Receiver, count| {
+        let heartbeat = Heartbeat { reader: READER, writer: WRITER, first: 1, last: 2, count };
+        receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
+    };
+    assert_eq!(hear(&mut receiver, given), Hearing::Rewritten { last: 2, count: given + 1 });
+    assert_eq!(hear(&mut receiver, given + 1), Hearing::Rewritten { last: 2, count: given + 2 });
+    assert_eq!(hear(&mut receiver, given + 3), Hearing::AsItIs);
+    receiver.take(&datagrams(&sample(3, 10_000), None)[0]);
+    assert!(
+        matches!(hear(&mut receiver, given + 4), Hearing::Rewritten { last: 2, count } if count == given + 4)
+    );
+}
+
+#[test]
 fn several_fragments_of_one_submessage_all_count() {
     let bytes = payload(5, 1_000);
     let mut receiver = Receiver::new(BUDGET);
