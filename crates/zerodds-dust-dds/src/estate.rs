@@ -22,11 +22,13 @@
 //! and ask for no answer.
 
 use crate::discovery;
+use crate::inbound::{PARTICIPANTS_MAX, SILENCE_MAX};
 use crate::rtps::{
     AckNackFields, Content, Data, DataFields, EntityId, Guid, GuidPrefix, HEADER_LEN, HeartbeatFields,
     MessageWriter, Parameters, SEQUENCE_NUMBER_MAX, Submessages, flag, header, pid,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 use zerodds_core::Endianness;
 
 /// The endpoints that participants have announced, our own among them.
@@ -39,6 +41,8 @@ pub(crate) struct Estates {
 
 #[derive(Debug, Default)]
 struct Estate {
+    /// When its participant last announced itself, or anything.
+    heard_at: Option<Instant>,
     publications: Announced,
     subscriptions: Announced,
     /// Readers that were disposed of while their participant lives, and how they had been announced.
@@ -66,16 +70,21 @@ pub(crate) struct News {
 
 impl Estates {
     /// Reads what a message says of endpoints.
-    pub(crate) fn note(&mut self, message: &[u8]) -> News {
+    pub(crate) fn note(&mut self, message: &[u8], now: Instant) -> News {
         let mut news = News::default();
         let Ok(prefix) = header(message) else { return news };
         for submessage in Submessages::of(message).map_while(Result::ok) {
             let Ok(Content::Data(data)) = Content::read(&submessage) else { continue };
             let alive = submessage.has(flag::DATA);
-            news.goes |= data.writer == EntityId::SPDP_WRITER && !alive;
+            if data.writer == EntityId::SPDP_WRITER {
+                news.goes |= !alive;
+                self.heard(prefix, now);
+            }
             let order = if submessage.has(flag::ENDIANNESS) { Endianness::Little } else { Endianness::Big };
             if is_sedp(data.writer) {
+                self.make_room(prefix, now);
                 let endpoint = self.announced(prefix, &data, alive, order);
+                self.heard(prefix, now);
                 let reader = endpoint.filter(|_| data.writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER);
                 let list = if alive { &mut news.came } else { &mut news.left };
                 list.extend(reader.map(|entity| Guid { prefix, entity }));
@@ -118,6 +127,22 @@ impl Estates {
         last.disposed((EntityId::SPDP_WRITER, EntityId::SPDP_READER), 1, pid::PARTICIPANT_GUID, participant);
         messages.push(last.into_bytes());
         messages
+    }
+
+    fn heard(&mut self, prefix: GuidPrefix, now: Instant) {
+        if let Some(estate) = self.by_participant.get_mut(&prefix) {
+            estate.heard_at = Some(now);
+        }
+    }
+
+    /// Where there is no room for another participant, those that have been silent are forgotten.
+    fn make_room(&mut self, prefix: GuidPrefix, now: Instant) {
+        if self.by_participant.len() >= PARTICIPANTS_MAX && !self.by_participant.contains_key(&prefix) {
+            let speaks =
+                |estate: &Estate| estate.heard_at.is_some_and(|at| now.duration_since(at) < SILENCE_MAX);
+            self.by_participant.retain(|_, estate| speaks(estate));
+            self.kept = self.by_participant.values().map(Estate::kept).sum();
+        }
     }
 
     /// Notes what an SEDP sample says of an endpoint; which one, unless it ends one that was never announced.
@@ -236,7 +261,6 @@ fn parameter(list: &[u8], order: Endianness, wanted: u16) -> Option<&[u8]> {
         .map(|(_, _, value)| value)
 }
 
-const PARTICIPANTS_MAX: usize = 1024;
 const ENDPOINTS_MAX: usize = 8192;
 /// Octets of announcements that are kept of all participants together.
 const KEPT_MAX: usize = 16 << 20;
@@ -248,6 +272,10 @@ mod tests {
     const GONE: GuidPrefix = GuidPrefix(*b"gone forever");
     const OWN: GuidPrefix = GuidPrefix(*b"all the time");
     const WRITER: EntityId = EntityId([0, 0, 9, 3]);
+
+    fn note(estates: &mut Estates, message: &[u8]) -> News {
+        estates.note(message, Instant::now())
+    }
 
     fn announcement(prefix: GuidPrefix, writer: EntityId, number: i64, endpoint: [u8; 4]) -> Vec<u8> {
         let mut message = MessageWriter::new(&header_of(prefix), Endianness::Little, 128);
@@ -284,9 +312,9 @@ mod tests {
     fn endpoints_go_in_one_message_with_their_participant_each_once_and_in_sequence() {
         let (readers, writers) = (EntityId::SEDP_SUBSCRIPTIONS_WRITER, EntityId::SEDP_PUBLICATIONS_WRITER);
         let mut estates = Estates::default();
-        estates.note(&announcement(GONE, readers, 4, [0, 0, 1, 4]));
-        estates.note(&announcement(GONE, readers, 7, [0, 0, 2, 4]));
-        estates.note(&announcement(GONE, writers, 1, [0, 0, 3, 3]));
+        note(&mut estates, &announcement(GONE, readers, 4, [0, 0, 1, 4]));
+        note(&mut estates, &announcement(GONE, readers, 7, [0, 0, 2, 4]));
+        note(&mut estates, &announcement(GONE, writers, 1, [0, 0, 3, 3]));
         let farewell = estates.farewell(GONE, None);
         let [message] = &farewell[..] else { panic!("one message, not {}", farewell.len()) };
         assert_eq!(
@@ -307,8 +335,8 @@ mod tests {
     fn a_reader_that_went_before_its_participant_is_raised_then_goes_for_good() {
         let readers = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
         let mut estates = Estates::default();
-        estates.note(&announcement(GONE, readers, 1, [0, 0, 1, 4]));
-        let left = estates.note(&disposal(readers, 2, [0, 0, 1, 4])).left;
+        note(&mut estates, &announcement(GONE, readers, 1, [0, 0, 1, 4]));
+        let left = note(&mut estates, &disposal(readers, 2, [0, 0, 1, 4])).left;
         assert_eq!(left, [Guid { prefix: GONE, entity: EntityId([0, 0, 1, 4]) }]);
         let farewell = estates.farewell(GONE, None);
         let reader = Some(EntityId([0, 0, 1, 4]));
@@ -320,16 +348,20 @@ mod tests {
     fn a_reader_that_was_never_announced_does_not_leave() {
         let readers = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
         let mut estates = Estates::default();
-        assert_eq!(estates.note(&disposal(readers, 1, [0, 0, 1, 4])), News::default());
-        estates.note(&announcement(GONE, readers, 2, [0, 0, 1, 4]));
-        assert_eq!(estates.note(&disposal(readers, 3, [0, 0, 1, 4])).left.len(), 1);
-        assert_eq!(estates.note(&disposal(readers, 4, [0, 0, 1, 4])), News::default(), "it leaves once");
+        assert_eq!(note(&mut estates, &disposal(readers, 1, [0, 0, 1, 4])), News::default());
+        note(&mut estates, &announcement(GONE, readers, 2, [0, 0, 1, 4]));
+        assert_eq!(note(&mut estates, &disposal(readers, 3, [0, 0, 1, 4])).left.len(), 1);
+        assert_eq!(
+            note(&mut estates, &disposal(readers, 4, [0, 0, 1, 4])),
+            News::default(),
+            "it leaves once"
+        );
     }
 
     #[test]
     fn a_reader_that_went_acknowledges_everything_to_each_of_our_writers() {
         let mut estates = Estates::default();
-        estates.note(&announcement(OWN, EntityId::SEDP_PUBLICATIONS_WRITER, 1, WRITER.0));
+        note(&mut estates, &announcement(OWN, EntityId::SEDP_PUBLICATIONS_WRITER, 1, WRITER.0));
         let reader = Guid { prefix: GONE, entity: EntityId([0, 0, 1, 4]) };
         let messages = estates.acknowledgements(Some(OWN), &[reader]);
         let [message] = &messages[..] else { panic!("one writer, one reader") };
@@ -343,8 +375,31 @@ mod tests {
     #[test]
     fn a_goodbye_is_told_from_an_announcement() {
         let mut estates = Estates::default();
-        assert!(estates.note(&Estates::default().farewell(GONE, None)[0]).goes);
-        assert!(!estates.note(&announcement(GONE, EntityId::SPDP_WRITER, 1, [0, 0, 1, 0xc1])).goes);
-        assert!(!estates.note(b"no RTPS at all").goes);
+        assert!(note(&mut estates, &Estates::default().farewell(GONE, None)[0]).goes);
+        assert!(!note(&mut estates, &announcement(GONE, EntityId::SPDP_WRITER, 1, [0, 0, 1, 0xc1])).goes);
+        assert!(!note(&mut estates, b"no RTPS at all").goes);
+    }
+
+    #[test]
+    fn estates_have_an_end_and_those_of_the_silent_are_forgotten() {
+        let participant = |number: usize| {
+            let mut prefix = [0; 12];
+            prefix[..8].copy_from_slice(&number.to_ne_bytes());
+            GuidPrefix(prefix)
+        };
+        let readers = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
+        let reader = |number| announcement(participant(number), readers, 1, [0, 0, 1, 4]);
+        let spdp = announcement(participant(0), EntityId::SPDP_WRITER, 1, [0, 0, 1, 0xc1]);
+        let (mut estates, now) = (Estates::default(), Instant::now());
+        let mut came = |number, now| estates.note(&reader(number), now).came.len();
+        assert_eq!((0..PARTICIPANTS_MAX).map(|number| came(number, now)).sum::<usize>(), PARTICIPANTS_MAX);
+        assert_eq!(came(PARTICIPANTS_MAX, now), 0);
+        let later = now + SILENCE_MAX;
+        assert_eq!(estates.note(&spdp, later), News::default());
+        assert_eq!(estates.note(&reader(PARTICIPANTS_MAX), later).came.len(), 1);
+        assert!(estates.by_participant.contains_key(&participant(0)), "who speaks is not silent");
+        assert_eq!(estates.by_participant.len(), 2);
+        let kept: usize = estates.by_participant.values().map(Estate::kept).sum();
+        assert_eq!(estates.kept, kept);
     }
 }

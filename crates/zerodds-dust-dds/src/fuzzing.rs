@@ -59,9 +59,10 @@ impl Gate {
             if self.neighbourhood.is_dead(prefix, self.now) {
                 return;
             }
-            let news = self.estates.note(message);
+            let news = self.estates.note(message, self.now);
             self.out.extend(self.estates.acknowledgements(Some(OWN), &news.left));
             if news.goes {
+                self.inbound.forget(prefix);
                 self.out.extend(self.estates.farewell(prefix, Some(OWN)));
                 self.neighbourhood.said_goodbye(prefix, self.now);
             }

@@ -387,9 +387,9 @@ impl Census {
 /// The longest GAP that is left as it is.
 const GAP_SPAN_MAX: i64 = 1024;
 /// Participants of one domain that are let through at a time.
-const PARTICIPANTS_MAX: usize = 1024;
+pub(crate) const PARTICIPANTS_MAX: usize = 1024;
 /// Participants announce themselves every few seconds.
-const SILENCE_MAX: Duration = Duration::from_secs(100);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(100);
 
 #[cfg(test)]
 mod against_dust;

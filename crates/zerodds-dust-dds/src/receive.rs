@@ -49,7 +49,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             let idle = own.is_none() && incoming.is_none();
             let now = Instant::now();
             if let Some(message) = own {
-                self.endpoints(&message);
+                self.endpoints(&message, now);
                 self.inbound.message(&message, None, shared.prefix(), now, &mut self.out);
             }
             if let Some(incoming) = incoming {
@@ -74,7 +74,6 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             Incoming::PeerDown(peer, Reason::PeerGone | Reason::PeerDied | Reason::PeerClosed) => {
                 if let Some(prefix) = self.neighbourhood.died(&peer, now) {
                     tracing::info!(%peer, participant = ?prefix, "participant died; Dust is told at once");
-                    self.inbound.forget(prefix);
                     self.take_leave_of(prefix);
                 }
             }
@@ -93,7 +92,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             if let (Path::SharedMemory, Some(source)) = (path, source) {
                 self.neighbourhood.note(source, prefix);
             }
-            if self.endpoints(message) {
+            if self.endpoints(message, now) {
                 self.take_leave_of(prefix);
                 self.neighbourhood.said_goodbye(prefix, now);
             }
@@ -102,14 +101,15 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
     }
 
     /// Hears what a message says of endpoints; whether its sender says that it goes.
-    fn endpoints(&mut self, message: &[u8]) -> bool {
-        let news = self.estates.note(message);
+    fn endpoints(&mut self, message: &[u8], now: Instant) -> bool {
+        let news = self.estates.note(message, now);
         self.shared.departed.note(&news);
         self.out.extend(self.estates.acknowledgements(self.shared.prefix(), &news.left));
         news.goes
     }
 
     fn take_leave_of(&mut self, prefix: GuidPrefix) {
+        self.inbound.forget(prefix);
         self.out.extend(self.estates.farewell(prefix, self.shared.prefix()));
         self.shared.departed.forget(prefix);
     }
@@ -168,5 +168,43 @@ pub(crate) fn give_to(dust: &TransportDataReceiver, message: Vec<u8>, stopped: &
             return;
         }
         std::thread::park();
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::datagrams::NoUdp;
+    use crate::fragment::Fragmenter;
+    use crate::outgoing::Outgoing;
+    use crate::outgoing::tests::{HEADER, as_dust_writes};
+    use crate::rtps::{DataFields, EntityId, MessageWriter, flag, pid};
+    use zerodds_core::Endianness;
+    use zerodds_core::testing::Hub;
+
+    #[test]
+    fn nothing_is_asked_of_a_participant_that_has_said_goodbye() {
+        let shm = Hub::new().open(Path::SharedMemory, 1 << 20, 16);
+        let shared = Arc::new(Shared::new(shm, NoUdp).expect("a socket pair"));
+        let mut reception = Reception::new(shared, |_, _: &AtomicBool| {});
+        let mut announcement = MessageWriter::new(&HEADER, Endianness::Little, 64);
+        let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
+        announcement
+            .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
+            .verbatim(&[0, 3, 0, 0])
+            .parameter(pid::SENTINEL, &[]);
+        let sample = as_dust_writes(&[7; 200_000], &[], true);
+        let outgoing = Outgoing::read(&sample).expect("a message");
+        let fragments: Vec<_> = Fragmenter::new(1 << 20, 65_507).cut(&sample, &outgoing, None, 0).collect();
+        let prefix = header(&HEADER).expect("a header");
+        let goodbye = Estates::default().farewell(prefix, None).remove(0);
+        let now = Instant::now();
+        let mut hear = |message: &[u8]| {
+            reception.message(message, Path::Udp, None, now);
+            reception.inbound.deadline()
+        };
+        assert_eq!(hear(&announcement.into_bytes()), None);
+        assert!(hear(&fragments[fragments.len() - 1]).is_some(), "the rest is missing");
+        assert_eq!(hear(&goodbye), None);
     }
 }
