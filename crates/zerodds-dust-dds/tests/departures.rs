@@ -21,6 +21,8 @@ const HANG: Duration = Duration::from_secs(30);
 /// The last sample: whoever stays has everything.
 const END: u32 = u32::MAX;
 const LEN: usize = 20_000;
+/// Samples that a reader keeps: more than are written while it is starved.
+const DEPTH: u32 = 4_096;
 
 /// How a reader goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ fn played() -> bool {
     let Some(words) = role() else { return false };
     let stack: Stack = words[1].parse().unwrap();
     let party = stack.join(words[2].parse().unwrap());
-    let reader = party.reader(true, 64);
+    let reader = party.reader(true, DEPTH);
     match words[0].as_str() {
         "stays" => stay(&reader),
         "glances" => std::thread::park_timeout(Duration::from_millis(words[3].parse().unwrap())),
