@@ -105,15 +105,17 @@ impl Matched {
         self.0.get(prefix).is_some_and(|readers| readers.contains(reader))
     }
 
-    /// The plan, given what is known of each participant's session (where it is reached, if it is, and its offers)
-    /// and of each reader (whether it is reliable).
+    /// The plan, given what is known of each participant (whether it lives), of its session (where it is reached, if it
+    /// is, and its offers) and of each reader (whether it is reliable).
     pub(crate) fn plan<'a>(
         &self,
+        lives: impl Fn(Prefix) -> bool,
         session: impl Fn(Prefix) -> Option<(Option<Way>, &'a [Offer])>,
         reliable: impl Fn((Prefix, Entity)) -> bool,
     ) -> Plan {
         let mut plan = Plan::default();
-        for (&prefix, readers) in &self.0 {
+        let living = || self.0.iter().filter(|(prefix, _)| lives(**prefix));
+        for (&prefix, readers) in living() {
             let Some(&reader) = readers.first() else { continue };
             let offers = session(prefix).and_then(|(way, offers)| {
                 let of = |reader| offers.iter().find(|offer| offer.reader == reader).copied();
@@ -127,9 +129,9 @@ impl Matched {
             plan.targets.push(Target { prefix, reader, shared: offers.and_then(|(way, _)| way) });
         }
         let mut readers =
-            self.0.iter().flat_map(|(&prefix, readers)| readers.iter().map(move |&reader| (prefix, reader)));
+            living().flat_map(|(&prefix, readers)| readers.iter().map(move |&reader| (prefix, reader)));
         let mixed = plan.has_shared() && plan.targets.iter().any(|target| target.shared.is_none());
-        let alone = self.0.values().all(|readers| readers.len() == 1);
+        let alone = living().all(|(_, readers)| readers.len() == 1);
         if mixed && !(alone && readers.all(reliable)) {
             plan.targets.iter_mut().for_each(|target| target.shared = None);
         }
@@ -160,12 +162,12 @@ mod tests {
         matched.add(HERE, [1; 4]);
         matched.add(HERE, [2; 4]);
         let one = [offer([1; 4])];
-        assert!(!matched.plan(|_| Some((Some(way()), &one)), |_| true).has_shared());
+        assert!(!matched.plan(|_| true, |_| Some((Some(way()), &one)), |_| true).has_shared());
         let both = [offer([1; 4]), offer([2; 4])];
-        let plan = matched.plan(|_| Some((Some(way()), &both)), |_| false);
+        let plan = matched.plan(|_| true, |_| Some((Some(way()), &both)), |_| false);
         assert_eq!(plan.targets, [Target { prefix: HERE, reader: [1; 4], shared: Some(way()) }]);
         matched.remove(HERE, [2; 4]);
-        assert!(matched.plan(|_| Some((Some(way()), &one)), |_| true).has_shared());
+        assert!(matched.plan(|_| true, |_| Some((Some(way()), &one)), |_| true).has_shared());
     }
 
     #[test]
@@ -174,7 +176,9 @@ mod tests {
         matched.add(HERE, [1; 4]);
         let offers = [offer([1; 4])];
         let plan = |pending: &[_]| {
-            matched.plan(|_| Some((Some(way()), &offers)), |_| true).awaiting(pending.iter().copied())
+            matched
+                .plan(|_| true, |_| Some((Some(way()), &offers)), |_| true)
+                .awaiting(pending.iter().copied())
         };
         assert!(plan(&[]).has_shared());
         let later = plan(&[(THERE, [3; 4])]);
@@ -191,13 +195,18 @@ mod tests {
         matched.add(THERE, [1; 4]);
         let offers = [Offer { reader: [1; 4], window: 5 }];
         let session = |prefix| (prefix == HERE).then_some((Some(way()), &offers[..]));
-        assert!(!matched.plan(session, |(prefix, _)| prefix == HERE).has_shared(), "one is best effort");
-        let plan = matched.plan(session, |_| true);
+        assert!(
+            !matched.plan(|_| true, session, |(prefix, _)| prefix == HERE).has_shared(),
+            "one is best effort"
+        );
+        let plan = matched.plan(|_| true, session, |_| true);
         let shared: Vec<_> = plan.targets.iter().map(|target| target.shared.is_some()).collect();
         assert_eq!(shared, [true, false]);
         assert_eq!(plan.windows, [(incarnation(HERE), offers[0])]);
+        let survivors = matched.plan(|prefix| prefix == HERE, session, |(prefix, _)| prefix == HERE);
+        assert!(survivors.has_shared() && survivors.targets.len() == 1, "nobody waits for the dead");
         matched.add(THERE, [2; 4]);
-        assert!(!matched.plan(session, |_| true).has_shared(), "neighbours would be told of gaps");
+        assert!(!matched.plan(|_| true, session, |_| true).has_shared(), "neighbours would be told of gaps");
         matched.remove_participant(HERE);
         assert_eq!(matched.participants().collect::<Vec<_>>(), [THERE]);
     }

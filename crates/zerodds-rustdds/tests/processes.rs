@@ -171,6 +171,31 @@ fn fifty_publishers_that_are_killed_leave_what_they_had_sent_and_nothing_else() 
 }
 
 #[test]
+fn what_a_process_sent_can_be_taken_after_its_death_though_it_was_a_reader_too() {
+    const SENT: u32 = 20;
+    let mut scene = Scene::new("both", &patient(16));
+    let (domain, back, qos_word) =
+        (scene.place.split(' ').next().expect("a domain"), unique("back"), patient(64));
+    let mut follower = Follower::new(&scene.here, &back, &qos_word);
+    let mut victim = Process::start(&format!("both {} {domain} {back} {qos_word} 2", scene.place), &[]);
+    scene.settle(&mut [&mut victim]);
+    settle_with_publisher(&mut victim, &mut follower);
+    victim.tell(&format!("write {SENT}"));
+    victim.expect(&SENT.to_string());
+    let Scene { writer, near, .. } = &mut scene;
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write(writer, 1, 0..20, 100_000));
+        near.take_until(1, 16);
+        assert!(!writing.is_finished(), "the victim has room for sixteen");
+        victim.kill();
+        near.take_until(1, 20);
+        writing.join().expect("nobody is waited for any more");
+    });
+    follower.take();
+    assert_eq!(follower.next(2), Some(SENT), "nothing of it was taken before");
+}
+
+#[test]
 fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
     if !alone("processes_killed_at_any_moment_cost_the_survivors_nothing") {
         return;

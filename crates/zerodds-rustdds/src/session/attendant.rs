@@ -97,9 +97,9 @@ impl Attendant {
         let count = self.session.note();
         let Noted { errands, events } = std::mem::take(&mut *self.session.noted.lock());
         errands.into_iter().for_each(|errand| self.run_errand(errand));
+        self.retry();
         self.refresh();
         events.iter().for_each(|event| self.session.broadcast.tell(event));
-        self.retry();
         self.publish_due();
         self.say_owed();
         self.say_unsaid();
@@ -153,14 +153,17 @@ impl Attendant {
         }
     }
 
-    /// Writers here must not wait for readers there. Where there were none, RustDDS is told a little later: it drops
-    /// what a writer sent that nobody has taken yet.
+    /// Writers here must not wait for readers there, and forget them at once. RustDDS is told a little later where it has
+    /// something of a writer there: it drops what nobody has taken yet.
     fn mourn(&mut self, dead: Prefix) {
         // TRUST: another user could have taken the incarnation of a participant without a session, and left.
         if !self.mourns {
             return;
         }
-        let first = if self.session.registry.lock().is_read_by(dead) { Duration::ZERO } else { TIME_TO_TAKE };
+        let mut registry = self.session.registry.lock();
+        registry.mourn(dead);
+        let first = if registry.reads(dead) { TIME_TO_TAKE } else { Duration::ZERO };
+        drop(registry);
         let notice = self.obituary.notice(dead);
         // RustDDS takes the repetitions for what they are; a datagram can be lost.
         let times = [first, first + FIRST_PAUSE, first + A_SECOND];

@@ -59,6 +59,8 @@ struct Session {
     /// It has said what it offers since the link is up.
     speaks: bool,
     leaving: bool,
+    /// Its process has died, of which RustDDS may not have been told yet: no writer here waits for it.
+    dead: bool,
     /// What it offers, or did before the link was lost: its readers keep all even so, and will say what was taken
     /// when there is a link again.
     offers: Vec<Offer>,
@@ -187,6 +189,8 @@ impl Registry {
         session.up = true;
         session.link = link;
         session.leaving = false;
+        // Whoever has a link lives, whatever it looked like.
+        session.dead = false;
         // Not before it says again what it offers.
         session.speaks = false;
         self.stale = true;
@@ -237,9 +241,17 @@ impl Registry {
                 || self.sources.values().flatten().any(|(prefix, _)| there(prefix)))
     }
 
-    /// Whether a writer here is matched with a reader there.
-    pub(crate) fn is_read_by(&self, prefix: Prefix) -> bool {
-        self.matched.values().any(|matched| matched.participants().any(|other| other == prefix))
+    /// This participant's process has died: its readers are in no plan any more.
+    pub(crate) fn mourn(&mut self, prefix: Prefix) {
+        if let Some(session) = self.sessions.get_mut(&incarnation(prefix)) {
+            session.dead = true;
+            self.stale = true;
+        }
+    }
+
+    /// Whether a reader here is matched with a writer there.
+    pub(crate) fn reads(&self, prefix: Prefix) -> bool {
+        self.sources.values().flatten().any(|&(other, _)| other == prefix)
     }
 
     /// Sessions with a link.
@@ -320,6 +332,7 @@ impl Registry {
             let way = Way { locator, link: session.link };
             Some(((session.up && session.speaks).then_some(way), session.offers.as_slice()))
         };
+        let lives = |prefix| !self.sessions.get(&incarnation(prefix)).is_some_and(|session| session.dead);
         for (writer, (topic, outlook)) in &self.outlooks {
             let reliable = |reader| !self.best_effort.contains(&reader);
             let (matched, refused) = (self.matched.get(writer), self.refused.get(writer));
@@ -327,8 +340,9 @@ impl Registry {
                 matched.is_some_and(|matched| matched.contains(reader))
                     || refused.is_some_and(|refused| refused.contains(reader))
             };
-            let pending = self.found.get(topic).into_iter().flatten().filter(|reader| !is_settled(reader));
-            let plan = matched.map(|matched| matched.plan(session, reliable)).unwrap_or_default();
+            let found = self.found.get(topic).into_iter().flatten();
+            let pending = found.filter(|reader| lives(reader.0) && !is_settled(reader));
+            let plan = matched.map(|matched| matched.plan(lives, session, reliable)).unwrap_or_default();
             let plan = plan.awaiting(pending.copied());
             if plan != *outlook.plan() {
                 outlook.set_plan(plan);

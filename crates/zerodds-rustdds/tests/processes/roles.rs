@@ -17,7 +17,14 @@ pub(crate) fn play() {
     match words.as_slice() {
         ["read", domain, topic, qos] => read(number(domain), topic, qos),
         ["devour", domain, topic, qos] => devour(number(domain), topic, qos),
-        ["write", domain, topic, qos, id] => publish(number(domain), topic, qos, number(id).into()),
+        ["write", domain, topic, qos, id] => {
+            publish(&join(number(domain)), &commands(), topic, qos, number(id).into())
+        }
+        ["both", _, topic, qos, domain, back, back_qos, id] => {
+            let (party, commands) = (join(number(domain)), commands());
+            let _follower = settle_reader(&party, topic, qos);
+            publish(&party, &commands, back, back_qos, number(id).into());
+        }
         ["pour", domain, topic, qos, id, way] => {
             pour(number(domain), topic, qos, number(id).into(), *way == "loan")
         }
@@ -30,17 +37,7 @@ pub(crate) fn play() {
 /// `rest` takes what is there.
 fn read(domain: u16, topic: &str, qos: &str) {
     let (party, commands) = (join(domain), commands());
-    let mut follower = Follower::new(&party, topic, qos);
-    wait_for(|| {
-        follower.take();
-        follower.heard()
-    });
-    tell("matched");
-    wait_for(|| {
-        follower.take();
-        follower.has_settled()
-    });
-    tell("settled");
+    let mut follower = settle_reader(&party, topic, qos);
     let mut kept = Vec::new();
     for command in commands {
         let (verb, count) = command.split_once(' ').unwrap_or((&command, "0"));
@@ -57,6 +54,22 @@ fn read(domain: u16, topic: &str, qos: &str) {
             kept.append(&mut chunks);
         }
     }
+}
+
+/// A reader that has settled with one writer.
+fn settle_reader(party: &Party, topic: &str, qos: &str) -> Follower {
+    let mut follower = Follower::new(party, topic, qos);
+    wait_for(|| {
+        follower.take();
+        follower.heard()
+    });
+    tell("matched");
+    wait_for(|| {
+        follower.take();
+        follower.has_settled()
+    });
+    tell("settled");
+    follower
 }
 
 /// Takes everything, and holds the last few.
@@ -77,10 +90,9 @@ fn devour(domain: u16, topic: &str, qos: &str) {
 
 /// Settles with its readers, as it is told that they are matched; then `write N` writes N, which are then
 /// acknowledged, and `pour` goes on with that for ever.
-fn publish(domain: u16, topic: &str, qos_word: &str, id: u32) {
-    let (party, commands) = (join(domain), commands());
+fn publish(party: &Party, commands: &Receiver<String>, topic: &str, qos_word: &str, id: u32) {
     let writer = party.writer(topic, &qos(qos_word));
-    settle_as_told(&party, &writer, &commands);
+    settle_as_told(party, &writer, commands);
     tell("settled");
     let mut number = 0;
     let mut write_some = |count| {
@@ -89,7 +101,7 @@ fn publish(domain: u16, topic: &str, qos_word: &str, id: u32) {
         assert!(writer.wait_for_acknowledgments(PATIENCE).expect("reliable"));
         tell(number);
     };
-    for command in &commands {
+    for command in commands {
         match command.split_once(' ') {
             Some((_, count)) => write_some(count.parse().expect("a number")),
             None => loop {
