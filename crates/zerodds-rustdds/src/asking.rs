@@ -8,7 +8,7 @@
 //! RustDDS's adapters are functions without a `self`; a thread-local says who calls. It is set for the time of one
 //! call into RustDDS and put back afterwards, also by a panic.
 
-use crate::protocol::{Descriptor, Entity};
+use crate::protocol::{Descriptor, Entity, SampleKey};
 use crate::session::Session;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -22,8 +22,8 @@ pub(crate) struct Asking {
 struct Caller {
     session: Arc<Session>,
     reader: Entity,
-    /// A descriptor had no sample.
-    missed: Cell<bool>,
+    /// A descriptor had no sample; the last such one.
+    missed: Cell<Option<SampleKey>>,
 }
 
 /// What a descriptor came to.
@@ -36,13 +36,13 @@ pub(crate) enum Answer {
 
 impl Asking {
     pub(crate) fn enter(session: &Arc<Session>, reader: Entity) -> Self {
-        let caller = Caller { session: Arc::clone(session), reader, missed: Cell::new(false) };
+        let caller = Caller { session: Arc::clone(session), reader, missed: Cell::default() };
         Self { outer: CALLER.replace(Some(caller)) }
     }
 
-    /// Whether a descriptor had no sample since the last call of this.
-    pub(crate) fn missed(&self) -> bool {
-        CALLER.with_borrow(|caller| caller.as_ref().is_some_and(|caller| caller.missed.take()))
+    /// The descriptor that had no sample since the last call of this: RustDDS stops at the first.
+    pub(crate) fn missed(&self) -> Option<SampleKey> {
+        CALLER.with_borrow(|caller| caller.as_ref().and_then(|caller| caller.missed.take()))
     }
 
     /// The sample of a descriptor, for whoever asks on this thread.
@@ -52,7 +52,7 @@ impl Asking {
             match caller.session.decode(caller.reader, descriptor) {
                 Ok(sample) => Answer::Sample(sample),
                 Err(_) => {
-                    caller.missed.set(true);
+                    caller.missed.set(Some(descriptor.key));
                     Answer::Missing
                 }
             }

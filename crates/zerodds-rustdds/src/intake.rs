@@ -4,16 +4,17 @@
 use crate::account::Keep;
 use crate::asking::Asking;
 use crate::lifespan::Lifespan;
-use crate::protocol::{Entity, Prefix, TopicHash};
+use crate::protocol::{Entity, Prefix, SampleKey, TopicHash};
 use crate::session::{Limit, Owner, split};
 use parking_lot::Mutex;
 use rustdds::dds::{ReadError, ReadResult};
 use rustdds::policy::{History, Reliability, ResourceLimits};
 use rustdds::{QosPolicies, QosPolicyBuilder, SampleInfo};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::Poll;
+use zerodds_core::Incarnation;
 
 /// A reader, as the session sees it.
 pub(crate) struct Intake {
@@ -30,6 +31,9 @@ pub(crate) struct Progress {
     /// Samples after which a writer is told; 0: writers need not know.
     every: AtomicI64,
     taken: Mutex<HashMap<(Prefix, Entity), Taken>>,
+    /// The latest samples that the reader was not given although their descriptors came: said again on a new link, since
+    /// nothing may follow by which their writer could see it.
+    missed: Mutex<VecDeque<SampleKey>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,6 +103,20 @@ impl Progress {
         let mut taken = self.taken.lock();
         let owed = taken.iter_mut().filter(|(_, taken)| taken.is_awaited && taken.up_to > taken.told);
         owed.map(|(writer, taken)| (*writer, taken.tell_aloud())).collect()
+    }
+
+    /// The reader will never be given this sample.
+    fn miss(&self, sample: SampleKey) {
+        let mut missed = self.missed.lock();
+        if missed.len() == MISSED_MAX {
+            missed.pop_front();
+        }
+        missed.push_back(sample);
+    }
+
+    /// Samples of this session that the reader was not given, the latest of them.
+    pub(crate) fn missed(&self, owner: Incarnation) -> Vec<SampleKey> {
+        self.missed.lock().iter().filter(|sample| sample.owner == owner).copied().collect()
     }
 
     /// Writers that are gone are not told anything.
@@ -205,9 +223,9 @@ impl Intake {
         let losses = session.losses();
         let asking = Asking::enter(session, self.reader);
         let outcome = loop {
-            match call() {
-                Err(ReadError::Deserialization { .. }) if asking.missed() => self.resynchronize(),
-                outcome => break outcome,
+            let outcome = call();
+            if !self.missed(&asking) || !matches!(outcome, Err(ReadError::Deserialization { .. })) {
+                break outcome;
             }
         };
         drop(asking);
@@ -219,8 +237,10 @@ impl Intake {
 
     /// A call that cannot be repeated, since what it gives is borrowed.
     pub(crate) fn ask_once<T>(&self, call: impl FnOnce() -> T) -> T {
-        let _asking = Asking::enter(&self.owner.session, self.reader);
-        call()
+        let asking = Asking::enter(&self.owner.session, self.reader);
+        let outcome = call();
+        self.missed(&asking);
+        outcome
     }
 
     /// One step of a stream in this reader's name: descriptors without a sample are passed over.
@@ -268,13 +288,14 @@ impl Intake {
         }
     }
 
-    /// A sample that was given up will never be taken; nobody is to wait for it.
-    fn resynchronize(&self) {
-        if self.progress.matters() {
-            for (writer, _) in self.progress.all(|_| true) {
-                self.owner.session.say_taken(self.reader, writer, i64::MAX);
-            }
+    /// Whether a descriptor had no sample: it will never be taken, and nobody is to wait for it.
+    fn missed(&self, asking: &Asking) -> bool {
+        let missed = asking.missed();
+        if let Some(sample) = missed.filter(|_| self.progress.matters()) {
+            self.progress.miss(sample);
+            self.owner.session.say_missed(self.reader, sample);
         }
+        missed.is_some()
     }
 }
 
@@ -288,6 +309,8 @@ impl Drop for Intake {
 const RUSTDDS_MAX_SAMPLES: u32 = 64;
 /// What that cache may hold beyond its limit before it is cleaned, and as much again for what is under way to it.
 const RUSTDDS_SLACK: usize = 128;
+/// Samples that were missed and are said again on a new link: a writer goes on with any of them.
+const MISSED_MAX: usize = 64;
 /// RESOURCE_LIMITS beyond this are as good as none.
 const WINDOW_MAX: u32 = 1 << 20;
 

@@ -84,6 +84,8 @@ pub(crate) enum Note {
     /// This writer waits for what this reader takes beyond what it has heard of, and wants to hear of less than a quarter of
     /// the window too.
     Waiting { reader: Entity, writer: Entity, heard: i64 },
+    /// This reader of the sender's will never be given this sample, whose descriptor it has decoded: it expired, or was lost.
+    Missed { reader: Entity, id: u64 },
     /// The session ends; its participant may go on without.
     Leaving,
     /// No descriptor will follow for this sample.
@@ -172,6 +174,11 @@ impl Note {
                 bytes.extend(writer);
                 bytes.extend(heard.to_le_bytes());
             }
+            Self::Missed { reader, id } => {
+                head(kind::MISSED);
+                bytes.extend(reader);
+                bytes.extend(id.to_le_bytes());
+            }
             Self::Leaving => head(kind::LEAVING),
             Self::Forget { id } => {
                 head(kind::FORGET);
@@ -209,6 +216,7 @@ pub(crate) fn parse(message: &[u8]) -> Option<Received> {
                 (parts.array()?, parts.array()?, i64::from_le_bytes(parts.array()?));
             Note::Waiting { reader, writer, heard }
         }
+        kind::MISSED => Note::Missed { reader: parts.array()?, id: parts.u64()? },
         kind::LEAVING => Note::Leaving,
         kind::FORGET => Note::Forget { id: parts.u64()? },
         _ => return None,
@@ -223,6 +231,7 @@ mod kind {
     pub(super) const FORGET: u8 = 4;
     pub(super) const LEAVING: u8 = 5;
     pub(super) const WAITING: u8 = 6;
+    pub(super) const MISSED: u8 = 7;
 }
 
 /// What is left to write.
@@ -284,6 +293,7 @@ mod tests {
             Note::Readers(vec![Offer { reader: [1; 4], window: 64 }, Offer { reader: [2; 4], window: 0 }]),
             Note::Taken { reader: [3; 4], writer: [4; 4], up_to: i64::MAX },
             Note::Forget { id: u64::MAX },
+            Note::Missed { reader: [5; 4], id: 6 },
             Note::Leaving,
             Note::Waiting { reader: [1; 4], writer: [2; 4], heard: -1 },
         ];
@@ -301,7 +311,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_are_too_strange_to_be_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..100), kind in 0_u8..8) {
+        fn no_bytes_are_too_strange_to_be_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..100), kind in 0_u8..9) {
             let _ = Descriptor::parse(&bytes);
             let _ = parse(&bytes);
             if bytes.len() >= 8 {

@@ -7,11 +7,14 @@
 //! An RTPS acknowledgement comes when a sample reaches the reader's cache, and RustDDS drops what the cache has no
 //! room for, whatever HISTORY says. So a reader that is reliable and keeps all tells its writers what was taken,
 //! and they wait for it (RESOURCE_LIMITS and max_blocking_time, DDS 1.4 §2.2.3.19, §2.2.3.14).
+//!
+//! A sequence number is known only when RTPS has a sample, and by then a reader may have been matched too late for it, or
+//! may have said that it will never be given it. So a sample is known here by its id from before that, and excuses go by it.
 
 use crate::protocol::{Entity, Offer};
 use crate::routes::Plan;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use zerodds_core::Incarnation;
@@ -26,13 +29,29 @@ pub(crate) struct Outlook {
 #[derive(Debug, Default)]
 struct State {
     plan: Arc<Plan>,
-    /// The first sequence number of each sample that some reader may not have taken, in order: on a mixed topic
-    /// a sample has several.
-    samples: VecDeque<i64>,
+    /// Samples that RTPS may have by now, by id, and the readers that do not owe them.
+    begun: BTreeMap<u64, Vec<Reader>>,
+    /// Samples that some reader may not have taken, in the order of their sequence numbers.
+    samples: VecDeque<Sample>,
+    /// Some of them are excused.
+    has_excuses: bool,
     /// The last sequence number that is known to be used.
     written: i64,
     /// Up to where readers with a window have taken.
-    taken: HashMap<(Incarnation, Entity), i64>,
+    taken: HashMap<Reader, i64>,
+}
+
+/// A reader, by its participant's incarnation.
+type Reader = (Incarnation, Entity);
+
+/// A sample that RTPS has.
+#[derive(Debug)]
+struct Sample {
+    id: u64,
+    /// Its first sequence number: on a mixed topic it has several.
+    first: i64,
+    /// Readers that will never be given it.
+    excused: Vec<Reader>,
 }
 
 impl Outlook {
@@ -43,20 +62,21 @@ impl Outlook {
     /// A new plan. Readers that are new in it owe nothing for what was written before.
     pub(crate) fn set_plan(&self, plan: Plan) {
         let mut state = self.state.lock();
-        let written = state.written;
-        let mut taken = std::mem::take(&mut state.taken);
-        let readers = plan.windows.iter().map(|&(incarnation, offer)| (incarnation, offer.reader));
-        state.taken = readers.map(|reader| (reader, taken.remove(&reader).unwrap_or(written))).collect();
+        let before = std::mem::take(&mut state.taken);
+        for &(incarnation, Offer { reader, .. }) in &plan.windows {
+            let reader = (incarnation, reader);
+            let taken = before.get(&reader).copied().unwrap_or_else(|| state.welcome(reader));
+            state.taken.insert(reader, taken);
+        }
         state.plan = Arc::new(plan);
         state.forget_what_all_took();
         self.changed.notify_all();
     }
 
-    /// The application behind `reader` has taken everything up to this sequence number; `i64::MAX`: everything up to
-    /// now. It may know of a sample before its writer does.
-    pub(crate) fn set_taken(&self, reader: (Incarnation, Entity), up_to: i64) {
+    /// The application behind `reader` has taken everything up to this sequence number. It may know of a sample before
+    /// its writer does.
+    pub(crate) fn set_taken(&self, reader: Reader, up_to: i64) {
         let mut state = self.state.lock();
-        let up_to = if up_to == i64::MAX { state.written } else { up_to };
         if let Some(taken) = state.taken.get_mut(&reader) {
             *taken = (*taken).max(up_to);
             state.forget_what_all_took();
@@ -64,14 +84,36 @@ impl Outlook {
         }
     }
 
-    /// A sample was written under these sequence numbers.
-    pub(crate) fn set_written(&self, first: i64, last: i64) {
+    /// `reader` will never be given this sample: it expired, or was lost.
+    pub(crate) fn excuse(&self, reader: Reader, id: u64) {
         let mut state = self.state.lock();
+        // TRUST: one excuse for each reader and sample, of those that the writer knows.
+        if state.taken.contains_key(&reader) && state.excuse(reader, id) {
+            state.forget_what_all_took();
+            self.changed.notify_all();
+        }
+    }
+
+    /// RTPS is about to be given a sample.
+    pub(crate) fn begin(&self, id: u64) {
+        self.state.lock().begun.insert(id, Vec::new());
+    }
+
+    /// RTPS has not taken it.
+    pub(crate) fn give_up(&self, id: u64) {
+        self.state.lock().begun.remove(&id);
+    }
+
+    /// It was written under these sequence numbers.
+    pub(crate) fn set_written(&self, id: u64, first: i64, last: i64) {
+        let mut state = self.state.lock();
+        let excused = state.begun.remove(&id).unwrap_or_default();
         state.written = state.written.max(last);
         if !state.taken.is_empty() {
             // Several threads may write, and come here in another order.
-            let at = state.samples.partition_point(|&other| other < first);
-            state.samples.insert(at, first);
+            let at = state.samples.partition_point(|other| other.first < first);
+            state.has_excuses |= !excused.is_empty();
+            state.samples.insert(at, Sample { id, first, excused });
             state.forget_what_all_took();
         }
     }
@@ -102,31 +144,61 @@ impl Outlook {
 }
 
 impl State {
+    /// A reader owes nothing for what was written before it came, nor for what it may have come too late for: up to
+    /// where it counts as taken.
+    fn welcome(&mut self, reader: Reader) -> i64 {
+        self.begun.values_mut().for_each(|excused| excused.push(reader));
+        self.written
+    }
+
+    /// Whether that is news.
+    fn excuse(&mut self, reader: Reader, id: u64) -> bool {
+        let carried = self.samples.iter_mut().find(|sample| sample.id == id);
+        self.has_excuses |= carried.is_some();
+        let excused = self.begun.get_mut(&id).or_else(|| carried.map(|sample| &mut sample.excused));
+        let new = excused.filter(|excused| !excused.contains(&reader));
+        new.map(|excused| excused.push(reader)).is_some()
+    }
+
     fn has_room(&self) -> bool {
         self.plan.windows.iter().all(|window| self.has_room_for(window))
     }
 
     /// Readers that have no room for one more sample, and up to where they have taken.
-    fn full(&self) -> Vec<((Incarnation, Entity), i64)> {
+    fn full(&self) -> Vec<(Reader, i64)> {
         let full = self.plan.windows.iter().filter(|window| !self.has_room_for(window));
         let readers = full.map(|(peer, offer)| (*peer, offer.reader));
         readers.map(|reader| (reader, self.taken_by(&reader))).collect()
     }
 
     fn has_room_for(&self, (incarnation, offer): &(Incarnation, Offer)) -> bool {
-        let taken = self.taken_by(&(*incarnation, offer.reader));
-        let under_way = self.samples.len() - self.samples.partition_point(|&first| first <= taken);
+        let reader = (*incarnation, offer.reader);
+        let taken = self.taken_by(&reader);
+        let passed = self.samples.partition_point(|sample| sample.first <= taken);
+        let under_way = if self.has_excuses {
+            self.samples.range(passed..).filter(|sample| !sample.excused.contains(&reader)).count()
+        } else {
+            self.samples.len() - passed
+        };
         under_way < offer.window as usize
     }
 
-    fn taken_by(&self, reader: &(Incarnation, Entity)) -> i64 {
+    fn taken_by(&self, reader: &Reader) -> i64 {
         self.taken.get(reader).copied().unwrap_or(i64::MAX)
     }
 
     fn forget_what_all_took(&mut self) {
         let all = self.taken.values().copied().min().unwrap_or(i64::MAX);
-        while self.samples.front().is_some_and(|&first| first <= all) {
+        while self.samples.front().is_some_and(|sample| sample.first <= all) {
             self.samples.pop_front();
+        }
+        if self.has_excuses {
+            let Self { samples, taken, .. } = self;
+            let owes = |sample: &Sample, (reader, &taken): (&Reader, &i64)| {
+                sample.first > taken && !sample.excused.contains(reader)
+            };
+            samples.retain(|sample| taken.iter().any(|reader| owes(sample, reader)));
+            self.has_excuses = self.samples.iter().any(|sample| !sample.excused.is_empty());
         }
     }
 }
@@ -147,6 +219,12 @@ mod tests {
         (outlook, (incarnation, READER))
     }
 
+    /// A sample whose id is its first sequence number.
+    fn write(outlook: &Outlook, first: i64, last: i64) {
+        outlook.begin(first as u64);
+        outlook.set_written(first as u64, first, last);
+    }
+
     fn at_once() -> Instant {
         Instant::now()
     }
@@ -157,7 +235,7 @@ mod tests {
     fn a_reader_is_asked_again_only_when_what_it_said_was_not_enough() {
         let (outlook, reader) = outlook(1);
         for sequence in 1..=3 {
-            outlook.set_written(sequence, sequence);
+            write(&outlook, sequence, sequence);
         }
         let asked = AtomicU32::new(0);
         let said = outlook.wait_for_room(Instant::now() + Duration::from_secs(60), |peer, entity, _| {
@@ -173,7 +251,7 @@ mod tests {
         let (outlook, reader) = outlook(2);
         for sequence in 1..=2 {
             assert!(outlook.wait_for_room(at_once(), nobody));
-            outlook.set_written(sequence, sequence);
+            write(&outlook, sequence, sequence);
         }
         assert!(!outlook.wait_for_room(at_once(), nobody));
         outlook.set_taken(reader, 1);
@@ -184,7 +262,7 @@ mod tests {
     fn a_writer_that_waits_is_woken_by_what_is_taken_and_by_the_readers_end() {
         for end in [false, true] {
             let (outlook, reader) = outlook(1);
-            outlook.set_written(1, 1);
+            write(&outlook, 1, 1);
             std::thread::scope(|scope| {
                 let waiting =
                     scope.spawn(|| outlook.wait_for_room(Instant::now() + Duration::from_secs(60), nobody));
@@ -201,7 +279,7 @@ mod tests {
     #[test]
     fn a_reader_that_comes_later_owes_nothing_for_what_was_written_before() {
         let (outlook, _) = outlook(1);
-        outlook.set_written(1_000, 1_000);
+        write(&outlook, 1_000, 1_000);
         let incarnation = Incarnation::from_bytes([2; 8]);
         let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
         outlook.set_plan(Plan { windows, ..Plan::default() });
@@ -211,9 +289,9 @@ mod tests {
     #[test]
     fn a_sample_counts_once_however_many_sequence_numbers_it_has() {
         let (outlook, reader) = outlook(2);
-        outlook.set_written(1, 5);
+        write(&outlook, 1, 5);
         assert!(outlook.has_room(), "one of two is under way");
-        outlook.set_written(6, 10);
+        write(&outlook, 6, 10);
         assert!(!outlook.has_room());
         outlook.set_taken(reader, 3);
         assert!(outlook.has_room(), "the reader's own of the first sample's numbers was taken");
@@ -223,17 +301,57 @@ mod tests {
     fn a_reader_that_is_quicker_than_the_writer_loses_no_credit() {
         let (outlook, reader) = outlook(1);
         outlook.set_taken(reader, 1);
-        outlook.set_written(1, 1);
+        write(&outlook, 1, 1);
         assert!(outlook.has_room());
     }
 
     #[test]
-    fn everything_up_to_now_does_not_excuse_what_comes() {
-        let (outlook, reader) = outlook(1);
-        outlook.set_written(1, 1);
-        outlook.set_taken(reader, i64::MAX);
-        assert!(outlook.has_room());
-        outlook.set_written(2, 2);
+    fn a_reader_that_comes_while_a_sample_is_handed_to_rtps_does_not_owe_it() {
+        let (outlook, _) = outlook(1);
+        outlook.begin(7);
+        let incarnation = Incarnation::from_bytes([2; 8]);
+        let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
+        outlook.set_plan(Plan { windows, ..Plan::default() });
+        outlook.set_written(7, 1, 1);
+        assert!(outlook.has_room(), "RTPS may have had it before there was the reader");
+        write(&outlook, 2, 2);
         assert!(!outlook.has_room());
+    }
+
+    #[test]
+    fn what_a_reader_will_never_be_given_is_not_waited_for_and_nothing_else_is_forgiven() {
+        for is_quick in [false, true] {
+            let (outlook, reader) = outlook(2);
+            write(&outlook, 1, 1);
+            outlook.begin(2);
+            if is_quick {
+                outlook.excuse(reader, 2);
+            }
+            outlook.set_written(2, 2, 2);
+            outlook.excuse(reader, 2);
+            outlook.excuse(reader, 1_000);
+            assert!(outlook.has_room(), "one is under way");
+            write(&outlook, 3, 3);
+            assert!(!outlook.has_room(), "the first was not taken");
+            outlook.set_taken(reader, 1);
+            assert!(outlook.has_room());
+        }
+    }
+
+    #[test]
+    fn excuses_are_kept_no_longer_than_somebody_owes_the_sample() {
+        let (first, second) = (Incarnation::from_bytes([1; 8]), Incarnation::from_bytes([2; 8]));
+        let outlook = Outlook::default();
+        let windows = [first, second].map(|peer| (peer, Offer { reader: READER, window: 1 })).into();
+        outlook.set_plan(Plan { windows, ..Plan::default() });
+        write(&outlook, 1, 1);
+        outlook.set_taken((second, READER), 1);
+        for sequence in 2..100 {
+            write(&outlook, sequence, sequence);
+            outlook.excuse((first, READER), sequence as u64);
+            assert!(!outlook.has_room(), "the second reader owes it, and the first an older one");
+            outlook.set_taken((second, READER), sequence);
+            assert_eq!(outlook.state.lock().samples.len(), 1, "what the first has not taken");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cdr::{self, Frame};
 use crate::loan::Memory;
-use crate::writing::{Outlet, Parcel, Post, Posts, Refused, Remains, Transit, Undescribed};
+use crate::writing::{Begun, Outlet, Parcel, Post, Posts, Refused, Remains, Transit, Undescribed};
 use ::bytes::Bytes;
 use futures::channel::oneshot;
 use rustdds::{SampleIdentity, WriteOptions};
@@ -219,7 +219,7 @@ impl<C: Carrier> Writer<C> {
                 self.outlet.dispatch(transit)?
             }
         };
-        let mut round = Round::new(posts.undescribed.take());
+        let mut round = Round::begin(&self.outlet, posts.undescribed.take());
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 // The usual case: nothing has been waited for, so that RustDDS's own clock serves.
@@ -257,7 +257,7 @@ impl<C: Carrier> Writer<C> {
                 self.outlet.dispatch(arrived(transit, deadline).await?)?
             }
         };
-        let mut round = Round::new(posts.undescribed.take());
+        let mut round = Round::begin(&self.outlet, posts.undescribed.take());
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 let carried = self.carrier.carry(post.clone(), key, post.options(options)).await;
@@ -338,6 +338,7 @@ async fn arrived(transit: Transit, deadline: Instant) -> Result<Transit, Refused
 /// One sample on its way into RTPS, in as many posts as it takes: none of them, or all. Once somebody has it, all must
 /// get it, since a writer that is told `WouldBlock` writes it again.
 struct Round {
+    begun: Begun,
     /// Dropped with it, where nothing was carried.
     undescribed: Option<Undescribed>,
     carried: Option<(SampleIdentity, SampleIdentity)>,
@@ -346,8 +347,14 @@ struct Round {
 }
 
 impl Round {
-    fn new(undescribed: Option<Undescribed>) -> Self {
-        Self { undescribed, carried: None, descriptors: 0, tries: 0 }
+    fn begin(outlet: &Outlet, undescribed: Option<Undescribed>) -> Self {
+        Self {
+            begun: outlet.begin(undescribed.as_ref()),
+            undescribed,
+            carried: None,
+            descriptors: 0,
+            tries: 0,
+        }
     }
 
     /// Whether somebody has the sample.
@@ -369,10 +376,9 @@ impl Round {
 
     fn outcome(self, outlet: &Outlet) -> Result<SampleIdentity, Refused> {
         let (first, last) = self.carried.ok_or_else(|| Refused::Internal("a sample for nobody".into()))?;
-        outlet.carried(first, last, self.descriptors);
-        let shared = self.descriptors > 0;
-        outlet.count(shared);
-        if let (Some(undescribed), true) = (self.undescribed, shared) {
+        self.begun.written(first, last);
+        outlet.count(self.descriptors);
+        if let (Some(undescribed), true) = (self.undescribed, self.descriptors > 0) {
             undescribed.described();
         }
         Ok(last)

@@ -136,6 +136,29 @@ impl Drop for Undescribed {
     }
 }
 
+/// A sample that RTPS may have by now. Dropped, it has not.
+pub(crate) struct Begun {
+    outlook: Arc<Outlook>,
+    id: Option<u64>,
+}
+
+impl Begun {
+    /// RTPS has it, under these sequence numbers.
+    pub(crate) fn written(mut self, first: SampleIdentity, last: SampleIdentity) {
+        if let Some(id) = self.id.take() {
+            self.outlook.set_written(id, first.sequence_number.into(), last.sequence_number.into());
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.outlook.give_up(id);
+        }
+    }
+}
+
 impl Parcel {
     /// Where the sample's CDR goes.
     pub(crate) fn cdr(&self) -> &[u8] {
@@ -365,10 +388,11 @@ impl Outlet {
         Arc::ptr_eq(plan, &self.outlook.plan())
     }
 
-    /// RTPS has taken a sample under these sequence numbers, in this many descriptors.
-    pub(crate) fn carried(&self, first: SampleIdentity, last: SampleIdentity, descriptors: u64) {
-        self.outlook.set_written(first.sequence_number.into(), last.sequence_number.into());
-        self.session().totals.descriptors.fetch_add(descriptors, Ordering::Relaxed);
+    /// RTPS is about to be given a sample, which is this one where it was shared.
+    pub(crate) fn begin(&self, shared: Option<&Undescribed>) -> Begun {
+        let id = shared.map_or_else(|| self.session().next_id(), |undescribed| undescribed.key.id);
+        self.outlook.begin(id);
+        Begun { outlook: Arc::clone(&self.outlook), id: Some(id) }
     }
 
     /// The next sample's number, which is under way from here on.
@@ -386,10 +410,12 @@ impl Outlet {
         self.under_way.lock().first().copied().unwrap_or(0)
     }
 
-    pub(crate) fn count(&self, shared: bool) {
+    /// RTPS has a sample, in this many descriptors.
+    pub(crate) fn count(&self, descriptors: u64) {
         let totals = &self.session().totals;
-        let total = if shared { &totals.shared } else { &totals.plain };
+        let total = if descriptors > 0 { &totals.shared } else { &totals.plain };
         total.fetch_add(1, Ordering::Relaxed);
+        totals.descriptors.fetch_add(descriptors, Ordering::Relaxed);
     }
 
     pub(crate) fn session(&self) -> &Session {

@@ -8,10 +8,10 @@ use futures::future::{Either, join, select};
 use parties::{CHUNK, Chunk, PATIENCE, Party, eventually, keep_all, meet, pattern, reliable, unique};
 use rustdds::dds::{WriteError, WriteResult};
 use rustdds::mio1::{Events, Interest, Poll, Token};
-use rustdds::policy::History;
+use rustdds::policy::{History, Lifespan};
 use rustdds::{
-    DataReaderStatus, DataWriterStatus, DomainParticipant, QosPolicies, ReadCondition, StatusEvented,
-    TopicKind,
+    DataReaderStatus, DataWriterStatus, DomainParticipant, DomainParticipantStatusEvent as Status,
+    QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, StatusEvented, TopicKind,
 };
 use std::cell::Cell;
 use std::pin::pin;
@@ -398,6 +398,31 @@ fn a_writer_that_waits_goes_on_with_the_first_sample_that_is_taken() {
         parties::next(reader);
     }
     writer.write(Chunk::new(1, 0, 20_000), None).expect("there is room for ten");
+}
+
+#[test]
+fn a_writer_does_not_wait_for_what_a_reader_that_has_taken_nothing_will_never_be_given() {
+    const ROOM: i32 = 2;
+    let lifespan = Lifespan { duration: rustdds::Duration::from_millis(20) };
+    let patient = keep_all(ROOM, 20_000);
+    let mortal = patient.modify_by(&QosPolicyBuilder::new().lifespan(lifespan).build());
+    let Pair { here, there, writer: _first, mut reader } = Pair::new("expired", &patient);
+    let events = here.zerodds.events();
+    let writer = here.writer(&unique("expired"), &mortal);
+    eventually("it is matched", || {
+        let event = events.next_within(Duration::from_secs(1));
+        matches!(event, Some(Status::RemoteReaderMatched { local_writer, .. }) if local_writer == writer.guid())
+    });
+    let (shared, gone) = (here.zerodds.stats().shared_samples, there.zerodds.stats().gone_samples);
+    for number in 0..2 * ROOM as u32 {
+        writer.write(Chunk::new(1, number, SIZES[1]), None).expect("those before have expired");
+        std::thread::sleep(Duration::from_millis(30));
+        eventually("it is passed over", || {
+            assert!(reader.take(usize::MAX, ReadCondition::any()).expect("taken").is_empty());
+            there.zerodds.stats().gone_samples == gone + u64::from(number) + 1
+        });
+    }
+    assert_eq!(here.zerodds.stats().shared_samples, shared + 2 * ROOM as u64);
 }
 
 /// Processor time of threads so far, in ticks: those of ours, and all.

@@ -116,6 +116,8 @@ impl Attendant {
                 self.session.say(id, Note::Readers(self.offers.clone()));
                 // What was said before nobody may have heard.
                 self.say_taken(|prefix| incarnation(*prefix) == id);
+                let missed = self.session.registry.lock().missed(id);
+                missed.into_iter().for_each(|(reader, sample)| self.session.say_missed(reader, sample));
                 tracing::debug!("participant {id}: large samples go by shared memory");
             }
             News::Down(peer, reason) => self.lose(peer, &reason),
@@ -126,6 +128,7 @@ impl Attendant {
                     Note::Waiting { reader, writer, heard } => {
                         self.session.hear_waiting(id, reader, writer, heard);
                     }
+                    Note::Missed { reader, id: sample } => self.session.hear_missed(id, reader, sample),
                     Note::Leaving => self.session.registry.lock().set_leaving(id),
                     Note::Taken { .. } | Note::Forget { .. } => {}
                 }

@@ -22,7 +22,7 @@ use crate::endpoints::{Publisher, Subscriber};
 use crate::events::{Broadcast, Events};
 use crate::inbox::{Aside, Inbox, TakenUpTo};
 use crate::intake::{Appetite, Awaited, Progress};
-use crate::protocol::{Descriptor, Entity, Note, Prefix, TopicHash, incarnation};
+use crate::protocol::{Descriptor, Entity, Note, Prefix, SampleKey, TopicHash, incarnation};
 use crate::watch::Watch;
 use crate::window::Outlook;
 use attendant::Attendant;
@@ -408,6 +408,21 @@ impl Session {
         if !self.try_leave(peer, &Note::Taken { reader, writer, up_to }) {
             self.say_taken(reader, (prefix, writer), up_to);
         }
+    }
+
+    /// Tells a writer that this reader will never be given this sample.
+    pub(crate) fn say_missed(&self, reader: Entity, SampleKey { owner, id }: SampleKey) {
+        if owner == self.incarnation {
+            self.hear_missed(owner, reader, id);
+        } else {
+            self.say(owner, Note::Missed { reader, id });
+        }
+    }
+
+    /// Which writer it is about, the sample's id says.
+    fn hear_missed(&self, peer: Incarnation, reader: Entity, id: u64) {
+        let outlooks: Vec<_> = self.registry.lock().outlooks().map(Arc::clone).collect();
+        outlooks.iter().for_each(|outlook| outlook.excuse((peer, reader), id));
     }
 
     /// Takes in what readers have said without waking anybody.

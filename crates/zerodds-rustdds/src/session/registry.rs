@@ -3,7 +3,7 @@
 use super::ended::Ended;
 use crate::account::Source;
 use crate::intake::{Awaited, Progress};
-use crate::protocol::{Entity, Offer, Prefix, TopicHash, incarnation};
+use crate::protocol::{Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
 use crate::routes::{Matched, Way};
 use crate::window::Outlook;
 use rustdds::policy::Reliability;
@@ -233,6 +233,11 @@ impl Registry {
         self.outlooks.get(&writer).map(|(_, outlook)| outlook)
     }
 
+    /// Those of all writers.
+    pub(crate) fn outlooks(&self) -> impl Iterator<Item = &Arc<Outlook>> {
+        self.outlooks.values().map(|(_, outlook)| outlook)
+    }
+
     /// Whether anything here is matched with an endpoint there, and there is no link.
     pub(crate) fn misses(&self, peer: Incarnation) -> bool {
         let there = |prefix: &Prefix| incarnation(*prefix) == peer;
@@ -297,6 +302,14 @@ impl Registry {
             state.progress.owed().into_iter().map(move |(writer, up_to)| (reader, writer, up_to))
         });
         owed.collect()
+    }
+
+    /// Samples of this session that readers were not given, the latest of them.
+    pub(crate) fn missed(&self, owner: Incarnation) -> Vec<(Entity, SampleKey)> {
+        let missed = self.readers.iter().flat_map(|(&reader, state)| {
+            state.progress.missed(owner).into_iter().map(move |sample| (reader, sample))
+        });
+        missed.collect()
     }
 
     /// What readers have to say (again) to the writers of the participants that `of` chooses: reader, writer, up to
