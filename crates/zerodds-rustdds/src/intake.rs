@@ -176,8 +176,7 @@ impl Appetite {
             Some(History::KeepAll) => {
                 let room = limits.map_or(samples, |limits| samples.min(of(limits.max_samples_per_instance)));
                 return match reliable {
-                    // The window keeps its writers below this; a little more is under way when one joins.
-                    true => Self { keep: Keep::All(4 * room as usize), limit: Some(room), lifespan },
+                    true => Self { keep: Keep::All(roomy(room) as usize), limit: Some(room), lifespan },
                     false => Self { keep: Keep::All(room as usize), limit: None, lifespan },
                 };
             }
@@ -192,12 +191,18 @@ impl Appetite {
     /// window sees to the limit, its own must not bite before.
     pub(crate) fn adjusted(self, qos: Option<QosPolicies>) -> Option<QosPolicies> {
         let Some(room) = self.limit else { return qos };
-        let enough = (4 * room).try_into().unwrap_or(i32::MAX);
+        let enough = roomy(room).try_into().unwrap_or(i32::MAX);
         let limits =
             ResourceLimits { max_samples: enough, max_instances: enough, max_samples_per_instance: enough };
         let roomy = QosPolicyBuilder::new().resource_limits(limits).build();
         Some(qos.unwrap_or_else(QosPolicies::qos_none).modify_by(&roomy))
     }
+}
+
+/// What is kept where windows see to this limit: more is under way when writers join, and each may have one sample however
+/// many there are.
+const fn roomy(limit: u32) -> u32 {
+    4 * limit + WRITERS_BEYOND
 }
 
 impl Intake {
@@ -311,6 +316,8 @@ const RUSTDDS_MAX_SAMPLES: u32 = 64;
 const RUSTDDS_SLACK: usize = 128;
 /// Samples that were missed and are said again on a new link: a writer goes on with any of them.
 const MISSED_MAX: usize = 64;
+/// Writers beyond a reader's limit of samples.
+const WRITERS_BEYOND: u32 = 512;
 /// RESOURCE_LIMITS beyond this are as good as none.
 const WINDOW_MAX: u32 = 1 << 20;
 

@@ -117,16 +117,14 @@ impl Matched {
         let living = || self.0.iter().filter(|(prefix, _)| lives(**prefix));
         for (&prefix, readers) in living() {
             let Some(&reader) = readers.first() else { continue };
-            let offers = session(prefix).and_then(|(way, offers)| {
-                let of = |reader| offers.iter().find(|offer| offer.reader == reader).copied();
-                let found: Option<Vec<Offer>> = readers.iter().map(|&reader| of(reader)).collect();
-                found.map(|found| (way, found))
-            });
-            if let Some((_, offers)) = &offers {
-                let limited = offers.iter().filter(|offer| offer.window > 0);
-                plan.windows.extend(limited.map(|&offer| (incarnation(prefix), offer)));
-            }
-            plan.targets.push(Target { prefix, reader, shared: offers.and_then(|(way, _)| way) });
+            let (way, offers) = session(prefix).unwrap_or_default();
+            let of = |reader| offers.iter().find(|offer| offer.reader == reader).copied();
+            let offers: Vec<Offer> = readers.iter().filter_map(|&reader| of(reader)).collect();
+            let shared = way.filter(|_| offers.len() == readers.len());
+            plan.targets.push(Target { prefix, reader, shared });
+            // Whoever keeps all is waited for, whichever way samples go.
+            let limited = offers.into_iter().filter(|offer| offer.window > 0);
+            plan.windows.extend(limited.map(|offer| (incarnation(prefix), offer)));
         }
         let mut readers =
             living().flat_map(|(&prefix, readers)| readers.iter().map(move |&reader| (prefix, reader)));
@@ -161,8 +159,10 @@ mod tests {
         let mut matched = Matched::default();
         matched.add(HERE, [1; 4]);
         matched.add(HERE, [2; 4]);
-        let one = [offer([1; 4])];
-        assert!(!matched.plan(|_| true, |_| Some((Some(way()), &one)), |_| true).has_shared());
+        let one = [Offer { reader: [1; 4], window: 5 }];
+        let plan = matched.plan(|_| true, |_| Some((Some(way()), &one)), |_| true);
+        assert!(!plan.has_shared());
+        assert_eq!(plan.windows, [(incarnation(HERE), one[0])], "it is waited for all the same");
         let both = [offer([1; 4]), offer([2; 4])];
         let plan = matched.plan(|_| true, |_| Some((Some(way()), &both)), |_| false);
         assert_eq!(plan.targets, [Target { prefix: HERE, reader: [1; 4], shared: Some(way()) }]);

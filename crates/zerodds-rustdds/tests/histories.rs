@@ -163,3 +163,50 @@ fn many_writers_share_the_room_of_a_reader_that_keeps_all() {
         }
     });
 }
+
+#[test]
+fn a_reader_that_keeps_all_loses_nothing_to_more_writers_than_it_has_room_for() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("more-writers");
+    let qos = keep_all(2, 30_000);
+    let writers: Vec<_> = (0..12).map(|_| here.writer(&topic, &qos)).collect();
+    let mut reader = there.reader(&topic, &qos);
+    for writer in &writers {
+        meet(&here, writer, &mut [&mut reader]);
+    }
+    for (id, writer) in (1..).zip(&writers) {
+        writer.write(Chunk::new(id, 0, 20_000), None).expect("each may have one under way");
+    }
+    let mut ids: Vec<u32> = writers.iter().map(|_| next(&mut reader).writer).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, Vec::from_iter(1..=12));
+    assert_eq!(there.zerodds.stats().overflowed_samples, 0);
+}
+
+#[test]
+fn a_plain_neighbour_does_not_free_a_writer_from_waiting_for_a_reader_that_keeps_all() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("neighbour");
+    let qos = keep_all(8, 200);
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let subscriber = there.zerodds.create_subscriber(&qos).expect("a subscriber").without_shm();
+    let mut plain: zerodds_rustdds::no_key::DataReader<Chunk> =
+        subscriber.create_datareader_no_key_cdr(&there.topic(&topic), Some(qos)).expect("a reader");
+    eventually("samples are plain", || {
+        let before = here.zerodds.stats().plain_samples;
+        // It may wait for the sample before.
+        let _ = writer.write(Chunk::new(0, 0, 20_000), None);
+        reader.take(usize::MAX, ReadCondition::any()).expect("taken");
+        let has_come = !plain.take(usize::MAX, ReadCondition::any()).expect("taken").is_empty();
+        has_come && here.zerodds.stats().plain_samples > before
+    });
+    let written = (0..100).take_while(|&number| writer.write(Chunk::new(1, number, 20_000), None).is_ok());
+    let written = written.count();
+    assert!((1..=8).contains(&written), "there is room for eight: {written}");
+    for number in 0..written as u32 {
+        let chunk = std::iter::repeat_with(|| next(&mut reader)).find(|chunk| chunk.writer == 1);
+        assert_eq!(chunk.map(|chunk| chunk.number), Some(number), "nothing was lost meanwhile");
+    }
+}
