@@ -54,6 +54,8 @@ pub(crate) struct Inbox {
     taken: Vec<TakenUpTo>,
     /// The attendant sleeps: the bell must stay armed.
     asleep: bool,
+    /// It is not, since there was too much to take in at once.
+    is_behind: bool,
     /// Until when it does, for what expires.
     alarm: Ticks,
     /// Messages that no session sends.
@@ -89,7 +91,8 @@ impl Inbox {
     }
 
     fn aside(&mut self) -> Aside {
-        let is_news = self.asleep && (!self.news.is_empty() || self.ledger.soonest() < self.alarm);
+        let is_due = !self.news.is_empty() || self.ledger.soonest() < self.alarm;
+        let is_news = self.asleep && (self.is_behind || is_due);
         Aside { taken: std::mem::take(&mut self.taken), is_news }
     }
 
@@ -121,9 +124,15 @@ impl Inbox {
         }
     }
 
+    /// Takes in what has come. Otherwise than by [`Wake::Ready`] it says that the bell is armed, as it must be while the
+    /// attendant sleeps.
     fn empty(&mut self) -> Wake {
+        let mut left = MESSAGES_MAX;
         loop {
-            while let Some(incoming) = self.receiver.as_mut().and_then(Receiver::try_receive) {
+            while left > 0
+                && let Some(incoming) = self.receiver.as_mut().and_then(Receiver::try_receive)
+            {
+                left -= 1;
                 match incoming {
                     Incoming::Message(message) => {
                         let source = message.source();
@@ -140,7 +149,9 @@ impl Inbox {
                     _ => {}
                 }
             }
-            if !self.asleep {
+            // TRUST: whoever sends without end holds up nobody.
+            self.is_behind = left == 0;
+            if self.is_behind || !self.asleep {
                 return Wake::Ready;
             }
             let Some(receiver) = &mut self.receiver else { return Wake::TimedOut };
@@ -168,3 +179,7 @@ impl Inbox {
         }
     }
 }
+
+/// Messages that are taken in at once: far more than can lie in the links of all peers when somebody looks for a sample
+/// among them.
+const MESSAGES_MAX: usize = 1 << 17;

@@ -151,6 +151,18 @@ impl Descriptor {
 }
 
 impl Note {
+    /// Whether this says all that an older one says, so that nobody needs to hear that.
+    pub(crate) fn replaces(&self, older: &Self) -> bool {
+        match (self, older) {
+            (Self::Readers(_), Self::Readers(_)) | (Self::Leaving, Self::Leaving) => true,
+            (Self::Taken { reader, writer, .. }, Self::Taken { reader: other, writer: of, .. })
+            | (Self::Waiting { reader, writer, .. }, Self::Waiting { reader: other, writer: of, .. }) => {
+                (reader, writer) == (other, of)
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_le_bytes().to_vec();
         let mut head = |kind: u8| bytes.extend(u32::from(kind).to_le_bytes());
@@ -307,6 +319,16 @@ mod tests {
         bytes.extend([0; 4]);
         assert_eq!(Descriptor::parse(&bytes), Some(descriptor), "RTPS pads");
         assert_eq!(Descriptor::parse(&bytes[..Descriptor::LEN - 1]), None);
+    }
+
+    #[test]
+    fn a_note_replaces_an_older_one_that_says_less_of_the_same() {
+        let taken = |reader, up_to| Note::Taken { reader: [reader; 4], writer: [2; 4], up_to };
+        let waiting = |reader, heard| Note::Waiting { reader: [reader; 4], writer: [2; 4], heard };
+        assert!(taken(1, 2).replaces(&taken(1, 1)) && waiting(1, 2).replaces(&waiting(1, 1)));
+        assert!(Note::Readers(vec![]).replaces(&Note::Readers(vec![Offer { reader: [1; 4], window: 1 }])));
+        assert!(!taken(1, 2).replaces(&taken(2, 1)) && !taken(1, 2).replaces(&waiting(1, 1)));
+        assert!(!Note::Forget { id: 1 }.replaces(&Note::Forget { id: 2 }));
     }
 
     proptest! {

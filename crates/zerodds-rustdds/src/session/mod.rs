@@ -482,10 +482,7 @@ impl Session {
         // What waits already goes first; what it is about is said anew.
         let waiting = unsaid.iter().any(|(peer, _)| *peer == to);
         if waiting || !self.try_say(to, &note) {
-            let replaces = |old: &Note| std::mem::discriminant(old) == std::mem::discriminant(&note);
-            if matches!(note, Note::Readers(_)) {
-                unsaid.retain(|(peer, old)| *peer != to || !replaces(old));
-            }
+            unsaid.retain(|(peer, old)| *peer != to || !note.replaces(old));
             unsaid.push((to, note));
             drop(unsaid);
             self.call();

@@ -176,7 +176,11 @@ impl Registry {
                 let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return Vec::new() };
                 self.matched.values_mut().for_each(|matched| matched.remove_participant(prefix));
                 self.lose_readers(|reader| reader.0 == prefix);
-                self.sessions.retain(|_, session| session.up || session.prefix != Some(prefix));
+                // A link that is still up has nobody behind it, until RTPS finds the participant again.
+                if let Some(session) = self.sessions.get_mut(&incarnation(prefix)) {
+                    session.prefix = None;
+                }
+                self.forget_strangers();
                 self.lose_writers(|writer| writer.0 == prefix)
             }
             _ => Vec::new(),
@@ -201,7 +205,14 @@ impl Registry {
         self.stale = true;
         let session = self.sessions.get_mut(&peer)?;
         session.up = false;
-        session.prefix.filter(|_| !session.leaving)
+        let silent = session.prefix.filter(|_| !session.leaving);
+        self.forget_strangers();
+        silent
+    }
+
+    /// Sessions without a link, of participants that we do not know, are nothing to us.
+    pub(crate) fn forget_strangers(&mut self) {
+        self.sessions.retain(|_, session| session.up || session.prefix.is_some());
     }
 
     /// There will be no link to this session before long.
@@ -420,3 +431,58 @@ pub(crate) fn split(guid: &GUID) -> (Prefix, Entity) {
 
 /// Readers of one participant that are remembered; whoever has more gets plain samples for the others.
 const OFFERS_MAX: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustdds::dds::statusevents::LostReason;
+
+    const READER: [u8; 4] = [0, 0, 1, 4];
+
+    fn guid(participant: u8, entity: [u8; 4]) -> GUID {
+        let mut bytes = [participant; 16];
+        bytes[12..].copy_from_slice(&entity);
+        GUID::from_bytes(bytes)
+    }
+
+    fn there() -> Incarnation {
+        incarnation([2; 12])
+    }
+
+    /// A reader of another participant, matched with a writer here, and its session.
+    fn met() -> Registry {
+        let mut registry = Registry::new([1; 12], None);
+        let (local_writer, remote_reader) = (guid(1, [0, 0, 2, 3]), guid(2, READER));
+        registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+        registry.set_up(there(), None);
+        registry.set_offers(there(), vec![Offer { reader: READER, window: 0 }]);
+        registry
+    }
+
+    #[test]
+    fn a_session_without_a_participant_is_forgotten_with_its_link() {
+        let mut registry = Registry::new([1; 12], None);
+        registry.set_up(there(), None);
+        registry.set_offers(there(), vec![Offer { reader: READER, window: 0 }]);
+        assert_eq!(registry.set_down(there()), None);
+        assert!(registry.sessions.is_empty(), "nothing here is matched with it");
+    }
+
+    #[test]
+    fn a_participant_that_is_lost_before_its_link_leaves_nothing() {
+        let mut registry = met();
+        registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
+        assert!(registry.sessions.contains_key(&there()), "its link is up");
+        assert_eq!(registry.set_down(there()), None, "RustDDS knows of its end");
+        assert!(registry.sessions.is_empty());
+    }
+
+    #[test]
+    fn a_participant_that_loses_its_link_is_remembered_until_it_is_lost() {
+        let mut registry = met();
+        assert_eq!(registry.set_down(there()), Some([2; 12]));
+        assert!(!registry.sessions[&there()].offers.is_empty(), "its readers keep all even so");
+        registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
+        assert!(registry.sessions.is_empty());
+    }
+}
