@@ -212,11 +212,14 @@ impl<D: Keyed + Serialize> DataWriter<D> {
         outcome.map_err(|unwritten| shell.refused(unwritten))
     }
 
-    /// Disposes of an instance; as RustDDS's `dispose`. It always travels in RTPS.
+    /// Disposes of an instance; as RustDDS's `dispose`. It always travels in RTPS, and waits for readers without room as a
+    /// sample does.
     ///
     /// # Errors
     /// As there.
     pub fn dispose(&self, key: &D::K, source_timestamp: Option<Timestamp>) -> WriteResult<(), ()> {
+        let outlet = &self.writer.outlet;
+        outlet.wait_for_room(outlet.deadline()).map_err(|refused| refused.with(()))?;
         self.writer.carrier.dispose(key, source_timestamp)
     }
 

@@ -5,9 +5,11 @@ use crate::loan::Memory;
 use crate::writing::{Begun, Outlet, Parcel, Post, Posts, Refused, Remains, Transit, Undescribed};
 use ::bytes::Bytes;
 use futures::channel::oneshot;
+use futures::future::{Either, select};
 use rustdds::{SampleIdentity, WriteOptions};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -260,7 +262,10 @@ impl<C: Carrier> Writer<C> {
         let mut round = Round::begin(&self.outlet, posts.undescribed.take());
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
-                let carried = self.carrier.carry(post.clone(), key, post.options(options)).await;
+                let deadline = if round.has_begun() { self.outlet.later() } else { deadline };
+                let carried =
+                    by(deadline, self.carrier.carry(post.clone(), key, post.options(options))).await;
+                let carried = carried.unwrap_or(Err(Refused::WouldBlock));
                 if !round.tries_again(&carried) {
                     break carried;
                 }
@@ -399,6 +404,23 @@ fn until<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
             return None;
         }
         std::thread::park_timeout(deadline - now);
+    }
+}
+
+/// The same in an executor: only a future that is not ready at once needs a clock.
+async fn by<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let at_once = poll_fn(|context| Poll::Ready(future.as_mut().poll(context)));
+    if let Poll::Ready(outcome) = at_once.await {
+        return Some(outcome);
+    }
+    let alarm = elsewhere(deadline, |until, is_last| {
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        is_last.then_some(())
+    });
+    match select(future, std::pin::pin!(alarm)).await {
+        Either::Left((outcome, _)) => Some(outcome),
+        Either::Right(_) => None,
     }
 }
 

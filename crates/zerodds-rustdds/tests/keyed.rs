@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::executor::block_on;
 use parties::{PATIENCE, Party, eventually, pattern, unique};
+use rustdds::dds::WriteError;
 use rustdds::dds::sampleinfo::{InstanceState, ViewState};
 use rustdds::policy::{Durability, History, ResourceLimits};
 use rustdds::with_key::Sample;
@@ -92,9 +93,11 @@ impl Scene {
     fn meet(&mut self) {
         eventually("samples go by shared memory", || {
             let before = self.here.zerodds.stats().shared_samples;
-            self.writer.write(Tile::new(NOWHERE, 0), None).expect("written");
+            // Before the links are up a reader cannot say that it made room.
+            let _ = self.writer.write(Tile::new(NOWHERE, 0), None);
             let shared = self.here.zerodds.stats().shared_samples > before;
-            shared && self.is_acknowledged() && !self.take().is_empty()
+            let has_come = self.is_acknowledged() && !self.take().is_empty();
+            shared && has_come
         });
     }
 
@@ -292,4 +295,21 @@ fn streams_carry_samples_and_the_ends_of_instances() {
     }
     drop(writing.join().expect("no panic"));
     assert_eq!(there.zerodds.stats().held_samples, 0);
+}
+
+#[test]
+fn a_disposal_waits_for_a_reader_that_keeps_all_and_has_no_room() {
+    let mut scene = Scene::new("full", &parties::keep_all(4, 300));
+    let written =
+        (0..).take_while(|&version| scene.writer.write(Tile::new(1, version), None).is_ok()).count();
+    assert!((1..=4).contains(&written), "there is room for four: {written}");
+    let disposed = scene.writer.dispose(&1, None);
+    assert!(matches!(disposed, Err(WriteError::WouldBlock { .. })), "{disposed:?}");
+    let mut taken = 0;
+    eventually("all come", || {
+        taken += scene.take().len();
+        taken == written
+    });
+    scene.writer.dispose(&1, None).expect("there is room");
+    eventually("it comes", || scene.take().iter().any(|(sample, _)| matches!(sample, Sample::Dispose(1))));
 }

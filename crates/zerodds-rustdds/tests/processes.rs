@@ -17,6 +17,7 @@ mod processes {
     pub(crate) mod roles;
 }
 
+use futures::executor::block_on;
 use parties::{Chunk, Party, eventually, unique};
 use processes::child::{Process, alone, fresh_domain, is_root, skip};
 use processes::following::{Follower, STRANGERS, join, patient, qos, settle, write};
@@ -361,7 +362,34 @@ fn a_subscriber_that_keeps_all_and_stands_still_blocks_until_it_goes_on_or_dies(
     a_subscriber_that_stands_still("all:16:300", 20_000, Duration::from_millis(300));
 }
 
-/// What the test above cannot do is to let the stopped subscriber go on: an `epoll_wait` that was stopped fails with
+#[test]
+fn an_async_write_waits_no_longer_than_it_may_for_a_process_that_acknowledges_nothing() {
+    let (domain, topic) = (fresh_domain(), unique("deaf-async"));
+    let here = join(domain);
+    let writer = here.writer(&topic, &qos("all:16:300"));
+    let mut child = Process::start(&format!("read {domain} {topic} last:4"), &[]);
+    let mut matched = false;
+    settle(&here, &writer, || {
+        matched |= child.try_hear().is_some_and(|line| line == "matched");
+        matched
+    });
+    child.expect("settled");
+    child.stop();
+    let (written, waited) = (0..100)
+        .find_map(|number| {
+            let begun = Instant::now();
+            match block_on(writer.async_write(Chunk::new(1, number, 100), None)) {
+                Ok(()) => None,
+                Err(WriteError::WouldBlock { data }) => Some((data.number, begun.elapsed())),
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .expect("RustDDS has room for sixteen");
+    assert!(written <= 16 && waited >= Duration::from_millis(300), "{written}, refused after {waited:?}");
+    assert!(waited < AT_ONCE, "that was its lease: {waited:?}");
+}
+
+/// What these tests cannot do is to let a stopped subscriber go on: an `epoll_wait` that was stopped fails with
 /// EINTR, and RustDDS 0.15 ends its threads by that. To its peers such a participant is dead when its lease ends.
 #[test]
 fn rustdds_by_itself_does_not_survive_being_stopped() {
