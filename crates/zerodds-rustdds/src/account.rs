@@ -150,12 +150,11 @@ impl Account {
         self.strike_before(source, u64::MAX)
     }
 
-    /// This writer is gone, in this loss.
-    pub(crate) fn bereave(&mut self, source: Source, loss: u64) {
-        self.excluded.remove(&source);
-        if self.sources.contains_key(&source) {
-            self.bereaved.insert(source, loss);
-        }
+    /// These writers are gone, in this loss.
+    pub(crate) fn bereave(&mut self, lost: impl Fn(&Source) -> bool, loss: u64) {
+        self.excluded.retain(|source| !lost(source));
+        let lost = self.sources.keys().filter(|source| lost(source));
+        self.bereaved.extend(lost.map(|&source| (source, loss)));
     }
 
     /// The reader has decoded everything that RTPS held for it after this many losses: what is still owed of the

@@ -185,10 +185,10 @@ impl Ledger {
         }
     }
 
-    /// RTPS has lost this writer, in the session's `loss`-th loss: no descriptor will come besides those that RTPS
+    /// RTPS has lost these writers, in the session's `loss`-th loss: no descriptor will come besides those that RTPS
     /// holds already.
-    pub(crate) fn bereave(&mut self, source: Source, loss: u64) {
-        self.readers.values_mut().for_each(|reader| reader.account.bereave(source, loss));
+    pub(crate) fn bereave(&mut self, lost: impl Fn(&Source) -> bool, loss: u64) {
+        self.readers.values_mut().for_each(|reader| reader.account.bereave(&lost, loss));
     }
 
     /// `reader` has decoded everything that RTPS held for it after this many losses.
@@ -367,6 +367,10 @@ mod tests {
         ledger.exclude(A, (owner(), [0; 4]), false);
         arrive(&mut ledger, 2, 0, 10);
         assert_eq!(ledger.held().0, 1);
+        ledger.exclude(A, (owner(), [0; 4]), true);
+        ledger.bereave(|_| true, 1);
+        arrive(&mut ledger, 3, 0, 10);
+        assert_eq!(ledger.held().0, 1, "it was remembered no longer than the writer was there");
     }
 
     #[test]
@@ -416,7 +420,7 @@ mod tests {
         let mut ledger = ledger(&[(A, Keep::All(9))]);
         arrive(&mut ledger, 1, 0, 10);
         arrive(&mut ledger, 2, 0, 10);
-        ledger.bereave((owner(), [0; 4]), 1);
+        ledger.bereave(|&source| source == (owner(), [0; 4]), 1);
         assert!(ledger.decode(A, described(1, 10)).is_ok(), "its descriptor had arrived");
         ledger.caught_up(A, 0);
         assert_eq!(ledger.held().0, 1, "it looked before the loss");

@@ -7,6 +7,7 @@
 //! Whoever decodes a descriptor empties the receiver first, so a sample needs nobody's wake-up but that of its
 //! descriptor. The attendant sleeps meanwhile, with the bell armed; it looks when a sender runs out of room.
 
+use crate::account::Source;
 use crate::arrivals::{Ledger, Missing};
 use crate::lifespan::{self, NEVER, Ticks};
 use crate::protocol::{Descriptor, Entity, HEADER_LEN, Note, Received, SampleKey, parse};
@@ -116,6 +117,12 @@ impl Inbox {
     /// When the attendant has to wake up for what expires.
     pub(crate) const fn alarm(&self) -> Ticks {
         self.alarm
+    }
+
+    /// These writers are gone: what they sent has come, and is looked at first.
+    pub(crate) fn bereave(&mut self, lost: impl Fn(&Source) -> bool, loss: u64) {
+        self.empty();
+        self.ledger.bereave(lost, loss);
     }
 
     fn expire(&mut self) {

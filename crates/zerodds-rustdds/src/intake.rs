@@ -124,6 +124,11 @@ impl Progress {
         self.taken.lock().retain(|writer, _| !gone(writer));
     }
 
+    /// Whether something was taken of this writer.
+    fn knows(&self, writer: (Prefix, Entity)) -> bool {
+        self.taken.lock().contains_key(&writer)
+    }
+
     /// Whether any writer has to know.
     fn matters(&self) -> bool {
         self.every.load(Ordering::Relaxed) > 0
@@ -284,6 +289,10 @@ impl Intake {
             *up_to = (*up_to).max(identity.sequence_number.into());
         }
         for (writer, sequence) in taken {
+            // What is taken after its writer's end is of interest to nobody.
+            if !self.progress.knows(writer) && self.owner.session.is_over(writer) {
+                continue;
+            }
             match self.progress.took(writer, sequence) {
                 Telling::UpTo(up_to) => self.owner.session.leave_taken(self.reader, writer, up_to),
                 Telling::Aloud(up_to) => self.owner.session.say_taken(self.reader, writer, up_to),

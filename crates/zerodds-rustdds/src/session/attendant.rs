@@ -91,10 +91,11 @@ impl Attendant {
     fn attend(&mut self) -> bool {
         let (taken, news) = self.session.inbox.lock().wake_up();
         self.session.hear(Aside { taken, is_news: false });
+        // First what RTPS says: whoever writes here was matched before.
+        let count = self.session.note();
         for item in news {
             self.hear(item);
         }
-        let count = self.session.note();
         let Noted { errands, events } = std::mem::take(&mut *self.session.noted.lock());
         errands.into_iter().for_each(|errand| self.run_errand(errand));
         self.retry();

@@ -60,7 +60,7 @@ impl Ended {
         self.0.push_back(ended);
     }
 
-    fn contains(&self, (prefix, endpoint): (Prefix, Entity)) -> bool {
+    pub(super) fn contains(&self, (prefix, endpoint): (Prefix, Entity)) -> bool {
         self.0.iter().any(|&(other, entity)| other == prefix && (entity == endpoint || entity == PARTICIPANT))
     }
 }

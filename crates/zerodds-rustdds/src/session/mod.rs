@@ -377,10 +377,12 @@ impl Session {
         self.losses.load(Ordering::Acquire)
     }
 
-    fn bereave(&self, owner: Incarnation, writer: Entity) {
+    /// This writer of a participant is gone, or all of them.
+    fn bereave(&self, owner: Incarnation, writer: Option<Entity>) {
         let mut inbox = self.inbox.lock();
         let loss = self.losses.load(Ordering::Relaxed) + 1;
-        inbox.ledger.bereave((owner, writer), loss);
+        inbox
+            .bereave(|&(other, entity)| other == owner && writer.is_none_or(|writer| writer == entity), loss);
         // ORDER: Release, as above; the inbox's lock makes this the only writer.
         self.losses.store(loss, Ordering::Release);
     }
@@ -388,6 +390,11 @@ impl Session {
     /// `reader` has decoded everything that RTPS held for it after this many losses.
     pub(crate) fn caught_up(&self, reader: Entity, losses: u64) {
         self.inbox.lock().ledger.caught_up(reader, losses);
+    }
+
+    /// Whether RTPS has lost this writer.
+    pub(crate) fn is_over(&self, writer: (Prefix, Entity)) -> bool {
+        self.registry.lock().is_over(writer)
     }
 
     /// Tells a writer that everything up to this sequence number was taken.

@@ -71,8 +71,8 @@ struct Session {
 pub(crate) enum Errand {
     /// Try to reach this session.
     Reach(Incarnation),
-    /// This writer will say nothing more.
-    Bereave(Incarnation, Entity),
+    /// This writer will say nothing more; `None`: none of its participant's will.
+    Bereave(Incarnation, Option<Entity>),
     /// RTPS will not give this writer's samples to this reader, or it will after all.
     Exclude(Entity, Source, bool),
 }
@@ -171,7 +171,11 @@ impl Registry {
                 self.lose_readers(|other| *other == (prefix, reader));
                 Vec::new()
             }
-            Status::WriterLost { guid, .. } => self.lose_writers(|writer| *writer == split(guid)),
+            Status::WriterLost { guid, .. } => {
+                let (prefix, writer) = split(guid);
+                self.lose_writers(|other| *other == (prefix, writer));
+                vec![Errand::Bereave(incarnation(prefix), Some(writer))]
+            }
             Status::ParticipantLost { id, .. } => {
                 let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return Vec::new() };
                 self.matched.values_mut().for_each(|matched| matched.remove_participant(prefix));
@@ -181,7 +185,8 @@ impl Registry {
                     session.prefix = None;
                 }
                 self.forget_strangers();
-                self.lose_writers(|writer| writer.0 == prefix)
+                self.lose_writers(|writer| writer.0 == prefix);
+                vec![Errand::Bereave(incarnation(prefix), None)]
             }
             _ => Vec::new(),
         }
@@ -242,6 +247,11 @@ impl Registry {
 
     pub(crate) fn outlook(&self, writer: Entity) -> Option<&Arc<Outlook>> {
         self.outlooks.get(&writer).map(|(_, outlook)| outlook)
+    }
+
+    /// Whether RTPS has lost this endpoint lately.
+    pub(crate) fn is_over(&self, endpoint: (Prefix, Entity)) -> bool {
+        self.ended.contains(endpoint)
     }
 
     /// Those of all writers.
@@ -411,15 +421,10 @@ impl Registry {
         self.stale = true;
     }
 
-    fn lose_writers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) -> Vec<Errand> {
-        let mut errands = Vec::new();
-        for writers in self.sources.values_mut() {
-            let gone = writers.extract_if(.., |writer| lost(writer));
-            errands.extend(gone.map(|(prefix, writer)| Errand::Bereave(incarnation(prefix), writer)));
-        }
+    fn lose_writers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {
+        self.sources.values_mut().for_each(|writers| writers.retain(|writer| !lost(writer)));
         self.readers.values().for_each(|reader| reader.progress.forget(&lost));
         self.stale = true;
-        errands
     }
 }
 
