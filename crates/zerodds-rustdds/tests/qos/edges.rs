@@ -327,7 +327,7 @@ fn the_qos_of_an_endpoint_has_the_room_that_shared_memory_needs() {
     let reader = party.reader(&unique("qos"), &keep_all(100, 0));
     assert_eq!(
         reader.qos().resource_limits().map(|limits| limits.max_samples),
-        Some(400),
+        Some(4 * 100 + 512),
         "the window limits"
     );
     let reliable = parties::reliable(History::KeepLast { depth: 2 });
