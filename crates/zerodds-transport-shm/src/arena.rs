@@ -38,6 +38,17 @@ pub(crate) struct Record {
     pub(crate) in_reserve: bool,
 }
 
+impl Record {
+    /// Whether a receiver may read it in place, within its share of the ring.
+    pub(crate) const fn may_be_held(&self) -> bool {
+        !self.in_reserve && self.len > HELD_MIN
+    }
+}
+
+/// Records up to this many bytes are always copied out: quicker than giving them back, and held for ever they
+/// would break up the ring.
+const HELD_MIN: u64 = 4096;
+
 /// Whether a reference can be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {

@@ -110,7 +110,7 @@ pub(crate) struct OwnRecord {
 
 impl Drop for OwnRecord {
     fn drop(&mut self) {
-        self.shared.release(self.record);
+        self.shared.release_own(self.record);
     }
 }
 

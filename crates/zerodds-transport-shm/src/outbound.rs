@@ -1,6 +1,6 @@
 //! The sending side of one transport: its ring, the peers it sends to, and those it tries to reach.
 
-use crate::arena::{Arena, RecordId};
+use crate::arena::{Arena, Hold, RecordId};
 use crate::outlink::{OutLink, Payload, Promise, Published};
 use crate::peer::{Link, link_ended};
 use crate::pool::Pool;
@@ -22,6 +22,8 @@ pub(crate) struct Outbound {
     /// Links that are over, whose peers may still take what is left and hold messages until their sockets close.
     leaving: Vec<OutPeer>,
     attempts: HashMap<Locator, Attempt, Hashing>,
+    /// Ring bytes that our own receiver pins, once something was sent to it.
+    own: Option<u64>,
     /// Ring bytes that all peers together may pin.
     pinnable: u64,
     pub(crate) tally: Tally,
@@ -97,6 +99,7 @@ impl Outbound {
             up: HashMap::default(),
             leaving: Vec::new(),
             attempts: HashMap::default(),
+            own: None,
             pinnable,
             tally: Tally::default(),
             reserved_until: 0,
@@ -141,8 +144,7 @@ impl Outbound {
         if self.closed {
             return Outcome::Unreachable(Reason::Closed);
         }
-        let left: u64 = self.leaving.iter().map(|peer| peer.out.pinned()).sum();
-        let quota = self.pinnable.saturating_sub(left) / (self.up.len() as u64 + 1);
+        let quota = self.quota();
         let Some(peer) = self.up.get_mut(to) else { return Outcome::Unreachable(self.why_not(to)) };
         if let Payload::Record { len, .. } = payload
             && u64::from(len) > peer.link.len_max
@@ -168,6 +170,32 @@ impl Outbound {
         }
     }
 
+    /// What each receiver may pin: an equal share for every link, for ourselves once we send to ourselves, and one that
+    /// stays free.
+    fn quota(&self) -> u64 {
+        let left: u64 = self.leaving.iter().map(|peer| peer.out.pinned()).sum();
+        let receivers = self.up.len() as u64 + u64::from(self.own.is_some());
+        self.pinnable.saturating_sub(left) / (receivers + 1)
+    }
+
+    /// Keeps a record for our own receiver, unless that is beyond its share, or the record one that is copied.
+    pub(crate) fn keep_own(&mut self, record: RecordId) -> bool {
+        let pinned = *self.own.get_or_insert(0);
+        let found = *self.arena.record(record);
+        let is_kept = found.may_be_held() && pinned + found.len <= self.quota();
+        if is_kept {
+            self.own = Some(pinned + found.len);
+            self.arena.retain(record, Hold::Firm);
+        }
+        is_kept
+    }
+
+    /// Our own receiver gives a record back.
+    pub(crate) fn release_own(&mut self, record: RecordId) {
+        self.own = self.own.map(|pinned| pinned - self.arena.record(record).len);
+        self.arena.release(record, Hold::Firm);
+    }
+
     /// The links of peers that sleep beside something that waits for them: to be woken now, since room is wanted.
     pub(crate) fn unrung(&mut self) -> Vec<Arc<Link>> {
         let unrung = self
@@ -190,7 +218,7 @@ impl Outbound {
     /// How full the ring is.
     pub(crate) fn pool(&mut self) -> Pool {
         let Self { arena, up, leaving, .. } = self;
-        let (mut unread, mut held) = (0, 0);
+        let (mut unread, mut held) = (0, self.own.unwrap_or(0));
         for peer in up.values_mut().chain(leaving) {
             // A peer that broke the protocol is found out at the next send to it.
             let _ = peer.out.reap_all(&peer.link.memory, arena);

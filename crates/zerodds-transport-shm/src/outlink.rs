@@ -378,7 +378,7 @@ impl OutLink {
         if promise == Promise::Reliable && (over_quota || record.in_reserve) && !self.queued.is_empty() {
             return Admission::Refused;
         }
-        if over_quota || record.in_reserve || record.len <= HELD_MIN {
+        if over_quota || !record.may_be_held() {
             return Admission::Copied;
         }
         match self.free_handles.pop() {
@@ -411,10 +411,6 @@ impl OutLink {
 
 /// Held messages that one send looks at: more than a receiver holds that takes and gives back.
 const LOOKS_MAX: usize = 32;
-
-/// Records up to this many bytes are always copied out: quicker than giving them back, and held for ever they
-/// would break up the ring.
-const HELD_MIN: u64 = 4096;
 
 enum Admission {
     InPlace(u32),

@@ -113,6 +113,11 @@ pub(crate) fn link_ended() -> Reason {
     Reason::Unavailable("the link was ended; a new one is set up when it is asked for".into())
 }
 
+/// The reason of a transport whose receiver was dropped: it has links no more.
+pub(crate) fn unreceived() -> Reason {
+    Reason::Unavailable("its receiver was dropped: nobody takes what is sent".into())
+}
+
 /// Somebody here who reads the peer's memory: the receiver, and every message in place. When the last one is
 /// gone, the peer is told through the socket.
 pub(crate) struct Reading(pub(crate) Arc<Link>);

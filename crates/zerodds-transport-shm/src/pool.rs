@@ -31,7 +31,8 @@ pub struct Pool {
     pub peak: u64,
     /// Sent and not taken yet; a record counts once for each peer.
     pub unread: u64,
-    /// Taken and read in place, or kept; a record counts once for each peer.
+    /// Taken and read in place, or kept; a record counts once for each peer. What was sent to ourselves counts here from
+    /// the send on.
     pub held_by_peers: u64,
     /// Memory asked of the system so far. It grows with what is needed at once, up to `capacity` and `reserve`.
     pub reserved: u64,

@@ -6,7 +6,7 @@ use crate::layout::{lane, ring};
 use crate::message::{Body, LoanKind, OwnRecord, RecordLoan, ShmLoan, ShmMessage};
 use crate::outbound::{Notice, Outbound, Outcome};
 use crate::outlink::{Payload, Promise};
-use crate::peer::Link;
+use crate::peer::{Link, unreceived};
 use crate::region::{Broken, Region};
 use crate::shared::{Arrival, Shared, Stats, close_broken};
 use crate::short::Short;
@@ -286,25 +286,30 @@ impl<'a> Round<'a> {
         outcome
     }
 
-    /// A message to ourselves needs no link: the receiver gets the record.
+    /// A message to ourselves needs no link: the receiver gets the record, or a copy of what is beyond its share.
     fn publish_to_self(&mut self) -> Outcome {
-        let Self { shared, outbound, .. } = self;
+        let Self { shared, outbound, parcel, .. } = self;
         if outbound.closed {
             return Outcome::Unreachable(Reason::Closed);
         }
         if shared.inbox.len() >= OWN_MESSAGES_MAX {
             return Outcome::Full;
         }
-        let body = match self.parcel {
-            Parcel::Small(bytes) => Body::Copied(Short::from_slice(bytes)),
-            Parcel::Record(loan) => {
-                outbound.arena.retain(loan.record, Hold::Firm);
-                let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
-                let bytes = SharedBytes::new(Arc::clone(&shared.ring), start, loan.bytes.len());
-                Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })
-            }
-        };
-        shared.inbox.push(Arrival::Own(ShmMessage { body, source: shared.locator }));
+        let is_received = shared.inbox.push(|| {
+            let body = match *parcel {
+                Parcel::Record(loan) if outbound.keep_own(loan.record) => {
+                    let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
+                    let bytes = SharedBytes::new(Arc::clone(&shared.ring), start, loan.bytes.len());
+                    Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })
+                }
+                Parcel::Record(loan) => Body::Copied(Short::from_slice(&loan.bytes)),
+                Parcel::Small(bytes) => Body::Copied(Short::from_slice(bytes)),
+            };
+            Arrival::Own(ShmMessage { body, source: shared.locator })
+        });
+        if !is_received {
+            return Outcome::Unreachable(unreceived());
+        }
         let is_filling = outbound.waiters > 0 || shared.inbox.len() >= OWN_MESSAGES_MAX / 4;
         if self.notice == Notice::Ring || is_filling {
             shared.bell.ring();

@@ -99,8 +99,9 @@ impl Shared {
     pub(crate) fn create(domain_id: u32, incarnation: Incarnation, config: Config) -> io::Result<Self> {
         let owner = incarnation_word(incarnation);
         let host = rendezvous::host_tag()?;
-        let main = (3 * message_max(&config)).max(MAIN_MIN).next_multiple_of(PAGE);
-        let reserve = (message_max(&config) + ring::RECORD_HEADER_LEN).next_multiple_of(PAGE);
+        let largest = message_max(&config) + ring::RECORD_HEADER_LEN;
+        let main = (3 * largest).max(MAIN_MIN).next_multiple_of(PAGE);
+        let reserve = largest.next_multiple_of(PAGE);
         let ring_len = ring::HEADER_LEN + main + reserve;
         let ring = segment::create("zerodds-ring", ring_len, owner, Sharing::ReadOnly)?;
         let (base, unit) = (ring::HEADER_LEN as u64, ring::UNIT as u64);
@@ -219,11 +220,20 @@ impl Shared {
         }
     }
 
-    /// Gives back a firm reference to a record of our ring.
+    /// Gives back a loan of a record of our ring.
     pub(crate) fn release(&self, record: RecordId) {
+        self.give_back(|outbound| outbound.arena.release(record, Hold::Firm));
+    }
+
+    /// Gives back a record that we had sent to ourselves.
+    pub(crate) fn release_own(&self, record: RecordId) {
+        self.give_back(|outbound| outbound.release_own(record));
+    }
+
+    fn give_back(&self, release: impl FnOnce(&mut Outbound)) {
         // A forked child has copies of the parent's references, and perhaps of a lock that nobody will release.
         if self.generation.is_ours() {
-            self.outbound.lock().arena.release(record, Hold::Firm);
+            release(&mut self.outbound.lock());
             self.bell.notify_space();
         }
     }
@@ -247,19 +257,15 @@ impl Inbox {
         }
     }
 
-    /// Adds something, unless nobody will ever take it.
-    pub(crate) fn push(&self, arrival: Arrival) {
-        let refused = match &mut *self.queue.lock() {
-            Some(queue) => {
-                queue.push_back(arrival);
-                // ORDER: SeqCst; the receiver sets its bell, then looks at this: see doorbell.rs.
-                self.filled.store(true, Ordering::SeqCst);
-                None
-            }
-            None => Some(arrival),
-        };
-        // Outside the lock: it may be the last use of a link.
-        refused.into_iter().for_each(Arrival::refuse);
+    /// Adds what `arrival` makes, or says that nobody will ever take it. Then nothing is made, and nothing has to be given
+    /// back under the locks that the caller holds.
+    pub(crate) fn push(&self, arrival: impl FnOnce() -> Arrival) -> bool {
+        let mut queue = self.queue.lock();
+        let Some(queue) = &mut *queue else { return false };
+        queue.push_back(arrival());
+        // ORDER: SeqCst; the receiver sets its bell, then looks at this: see doorbell.rs.
+        self.filled.store(true, Ordering::SeqCst);
+        true
     }
 
     /// Everything that has arrived, oldest first.

@@ -6,7 +6,7 @@ mod support;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::{Node, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable};
+use support::{Node, PATIENCE, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable};
 use zerodds_core::{Delivery, Incoming, Loan, Peer, Reach, Receiver, Transport, Wake};
 use zerodds_transport_shm::{Config, WaitStrategy};
 
@@ -221,4 +221,50 @@ fn a_truncated_loan_of_the_largest_size_can_be_had_again_and_again() {
         let _ = a.transport.send(loan, &[Peer::new(&[b.locator()])], reliable()).expect("open");
         assert!(is_intact(&b.next_message(), seed));
     }
+}
+
+#[test]
+fn whom_nobody_receives_for_sends_nothing_to_itself_and_goes_on() {
+    let Node { transport, receiver } = Node::open(fresh_domain());
+    let own = transport.locators();
+    drop(receiver);
+    let (done, is_done) = std::sync::mpsc::channel();
+    // On a thread of its own, since what is looked for is that it never comes back.
+    let sender = transport.clone();
+    std::thread::spawn(move || {
+        let to = [Peer::new(&own)];
+        for len in [0, 100, 50_000] {
+            let sent = sender.send_bytes(&vec![1; len], &to, Delivery::BestEffort).expect("open");
+            done.send((sent.by_shm, sent.unserved.len())).expect("awaited");
+        }
+    });
+    for _ in 0..3 {
+        assert_eq!(is_done.recv_timeout(PATIENCE), Ok((0, 1)));
+    }
+    assert_eq!(transport.pool().in_use, 0);
+}
+
+#[test]
+fn whoever_keeps_what_it_sends_to_itself_leaves_room_for_its_peers() {
+    let (mut a, mut b) = pair_with(&small());
+    let (own, max) = (a.locator(), a.transport.max_message_len());
+    let kept: Vec<_> = (0..20)
+        .map(|seed| {
+            assert_eq!(a.send_pattern(&[Peer::new(&[own])], seed, max, reliable()).by_shm, 1);
+            assert_eq!(b.send_pattern(&[Peer::new(&[own])], seed, 100, reliable()).by_shm, 1);
+            (0..2).map(|_| a.next_message()).find(|message| message.len() == max).expect("one of the two")
+        })
+        .collect();
+    assert!(kept.iter().zip(0..).all(|(message, seed)| is_intact(message, seed)));
+    assert!(kept[0].is_in_place() && !kept[19].is_in_place(), "its share in place, then copies");
+    let pool = a.transport.pool();
+    assert!(pool.held_by_peers > 0 && pool.held_by_peers <= pool.capacity / 3, "{pool:?}");
+    for seed in 0..3 {
+        let mut loan = a.transport.loan(max).expect("what it keeps is not all there is");
+        fill(&mut loan, seed);
+        assert_eq!(a.transport.send(loan, &[Peer::new(&[b.locator()])], reliable()).expect("open").by_shm, 1);
+        assert!(is_intact(&b.next_message(), seed));
+    }
+    drop(kept);
+    assert_eq!(a.transport.pool().held_by_peers, 0);
 }

@@ -405,11 +405,15 @@ impl Worker {
         crash::step("up");
         // At once for senders and for the receiver: whoever is sent something by this link can be answered by it, and
         // whoever hears of it can send.
+        let reading = Arc::new(Reading(Arc::clone(&link)));
         let mut outbound = self.shared.outbound.lock();
-        self.shared.inbox.push(Arrival::Up(Arc::new(Reading(Arc::clone(&link)))));
+        let is_received = self.shared.inbox.push(|| Arrival::Up(Arc::clone(&reading)));
         crash::step("up for the receiver");
         outbound.set_up(link);
         drop(outbound);
+        if !is_received {
+            Arrival::Up(reading).refuse();
+        }
         self.shared.bell.ring();
     }
 
