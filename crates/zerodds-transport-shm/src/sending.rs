@@ -229,7 +229,15 @@ impl<'a> Round<'a> {
 
     /// Gives the message to one peer; `false` if it has no room for it.
     fn give(&mut self, index: usize, to: Locator) -> bool {
-        let outcome = if to == self.shared.locator { self.publish_to_self() } else { self.publish(&to) };
+        let max = self.shared.message_max();
+        let outcome = if self.parcel.len() > max {
+            // A loan of a transport with a larger knob.
+            Outcome::TooLarge { max }
+        } else if to == self.shared.locator {
+            self.publish_to_self()
+        } else {
+            self.publish(&to)
+        };
         match outcome {
             Outcome::Sent(asleep) => {
                 self.sent.by_shm += 1;

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{Node, PATIENCE, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable};
-use zerodds_core::{Delivery, Incoming, Loan, Peer, Reach, Receiver, Transport, Wake};
+use zerodds_core::{Delivery, Incoming, Loan, Peer, Reach, Receiver, Refusal, Transport, Wake};
 use zerodds_transport_shm::{Config, WaitStrategy};
 
 fn small() -> Config {
@@ -97,6 +97,23 @@ fn a_loan_of_another_transport_is_sent_as_a_copy() {
     let message = c.next_message();
     own.fill(3);
     assert!(is_intact(&message, 1));
+}
+
+#[test]
+fn a_loan_of_a_transport_with_a_larger_knob_is_too_large_for_everybody() {
+    let (a, mut b) = pair_with(&small());
+    let large = Node::open(fresh_domain());
+    let len = a.transport.max_message_len() + 1;
+    let loan = large.transport.loan(len).expect("within its knob");
+    let (to_b, to_self) = ([b.locator()], [a.locator()]);
+    let sent = a.transport.send(loan, &[Peer::new(&to_b), Peer::new(&to_self)], reliable()).expect("open");
+    assert_eq!(sent.by_shm, 0);
+    let is_too_large =
+        |why: &Refusal| matches!(why, Refusal::TooLarge { len: is, max } if *is == len && *max == len - 1);
+    assert!(sent.unserved.len() == 2 && sent.unserved.iter().all(|unserved| is_too_large(&unserved.why)));
+    // The link is as it was.
+    assert_eq!(a.send(to_b[0], b"next", reliable()).by_shm, 1);
+    assert_eq!(&*b.next_message(), b"next");
 }
 
 #[test]
