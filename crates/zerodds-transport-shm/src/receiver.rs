@@ -7,7 +7,7 @@ use crate::link_id::LinkId;
 use crate::message::{Body, InPlace, ShmMessage};
 use crate::peer::Reading;
 use crate::region::{Broken, Region};
-use crate::shared::{Arrival, Shared, Stats, close_broken};
+use crate::shared::{Arrival, Shared, Stats, close_broken, leave_unreceived};
 use crate::slots;
 use crate::spin::Spinner;
 use crate::sys::SharedBytes;
@@ -22,8 +22,8 @@ use zerodds_core::{Incoming, Locator, Receiver, Wake};
 
 /// Receives the messages of one transport, in the order in which each peer sent them, peers in turn.
 ///
-/// Dropping it while the transport is open ends the transport's links: whom nobody listens to cannot be sent to
-/// through shared memory.
+/// Dropping it while the transport is open ends the transport's links for good: who listens to nobody cannot be sent to, nor
+/// send, through shared memory. Peers are told, and need not take it for a death.
 pub struct ShmReceiver {
     shared: Arc<Shared>,
     links: Vec<InPeer>,
@@ -303,12 +303,16 @@ impl InPeer {
 
 impl Drop for ShmReceiver {
     fn drop(&mut self) {
-        if !self.is_inherited() {
-            self.disarm();
-            self.links.iter_mut().for_each(InPeer::close);
-            self.arrived.drain(..).for_each(Arrival::refuse);
-            self.shared.inbox.close();
+        if self.is_inherited() {
+            return;
         }
+        self.disarm();
+        for peer in &mut self.links {
+            peer.close();
+            leave_unreceived(&self.shared, &peer.reading);
+        }
+        let waiting = self.arrived.drain(..).chain(self.shared.inbox.close());
+        waiting.for_each(|arrival| arrival.refuse(&self.shared));
     }
 }
 

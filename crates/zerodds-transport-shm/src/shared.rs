@@ -9,7 +9,7 @@ use crate::handshake::{Goodbye, OurIdentity};
 use crate::layout::{PAGE, ring};
 use crate::message::ShmMessage;
 use crate::outbound::Outbound;
-use crate::peer::{Link, Reading};
+use crate::peer::{Link, Reading, unreceived};
 use crate::region::Broken;
 use crate::segment::{self, Sharing};
 use crate::sys::{Generation, Mapping};
@@ -241,9 +241,10 @@ impl Shared {
 
 impl Arrival {
     /// Nobody will take this: whoever sends on its link is to know.
-    pub(crate) fn refuse(self) {
+    pub(crate) fn refuse(self, shared: &Shared) {
         if let Self::Up(reading) = self {
             reading.incoming().close(&reading.memory);
+            leave_unreceived(shared, &reading);
         }
     }
 }
@@ -275,14 +276,12 @@ impl Inbox {
         queue.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// A link is gone before anybody learned of it: nobody needs to.
-    pub(crate) fn retract(&self, link: &Arc<Link>) {
-        let mut retracted = None;
-        if let Some(queue) = &mut *self.queue.lock() {
-            let is_it = |arrival: &Arrival| matches!(arrival, Arrival::Up(up) if Arc::ptr_eq(&up.0, link));
-            retracted = queue.iter().position(is_it).and_then(|index| queue.remove(index));
-        }
-        retracted.into_iter().for_each(Arrival::refuse);
+    /// A link is gone before anybody learned of it: nobody needs to, and it is to be refused.
+    pub(crate) fn retract(&self, link: &Arc<Link>) -> Option<Arrival> {
+        let is_it = |arrival: &Arrival| matches!(arrival, Arrival::Up(up) if Arc::ptr_eq(&up.0, link));
+        let mut queue = self.queue.lock();
+        let queue = queue.as_mut()?;
+        queue.iter().position(is_it).and_then(|index| queue.remove(index))
     }
 
     /// The receiver looks for something to receive.
@@ -317,11 +316,16 @@ impl Inbox {
         self.queue.lock().as_ref().map_or(0, VecDeque::len)
     }
 
-    /// Nobody will receive any more: gives back what waits, and refuses what comes.
-    pub(crate) fn close(&self) {
+    /// Nobody will receive any more: nothing is let in, and what waits is to be refused.
+    pub(crate) fn close(&self) -> VecDeque<Arrival> {
         let waiting = self.queue.lock().take();
         self.filled.store(false, Ordering::SeqCst);
-        waiting.into_iter().flatten().for_each(Arrival::refuse);
+        waiting.unwrap_or_default()
+    }
+
+    /// Whether nobody will receive any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue.lock().is_none()
     }
 }
 
@@ -377,6 +381,17 @@ pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
         Stats::add(&shared.stats.protocol_errors, 1);
         tracing::warn!(peer = %link.locator, "{}; its link is closed and UDP used instead", broken.0);
         shared.requests.push(Request::Close(Arc::clone(link), broken));
+    }
+}
+
+/// Ends a link whose receiver is dropped, as if somebody wished it: its peer did nothing wrong, and is not to take this for
+/// our death, which is what the end of our stream alone would look like.
+pub(crate) fn leave_unreceived(shared: &Shared, link: &Arc<Link>) {
+    if link.down.get().is_none() {
+        link.say_bye(shared.locator, Goodbye::Wished);
+    }
+    if link.end(unreceived()) {
+        shared.requests.push(Request::Disconnect(Arc::clone(link)));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::layout::lane;
 use crate::link_id::LinkId;
 use crate::message::{LoanKind, RecordLoan, ShmLoan};
 use crate::outbound::{Attempt, Notice};
-use crate::peer::link_ended;
+use crate::peer::{link_ended, unreceived};
 use crate::pool::Pool;
 use crate::receiver::ShmReceiver;
 use crate::rendezvous;
@@ -272,7 +272,8 @@ impl Open {
         shared.ended.store(true, Ordering::SeqCst);
         // ORDER: AcqRel; either the receiver was taken, and closes the inbox itself, or it never will be.
         if !shared.receiver_taken.swap(true, Ordering::AcqRel) {
-            shared.inbox.close();
+            let waiting = shared.inbox.close();
+            waiting.into_iter().for_each(|arrival| arrival.refuse(shared));
         }
         shared.bell.ring();
     }
@@ -379,6 +380,9 @@ impl Shared {
         };
         if self.is_closed() {
             return Reach::Unreachable(Reason::Closed);
+        }
+        if self.inbox.is_closed() {
+            return Reach::Unreachable(unreceived());
         }
         if locator == self.locator {
             return Reach::Ready(Path::SharedMemory);

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{Node, PATIENCE, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable};
-use zerodds_core::{Delivery, Incoming, Loan, Peer, Reach, Receiver, Refusal, Transport, Wake};
+use zerodds_core::{Delivery, Incoming, Loan, Peer, Reach, Reason, Receiver, Refusal, Transport, Wake};
 use zerodds_transport_shm::{Config, WaitStrategy};
 
 fn small() -> Config {
@@ -225,6 +225,28 @@ fn a_dropped_receiver_ends_the_links_and_leaves_the_process_as_it_was() {
     a.until_down(peer);
     assert!(!matches!(a.transport.reach(Peer::new(&[peer])), Reach::Ready(_)));
     drop(transport);
+}
+
+#[test]
+fn a_dropped_receiver_looks_like_no_death_and_no_link_is_made_for_it_again() {
+    let domain = fresh_domain();
+    let (mut a, b) = (Node::open(domain), Node::open(domain));
+    let peer = b.locator();
+    a.link_to(peer);
+    let Node { transport, receiver } = b;
+    drop(receiver);
+    let (_, why) = a.until_down_why(peer);
+    assert!(matches!(why, Reason::Unavailable(_)), "{why}");
+    // Until it was refused a few times, however long the pauses in between.
+    let (until, refused) = (deadline(), transport.counters().refused);
+    while transport.counters().refused < refused + 3 {
+        assert!(!matches!(a.transport.reach(Peer::new(&[peer])), Reach::Ready(_)));
+        assert!(!matches!(transport.reach(Peer::new(&[a.locator()])), Reach::Ready(_)));
+        assert!(a.receiver.try_receive().is_none(), "neither up nor down again");
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
+    assert_eq!(a.transport.counters().links, 0);
 }
 
 #[test]

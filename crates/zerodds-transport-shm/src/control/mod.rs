@@ -370,7 +370,7 @@ impl Worker {
             other != token && connection.peer() == Some(from) && !connection.is_leaving()
         });
         let refused = match other {
-            _ if !neighbour => Some(Refused::Other),
+            _ if !neighbour || self.shared.inbox.is_closed() => Some(Refused::Other),
             Some((_, other)) if other.is_up() || own < from => Some(Refused::Duplicate),
             Some((&ours, _)) => {
                 self.forget(ours);
@@ -412,7 +412,7 @@ impl Worker {
         outbound.set_up(link);
         drop(outbound);
         if !is_received {
-            Arrival::Up(reading).refuse();
+            Arrival::Up(reading).refuse(&self.shared);
         }
         self.shared.bell.ring();
     }
@@ -469,8 +469,10 @@ impl Worker {
             crash::step("tell of the end");
             link.end(reason.clone());
             // ORDER: Acquire; a receiver that is taken later finds the inbox as it is left here.
-            if !self.shared.receiver_taken.load(Ordering::Acquire) {
-                self.shared.inbox.retract(link);
+            if !self.shared.receiver_taken.load(Ordering::Acquire)
+                && let Some(arrival) = self.shared.inbox.retract(link)
+            {
+                arrival.refuse(&self.shared);
             }
             let uid = link.uid;
             self.shared.bell.notify_space();
