@@ -144,8 +144,14 @@ impl InLink {
     pub(crate) fn discard(&mut self, link: &impl Region) -> u64 {
         self.close(link);
         let mut count = 0;
-        // What no correct peer writes ends it too; there are no more claims than `DRAINED_MAX`.
-        while let Ok(Some(next)) = self.next(link) {
+        // What no correct peer writes ends it too.
+        for _ in 0..=DRAINED_MAX {
+            let next = match self.next(link) {
+                Ok(Some(next)) => next,
+                // Revoked, and its slot used again, while it was looked at: there is more.
+                Ok(None) if !self.is_over(link) => continue,
+                Ok(None) | Err(_) => break,
+            };
             let message = next.message();
             if !self.may_take(link, message) {
                 break;

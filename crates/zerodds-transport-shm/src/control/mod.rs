@@ -156,9 +156,13 @@ impl Worker {
             .filter(|(_, connection)| late(connection))
             .map(|(&token, _)| token)
             .collect();
-        Stats::add(&self.shared.stats.refused, tokens.len() as u64);
         for token in tokens {
-            self.gone(token, &Reason::NoAnswer);
+            // What it sent in time may be behind more events than one round has.
+            self.readable(token);
+            if self.connections.get(&token).is_some_and(late) {
+                Stats::add(&self.shared.stats.refused, 1);
+                self.gone(token, &Reason::NoAnswer);
+            }
         }
     }
 
@@ -394,7 +398,9 @@ impl Worker {
     fn up(&mut self, token: u64, link: Arc<Link>) {
         tracing::debug!(peer = %link.locator, "shared-memory link up");
         // A child that a peer forked keeps its sockets open; its own end shows here.
-        if let Ok(process) = peer_pidfd(link.socket.as_fd()) {
+        let process = peer_pidfd(link.socket.as_fd());
+        let has_exited = matches!(process, Ok(None));
+        if let Ok(Some(process)) = process {
             let data = EventData::new_u64(token | PROCESS);
             if let (Ok(()), Some(connection)) =
                 (epoll::add(&self.epoll, &process, data, EventFlags::IN), self.connections.get_mut(&token))
@@ -415,6 +421,9 @@ impl Worker {
             Arrival::Up(reading).refuse(&self.shared);
         }
         self.shared.bell.ring();
+        if has_exited {
+            self.gone(token, &Reason::PeerDied);
+        }
     }
 
     /// The peer leaves a link.
