@@ -12,8 +12,8 @@
 //!
 //! Receivers may hold records of the main part in place for as long as they like, so it may fill up or break
 //! into pieces. The **reserve** has room for one message of the largest size and is never held: what lies there
-//! is copied out by its receivers before they take it. So there is always a place that a message of any
-//! accepted size will get.
+//! is copied out by its receivers before they take it, and can be taken back until then, if it is reliable too. So there is
+//! always a place that a message of any accepted size will get, whatever receivers do.
 //!
 //! Rejected: reference counts in shared memory (a dead reader corrupts them), fixed-size pools (no
 //! variable-size sample fits them all), a first-in first-out ring (one held record stops it).
@@ -34,20 +34,11 @@ pub(crate) struct Record {
     pub(crate) references: u32,
     /// How many of them cannot be taken back: all but best-effort messages not taken.
     pub(crate) firm: u32,
+    /// How many receivers may read it in place.
+    pub(crate) holders: u32,
     /// Whether it lies in the reserve, and so may not be held by a receiver.
     pub(crate) in_reserve: bool,
 }
-
-impl Record {
-    /// Whether a receiver may read it in place, within its share of the ring.
-    pub(crate) const fn may_be_held(&self) -> bool {
-        !self.in_reserve && self.len > HELD_MIN
-    }
-}
-
-/// Records up to this many bytes are always copied out: quicker than giving them back, and held for ever they
-/// would break up the ring.
-const HELD_MIN: u64 = 4096;
 
 /// Whether a reference can be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +59,8 @@ pub(crate) struct Arena {
     unit: u64,
     /// Bytes of all live records.
     in_use: u64,
+    /// Bytes of those that receivers may read in place, each once.
+    held: u64,
     /// The most that they ever were.
     peak: u64,
 }
@@ -93,6 +86,7 @@ impl Arena {
             vacant: Vec::new(),
             unit,
             in_use: 0,
+            held: 0,
             peak: 0,
         }
     }
@@ -116,7 +110,7 @@ impl Arena {
             .or_else(|| self.main.grow(len, u64::MAX))
             .or_else(|| self.walk(Part::Reserve, len, &mut take_back))?;
         let in_reserve = start >= self.main.end;
-        let record = Record { start, len, references: 1, firm: 1, in_reserve };
+        let record = Record { start, len, references: 1, firm: 1, holders: 0, in_reserve };
         let id = match self.vacant.pop() {
             Some(id) => {
                 self.records[id as usize] = record;
@@ -178,6 +172,28 @@ impl Arena {
         let record = &mut self.records[id as usize];
         record.references += 1;
         record.firm += u32::from(hold == Hold::Firm);
+    }
+
+    /// Whether a receiver may read this record in place. All that are read so leave room for one record of the largest size:
+    /// no number of receivers, nor of links that one of them makes and leaves, has the whole main part.
+    pub(crate) fn may_be_held(&self, id: RecordId) -> bool {
+        let (record, (main, reserve)) = (self.record(id), self.capacity());
+        let more = if record.holders == 0 { record.len } else { 0 };
+        !record.in_reserve && record.len > HELD_MIN && self.held + more <= main - reserve
+    }
+
+    /// One more receiver may read it in place.
+    pub(crate) fn hold(&mut self, id: RecordId) {
+        let record = &mut self.records[id as usize];
+        self.held += if record.holders == 0 { record.len } else { 0 };
+        record.holders += 1;
+    }
+
+    /// One of them has given it back.
+    pub(crate) fn let_go(&mut self, id: RecordId) {
+        let record = &mut self.records[id as usize];
+        record.holders -= 1;
+        self.held -= if record.holders == 0 { record.len } else { 0 };
     }
 
     /// A reference that could have been taken back no longer can: its message was taken.
@@ -247,6 +263,10 @@ impl Arena {
         None
     }
 }
+
+/// Records up to this many bytes are always copied out: quicker than giving them back, and held for ever they
+/// would break up the ring.
+const HELD_MIN: u64 = 4096;
 
 /// Up to here the ring grows before it takes anything back; beyond, throughput falls out of the caches.
 const WARM_MIN: u64 = 4 << 20;

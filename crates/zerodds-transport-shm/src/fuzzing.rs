@@ -13,7 +13,7 @@ use crate::arena::{Arena, Hold, RecordId};
 use crate::handshake::Frame;
 use crate::inlink::{InLink, Taken};
 use crate::layout::{Direction, link, ring};
-use crate::outlink::{OutLink, Payload, Promise, Published};
+use crate::outlink::{Claim, OutLink, Payload, Promise, Published};
 use crate::region::{Broken, Region};
 use crate::segment::{self, Sharing};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -281,7 +281,7 @@ impl Outgoing {
         let bytes = vec![7; len.min(1024)];
         let arena = self.arena.get_mut();
         let published = self.link.publish(&self.memory, arena, Payload::Small(&bytes), Promise::Reliable, 0);
-        published == Ok(Published::Yes)
+        matches!(published, Ok(Published::Yes))
     }
 
     /// Sends a record of `len` bytes; `keep` keeps the loan of it.
@@ -290,7 +290,7 @@ impl Outgoing {
         let arena = arena.get_mut();
         let found = arena.allocate(u64::from(len) + 64, |arena, id| {
             let start = arena.record(id).start;
-            let _ = link.take_back(memory, arena, id);
+            let _ = link.take_back(memory, arena, id, Claim::Loan);
             !arena.is_live(id, start)
         });
         let Some(id) = found else { return false };
@@ -304,7 +304,7 @@ impl Outgoing {
         } else {
             arena.release(id, Hold::Firm);
         }
-        published == Ok(Published::Yes)
+        matches!(published, Ok(Published::Yes | Published::Offered(_)))
     }
 
     /// Looks at what was taken and given back.

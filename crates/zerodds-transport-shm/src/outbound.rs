@@ -1,7 +1,7 @@
 //! The sending side of one transport: its ring, the peers it sends to, and those it tries to reach.
 
 use crate::arena::{Arena, Hold, RecordId};
-use crate::outlink::{OutLink, Payload, Promise, Published};
+use crate::outlink::{Claim, Offer, OutLink, Payload, Promise, Published, Standing};
 use crate::peer::{Link, link_ended};
 use crate::pool::Pool;
 use crate::region::Broken;
@@ -76,10 +76,18 @@ pub(crate) enum Attempt {
     Down { reason: Reason, retry_at: Instant, failures: u32 },
 }
 
+/// A message that was offered to a peer, on a link of its.
+pub(crate) struct Offered {
+    link: Arc<Link>,
+    offer: Offer,
+}
+
 /// What happened to one message for one peer.
 pub(crate) enum Outcome {
     /// Delivered; the link, if its peer sleeps and must be woken.
     Sent(Option<Arc<Link>>),
+    /// Delivered if its receiver takes it before it is taken back; the link, as above.
+    Offered(Offered, Option<Arc<Link>>),
     Full,
     /// The link carries messages of at most so many bytes.
     TooLarge {
@@ -109,27 +117,27 @@ impl Outbound {
         }
     }
 
-    /// Finds room for `len` bytes of payload and header, taking back best-effort messages that are in the way.
-    pub(crate) fn allocate(&mut self, len: u64) -> Option<RecordId> {
+    /// Finds room for `len` bytes of payload and header, taking back what is in the way and yields.
+    pub(crate) fn allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
         let busy = |peer: &&mut OutPeer| !peer.out.is_idle();
         for peer in self.up.values_mut().chain(self.leaving.iter_mut()).filter(busy) {
             // A peer that broke the protocol is found out, and its link closed, at the next send to it.
             let _ = peer.out.reap(&peer.link.memory, &mut self.arena);
         }
-        if let Some(found) = self.try_allocate(len) {
+        if let Some(found) = self.try_allocate(len, claim) {
             return Some(found);
         }
         // Whoever gets none may sleep until something is given back: nothing that was may be overlooked.
         for peer in self.up.values_mut().chain(self.leaving.iter_mut()).filter(busy) {
             let _ = peer.out.reap_all(&peer.link.memory, &mut self.arena);
         }
-        self.try_allocate(len)
+        self.try_allocate(len, claim)
     }
 
-    fn try_allocate(&mut self, len: u64) -> Option<RecordId> {
+    fn try_allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
         let Self { arena, up, leaving, tally, .. } = self;
         arena.allocate(len, |arena, record| {
-            take_back(up.values_mut().chain(leaving.iter_mut()), arena, record, &mut tally.lost)
+            take_back(up.values_mut().chain(leaving.iter_mut()), arena, (record, claim), &mut tally.lost)
         })
     }
 
@@ -154,6 +162,11 @@ impl Outbound {
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
         self.tally.lost += peer.out.take_lost();
         match outcome {
+            Ok(Published::Offered(offer)) => {
+                let link = Arc::clone(&peer.link);
+                let asleep = link.is_asleep().then(|| Arc::clone(&link));
+                Outcome::Offered(Offered { link, offer }, asleep)
+            }
             Ok(Published::Yes) => {
                 let asleep = peer.link.is_asleep();
                 // Whoever waits for room has woken those that had something by then.
@@ -170,6 +183,45 @@ impl Outbound {
         }
     }
 
+    /// Whether a copy of a message for this peer would be made in vain.
+    pub(crate) fn must_wait(&mut self, to: &Locator, len: usize, promise: Promise) -> bool {
+        let quota = self.quota();
+        promise == Promise::Reliable
+            && self.up.get_mut(to).is_some_and(|peer| {
+                // A peer that broke the protocol is found out by the send.
+                peer.out.must_wait(&peer.link.memory, &mut self.arena, len as u64, quota).unwrap_or(false)
+            })
+    }
+
+    /// What became of an offer so far.
+    pub(crate) fn look(&mut self, offered: Offered) -> Outcome {
+        self.outcome_of(offered, |peer, arena, _| peer.out.reap(&peer.link.memory, arena))
+    }
+
+    /// The same once and for all: what was not taken by now is taken back.
+    pub(crate) fn settle(&mut self, offered: Offered) -> Outcome {
+        self.outcome_of(offered, |peer, arena, offer| peer.out.settle(&peer.link.memory, arena, offer))
+    }
+
+    fn outcome_of(
+        &mut self,
+        offered: Offered,
+        find_out: impl FnOnce(&mut OutPeer, &mut Arena, &Offer) -> Result<(), Broken>,
+    ) -> Outcome {
+        let Offered { link, offer } = &offered;
+        let mut peers = self.up.get_mut(&link.locator).into_iter().chain(&mut self.leaving);
+        if let Some(peer) = peers.find(|peer| Arc::ptr_eq(&peer.link, link))
+            && let Err(broken) = find_out(peer, &mut self.arena, offer)
+        {
+            return Outcome::Broken(Arc::clone(link), broken);
+        }
+        match offer.standing() {
+            Standing::Open => Outcome::Offered(offered, None),
+            Standing::Taken => Outcome::Sent(None),
+            Standing::TakenBack => Outcome::Full,
+        }
+    }
+
     /// What each receiver may pin: an equal share for every link, for ourselves once we send to ourselves, and one that
     /// stays free.
     fn quota(&self) -> u64 {
@@ -181,11 +233,12 @@ impl Outbound {
     /// Keeps a record for our own receiver, unless that is beyond its share, or the record one that is copied.
     pub(crate) fn keep_own(&mut self, record: RecordId) -> bool {
         let pinned = *self.own.get_or_insert(0);
-        let found = *self.arena.record(record);
-        let is_kept = found.may_be_held() && pinned + found.len <= self.quota();
+        let len = self.arena.record(record).len;
+        let is_kept = self.arena.may_be_held(record) && pinned + len <= self.quota();
         if is_kept {
-            self.own = Some(pinned + found.len);
+            self.own = Some(pinned + len);
             self.arena.retain(record, Hold::Firm);
+            self.arena.hold(record);
         }
         is_kept
     }
@@ -193,6 +246,7 @@ impl Outbound {
     /// Our own receiver gives a record back.
     pub(crate) fn release_own(&mut self, record: RecordId) {
         self.own = self.own.map(|pinned| pinned - self.arena.record(record).len);
+        self.arena.let_go(record);
         self.arena.release(record, Hold::Firm);
     }
 
@@ -314,18 +368,17 @@ impl OutPeer {
     }
 }
 
-/// Takes back every reference to `record`, all of which belong to best-effort messages that were not taken when
-/// the arena looked; whether it is free now.
+/// Takes back every reference to `record`, all of which belong to messages that could be taken back when the arena looked; whether it is free now.
 fn take_back<'a>(
     peers: impl Iterator<Item = &'a mut OutPeer>,
     arena: &mut Arena,
-    record: RecordId,
+    (record, claim): (RecordId, Claim),
     lost: &mut u64,
 ) -> bool {
     let wanted = *arena.record(record);
     for peer in peers {
         // A peer that broke the protocol keeps its reference until its link is closed.
-        let _ = peer.out.take_back(&peer.link.memory, arena, record);
+        let _ = peer.out.take_back(&peer.link.memory, arena, record, claim);
         *lost += peer.out.take_lost();
         if !arena.is_live(record, wanted.start) {
             return true;

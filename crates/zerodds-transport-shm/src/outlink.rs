@@ -4,6 +4,7 @@
 //!   publish ──▶ queued (READY) ──taken in place──▶ held ──released──▶ reference dropped
 //!                  │ └─taken by copy──────────────────────────────▶ reference dropped
 //!                  ├─revoked (best effort)────────────────────────▶ reference dropped, counted lost
+//!                  ├─revoked (an offer)───────────────────────────▶ reference dropped, the send goes on
 //!                  └─refused (the receiver has closed the link)────▶ reference dropped, the send says so
 //! ```
 //! All of it is private to the sender. The peer's words are read through [`LaneWriter`] and [`SlotWriter`],
@@ -15,7 +16,9 @@ use crate::lane::LaneWriter;
 use crate::layout::{Direction, lane, link, ring, slot};
 use crate::region::{Broken, Region};
 use crate::slots::SlotWriter;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use zerodds_core::Delivery;
 
 /// What is to be sent: bytes for the lane, or a record of the ring.
@@ -39,23 +42,51 @@ impl Promise {
             Delivery::Reliable { .. } => Self::Reliable,
         }
     }
-
-    const fn hold(self) -> Hold {
-        match self {
-            Self::BestEffort => Hold::Loose,
-            Self::Reliable => Hold::Firm,
-        }
-    }
 }
 
 /// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Published {
     Yes,
+    /// It is sent once the receiver has taken it.
+    Offered(Offer),
     /// There is no room for it now.
     Full,
     /// The receiver has closed the link: it will not take this message, nor any later one.
     Refused,
+}
+
+/// A reliable message in the reserve, where nothing may stay until its receiver pleases: whoever needs the room takes it
+/// back, and its sender, who knows it by this, gives it anew.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offer(Arc<Mutex<Standing>>);
+
+/// What became of an offer so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    #[default]
+    Open,
+    Taken,
+    /// Or its link is gone.
+    TakenBack,
+}
+
+impl PartialEq for Offer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Offer {}
+
+impl Offer {
+    pub(crate) fn standing(&self) -> Standing {
+        *self.0.lock()
+    }
+
+    fn set(&self, standing: Standing) {
+        *self.0.lock() = standing;
+    }
 }
 
 /// The sending half of one link.
@@ -89,6 +120,32 @@ struct Queued {
     /// `None`: the receiver copies before it takes.
     handle: Option<u32>,
     promise: Promise,
+    /// Reliable, in the reserve, and the only one that was queued when it came: so it is the oldest, and can be revoked, until
+    /// it is taken.
+    offer: Option<Offer>,
+}
+
+/// What the ring is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// A loan, for which everything is taken back that can be: no receiver has our application wait for it.
+    Loan,
+    /// A copy of what may wait: offers stand, or two that wait would take from each other for ever.
+    Copy,
+}
+
+impl Queued {
+    fn yields_to(&self, claim: Claim) -> bool {
+        self.promise == Promise::BestEffort || (self.offer.is_some() && claim == Claim::Loan)
+    }
+
+    /// Whether it can be taken back.
+    const fn hold(&self) -> Hold {
+        match (self.promise, &self.offer) {
+            (Promise::Reliable, None) => Hold::Firm,
+            (Promise::BestEffort, _) | (_, Some(_)) => Hold::Loose,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -132,6 +189,7 @@ impl OutLink {
         if self.refused {
             return Ok(Published::Refused);
         }
+        let mut offered = None;
         match payload {
             Payload::Small(bytes) => {
                 debug_assert!(bytes.len() <= lane::MESSAGE_MAX, "larger messages are records");
@@ -140,33 +198,44 @@ impl OutLink {
                 }
             }
             Payload::Record { id, len } => {
-                if !self.has_slot(region, arena, promise)? {
+                if !self.has_slot(region, arena)? {
                     return Ok(Published::Full);
                 }
                 let record = *arena.record(id);
                 if record.in_reserve || self.is_over(quota, record) {
                     self.reap(region, arena)?;
                 }
-                let mut admission = self.admit(record, promise, quota);
+                let mut admission = self.admit(arena, id, promise, quota);
                 if matches!(admission, Admission::Refused) {
                     // Whoever is refused may sleep until something is given back: nothing that was may be overlooked.
                     self.reap_all(region, arena)?;
-                    admission = self.admit(record, promise, quota);
+                    admission = self.admit(arena, id, promise, quota);
                 }
-                match admission {
+                // What is best effort makes way for what is reliable.
+                while matches!(admission, Admission::Refused) && self.drop_oldest(region, arena)? {
+                    admission = self.admit(arena, id, promise, quota);
+                }
+                let handle = match admission {
                     Admission::Refused => return Ok(Published::Full),
-                    Admission::InPlace(handle) => {
-                        self.enqueue(region, id, record, len, Some(handle), promise)
+                    Admission::InPlace(handle) => Some(handle),
+                    Admission::Copied => None,
+                    Admission::Offered => {
+                        offered = Some(Offer::default());
+                        None
                     }
-                    Admission::Copied => self.enqueue(region, id, record, len, None, promise),
-                }
-                arena.retain(id, promise.hold());
+                };
+                self.enqueue(
+                    region,
+                    arena,
+                    len,
+                    Queued { record: id, bytes: record.len, handle, promise, offer: offered.clone() },
+                );
             }
         }
         let message = self.message;
         self.message += 1;
         if !ending::is_refused(region, self.direction, message)? {
-            return Ok(Published::Yes);
+            return Ok(offered.map_or(Published::Yes, Published::Offered));
         }
         self.refused = true;
         if let Payload::Record { .. } = payload {
@@ -201,18 +270,15 @@ impl OutLink {
         while self.oldest() < cursor {
             let position = self.oldest();
             let Some(taken) = self.queued.pop_front() else { break };
-            self.waiting -= taken.bytes;
             match taken.handle {
                 Some(handle) => {
-                    if taken.promise == Promise::BestEffort {
+                    self.waiting -= taken.bytes;
+                    if taken.hold() == Hold::Loose {
                         arena.make_firm(taken.record);
                     }
                     self.held.push(Held { record: taken.record, bytes: taken.bytes, handle, position });
                 }
-                None => {
-                    self.pinned -= taken.bytes;
-                    arena.release(taken.record, taken.promise.hold());
-                }
+                None => self.dequeue(arena, taken, Standing::Taken),
             }
         }
         Ok(())
@@ -229,6 +295,7 @@ impl OutLink {
                 let held = self.held.swap_remove(self.look);
                 self.free_handles.push(held.handle);
                 self.pinned -= held.bytes;
+                arena.let_go(held.record);
                 arena.release(held.record, Hold::Firm);
             } else {
                 self.look += 1;
@@ -236,18 +303,19 @@ impl OutLink {
         }
     }
 
-    /// Takes back best-effort messages, oldest first, up to the last that references `record`. Stops at a reliable
-    /// one; what the receiver takes meanwhile stays taken.
+    /// Takes back what yields to this claim, oldest first, up to the last that references `record`, unless one among them does
+    /// not; what the receiver takes meanwhile stays taken.
     pub(crate) fn take_back(
         &mut self,
         region: &impl Region,
         arena: &mut Arena,
         record: RecordId,
+        claim: Claim,
     ) -> Result<(), Broken> {
         let Some(last) = self.queued.iter().rposition(|queued| queued.record == record) else {
             return Ok(());
         };
-        if self.queued.iter().take(last + 1).any(|queued| queued.promise == Promise::Reliable) {
+        if self.queued.iter().take(last + 1).any(|queued| !queued.yields_to(claim)) {
             return Ok(());
         }
         let target = self.oldest() + last as u64;
@@ -259,11 +327,11 @@ impl OutLink {
         Ok(())
     }
 
-    /// The link is being left: takes back the best-effort messages that come before the first reliable one. All others
+    /// The link is being left: takes back what can be before the first message that cannot. All others
     /// stay for the peer, who drains the link; what it has taken it keeps until it says otherwise. A peer that
     /// breaks the protocol even now keeps everything.
     pub(crate) fn withdraw(&mut self, region: &impl Region, arena: &mut Arena) {
-        while self.queued.front().is_some_and(|queued| queued.promise == Promise::BestEffort) {
+        while self.queued.front().is_some_and(|queued| queued.hold() == Hold::Loose) {
             let step = match self.revoke_oldest(region, arena) {
                 Ok(true) => Ok(()),
                 Ok(false) => self.reap(region, arena),
@@ -277,12 +345,26 @@ impl OutLink {
 
     /// Drops every reference: nobody reads this link's messages any more.
     pub(crate) fn abandon(&mut self, arena: &mut Arena) {
-        for queued in self.queued.drain(..) {
-            arena.release(queued.record, queued.promise.hold());
+        while let Some(queued) = self.queued.pop_front() {
+            self.dequeue(arena, queued, Standing::TakenBack);
         }
         for held in self.held.drain(..) {
+            arena.let_go(held.record);
             arena.release(held.record, Hold::Firm);
         }
+    }
+
+    /// An offer that was not taken by now is taken back.
+    pub(crate) fn settle(
+        &mut self,
+        region: &impl Region,
+        arena: &mut Arena,
+        offer: &Offer,
+    ) -> Result<(), Broken> {
+        if offer.standing() == Standing::Open && !self.revoke_oldest(region, arena)? {
+            self.reap(region, arena)?;
+        }
+        Ok(())
     }
 
     /// Best-effort messages taken back since the last call.
@@ -323,22 +405,41 @@ impl OutLink {
         self.slots.head() - self.queued.len() as u64
     }
 
-    fn has_slot(
-        &mut self,
-        region: &impl Region,
-        arena: &mut Arena,
-        promise: Promise,
-    ) -> Result<bool, Broken> {
+    fn has_slot(&mut self, region: &impl Region, arena: &mut Arena) -> Result<bool, Broken> {
         if !self.slots.is_full(region)? {
             return Ok(true);
         }
         self.reap(region, arena)?;
-        let oldest_may_go = self.queued.front().is_some_and(|queued| queued.promise == Promise::BestEffort);
-        if promise == Promise::BestEffort && oldest_may_go {
-            self.revoke_oldest(region, arena)?;
+        Ok(!self.slots.is_full(region)? || self.drop_oldest(region, arena)?)
+    }
+
+    /// Whether a reliable message of this length would have to wait wherever in the ring it was.
+    pub(crate) fn must_wait(
+        &mut self,
+        region: &impl Region,
+        arena: &mut Arena,
+        len: u64,
+        quota: u64,
+    ) -> Result<bool, Broken> {
+        let must = |out: &Self| {
+            let is_stuck = out.queued.front().is_some_and(|queued| queued.promise == Promise::Reliable);
+            is_stuck && out.pinned + len > quota
+        };
+        if must(self) {
+            self.reap_all(region, arena)?;
+        }
+        Ok(must(self))
+    }
+
+    /// Makes way for a message: whether the oldest one was best effort, and is queued no more.
+    fn drop_oldest(&mut self, region: &impl Region, arena: &mut Arena) -> Result<bool, Broken> {
+        if self.queued.front().is_none_or(|queued| queued.promise == Promise::Reliable) {
+            return Ok(false);
+        }
+        if !self.revoke_oldest(region, arena)? {
             self.reap(region, arena)?;
         }
-        Ok(!self.slots.is_full(region)?)
+        Ok(true)
     }
 
     /// Whether the oldest queued message was taken back; otherwise the receiver has just taken it.
@@ -347,11 +448,8 @@ impl OutLink {
             return Ok(false);
         }
         if let Some(revoked) = self.queued.pop_front() {
-            self.waiting -= revoked.bytes;
-            self.free_handles.extend(revoked.handle);
-            self.pinned -= revoked.bytes;
-            arena.release(revoked.record, revoked.promise.hold());
-            self.lost += 1;
+            self.lost += u64::from(revoked.promise == Promise::BestEffort);
+            self.dequeue(arena, revoked, Standing::TakenBack);
         }
         Ok(true)
     }
@@ -360,10 +458,21 @@ impl OutLink {
     fn forget_newest(&mut self, arena: &mut Arena) {
         if let Some(refused) = self.queued.pop_back() {
             self.slots.forget_newest();
-            self.waiting -= refused.bytes;
-            self.free_handles.extend(refused.handle);
-            self.pinned -= refused.bytes;
-            arena.release(refused.record, refused.promise.hold());
+            self.dequeue(arena, refused, Standing::TakenBack);
+        }
+    }
+
+    /// Drops the reference of a message that waits no more, and that nobody holds.
+    fn dequeue(&mut self, arena: &mut Arena, message: Queued, standing: Standing) {
+        self.waiting -= message.bytes;
+        self.pinned -= message.bytes;
+        if let Some(handle) = message.handle {
+            self.free_handles.push(handle);
+            arena.let_go(message.record);
+        }
+        arena.release(message.record, message.hold());
+        if let Some(offer) = message.offer {
+            offer.set(standing);
         }
     }
 
@@ -372,13 +481,19 @@ impl OutLink {
     }
 
     /// How a record may travel: in place within the quota, otherwise copied by its receiver. A reliable message
-    /// cannot be taken back, so beyond the quota, and in the reserve, it waits unless nothing else is queued.
-    fn admit(&mut self, record: Record, promise: Promise, quota: u64) -> Admission {
+    /// cannot be taken back, so beyond the quota it waits unless nothing else is queued; and in the reserve it is an offer.
+    fn admit(&mut self, arena: &Arena, id: RecordId, promise: Promise, quota: u64) -> Admission {
+        let record = *arena.record(id);
         let over_quota = self.is_over(quota, record);
-        if promise == Promise::Reliable && (over_quota || record.in_reserve) && !self.queued.is_empty() {
-            return Admission::Refused;
+        if promise == Promise::Reliable && (over_quota || record.in_reserve) {
+            if !self.queued.is_empty() {
+                return Admission::Refused;
+            }
+            if record.in_reserve {
+                return Admission::Offered;
+            }
         }
-        if over_quota || !record.may_be_held() {
+        if over_quota || !arena.may_be_held(id) {
             return Admission::Copied;
         }
         match self.free_handles.pop() {
@@ -391,21 +506,18 @@ impl OutLink {
         }
     }
 
-    fn enqueue(
-        &mut self,
-        region: &impl Region,
-        id: RecordId,
-        record: Record,
-        len: u32,
-        handle: Option<u32>,
-        promise: Promise,
-    ) {
-        let offset = (record.start as usize + ring::RECORD_HEADER_LEN) / ring::UNIT;
-        let word = handle.unwrap_or(slot::NO_HANDLE);
+    fn enqueue(&mut self, region: &impl Region, arena: &mut Arena, len: u32, message: Queued) {
+        let start = arena.record(message.record).start as usize;
+        let offset = (start + ring::RECORD_HEADER_LEN) / ring::UNIT;
+        let word = message.handle.unwrap_or(slot::NO_HANDLE);
         self.slots.publish(region, self.message, offset as u32, len, word);
-        self.pinned += record.len;
-        self.waiting += record.len;
-        self.queued.push_back(Queued { record: id, bytes: record.len, handle, promise });
+        self.pinned += message.bytes;
+        self.waiting += message.bytes;
+        arena.retain(message.record, message.hold());
+        if message.handle.is_some() {
+            arena.hold(message.record);
+        }
+        self.queued.push_back(message);
     }
 }
 
@@ -415,6 +527,7 @@ const LOOKS_MAX: usize = 32;
 enum Admission {
     InPlace(u32),
     Copied,
+    Offered,
     Refused,
 }
 
@@ -546,5 +659,44 @@ mod tests {
             assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Yes, "{index} was given back");
             assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Full);
         }
+    }
+
+    #[test]
+    fn what_is_reliable_finds_room_behind_best_effort_that_nobody_takes() {
+        for (count, quota) in
+            [(20, 10 * RECORD_LEN.next_multiple_of(ring::UNIT as u64)), (link::SLOTS, QUOTA)]
+        {
+            let mut scene = Scene::new();
+            for _ in 0..count {
+                assert_eq!(scene.send(Promise::BestEffort, quota).0, Published::Yes);
+            }
+            assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Yes);
+            assert!(scene.out.take_lost() > 0, "it took the place of another");
+        }
+    }
+
+    #[test]
+    fn what_is_read_in_place_leaves_room_for_a_largest_record_however_many_links_read() {
+        let mut scene = Scene::new();
+        let (main, reserve) = scene.arena.capacity();
+        let mut links: Vec<_> = (0..100).map(|_| OutLink::new(WAY)).collect();
+        let fresh = || segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+        let memories: Vec<_> = links.iter().map(|_| fresh()).collect();
+        let mut in_place = 0;
+        for (out, memory) in links.iter_mut().zip(&memories) {
+            // A message for each, which may be read in place as the only one, whatever the share.
+            let id = scene.arena.allocate(reserve, |_, _| false);
+            let Some(id) = id else { break };
+            let payload = Payload::Record { id, len: LEN };
+            let published = out.publish(memory, &mut scene.arena, payload, Promise::BestEffort, 0);
+            assert_eq!(published, Ok(Published::Yes));
+            scene.arena.release(id, Hold::Firm);
+            in_place += u64::from(out.queued[0].handle.is_some());
+        }
+        assert_eq!(in_place * reserve, main - reserve);
+        for out in &mut links {
+            out.abandon(&mut scene.arena);
+        }
+        assert_eq!(scene.arena.live(), 0);
     }
 }

@@ -4,8 +4,8 @@
 use crate::arena::Hold;
 use crate::layout::{lane, ring};
 use crate::message::{Body, LoanKind, OwnRecord, RecordLoan, ShmLoan, ShmMessage};
-use crate::outbound::{Notice, Outbound, Outcome};
-use crate::outlink::{Payload, Promise};
+use crate::outbound::{Notice, Offered, Outbound, Outcome};
+use crate::outlink::{Claim, Payload, Promise};
 use crate::peer::{Link, unreceived};
 use crate::region::{Broken, Region};
 use crate::shared::{Arrival, Shared, Stats, close_broken};
@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zerodds_core::{Delivery, Locator, Peer, Reason, Refusal, Sent, Unserved};
 
 /// A message that was given to everybody who had room, while others may yet be waited for: on any thread, since an
@@ -81,8 +81,15 @@ pub(crate) struct Sending {
     sent: Sent,
 }
 
-/// Peers that have not been served yet, with their index.
-type Targets = SmallVec<[(usize, Locator); 2]>;
+/// A peer that has not been served yet.
+struct Target {
+    index: usize,
+    to: Locator,
+    /// The message was offered to it.
+    offered: Option<Offered>,
+}
+
+type Targets = SmallVec<[Target; 2]>;
 
 impl Sending {
     /// Gives the message to every peer that has room now.
@@ -133,19 +140,65 @@ impl Sending {
         self.without_room.is_empty() || self.promise == Promise::BestEffort
     }
 
-    /// Waits for the peers without room until the deadline.
+    /// Waits for the peers without room until the deadline. What it offers in the reserve stands for a while; then it is
+    /// the turn of others, for as long: so none of them waits for a receiver that does not read.
     pub(crate) fn wait(&mut self, shared: &Arc<Shared>, deadline: Instant) {
-        let Self { message, promise, notice, without_room, sent } = self;
-        let _ = shared.wait_for_space(deadline, || {
-            let mut round = Round::new(shared, Parcel::of(message), *promise, *notice);
-            without_room.retain(|&mut (index, to)| !round.give(index, to));
-            sent.add(round.end(without_room));
-            without_room.is_empty().then_some(())
-        });
+        self.leave_reserve(shared);
+        let turn = turn(self.message.len());
+        while !self.is_done() && !shared.is_closed() {
+            let ours = shared.wait_for_space(deadline, || {
+                self.give(shared);
+                (self.is_done() || self.is_offered()).then_some(())
+            });
+            if ours.is_none() || self.is_done() {
+                return;
+            }
+            let until = deadline.min(Instant::now() + turn);
+            let taken = shared.wait_for_space(until, || {
+                self.give(shared);
+                self.is_done().then_some(())
+            });
+            if taken.is_some() || Instant::now() >= deadline {
+                return;
+            }
+            self.settle(shared);
+            let _ = shared.wait_for_space(deadline.min(Instant::now() + turn), || None::<()>);
+        }
     }
 
-    /// What became of it, and the message; whoever has no room by now goes without.
-    pub(crate) fn finish(mut self, shared: &Shared) -> (Sent, ShmLoan) {
+    /// One attempt to give the message to those without room.
+    fn give(&mut self, shared: &Arc<Shared>) {
+        let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
+        self.without_room.retain(|target| !round.give(target));
+        self.sent.add(round.end(&self.without_room));
+    }
+
+    fn is_offered(&self) -> bool {
+        self.without_room.iter().any(|target| target.offered.is_some())
+    }
+
+    /// Takes back what was offered and not taken, for which others may wait.
+    fn settle(&mut self, shared: &Arc<Shared>) {
+        if self.is_offered() {
+            let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
+            self.without_room.retain(|target| !round.settle(target));
+            self.sent.add(round.end(&self.without_room));
+            shared.bell.notify_space();
+        }
+    }
+
+    /// Whoever waits leaves the reserve to others, but for what it has offered there.
+    fn leave_reserve(&mut self, shared: &Shared) {
+        if let LoanKind::Record(loan) = &self.message.0
+            && shared.outbound.lock().arena.record(loan.record).in_reserve
+        {
+            self.message = ShmLoan(LoanKind::Small(loan.bytes.to_vec()));
+        }
+    }
+
+    /// What became of it, and the message; whoever has no room by now, or did not take what it was offered, goes without.
+    pub(crate) fn finish(mut self, shared: &Arc<Shared>) -> (Sent, ShmLoan) {
+        self.settle(shared);
         if !self.without_room.is_empty() {
             let missed = match self.promise {
                 Promise::BestEffort => &shared.stats.lost_messages,
@@ -153,7 +206,9 @@ impl Sending {
             };
             Stats::add(missed, self.without_room.len() as u64);
             let unserved = self.without_room.drain(..);
-            self.sent.unserved.extend(unserved.map(|(index, _)| Unserved { index, why: Refusal::Full }));
+            self.sent
+                .unserved
+                .extend(unserved.map(|target| Unserved { index: target.index, why: Refusal::Full }));
         }
         (self.sent, self.message)
     }
@@ -216,9 +271,10 @@ impl<'a> Round<'a> {
         let mut without_room = Targets::new();
         for (index, &peer) in to.iter().enumerate() {
             match self.shared.candidate(peer) {
-                Ok(locator) => {
-                    if !self.give(index, locator) {
-                        without_room.push((index, locator));
+                Ok(to) => {
+                    let mut target = Target { index, to, offered: None };
+                    if !self.give(&mut target) {
+                        without_room.push(target);
                     }
                 }
                 Err(reason) => self.cannot_reach(index, reason),
@@ -227,23 +283,48 @@ impl<'a> Round<'a> {
         without_room
     }
 
-    /// Gives the message to one peer; `false` if it has no room for it.
-    fn give(&mut self, index: usize, to: Locator) -> bool {
+    /// Gives the message to one peer, unless it has taken what it was offered; `false` if it has no room for it.
+    fn give(&mut self, target: &mut Target) -> bool {
+        let before = target.offered.take().map_or(Outcome::Full, |offered| self.outbound.look(offered));
+        let outcome = match before {
+            Outcome::Full => self.attempt(target.to),
+            outcome => outcome,
+        };
+        self.enter(target, outcome)
+    }
+
+    /// Takes back what a peer was offered and did not take; `false` if it has nothing now.
+    fn settle(&mut self, target: &mut Target) -> bool {
+        let outcome = target.offered.take().map_or(Outcome::Full, |offered| self.outbound.settle(offered));
+        self.enter(target, outcome)
+    }
+
+    fn attempt(&mut self, to: Locator) -> Outcome {
         let max = self.shared.message_max();
-        let outcome = if self.parcel.len() > max {
+        if self.parcel.len() > max {
             // A loan of a transport with a larger knob.
             Outcome::TooLarge { max }
         } else if to == self.shared.locator {
             self.publish_to_self()
         } else {
             self.publish(&to)
-        };
+        }
+    }
+
+    /// Whether the peer need not be looked at again.
+    fn enter(&mut self, target: &mut Target, outcome: Outcome) -> bool {
+        let index = target.index;
         match outcome {
             Outcome::Sent(asleep) => {
                 self.sent.by_shm += 1;
                 self.outbound.tally.messages += 1;
                 self.outbound.tally.bytes += self.parcel.len() as u64;
                 self.asleep.extend(asleep);
+            }
+            Outcome::Offered(offered, asleep) => {
+                target.offered = Some(offered);
+                self.asleep.extend(asleep);
+                return false;
             }
             Outcome::Full => return false,
             Outcome::TooLarge { max } => {
@@ -283,7 +364,10 @@ impl<'a> Round<'a> {
 
     /// A message of the heap for which the lane has no room goes through the ring.
     fn publish_copy(&mut self, to: &Locator, bytes: &[u8]) -> Outcome {
-        let Ok((id, record)) = self.shared.allocate_in(&mut self.outbound, bytes.len()) else {
+        if self.outbound.must_wait(to, bytes.len(), self.promise) {
+            return Outcome::Full;
+        }
+        let Ok((id, record)) = self.shared.allocate_in(&mut self.outbound, bytes.len(), Claim::Copy) else {
             return Outcome::Full;
         };
         self.shared.ring.copy_in(record.start as usize + ring::RECORD_HEADER_LEN, bytes);
@@ -361,6 +445,11 @@ fn trimmed(shared: &Arc<Shared>, message: ShmLoan) -> ShmLoan {
         }
         _ => message,
     }
+}
+
+/// How long an offer of so many bytes stands at least: ample for a receiver that reads to be woken and to copy them.
+const fn turn(len: usize) -> Duration {
+    Duration::from_millis(10).saturating_add(Duration::from_nanos(4 * len as u64))
 }
 
 /// Messages to ourselves that may wait to be received.

@@ -9,6 +9,7 @@ use crate::handshake::{Goodbye, OurIdentity};
 use crate::layout::{PAGE, ring};
 use crate::message::ShmMessage;
 use crate::outbound::Outbound;
+use crate::outlink::Claim;
 use crate::peer::{Link, Reading, unreceived};
 use crate::region::Broken;
 use crate::segment::{self, Sharing};
@@ -159,7 +160,7 @@ impl Shared {
     /// A record for `len` bytes of payload and where its payload starts.
     pub(crate) fn allocate(&self, len: usize) -> Result<(RecordId, usize), LoanError> {
         let mut outbound = self.outbound.lock();
-        let (id, record) = match self.allocate_in(&mut outbound, len) {
+        let (id, record) = match self.allocate_in(&mut outbound, len, Claim::Loan) {
             Ok(found) => found,
             Err(error) => {
                 let unrung = outbound.unrung();
@@ -188,11 +189,12 @@ impl Shared {
         &self,
         outbound: &mut Outbound,
         len: usize,
+        claim: Claim,
     ) -> Result<(RecordId, Record), LoanError> {
         if outbound.closed {
             return Err(LoanError::Closed);
         }
-        let found = outbound.allocate((len + ring::RECORD_HEADER_LEN) as u64);
+        let found = outbound.allocate((len + ring::RECORD_HEADER_LEN) as u64, claim);
         let Some(id) = found else { return Err(LoanError::Full { len }) };
         let record = *outbound.arena.record(id);
         let end = record.start + record.len;

@@ -116,28 +116,105 @@ fn a_loan_of_a_transport_with_a_larger_knob_is_too_large_for_everybody() {
     assert_eq!(&*b.next_message(), b"next");
 }
 
-#[test]
-fn a_reliable_message_in_the_reserve_follows_one_that_was_taken() {
-    let (a, mut b) = pair_with(&small());
+/// Fills the ring with loans, but for its reserve.
+fn fill_but_for_reserve(a: &Node) -> Vec<zerodds_transport_shm::ShmLoan> {
     let max = a.transport.max_message_len();
-    let mut filling = Vec::new();
-    while let Ok(loan) = a.transport.loan(max) {
-        filling.push(loan);
-    }
+    let mut filling: Vec<_> = std::iter::from_fn(|| a.transport.loan(max).ok()).collect();
     // The last of them lies in the reserve. With the gaps filled as well, only its place is left when it goes.
     let in_reserve = filling.pop();
-    while let Ok(loan) = a.transport.loan(50_000) {
-        filling.push(loan);
-    }
+    filling.extend(std::iter::from_fn(|| a.transport.loan(50_000).ok()));
     drop(in_reserve);
+    filling
+}
+
+#[test]
+fn a_reliable_message_in_the_reserve_is_sent_once_it_was_taken() {
+    let (a, b) = pair_with(&small());
+    let to = b.locator();
+    let _filling = fill_but_for_reserve(&a);
+    let Node { mut receiver, transport: _kept } = b;
+    let reader = std::thread::spawn(move || {
+        for seed in 0..20 {
+            let message = loop {
+                if let Some(Incoming::Message(message)) = receiver.receive(Some(deadline())) {
+                    break message;
+                }
+            };
+            assert!(is_intact(&message, seed) && !message.is_in_place(), "copied out of the reserve");
+        }
+        receiver
+    });
     for seed in 0..20 {
         let mut loan = a.transport.loan(50_000).expect("room in the reserve");
         fill(&mut loan, seed);
-        let sent = a.transport.send(loan, &[Peer::new(&[b.locator()])], reliable()).expect("open");
-        assert!(sent.unserved.is_empty());
-        let message = b.next_message();
-        assert!(is_intact(&message, seed) && !message.is_in_place(), "copied out of the reserve");
+        assert_eq!(a.transport.send(loan, &[Peer::new(&[to])], reliable()).expect("open").by_shm, 1);
     }
+    let _receiver = reader.join().expect("all of them");
+    // Nobody reads any more, so the next one is not sent, and stays nowhere.
+    let before = a.transport.pool().in_use;
+    let loan = a.transport.loan(50_000).expect("room in the reserve");
+    let at_once = Delivery::Reliable { deadline: Instant::now() };
+    let sent = a.transport.send(loan, &[Peer::new(&[to])], at_once).expect("open");
+    assert!(sent.by_shm == 0 && matches!(sent.unserved[0].why, Refusal::Full));
+    assert_eq!(a.transport.pool().in_use, before);
+}
+
+#[test]
+fn a_receiver_that_does_not_read_leaves_the_reserve_to_others() {
+    let domain = fresh_domain();
+    let [mut a, mut stopped, b] = [(); 3].map(|()| Node::with(domain, &small()));
+    let (to_stopped, to_b) = (stopped.locator(), b.locator());
+    a.link_to(to_stopped);
+    a.link_to(to_b);
+    let max = a.transport.max_message_len();
+    let _filling = fill_but_for_reserve(&a);
+    let patient = a.transport.clone();
+    let (offering, is_offering) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        let mut loan = patient.loan(max).expect("room in the reserve");
+        fill(&mut loan, 99);
+        offering.send(()).expect("awaited");
+        patient.send(loan, &[Peer::new(&[to_stopped])], reliable()).expect("open").by_shm
+    });
+    is_offering.recv().expect("it goes on");
+    let Node { mut receiver, transport: _kept } = b;
+    let reader = std::thread::spawn(move || {
+        for seed in 0..50 {
+            let message = loop {
+                if let Some(Incoming::Message(message)) = receiver.receive(Some(deadline())) {
+                    break message;
+                }
+            };
+            assert!(is_intact(&message, seed));
+        }
+    });
+    for seed in 0..50 {
+        assert_eq!(a.send_pattern(&[Peer::new(&[to_b])], seed, max, reliable()).by_shm, 1, "{seed}");
+    }
+    reader.join().expect("all of them");
+    assert!(!writer.is_finished(), "it waits for its own receiver, and for nobody else");
+    assert!(is_intact(&stopped.next_message(), 99), "which gets it when it reads");
+    assert_eq!(writer.join().expect("served"), 1);
+}
+
+#[test]
+fn whoever_comes_and_goes_and_keeps_what_it_got_does_not_get_the_whole_ring() {
+    let (mut a, mut b) = pair_with(&small());
+    let (to_a, to_b, max) = (a.locator(), b.locator(), a.transport.max_message_len());
+    let kept: Vec<_> = (0..30)
+        .map(|seed| {
+            a.link_to(to_b);
+            assert_eq!(a.send_pattern(&[Peer::new(&[to_b])], seed, max, reliable()).by_shm, 1);
+            let message = b.next_message();
+            b.transport.disconnect(&to_a);
+            a.until_down(to_b);
+            message
+        })
+        .collect();
+    let pool = a.transport.pool();
+    assert!(kept[0].is_in_place() && pool.held_by_peers > 0);
+    assert!(pool.held_by_peers <= pool.capacity - pool.reserve, "{pool:?}");
+    assert!(kept.iter().zip(0..).all(|(message, seed)| is_intact(message, seed)));
 }
 
 #[test]

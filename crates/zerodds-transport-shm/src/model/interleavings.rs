@@ -258,7 +258,7 @@ fn each_is_received_or_refused(records: [bool; 2]) {
                         bytes[usize::from(number)].set(2);
                         false
                     }
-                    Published::Full => unreachable!("there is room for both"),
+                    Published::Full | Published::Offered(_) => unreachable!("there is room for both"),
                 }
             })
         });

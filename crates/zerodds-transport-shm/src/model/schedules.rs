@@ -13,7 +13,7 @@
 use super::*;
 use crate::arena::{Arena, Hold, RecordId};
 use crate::inlink::{InLink, Taken};
-use crate::outlink::{OutLink, Payload, Promise, Published};
+use crate::outlink::{Claim, Offer, OutLink, Payload, Promise, Published, Standing};
 use crate::region::Broken;
 use crate::slots;
 use shuttle::rand::{Rng, thread_rng};
@@ -143,7 +143,7 @@ impl Sender {
         arena.allocate(len, |arena, id| {
             let start = arena.record(id).start;
             for (out, link) in outs.iter_mut().zip(&world.links) {
-                out.take_back(link, arena, id).expect("a correct receiver");
+                out.take_back(link, arena, id, Claim::Loan).expect("a correct receiver");
             }
             !arena.is_live(id, start)
         })
@@ -156,20 +156,51 @@ impl Sender {
     }
 
     fn give(&mut self, receiver: usize, payload: Payload<'_>, promise: Promise) -> Fate {
-        let fate = match (self.publish(receiver, payload, promise), promise) {
-            (Published::Full, Promise::BestEffort) => Fate::NotAccepted,
-            (Published::Full, Promise::Reliable) => {
-                let waited = self.wait(|sender| match sender.publish(receiver, payload, promise) {
-                    Published::Full => None,
-                    outcome => Some(outcome),
-                });
-                if waited == Published::Yes { Fate::Sent } else { Fate::Refused }
+        let mut offered = None;
+        let fate = match (self.attempt(receiver, payload, promise, &mut offered), promise) {
+            (Some(fate), _) => fate,
+            (None, Promise::BestEffort) => Fate::NotAccepted,
+            (None, Promise::Reliable) => {
+                self.wait(|sender| sender.attempt(receiver, payload, promise, &mut offered))
             }
-            (Published::Yes, _) => Fate::Sent,
-            (Published::Refused, _) => Fate::Refused,
         };
         self.lost[receiver] += self.outs[receiver].take_lost();
         fate
+    }
+
+    /// Looks at what was offered, now and then takes it back, and gives the message where nothing is; `None`: it has to wait.
+    fn attempt(
+        &mut self,
+        receiver: usize,
+        payload: Payload<'_>,
+        promise: Promise,
+        offered: &mut Option<Offer>,
+    ) -> Option<Fate> {
+        if let Some(offer) = offered.take() {
+            let (out, link) = (&mut self.outs[receiver], &self.world.links[receiver]);
+            if thread_rng().gen_bool(0.5) {
+                out.settle(link, &mut self.arena, &offer).expect("a correct receiver");
+            } else {
+                out.reap(link, &mut self.arena).expect("a correct receiver");
+            }
+            match offer.standing() {
+                Standing::Taken => return Some(Fate::Sent),
+                Standing::Open => {
+                    *offered = Some(offer);
+                    return None;
+                }
+                Standing::TakenBack => {}
+            }
+        }
+        match self.publish(receiver, payload, promise) {
+            Published::Yes => Some(Fate::Sent),
+            Published::Refused => Some(Fate::Refused),
+            Published::Full => None,
+            Published::Offered(offer) => {
+                *offered = Some(offer);
+                None
+            }
+        }
     }
 
     fn publish(&mut self, receiver: usize, payload: Payload<'_>, promise: Promise) -> Published {
