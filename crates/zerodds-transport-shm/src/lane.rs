@@ -150,8 +150,8 @@ impl LaneReader {
             if offset == 0 {
                 return Err(Broken("the lane begins with padding"));
             }
+            // Told with the next record that is taken.
             self.head += LANE_LEN - offset;
-            self.tell(region);
             // Published with the PAD.
             word = self.look(region);
         }

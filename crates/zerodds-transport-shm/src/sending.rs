@@ -143,6 +143,10 @@ impl Sending {
     /// Waits for the peers without room until the deadline. What it offers in the reserve stands for a while; then it is
     /// the turn of others, for as long: so none of them waits for a receiver that does not read.
     pub(crate) fn wait(&mut self, shared: &Arc<Shared>, deadline: Instant) {
+        // A forked child has copies of its parent's links, and perhaps of a lock that nobody will release.
+        if shared.is_closed() {
+            return;
+        }
         self.leave_reserve(shared);
         let turn = turn(self.message.len());
         while !self.is_done() && !shared.is_closed() {
@@ -179,7 +183,7 @@ impl Sending {
 
     /// Takes back what was offered and not taken, for which others may wait.
     fn settle(&mut self, shared: &Arc<Shared>) {
-        if self.is_offered() {
+        if self.is_offered() && shared.generation.is_ours() {
             let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
             self.without_room.retain(|target| !round.settle(target));
             self.sent.add(round.end(&self.without_room));
@@ -189,9 +193,9 @@ impl Sending {
 
     /// Whoever waits leaves the reserve to others, but for what it has offered there.
     fn leave_reserve(&mut self, shared: &Shared) {
-        if let LoanKind::Record(loan) = &self.message.0
-            && shared.outbound.lock().arena.record(loan.record).in_reserve
-        {
+        let LoanKind::Record(loan) = &self.message.0 else { return };
+        let in_reserve = shared.outbound.lock().arena.record(loan.record).in_reserve;
+        if in_reserve {
             self.message = ShmLoan(LoanKind::Small(loan.bytes.to_vec()));
         }
     }

@@ -86,8 +86,7 @@ impl ShmTransport {
     /// The link by which this peer is sent to, if there is one.
     #[must_use]
     pub fn link_id(&self, peer: &Locator) -> Option<LinkId> {
-        let Ok(Open { shared, .. }) = self.inner.as_deref() else { return None };
-        shared.outbound.lock().link(peer).map(|link| link.id)
+        self.books()?.outbound.lock().link(peer).map(|link| link.id)
     }
 
     /// Ends the link with the peer at this locator, if there is one: nothing more is sent on it. What either
@@ -95,7 +94,7 @@ impl ShmTransport {
     /// [`PeerDown`](zerodds_core::Incoming::PeerDown), with [`Reason::Unavailable`] since nobody is gone.
     /// [`reach`](Transport::reach), on either side, sets up a new link at once.
     pub fn disconnect(&self, peer: &Locator) {
-        let Ok(Open { shared, .. }) = self.inner.as_deref() else { return };
+        let Some(shared) = self.books() else { return };
         let mut outbound = shared.outbound.lock();
         let Some(link) = outbound.link(peer).map(Arc::clone) else { return };
         if shared.is_closed() {
@@ -133,7 +132,7 @@ impl ShmTransport {
     /// for every message.
     #[must_use]
     pub fn pool(&self) -> Pool {
-        self.inner.as_ref().map_or_else(|_| Pool::default(), |open| open.shared.outbound.lock().pool())
+        self.books().map(|shared| shared.outbound.lock().pool()).unwrap_or_default()
     }
 
     /// As [`Transport::send`], but a receiver that sleeps is not woken: for messages whose news travels another way,
@@ -249,6 +248,13 @@ impl ShmTransport {
         })
     }
 
+    /// What only the process that opened the transport looks at: a forked child has a copy, perhaps of a lock that nobody
+    /// will release.
+    fn books(&self) -> Option<&Arc<Shared>> {
+        let open = self.inner.as_ref().ok()?;
+        open.shared.generation.is_ours().then_some(&open.shared)
+    }
+
     fn open_inner(&self) -> Result<&Arc<Open>, LoanError> {
         let open = self.inner.as_ref().map_err(|reason| LoanError::Unavailable(reason.clone()))?;
         if open.shared.is_closed() { Err(LoanError::Closed) } else { Ok(open) }
@@ -346,8 +352,8 @@ impl Transport for ShmTransport {
     }
 
     fn counters(&self) -> Counters {
-        let Ok(open) = &self.inner else { return Counters::default() };
-        open.shared.stats.snapshot(&open.shared.outbound.lock())
+        let Some(shared) = self.books() else { return Counters::default() };
+        shared.stats.snapshot(&shared.outbound.lock())
     }
 
     fn close(&self) {
