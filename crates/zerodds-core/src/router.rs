@@ -28,7 +28,7 @@ use crate::{
     Sent, Transport,
 };
 use dispatch::Dispatch;
-use ledger::{Ledger, Note};
+use ledger::{Ledger, News, Note};
 use parking_lot::Mutex;
 use share::Share;
 use std::sync::Arc;
@@ -131,7 +131,8 @@ impl<S: Transport, U: Transport> Router<S, U> {
                 tracing::warn!(reason = %note.reason, "message sent by UDP; further ones are only counted");
             }
         } else if let Some(name) = name(peer) {
-            self.ledger.lock().note(name, note, self.clock);
+            let news = self.ledger.lock().note(name, note, self.clock);
+            news.into_iter().for_each(News::say);
         }
         path
     }

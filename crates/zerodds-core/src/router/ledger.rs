@@ -33,17 +33,33 @@ pub(super) struct Note {
     pub(super) passing: bool,
 }
 
+/// What is to be said once the ledger is unlocked: whoever listens may publish what it hears, over this very router.
+#[must_use]
+pub(super) enum News {
+    Path { peer: Locator, path: Path, reason: Reason },
+    Left { peer: Locator, reason: Reason },
+}
+
+impl News {
+    pub(super) fn say(self) {
+        match self {
+            Self::Path { peer, path, reason } => tracing::info!(%peer, %path, %reason, "path of peer"),
+            Self::Left { peer, reason } => tracing::info!(%peer, %reason, "peer left shared memory"),
+        }
+    }
+}
+
 impl Ledger {
-    /// Records the path that was chosen for `peer`, and announces it if that is news.
-    pub(super) fn note(&mut self, peer: Locator, note: Note, now: impl FnOnce() -> Instant) {
+    /// Records the path that was chosen for `peer`; the news of it, if it is any.
+    pub(super) fn note(&mut self, peer: Locator, note: Note, now: impl FnOnce() -> Instant) -> Option<News> {
         match self.entries.get_mut(&peer) {
-            Some(entry) if entry.path == note.path && entry.reason == note.reason => {}
+            Some(entry) if entry.path == note.path && entry.reason == note.reason => None,
             Some(entry) => {
                 if entry.path != note.path {
                     (entry.path, entry.since) = (note.path, now());
                 }
                 entry.reason = note.reason.clone();
-                entry.announce(peer, note);
+                entry.news(peer, note)
             }
             None => {
                 self.make_room();
@@ -55,7 +71,7 @@ impl Ledger {
                     sent_by_shm: 0,
                     sent_by_udp: 0,
                 });
-                entry.announce(peer, note);
+                entry.news(peer, note)
             }
         }
     }
@@ -70,11 +86,9 @@ impl Ledger {
         }
     }
 
-    /// Forgets a peer that left shared memory, and says that it did.
-    pub(super) fn forget(&mut self, peer: Locator, reason: &Reason) {
-        if self.entries.remove(&peer).is_some() {
-            tracing::info!(%peer, %reason, "peer left shared memory");
-        }
+    /// Forgets a peer that left shared memory; the news of it, if it was known.
+    pub(super) fn forget(&mut self, peer: Locator, reason: &Reason) -> Option<News> {
+        self.entries.remove(&peer).map(|_| News::Left { peer, reason: reason.clone() })
     }
 
     pub(super) fn reports(&self) -> Vec<PathReport> {
@@ -103,13 +117,14 @@ impl Ledger {
 }
 
 impl Entry {
-    fn announce(&mut self, peer: Locator, note: Note) {
+    fn news(&mut self, peer: Locator, note: Note) -> Option<News> {
         let Note { path, reason, passing } = note;
-        if passing || self.announced.as_ref() == Some(&(path, reason.clone())) {
-            return;
+        let announced = Some((path, reason.clone()));
+        if passing || self.announced == announced {
+            return None;
         }
-        tracing::info!(%peer, %path, %reason, "path of peer");
-        self.announced = Some((path, reason));
+        self.announced = announced;
+        Some(News::Path { peer, path, reason })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a router lends and receives: the loans and messages of either path in one type each, and the receiver
 //! that drains both paths fairly.
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, News};
 use crate::{Incoming, Loan, Locator, Message, Path, Receiver, Wake};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -118,7 +118,8 @@ impl<S: Receiver, U: Receiver> RouterReceiver<S, U> {
     fn take_shm(&mut self) -> Option<Incoming<<Self as Receiver>::Message>> {
         let incoming = self.shm.as_mut()?.try_receive()?;
         if let Incoming::PeerDown(peer, reason) = &incoming {
-            self.ledger.lock().forget(*peer, reason);
+            let news = self.ledger.lock().forget(*peer, reason);
+            news.into_iter().for_each(News::say);
         }
         Some(incoming.map(RouterMessage::Shm))
     }

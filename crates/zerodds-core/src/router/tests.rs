@@ -399,3 +399,42 @@ proptest! {
         }
     }
 }
+
+/// Answers all that is logged by looking at the router, as one would that publishes its log over it.
+struct Publishing(Arc<Router<Memory, Memory>>, Arc<AtomicU64>);
+
+impl tracing::Subscriber for Publishing {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        assert!(self.0.ledger.try_lock().is_some(), "said while nobody else can send");
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn whoever_hears_of_a_path_can_send_at_once() {
+    let (hub, a, b) = linked_pair();
+    let (heard, router) = (Arc::new(AtomicU64::new(0)), Arc::new(a.router));
+    let mut receiver = router.receiver().expect("taken once");
+    tracing::subscriber::with_default(Publishing(Arc::clone(&router), Arc::clone(&heard)), || {
+        let _ = router.send_bytes(b"hello", &[b.peer()], reliable()).expect("sent");
+        hub.link_down(&a.shm, &b.shm, &Reason::PeerDied);
+        while receiver.try_receive().is_some() {}
+    });
+    assert_eq!(heard.load(Ordering::Relaxed), 2, "its path, and that it left");
+}
