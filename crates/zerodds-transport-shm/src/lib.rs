@@ -98,6 +98,8 @@ mod outlink;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
 mod peer;
 mod pool;
+#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+mod promise;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
 mod receiver;
 #[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]

@@ -1,9 +1,10 @@
 //! The sending side of one transport: its ring, the peers it sends to, and those it tries to reach.
 
 use crate::arena::{Arena, Hold, RecordId};
-use crate::outlink::{Claim, Offer, OutLink, Payload, Promise, Published, Standing};
+use crate::outlink::{OutLink, Payload, Published};
 use crate::peer::{Link, link_ended};
 use crate::pool::Pool;
+use crate::promise::{Claim, Offer, Promise, Standing};
 use crate::region::Broken;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -14,34 +14,16 @@ use crate::arena::{Arena, Hold, Record, RecordId};
 use crate::ending;
 use crate::lane::LaneWriter;
 use crate::layout::{Direction, lane, link, ring, slot};
+use crate::promise::{Claim, Offer, Promise, Standing};
 use crate::region::{Broken, Region};
 use crate::slots::SlotWriter;
-use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::Arc;
-use zerodds_core::Delivery;
 
 /// What is to be sent: bytes for the lane, or a record of the ring.
 #[derive(Clone, Copy)]
 pub(crate) enum Payload<'a> {
     Small(&'a [u8]),
     Record { id: RecordId, len: u32 },
-}
-
-/// Whether a message may be taken back to make room for later ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Promise {
-    BestEffort,
-    Reliable,
-}
-
-impl Promise {
-    pub(crate) const fn of(delivery: Delivery) -> Self {
-        match delivery {
-            Delivery::BestEffort => Self::BestEffort,
-            Delivery::Reliable { .. } => Self::Reliable,
-        }
-    }
 }
 
 /// What became of a message.
@@ -54,39 +36,6 @@ pub(crate) enum Published {
     Full,
     /// The receiver has closed the link: it will not take this message, nor any later one.
     Refused,
-}
-
-/// A reliable message in the reserve, where nothing may stay until its receiver pleases: whoever needs the room takes it
-/// back, and its sender, who knows it by this, gives it anew.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Offer(Arc<Mutex<Standing>>);
-
-/// What became of an offer so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Standing {
-    #[default]
-    Open,
-    Taken,
-    /// Or its link is gone.
-    TakenBack,
-}
-
-impl PartialEq for Offer {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Offer {}
-
-impl Offer {
-    pub(crate) fn standing(&self) -> Standing {
-        *self.0.lock()
-    }
-
-    fn set(&self, standing: Standing) {
-        *self.0.lock() = standing;
-    }
 }
 
 /// The sending half of one link.
@@ -123,15 +72,6 @@ struct Queued {
     /// Reliable, in the reserve, and the only one that was queued when it came: so it is the oldest, and can be revoked, until
     /// it is taken.
     offer: Option<Offer>,
-}
-
-/// What the ring is wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claim {
-    /// A loan, for which everything is taken back that can be: no receiver has our application wait for it.
-    Loan,
-    /// A copy of what may wait: offers stand, or two that wait would take from each other for ever.
-    Copy,
 }
 
 impl Queued {

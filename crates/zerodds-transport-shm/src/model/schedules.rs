@@ -13,7 +13,8 @@
 use super::*;
 use crate::arena::{Arena, Hold, RecordId};
 use crate::inlink::{InLink, Taken};
-use crate::outlink::{Claim, Offer, OutLink, Payload, Promise, Published, Standing};
+use crate::outlink::{OutLink, Payload, Published};
+use crate::promise::{Claim, Offer, Promise, Standing};
 use crate::region::Broken;
 use crate::slots;
 use shuttle::rand::{Rng, thread_rng};
