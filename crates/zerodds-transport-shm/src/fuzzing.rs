@@ -196,7 +196,10 @@ impl Incoming {
         let (memory, ring) = (&self.memory, &self.ring);
         let taken = self.link.take(
             memory,
-            |at, buffer| ring.copy_out(at, buffer),
+            |at, buffer| {
+                ring.copy_out(at, buffer);
+                Ok(())
+            },
             |handle, position| slots::release(memory, WAY, handle, position),
         );
         match taken {

@@ -76,7 +76,7 @@ impl InLink {
     pub(crate) fn take(
         &mut self,
         link: &impl Region,
-        copy_out: impl Fn(usize, &mut [u8]),
+        copy_out: impl Fn(usize, &mut [u8]) -> Result<(), Broken>,
         give_back: impl Fn(u32, u64),
     ) -> Result<Option<Taken>, Broken> {
         for _ in 0..RETRIES_MAX {
@@ -103,7 +103,7 @@ impl InLink {
                         continue;
                     }
                     let mut bytes = zeroed(len)?;
-                    copy_out(at, &mut bytes);
+                    copy_out(at, &mut bytes)?;
                     if self.slots.take(link, found.position) {
                         self.taken = found.message.wrapping_add(1);
                         if found.handle != slot::NO_HANDLE {
@@ -272,7 +272,7 @@ mod tests {
             // Never empty, and as if nothing had been closed.
             sender.publish(&memory, taken + 1, 65, 64, slot::NO_HANDLE);
             memory.u64(WAY.end()).store(0, Ordering::Relaxed);
-            let found = receiver.take(&memory, |_, _| {}, |_, _| {}).expect("in order");
+            let found = receiver.take(&memory, |_, _| Ok(()), |_, _| {}).expect("in order");
             taken += u64::from(found.is_some());
             assert!(taken <= u64::from(DRAINED_MAX), "kept for ever");
         }
@@ -288,7 +288,10 @@ mod tests {
     fn named(at: u64, len: u32, handle: u32) -> Result<Option<Taken>, Broken> {
         let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
         SlotWriter::new(WAY).publish(&memory, 0, (at / UNIT) as u32, len, handle);
-        let copied = |at: usize, buffer: &mut [u8]| assert!((at + buffer.len()) as u64 <= RING_LEN);
+        let copied = |at: usize, buffer: &mut [u8]| {
+            assert!((at + buffer.len()) as u64 <= RING_LEN);
+            Ok(())
+        };
         InLink::new(WAY, RING_LEN, true).take(&memory, copied, |_, _| {})
     }
 
@@ -300,7 +303,10 @@ mod tests {
         let mut receiver = InLink::new(WAY, RING_LEN, false).limited_to(LIMIT);
         let mut take = |len: u64| {
             sender.publish(&memory, 0, (FIRST / UNIT) as u32, len as u32, slot::NO_HANDLE);
-            let copied = |_: usize, buffer: &mut [u8]| assert!(buffer.len() as u64 <= LIMIT, "copied");
+            let copied = |_: usize, buffer: &mut [u8]| {
+                assert!(buffer.len() as u64 <= LIMIT, "copied");
+                Ok(())
+            };
             receiver.take(&memory, copied, |_, _| {}).map(|taken| taken.is_some())
         };
         assert_eq!(take(LIMIT), Ok(true));

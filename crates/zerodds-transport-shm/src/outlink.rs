@@ -543,7 +543,7 @@ mod tests {
         }
 
         fn take(&mut self) {
-            let taken = self.incoming.take(&self.link, |_, _| {}, |_, _| {}).expect("in order");
+            let taken = self.incoming.take(&self.link, |_, _| Ok(()), |_, _| {}).expect("in order");
             if let Some(Taken::InPlace { handle, position, .. }) = taken {
                 self.kept.push((handle, position));
             }

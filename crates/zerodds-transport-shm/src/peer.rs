@@ -14,6 +14,7 @@ use crate::handshake::{Frame, Goodbye, Kind};
 use crate::inlink::InLink;
 use crate::layout::Direction;
 use crate::link_id::LinkId;
+use crate::peer_ring::PeerRing;
 use crate::sync::full_fence;
 use crate::sys::{Generation, Mapping};
 use std::ops::Deref;
@@ -29,8 +30,8 @@ pub(crate) struct Link {
     pub(crate) outgoing: Direction,
     /// The link object.
     pub(crate) memory: Mapping,
-    /// The peer's payload ring, which we can only read.
-    pub(crate) ring: Arc<Mapping>,
+    /// The peer's payload ring: mapped, so that its messages may be read in place, if it runs as our user.
+    pub(crate) ring: PeerRing,
     /// The longest message that either side may send. Between users it is what both sides have room for: what one of them
     /// sends the other has to copy, in its own memory.
     pub(crate) len_max: u64,
@@ -54,13 +55,8 @@ pub(crate) struct Link {
 impl Link {
     /// The receiving half; made once.
     pub(crate) fn incoming(&self) -> InLink {
-        InLink::new(self.outgoing.reverse(), self.ring.len() as u64, self.is_trusted())
+        InLink::new(self.outgoing.reverse(), self.ring.len() as u64, self.ring.in_place().is_some())
             .limited_to(self.len_max)
-    }
-
-    /// Whether the peer runs as our user, so that its messages may be read in place.
-    pub(crate) fn is_trusted(&self) -> bool {
-        self.bell.is_some()
     }
 
     /// After publishing: whether the peer must be woken.

@@ -6,7 +6,7 @@ use crate::inlink::{InLink, Taken};
 use crate::link_id::LinkId;
 use crate::message::{Body, InPlace, ShmMessage};
 use crate::peer::Reading;
-use crate::region::{Broken, Region};
+use crate::region::Broken;
 use crate::shared::{Arrival, Shared, Stats, close_broken, leave_unreceived};
 use crate::slots;
 use crate::spin::Spinner;
@@ -293,7 +293,8 @@ impl InPeer {
             Some(Taken::InPlace { at, len, handle, position }) => {
                 // Its slot is free again, its bytes are not yet.
                 reading.notify_space();
-                let bytes = SharedBytes::new(Arc::clone(&reading.ring), at, len);
+                let ring = reading.ring.in_place().ok_or(Broken("it is not read in place"))?;
+                let bytes = SharedBytes::new(Arc::clone(ring), at, len);
                 Body::InPlace(InPlace { bytes, reading: Arc::clone(reading), handle, position })
             }
         };

@@ -7,6 +7,7 @@ use crate::handshake::{Frame, Goodbye, Kind, Refused};
 use crate::layout::{Direction, PAGE, VERSION, link, ring};
 use crate::link_id::LinkId;
 use crate::peer::Link;
+use crate::peer_ring::PeerRing;
 use crate::region::Region;
 use crate::segment::{self, MapError, Sharing};
 use crate::shared::{Shared, Stats, owner_word, random};
@@ -296,7 +297,12 @@ impl Connection {
             let [ring] = exactly(fds)?;
             (ring, None)
         };
-        Ok(Objects { ring: map_ring(frame, &ring_fd)?, bell })
+        let ring = map_ring(frame, &ring_fd)?;
+        let ring = match bell {
+            Some(_) => PeerRing::Mapped(Arc::new(ring)),
+            None => PeerRing::File { len: ring.len(), file: ring_fd },
+        };
+        Ok(Objects { ring, bell })
     }
 
     fn link_of(
@@ -314,10 +320,10 @@ impl Connection {
             memory,
             len_max: match theirs.bell {
                 Some(_) => u64::MAX,
-                None => longest_between(&shared.ring, &theirs.ring),
+                None => longest_between(shared.ring.len(), theirs.ring.len()),
             },
             uid: self.credentials.uid,
-            ring: Arc::new(theirs.ring),
+            ring: theirs.ring,
             bell: theirs.bell,
             wake: Frame::new(Kind::Wake, shared.locator, 0, 0),
             own_bell: Arc::clone(&shared.bell),
@@ -351,13 +357,13 @@ impl Connection {
 
 /// What a peer gave us to reach it with.
 struct Objects {
-    ring: Mapping,
+    ring: PeerRing,
     bell: Option<PeerBell>,
 }
 
 /// Each ring holds four messages of the largest size that its owner sends. Both sides know both rings, and so agree.
-fn longest_between(ours: &Mapping, theirs: &Mapping) -> u64 {
-    ours.len().min(theirs.len()) as u64 / 4
+fn longest_between(ours: usize, theirs: usize) -> u64 {
+    ours.min(theirs) as u64 / 4
 }
 
 /// TRUST: descriptors and numbers of a peer; checked by `segment::map`.

@@ -250,6 +250,7 @@ fn receive(world: &World, own: usize, leaves_after: Option<usize>) -> Result<Vec
         let copy_out = |at: usize, buffer: &mut [u8]| {
             // Not what was sent, if it was revoked meanwhile: then it is not taken.
             buffer[..8].copy_from_slice(&world.payload(at).load(Ordering::Relaxed).to_le_bytes());
+            Ok(())
         };
         let give_back = |handle, position| slots::release(link, WAY, handle, position);
         match incoming.take(link, copy_out, give_back)? {
