@@ -15,7 +15,8 @@
 //!   no other way to write to one. (A zero always fits, but for a count that only the kernel's own signals reach, and a holder can
 //!   have those sent.)
 //! - A pipe. Its lock is held while a holder copies from memory that need not come.
-//! - An octet through the pair, with `MSG_DONTWAIT`. It takes 0.6 µs longer; and holders can fill it, shut it, send descriptors.
+//! - An octet through the pair, with `MSG_DONTWAIT`. There and back on one core took about 1.4 times what it did with an eventfd,
+//!   as against 1.2 times with what is here; and holders can fill it, shut it, send descriptors.
 //! - Datagrams. A holder can connect the socket elsewhere.
 //!
 //! That shutting a pair again notifies is what Linux does, and not written anywhere. It is tried out when the bell is made; without
