@@ -88,11 +88,11 @@ impl Party {
 }
 
 impl Participant for Party {
-    fn write(&mut self, round: u64) -> Result<(), String> {
+    fn write(&mut self, round: u64) -> Result<bool, String> {
         for writer in &self.writers {
             writer.write(Blob { bytes: sample(round, SAMPLE_LEN) }, None).map_err(said("written"))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn heard(&mut self, round: u64) -> Result<u64, String> {

@@ -11,6 +11,7 @@
 //! started them all, and repeated until everybody has heard everybody in one round.
 
 mod dust;
+pub mod idle;
 mod rust;
 
 use crate::census::object_lengths;
@@ -62,8 +63,8 @@ pub struct Cost {
 
 /// One participant with its endpoints.
 trait Participant {
-    /// Writes sample `round` on every topic of its own.
-    fn write(&mut self, round: u64) -> Result<(), String>;
+    /// Writes sample `round` on every topic of its own; `false` if there was no room on one.
+    fn write(&mut self, round: u64) -> Result<bool, String>;
 
     /// How many readers have had the sample of this round, by now.
     fn heard(&mut self, round: u64) -> Result<u64, String>;
@@ -86,12 +87,14 @@ impl Place {
         (0..self.endpoints / 2).map(move |nth| format!("topic-{}-{nth}", self.number))
     }
 
-    /// Of each topic of another participant one reads, and it is another one for the next topic.
+    /// Whose topics it reads: of each topic of another participant one reads, and it is another one for the next topic.
+    fn others(self) -> impl Iterator<Item = u64> {
+        let other = move |nth| (self.number + 1 + nth % (self.participants - 1)) % self.participants;
+        (0..self.endpoints / 2).map(other)
+    }
+
     fn reads(self) -> impl Iterator<Item = String> {
-        (0..self.endpoints / 2).map(move |nth| {
-            let other = (self.number + 1 + nth % (self.participants - 1)) % self.participants;
-            format!("topic-{other}-{nth}")
-        })
+        self.others().enumerate().map(|(nth, other)| format!("topic-{other}-{nth}"))
     }
 }
 
@@ -113,50 +116,92 @@ fn round_of(bytes: &[u8]) -> Result<u64, String> {
     }
 }
 
+/// Participants that were started together.
+struct Company {
+    all: Vec<Process>,
+    participants: u64,
+    endpoints: u64,
+    /// Whether every sample is to come by shared memory.
+    is_shared: bool,
+    /// Rounds so far.
+    rounds: u64,
+}
+
+impl Company {
+    /// Starts so many participants with so many endpoints each, half of them writers.
+    fn start(program: &Path, stack: Stack, participants: u64, endpoints: u64) -> Result<Self, String> {
+        // Below the ports that the system hands out, and not those of the tests.
+        let domain = 1 + std::process::id() % 100;
+        let all = (0..participants).map(|number| {
+            let words = ["stack".to_owned(), stack.to_string()];
+            let numbers =
+                [u64::from(domain), number, participants, endpoints].map(|number| number.to_string());
+            Process::start(program, &[&words[..], &numbers].concat())
+        });
+        let all = all.collect::<Result<_, _>>().map_err(|error| format!("{}: {error}", program.display()))?;
+        let mut company = Self { all, participants, endpoints, is_shared: true, rounds: 0 };
+        company.all.iter_mut().try_for_each(|process| said(process, "open"))?;
+        Ok(company)
+    }
+
+    /// How many readers of this participant read from one of the first `among`.
+    fn readers(&self, number: u64, among: u64) -> u64 {
+        let place = Place { domain: 0, number, participants: self.participants, endpoints: self.endpoints };
+        place.others().filter(|&other| other < among).count() as u64
+    }
+
+    /// Rounds until each of the first `among` has heard all the others of them in one, as it should be; the samples of that.
+    fn until_heard(&mut self, among: u64) -> Result<u64, String> {
+        let expected: Vec<u64> = (0..among).map(|number| self.readers(number, among)).collect();
+        let everybody = expected.iter().sum();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.rounds += 1;
+            let round = self.rounds;
+            let (mut heard, mut shared, mut links) = (0, 0, Vec::new());
+            for (process, expected) in self.all.iter_mut().zip(&expected) {
+                process.tell(&format!("round {round} {expected}"));
+            }
+            for process in &mut self.all[..expected.len()] {
+                let line = next(process)?;
+                let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+                let [own, by_shm, linked] = numbers[..] else {
+                    return Err(format!("{}: {line}", process.name()));
+                };
+                heard += own;
+                shared += by_shm;
+                links.push(linked);
+            }
+            if heard == everybody && (shared == everybody || !self.is_shared) {
+                return Ok(everybody);
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "HANG: {heard} of {everybody} readers heard in round {round}, {shared} by shared memory, links {links:?}"
+                ));
+            }
+        }
+    }
+
+    /// The first `among` write so many samples of no round on each of their topics, or until there is no room.
+    fn write(&mut self, among: usize, samples: u64) {
+        self.all[..among].iter_mut().for_each(|process| process.tell(&format!("write {samples}")));
+    }
+
+    /// The first `among` have written what they were told to.
+    fn written(&mut self, among: usize) -> Result<(), String> {
+        self.all[..among].iter_mut().try_for_each(|process| said(process, "written"))
+    }
+}
+
 /// Starts so many participants with so many endpoints each, half of them writers, and ends them when all have heard all.
 ///
 /// # Errors
 /// Somebody is not heard, something goes another way, or the memory of objects cannot be looked at (which takes root).
 pub fn measure(program: &Path, stack: Stack, participants: u64, endpoints: u64) -> Result<Cost, String> {
-    // Below the ports that the system hands out, and not those of the tests.
-    let domain = 1 + std::process::id() % 100;
-    let mut all: Vec<Process> = (0..participants)
-        .map(|number| {
-            let words = ["stack".to_owned(), stack.to_string()];
-            let numbers =
-                [u64::from(domain), number, participants, endpoints].map(|number| number.to_string());
-            Process::start(program, &[&words[..], &numbers].concat())
-        })
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("{}: {error}", program.display()))?;
-    for process in &mut all {
-        said(process, "open")?;
-    }
-    let everybody = participants * (endpoints / 2);
-    let deadline = Instant::now() + PATIENCE;
-    for round in 1.. {
-        let (mut heard, mut shared, mut links) = (0, 0, Vec::new());
-        all.iter_mut().for_each(|process| process.tell(&round.to_string()));
-        for process in &mut all {
-            let line = next(process)?;
-            let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-            let [own, by_shm, linked] = numbers[..] else {
-                return Err(format!("{}: {line}", process.name()));
-            };
-            heard += own;
-            shared += by_shm;
-            links.push(linked);
-        }
-        if heard == everybody && shared == everybody {
-            return cost(&all, participants - 1, round, shared);
-        }
-        if Instant::now() > deadline {
-            return Err(format!(
-                "HANG: {heard} of {everybody} readers heard in round {round}, {shared} by shared memory, links {links:?}"
-            ));
-        }
-    }
-    unreachable!("rounds are endless")
+    let mut company = Company::start(program, stack, participants, endpoints)?;
+    let shared = company.until_heard(participants)?;
+    cost(&company.all, participants - 1, company.rounds, shared)
 }
 
 fn cost(all: &[Process], links: u64, rounds: u64, shared: u64) -> Result<Cost, String> {
@@ -246,17 +291,31 @@ pub fn play(words: &[String]) -> Result<(), String> {
     };
     tell("open");
     while let Some(line) = hear() {
-        let round: u64 = line.parse().map_err(|_| line)?;
-        let before = participant.shared().0;
-        participant.write(round)?;
-        let until = Instant::now() + ROUND;
-        let mut heard = 0;
-        while heard < place.endpoints / 2 && Instant::now() < until {
-            std::thread::sleep(LOOK);
-            heard = participant.heard(round)?;
+        let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+        match (line.split(' ').next(), &numbers[..]) {
+            (Some("round"), &[round, expected]) => {
+                let before = participant.shared().0;
+                participant.write(round)?;
+                let until = Instant::now() + ROUND;
+                let mut heard = 0;
+                while heard < expected && Instant::now() < until {
+                    std::thread::sleep(LOOK);
+                    heard = participant.heard(round)?;
+                }
+                let (after, links) = participant.shared();
+                tell(format_args!("{heard} {} {links}", after - before));
+            }
+            (Some("write"), &[samples]) => {
+                // Numbers of no round.
+                for nth in 0..samples {
+                    if !participant.write(u64::MAX - nth)? {
+                        break;
+                    }
+                }
+                tell("written");
+            }
+            _ => return Err(format!("not understood: {line:?}")),
         }
-        let (after, links) = participant.shared();
-        tell(format_args!("{heard} {} {links}", after - before));
     }
     Ok(())
 }

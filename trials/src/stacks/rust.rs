@@ -2,6 +2,7 @@
 
 use super::{Participant, Place, round_of, sample};
 use bytes::Bytes;
+use rustdds::dds::WriteError;
 use rustdds::policy::{History, Reliability};
 use rustdds::{DomainParticipant, QosPolicies, QosPolicyBuilder, ReadCondition, TopicKind};
 use serde::{Deserialize, Serialize};
@@ -59,12 +60,18 @@ impl Party {
 }
 
 impl Participant for Party {
-    fn write(&mut self, round: u64) -> Result<(), String> {
+    fn write(&mut self, round: u64) -> Result<bool, String> {
         let data = Bytes::from(sample(round, SAMPLE_LEN));
-        self.writers.iter().try_for_each(|writer| {
-            let written = writer.write(Chunk { data: data.clone() }, None);
-            written.map_err(|error| said("written")(&error))
-        })
+        let mut all = true;
+        for writer in &self.writers {
+            match writer.write(Chunk { data: data.clone() }, None) {
+                Ok(()) => {}
+                // A reliable writer has waited for a reader.
+                Err(WriteError::WouldBlock { .. }) => all = false,
+                Err(error) => return Err(said("written")(&error)),
+            }
+        }
+        Ok(all)
     }
 
     fn heard(&mut self, round: u64) -> Result<u64, String> {

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod crash;
+mod idle;
 mod scale;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
