@@ -4,6 +4,7 @@
 use crate::Options;
 use crate::account::Keep;
 use crate::arrivals::Ledger;
+use crate::lifespan::Lifespan;
 use crate::protocol::{Descriptor, HEADER_LEN, Note, Received, SampleKey, TopicHash, parse};
 use bytes::Bytes;
 use std::ffi::OsString;
@@ -51,7 +52,7 @@ impl Samples {
                 .into_iter()
                 .enumerate()
         {
-            ledger.add_reader(entity(index as u8), topic, keep);
+            ledger.add_reader(entity(index as u8), topic, keep, Lifespan::ENDLESS);
         }
         Self { ledger }
     }
