@@ -14,8 +14,10 @@
 //! memory the next buffer *is* shared memory, which saves a copy. It is not always, because the loan of a whole
 //! message's length can take back what slow readers have not read yet, and a HEARTBEAT is not worth that.
 //!
-//! Called on Dust's only thread: a peer without room is waited for [`PATIENCE`] at most, and not again before
-//! it has taken something. What it misses is counted, and repaired by RTPS.
+//! Called on Dust's only thread: with a sample a peer without room is waited for [`PATIENCE`] at most, and not again before
+//! it has taken something. What carries no sample, HEARTBEAT and ACKNACK above all, waits for nobody: it is said again, and where many
+//! participants discover each other at once, each would wait for one that waits for the next. What a peer misses is counted, and repaired
+//! by RTPS.
 
 use crate::announce::refreshed;
 use crate::contacts::Contacts;
@@ -197,7 +199,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             }
             Buffer::Private(bytes) => router.send_bytes(&bytes[..len], &[peer], delivery),
         };
-        let path = self.outcome(sent, peer);
+        let path = self.outcome(sent, peer, outgoing);
         if let (Some(follower), Some(_)) = (follower, path) {
             let _ = self.shared().router.send_bytes(&follower, &[peer], delivery);
         }
@@ -238,20 +240,25 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         all_sent.then_some(Path::Udp)
     }
 
-    /// How long this message may wait for room. An application's best-effort sample does not; everything else
-    /// waits a little, and takes nothing back that others have not read yet.
+    /// How long this message may wait for room. An application's best-effort sample does not, nor does what carries no sample;
+    /// everything else waits a little. None of the latter two takes back what others have not read yet.
     fn delivery(&self, outgoing: &Outgoing, message: &[u8], peer: Peer<'_>) -> Delivery {
         let sample = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
         if sample && !outgoing.has_heartbeat {
             return Delivery::BestEffort;
         }
         let stalled = shm_locator(peer).is_some_and(|locator| self.stalled.contains(&locator));
-        let patience = if stalled { Duration::ZERO } else { PATIENCE };
+        let patience = if outgoing.kind == kind::DATA && !stalled { PATIENCE } else { Duration::ZERO };
         Delivery::Reliable { deadline: Instant::now() + patience }
     }
 
-    /// The path that a message took, and whether its peer is stalled now.
-    fn outcome(&mut self, sent: Result<Sent, SendError>, peer: Peer<'_>) -> Option<Path> {
+    /// The path that a message took, and whether its peer is stalled now: it is if a sample that waited found no room.
+    fn outcome(
+        &mut self,
+        sent: Result<Sent, SendError>,
+        peer: Peer<'_>,
+        outgoing: &Outgoing,
+    ) -> Option<Path> {
         let (path, full) = match sent {
             Ok(sent) if sent.by_shm > 0 => (Some(Path::SharedMemory), false),
             Ok(sent) if sent.by_udp > 0 => (Some(Path::Udp), false),
@@ -259,10 +266,10 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             Err(_) => (None, false),
         };
         if let Some(locator) = shm_locator(peer) {
-            if full {
-                self.stalled.insert(locator);
-            } else {
-                self.stalled.remove(&locator);
+            match (full, outgoing.kind) {
+                (true, kind::DATA) => drop(self.stalled.insert(locator)),
+                (true, _) => {}
+                (false, _) => drop(self.stalled.remove(&locator)),
             }
         }
         path
