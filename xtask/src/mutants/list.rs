@@ -44,13 +44,13 @@ pub const GUARDS: &[Mutant] = &[
         file: "arena.rs",
         from: ".or_else(|| self.walk(Part::Reserve, len, &mut take_back))?;",
         to: "?;",
-        test: "zerodds-transport-shm::regressions::a_reliable_message_in_the_reserve_follows_one_that_was_taken",
+        test: "zerodds-transport-shm::regressions::a_receiver_that_does_not_read_leaves_the_reserve_to_others",
     },
     Mutant {
         guard: "the quota of a receiver",
         file: "outbound.rs",
-        from: "let quota = self.pinnable.saturating_sub(left) / (self.up.len() as u64 + 1);",
-        to: "let quota = u64::MAX - left;",
+        from: "self.pinnable.saturating_sub(left) / (receivers + 1)",
+        to: "u64::MAX - left - receivers",
         test: "zerodds-transport-shm::processes::a_stopped_and_a_hoarding_receiver_do_not_slow_the_others",
     },
     Mutant {
