@@ -163,7 +163,8 @@ impl Life {
         for _ in 0..25 {
             let _ = node::send(&node.transport, &[prey], loose.next(), 60_000, Delivery::BestEffort)?;
         }
-        for len in [900, 60_000] {
+        // The large ones first: they make best effort go, and then there is no room for what the lane has no room for.
+        for len in [60_000, 900] {
             let is_full = |sent: Result<Sent, String>| sent.map_or(true, |sent| !sent.unserved.is_empty());
             let mut push = || node::send(&node.transport, &[prey], sure.next(), len, soon());
             if !(0..100).any(|_| is_full(push())) {
