@@ -57,6 +57,8 @@ pub(crate) struct Arena {
     records: Vec<Record>,
     vacant: Vec<RecordId>,
     unit: u64,
+    /// Nothing is put beyond this, for want of memory.
+    limit: u64,
     /// Bytes of all live records.
     in_use: u64,
     /// Bytes of those that receivers may read in place, each once.
@@ -85,10 +87,16 @@ impl Arena {
             records: Vec::new(),
             vacant: Vec::new(),
             unit,
+            limit: u64::MAX,
             in_use: 0,
             held: 0,
             peak: 0,
         }
+    }
+
+    /// Nothing new is put beyond `limit` until there is another one.
+    pub(crate) const fn confine(&mut self, limit: u64) {
+        self.limit = limit;
     }
 
     /// Finds room for `len` bytes with one reference. `take_back` is asked for records that are in the way and
@@ -105,9 +113,9 @@ impl Arena {
         let warm = self.main.base + (2 * len + WARM_EXTRA).max(WARM_MIN);
         let start = self
             .walk(Part::Main, len, &mut |_, _| false)
-            .or_else(|| self.main.grow(len, warm))
+            .or_else(|| self.main.grow(len, warm.min(self.limit)))
             .or_else(|| self.walk(Part::Main, len, &mut take_back))
-            .or_else(|| self.main.grow(len, u64::MAX))
+            .or_else(|| self.main.grow(len, self.limit))
             .or_else(|| self.walk(Part::Reserve, len, &mut take_back))?;
         let in_reserve = start >= self.main.end;
         let record = Record { start, len, references: 1, firm: 1, holders: 0, in_reserve };
@@ -237,15 +245,17 @@ impl Arena {
         take_back: &mut impl FnMut(&mut Self, RecordId) -> bool,
     ) -> Option<u64> {
         let in_reserve = part == Part::Reserve;
+        let limit = self.limit;
         let area = self.area(in_reserve);
-        if len > area.soft_end - area.base {
+        let end = area.soft_end.min(limit);
+        if area.base + len > end {
             return None;
         }
-        let mut at = if area.next + len > area.soft_end { area.base } else { area.next };
+        let mut at = if area.next + len > end { area.base } else { area.next };
         // Each round passes, frees or wraps: once around is the live records and two wraps.
         for _ in 0..area.live.len() + 3 {
             let area = self.area(in_reserve);
-            if at + len > area.soft_end {
+            if at + len > end {
                 at = area.base;
                 continue;
             }
@@ -376,6 +386,19 @@ mod tests {
         arena.shorten(first, 100);
         let second = arena.allocate(64, never).expect("room");
         assert_eq!(arena.record(second).start, 4096 + 128);
+    }
+
+    #[test]
+    fn nothing_is_put_beyond_what_memory_there_is() {
+        let mut arena = arena();
+        let older = arena.allocate(2048, never).expect("room");
+        arena.confine(4096 + 3000);
+        assert_eq!(arena.allocate(1024, never), None);
+        assert_eq!(arena.allocate(800, never).map(|id| arena.record(id).start), Some(4096 + 2048));
+        arena.release(older, Hold::Firm);
+        assert_eq!(arena.allocate(2048, never).map(|id| arena.record(id).start), Some(4096));
+        arena.confine(u64::MAX);
+        assert!(arena.allocate(2048, never).is_some());
     }
 
     #[test]

@@ -361,14 +361,17 @@ impl OutLink {
         len: u64,
         quota: u64,
     ) -> Result<bool, Broken> {
-        let must = |out: &Self| {
-            let is_stuck = out.queued.front().is_some_and(|queued| queued.promise == Promise::Reliable);
-            is_stuck && out.pinned + len > quota
-        };
-        if must(self) {
-            self.reap_all(region, arena)?;
+        if !self.is_stuck(region, len, quota)? {
+            return Ok(false);
         }
-        Ok(must(self))
+        self.reap_all(region, arena)?;
+        self.is_stuck(region, len, quota)
+    }
+
+    /// Whether there is no slot or no quota, and the oldest message does not make way.
+    fn is_stuck(&mut self, region: &impl Region, len: u64, quota: u64) -> Result<bool, Broken> {
+        let is_firm = self.queued.front().is_some_and(|queued| queued.promise == Promise::Reliable);
+        Ok(is_firm && (self.pinned + len > quota || self.slots.is_full(region)?))
     }
 
     /// Makes way for a message: whether the oldest one was best effort, and is queued no more.
@@ -472,171 +475,4 @@ enum Admission {
 }
 
 #[cfg(all(test, not(zerodds_model)))]
-mod tests {
-    use super::*;
-    use crate::inlink::{InLink, Taken};
-    use crate::segment::{self, Sharing};
-    use crate::slots;
-    use crate::sync::{AtomicU32, AtomicU64};
-    use crate::sys::Mapping;
-    use std::sync::atomic::AtomicUsize;
-
-    const WAY: Direction = Direction::FromConnector;
-    const LEN: u32 = 5_000;
-    const RECORD_LEN: u64 = LEN as u64 + ring::RECORD_HEADER_LEN as u64;
-    const QUOTA: u64 = 16 << 20;
-
-    /// A link that counts how often one of its words is looked at.
-    struct Watched(Mapping, AtomicUsize);
-
-    impl Region for Watched {
-        fn u32(&self, at: usize) -> &AtomicU32 {
-            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.0.u32(at)
-        }
-
-        fn u64(&self, at: usize) -> &AtomicU64 {
-            self.0.u64(at)
-        }
-
-        fn copy_in(&self, at: usize, from: &[u8]) {
-            self.0.copy_in(at, from);
-        }
-
-        fn copy_out(&self, at: usize, to: &mut [u8]) {
-            self.0.copy_out(at, to);
-        }
-    }
-
-    /// A sender, and a receiver that keeps everything until it is told to give some of it back.
-    struct Scene {
-        link: Watched,
-        arena: Arena,
-        out: OutLink,
-        incoming: InLink,
-        kept: Vec<(u32, u64)>,
-    }
-
-    impl Scene {
-        fn new() -> Self {
-            let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
-            Self {
-                link: Watched(memory, AtomicUsize::new(0)),
-                arena: Arena::new(ring::HEADER_LEN as u64, 1 << 20, 64 << 20, 1 << 20, ring::UNIT as u64),
-                out: OutLink::new(WAY),
-                incoming: InLink::new(WAY, 65 << 20, true),
-                kept: Vec::new(),
-            }
-        }
-
-        /// One send, which looks for what was given back, and its take; how many words it looked at.
-        fn send(&mut self, promise: Promise, quota: u64) -> (Published, usize) {
-            let looks = |link: &Watched| link.1.load(std::sync::atomic::Ordering::Relaxed);
-            let before = looks(&self.link);
-            let Self { link, arena, out, .. } = self;
-            out.reap(link, arena).expect("a correct receiver");
-            let id = arena.allocate(RECORD_LEN, |_, _| false).expect("room");
-            let payload = Payload::Record { id, len: LEN };
-            let published = out.publish(link, arena, payload, promise, quota).expect("a correct receiver");
-            arena.release(id, Hold::Firm);
-            (published, looks(&self.link) - before)
-        }
-
-        fn take(&mut self) {
-            let taken = self.incoming.take(&self.link, |_, _| Ok(()), |_, _| {}).expect("in order");
-            if let Some(Taken::InPlace { handle, position, .. }) = taken {
-                self.kept.push((handle, position));
-            }
-        }
-
-        fn give_back(&mut self, index: usize) {
-            let (handle, position) = self.kept.swap_remove(index);
-            slots::release(&self.link, WAY, handle, position);
-        }
-    }
-
-    #[test]
-    fn a_send_looks_at_no_more_words_however_much_its_receiver_holds() {
-        let mut scene = Scene::new();
-        for _ in 0..1_000 {
-            let (_, looks) = scene.send(Promise::Reliable, QUOTA);
-            scene.take();
-            assert!(looks < 64, "{looks} looks beside {} messages that are held", scene.kept.len());
-        }
-        assert_eq!(scene.kept.len(), 1_000);
-    }
-
-    #[test]
-    fn what_is_given_back_anywhere_among_what_is_held_is_found_in_a_few_sends() {
-        let mut scene = Scene::new();
-        for _ in 0..640 {
-            scene.send(Promise::Reliable, QUOTA);
-            scene.take();
-        }
-        for index in [0, 300, 600] {
-            scene.give_back(index);
-        }
-        let sends = 640 / LOOKS_MAX + 1;
-        for _ in 0..sends {
-            scene.send(Promise::Reliable, QUOTA);
-        }
-        assert_eq!(scene.arena.live(), 640 - 3 + sends);
-    }
-
-    #[test]
-    fn nobody_is_refused_for_want_of_what_was_given_back() {
-        let mut scene = Scene::new();
-        let quota = 500 * (RECORD_LEN.next_multiple_of(ring::UNIT as u64));
-        for _ in 0..499 {
-            scene.send(Promise::Reliable, quota);
-            scene.take();
-        }
-        // One waits, and the quota is full: the next one would wait as well.
-        assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Yes);
-        assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Full);
-        for index in (0..499).rev() {
-            scene.give_back(index);
-            assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Yes, "{index} was given back");
-            assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Full);
-        }
-    }
-
-    #[test]
-    fn what_is_reliable_finds_room_behind_best_effort_that_nobody_takes() {
-        for (count, quota) in
-            [(20, 10 * RECORD_LEN.next_multiple_of(ring::UNIT as u64)), (link::SLOTS, QUOTA)]
-        {
-            let mut scene = Scene::new();
-            for _ in 0..count {
-                assert_eq!(scene.send(Promise::BestEffort, quota).0, Published::Yes);
-            }
-            assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Yes);
-            assert!(scene.out.take_lost() > 0, "it took the place of another");
-        }
-    }
-
-    #[test]
-    fn what_is_read_in_place_leaves_room_for_a_largest_record_however_many_links_read() {
-        let mut scene = Scene::new();
-        let (main, reserve) = scene.arena.capacity();
-        let mut links: Vec<_> = (0..100).map(|_| OutLink::new(WAY)).collect();
-        let fresh = || segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
-        let memories: Vec<_> = links.iter().map(|_| fresh()).collect();
-        let mut in_place = 0;
-        for (out, memory) in links.iter_mut().zip(&memories) {
-            // A message for each, which may be read in place as the only one, whatever the share.
-            let id = scene.arena.allocate(reserve, |_, _| false);
-            let Some(id) = id else { break };
-            let payload = Payload::Record { id, len: LEN };
-            let published = out.publish(memory, &mut scene.arena, payload, Promise::BestEffort, 0);
-            assert_eq!(published, Ok(Published::Yes));
-            scene.arena.release(id, Hold::Firm);
-            in_place += u64::from(out.queued[0].handle.is_some());
-        }
-        assert_eq!(in_place * reserve, main - reserve);
-        for out in &mut links {
-            out.abandon(&mut scene.arena);
-        }
-        assert_eq!(scene.arena.live(), 0);
-    }
-}
+mod tests;

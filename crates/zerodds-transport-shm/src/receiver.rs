@@ -12,12 +12,13 @@ use crate::slots;
 use crate::spin::Spinner;
 use crate::sys::SharedBytes;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::time::Timespec;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zerodds_core::{Incoming, Locator, Receiver, Wake};
 
 /// Receives the messages of one transport, in the order in which each peer sent them, peers in turn.
@@ -322,9 +323,15 @@ impl Drop for ShmReceiver {
 fn any_readable(also: &[BorrowedFd<'_>], bell: Option<BorrowedFd<'_>>, timeout: Option<&Timespec>) -> bool {
     let watched = also.iter().copied().chain(bell);
     let mut fds: Vec<PollFd<'_>> = watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-    let _ = poll(&mut fds, timeout);
+    if poll(&mut fds, timeout).is_err_and(|error| error != Errno::INTR) {
+        // The kernel has no memory for the question. Whoever asks again at once would only take more from it.
+        std::thread::sleep(PAUSE);
+        return false;
+    }
     fds.iter().take(also.len()).any(|fd| !fd.revents().is_empty())
 }
 
+/// Between two attempts to wait that the kernel refuses.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Looks between two glances at the clock.
 const LOOKS_PER_CLOCK: u32 = 32;

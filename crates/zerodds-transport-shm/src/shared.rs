@@ -194,22 +194,30 @@ impl Shared {
         if outbound.closed {
             return Err(LoanError::Closed);
         }
-        let found = outbound.allocate((len + ring::RECORD_HEADER_LEN) as u64, claim);
-        let Some(id) = found else { return Err(LoanError::Full { len }) };
+        let record_len = (len + ring::RECORD_HEADER_LEN) as u64;
+        let full = LoanError::Full { len };
+        let id = outbound.allocate(record_len, claim).ok_or(full)?;
         let record = *outbound.arena.record(id);
         let end = record.start + record.len;
-        if end > outbound.reserved_until {
-            let until = end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
-            let needed = until - outbound.reserved_until;
-            crash::step("grow");
-            if let Err(limit) = limits::check(needed) {
-                outbound.arena.release(id, Hold::Firm);
-                Stats::add(&self.stats.no_memory, 1);
-                return Err(LoanError::NoMemory { needed, limit: limit.to_string() });
-            }
-            outbound.reserved_until = until;
-            crash::step("grown");
+        if end <= outbound.reserved_until {
+            return Ok((id, record));
         }
+        let until = end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
+        let needed = until - outbound.reserved_until;
+        crash::step("grow");
+        if let Err(limit) = limits::check(needed) {
+            outbound.arena.release(id, Hold::Firm);
+            Stats::add(&self.stats.no_memory, 1);
+            // What there is already may yet be taken back.
+            outbound.arena.confine(outbound.reserved_until);
+            let found = outbound.allocate(record_len, claim);
+            outbound.arena.confine(u64::MAX);
+            let no_memory = LoanError::NoMemory { needed, limit: limit.to_string() };
+            let id = found.ok_or(no_memory)?;
+            return Ok((id, *outbound.arena.record(id)));
+        }
+        outbound.reserved_until = until;
+        crash::step("grown");
         Ok((id, record))
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Closing a descriptor can wait for as long as whoever made it likes: a socket lingers over data that nobody reads, a file
 //! of somebody's own file system asks that somebody. Any user of this network namespace can send us such a thing, admitted or
-//! not, and the kernel closes it for us with the socket where we never looked at the packet that it came with. So sockets, and
-//! descriptors that are of no kind that we use, are closed on threads that live no longer than that takes.
+//! not, and the kernel closes it for us with the socket where we never looked at the packet that it came with. Memory may have
+//! gigabytes of pages that go with its last descriptor. So everything but memory with few pages is closed on threads that live no
+//! longer than that takes.
 //!
 //! Rejected: looking for unread packets first (an empty one cannot be told from none); a single thread (one lingering socket would
 //! keep all others open).
@@ -58,13 +59,22 @@ impl Deref for Given {
 
 impl Drop for Given {
     fn drop(&mut self) {
-        let is_prompt = rustix::fs::fcntl_get_seals(&**self).is_ok();
-        // Memory of a kind that we use is closed at once; and in a forked child everything is.
-        if let Some(fd) = self.fd.take().filter(|_| self.is_ours() && !is_prompt) {
+        // In a forked child everything is closed at once.
+        if let Some(fd) = self.fd.take().filter(|fd| self.is_ours() && !is_prompt(fd)) {
             self.closer.close(fd);
         }
     }
 }
+
+/// Whether this is memory with few pages.
+fn is_prompt(fd: &OwnedFd) -> bool {
+    // Only memory has seals, so the second question goes to no file system of somebody's own.
+    rustix::fs::fcntl_get_seals(fd).is_ok()
+        && rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_blocks < PROMPT_BLOCKS)
+}
+
+/// 1 MiB in blocks of 512 bytes: freed in far less time than a thread takes to start.
+const PROMPT_BLOCKS: i64 = 2048;
 
 impl Closer {
     /// Closes this without waiting here.
@@ -106,6 +116,18 @@ const WAITING_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_closed_at_once_only_while_it_has_few_pages() {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC | rustix::fs::MemfdFlags::ALLOW_SEALING;
+        let memory = rustix::fs::memfd_create("test", flags).expect("memory");
+        rustix::fs::ftruncate(&memory, 1 << 40).expect("a length");
+        assert!(is_prompt(&memory), "a length is no page");
+        rustix::io::pwrite(&memory, &[1; 1 << 20], 0).expect("pages");
+        assert!(!is_prompt(&memory));
+        let (reader, _writer) = rustix::pipe::pipe().expect("a pipe");
+        assert!(!is_prompt(&reader));
+    }
 
     #[test]
     fn what_was_given_is_closed_and_no_thread_stays() {
