@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use xtask::{
-    bench, failures, files, fuzz, instructions, mutants, nightly, papers, readme, sanitize, source::Source,
+    bench, failures, files, fuzz, instructions, mutants, papers, readme, sanitize, source::Source,
     style, unsafe_report,
 };
 
@@ -54,14 +54,14 @@ enum Chore {
         #[arg(long)]
         accept: bool,
     },
-    /// Runs the fuzz targets, two at a time; exit code 1 if one finds something. Needs a nightly compiler.
+    /// Runs the fuzz targets, two at a time; exit code 1 if one finds something. Needs a nightly compiler, unless it is light.
     Fuzz {
         /// How long each runs.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
-        /// Only sees to the tools that it needs, and fails where they cannot be had.
+        /// Built without optimization and AddressSanitizer, in a fraction of the time.
         #[arg(long)]
-        prepare: bool,
+        light: bool,
         /// These only; all by default.
         targets: Vec<String>,
     },
@@ -104,8 +104,10 @@ fn main() -> ExitCode {
         Chore::Instructions { accept } => instructions::run(&root, accept),
         Chore::Crash { options } => crash(&options),
         Chore::Soak { options } => soak(&root, &options),
-        Chore::Fuzz { prepare: true, .. } => nightly::prepare_fuzzing().map(|()| true),
-        Chore::Fuzz { seconds, targets, .. } => fuzz::run(&root, seconds, &targets),
+        Chore::Fuzz { seconds, light, targets } => {
+            let build = if light { fuzz::Build::Light } else { fuzz::Build::Sanitized };
+            fuzz::run(&root, seconds, &targets, build)
+        }
         Chore::Sanitize { sanitizer } => sanitize::run(&root, sanitizer.as_deref()),
         Chore::MutantsByHand { only } => mutants::run(&root, &only),
         Chore::Failures { only, scale } => failures::run(&root, &only, &scale),

@@ -50,8 +50,15 @@ pub fn target_dir(root: &Path) -> PathBuf {
 /// # Errors
 /// Where the compiler does not say.
 pub fn host() -> Result<String, Box<dyn Error>> {
-    let said = Command::new("rustup").args(["run", "nightly", "rustc", "-vV"]).output()?;
-    let said = String::from_utf8(said.stdout)?;
+    host_of(Command::new("rustup").args(["run", "nightly", "rustc"]))
+}
+
+/// The triple for which this compiler compiles, unless it is told another.
+///
+/// # Errors
+/// Where it does not say.
+pub fn host_of(compiler: &mut Command) -> Result<String, Box<dyn Error>> {
+    let said = String::from_utf8(compiler.arg("-vV").output()?.stdout)?;
     let host = said.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| "rustc does not name its host".into())
 }

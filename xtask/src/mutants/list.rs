@@ -23,7 +23,7 @@ pub const GUARDS: &[Mutant] = &[
         file: "receiver.rs",
         from: "            if self.is_ready() {\n                self.disarm();\n                return Wake::Ready;\n            }\n            if ended {",
         to: "            if ended {",
-        test: "zerodds-transport-shm::failures::waking::f39_no_wake_up_is_lost_whatever_the_moment",
+        test: "zerodds-transport-shm::failures::waking::f39_what_came_before_the_receiver_lay_down_does_not_let_it_sleep",
     },
     Mutant {
         guard: "the edges for which a bell is watched that is shut for ever",

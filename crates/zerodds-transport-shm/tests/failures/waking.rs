@@ -55,6 +55,17 @@ fn parked(receiver: &mut ShmReceiver) -> u64 {
 }
 
 #[test]
+fn f39_what_came_before_the_receiver_lay_down_does_not_let_it_sleep() {
+    let (a, mut b) = pair();
+    for round in 0..100u64 {
+        while b.receiver.try_receive().is_some() {}
+        // After the last look, before the bell is armed: nobody rings for this.
+        let _ = a.send(b.locator(), &round.to_le_bytes(), reliable());
+        assert_eq!(b.receiver.wait(Some(deadline()), &[]), Wake::Ready);
+    }
+}
+
+#[test]
 fn f39_no_wake_up_is_lost_whatever_the_moment() {
     for (wait, seed) in [(parked as fn(&mut ShmReceiver) -> u64, 1), (polled, 2)] {
         let (mut a, b) = pair();
