@@ -5,8 +5,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use xtask::{
-    bench, failures, files, fuzz, instructions, mutants, papers, readme, sanitize, source::Source,
-    style, unsafe_report,
+    bench, failures, files, fuzz, instructions, mutants, papers, readme, sanitize, source::Source, style,
+    unsafe_report,
 };
 
 #[derive(Parser)]
