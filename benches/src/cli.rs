@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use zerodds_transport_shm::parse_size;
+use zerodds_core::parse_size;
 
 #[derive(Parser)]
 #[command(
@@ -248,5 +248,6 @@ fn choose<'a>(
 
 fn size(text: &str) -> Result<usize, String> {
     let accepted = || format!("use {LEN_MIN} bytes to 1GiB, such as 64, 1KiB or 8MiB");
-    parse_size(text).filter(|len| (LEN_MIN..=1 << 30).contains(len)).ok_or_else(accepted)
+    let len = parse_size(text).and_then(|len| len.try_into().ok());
+    len.filter(|len| (LEN_MIN..=1 << 30).contains(len)).ok_or_else(accepted)
 }

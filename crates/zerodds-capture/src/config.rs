@@ -8,7 +8,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use thiserror::Error;
+use zerodds_core::{ConfigError, Setting, parse_size, parse_switch};
 
 /// Settings of a capture; [`Config::default`] captures nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,21 +16,6 @@ pub struct Config {
     pub(crate) file: Option<PathBuf>,
     pub(crate) bytes_max: u64,
     pub(crate) udp: bool,
-}
-
-/// A setting that cannot be used.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum ConfigError {
-    /// A value is not understood or out of range.
-    #[error("{name}={value:?} is not usable: {accepted}")]
-    Value {
-        /// The variable, or the setter's name.
-        name: &'static str,
-        /// What it was set to.
-        value: String,
-        /// What is accepted.
-        accepted: &'static str,
-    },
 }
 
 impl Default for Config {
@@ -66,11 +51,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Value`] outside the range.
     pub fn bytes_max(mut self, bytes: u64) -> Result<Self, ConfigError> {
-        self.bytes_max = in_range(bytes).ok_or_else(|| ConfigError::Value {
-            name: "bytes_max",
-            value: bytes.to_string(),
-            accepted: SIZE_ACCEPTED,
-        })?;
+        self.bytes_max = BYTES_MAX.called("bytes_max").accept(bytes, in_range(bytes))?;
         Ok(self)
     }
 
@@ -82,55 +63,30 @@ impl Config {
     }
 
     fn overlaid_with(mut self, var: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, ConfigError> {
-        let bad = |name, value: &OsString, accepted| ConfigError::Value {
-            name,
-            value: value.to_string_lossy().into_owned(),
-            accepted,
-        };
-        if let Some(value) = var("ZERODDS_CAPTURE") {
-            if value.is_empty() {
-                return Err(bad(
-                    "ZERODDS_CAPTURE",
-                    &value,
-                    "use the name of a file, such as /tmp/dds-%p.pcapng",
-                ));
-            }
-            self.file = Some(value.into());
+        // A file's name need be no text.
+        if let Some(value) = var(FILE.name) {
+            let named = Some(PathBuf::from(&value)).filter(|file| !file.as_os_str().is_empty());
+            self.file = Some(FILE.accept(value.to_string_lossy(), named)?);
         }
-        if let Some(value) = var("ZERODDS_CAPTURE_MAX") {
-            let bytes = value.to_str().and_then(|text| in_range(parse_size(text.trim())?));
-            self.bytes_max = bytes.ok_or_else(|| bad("ZERODDS_CAPTURE_MAX", &value, SIZE_ACCEPTED))?;
+        if let Some(bytes) = BYTES_MAX.read(&var, |text| in_range(parse_size(text)?))? {
+            self.bytes_max = bytes;
         }
-        if let Some(value) = var("ZERODDS_CAPTURE_UDP") {
-            self.udp = match value.to_string_lossy().trim().to_ascii_lowercase().as_str() {
-                "on" | "1" | "true" | "yes" => true,
-                "off" | "0" | "false" | "no" => false,
-                _ => return Err(bad("ZERODDS_CAPTURE_UDP", &value, "use on or off")),
-            };
+        if let Some(udp) = UDP.read(&var, parse_switch)? {
+            self.udp = udp;
         }
         Ok(self)
     }
 }
 
-const SIZE_ACCEPTED: &str = "use 1MiB to 1TiB, as bytes or with the unit KiB, MiB or GiB, such as 256MiB";
+const FILE: Setting = Setting::new("ZERODDS_CAPTURE", "use the name of a file, such as /tmp/dds-%p.pcapng");
+const BYTES_MAX: Setting = Setting::new(
+    "ZERODDS_CAPTURE_MAX",
+    "use 1MiB to 1TiB, as bytes or with the unit KiB, MiB or GiB, such as 256MiB",
+);
+const UDP: Setting = Setting::new("ZERODDS_CAPTURE_UDP", "use on or off");
 
 fn in_range(bytes: u64) -> Option<u64> {
     (Config::BYTES_MIN..=Config::BYTES_MAX).contains(&bytes).then_some(bytes)
-}
-
-/// Bytes from `65536`, `64KiB` or `4 MiB`; the units are powers of 1,024, and `K`, `M`, `G`, `T` mean the same.
-fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kib" => 10,
-        "m" | "mib" => 20,
-        "g" | "gib" => 30,
-        "t" | "tib" => 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]

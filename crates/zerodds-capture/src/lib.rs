@@ -31,5 +31,6 @@ pub mod testing;
 
 pub use capture::{Capture, OpenError};
 pub use captured::{Captured, CapturedReceiver};
-pub use config::{Config, ConfigError};
+pub use config::Config;
 pub use tap::{Pending, Tap};
+pub use zerodds_core::ConfigError;

@@ -22,6 +22,7 @@ mod host;
 mod locator;
 mod path;
 mod router;
+mod setting;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod transport;
@@ -32,4 +33,5 @@ pub use host::{HostTag, Incarnation, fnv1a};
 pub use locator::{Endianness, Locator, LocatorKind};
 pub use path::{Path, PathReport, Reach, Reason};
 pub use router::{Clock, Route, Router, RouterLoan, RouterMessage, RouterReceiver};
+pub use setting::{ConfigError, Setting, parse_size, parse_switch};
 pub use transport::{Delivery, Incoming, Loan, Message, Peer, Receiver, Sent, Transport, Unserved, Wake};

@@ -47,15 +47,9 @@ pub struct ZeroDds {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A `ZERODDS_SHM*` variable.
+    /// A variable of the two transports or of the capture.
     #[error(transparent)]
-    Shm(#[from] zerodds_transport_shm::ConfigError),
-    /// A `ZERODDS_UDP*` variable.
-    #[error(transparent)]
-    Udp(#[from] zerodds_transport_udp::ConfigError),
-    /// A `ZERODDS_CAPTURE*` variable.
-    #[error(transparent)]
-    Capture(#[from] zerodds_capture::ConfigError),
+    Value(#[from] zerodds_core::ConfigError),
     /// The file that `ZERODDS_CAPTURE` names.
     #[error(transparent)]
     CaptureFile(#[from] zerodds_capture::OpenError),

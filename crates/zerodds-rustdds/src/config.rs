@@ -12,7 +12,8 @@
 
 use crate::protocol::Prefix;
 use std::ffi::OsString;
-use zerodds_transport_shm::{Access, Config as ShmConfig, ConfigError, parse_size};
+use zerodds_core::{ConfigError, Setting, parse_size};
+use zerodds_transport_shm::{Access, Config as ShmConfig};
 
 /// Settings of one session; [`Config::default`] is the recommended set-up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,11 +32,11 @@ impl Config {
     ///
     /// ```
     /// let config = zerodds_rustdds::Config::from_env()?;
-    /// # Ok::<(), zerodds_transport_shm::ConfigError>(())
+    /// # Ok::<(), zerodds_rustdds::ConfigError>(())
     /// ```
     pub fn from_env() -> Result<Self, ConfigError> {
         let options = Options::default().overlaid_with(std::env::var_os)?;
-        let capture = zerodds_capture::Config::from_env().map_err(as_ours)?;
+        let capture = zerodds_capture::Config::from_env()?;
         Ok(Self { shm: ShmConfig::from_env()?, options, capture, ..Self::default() })
     }
 
@@ -57,7 +58,7 @@ impl Config {
     /// use zerodds_rustdds::Config;
     /// let transport = zerodds_transport_shm::Config::default().max_datagram(64 << 20)?;
     /// let config = Config::default().transport(transport);
-    /// # Ok::<(), zerodds_transport_shm::ConfigError>(())
+    /// # Ok::<(), zerodds_rustdds::ConfigError>(())
     /// ```
     #[must_use]
     pub fn transport(mut self, shm: ShmConfig) -> Self {
@@ -72,7 +73,7 @@ impl Config {
     /// ```
     /// // Every process of this user may read everything that is published here.
     /// let config = zerodds_rustdds::Config::from_env()?.share_secured(true);
-    /// # Ok::<(), zerodds_transport_shm::ConfigError>(())
+    /// # Ok::<(), zerodds_rustdds::ConfigError>(())
     /// ```
     #[must_use]
     pub const fn share_secured(mut self, share: bool) -> Self {
@@ -101,11 +102,6 @@ impl Config {
         self.options = options;
         self
     }
-}
-
-fn as_ours(error: zerodds_capture::ConfigError) -> ConfigError {
-    let zerodds_capture::ConfigError::Value { name, value, accepted } = error;
-    ConfigError::Value { name, value, accepted }
 }
 
 /// What can be set for each endpoint.
@@ -171,29 +167,27 @@ impl Options {
         mut self,
         var: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        let mut read = |name, accepted, apply: &mut dyn FnMut(&mut Self, &str) -> Option<()>| {
-            let Some(value) = var(name) else { return Ok(()) };
-            let value = value.to_string_lossy().into_owned();
-            apply(&mut self, value.trim()).ok_or(ConfigError::Value { name, value, accepted })
-        };
-        read(
-            "ZERODDS_SHM_THRESHOLD",
-            "use bytes, or a number with KiB, MiB or GiB, such as 64KiB",
-            &mut |set, text| {
-                set.threshold = parse_size(text)?;
-                Some(())
-            },
-        )?;
-        read("ZERODDS_SHM_WHEN_FULL", "use block, fail or udp", &mut |set, text| {
-            set.when_full = match text.to_ascii_lowercase().as_str() {
-                "block" => WhenFull::Block,
-                "fail" => WhenFull::Fail,
-                "udp" => WhenFull::Udp,
-                _ => return None,
-            };
-            Some(())
-        })?;
+        let threshold = |text: &str| parse_size(text)?.try_into().ok();
+        if let Some(bytes) = THRESHOLD.read(&var, threshold)? {
+            self.threshold = bytes;
+        }
+        if let Some(policy) = WHEN_FULL.read(&var, parse_when_full)? {
+            self.when_full = policy;
+        }
         Ok(self)
+    }
+}
+
+const THRESHOLD: Setting =
+    Setting::new("ZERODDS_SHM_THRESHOLD", "use bytes, or a number with KiB, MiB or GiB, such as 64KiB");
+const WHEN_FULL: Setting = Setting::new("ZERODDS_SHM_WHEN_FULL", "use block, fail or udp");
+
+fn parse_when_full(text: &str) -> Option<WhenFull> {
+    match text.to_ascii_lowercase().as_str() {
+        "block" => Some(WhenFull::Block),
+        "fail" => Some(WhenFull::Fail),
+        "udp" => Some(WhenFull::Udp),
+        _ => None,
     }
 }
 

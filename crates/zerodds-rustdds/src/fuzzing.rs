@@ -8,8 +8,8 @@ use crate::lifespan::Lifespan;
 use crate::protocol::{Descriptor, HEADER_LEN, Note, Received, SampleKey, TopicHash, parse};
 use bytes::Bytes;
 use std::ffi::OsString;
+use zerodds_core::ConfigError;
 use zerodds_core::Incarnation;
-use zerodds_transport_shm::ConfigError;
 
 /// A message of another session: whatever is understood is written as it came.
 pub fn message(bytes: &[u8]) {

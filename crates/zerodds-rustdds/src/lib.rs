@@ -138,3 +138,4 @@ pub use endpoints::{Publisher, Subscriber};
 pub use events::Events;
 pub use loan::Loan;
 pub use session::{AttachError, Stats, ZeroDds};
+pub use zerodds_core::ConfigError;

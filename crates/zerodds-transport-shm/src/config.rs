@@ -9,7 +9,7 @@
 
 use std::ffi::OsString;
 use std::time::Duration;
-use thiserror::Error;
+use zerodds_core::{ConfigError, Setting, parse_size, parse_switch};
 
 /// Settings of one shared-memory transport; [`Config::default`] is the recommended set-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,22 +47,6 @@ pub enum WaitStrategy {
     SpinThenPark(Duration),
     /// Never sleep: one core at 100 %, the lowest latency.
     Spin,
-}
-
-/// A setting that cannot be used.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A value is not understood or out of range.
-    #[error("{name}={value:?} is not usable: {accepted}")]
-    Value {
-        /// The variable, or the setter's name.
-        name: &'static str,
-        /// What it was set to.
-        value: String,
-        /// What is accepted.
-        accepted: &'static str,
-    },
 }
 
 impl Default for Config {
@@ -104,11 +88,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Value`] outside the range.
     pub fn max_datagram(mut self, bytes: usize) -> Result<Self, ConfigError> {
-        self.max_datagram = in_range(bytes).ok_or_else(|| ConfigError::Value {
-            name: "max_datagram",
-            value: bytes.to_string(),
-            accepted: SIZE_ACCEPTED,
-        })?;
+        self.max_datagram = MAX_DATAGRAM.called("max_datagram").accept(bytes, in_range(bytes as u64))?;
         Ok(self)
     }
 
@@ -130,65 +110,45 @@ impl Config {
         mut self,
         var: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        let mut read = |name, accepted, apply: &mut dyn FnMut(&mut Self, &str) -> Option<()>| {
-            let Some(value) = var(name) else { return Ok(()) };
-            let value = value.to_string_lossy().into_owned();
-            apply(&mut self, value.trim()).ok_or(ConfigError::Value { name, value, accepted })
-        };
-        read("ZERODDS_SHM", "use on or off", &mut |config, text| {
-            config.enabled = switch(text)?;
-            Some(())
-        })?;
-        read("ZERODDS_SHM_MAX_DATAGRAM", SIZE_ACCEPTED, &mut |config, text| {
-            config.max_datagram = in_range(parse_size(text)?)?;
-            Some(())
-        })?;
-        read("ZERODDS_SHM_ACCESS", "use user, group or any", &mut |config, text| {
-            config.access = match text.to_ascii_lowercase().as_str() {
-                "user" => Access::User,
-                "group" => Access::Group,
-                "any" => Access::Any,
-                _ => return None,
-            };
-            Some(())
-        })?;
-        read("ZERODDS_SHM_WAIT", WAIT_ACCEPTED, &mut |config, text| {
-            config.wait = parse_wait(text)?;
-            Some(())
-        })?;
+        if let Some(enabled) = ENABLED.read(&var, parse_switch)? {
+            self.enabled = enabled;
+        }
+        if let Some(bytes) = MAX_DATAGRAM.read(&var, |text| in_range(parse_size(text)?))? {
+            self.max_datagram = bytes;
+        }
+        if let Some(access) = ACCESS.read(&var, parse_access)? {
+            self.access = access;
+        }
+        if let Some(wait) = WAIT.read(&var, parse_wait)? {
+            self.wait = wait;
+        }
         Ok(self)
     }
 }
 
-const SIZE_ACCEPTED: &str = "use 4KiB to 1GiB, as bytes or with the unit KiB, MiB or GiB, such as 16MiB";
-const WAIT_ACCEPTED: &str = "use park, adaptive, spin, or a time from 1us to 10ms to spin before parking";
+const ENABLED: Setting = Setting::new("ZERODDS_SHM", "use on or off");
+const MAX_DATAGRAM: Setting = Setting::new(
+    "ZERODDS_SHM_MAX_DATAGRAM",
+    "use 4KiB to 1GiB, as bytes or with the unit KiB, MiB or GiB, such as 16MiB",
+);
+const ACCESS: Setting = Setting::new("ZERODDS_SHM_ACCESS", "use user, group or any");
+const WAIT: Setting = Setting::new(
+    "ZERODDS_SHM_WAIT",
+    "use park, adaptive, spin, or a time from 1us to 10ms to spin before parking",
+);
 
-fn in_range(bytes: usize) -> Option<usize> {
+fn in_range(bytes: u64) -> Option<usize> {
+    let bytes = usize::try_from(bytes).ok()?;
     (Config::MAX_DATAGRAM_MIN..=Config::MAX_DATAGRAM_MAX).contains(&bytes).then_some(bytes)
 }
 
-fn switch(text: &str) -> Option<bool> {
+fn parse_access(text: &str) -> Option<Access> {
     match text.to_ascii_lowercase().as_str() {
-        "on" | "1" | "true" | "yes" => Some(true),
-        "off" | "0" | "false" | "no" => Some(false),
+        "user" => Some(Access::User),
+        "group" => Some(Access::Group),
+        "any" => Some(Access::Any),
         _ => None,
     }
-}
-
-/// Bytes from `65536`, `64KiB`, `16 MiB`, `1GiB` (and `K`, `M`, `G` for the same powers of 1,024): how every
-/// size in a setting of this project is written.
-#[must_use]
-pub fn parse_size(text: &str) -> Option<usize> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kib" => 10,
-        "m" | "mib" => 20,
-        "g" | "gib" => 30,
-        _ => return None,
-    };
-    number.parse::<usize>().ok()?.checked_mul(1 << shift)
 }
 
 fn parse_wait(text: &str) -> Option<WaitStrategy> {

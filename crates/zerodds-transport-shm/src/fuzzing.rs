@@ -19,12 +19,13 @@ use crate::region::{Broken, Region};
 use crate::segment::{self, Sharing};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::Mapping;
-use crate::{Config, ConfigError, rendezvous, slots};
+use crate::{Config, rendezvous, slots};
 use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use zerodds_core::ConfigError;
 use zerodds_core::{HostTag, Locator};
 
 /// Bytes of a link object.

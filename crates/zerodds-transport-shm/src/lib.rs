@@ -134,11 +134,12 @@ mod unavailable;
 pub mod crash_points {
     pub use crate::crash::{Action, arm, disarm, passed};
 }
-pub use config::{Access, Config, ConfigError, WaitStrategy, parse_size};
+pub use config::{Access, Config, WaitStrategy};
 pub use link_id::LinkId;
 pub use pool::Pool;
 #[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model))))]
 pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmSending, ShmSent, ShmTransport};
+pub use zerodds_core::ConfigError;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
 pub use {
     message::{ShmLoan, ShmMessage},

@@ -12,8 +12,7 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::str::FromStr;
-use thiserror::Error;
-use zerodds_core::HostTag;
+use zerodds_core::{ConfigError, HostTag, Setting, parse_size};
 
 /// Settings of one UDP transport; [`Config::default`] is the recommended set-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,22 +45,6 @@ pub enum Ipv6 {
     Reach,
     /// We also listen on IPv6, announce those addresses (link-local ones never) and join `ff02::ffff:efff:1`.
     Announce,
-}
-
-/// A setting that cannot be used.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A value is not understood or out of range.
-    #[error("{name}={value:?} is not usable: {accepted}")]
-    Value {
-        /// The variable, or the setter's name.
-        name: &'static str,
-        /// What it was set to.
-        value: String,
-        /// What is accepted.
-        accepted: &'static str,
-    },
 }
 
 impl Default for Config {
@@ -112,8 +95,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Value`] outside the range.
     pub fn max_datagram(mut self, bytes: usize) -> Result<Self, ConfigError> {
-        self.max_datagram = datagram_in_range(bytes)
-            .ok_or_else(|| ConfigError::out_of_range("max_datagram", bytes, DATAGRAM_ACCEPTED))?;
+        self.max_datagram = DATAGRAM.called("max_datagram").accept(bytes, datagram_in_range(bytes as u64))?;
         Ok(self)
     }
 
@@ -124,8 +106,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Value`] outside the range.
     pub fn buffer(mut self, bytes: usize) -> Result<Self, ConfigError> {
-        self.buffer = buffer_in_range(bytes)
-            .ok_or_else(|| ConfigError::out_of_range("buffer", bytes, BUFFER_ACCEPTED))?;
+        self.buffer = BUFFER.called("buffer").accept(bytes, buffer_in_range(bytes as u64))?;
         Ok(self)
     }
 
@@ -150,19 +131,16 @@ impl Config {
         mut self,
         var: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        if let Some(interfaces) = read(&var, "ZERODDS_UDP_INTERFACES", INTERFACES_ACCEPTED, parse_interfaces)?
-        {
+        if let Some(interfaces) = INTERFACES.read(&var, parse_interfaces)? {
             self.interfaces = interfaces;
         }
-        let datagram = |text: &str| datagram_in_range(parse_size(text)?);
-        if let Some(bytes) = read(&var, "ZERODDS_UDP_MAX_DATAGRAM", DATAGRAM_ACCEPTED, datagram)? {
+        if let Some(bytes) = DATAGRAM.read(&var, |text| datagram_in_range(parse_size(text)?))? {
             self.max_datagram = bytes;
         }
-        let buffer = |text: &str| buffer_in_range(parse_size(text)?);
-        if let Some(bytes) = read(&var, "ZERODDS_UDP_BUFFER", BUFFER_ACCEPTED, buffer)? {
+        if let Some(bytes) = BUFFER.read(&var, |text| buffer_in_range(parse_size(text)?))? {
             self.buffer = bytes;
         }
-        if let Some(ipv6) = read(&var, "ZERODDS_UDP_IPV6", "use off, reach or announce", parse_ipv6)? {
+        if let Some(ipv6) = IPV6.read(&var, parse_ipv6)? {
             self.ipv6 = ipv6;
         }
         Ok(self)
@@ -174,38 +152,20 @@ impl FromStr for InterfaceChoice {
 
     /// An address, or else a name of 1 to 15 bytes without spaces and slashes, as interfaces have.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        parse_interface(text).ok_or_else(|| ConfigError::Value {
-            name: "interface",
-            value: text.to_owned(),
-            accepted: INTERFACES_ACCEPTED,
-        })
+        INTERFACES.called("interface").accept(text, parse_interface(text))
     }
 }
 
-impl ConfigError {
-    fn out_of_range(name: &'static str, value: usize, accepted: &'static str) -> Self {
-        Self::Value { name, value: value.to_string(), accepted }
-    }
-}
-
-const INTERFACES_ACCEPTED: &str = "use all, or interface names (at most 15 bytes) and addresses separated by commas, such as eth0,192.0.2.7";
-const DATAGRAM_ACCEPTED: &str = "use 1232 to 65507 bytes";
-const BUFFER_ACCEPTED: &str = "use 64KiB to 512MiB, as bytes or with the unit KiB, MiB or GiB, such as 4MiB";
-
-fn read<T>(
-    var: impl Fn(&'static str) -> Option<OsString>,
-    name: &'static str,
-    accepted: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
-) -> Result<Option<T>, ConfigError> {
-    let Some(value) = var(name) else { return Ok(None) };
-    let parsed = value.to_str().and_then(|text| parse(text.trim()));
-    parsed.map(Some).ok_or_else(|| ConfigError::Value {
-        name,
-        value: value.to_string_lossy().into_owned(),
-        accepted,
-    })
-}
+const INTERFACES: Setting = Setting::new(
+    "ZERODDS_UDP_INTERFACES",
+    "use all, or interface names (at most 15 bytes) and addresses separated by commas, such as eth0,192.0.2.7",
+);
+const DATAGRAM: Setting = Setting::new("ZERODDS_UDP_MAX_DATAGRAM", "use 1232 to 65507 bytes");
+const BUFFER: Setting = Setting::new(
+    "ZERODDS_UDP_BUFFER",
+    "use 64KiB to 512MiB, as bytes or with the unit KiB, MiB or GiB, such as 4MiB",
+);
+const IPV6: Setting = Setting::new("ZERODDS_UDP_IPV6", "use off, reach or announce");
 
 fn parse_interfaces(text: &str) -> Option<Vec<InterfaceChoice>> {
     match text {
@@ -231,25 +191,13 @@ fn parse_ipv6(text: &str) -> Option<Ipv6> {
     }
 }
 
-/// Bytes from `65507`, `64KiB` or `4 MiB`; the units are powers of 1,024, and `K`, `M`, `G` mean the same.
-fn parse_size(text: &str) -> Option<usize> {
-    let number = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = match text[number.len()..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        _ => return None,
-    };
-    let digits_only = number.bytes().all(|byte| byte.is_ascii_digit());
-    digits_only.then(|| number.parse::<usize>().ok()?.checked_mul(unit)).flatten()
-}
-
-fn datagram_in_range(bytes: usize) -> Option<usize> {
+fn datagram_in_range(bytes: u64) -> Option<usize> {
+    let bytes = usize::try_from(bytes).ok()?;
     (Config::MAX_DATAGRAM_MIN..=Config::MAX_DATAGRAM_MAX).contains(&bytes).then_some(bytes)
 }
 
-fn buffer_in_range(bytes: usize) -> Option<usize> {
+fn buffer_in_range(bytes: u64) -> Option<usize> {
+    let bytes = usize::try_from(bytes).ok()?;
     (Config::BUFFER_MIN..=Config::BUFFER_MAX).contains(&bytes).then_some(bytes)
 }
 

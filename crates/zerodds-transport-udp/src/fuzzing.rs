@@ -1,7 +1,8 @@
 //! A door for the fuzz targets (`fuzz/` of the repository) to what is private here; only under `--cfg fuzzing`.
 
-use crate::{Config, ConfigError};
+use crate::Config;
 use std::ffi::OsString;
+use zerodds_core::ConfigError;
 
 /// The configuration of an environment.
 ///

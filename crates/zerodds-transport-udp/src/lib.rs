@@ -46,8 +46,9 @@ mod socket;
 mod tally;
 mod transport;
 
-pub use config::{Config, ConfigError, InterfaceChoice, Ipv6};
+pub use config::{Config, InterfaceChoice, Ipv6};
 pub use error::{BatchError, OpenError};
 pub use receiver::{UdpMessage, UdpReceiver};
 pub use socket::Buffers;
 pub use transport::{UdpLoan, UdpTransport};
+pub use zerodds_core::ConfigError;

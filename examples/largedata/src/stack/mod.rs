@@ -287,12 +287,9 @@ pub(crate) trait Subscription {
 /// Why a stack cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum OpenError {
-    /// A setting of shared memory is not usable.
+    /// A setting is not usable.
     #[error(transparent)]
-    Shm(zerodds_transport_shm::ConfigError),
-    /// A setting of UDP is not usable.
-    #[error(transparent)]
-    Udp(zerodds_transport_udp::ConfigError),
+    Setting(zerodds_core::ConfigError),
     /// Datagrams get lost, and nobody repairs that here.
     #[error(
         "over UDP --stack transport is best effort only: use --stack dust, or add --reliability best-effort"

@@ -16,8 +16,8 @@ impl Settings {
     /// # Errors
     /// [`OpenError`] where a variable has a value that is not accepted.
     pub(crate) fn new(options: &StackOptions) -> Result<Self, OpenError> {
-        let shm = zerodds_transport_shm::Config::from_env().map_err(OpenError::Shm)?;
-        let udp = zerodds_transport_udp::Config::from_env().map_err(OpenError::Udp)?;
+        let shm = zerodds_transport_shm::Config::from_env().map_err(OpenError::Setting)?;
+        let udp = zerodds_transport_udp::Config::from_env().map_err(OpenError::Setting)?;
         let shm = if options.path.shares_memory() { shm } else { shm.enabled(false) };
         Ok(Self { shm, udp })
     }

@@ -150,7 +150,7 @@ fn session(participant: &DomainParticipant, options: &StackOptions) -> Result<Op
     if options.stack == StackKind::StockRustdds || !options.path.shares_memory() {
         return Ok(None);
     }
-    let config = Config::from_env().map_err(OpenError::Shm)?;
+    let config = Config::from_env().map_err(OpenError::Setting)?;
     let session = ZeroDds::attach(participant, config)
         .map_err(|error: AttachError| failed("attaching shared memory", options.domain)(error))?;
     if let Err(reason) = session.availability() {
