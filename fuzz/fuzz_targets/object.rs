@@ -23,18 +23,11 @@ enum Header {
     Near(u8, u8, u8, u8),
 }
 
-const VERSION: u32 = 4;
-const LAYOUT_HASH: u32 = 0x595c_0195;
-
 fuzz_target!(|offer: Offer| {
     let claimed = offer.claimed as usize % (1 << 22);
     let len = if offer.honest { claimed as u64 } else { u64::from(offer.len) };
     let owner = u64::from(offer.owner);
-    let mut good = *b"ZERODDS\x01........................";
-    good[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    good[12..16].copy_from_slice(&LAYOUT_HASH.to_le_bytes());
-    good[16..24].copy_from_slice(&(claimed as u64).to_le_bytes());
-    good[24..32].copy_from_slice(&owner.to_le_bytes());
+    let good = fuzzing::header(claimed as u64, owner);
     let content = match offer.content {
         Header::Any(content) => content,
         Header::Near(at, xor, also, with) => {

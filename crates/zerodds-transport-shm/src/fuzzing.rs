@@ -51,6 +51,12 @@ pub fn config(var: impl Fn(&'static str) -> Option<OsString>) -> Result<Config, 
     Config::default().overlaid_with(var)
 }
 
+/// The header that an object of `len` bytes has which belongs to the link with this number.
+#[must_use]
+pub fn header(len: u64, owner: u64) -> [u8; 32] {
+    segment::header_bytes(len, owner)
+}
+
 /// Offers a memfd of `len` bytes that begins with `content` and has these seals as an object of `claimed` bytes;
 /// whether it is mapped. What is mapped is as long as was claimed, and begins with `content`.
 #[must_use]

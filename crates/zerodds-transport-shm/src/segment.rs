@@ -112,7 +112,7 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
 /// `HUGETLBFS_MAGIC` of linux/magic.h.
 const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
 
-fn header_bytes(len: u64, owner: u64) -> [u8; 0x20] {
+pub(crate) fn header_bytes(len: u64, owner: u64) -> [u8; 0x20] {
     let mut bytes = [0; 0x20];
     bytes[header::MAGIC..][..8].copy_from_slice(&MAGIC.to_le_bytes());
     bytes[header::VERSION..][..4].copy_from_slice(&VERSION.to_le_bytes());
