@@ -25,8 +25,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use zerodds_core::ConfigError;
-use zerodds_core::{HostTag, Locator};
+use zerodds_core::{ConfigError, HostTag, Locator};
 
 /// Bytes of a link object.
 pub const LINK_LEN: usize = link::LEN;
@@ -40,7 +39,8 @@ pub fn frame(bytes: &[u8]) -> Option<[u8; 64]> {
 /// The neighbour that a line of /proc/net/unix names.
 #[must_use]
 pub fn neighbour(line: &str, host: HostTag, domain_id: u32) -> Option<Locator> {
-    rendezvous::listening(line, host, domain_id)
+    let found = rendezvous::listener(line, host)?.locator;
+    (found.port() == domain_id).then_some(found)
 }
 
 /// The configuration of an environment.

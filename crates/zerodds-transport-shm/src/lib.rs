@@ -87,6 +87,7 @@ mod layout;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
 mod limits;
 mod link_id;
+mod listener;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
 mod message;
 #[cfg(all(test, zerodds_model))]
@@ -136,14 +137,16 @@ pub mod crash_points {
 }
 pub use config::{Access, Config, WaitStrategy};
 pub use link_id::LinkId;
+pub use listener::Listener;
 pub use pool::Pool;
 #[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model))))]
-pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmSending, ShmSent, ShmTransport};
+pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmSending, ShmSent, ShmTransport, listeners};
 pub use zerodds_core::ConfigError;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
 pub use {
     message::{ShmLoan, ShmMessage},
     receiver::ShmReceiver,
+    rendezvous::listeners,
     sending::{ShmSending, ShmSent},
     transport::ShmTransport,
 };

@@ -3,6 +3,7 @@
 //! Nothing on disk: no stale file, no umask, no quota. The abstract namespace is shared exactly where IP
 //! addresses are shared, so containers on the host's network meet without sharing `/dev/shm` or `/tmp`.
 
+use crate::Listener;
 use rustix::net::SocketAddrUnix;
 use std::io;
 use std::os::linux::fs::MetadataExt;
@@ -21,20 +22,39 @@ pub(crate) fn address(locator: &Locator) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(name.as_bytes())?)
 }
 
+/// Everybody who can be linked with in this network namespace now, whatever the domain and the user: for tools that show
+/// them. Whether a link comes about only [`reach`](zerodds_core::Transport::reach) tells.
+///
+/// ```
+/// for listener in zerodds_transport_shm::listeners()? {
+///     println!("domain {}: {}", listener.locator.port(), listener.locator);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// What the system says about /proc/net/unix.
+pub fn listeners() -> io::Result<Vec<Listener>> {
+    let host = host_tag()?;
+    let sockets = std::fs::read_to_string("/proc/net/unix")?;
+    Ok(sockets.lines().filter_map(|line| listener(line, host)).collect())
+}
+
 /// Locators of all participants of this domain that listen in this network namespace now.
 pub(crate) fn enumerate(host: HostTag, domain_id: u32) -> Vec<Locator> {
     let Ok(sockets) = std::fs::read_to_string("/proc/net/unix") else { return Vec::new() };
-    sockets.lines().filter_map(|line| listening(line, host, domain_id)).collect()
+    let listeners = sockets.lines().filter_map(|line| listener(line, host));
+    listeners.map(|listener| listener.locator).filter(|locator| locator.port() == domain_id).collect()
 }
 
-/// The locator of a line of /proc/net/unix:
+/// Who listens by a line of /proc/net/unix:
 /// `Num RefCount Protocol Flags Type St Inode Path`, an abstract path beginning with `@`.
-pub(crate) fn listening(line: &str, host: HostTag, domain_id: u32) -> Option<Locator> {
+pub(crate) fn listener(line: &str, host: HostTag) -> Option<Listener> {
     let mut fields = line.split_ascii_whitespace();
     let accepts = u32::from_str_radix(fields.nth(3)?, 16).ok()? & SO_ACCEPTCON != 0;
-    let name = fields.nth(3)?.strip_prefix('@')?;
-    let locator = parse(name)?;
-    (accepts && locator.host_tag() == Some(host) && locator.port() == domain_id).then_some(locator)
+    let inode = fields.nth(2)?.parse().ok()?;
+    let locator = parse(fields.next()?.strip_prefix('@')?)?;
+    (accepts && locator.host_tag() == Some(host)).then_some(Listener { locator, inode })
 }
 
 /// `__SO_ACCEPTCON`: the socket listens.
@@ -77,18 +97,18 @@ mod tests {
     }
 
     #[test]
-    fn only_listening_sockets_of_the_domain_and_host_are_neighbours() {
+    fn only_listening_sockets_of_the_host_are_neighbours() {
         let line = |flags: &str, domain: u32| {
             let name = name(&locator(domain)).expect("a name");
             format!("0000000000000000: 00000002 00000000 {flags} 0005 01 22222 @{name}")
         };
         let host = HostTag::from_bytes([1; 8]);
-        assert_eq!(listening(&line("00010000", 3), host, 3), Some(locator(3)));
-        assert_eq!(listening(&line("00000000", 3), host, 3), None, "a connection, not a listener");
-        assert_eq!(listening(&line("00010000", 4), host, 3), None, "another domain");
-        assert_eq!(listening(&line("00010000", 3), HostTag::from_bytes([2; 8]), 3), None, "another host");
-        assert_eq!(listening("Num RefCount Protocol Flags Type St Inode Path", host, 3), None);
-        assert_eq!(listening("", host, 3), None);
+        let found = Listener { locator: locator(3), inode: 22222 };
+        assert_eq!(listener(&line("00010000", 3), host), Some(found));
+        assert_eq!(listener(&line("00000000", 3), host), None, "a connection, not a listener");
+        assert_eq!(listener(&line("00010000", 3), HostTag::from_bytes([2; 8])), None, "another host");
+        assert_eq!(listener("Num RefCount Protocol Flags Type St Inode Path", host), None);
+        assert_eq!(listener("", host), None);
     }
 
     #[test]

@@ -1,0 +1,187 @@
+//! What works in this environment, and what does not.
+
+use std::env;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+use zerodds_core::{Delivery, Incoming, Peer, Reach, Reason, Receiver, Sent, Transport};
+use zerodds_transport_shm::ShmTransport;
+use zerodds_transport_udp::UdpTransport;
+
+/// How one thing is.
+enum Finding {
+    Well(String),
+    /// It works, less well than it could; and what changes that.
+    Limited(String),
+    /// It does not work; and what changes that.
+    Broken(String),
+}
+
+/// Tries everything out in `domain`, and prints a line for each; true if nothing is broken.
+pub(crate) fn run(out: &mut impl Write, domain: u32) -> io::Result<bool> {
+    let mut is_well = true;
+    let mut say = |what: &str, finding: Finding| {
+        let (mark, text) = match finding {
+            Finding::Well(text) => ("ok", text),
+            Finding::Limited(text) => ("limited", text),
+            Finding::Broken(text) => {
+                is_well = false;
+                ("BROKEN", text)
+            }
+        };
+        writeln!(out, "{mark:<8} {what:<14} {text}")
+    };
+    say("settings", settings())?;
+    // A setting that cannot be used was said; everything else is tried without any.
+    let shm = zerodds_transport_shm::Config::from_env().unwrap_or_default();
+    say("shared memory", shared_memory(domain, &shm))?;
+    say("descriptors", descriptors())?;
+    let udp = zerodds_transport_udp::Config::from_env().unwrap_or_default();
+    match UdpTransport::open(domain, &udp) {
+        Ok(udp) => {
+            say("udp", udp_ports(&udp, domain))?;
+            say("udp buffers", udp_buffers(&udp))?;
+            say("multicast", multicast(&udp))?;
+        }
+        Err(error) => {
+            say("udp", Finding::Broken(format!("{error}; there is no way to other hosts and other vendors")))?
+        }
+    }
+    Ok(is_well)
+}
+
+/// The variables of this project that are set.
+fn settings() -> Finding {
+    let errors = [
+        zerodds_transport_shm::Config::from_env().err(),
+        zerodds_transport_udp::Config::from_env().err(),
+        zerodds_capture::Config::from_env().err(),
+    ];
+    if let Some(error) = errors.into_iter().flatten().next() {
+        return Finding::Broken(error.to_string());
+    }
+    let ours = env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ZERODDS_"));
+    let set: Vec<String> =
+        ours.map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy())).collect();
+    Finding::Well(if set.is_empty() {
+        "no ZERODDS_ variable is set: the defaults".to_owned()
+    } else {
+        set.join(" ")
+    })
+}
+
+/// Sends a message of the smallest and of the largest size from one transport to another.
+fn shared_memory(domain: u32, config: &zerodds_transport_shm::Config) -> Finding {
+    let [from, to] = [(); 2].map(|()| ShmTransport::open(domain, config));
+    match from.availability() {
+        Ok(()) => {}
+        Err(Reason::SwitchedOff) => {
+            return Finding::Limited(format!("{}; everything goes by UDP", Reason::SwitchedOff));
+        }
+        Err(reason) => return Finding::Broken(format!("{reason}; everything goes by UDP")),
+    }
+    let Some(mut receiver) = to.receiver() else { return Finding::Broken("there is no receiver".to_owned()) };
+    let locators = to.locators();
+    let until = Instant::now() + PATIENCE;
+    while let Reach::Pending(reason) = from.reach(Peer::new(&locators)) {
+        if Instant::now() >= until {
+            return Finding::Broken(format!("no link within {PATIENCE:?}: {reason}"));
+        }
+        std::thread::sleep(LOOK);
+    }
+    let largest = from.max_message_len();
+    for len in [0, largest] {
+        let sent =
+            from.send_bytes(&vec![1; len], &[Peer::new(&locators)], Delivery::Reliable { deadline: until });
+        match sent {
+            Ok(Sent { by_shm: 1, .. }) => {}
+            Ok(sent) => {
+                return Finding::Broken(format!("a message of {len} bytes was refused: {:?}", sent.unserved));
+            }
+            Err(error) => return Finding::Broken(format!("a message of {len} bytes was not sent: {error}")),
+        }
+        match message(&mut receiver, until) {
+            Some(received) if received == len => {}
+            other => return Finding::Broken(format!("of a message of {len} bytes came {other:?}")),
+        }
+    }
+    Finding::Well(format!("messages of 0 to {} arrive whole", size(largest)))
+}
+
+/// The length of the next message.
+fn message(receiver: &mut impl Receiver, until: Instant) -> Option<usize> {
+    loop {
+        if let Incoming::Message(message) = receiver.receive(Some(until))? {
+            return Some(message.len());
+        }
+    }
+}
+
+/// How many peers fit into this process.
+fn descriptors() -> Finding {
+    let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current else {
+        return Finding::Well("without limit".to_owned());
+    };
+    let peers = limit / DESCRIPTORS_PER_PEER;
+    let text = format!("{limit} of them: room for about {peers} peers of one participant");
+    if peers < PEERS_FEW {
+        Finding::Limited(format!("{text}; `ulimit -n` raises it"))
+    } else {
+        Finding::Well(text)
+    }
+}
+
+fn udp_ports(udp: &UdpTransport, domain: u32) -> Finding {
+    let addresses = list(udp.metatraffic_unicast_locators());
+    match udp.participant_id() {
+        Some(id) => Finding::Well(format!("participant {id} of domain {domain} at {addresses}")),
+        None => Finding::Limited(format!(
+            "all ports of domain {domain} are taken; at {addresses}, where only those who hear our announcements find us"
+        )),
+    }
+}
+
+fn udp_buffers(udp: &UdpTransport) -> Finding {
+    let buffers = udp.buffers();
+    let text = format!("{} to receive, {} to send", size(buffers.receive), size(buffers.send));
+    if buffers.receive < buffers.asked || buffers.send < buffers.asked {
+        let asked = buffers.asked;
+        return Finding::Limited(format!(
+            "{text} of {}: bursts of large samples are lost and repaired; `sysctl net.core.rmem_max={asked} net.core.wmem_max={asked}` grants it",
+            size(asked)
+        ));
+    }
+    Finding::Well(text)
+}
+
+fn multicast(udp: &UdpTransport) -> Finding {
+    if udp.multicast_works() {
+        Finding::Well(format!("joined {}", list(udp.metatraffic_multicast_locators())))
+    } else {
+        Finding::Limited(
+            "does not work on any interface here: participants of this host find each other by shared memory, those of others not"
+                .to_owned(),
+        )
+    }
+}
+
+fn list(all: Vec<impl Display>) -> String {
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    if all.is_empty() { "no address".to_owned() } else { all.join(", ") }
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        mib if mib >= 1 << 20 => format!("{:.1} MiB", mib as f64 / f64::from(1 << 20)),
+        kib if kib >= 1 << 10 => format!("{:.1} KiB", kib as f64 / f64::from(1 << 10)),
+        bytes => format!("{bytes} B"),
+    }
+}
+
+/// A socket, what the peer is rung by, its process.
+const DESCRIPTORS_PER_PEER: u64 = 3;
+/// Fewer than this are soon too few.
+const PEERS_FEW: u64 = 64;
+/// Far more than any of this takes.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(1);

@@ -1,0 +1,118 @@
+//! Who takes part, and by which path they would be reached.
+
+use crate::process::{self, Process};
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+use zerodds_core::{Peer, Reach, Receiver, Transport};
+use zerodds_transport_shm::{Config, Listener, ShmTransport, listeners};
+
+/// One participant, as it is shown.
+#[derive(Serialize)]
+struct Row {
+    domain: u32,
+    participant: String,
+    pid: Option<u32>,
+    uid: Option<u32>,
+    program: Option<String>,
+    path: &'static str,
+    reason: String,
+}
+
+/// Lists all participants, or those of `domain`; true unless the settings of this environment cannot be used.
+pub(crate) fn run(out: &mut impl Write, domain: Option<u32>, json: bool) -> io::Result<bool> {
+    let config = Config::from_env().map_err(io::Error::other)?;
+    let mut found: BTreeMap<u32, Vec<Listener>> = BTreeMap::new();
+    for listener in listeners()? {
+        found.entry(listener.locator.port()).or_default().push(listener);
+    }
+    found.retain(|&each, _| domain.is_none_or(|only| only == each));
+    let owners = process::by_socket();
+    let mut rows = Vec::new();
+    for (&domain, listeners) in &found {
+        let reached = reach(domain, &config, listeners);
+        rows.extend(
+            listeners
+                .iter()
+                .zip(reached)
+                .map(|(listener, reach)| row(listener, owners.get(&listener.inode), &reach)),
+        );
+    }
+    if json {
+        for row in &rows {
+            serde_json::to_writer(&mut *out, row)?;
+            writeln!(out)?;
+        }
+    } else if rows.is_empty() {
+        let which = domain.map(|domain| format!(" in domain {domain}")).unwrap_or_default();
+        writeln!(
+            out,
+            "nobody shares memory{which} in this network namespace; `zerodds doctor` says whether one could"
+        )?;
+    } else {
+        writeln!(out, "{}", table(&rows))?;
+    }
+    Ok(true)
+}
+
+/// What a transport of this process comes to with each of them.
+fn reach(domain: u32, config: &Config, listeners: &[Listener]) -> Vec<Reach> {
+    let transport = ShmTransport::open(domain, config);
+    // Where shared memory is not to be had there is no receiver, and the reason is the same for all.
+    let mut receiver = transport.receiver();
+    let until = Instant::now() + PATIENCE;
+    let answer = |listener: &Listener| loop {
+        let reach = transport.reach(Peer::new(&[listener.locator]));
+        let now = Instant::now();
+        match &mut receiver {
+            Some(receiver) if matches!(reach, Reach::Pending(_)) && now < until => {
+                // What they send is for participants, not for us.
+                drop(receiver.receive(Some(until.min(now + LOOK))));
+            }
+            _ => return reach,
+        }
+    };
+    listeners.iter().map(answer).collect()
+}
+
+fn row(listener: &Listener, owner: Option<&Process>, reach: &Reach) -> Row {
+    let (path, reason) = match reach {
+        Reach::Ready(_) => ("shm", String::new()),
+        Reach::Pending(reason) | Reach::Unreachable(reason) => ("udp", reason.to_string()),
+    };
+    Row {
+        domain: listener.locator.port(),
+        participant: listener.locator.incarnation().map(|id| id.to_string()).unwrap_or_default(),
+        pid: owner.map(|owner| owner.pid),
+        uid: owner.map(|owner| owner.uid),
+        program: owner.map(|owner| owner.name.clone()),
+        path,
+        reason,
+    }
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["domain", "participant", "pid", "uid", "program", "path", "why"]);
+    let shown = |number: Option<u32>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
+    for row in rows {
+        table.add_row([
+            row.domain.to_string(),
+            row.participant.clone(),
+            shown(row.pid),
+            shown(row.uid),
+            row.program.clone().unwrap_or_else(|| "?".to_owned()),
+            row.path.to_owned(),
+            row.reason.clone(),
+        ]);
+    }
+    table
+}
+
+/// For all of a domain together: who does not answer within this does not share memory with us.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Nothing wakes us when a link was refused.
+const LOOK: Duration = Duration::from_millis(10);

@@ -1,0 +1,97 @@
+//! What the command says about real participants, of this user and of another one.
+
+use serde_json::Value;
+use std::process::{Command, Output};
+use zerodds_core::Transport;
+use zerodds_transport_shm::{Config, ShmTransport};
+
+/// A domain that no other test of this machine uses; those of DDS end at 232.
+fn domain(nth: u32) -> u32 {
+    3_000_000_000 + 10 * std::process::id() + nth
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zerodds"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ZERODDS_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn rows(command: &mut Command, domain: u32) -> Vec<Value> {
+    let output = command.args(["list", "--json", "--domain", &domain.to_string()]).output().expect("it runs");
+    assert!(output.status.success(), "{}", text(&output));
+    let lines = String::from_utf8(output.stdout).expect("text");
+    lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn a_participant_is_listed_with_its_process_and_the_path_to_it() {
+    let domain = domain(0);
+    let transport = ShmTransport::open(domain, &Config::default());
+    transport.availability().expect("shared memory");
+    let rows = rows(&mut command(), domain);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let row = &rows[0];
+    assert_eq!(
+        (row["pid"].as_u64(), row["path"].as_str()),
+        (Some(u64::from(std::process::id())), Some("shm"))
+    );
+    let incarnation = transport.locators()[0].incarnation().expect("one of shared memory").to_string();
+    assert_eq!(row["participant"].as_str(), Some(&*incarnation));
+}
+
+#[test]
+fn what_stands_in_the_way_is_said_with_the_setting_that_changes_it() {
+    let domain = domain(1);
+    let _transport = ShmTransport::open(domain, &Config::default());
+    let rows = rows(command().env("ZERODDS_SHM", "off"), domain);
+    assert_eq!(rows[0]["path"].as_str(), Some("udp"));
+    assert!(rows[0]["reason"].as_str().is_some_and(|reason| reason.contains("ZERODDS_SHM=off")), "{rows:?}");
+}
+
+#[test]
+fn another_users_participant_is_listed_and_who_does_not_admit_whom_is_said() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: it takes root to be another user");
+        return;
+    }
+    let domain = domain(2);
+    let _transport = ShmTransport::open(domain, &Config::default());
+    // A user without a name may not even reach the folder of the build: the program goes by its descriptor.
+    let program = std::fs::File::open(env!("CARGO_BIN_EXE_zerodds")).expect("it is there");
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid=4711", "--regid=4711", "--clear-groups", "/proc/self/fd/0"]).stdin(program);
+    let rows = rows(&mut other, domain);
+    let row = &rows[0];
+    assert_eq!((row["path"].as_str(), row["pid"].as_u64()), (Some("udp"), None), "{row}");
+    assert!(row["reason"].as_str().is_some_and(|reason| reason.contains("ZERODDS_SHM_ACCESS")), "{row}");
+}
+
+#[test]
+fn nobody_is_said_too() {
+    let output = command().args(["list", "--domain", &domain(3).to_string()]).output().expect("it runs");
+    assert!(output.status.success() && text(&output).contains("nobody"), "{}", text(&output));
+}
+
+#[test]
+fn the_doctor_finds_shared_memory_well_and_a_bad_setting_broken() {
+    let output = command().args(["doctor", "--domain", "229"]).output().expect("it runs");
+    let said = text(&output);
+    assert!(said.lines().any(|line| line.starts_with("ok") && line.contains("arrive whole")), "{said}");
+    let bad = command()
+        .args(["doctor", "--domain", "229"])
+        .env("ZERODDS_SHM_WAIT", "never")
+        .output()
+        .expect("it runs");
+    let said = text(&bad);
+    assert!(!bad.status.success(), "{said}");
+    let named = |line: &str| {
+        line.starts_with("BROKEN") && line.contains("ZERODDS_SHM_WAIT=\"never\"") && line.contains("use park")
+    };
+    assert!(said.lines().any(named), "{said}");
+}
