@@ -32,6 +32,9 @@ enum Chore {
         /// How often tests repeat what they repeat.
         #[arg(long, default_value = "small", value_parser = ["small", "full"])]
         scale: String,
+        /// What a run of `cargo test --workspace --all-features` printed: what passed there is not run again.
+        #[arg(long, conflicts_with = "scale")]
+        log: Option<PathBuf>,
     },
     /// Measures everything beside the machine's limits and writes docs/benchmarks/; wants the machine for itself.
     Bench {
@@ -110,7 +113,7 @@ fn main() -> ExitCode {
         }
         Chore::Sanitize { sanitizer } => sanitize::run(&root, sanitizer.as_deref()),
         Chore::MutantsByHand { only } => mutants::run(&root, &only),
-        Chore::Failures { only, scale } => failures::run(&root, &only, &scale),
+        Chore::Failures { only, scale, log } => failures::run(&root, &only, &scale, log.as_deref()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -115,6 +115,30 @@ impl Suite {
         Ok(Self { binaries })
     }
 
+    /// The tests of these binaries that passed in a run of `cargo test` that printed `log`.
+    #[must_use]
+    pub fn passed(&self, log: &str) -> Vec<TestName> {
+        let named = |line: &str| {
+            let executable =
+                Path::new(line.trim().strip_prefix("Running ")?.rsplit_once('(')?.1.strip_suffix(')')?);
+            // The hash in its name tells it from that of any other build.
+            self.binaries.iter().find(|(_, binary)| binary.executable.file_name() == executable.file_name())
+        };
+        let mut running = None;
+        let mut passed = Vec::new();
+        for line in log.lines() {
+            if line.trim_start().starts_with("Running ") || line.trim_start().starts_with("Doc-tests ") {
+                running = named(line);
+            }
+            let test = line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... ok"));
+            if let (Some(((package, binary), _)), Some(path)) = (running, test) {
+                let (package, binary) = (package.clone(), binary.clone());
+                passed.push(TestName { package, binary, path: path.to_owned() });
+            }
+        }
+        passed
+    }
+
     /// Runs one test, ignored or not, for at most `patience`, with these environment variables.
     ///
     /// # Errors
@@ -210,6 +234,22 @@ mod tests {
         for bad in ["", "a::b", "a::::c", "a b::c::d"] {
             assert_eq!(TestName::parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_passed_is_read_from_a_log_binary_by_binary() {
+        let binary = |package: &str, file: &str| {
+            let executable = PathBuf::from(format!("/x/target/debug/deps/{file}"));
+            (
+                (package.to_owned(), "b".to_owned()),
+                Binary { executable, folder: PathBuf::new(), tests: Vec::new() },
+            )
+        };
+        let suite = Suite { binaries: [binary("one", "b-1a"), binary("two", "b-2b")].into() };
+        let log = "     Running tests/b.rs (target/debug/deps/b-2b)\ntest f01 ... ok\ntest f02 ... FAILED\ntest f03 ... ignored\n\
+                   said\n     Running tests/b.rs (target/release/deps/b-3c)\ntest f04 ... ok\n   Doc-tests b\ntest f05 ... ok\n";
+        let passed: Vec<String> = suite.passed(log).iter().map(ToString::to_string).collect();
+        assert_eq!(passed, ["two::b::f01"]);
     }
 
     #[test]
