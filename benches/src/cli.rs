@@ -86,6 +86,15 @@ enum What {
         #[arg(long)]
         from: PathBuf,
     },
+    /// Draws what `largedata compare --json` printed: latency against size.
+    Compared {
+        /// The file with what it printed.
+        #[arg(long)]
+        from: PathBuf,
+        /// The plot, an SVG file.
+        #[arg(long)]
+        into: PathBuf,
+    },
     /// One process of a run; for this program itself.
     #[command(hide = true)]
     Child,
@@ -150,6 +159,9 @@ pub fn main(systems: Vec<Box<dyn System>>) -> ExitCode {
         }
         What::Suite { quick, parts, into } => suite::run(&systems, quick, &parts, &into),
         What::Report { from } => report::write(&from),
+        What::Compared { from, into } => std::fs::read_to_string(&from)
+            .map_err(|error| format!("{}: {error}", from.display()).into())
+            .and_then(|json| report::compared::draw(&json, &into)),
         What::Crowd { what } => {
             let what = Selection { placement: vec![Placement::Free], ..what };
             measure(&systems, &what, &[(Kind::Crowd, Shape::Crowd(crowd::PROCESSES))], None)

@@ -2,10 +2,11 @@
 //! all of its systems and those of the registry, and writes the report into docs/benchmarks/ (but for bounds.md and
 //! peers.md, which are written by hand).
 
+use crate::nightly;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// What to measure.
 pub struct Plan<'a> {
@@ -45,6 +46,25 @@ pub fn run(root: &Path, plan: &Plan<'_>) -> Result<bool, Box<dyn Error>> {
     // What was measured until something failed is worth a report too.
     let reported = harness(root, plan.with_peers, &["report", "--from", FOLDER])?;
     Ok(measured && reported)
+}
+
+/// Has `largedata compare` a stack with itself as it comes, and draws what that found on this machine.
+///
+/// # Errors
+/// What Cargo or the file system says.
+pub fn compare(root: &Path, stack: &str) -> Result<bool, Box<dyn Error>> {
+    let folder = nightly::target_dir(root).join("compare");
+    fs::create_dir_all(&folder)?;
+    let [json, svg] = ["json", "svg"].map(|kind| folder.join(format!("{stack}.{kind}")));
+    let mut largedata = cargo(root, "run");
+    largedata.args(["--package", "largedata", "--", "compare", "--stack", stack, "--runs", "3", "--json"]);
+    largedata.args(["--size", "64", "64KiB", "1MiB", "4MiB", "8MiB"]);
+    let compared = largedata.stderr(Stdio::inherit()).output()?;
+    fs::write(&json, &compared.stdout)?;
+    let [from, into] = [&json, &svg].map(|path| path.to_string_lossy().into_owned());
+    let drawn = harness(root, false, &["compared", "--from", &from, "--into", &into])?;
+    println!("{from}\n{into}");
+    Ok(compared.status.success() && drawn)
 }
 
 fn harness(root: &Path, with_peers: bool, arguments: &[&str]) -> Result<bool, Box<dyn Error>> {

@@ -50,6 +50,10 @@ enum Chore {
         /// Adds to what was measured before.
         #[arg(long)]
         keep: bool,
+        /// Only `largedata compare` on this machine, a stack as it comes beside the same with this project: draws latency against
+        /// size into target/.
+        #[arg(long, value_parser = ["dust", "rustdds"], conflicts_with_all = ["quick", "peers", "parts", "keep"])]
+        compare: Option<String>,
     },
     /// Counts the instructions of the hot paths; exit code 1 if one has become a tenth longer. Needs valgrind.
     Instructions {
@@ -100,7 +104,8 @@ fn main() -> ExitCode {
         Chore::Check => check(&root),
         Chore::UnsafeReport => report(&root),
         Chore::ReadmeCommand { name } => print_command(&root, &name),
-        Chore::Bench { quick, peers, parts, keep } => {
+        Chore::Bench { compare: Some(stack), .. } => bench::compare(&root, &stack),
+        Chore::Bench { quick, peers, parts, keep, compare: None } => {
             let plan = bench::Plan { is_quick: quick, with_peers: peers, parts: &parts, keeps: keep };
             bench::run(&root, &plan)
         }

@@ -2,6 +2,7 @@
 //! README.md. Nothing in them is written by hand; bounds.md beside them is.
 
 mod claims;
+pub(crate) mod compared;
 pub(crate) mod machine;
 mod page;
 mod plots;

@@ -16,6 +16,9 @@ pub(super) struct Plot {
     pub(super) title: String,
 }
 
+/// The points of every line, by its name.
+pub(super) type Lines<'a> = BTreeMap<&'a str, Vec<(f64, f64)>>;
+
 /// What stands on the axes.
 struct Axes {
     x: &'static str,
@@ -96,7 +99,7 @@ fn draw_one(
     axes: &Axes,
     fits: &dyn Fn(&Case) -> bool,
 ) -> Result<bool, Box<dyn Error>> {
-    let mut lines: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut lines = Lines::new();
     for (case, median) in medians.0.iter().filter(|(case, _)| fits(case)) {
         if let Some(y) = (axes.y_of)(&median.figures).filter(|y| *y > 0.0) {
             lines.entry(&case.system).or_default().push(((axes.x_of)(case), y));
@@ -104,10 +107,22 @@ fn draw_one(
     }
     // A line has two points.
     lines.retain(|_, points| points.len() > 1);
-    let points: Vec<(f64, f64)> = lines.values().flatten().copied().collect();
-    if points.is_empty() {
+    if lines.is_empty() {
         return Ok(false);
     }
+    chart(path, title, (axes.x, axes.is_x_bytes), axes.y, lines)?;
+    Ok(true)
+}
+
+/// A line for each name, on logarithmic axes; what stands on them is said, and whether the one below is a size.
+pub(super) fn chart(
+    path: &Path,
+    title: &str,
+    (x_name, is_x_bytes): (&str, bool),
+    y_name: &str,
+    lines: Lines<'_>,
+) -> Result<(), Box<dyn Error>> {
+    let points: Vec<(f64, f64)> = lines.values().flatten().copied().collect();
     let extent = |of: fn(&(f64, f64)) -> f64| {
         let low = points.iter().map(of).fold(f64::INFINITY, f64::min);
         (low * 0.8, points.iter().map(of).fold(0.0, f64::max) * 1.25)
@@ -121,12 +136,11 @@ fn draw_one(
         .x_label_area_size(44)
         .y_label_area_size(72)
         .build_cartesian_2d((x.0..x.1).log_scale(), (y.0..y.1).log_scale())?;
-    let x_text =
-        |value: &f64| if axes.is_x_bytes { size(value.round() as usize) } else { format!("{value:.0}") };
+    let x_text = |value: &f64| if is_x_bytes { size(value.round() as usize) } else { format!("{value:.0}") };
     chart
         .configure_mesh()
-        .x_desc(axes.x)
-        .y_desc(axes.y)
+        .x_desc(x_name)
+        .y_desc(y_name)
         .x_label_formatter(&x_text)
         .y_label_formatter(&|value| short(*value))
         .draw()?;
@@ -149,7 +163,7 @@ fn draw_one(
         .label_font(("sans-serif", 13))
         .draw()?;
     root.present()?;
-    Ok(true)
+    Ok(())
 }
 
 /// A number on a logarithmic axis.
