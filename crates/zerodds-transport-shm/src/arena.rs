@@ -49,6 +49,14 @@ pub(crate) enum Hold {
     Loose,
 }
 
+/// Where a record may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parts {
+    /// In the main part only: in the reserve it would be of no use.
+    Main,
+    All,
+}
+
 /// All records of one ring.
 #[derive(Debug)]
 pub(crate) struct Arena {
@@ -104,6 +112,7 @@ impl Arena {
     pub(crate) fn allocate(
         &mut self,
         len: u64,
+        parts: Parts,
         mut take_back: impl FnMut(&mut Self, RecordId) -> bool,
     ) -> Option<RecordId> {
         let len = len.checked_next_multiple_of(self.unit)?.max(self.unit);
@@ -116,7 +125,10 @@ impl Arena {
             .or_else(|| self.main.grow(len, warm.min(self.limit)))
             .or_else(|| self.walk(Part::Main, len, &mut take_back))
             .or_else(|| self.main.grow(len, self.limit))
-            .or_else(|| self.walk(Part::Reserve, len, &mut take_back))?;
+            .or_else(|| match parts {
+                Parts::Main => None,
+                Parts::All => self.walk(Part::Reserve, len, &mut take_back),
+            })?;
         let in_reserve = start >= self.main.end;
         let record = Record { start, len, references: 1, firm: 1, holders: 0, in_reserve };
         let id = match self.vacant.pop() {
@@ -324,7 +336,7 @@ mod tests {
     fn a_drained_ring_starts_again_at_its_warm_beginning() {
         let mut arena = arena();
         for _ in 0..100 {
-            let id = arena.allocate(900, never).expect("room");
+            let id = arena.allocate(900, Parts::All, never).expect("room");
             assert_eq!(arena.record(id).start, 4096);
             arena.release(id, Hold::Firm);
         }
@@ -333,10 +345,10 @@ mod tests {
     #[test]
     fn a_record_that_is_held_for_ever_is_hopped_over() {
         let mut arena = arena();
-        let held = arena.allocate(64, never).expect("room");
-        let mut last = arena.allocate(500, never).expect("room");
+        let held = arena.allocate(64, Parts::All, never).expect("room");
+        let mut last = arena.allocate(500, Parts::All, never).expect("room");
         for _ in 0..1000 {
-            let id = arena.allocate(300, never).expect("room");
+            let id = arena.allocate(300, Parts::All, never).expect("room");
             arena.release(last, Hold::Firm);
             last = id;
         }
@@ -347,24 +359,26 @@ mod tests {
     #[test]
     fn what_fits_nowhere_else_goes_to_the_reserve_and_then_nowhere() {
         let mut arena = arena();
-        let in_main: Vec<_> = (0..4).map(|_| arena.allocate(2048, never).expect("room")).collect();
+        let in_main: Vec<_> =
+            (0..4).map(|_| arena.allocate(2048, Parts::All, never).expect("room")).collect();
         assert!(in_main.iter().all(|&id| !arena.record(id).in_reserve));
-        let reserve = arena.allocate(2048, never).expect("the reserve takes one of the largest size");
+        let reserve =
+            arena.allocate(2048, Parts::All, never).expect("the reserve takes one of the largest size");
         assert!(arena.record(reserve).in_reserve);
-        assert_eq!(arena.allocate(64, never), None);
+        assert_eq!(arena.allocate(64, Parts::All, never), None);
         arena.release(in_main[2], Hold::Firm);
-        assert!(arena.allocate(2048, never).is_some());
+        assert!(arena.allocate(2048, Parts::All, never).is_some());
     }
 
     #[test]
     fn records_that_can_be_taken_back_make_room() {
         let mut arena = arena();
-        while let Some(id) = arena.allocate(512, never) {
+        while let Some(id) = arena.allocate(512, Parts::All, never) {
             arena.retain(id, Hold::Loose);
             arena.release(id, Hold::Firm);
         }
         let before = arena.live();
-        let id = arena.allocate(1024, |arena, id| {
+        let id = arena.allocate(1024, Parts::All, |arena, id| {
             arena.release(id, Hold::Loose);
             true
         });
@@ -375,36 +389,42 @@ mod tests {
     #[test]
     fn nobody_is_asked_to_take_back_what_is_held() {
         let mut arena = arena();
-        while arena.allocate(512, never).is_some() {}
-        assert_eq!(arena.allocate(512, |_, _| panic!("asked for a record that somebody has")), None);
+        while arena.allocate(512, Parts::All, never).is_some() {}
+        assert_eq!(
+            arena.allocate(512, Parts::All, |_, _| panic!("asked for a record that somebody has")),
+            None
+        );
     }
 
     #[test]
     fn a_shortened_record_gives_its_tail_to_the_next() {
         let mut arena = arena();
-        let first = arena.allocate(1024, never).expect("room");
+        let first = arena.allocate(1024, Parts::All, never).expect("room");
         arena.shorten(first, 100);
-        let second = arena.allocate(64, never).expect("room");
+        let second = arena.allocate(64, Parts::All, never).expect("room");
         assert_eq!(arena.record(second).start, 4096 + 128);
     }
 
     #[test]
     fn nothing_is_put_beyond_what_memory_there_is() {
         let mut arena = arena();
-        let older = arena.allocate(2048, never).expect("room");
+        let older = arena.allocate(2048, Parts::All, never).expect("room");
         arena.confine(4096 + 3000);
-        assert_eq!(arena.allocate(1024, never), None);
-        assert_eq!(arena.allocate(800, never).map(|id| arena.record(id).start), Some(4096 + 2048));
+        assert_eq!(arena.allocate(1024, Parts::All, never), None);
+        assert_eq!(
+            arena.allocate(800, Parts::All, never).map(|id| arena.record(id).start),
+            Some(4096 + 2048)
+        );
         arena.release(older, Hold::Firm);
-        assert_eq!(arena.allocate(2048, never).map(|id| arena.record(id).start), Some(4096));
+        assert_eq!(arena.allocate(2048, Parts::All, never).map(|id| arena.record(id).start), Some(4096));
         arena.confine(u64::MAX);
-        assert!(arena.allocate(2048, never).is_some());
+        assert!(arena.allocate(2048, Parts::All, never).is_some());
     }
 
     #[test]
     fn more_than_the_ring_holds_is_refused() {
-        assert_eq!(arena().allocate(8193, never), None);
-        assert_eq!(arena().allocate(u64::MAX - 63, never), None);
+        assert_eq!(arena().allocate(8193, Parts::All, never), None);
+        assert_eq!(arena().allocate(u64::MAX - 63, Parts::All, never), None);
     }
 
     #[derive(Clone, Debug)]
@@ -430,7 +450,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Allocate(len) => {
-                        if let Some(id) = arena.allocate(len, never) {
+                        if let Some(id) = arena.allocate(len, Parts::All, never) {
                             prop_assert!(arena.record(id).len >= len);
                             live.push(id);
                         }

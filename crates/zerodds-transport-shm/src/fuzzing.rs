@@ -299,7 +299,7 @@ impl Outgoing {
     pub fn record(&mut self, len: u32, reliable: bool, quota: u64, keep: bool) -> bool {
         let Self { memory, link, arena, loans } = self;
         let arena = arena.get_mut();
-        let found = arena.allocate(u64::from(len) + 64, |arena, id| {
+        let found = arena.allocate(u64::from(len) + 64, Parts::All, |arena, id| {
             let start = arena.record(id).start;
             let _ = link.take_back(memory, arena, id, Claim::Loan);
             !arena.is_live(id, start)

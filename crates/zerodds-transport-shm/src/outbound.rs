@@ -1,6 +1,6 @@
 //! The sending side of one transport: its ring, the peers it sends to, and those it tries to reach.
 
-use crate::arena::{Arena, Hold, RecordId};
+use crate::arena::{Arena, Hold, Parts, RecordId};
 use crate::outlink::{OutLink, Payload, Published};
 use crate::peer::{Link, link_ended};
 use crate::pool::Pool;
@@ -14,7 +14,7 @@ use zerodds_core::{Locator, Reason};
 /// Seeded anew in each process, since peers choose parts of their locators.
 type Hashing = foldhash::fast::RandomState;
 
-/// All of it is behind one mutex, held for no longer than it takes to fill a slot.
+/// All of it is behind one mutex, held for no longer than it takes to find room and to fill slots.
 pub(crate) struct Outbound {
     pub(crate) arena: Arena,
     /// Nothing is allocated or published any more: what peers still read must stay as it is.
@@ -137,7 +137,11 @@ impl Outbound {
 
     fn try_allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
         let Self { arena, up, leaving, tally, .. } = self;
-        arena.allocate(len, |arena, record| {
+        let parts = match claim {
+            Claim::Loan => Parts::All,
+            Claim::Copy(parts) => parts,
+        };
+        arena.allocate(len, parts, |arena, record| {
             take_back(up.values_mut().chain(leaving.iter_mut()), arena, (record, claim), &mut tally.lost)
         })
     }
@@ -184,14 +188,13 @@ impl Outbound {
         }
     }
 
-    /// Whether a copy of a message for this peer would be made in vain.
-    pub(crate) fn must_wait(&mut self, to: &Locator, len: usize, promise: Promise) -> bool {
+    /// Where in the ring a copy of a message for this peer would not be made in vain; `None` if nowhere.
+    pub(crate) fn room(&mut self, to: &Locator, len: usize, promise: Promise) -> Option<Parts> {
         let quota = self.quota();
-        promise == Promise::Reliable
-            && self.up.get_mut(to).is_some_and(|peer| {
-                // A peer that broke the protocol is found out by the send.
-                peer.out.must_wait(&peer.link.memory, &mut self.arena, len as u64, quota).unwrap_or(false)
-            })
+        // What comes of a peer without a link, or one that broke the protocol, is found out by the send.
+        let Some(peer) = self.up.get_mut(to) else { return Some(Parts::All) };
+        let room = peer.out.room(&peer.link.memory, &mut self.arena, (len as u64, promise), quota);
+        room.unwrap_or(Some(Parts::All))
     }
 
     /// What became of an offer so far.
@@ -226,7 +229,9 @@ impl Outbound {
     /// What each receiver may pin: an equal share for every link, for ourselves once we send to ourselves, and one that
     /// stays free.
     fn quota(&self) -> u64 {
+        // Links that have left may share records, of which there are no more than that.
         let left: u64 = self.leaving.iter().map(|peer| peer.out.pinned()).sum();
+        let left = left.min(self.arena.in_use().0);
         let receivers = self.up.len() as u64 + u64::from(self.own.is_some());
         self.pinnable.saturating_sub(left) / (receivers + 1)
     }
@@ -347,6 +352,8 @@ impl Outbound {
                 self.leaving.swap_remove(index)
             }
         };
+        // An offer that was taken before is none that was taken back. A peer that broke the protocol is gone anyway.
+        let _ = peer.out.reap_all(&peer.link.memory, &mut self.arena);
         peer.out.abandon(&mut self.arena);
         Some(peer)
     }

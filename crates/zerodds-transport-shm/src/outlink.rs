@@ -10,7 +10,7 @@
 //! All of it is private to the sender. The peer's words are read through [`LaneWriter`] and [`SlotWriter`],
 //! which check them; the first inconsistency is an error that closes the link.
 
-use crate::arena::{Arena, Hold, Record, RecordId};
+use crate::arena::{Arena, Hold, Parts, Record, RecordId};
 use crate::ending;
 use crate::lane::LaneWriter;
 use crate::layout::{Direction, lane, link, ring, slot};
@@ -152,7 +152,10 @@ impl OutLink {
                     admission = self.admit(arena, id, promise, quota);
                 }
                 // What is best effort makes way for what is reliable.
-                while matches!(admission, Admission::Refused) && self.drop_oldest(region, arena)? {
+                while promise == Promise::Reliable
+                    && matches!(admission, Admission::Refused)
+                    && self.drop_oldest(region, arena)?
+                {
                     admission = self.admit(arena, id, promise, quota);
                 }
                 let handle = match admission {
@@ -353,25 +356,35 @@ impl OutLink {
         Ok(!self.slots.is_full(region)? || self.drop_oldest(region, arena)?)
     }
 
-    /// Whether a reliable message of this length would have to wait wherever in the ring it was.
-    pub(crate) fn must_wait(
+    /// Where in the ring a message of this length would find that it need not wait; `None` if nowhere.
+    pub(crate) fn room(
         &mut self,
         region: &impl Region,
         arena: &mut Arena,
-        len: u64,
+        (len, promise): (u64, Promise),
         quota: u64,
-    ) -> Result<bool, Broken> {
-        if !self.is_stuck(region, len, quota)? {
-            return Ok(false);
+    ) -> Result<Option<Parts>, Broken> {
+        if self.takes_anywhere(promise) {
+            return Ok(Some(Parts::All));
         }
         self.reap_all(region, arena)?;
-        self.is_stuck(region, len, quota)
+        if self.takes_anywhere(promise) {
+            return Ok(Some(Parts::All));
+        }
+        // What is reliable has what is best effort make way before it, as far as that is the oldest.
+        let makes_way = self.queued.front().is_some_and(|queued| queued.promise == Promise::BestEffort);
+        let is_over = self.pinned + len > quota && !(makes_way && promise == Promise::Reliable);
+        let is_full = !makes_way && self.slots.is_full(region)?;
+        Ok((!is_over && !is_full).then_some(Parts::Main))
     }
 
-    /// Whether there is no slot or no quota, and the oldest message does not make way.
-    fn is_stuck(&mut self, region: &impl Region, len: u64, quota: u64) -> Result<bool, Broken> {
-        let is_firm = self.queued.front().is_some_and(|queued| queued.promise == Promise::Reliable);
-        Ok(is_firm && (self.pinned + len > quota || self.slots.is_full(region)?))
+    /// Whether a message may lie beyond the quota, and in the reserve: it can be taken back then, which goes by order of sending.
+    /// So what is best effort has nothing firm before it, and what is reliable nothing at all.
+    fn takes_anywhere(&self, promise: Promise) -> bool {
+        match promise {
+            Promise::Reliable => self.queued.is_empty(),
+            Promise::BestEffort => self.queued.iter().all(|queued| queued.hold() == Hold::Loose),
+        }
     }
 
     /// Makes way for a message: whether the oldest one was best effort, and is queued no more.
@@ -423,18 +436,16 @@ impl OutLink {
         self.pinned > 0 && self.pinned + record.len > quota
     }
 
-    /// How a record may travel: in place within the quota, otherwise copied by its receiver. A reliable message
-    /// cannot be taken back, so beyond the quota it waits unless nothing else is queued; and in the reserve it is an offer.
+    /// How a record may travel: in place within the quota, otherwise copied by its receiver. What cannot be taken back waits
+    /// beyond the quota unless nothing else is queued; and in the reserve it is an offer.
     fn admit(&mut self, arena: &Arena, id: RecordId, promise: Promise, quota: u64) -> Admission {
         let record = *arena.record(id);
         let over_quota = self.is_over(quota, record);
-        if promise == Promise::Reliable && (over_quota || record.in_reserve) {
-            if !self.queued.is_empty() {
-                return Admission::Refused;
-            }
-            if record.in_reserve {
-                return Admission::Offered;
-            }
+        if (over_quota || record.in_reserve) && !self.takes_anywhere(promise) {
+            return Admission::Refused;
+        }
+        if record.in_reserve && promise == Promise::Reliable {
+            return Admission::Offered;
         }
         if over_quota || !arena.may_be_held(id) {
             return Admission::Copied;

@@ -1,5 +1,6 @@
 //! How firmly a message stands that was published: what may be taken back, and for whom. Who takes it back is `outlink`.
 
+use crate::arena::Parts;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use zerodds_core::Delivery;
@@ -26,7 +27,7 @@ pub(crate) enum Claim {
     /// A loan, for which everything is taken back that can be: no receiver has our application wait for it.
     Loan,
     /// A copy of what may wait: offers stand, or two that wait would take from each other for ever.
-    Copy,
+    Copy(Parts),
 }
 
 /// A reliable message in the reserve, where nothing may stay until its receiver pleases: whoever needs the room takes it

@@ -25,7 +25,8 @@ use zerodds_core::{Delivery, Locator, Peer, Reason, Refusal, Sent, Unserved};
 /// unfinished, it leaves without those who had no room.
 pub struct ShmSending {
     shared: Arc<Shared>,
-    sending: Sending,
+    /// Until it is finished.
+    sending: Option<Sending>,
 }
 
 /// A message that was sent: its bytes can still be read, and stay in the ring until this is dropped.
@@ -36,32 +37,43 @@ pub struct ShmSent {
 
 impl ShmSending {
     pub(crate) const fn new(shared: Arc<Shared>, sending: Sending) -> Self {
-        Self { shared, sending }
+        Self { shared, sending: Some(sending) }
     }
 
     /// Whether nobody needs to be waited for: all are served or cannot be, or the message is best effort.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.sending.is_done()
+        self.sending.as_ref().is_none_or(Sending::is_done)
     }
 
     /// Waits for those without room until the deadline.
     pub fn wait(&mut self, deadline: Instant) {
-        if !self.is_done() {
-            self.sending.wait(&self.shared, deadline);
+        if let Some(sending) = self.sending.as_mut().filter(|sending| !sending.is_done()) {
+            sending.wait(&self.shared, deadline);
         }
     }
 
     /// What became of it; whoever has no room by now goes without.
-    pub fn finish(self) -> (Sent, ShmSent) {
-        let (sent, message) = self.sending.finish(&self.shared);
+    pub fn finish(mut self) -> (Sent, ShmSent) {
+        let sending = self.sending.take().unwrap_or_else(|| unreachable!("finishing takes it, and ends"));
+        let (sent, message) = sending.finish(&self.shared);
         (sent, ShmSent { message })
+    }
+}
+
+impl Drop for ShmSending {
+    fn drop(&mut self) {
+        // What it offers in the reserve would stand there for ever.
+        if let Some(sending) = self.sending.take() {
+            let _ = sending.finish(&self.shared);
+        }
     }
 }
 
 impl fmt::Debug for ShmSending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ShmSending({} peers without room)", self.sending.without_room.len())
+        let without_room = self.sending.as_ref().map_or(0, |sending| sending.without_room.len());
+        write!(f, "ShmSending({without_room} peers without room)")
     }
 }
 
@@ -79,7 +91,18 @@ pub(crate) struct Sending {
     promise: Promise,
     notice: Notice,
     without_room: Targets,
+    turn: Turn,
     sent: Sent,
+}
+
+/// Whose turn it is to have the reserve, of all messages that wait.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Anybodys,
+    /// What was offered stands until then.
+    Ours(Instant),
+    /// Nothing is tried before then.
+    Others(Instant),
 }
 
 /// A peer that has not been served yet.
@@ -88,6 +111,8 @@ struct Target {
     to: Locator,
     /// The message was offered to it.
     offered: Option<Offered>,
+    /// It was, and did not take it, while others of the message were not offered it.
+    had_turn: bool,
 }
 
 type Targets = SmallVec<[Target; 2]>;
@@ -107,7 +132,7 @@ impl Sending {
         round.complete_record();
         let without_room = round.give_to_all(to);
         let sent = round.end(&without_room);
-        Self { message, promise, notice, without_room, sent }
+        Self { message, promise, notice, without_room, turn: Turn::Anybodys, sent }
     }
 
     /// Sends bytes that are small, which are copied only if somebody has to be waited for.
@@ -125,7 +150,7 @@ impl Sending {
             return sent;
         }
         let message = ShmLoan(LoanKind::Small(bytes.to_vec()));
-        Self { message, promise, notice, without_room, sent }.complete(shared, delivery)
+        Self { message, promise, notice, without_room, turn: Turn::Anybodys, sent }.complete(shared, delivery)
     }
 
     /// Waits for those without room as long as the delivery says; what became of the message.
@@ -150,24 +175,28 @@ impl Sending {
         }
         self.leave_reserve(shared);
         let turn = turn(self.message.len());
-        while !self.is_done() && !shared.is_closed() {
-            let ours = shared.wait_for_space(deadline, || {
-                self.give(shared);
-                (self.is_done() || self.is_offered()).then_some(())
+        loop {
+            let until = match self.turn {
+                Turn::Anybodys => deadline,
+                Turn::Ours(until) | Turn::Others(until) => until.min(deadline),
+            };
+            let is_ours = matches!(self.turn, Turn::Ours(_));
+            let is_others = matches!(self.turn, Turn::Others(_));
+            let _ = shared.wait_for_space(until, || {
+                if !is_others {
+                    self.give(shared);
+                }
+                (self.is_done() || (!is_ours && self.is_offered())).then_some(())
             });
-            if ours.is_none() || self.is_done() {
+            let now = Instant::now();
+            if self.is_done() || shared.is_closed() || now >= deadline {
                 return;
             }
-            let until = deadline.min(Instant::now() + turn);
-            let taken = shared.wait_for_space(until, || {
-                self.give(shared);
-                self.is_done().then_some(())
-            });
-            if taken.is_some() || Instant::now() >= deadline {
-                return;
-            }
-            self.settle(shared);
-            let _ = shared.wait_for_space(deadline.min(Instant::now() + turn), || None::<()>);
+            self.turn = match self.turn {
+                Turn::Anybodys => Turn::Ours(now + turn),
+                Turn::Ours(_) => self.settle(shared, now + turn),
+                Turn::Others(_) => Turn::Anybodys,
+            };
         }
     }
 
@@ -182,14 +211,26 @@ impl Sending {
         self.without_room.iter().any(|target| target.offered.is_some())
     }
 
-    /// Takes back what was offered and not taken, for which others may wait.
-    fn settle(&mut self, shared: &Arc<Shared>) {
-        if self.is_offered() && shared.generation.is_ours() {
-            let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
-            self.without_room.retain(|target| !round.settle(target));
-            self.sent.add(round.end(&self.without_room));
-            shared.bell.notify_space();
+    /// Takes back what was offered and not taken, for which others may wait: first those of this message, then, until
+    /// `then`, other messages.
+    fn settle(&mut self, shared: &Arc<Shared>, then: Instant) -> Turn {
+        if !self.is_offered() || !shared.generation.is_ours() {
+            return Turn::Anybodys;
         }
+        let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
+        self.without_room.retain(|target| {
+            target.had_turn |= target.offered.is_some();
+            !round.settle(target)
+        });
+        self.sent.add(round.end(&self.without_room));
+        shared.bell.notify_space();
+        // Stable: each has its turn before anybody has a second one.
+        self.without_room.sort_by_key(|target| target.had_turn);
+        if self.without_room.iter().any(|target| !target.had_turn) {
+            return Turn::Anybodys;
+        }
+        self.without_room.iter_mut().for_each(|target| target.had_turn = false);
+        Turn::Others(then)
     }
 
     /// Whoever waits leaves the reserve to others, but for what it has offered there.
@@ -203,7 +244,7 @@ impl Sending {
 
     /// What became of it, and the message; whoever has no room by now, or did not take what it was offered, goes without.
     pub(crate) fn finish(mut self, shared: &Arc<Shared>) -> (Sent, ShmLoan) {
-        self.settle(shared);
+        self.settle(shared, Instant::now());
         if !self.without_room.is_empty() {
             let missed = match self.promise {
                 Promise::BestEffort => &shared.stats.lost_messages,
@@ -277,7 +318,7 @@ impl<'a> Round<'a> {
         for (index, &peer) in to.iter().enumerate() {
             match self.shared.candidate(peer) {
                 Ok(to) => {
-                    let mut target = Target { index, to, offered: None };
+                    let mut target = Target { index, to, offered: None, had_turn: false };
                     if !self.give(&mut target) {
                         without_room.push(target);
                     }
@@ -369,13 +410,16 @@ impl<'a> Round<'a> {
 
     /// A message of the heap for which the lane has no room goes through the ring.
     fn publish_copy(&mut self, to: &Locator, bytes: &[u8]) -> Outcome {
-        if self.outbound.must_wait(to, bytes.len(), self.promise) {
-            return Outcome::Full;
-        }
-        let Ok((id, record)) = self.shared.allocate_in(&mut self.outbound, bytes.len(), Claim::Copy) else {
+        let Some(parts) = self.outbound.room(to, bytes.len(), self.promise) else { return Outcome::Full };
+        let claim = Claim::Copy(parts);
+        let Ok((id, record)) = self.shared.allocate_in(&mut self.outbound, bytes.len(), claim) else {
             return Outcome::Full;
         };
-        self.shared.ring.copy_in(record.start as usize + ring::RECORD_HEADER_LEN, bytes);
+        // Nobody else sees the record yet, and everybody else may send meanwhile.
+        let ring = &self.shared.ring;
+        MutexGuard::unlocked(&mut self.outbound, || {
+            ring.copy_in(record.start as usize + ring::RECORD_HEADER_LEN, bytes);
+        });
         self.write_header(record.start as usize, bytes.len());
         let payload = Payload::Record { id, len: bytes.len() as u32 };
         let outcome = self.outbound.publish(to, payload, self.promise, self.notice);

@@ -198,6 +198,58 @@ fn a_receiver_that_does_not_read_leaves_the_reserve_to_others() {
 }
 
 #[test]
+fn a_receiver_that_reads_nothing_reliable_is_sent_no_more_best_effort_than_its_share_and_others_get_all() {
+    let domain = fresh_domain();
+    let [mut a, stopped, mut b] = [(); 3].map(|()| Node::with(domain, &small()));
+    let (to_stopped, to_b) = (stopped.locator(), b.locator());
+    a.link_to(to_stopped);
+    a.link_to(to_b);
+    let len = a.transport.max_message_len() / 2;
+    assert_eq!(a.send_pattern(&[Peer::new(&[to_stopped])], 0, len, reliable()).by_shm, 1);
+    for seed in 1..100 {
+        let mut loan = a.transport.loan(len).expect("room for everybody else");
+        fill(&mut loan, seed);
+        let both = [[to_stopped], [to_b]];
+        let both = both.each_ref().map(|to| Peer::new(to));
+        let sent = a.transport.send(loan, &both, Delivery::BestEffort).expect("open");
+        assert!(sent.unserved.iter().all(|unserved| unserved.index == 0), "{seed}: {:?}", sent.unserved);
+        assert!(is_intact(&b.next_message(), seed));
+        let largest = a.transport.max_message_len();
+        assert!(a.transport.loan(largest).is_ok(), "{seed}: one of the largest size finds room");
+    }
+}
+
+#[test]
+fn each_receiver_of_a_message_has_its_turn_of_the_reserve() {
+    let domain = fresh_domain();
+    let [mut a, stopped, mut b] = [(); 3].map(|()| Node::with(domain, &small()));
+    let (to_stopped, to_b) = (stopped.locator(), b.locator());
+    a.link_to(to_stopped);
+    a.link_to(to_b);
+    let max = a.transport.max_message_len();
+    // Behind this the other one is not offered anything at first.
+    assert_eq!(a.send_pattern(&[Peer::new(&[to_b])], 6, 50_000, reliable()).by_shm, 1);
+    let _filling = fill_but_for_reserve(&a);
+    let patient = a.transport.clone();
+    let writer = std::thread::spawn(move || {
+        let mut loan = patient.loan(max).expect("room in the reserve");
+        fill(&mut loan, 7);
+        let both = [[to_stopped], [to_b]];
+        let both = both.each_ref().map(|to| Peer::new(to));
+        let delivery = Delivery::Reliable { deadline: Instant::now() + Duration::from_secs(5) };
+        patient.send(loan, &both, delivery).expect("open")
+    });
+    while a.transport.pool().unread < max as u64 {
+        // Until it is offered to the one that has nothing else.
+        std::thread::yield_now();
+    }
+    assert!(is_intact(&b.next_message(), 6));
+    assert!(is_intact(&b.next_message(), 7));
+    let sent = writer.join().expect("it ends at its deadline");
+    assert_eq!((sent.by_shm, sent.unserved.len()), (1, 1), "the other one does not read");
+}
+
+#[test]
 fn whoever_comes_and_goes_and_keeps_what_it_got_does_not_get_the_whole_ring() {
     let (mut a, mut b) = pair_with(&small());
     let (to_a, to_b, max) = (a.locator(), b.locator(), a.transport.max_message_len());

@@ -257,7 +257,7 @@ fn each_is_received_or_refused(records: [bool; 2]) {
             let mut arena = Arena::new(ring::HEADER_LEN as u64, 1 << 16, 1 << 16, 1 << 13, ring::UNIT as u64);
             let mut out = OutLink::new(WAY);
             [0, 1].map(|number: u8| {
-                let id = arena.allocate(RECORD_LEN, |_, _| false).expect("room");
+                let id = arena.allocate(RECORD_LEN, Parts::All, |_, _| false).expect("room");
                 let small = [number];
                 let payload = if records[usize::from(number)] {
                     Payload::Record { id, len: number.into() }

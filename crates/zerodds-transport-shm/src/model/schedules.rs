@@ -141,7 +141,7 @@ impl Sender {
 
     fn allocate(&mut self, len: u64) -> Option<RecordId> {
         let Self { world, arena, outs, .. } = self;
-        arena.allocate(len, |arena, id| {
+        arena.allocate(len, Parts::All, |arena, id| {
             let start = arena.record(id).start;
             for (out, link) in outs.iter_mut().zip(&world.links) {
                 out.take_back(link, arena, id, Claim::Loan).expect("a correct receiver");

@@ -62,11 +62,17 @@ impl Scene {
         let before = looks(&self.link);
         let Self { link, arena, out, .. } = self;
         out.reap(link, arena).expect("a correct receiver");
-        let id = arena.allocate(RECORD_LEN, |_, _| false).expect("room");
+        let id = arena.allocate(RECORD_LEN, Parts::All, |_, _| false).expect("room");
         let payload = Payload::Record { id, len: LEN };
         let published = out.publish(link, arena, payload, promise, quota).expect("a correct receiver");
         arena.release(id, Hold::Firm);
         (published, looks(&self.link) - before)
+    }
+
+    /// Where a copy would be of use.
+    fn room(&mut self, promise: Promise, quota: u64) -> Option<Parts> {
+        let Self { link, arena, out, .. } = self;
+        out.room(link, arena, (RECORD_LEN, promise), quota).expect("a correct receiver")
     }
 
     fn take(&mut self) {
@@ -131,17 +137,45 @@ fn nobody_is_refused_for_want_of_what_was_given_back() {
 #[test]
 fn no_copy_is_made_for_a_link_without_a_slot_until_something_is_taken() {
     let mut scene = Scene::new();
-    let must_wait = |scene: &mut Scene| {
-        let Scene { link, arena, out, .. } = scene;
-        out.must_wait(link, arena, RECORD_LEN, QUOTA).expect("a correct receiver")
-    };
     for _ in 0..link::SLOTS {
-        assert!(!must_wait(&mut scene));
+        assert_ne!(scene.room(Promise::Reliable, QUOTA), None);
         assert_eq!(scene.send(Promise::Reliable, QUOTA).0, Published::Yes);
     }
-    assert!(must_wait(&mut scene));
+    assert_eq!(scene.room(Promise::Reliable, QUOTA), None);
     scene.take();
-    assert!(!must_wait(&mut scene));
+    assert_eq!(scene.room(Promise::Reliable, QUOTA), Some(Parts::Main));
+}
+
+#[test]
+fn no_copy_is_made_in_the_reserve_where_it_would_have_to_wait() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.room(Promise::Reliable, QUOTA), Some(Parts::All));
+    scene.send(Promise::BestEffort, QUOTA);
+    assert_eq!(scene.room(Promise::BestEffort, QUOTA), Some(Parts::All), "it can be taken back");
+    assert_eq!(scene.room(Promise::Reliable, QUOTA), Some(Parts::Main));
+    scene.send(Promise::Reliable, QUOTA);
+    assert_eq!(scene.room(Promise::BestEffort, QUOTA), Some(Parts::Main), "behind what is firm it cannot");
+    scene.take();
+    scene.take();
+    assert_eq!(scene.room(Promise::Reliable, QUOTA), Some(Parts::All));
+}
+
+#[test]
+fn what_is_best_effort_behind_what_is_firm_stays_within_the_quota_and_out_of_the_reserve() {
+    let record = RECORD_LEN.next_multiple_of(ring::UNIT as u64);
+    let quota = 10 * record;
+    let mut scene = Scene::new();
+    assert_eq!(scene.send(Promise::Reliable, quota).0, Published::Yes);
+    let sent = (0..100).filter(|_| scene.send(Promise::BestEffort, quota).0 == Published::Yes).count();
+    assert_eq!((sent, scene.out.pinned()), (9, quota), "what cannot be taken back is bounded");
+    // Once the firm one is taken, everything can be.
+    scene.take();
+    let Scene { link, arena, out, .. } = &mut scene;
+    out.reap(link, arena).expect("a correct receiver");
+    let newest = out.queued.back().expect("nobody took it").record;
+    let start = arena.record(newest).start;
+    out.take_back(link, arena, newest, Claim::Loan).expect("a correct receiver");
+    assert!(!arena.is_live(newest, start));
 }
 
 #[test]
@@ -166,7 +200,7 @@ fn what_is_read_in_place_leaves_room_for_a_largest_record_however_many_links_rea
     let mut in_place = 0;
     for (out, memory) in links.iter_mut().zip(&memories) {
         // A message for each, which may be read in place as the only one, whatever the share.
-        let id = scene.arena.allocate(reserve, |_, _| false);
+        let id = scene.arena.allocate(reserve, Parts::All, |_, _| false);
         let Some(id) = id else { break };
         let payload = Payload::Record { id, len: LEN };
         let published = out.publish(memory, &mut scene.arena, payload, Promise::BestEffort, 0);
