@@ -4,8 +4,8 @@ use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Incoming, Peer, Reach, Reason, Receiver, Sent, Transport};
-use zerodds_transport_shm::ShmTransport;
+use zerodds_core::{Delivery, Incoming, Message, Peer, Reach, Reason, Receiver, Sent, Transport};
+use zerodds_transport_shm::{ShmReceiver, ShmTransport};
 use zerodds_transport_udp::UdpTransport;
 
 /// How one thing is.
@@ -100,7 +100,7 @@ fn shared_memory(domain: u32, config: &zerodds_transport_shm::Config) -> Finding
             }
             Err(error) => return Finding::Broken(format!("a message of {len} bytes was not sent: {error}")),
         }
-        match message(&mut receiver, until) {
+        match length_from(&from, &mut receiver, until) {
             Some(received) if received == len => {}
             other => return Finding::Broken(format!("of a message of {len} bytes came {other:?}")),
         }
@@ -108,11 +108,13 @@ fn shared_memory(domain: u32, config: &zerodds_transport_shm::Config) -> Finding
     Finding::Well(format!("messages of 0 to {} arrive whole", size(largest)))
 }
 
-/// The length of the next message.
-fn message(receiver: &mut impl Receiver, until: Instant) -> Option<usize> {
+/// The length of the next message from `from`: participants of the domain announce themselves to whoever they find.
+fn length_from(from: &ShmTransport, receiver: &mut ShmReceiver, until: Instant) -> Option<usize> {
+    let own = from.locators().first().copied();
     loop {
-        if let Incoming::Message(message) = receiver.receive(Some(until))? {
-            return Some(message.len());
+        match receiver.receive(Some(until))? {
+            Incoming::Message(message) if message.source() == own => return Some(message.len()),
+            _ => {}
         }
     }
 }

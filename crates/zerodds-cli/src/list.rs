@@ -6,13 +6,14 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
-use zerodds_core::{Peer, Reach, Receiver, Transport};
+use zerodds_core::{Locator, Peer, Reach, Receiver, Transport};
 use zerodds_transport_shm::{Config, Listener, ShmTransport, listeners};
 
 /// One participant, as it is shown.
 #[derive(Serialize)]
 struct Row {
     domain: u32,
+    kind: &'static str,
     participant: String,
     pid: Option<u32>,
     uid: Option<u32>,
@@ -28,11 +29,11 @@ pub(crate) fn run(out: &mut impl Write, domain: Option<u32>, json: bool) -> io::
     for listener in listeners()? {
         found.entry(listener.locator.port()).or_default().push(listener);
     }
-    found.retain(|&each, _| domain.is_none_or(|only| only == each));
+    found.retain(|&port, _| domain.is_none_or(|only| only == domain_of(port).0));
     let owners = process::by_socket();
     let mut rows = Vec::new();
-    for (&domain, listeners) in &found {
-        let reached = reach(domain, &config, listeners);
+    for (&port, listeners) in &found {
+        let reached = reach(port, &config, listeners);
         rows.extend(
             listeners
                 .iter()
@@ -57,9 +58,17 @@ pub(crate) fn run(out: &mut impl Write, domain: Option<u32>, json: bool) -> io::
     Ok(true)
 }
 
+/// The DDS domain of a locator's port, and what meets there.
+const fn domain_of(port: u32) -> (u32, &'static str) {
+    match port.checked_sub(Locator::RUSTDDS_SESSIONS) {
+        Some(domain) if domain <= DOMAIN_MAX => (domain, "RustDDS session"),
+        _ => (port, "participant"),
+    }
+}
+
 /// What a transport of this process comes to with each of them.
-fn reach(domain: u32, config: &Config, listeners: &[Listener]) -> Vec<Reach> {
-    let transport = ShmTransport::open(domain, config);
+fn reach(port: u32, config: &Config, listeners: &[Listener]) -> Vec<Reach> {
+    let transport = ShmTransport::open(port, config);
     // Where shared memory is not to be had there is no receiver, and the reason is the same for all.
     let mut receiver = transport.receiver();
     let until = Instant::now() + PATIENCE;
@@ -74,6 +83,10 @@ fn reach(domain: u32, config: &Config, listeners: &[Listener]) -> Vec<Reach> {
             _ => return reach,
         }
     };
+    // All are asked before the first is waited for.
+    for listener in listeners {
+        let _ = transport.reach(Peer::new(&[listener.locator]));
+    }
     listeners.iter().map(answer).collect()
 }
 
@@ -82,8 +95,10 @@ fn row(listener: &Listener, owner: Option<&Process>, reach: &Reach) -> Row {
         Reach::Ready(_) => ("shm", String::new()),
         Reach::Pending(reason) | Reach::Unreachable(reason) => ("udp", reason.to_string()),
     };
+    let (domain, kind) = domain_of(listener.locator.port());
     Row {
-        domain: listener.locator.port(),
+        domain,
+        kind,
         participant: listener.locator.incarnation().map(|id| id.to_string()).unwrap_or_default(),
         pid: owner.map(|owner| owner.pid),
         uid: owner.map(|owner| owner.uid),
@@ -96,11 +111,12 @@ fn row(listener: &Listener, owner: Option<&Process>, reach: &Reach) -> Row {
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["domain", "participant", "pid", "uid", "program", "path", "why"]);
+    table.set_header(["domain", "kind", "participant", "pid", "uid", "program", "path", "why"]);
     let shown = |number: Option<u32>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
     for row in rows {
         table.add_row([
             row.domain.to_string(),
+            row.kind.to_owned(),
             row.participant.clone(),
             shown(row.pid),
             shown(row.uid),
@@ -112,7 +128,21 @@ fn table(rows: &[Row]) -> Table {
     table
 }
 
+/// DDSI-RTPS 2.5 §9.6.2.3: the ports of UDP leave room for no more domains.
+const DOMAIN_MAX: u32 = 232;
 /// For all of a domain together: who does not answer within this does not share memory with us.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Nothing wakes us when a link was refused.
 const LOOK: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_of_rustdds_are_in_the_domain_of_their_participants() {
+        assert_eq!(domain_of(7), (7, "participant"));
+        assert_eq!(domain_of(Locator::RUSTDDS_SESSIONS + 7), (7, "RustDDS session"));
+        assert_eq!(domain_of(3_000_000_000).1, "participant");
+    }
+}

@@ -49,6 +49,10 @@ impl Locator {
     /// DDSI-RTPS 2.5 §9.3.2.4 leaves to vendors.
     pub const KIND_SHARED_MEMORY: i32 = 0x0153_484D;
 
+    /// Added to the DDS domain in the port of a RustDDS session's shared-memory locator: sessions speak another language than
+    /// participants do, and meet in a domain of their own.
+    pub const RUSTDDS_SESSIONS: u32 = 0x5244_0000;
+
     /// A locator from its raw parts; every combination is accepted, since a peer may send any.
     #[must_use]
     pub const fn new(kind: i32, port: u32, address: [u8; 16]) -> Self {

@@ -85,7 +85,10 @@ impl InLink {
                 return Ok(None);
             }
             match next {
-                None => return Ok(None),
+                None => {
+                    self.note_in_vain(link);
+                    return Ok(None);
+                }
                 Some(Next::Lane(record)) => {
                     let (bytes, frees) = self.lane.take(link, record);
                     self.taken = record.message.wrapping_add(1);
@@ -166,6 +169,21 @@ impl InLink {
             count += 1;
         }
         count
+    }
+
+    /// After the end a sender that has something and lets nothing be found of it, by revoking all the time, is looked at as
+    /// often as one that goes on sending.
+    fn note_in_vain(&mut self, link: &impl Region) {
+        let End::Closed(looks) = self.end else { return };
+        if !self.is_ready(link) {
+            return;
+        }
+        self.end = if looks < DRAINED_MAX {
+            End::Closed(looks + 1)
+        } else {
+            ending::stop(link, self.direction, self.taken);
+            End::Drained
+        };
     }
 
     /// Whether the message with this number, the oldest one, is the receiver's to take.
@@ -256,7 +274,8 @@ mod tests {
     use crate::layout::link;
     use crate::segment::{self, Sharing};
     use crate::slots::SlotWriter;
-    use crate::sync::Ordering;
+    use crate::sync::{AtomicU32, AtomicU64, Ordering};
+    use crate::sys::Mapping;
 
     const WAY: Direction = Direction::FromConnector;
 
@@ -278,6 +297,49 @@ mod tests {
         }
         assert_eq!(taken, u64::from(DRAINED_MAX));
         assert!(ending::is_refused(&memory, WAY, taken) == Ok(true), "what comes now is refused");
+    }
+
+    /// A link whose sender takes back one more message whenever somebody looks how far it is.
+    struct Fleeting(Mapping);
+
+    impl Region for Fleeting {
+        fn u32(&self, at: usize) -> &AtomicU32 {
+            self.0.u32(at)
+        }
+
+        fn u64(&self, at: usize) -> &AtomicU64 {
+            let word = self.0.u64(at);
+            if at == WAY.cursor() {
+                let cursor = word.fetch_add(1, Ordering::Relaxed) + 1;
+                self.0.u64(WAY.slot(cursor) + slot::SEQUENCE).store(cursor + 2, Ordering::Relaxed);
+            }
+            word
+        }
+
+        fn copy_in(&self, at: usize, from: &[u8]) {
+            self.0.copy_in(at, from);
+        }
+
+        fn copy_out(&self, at: usize, to: &mut [u8]) {
+            self.0.copy_out(at, to);
+        }
+    }
+
+    #[test]
+    fn a_sender_that_revokes_for_ever_after_the_end_is_left_all_the_same() {
+        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        let memory = Fleeting(memory);
+        let mut receiver = InLink::new(WAY, 1 << 20, true);
+        receiver.close(&memory);
+        let mut looks = 0;
+        while !receiver.is_over(&memory) {
+            assert!(
+                matches!(receiver.take(&memory, |_, _| Ok(()), |_, _| {}), Ok(None)),
+                "nothing can be caught"
+            );
+            looks += 1;
+            assert!(looks <= DRAINED_MAX + 1, "kept for ever");
+        }
     }
 
     const RING_LEN: u64 = 1 << 20;

@@ -21,10 +21,18 @@ impl fmt::Display for Exceeded {
 /// Refuses to take `bytes` more if the machine or a memory cgroup does not have them and a margin to spare.
 pub(crate) fn check(bytes: u64) -> Result<(), Exceeded> {
     let needed = bytes.saturating_add(MARGIN);
-    let machine = read(Path::new("/proc/meminfo")).and_then(|text| mem_available(&text));
+    let meminfo = read(Path::new("/proc/meminfo")).unwrap_or_default();
+    let machine = mem_available(&meminfo);
     if let Some(available) = machine.filter(|&available| available < needed) {
         let remedy = "free memory or lower ZERODDS_SHM_MAX_DATAGRAM";
         return Err(Exceeded { what: "the machine's available memory", available, remedy });
+    }
+    let is_strict = read(Path::new("/proc/sys/vm/overcommit_memory")).is_some_and(|mode| mode.trim() == "2");
+    let promised = left_to_promise(&meminfo).filter(|_| is_strict);
+    if let Some(available) = promised.filter(|&available| available < needed) {
+        let remedy =
+            "raise vm.overcommit_ratio, set vm.overcommit_memory to 0, or lower ZERODDS_SHM_MAX_DATAGRAM";
+        return Err(Exceeded { what: "vm.overcommit_memory=2", available, remedy });
     }
     let cgroup = read(Path::new("/proc/self/cgroup")).and_then(|text| tightest(&text));
     if let Some(available) = cgroup.filter(|&available| available < needed) {
@@ -42,7 +50,17 @@ fn read(path: &Path) -> Option<String> {
 }
 
 fn mem_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    bytes_of(meminfo, "MemAvailable:")
+}
+
+/// What the system would still promise where it promises no more than it has: beyond it a page of shared memory that is touched
+/// first is a SIGBUS.
+fn left_to_promise(meminfo: &str) -> Option<u64> {
+    Some(bytes_of(meminfo, "CommitLimit:")?.saturating_sub(bytes_of(meminfo, "Committed_AS:")?))
+}
+
+fn bytes_of(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
@@ -93,6 +111,17 @@ mod tests {
     #[test]
     fn a_little_is_allowed() {
         assert_eq!(check(4096), Ok(()));
+    }
+
+    #[test]
+    fn what_may_still_be_promised_is_the_limit_without_what_was() {
+        assert_eq!(left_to_promise("CommitLimit:  12 kB\nCommitted_AS:  5 kB\n"), Some(7 * 1024));
+        assert_eq!(
+            left_to_promise("CommitLimit:  5 kB\nCommitted_AS:  12 kB\n"),
+            Some(0),
+            "the mode was other before"
+        );
+        assert_eq!(left_to_promise("CommitLimit:  5 kB\n"), None);
     }
 
     #[test]

@@ -70,13 +70,13 @@ impl ShmReceiver {
             self.arrived = self.shared.inbox.take_all();
             self.shared.bell.notify_space();
         }
-        if let Some(Arrival::Up(reading)) = self.arrived.front()
-            && self.links.iter().any(|peer| peer.reading.locator == reading.locator)
-        {
-            // The peer's previous link is still being drained: its end comes first.
-            return None;
-        }
-        match self.arrived.pop_front()? {
+        // While a peer's previous link is drained, whose end comes first, others need not wait for it.
+        let is_next = |arrival: &Arrival| match arrival {
+            Arrival::Own(_) => true,
+            Arrival::Up(new) => !self.links.iter().any(|old| old.reading.locator == new.locator),
+        };
+        let next = self.arrived.iter().position(is_next)?;
+        match self.arrived.remove(next)? {
             Arrival::Own(message) => Some(Incoming::Message(message)),
             Arrival::Up(reading) => {
                 let up = Incoming::PeerUp(reading.locator);

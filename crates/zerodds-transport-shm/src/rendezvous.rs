@@ -36,15 +36,16 @@ pub(crate) fn address(locator: &Locator) -> io::Result<SocketAddrUnix> {
 /// What the system says about /proc/net/unix.
 pub fn listeners() -> io::Result<Vec<Listener>> {
     let host = host_tag()?;
-    let sockets = std::fs::read_to_string("/proc/net/unix")?;
+    // Anybody may give a socket a name, which need not be text.
+    let sockets = std::fs::read("/proc/net/unix")?;
+    let sockets = String::from_utf8_lossy(&sockets);
     Ok(sockets.lines().filter_map(|line| listener(line, host)).collect())
 }
 
 /// Locators of all participants of this domain that listen in this network namespace now.
-pub(crate) fn enumerate(host: HostTag, domain_id: u32) -> Vec<Locator> {
-    let Ok(sockets) = std::fs::read_to_string("/proc/net/unix") else { return Vec::new() };
-    let listeners = sockets.lines().filter_map(|line| listener(line, host));
-    listeners.map(|listener| listener.locator).filter(|locator| locator.port() == domain_id).collect()
+pub(crate) fn enumerate(domain_id: u32) -> io::Result<Vec<Locator>> {
+    let locators = listeners()?.into_iter().map(|listener| listener.locator);
+    Ok(locators.filter(|locator| locator.port() == domain_id).collect())
 }
 
 /// Who listens by a line of /proc/net/unix:

@@ -203,11 +203,11 @@ impl ShmTransport {
         Ok(ShmSending::new(Arc::clone(&open.shared), sending))
     }
 
-    /// Whether a participant listens at this locator of our host: one that does not, and whose link ended, is gone.
+    /// Whether a participant listens at this locator of our host: one that does not, and whose link ended, is gone. Where the
+    /// system does not tell, nobody is known to be gone.
     #[must_use]
     pub fn is_listening(&self, peer: &Locator) -> bool {
-        let host = peer.host_tag();
-        host.is_some_and(|host| rendezvous::enumerate(host, peer.port()).contains(peer))
+        rendezvous::enumerate(peer.port()).map_or(true, |listening| listening.contains(peer))
     }
 
     fn send_with(
@@ -342,8 +342,7 @@ impl Transport for ShmTransport {
     fn neighbours(&self) -> Vec<Locator> {
         let Ok(open) = &self.inner else { return Vec::new() };
         let own = open.shared.locator;
-        let Some(host) = own.host_tag() else { return Vec::new() };
-        let mut found = rendezvous::enumerate(host, own.port());
+        let mut found = rendezvous::enumerate(own.port()).unwrap_or_default();
         found.retain(|&locator| locator != own);
         for locator in &found {
             let _ = open.shared.reach(Peer::new(std::slice::from_ref(locator)));

@@ -220,6 +220,19 @@ fn a_receiver_that_reads_nothing_reliable_is_sent_no_more_best_effort_than_its_s
 }
 
 #[test]
+fn a_socket_whose_name_is_no_text_hides_nobody() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+    let name = [b"not text \xff\xfe", std::process::id().to_string().as_bytes()].concat();
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+    let address = SocketAddrUnix::new_abstract_name(&name).expect("short enough");
+    rustix::net::bind(&socket, &address).expect("free");
+    let domain = fresh_domain();
+    let [a, b] = [(); 2].map(|()| Node::open(domain));
+    assert_eq!(a.transport.neighbours(), [b.locator()]);
+    assert!(a.transport.is_listening(&b.locator()));
+}
+
+#[test]
 fn each_receiver_of_a_message_has_its_turn_of_the_reserve() {
     let domain = fresh_domain();
     let [mut a, stopped, mut b] = [(); 3].map(|()| Node::with(domain, &small()));

@@ -194,6 +194,10 @@ impl Connection {
             }
             Received::Frame(frame, fds) => (frame, fds),
         };
+        // A descriptor that is closed may keep a thread for as long as its maker likes: none is taken that is not asked for.
+        if !fds.is_empty() && !matches!(frame.kind, Kind::Welcome | Kind::Attach) {
+            return self.fail(shared, Reason::Protocol("it sent descriptors that nobody asked for".into()));
+        }
         if let Stage::Leaving(_, frames) = &mut self.stage {
             if frame.kind == Kind::Wake {
                 // It drains the link, and says of room.

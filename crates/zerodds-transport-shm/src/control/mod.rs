@@ -322,13 +322,13 @@ impl Worker {
         })?;
         crash::step("connected");
         let peer = peer_credentials(socket.as_fd()).map_err(unavailable)?;
-        if self.is_full(peer) || !self.has_place(peer) {
-            return Err(Reason::NoAnswer);
-        }
         if !is_admitted(self.shared.config.access, &self.shared.identity, peer) {
             Stats::add(&self.shared.stats.refused, 1);
             self.tell_once(to, peer.uid);
             return Err(Reason::NotAdmitted { uid: peer.uid });
+        }
+        if self.is_full(peer) || !self.has_place(peer) {
+            return Err(Reason::NoAnswer);
         }
         Connection::connecting(&self.shared, socket, peer, to, Instant::now() + HANDSHAKE_TIME)
     }

@@ -21,6 +21,7 @@ pub(crate) fn play(victim: Locator, manner: &[&str]) {
         }
         ["crowd", size] => crowd(victim, size.parse().expect("a number")),
         ["bulk"] => bulk(victim),
+        ["gifts"] => gifts(victim),
         ["occupy"] => occupy(victim),
         ["come-and-go", times] => come_and_go(victim, times.parse().expect("a number")),
         ["advance"] => advance(victim),
@@ -286,6 +287,21 @@ fn bulk(victim: Locator) {
         let said =
             std::iter::from_fn(|| rogue.call.hear()).find(|(frame, _)| super::rogue::kind(frame) == BYE);
         assert_eq!(said.expect("the link is closed").0[20], 2, "for what was found in it");
+    }
+    done(4);
+}
+
+/// Links on which a wake-up has a descriptor with it, of a kind that we use, and that would be closed for ever.
+fn gifts(victim: Locator) {
+    let mut random = Random(10);
+    for _ in 0..4 {
+        let target = fresh(victim, &mut random);
+        let rogue = target.attach(|_| {}).expect("admitted");
+        let (gift, _kept) = stream_pair();
+        rogue.call.say(&target.frame(WAKE), &[gift.as_fd()]);
+        let said =
+            std::iter::from_fn(|| rogue.call.hear()).find(|(frame, _)| super::rogue::kind(frame) == BYE);
+        assert_eq!(said.expect("the link is closed").0[20], 2, "for what came by it");
     }
     done(4);
 }

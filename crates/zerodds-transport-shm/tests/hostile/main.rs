@@ -218,6 +218,20 @@ fn a_message_of_another_user_that_is_longer_than_our_own_may_be_is_refused_befor
 }
 
 #[test]
+fn descriptors_that_nobody_asked_for_end_the_link_that_they_come_by() {
+    let test = "descriptors_that_nobody_asked_for_end_the_link_that_they_come_by";
+    let Some(copy) = others(test) else { return };
+    let mut scene = Scene::set();
+    scene.exchange(8);
+    let before = scene.status();
+    let rogue = scene.rogue("gifts", Some(&copy));
+    let (attacks, rogue) = scene.exchange_while(rogue);
+    scene.until("each is counted", |now| now.protocol_errors == before.protocol_errors + attacks);
+    drop(rogue);
+    unharmed(&mut scene, before);
+}
+
+#[test]
 fn an_application_that_never_receives_keeps_a_bounded_number_of_links_that_are_over() {
     let Some(copy) =
         others("an_application_that_never_receives_keeps_a_bounded_number_of_links_that_are_over")
