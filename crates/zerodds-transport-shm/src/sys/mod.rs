@@ -10,7 +10,7 @@
 //!    against shrinking and growing before it is mapped (checked in `segment`), so no access can fault.
 //! 2. Words (layout.rs) are only accessed as atomics, bytes only by copying or through [`LoanedBytes`] and
 //!    [`SharedBytes`]; the two never overlap.
-//! 3. Bytes that a [`LoanedBytes`] covers belong to one live record of the arena that was not published;
+//! 3. Bytes that a [`LoanedBytes`] covers belong to one live record of the arena that was not published, or is only read since;
 //!    bytes that a [`SharedBytes`] covers belong to a published record that cannot be reused before it is
 //!    dropped. For memory of another process this is a promise of a peer of the same user, whom the
 //!    operating system lets write into this process anyway (docs/trust.md); from all other peers bytes are
