@@ -41,7 +41,7 @@ struct Taken {
     up_to: i64,
     /// What its process was told, which may not have looked yet.
     told: i64,
-    /// The writer waits for it.
+    /// The writer waits for it, as far as is known here.
     is_awaited: bool,
 }
 
@@ -75,11 +75,20 @@ impl Progress {
         self.every.store(every, Ordering::Relaxed);
     }
 
-    /// What was taken of the writers that `of` chooses.
+    /// This writer is new here, and may wait already without having been heard; what it is told.
+    pub(crate) fn meet(&self, writer: (Prefix, Entity)) -> Option<i64> {
+        if !self.matters() {
+            return None;
+        }
+        self.taken.lock().entry(writer).or_default().tell_anew()
+    }
+
+    /// The writers that `of` chooses may not have heard what they were told, nor have been heard when they asked for more;
+    /// what they are told.
     pub(crate) fn all(&self, of: impl Fn(&Prefix) -> bool) -> Vec<((Prefix, Entity), i64)> {
         let mut taken = self.taken.lock();
         let chosen = taken.iter_mut().filter(|((prefix, _), _)| of(prefix));
-        chosen.map(|(writer, taken)| (*writer, taken.tell_aloud())).collect()
+        chosen.filter_map(|(writer, taken)| Some((*writer, taken.tell_anew()?))).collect()
     }
 
     /// This writer waits, and has heard of what was taken up to there.
@@ -159,6 +168,12 @@ impl Taken {
     fn tell_aloud(&mut self) -> i64 {
         self.is_awaited = false;
         self.tell()
+    }
+
+    /// What it may know already, if anything was taken: it does not ask again then, but goes on waiting for more.
+    fn tell_anew(&mut self) -> Option<i64> {
+        self.is_awaited = true;
+        Some(self.tell()).filter(|&up_to| up_to > 0)
     }
 }
 
@@ -365,6 +380,18 @@ mod tests {
         assert_eq!(progress.awaited(WRITER, 1), Awaited::Nothing);
         assert!(progress.owed().is_empty());
         assert_eq!(progress.took(WRITER, 2), Telling::Aloud(2));
+    }
+
+    #[test]
+    fn a_writer_that_may_not_have_been_heard_counts_as_one_that_waits() {
+        let progress = progress(4);
+        assert_eq!(progress.meet(WRITER), None, "nothing was taken");
+        assert_eq!(progress.took(WRITER, 1), Telling::Aloud(1));
+        assert_eq!(progress.took(WRITER, 2), Telling::UpTo(2));
+        assert_eq!(progress.all(|_| true), [(WRITER, 2)]);
+        assert_eq!(progress.took(WRITER, 3), Telling::Aloud(3));
+        assert_eq!(progress.meet(WRITER), Some(3), "it was told when its match was not known yet");
+        assert_eq!(self::progress(0).meet(WRITER), None, "no writer has to know");
     }
 
     #[test]

@@ -248,7 +248,7 @@ impl Outlet {
     /// Waits for that.
     pub(crate) fn wait_for_room(&self, deadline: Instant) -> Result<(), Refused> {
         let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
-        let room = self.has_room() || self.outlook.wait_for_room(deadline, ask);
+        let room = self.has_room() || self.outlook.wait_for_room(deadline, ask) || self.has_room();
         room.then_some(()).ok_or(Refused::WouldBlock)
     }
 

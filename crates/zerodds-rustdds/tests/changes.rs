@@ -124,12 +124,3 @@ fn a_participant_can_have_one_session_after_another_but_not_two() {
     let again = ZeroDds::attach(&participant, Config::default()).expect("the first one has ended");
     assert_eq!(again.availability(), Ok(()));
 }
-
-/// Does something at the end of its scope, however that comes.
-struct Finally<F: Fn()>(F);
-
-impl<F: Fn()> Drop for Finally<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}

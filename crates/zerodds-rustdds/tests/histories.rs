@@ -3,11 +3,12 @@
 mod parties;
 
 use parties::*;
-use rustdds::ReadCondition;
 use rustdds::dds::WriteError;
 use rustdds::policy::History;
+use rustdds::{DomainParticipantStatusEvent as Status, RTPSEntity, ReadCondition};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use zerodds_rustdds::{Options, WhenFull};
+use zerodds_rustdds::{Events, Options, WhenFull};
 
 /// Sizes on both sides of the threshold.
 fn size(number: u32) -> usize {
@@ -208,5 +209,116 @@ fn a_plain_neighbour_does_not_free_a_writer_from_waiting_for_a_reader_that_keeps
     for number in 0..written as u32 {
         let chunk = std::iter::repeat_with(|| next(&mut reader)).find(|chunk| chunk.writer == 1);
         assert_eq!(chunk.map(|chunk| chunk.number), Some(number), "nothing was lost meanwhile");
+    }
+}
+
+/// Waits for a report that is the one.
+fn hear(events: &Events, is_it: impl Fn(&Status) -> bool) {
+    eventually("it is reported", || events.next_within(PATIENCE).is_some_and(|event| is_it(&event)));
+}
+
+/// Longer than anybody is patient here: whoever is not told of room fails.
+const LONG_MS: i64 = 90_000;
+
+#[test]
+fn a_writer_that_has_filled_its_window_before_its_reader_knows_of_it_hears_of_what_is_taken() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("filled-early");
+    let qos = keep_all(1, LONG_MS);
+    let first = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &first, &mut [&mut reader]);
+    let events = here.zerodds.events();
+    // Keeps the reader's participant from hearing of writers at once.
+    let busy = reliable(History::KeepLast { depth: 1 });
+    let (noise, is_over) = (there.reader(&unique("noise"), &busy), AtomicBool::new(false));
+    let noisy = there.writer(&unique("noise"), &busy);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                for _ in 0..20 {
+                    noisy.write(Chunk::new(0, 0, 100), None).expect("written");
+                }
+                noisy.wait_for_acknowledgments(PATIENCE).expect("reliable");
+            }
+        });
+        let _over = Finally(|| is_over.store(true, Ordering::Relaxed));
+        for id in 1..=30 {
+            let writer = here.writer(&topic, &qos);
+            let guid = writer.guid();
+            let is_it = |event: &_| matches!(event, Status::RemoteReaderMatched { local_writer, .. } if *local_writer == guid);
+            hear(&events, is_it);
+            let writing = scope.spawn(move || {
+                for number in 0..3 {
+                    writer.write(Chunk::new(id, number, 20_000), None).expect("written in time");
+                }
+                writer
+            });
+            for number in 0..3 {
+                let chunk = std::iter::repeat_with(|| next(&mut reader)).find(|chunk| chunk.writer == id);
+                assert_eq!(chunk.map(|chunk| chunk.number), Some(number));
+            }
+            writing.join().expect("no panic");
+        }
+    });
+    drop(noise);
+}
+
+#[test]
+fn a_writer_that_waits_while_its_window_changes_hears_of_what_is_taken_then() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("smaller");
+    let qos = keep_all(8, LONG_MS);
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let events = there.zerodds.events();
+    for number in 0..8 {
+        writer.write(Chunk::new(1, number, 20_000), None).expect("there is room for eight");
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| writer.write(Chunk::new(1, 8, 20_000), None).expect("written in time"));
+        // It has asked by then; otherwise this shows nothing.
+        std::thread::sleep(Duration::from_millis(200));
+        let second = here.writer(&topic, &qos);
+        let guid = second.guid();
+        let is_it = |event: &_| matches!(event, Status::RemoteWriterMatched { remote_writer, .. } if *remote_writer == guid);
+        hear(&events, is_it);
+        for number in 0..9 {
+            assert_eq!(next(&mut reader).number, number);
+        }
+    });
+}
+
+#[test]
+fn a_writer_that_begins_to_wait_without_a_link_hears_of_what_is_taken_on_the_next() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("unlinked");
+    let qos = keep_all(8, LONG_MS);
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    for round in 0..10 {
+        for number in 0..8 {
+            writer.write(Chunk::new(round, number, 20_000), None).expect("there is room for eight");
+        }
+        let lost = [&here, &there].map(|party| party.zerodds.stats().links_lost);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                here.zerodds.disconnect(prefix(&there));
+                writer.write(Chunk::new(round, 8, 20_000), None).expect("written in time");
+            });
+            for ((party, other), lost) in [(&here, &there), (&there, &here)].into_iter().zip(lost) {
+                eventually("there is another link", || {
+                    let peers = party.zerodds.participants();
+                    party.zerodds.stats().links_lost > lost && peers.contains(&(prefix(other), true))
+                });
+            }
+            // Whatever else would wake the writer has by then; otherwise this shows nothing.
+            std::thread::sleep(Duration::from_millis(100));
+            for number in 0..9 {
+                assert_eq!(next(&mut reader).number, number);
+            }
+        });
     }
 }

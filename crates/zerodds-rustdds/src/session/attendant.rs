@@ -91,7 +91,7 @@ impl Attendant {
     fn attend(&mut self) -> bool {
         let (taken, news) = self.session.inbox.lock().wake_up();
         self.session.hear(Aside { taken, is_news: false });
-        // First what RTPS says: whoever writes here was matched before.
+        // First what RTPS says: most of what sessions say is about endpoints that are matched.
         let count = self.session.note();
         for item in news {
             self.hear(item);
@@ -194,6 +194,7 @@ impl Attendant {
             Errand::Exclude(reader, source, excluded) => {
                 self.session.inbox.lock().ledger.exclude(reader, source, excluded);
             }
+            Errand::Tell(reader, writer, up_to) => self.session.say_taken(reader, writer, up_to),
         }
     }
 

@@ -75,6 +75,8 @@ pub(crate) enum Errand {
     Bereave(Incarnation, Option<Entity>),
     /// RTPS will not give this writer's samples to this reader, or it will after all.
     Exclude(Entity, Source, bool),
+    /// Tell this writer what this reader has taken.
+    Tell(Entity, (Prefix, Entity), i64),
 }
 
 impl Registry {
@@ -108,6 +110,10 @@ impl Registry {
     }
 
     pub(crate) fn add_reader(&mut self, reader: Entity, limit: Limit, progress: Arc<Progress>) {
+        // Nothing was taken yet.
+        for &writer in self.sources.get(&reader).into_iter().flatten() {
+            progress.meet(writer);
+        }
         self.readers.insert(reader, Reader { limit, progress });
         self.stale = true;
     }
@@ -159,6 +165,8 @@ impl Registry {
                 self.sources.entry(reader).or_default().insert((prefix, writer));
                 let mut errands = self.meet(prefix);
                 errands.push(Errand::Exclude(reader, (incarnation(prefix), writer), false));
+                let up_to = self.readers.get(&reader).and_then(|ours| ours.progress.meet((prefix, writer)));
+                errands.extend(up_to.map(|up_to| Errand::Tell(reader, (prefix, writer), up_to)));
                 errands
             }
             Status::RemoteWriterQosIncompatible { local_reader, remote_writer, .. } => {

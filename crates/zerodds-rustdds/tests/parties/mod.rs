@@ -162,3 +162,12 @@ pub(crate) fn prefix(party: &Party) -> [u8; 12] {
     let bytes = party.participant.guid().to_bytes();
     bytes[..12].try_into().expect("twelve")
 }
+
+/// Does something at the end of its scope, however that comes.
+pub(crate) struct Finally<F: Fn()>(pub F);
+
+impl<F: Fn()> Drop for Finally<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
