@@ -40,6 +40,9 @@ pub(crate) struct Target {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
+    /// Whether a sample may be directed: all readers are reliable, and each is the only one of its participant. Where it may
+    /// not, and one participant cannot have a descriptor, nobody gets one.
+    pub(crate) may_direct: bool,
     /// Readers that limit what may be under way to them.
     pub(crate) windows: Vec<(Incarnation, Offer)>,
     /// Readers that RTPS has found, and is about to match or to refuse.
@@ -128,9 +131,8 @@ impl Matched {
         }
         let mut readers =
             living().flat_map(|(&prefix, readers)| readers.iter().map(move |&reader| (prefix, reader)));
-        let mixed = plan.has_shared() && plan.targets.iter().any(|target| target.shared.is_none());
-        let alone = living().all(|(_, readers)| readers.len() == 1);
-        if mixed && !(alone && readers.all(reliable)) {
+        plan.may_direct = living().all(|(_, readers)| readers.len() == 1) && readers.all(reliable);
+        if !plan.may_direct && plan.targets.iter().any(|target| target.shared.is_none()) {
             plan.targets.iter_mut().for_each(|target| target.shared = None);
         }
         plan
@@ -168,6 +170,20 @@ mod tests {
         assert_eq!(plan.targets, [Target { prefix: HERE, reader: [1; 4], shared: Some(way()) }]);
         matched.remove(HERE, [2; 4]);
         assert!(matched.plan(|_| true, |_| Some((Some(way()), &one)), |_| true).has_shared());
+    }
+
+    #[test]
+    fn samples_are_directed_only_to_reliable_readers_without_neighbours_also_where_all_share() {
+        let offers = [offer([1; 4]), offer([2; 4])];
+        let plan = |matched: &Matched, is_reliable: bool| {
+            matched.plan(|_| true, |_| Some((Some(way()), &offers)), |_| is_reliable)
+        };
+        let mut matched = Matched::default();
+        matched.add(HERE, [1; 4]);
+        matched.add(THERE, [1; 4]);
+        assert!(plan(&matched, true).may_direct && !plan(&matched, false).may_direct);
+        matched.add(THERE, [2; 4]);
+        assert!(plan(&matched, true).has_shared() && !plan(&matched, true).may_direct);
     }
 
     #[test]

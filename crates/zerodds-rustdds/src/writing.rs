@@ -367,6 +367,8 @@ impl Outlet {
             // Somebody has come whom a descriptor would tell nothing, or gone to whom it would be directed.
             _ if !self.is_current(&plan) => to_all(),
             (_, []) => vec![describe(None)],
+            // Somebody has not got what all should share.
+            _ if !plan.may_direct => to_all(),
             (shared, plain) => {
                 let bytes = bytes();
                 let written = |target: &&Target| Post {

@@ -129,3 +129,33 @@ fn a_plain_reader_that_comes_and_goes_only_changes_the_way() {
         });
     }
 }
+
+#[test]
+fn while_a_link_ends_nothing_is_directed_to_one_of_two_neighbours() {
+    let (here, there, far) = (Party::new(), Party::new(), Party::new());
+    let topic = unique("neighbours");
+    let qos = reliable(History::KeepLast { depth: 64 });
+    let writer = here.writer(&topic, &qos);
+    let mut readers = [there.reader(&topic, &qos), there.reader(&topic, &qos), far.reader(&topic, &qos)];
+    let [first, second, third] = &mut readers;
+    meet(&here, &writer, &mut [first, second, third]);
+    let mut numbers = 0..;
+    let mut write = || {
+        let number = numbers.next().expect("endless");
+        let (described, arrived) = (here.zerodds.stats().descriptors, far.zerodds.stats().arrived_samples);
+        writer.write(Chunk::new(1, number, 20_000), None).expect("written");
+        for reader in &mut readers {
+            let chunk = next(reader);
+            assert!(chunk.number == number && chunk.is_intact(), "{} is not {number}", chunk.number);
+        }
+        let is_described = here.zerodds.stats().descriptors > described;
+        let has_arrived = far.zerodds.stats().arrived_samples > arrived;
+        assert!(has_arrived || !is_described, "what is described is for all");
+        is_described
+    };
+    for _ in 0..50 {
+        eventually("samples are shared", &mut write);
+        here.zerodds.disconnect(prefix(&far));
+        write();
+    }
+}
