@@ -93,7 +93,10 @@ impl<'de, D: DeserializeOwned> no_key::Decode<'de, D> for Decoder<D> {
         }
         let descriptor = Descriptor::parse(input).ok_or(DecodeError::Malformed { len: input.len() })?;
         match Asking::answer(descriptor) {
-            Answer::Sample(sample) => Ok(cdr::decode(&sample, RepresentationIdentifier::CDR_LE)?),
+            Answer::Sample(sample) => {
+                let decoded = cdr::decode(&sample, RepresentationIdentifier::CDR_LE);
+                Ok(decoded.inspect_err(|_| Asking::reject(descriptor.key))?)
+            }
             Answer::Missing => Err(DecodeError::Gone),
             Answer::Nobody => Err(DecodeError::NoSession),
         }

@@ -4,6 +4,7 @@
 //!   DataReader::take ──▶ Asking::enter(session, reader) ──▶ RustDDS ──▶ Adapter::decode_bytes
 //!        ▲                        (this thread)                               │ descriptor
 //!        └── skip, count ◀── nothing came of it ◀── error ◀── session.decode ─┘
+//!            (where the sample is there and no value of the type: give the error)
 //! ```
 //! RustDDS's adapters are functions without a `self`; a thread-local says who calls. It is set for the time of one
 //! call into RustDDS and put back afterwards, also by a panic.
@@ -22,8 +23,16 @@ pub(crate) struct Asking {
 struct Caller {
     session: Arc<Session>,
     reader: Entity,
-    /// A descriptor had no sample; the last such one.
-    missed: Cell<Option<SampleKey>>,
+    /// Nothing came of a descriptor; the last such one.
+    missed: Cell<Option<Missed>>,
+}
+
+/// A sample that a reader will never be given.
+#[derive(Clone, Copy)]
+pub(crate) struct Missed {
+    pub(crate) key: SampleKey,
+    /// It is there, and cannot be decoded: that is for the application to hear.
+    pub(crate) is_here: bool,
 }
 
 /// What a descriptor came to.
@@ -40,8 +49,8 @@ impl Asking {
         Self { outer: CALLER.replace(Some(caller)) }
     }
 
-    /// The descriptor that had no sample since the last call of this: RustDDS stops at the first.
-    pub(crate) fn missed(&self) -> Option<SampleKey> {
+    /// The descriptor of which nothing came since the last call of this: RustDDS stops at the first.
+    pub(crate) fn missed(&self) -> Option<Missed> {
         CALLER.with_borrow(|caller| caller.as_ref().and_then(|caller| caller.missed.take()))
     }
 
@@ -52,11 +61,18 @@ impl Asking {
             match caller.session.decode(caller.reader, descriptor) {
                 Ok(sample) => Answer::Sample(sample),
                 Err(_) => {
-                    caller.missed.set(Some(descriptor.key));
+                    caller.missed.set(Some(Missed { key: descriptor.key, is_here: false }));
                     Answer::Missing
                 }
             }
         })
+    }
+
+    /// The sample that was the answer is no value of its type.
+    pub(crate) fn reject(key: SampleKey) {
+        CALLER.with_borrow(|caller| {
+            caller.iter().for_each(|caller| caller.missed.set(Some(Missed { key, is_here: true })));
+        });
     }
 }
 

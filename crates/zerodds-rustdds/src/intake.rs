@@ -2,7 +2,7 @@
 //! sample, and says what was taken.
 
 use crate::account::Keep;
-use crate::asking::Asking;
+use crate::asking::{Asking, Missed};
 use crate::lifespan::Lifespan;
 use crate::protocol::{Entity, Prefix, SampleKey, TopicHash};
 use crate::session::{Limit, Owner, split};
@@ -249,7 +249,7 @@ impl Intake {
         let asking = Asking::enter(session, self.reader);
         let outcome = loop {
             let outcome = call();
-            if !self.missed(&asking) || !matches!(outcome, Err(ReadError::Deserialization { .. })) {
+            if !self.skips(&asking) || !matches!(outcome, Err(ReadError::Deserialization { .. })) {
                 break outcome;
             }
         };
@@ -264,7 +264,7 @@ impl Intake {
     pub(crate) fn ask_once<T>(&self, call: impl FnOnce() -> T) -> T {
         let asking = Asking::enter(&self.owner.session, self.reader);
         let outcome = call();
-        self.missed(&asking);
+        self.skips(&asking);
         outcome
     }
 
@@ -317,14 +317,15 @@ impl Intake {
         }
     }
 
-    /// Whether a descriptor had no sample: it will never be taken, and nobody is to wait for it.
-    fn missed(&self, asking: &Asking) -> bool {
-        let missed = asking.missed();
-        if let Some(sample) = missed.filter(|_| self.progress.matters()) {
-            self.progress.miss(sample);
-            self.owner.session.say_missed(self.reader, sample);
+    /// Whether a descriptor had no sample, of which nobody needs to hear. A sample that nothing came of will never be taken,
+    /// and nobody is to wait for it.
+    fn skips(&self, asking: &Asking) -> bool {
+        let Some(Missed { key, is_here }) = asking.missed() else { return false };
+        if self.progress.matters() {
+            self.progress.miss(key);
+            self.owner.session.say_missed(self.reader, key);
         }
-        missed.is_some()
+        !is_here
     }
 }
 

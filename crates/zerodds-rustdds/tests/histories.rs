@@ -3,12 +3,13 @@
 mod parties;
 
 use parties::*;
-use rustdds::dds::WriteError;
+use rustdds::dds::{ReadError, WriteError};
 use rustdds::policy::History;
 use rustdds::{DomainParticipantStatusEvent as Status, RTPSEntity, ReadCondition};
+use serde::Deserialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use zerodds_rustdds::{Events, Options, WhenFull};
+use zerodds_rustdds::{Events, Options, WhenFull, no_key};
 
 /// Sizes on both sides of the threshold.
 fn size(number: u32) -> usize {
@@ -321,4 +322,52 @@ fn a_writer_that_begins_to_wait_without_a_link_hears_of_what_is_taken_on_the_nex
             }
         });
     }
+}
+
+/// A chunk whose number is odd; any other cannot be decoded.
+#[derive(Deserialize)]
+struct Odd {
+    writer: u32,
+    #[serde(deserialize_with = "odd")]
+    number: u32,
+    #[serde(with = "zerodds_rustdds::bytes")]
+    data: bytes::Bytes,
+}
+
+fn odd<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let number = u32::deserialize(from)?;
+    if number % 2 == 1 { Ok(number) } else { Err(serde::de::Error::custom("it is even")) }
+}
+
+#[test]
+fn a_writer_does_not_wait_for_samples_that_its_reader_cannot_decode() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("undecodable");
+    let qos = keep_all(2, 20_000);
+    let writer = here.writer(&topic, &qos);
+    let subscriber = there.zerodds.create_subscriber(&qos).expect("a subscriber");
+    let mut reader: no_key::DataReader<Odd> =
+        subscriber.create_datareader_no_key_cdr(&there.topic(&topic), Some(qos)).expect("a reader");
+    eventually("samples are shared", || {
+        writer.write(Chunk::new(0, 1, 20_000), None).expect("written");
+        while reader.take_next_sample().expect("taken").is_some() {}
+        here.zerodds.stats().shared_samples > 0
+    });
+    let mut failed = 0;
+    for number in (0..40).step_by(2).chain([41]) {
+        writer.write(Chunk::new(1, number, 20_000), None).expect("what cannot be decoded is not under way");
+        eventually("it is looked at", || match reader.take_next_sample() {
+            Err(ReadError::Deserialization { .. }) => {
+                failed += 1;
+                true
+            }
+            Ok(Some(sample)) if sample.value().writer == 1 => {
+                assert_eq!((sample.value().number, sample.value().data.len()), (41, 20_000));
+                true
+            }
+            Ok(_) => false,
+            Err(error) => panic!("{error}"),
+        });
+    }
+    assert_eq!(failed, 20);
 }
