@@ -107,6 +107,8 @@ pub(crate) struct Parcel {
 /// A sample that is being sent, and to whom.
 pub(crate) struct Transit {
     sending: ShmSending,
+    /// Whoever has no room yet is waited for.
+    waits: bool,
     captured: Option<Pending>,
     undescribed: Undescribed,
     len: usize,
@@ -316,7 +318,7 @@ impl Outlet {
         let captured = self.session().watch.begin(HEADER_LEN + len);
         let sending = self.session().transport.begin_quietly(loan, &peers, delivery);
         let sending = sending.map_err(|error| Refused::Internal(error.to_string()))?;
-        Ok(Transit { sending, captured, undescribed, len, plan })
+        Ok(Transit { sending, waits: self.waits(), captured, undescribed, len, plan })
     }
 
     /// What RTPS has to carry, now that the sample was sent to all who took it.
@@ -424,7 +426,7 @@ impl Outlet {
         &self.owner.session
     }
 
-    /// Whether a writer waits for room at all.
+    /// Whether a writer waits for room in the ring and in links.
     fn waits(&self) -> bool {
         self.patience.is_some() && self.options.when_full == WhenFull::Block
     }
@@ -462,7 +464,7 @@ impl Target {
 impl Transit {
     /// Whether everybody has the sample, or nobody is waited for.
     pub(crate) fn is_done(&self) -> bool {
-        self.sending.is_done()
+        !self.waits || self.sending.is_done()
     }
 
     /// Waits for those who have no room yet.

@@ -18,16 +18,18 @@ mod processes {
 }
 
 use futures::executor::block_on;
-use parties::{Chunk, Party, eventually, unique};
+use parties::{Chunk, PATIENCE, Party, eventually, unique};
 use processes::child::{Process, alone, fresh_domain, is_root, skip};
 use processes::following::{Follower, STRANGERS, join, patient, qos, settle, write};
 use processes::possessions::possessions;
 use processes::roles;
+use rustdds::QosPolicyBuilder;
 use rustdds::dds::WriteError;
+use rustdds::policy::Reliability;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use zerodds_rustdds::no_key;
+use zerodds_rustdds::{Options, WhenFull, no_key};
 
 /// Far more than it takes, and far less than a lease.
 const AT_ONCE: Duration = Duration::from_secs(20);
@@ -301,6 +303,38 @@ fn a_stopped_best_effort_subscriber_slows_nobody() {
         let pool = here.zerodds.stats().pool;
         (pool.unread, pool.held_by_peers) == (0, 0)
     });
+}
+
+#[test]
+fn a_writer_that_prefers_udp_to_waiting_does_not_wait_for_a_stopped_subscriber() {
+    const READY_MAX: u32 = 1_024;
+    let mut scene = Scene::new("stopped-udp", "last:4");
+    let mut other = scene.subscriber();
+    scene.settle(&mut [&mut other]);
+    let Scene { here, writer: _first, near, place, .. } = &mut scene;
+    let patient = Reliability::Reliable { max_blocking_time: rustdds::Duration::from_std(PATIENCE) };
+    let qos = qos("last:4").modify_by(&QosPolicyBuilder::new().reliability(patient).build());
+    let publisher = here.zerodds.create_publisher(&qos).expect("a publisher");
+    let publisher = publisher.with_options(Options::default().when_full(WhenFull::Udp));
+    let topic = place.split(' ').nth(1).expect("a topic");
+    let writer: Writer =
+        publisher.create_datawriter_no_key_cdr(&here.topic(topic), Some(qos)).expect("a writer");
+    let mut numbers = 0..;
+    eventually("one descriptor reaches all", || {
+        let before = here.zerodds.stats().descriptors;
+        let number = numbers.next().expect("endless");
+        writer.write(Chunk::new(2, number, 10_000), None).expect("written");
+        near.take();
+        here.zerodds.stats().descriptors == before + 1
+    });
+    other.stop();
+    for number in 0..READY_MAX + 10 {
+        let begun = Instant::now();
+        writer.write(Chunk::new(1, number, 10_000), None).expect("written");
+        assert!(begun.elapsed() < PATIENCE, "{number} waited for the stopped one");
+        near.take_until(1, number + 1);
+    }
+    assert!(here.zerodds.stats().transport.timed_out_messages > 0, "its link was full");
 }
 
 /// Writes until it is refused; when that was, and how many were accepted.
