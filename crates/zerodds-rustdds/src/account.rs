@@ -144,6 +144,8 @@ impl Account {
     pub(crate) fn exclude(&mut self, source: Source, excluded: bool) -> Vec<SampleKey> {
         if !excluded {
             self.excluded.remove(&source);
+            // It has come back, if it was lost.
+            self.bereaved.remove(&source);
             return Vec::new();
         }
         self.excluded.insert(source);

@@ -429,6 +429,18 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_that_comes_back_is_not_taken_for_one_that_is_gone() {
+        let mut ledger = ledger(&[(A, Keep::All(9))]);
+        arrive(&mut ledger, 1, 0, 10);
+        ledger.bereave(|&source| source == (owner(), [0; 4]), 1);
+        ledger.exclude(A, (owner(), [0; 4]), false);
+        arrive(&mut ledger, 2, 0, 10);
+        ledger.caught_up(A, 1);
+        assert!(ledger.decode(A, Descriptor { floor: 2, ..described(2, 10) }).is_ok());
+        assert_eq!(ledger.held().0, 0, "the first went with it");
+    }
+
+    #[test]
     fn a_sample_expires_for_each_reader_by_the_shorter_lifespan_and_is_freed_when_nobody_is_owed_it() {
         let mut ledger = ledger(&[(A, Keep::All(9))]);
         ledger.add_reader(B, TopicHash::of(TOPIC), Keep::All(9), Lifespan::from_word(5));
