@@ -340,7 +340,7 @@ const RUSTDDS_MAX_SAMPLES: u32 = 64;
 /// What that cache may hold beyond its limit before it is cleaned, and as much again for what is under way to it.
 const RUSTDDS_SLACK: usize = 128;
 /// Samples that were missed and are said again on a new link: a writer goes on with any of them.
-const MISSED_MAX: usize = 64;
+pub(crate) const MISSED_MAX: usize = 64;
 /// Writers beyond a reader's limit of samples.
 const WRITERS_BEYOND: u32 = 512;
 /// RESOURCE_LIMITS beyond this are as good as none.

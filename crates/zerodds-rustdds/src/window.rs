@@ -41,6 +41,10 @@ struct State {
     taken: HashMap<Reader, i64>,
 }
 
+/// Readers that a writer has asked while it waits, and what it had heard of them by then.
+#[derive(Debug, Default)]
+pub(crate) struct Asked(HashMap<Reader, i64>);
+
 /// A reader, by its participant's incarnation.
 type Reader = (Incarnation, Entity);
 
@@ -124,13 +128,17 @@ impl Outlook {
     }
 
     /// Waits until every reader has room for one more sample; `false` after the deadline. `ask` has a reader say what
-    /// was taken next: once, and again whenever that was not enough.
-    pub(crate) fn wait_for_room(&self, deadline: Instant, ask: impl Fn(Incarnation, Entity, i64)) -> bool {
+    /// was taken next: once, and again whenever that was not enough, also over several calls for one sample.
+    pub(crate) fn wait_for_room(
+        &self,
+        deadline: Instant,
+        asked: &mut Asked,
+        ask: impl Fn(Incarnation, Entity, i64),
+    ) -> bool {
         let mut state = self.state.lock();
-        let mut asked = HashMap::new();
         while !state.has_room() {
             let mut full = state.full();
-            full.retain(|&(reader, taken)| asked.insert(reader, taken) != Some(taken));
+            full.retain(|&(reader, taken)| asked.0.insert(reader, taken) != Some(taken));
             if !full.is_empty() {
                 MutexGuard::unlocked(&mut state, || {
                     full.iter().for_each(|&((peer, reader), heard)| ask(peer, reader, heard))
@@ -238,24 +246,41 @@ mod tests {
             write(&outlook, sequence, sequence);
         }
         let asked = AtomicU32::new(0);
-        let said = outlook.wait_for_room(Instant::now() + Duration::from_secs(60), |peer, entity, _| {
-            assert_eq!((peer, entity), reader);
-            outlook.set_taken(reader, i64::from(asked.fetch_add(1, Ordering::Relaxed) + 1));
-        });
+        let said = outlook.wait_for_room(
+            Instant::now() + Duration::from_secs(60),
+            &mut Asked::default(),
+            |peer, entity, _| {
+                assert_eq!((peer, entity), reader);
+                outlook.set_taken(reader, i64::from(asked.fetch_add(1, Ordering::Relaxed) + 1));
+            },
+        );
         assert!(said);
         assert_eq!(asked.into_inner(), 3, "it said 1, 2 and 3");
+    }
+
+    #[test]
+    fn a_writer_that_waits_step_by_step_asks_once() {
+        let (outlook, _) = outlook(1);
+        write(&outlook, 1, 1);
+        let (count, mut asked) = (AtomicU32::new(0), Asked::default());
+        for _ in 0..3 {
+            assert!(!outlook.wait_for_room(at_once(), &mut asked, |_, _, _| {
+                count.fetch_add(1, Ordering::Relaxed);
+            }));
+        }
+        assert_eq!(count.into_inner(), 1);
     }
 
     #[test]
     fn a_writer_waits_for_the_reader_that_has_not_taken() {
         let (outlook, reader) = outlook(2);
         for sequence in 1..=2 {
-            assert!(outlook.wait_for_room(at_once(), nobody));
+            assert!(outlook.wait_for_room(at_once(), &mut Asked::default(), nobody));
             write(&outlook, sequence, sequence);
         }
-        assert!(!outlook.wait_for_room(at_once(), nobody));
+        assert!(!outlook.wait_for_room(at_once(), &mut Asked::default(), nobody));
         outlook.set_taken(reader, 1);
-        assert!(outlook.wait_for_room(at_once(), nobody));
+        assert!(outlook.wait_for_room(at_once(), &mut Asked::default(), nobody));
     }
 
     #[test]
@@ -264,8 +289,13 @@ mod tests {
             let (outlook, reader) = outlook(1);
             write(&outlook, 1, 1);
             std::thread::scope(|scope| {
-                let waiting =
-                    scope.spawn(|| outlook.wait_for_room(Instant::now() + Duration::from_secs(60), nobody));
+                let waiting = scope.spawn(|| {
+                    outlook.wait_for_room(
+                        Instant::now() + Duration::from_secs(60),
+                        &mut Asked::default(),
+                        nobody,
+                    )
+                });
                 if end {
                     outlook.set_plan(Plan::default())
                 } else {
@@ -283,7 +313,7 @@ mod tests {
         let incarnation = Incarnation::from_bytes([2; 8]);
         let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
         outlook.set_plan(Plan { windows, ..Plan::default() });
-        assert!(outlook.wait_for_room(at_once(), nobody));
+        assert!(outlook.wait_for_room(at_once(), &mut Asked::default(), nobody));
     }
 
     #[test]

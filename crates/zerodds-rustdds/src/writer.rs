@@ -2,6 +2,7 @@
 
 use crate::cdr::{self, Frame};
 use crate::loan::Memory;
+use crate::window::Asked;
 use crate::writing::{Begun, Outlet, Parcel, Post, Posts, Refused, Remains, Transit, Undescribed};
 use ::bytes::Bytes;
 use futures::channel::oneshot;
@@ -182,8 +183,9 @@ impl<C: Carrier> Writer<C> {
         if self.outlet.has_room() {
             return Ok(());
         }
-        let outlet = Arc::clone(&self.outlet);
-        elsewhere(deadline, move |until, is_last| answer(outlet.wait_for_room(until), is_last)).await?
+        let (outlet, mut asked) = (Arc::clone(&self.outlet), Asked::default());
+        let step = move |until, is_last| answer(outlet.go_on_waiting_for_room(until, &mut asked), is_last);
+        elsewhere(deadline, step).await?
     }
 
     /// Room in the ring; it is waited for on another thread, and only if there is none now.
@@ -414,13 +416,20 @@ async fn by<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> 
     if let Poll::Ready(outcome) = at_once.await {
         return Some(outcome);
     }
-    let alarm = elsewhere(deadline, |until, is_last| {
-        std::thread::sleep(until.saturating_duration_since(Instant::now()));
-        is_last.then_some(())
-    });
-    match select(future, std::pin::pin!(alarm)).await {
+    match select(future, std::pin::pin!(alarm(deadline))).await {
         Either::Left((outcome, _)) => Some(outcome),
         Either::Right(_) => None,
+    }
+}
+
+/// The deadline, for which a thread sleeps as long as somebody waits.
+async fn alarm(deadline: Instant) {
+    let (mut sender, receiver) = oneshot::channel::<()>();
+    let sleep = move || {
+        until(deadline, sender.cancellation());
+    };
+    if std::thread::Builder::new().name(WAITING.into()).spawn(sleep).is_ok() {
+        let _ = receiver.await;
     }
 }
 
@@ -450,7 +459,7 @@ async fn elsewhere<T: Send + 'static>(
             }
         }
     };
-    std::thread::Builder::new().name("zerodds-wait".into()).spawn(wait).map_err(Refused::Io)?;
+    std::thread::Builder::new().name(WAITING.into()).spawn(wait).map_err(Refused::Io)?;
     receiver.await.map_err(|_| Refused::Internal("the thread that waited for room is gone".into()))
 }
 
@@ -459,6 +468,8 @@ fn answer<T>(outcome: Result<T, Refused>, is_last: bool) -> Option<Result<T, Ref
     (is_last || !matches!(outcome, Err(Refused::WouldBlock))).then_some(outcome)
 }
 
+/// The name of threads that wait for futures.
+const WAITING: &str = "zerodds-wait";
 /// How long a thread goes on waiting for a future that was dropped, at most.
 const STEP: Duration = Duration::from_millis(100);
 

@@ -17,7 +17,7 @@ use crate::protocol::{
 };
 use crate::routes::{Plan, Target};
 use crate::session::{Owner, Session, split};
-use crate::window::Outlook;
+use crate::window::{Asked, Outlook};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustdds::dds::WriteError;
@@ -249,8 +249,13 @@ impl Outlet {
 
     /// Waits for that.
     pub(crate) fn wait_for_room(&self, deadline: Instant) -> Result<(), Refused> {
+        self.go_on_waiting_for_room(deadline, &mut Asked::default())
+    }
+
+    /// As [`wait_for_room`](Self::wait_for_room), after such calls for the same sample in which readers were asked.
+    pub(crate) fn go_on_waiting_for_room(&self, deadline: Instant, asked: &mut Asked) -> Result<(), Refused> {
         let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
-        let room = self.has_room() || self.outlook.wait_for_room(deadline, ask) || self.has_room();
+        let room = self.has_room() || self.outlook.wait_for_room(deadline, asked, ask) || self.has_room();
         room.then_some(()).ok_or(Refused::WouldBlock)
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Attendant {
     suspects: HashMap<Incarnation, Prefix>,
     /// The dead of whom RustDDS will be told, and when.
     mourned: Vec<(Instant, Prefix, Vec<u8>)>,
+    /// When what found no room is said again, and for the how manyth time.
+    saying: Option<(Instant, u32)>,
     /// Whether only our own user's processes can have links.
     mourns: bool,
     /// What was offered last.
@@ -62,6 +64,7 @@ impl Attendant {
             retries: HashMap::new(),
             suspects: HashMap::new(),
             mourned: Vec::new(),
+            saying: None,
             mourns,
             offers: Vec::new(),
         })
@@ -252,14 +255,14 @@ impl Attendant {
             if tries >= TRIES_MAX {
                 self.session.registry.lock().give_up(peer);
             } else if !up {
-                self.retries.insert(peer, (now + FIRST_PAUSE * (1 << tries.min(6)), tries + 1));
+                self.retries.insert(peer, (now + pause(tries), tries + 1));
             }
         }
     }
 
     fn until_next_retry(&self) -> Option<Duration> {
         let next = self.retries.values().map(|(at, _)| *at).min();
-        let unsaid = (!self.session.unsaid.lock().is_empty()).then(|| Instant::now() + FIRST_PAUSE);
+        let unsaid = self.saying.map(|(at, _)| at);
         let mourned = self.mourned.iter().map(|(at, ..)| *at);
         let owed = *self.session.owed_at.lock();
         let alarm = self.session.inbox.lock().alarm();
@@ -268,16 +271,17 @@ impl Attendant {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    fn say_unsaid(&self) {
+    /// Tries to say what found no room, at growing intervals and whenever there is something else to do.
+    fn say_unsaid(&mut self) {
         let mut unsaid = self.session.unsaid.lock();
-        let mut full = Vec::new();
-        unsaid.retain(|(peer, note)| {
-            let waits = full.contains(peer) || !self.session.try_say(*peer, note);
-            if waits {
-                full.push(*peer);
-            }
-            waits
-        });
+        let waits = unsaid.say(|peer, note| self.session.try_say(peer, note));
+        let now = Instant::now();
+        self.saying = match self.saying {
+            _ if !waits => None,
+            Some((at, tries)) if at > now => Some((at, tries)),
+            Some((_, tries)) => Some((now + pause(tries), tries + 1)),
+            None => Some((now + FIRST_PAUSE, 1)),
+        };
     }
 
     fn leave(&mut self) {
@@ -292,7 +296,12 @@ impl Attendant {
     }
 }
 
-/// Between tries to reach a session: doubled six times, and then no more tries than these.
+/// Until the next of so many tries.
+fn pause(tries: u32) -> Duration {
+    FIRST_PAUSE * (1 << tries.min(6))
+}
+
+/// Between tries to say something or to reach a session: doubled six times, and to reach it no more tries than these.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const TRIES_MAX: u32 = 12;
 /// How long samples of a dead writer can be taken yet.

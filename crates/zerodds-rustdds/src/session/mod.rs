@@ -13,6 +13,7 @@ mod attendant;
 mod ended;
 mod obituary;
 mod registry;
+mod unsaid;
 
 pub(crate) use registry::{Limit, split};
 
@@ -41,6 +42,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
+use unsaid::Unsaid;
 use zerodds_capture::Capture;
 use zerodds_core::{
     Counters, Delivery, Incarnation, LoanError, Path, Peer, Reason, Refusal, SendError, Transport,
@@ -140,7 +142,7 @@ pub(crate) struct Session {
     inbox: Mutex<Inbox>,
     broadcast: Broadcast,
     /// Notes that found no room.
-    unsaid: Mutex<Vec<(Incarnation, Note)>>,
+    unsaid: Mutex<Unsaid>,
     /// When writers that wait are told what was taken, if they are to be told anything.
     owed_at: Mutex<Option<Instant>>,
     waker: mio::Waker,
@@ -487,10 +489,8 @@ impl Session {
     pub(crate) fn say(&self, to: Incarnation, note: Note) {
         let mut unsaid = self.unsaid.lock();
         // What waits already goes first; what it is about is said anew.
-        let waiting = unsaid.iter().any(|(peer, _)| *peer == to);
-        if waiting || !self.try_say(to, &note) {
-            unsaid.retain(|(peer, old)| *peer != to || !note.replaces(old));
-            unsaid.push((to, note));
+        if unsaid.waits_for(to) || !self.try_say(to, &note) {
+            unsaid.add(to, note);
             drop(unsaid);
             self.call();
         }
