@@ -355,7 +355,7 @@ impl Outlet {
                 }
                 (Some(Refusal::Full), WhenFull::Udp) => plain.push(target),
                 // What best effort has no room for is lost, there as anywhere; the transport has counted it.
-                (Some(Refusal::Full), _) if self.patience.is_none() => shared.push(target),
+                (Some(Refusal::Full), WhenFull::Block) if self.patience.is_none() => shared.push(target),
                 (Some(Refusal::Full), _) => full = true,
                 (Some(_), _) => plain.push(target),
             }
