@@ -420,10 +420,9 @@ impl<D: Instance> DataReader<D> {
         instance: Option<D::K>,
         this_or_next: SelectByKey,
     ) -> ReadResult<Vec<DataSample<D>>> {
-        self.fill()?;
         let Self { inner, intake } = self;
         let taken =
-            intake.ask_once(|| inner.take_instance(max_samples, condition, instance, this_or_next))?;
+            intake.ask(|| inner.take_instance(max_samples, condition, instance.clone(), this_or_next))?;
         intake.took(taken.iter().map(DataSample::sample_info));
         Ok(taken)
     }
