@@ -23,10 +23,8 @@ pub(super) struct Attendant {
     session: Arc<Session>,
     poll: mio::Poll,
     obituary: Obituary,
-    /// Sessions that are to be reached again, with when and for the how manyth time.
-    retries: HashMap<Incarnation, (Instant, u32)>,
-    /// Participants whose link ended without a word, though somebody listens at their locators.
-    suspects: HashMap<Incarnation, Prefix>,
+    /// Sessions that are to be reached again.
+    retries: HashMap<Incarnation, Retry>,
     /// The dead of whom RustDDS will be told, and when.
     mourned: Vec<(Instant, Prefix, Vec<u8>)>,
     /// When what found no room is said again, and for the how manyth time.
@@ -35,6 +33,20 @@ pub(super) struct Attendant {
     mourns: bool,
     /// What was offered last.
     offers: Vec<Offer>,
+}
+
+/// A session that is to be reached again.
+struct Retry {
+    at: Instant,
+    tries: u32,
+    /// Its participant, where a link ended without a word though somebody listens at its locator.
+    suspect: Option<Prefix>,
+}
+
+impl Retry {
+    fn now(suspect: Option<Prefix>) -> Self {
+        Self { at: Instant::now(), tries: 0, suspect }
+    }
 }
 
 /// Somebody of this process calls.
@@ -62,7 +74,6 @@ impl Attendant {
             poll,
             obituary,
             retries: HashMap::new(),
-            suspects: HashMap::new(),
             mourned: Vec::new(),
             saying: None,
             mourns,
@@ -115,7 +126,6 @@ impl Attendant {
             News::Up(peer, link) => {
                 let Some(id) = peer.incarnation() else { return };
                 self.retries.remove(&id);
-                self.suspects.remove(&id);
                 self.session.registry.lock().set_up(id, link);
                 self.session.say(id, Note::Readers(self.offers.clone()));
                 // What was said before nobody may have heard.
@@ -143,19 +153,20 @@ impl Attendant {
     /// A link is over. Of whoever has died RustDDS is told.
     fn lose(&mut self, peer: Locator, reason: &Reason) {
         let Some(id) = peer.incarnation() else { return };
-        let silent = self.session.registry.lock().set_down(id);
+        let has_died = match reason {
+            Reason::PeerDied => true,
+            Reason::PeerGone => !self.session.transport.is_listening(&peer),
+            _ => false,
+        };
+        let silent = self.session.registry.lock().set_down(id, has_died);
         self.session.totals.links_lost.fetch_add(1, Ordering::Relaxed);
         tracing::debug!("participant {id}: samples go by UDP: {reason}");
         match silent {
-            Some(prefix) if *reason == Reason::PeerDied => self.mourn(prefix),
-            Some(prefix) if *reason == Reason::PeerGone && !self.session.transport.is_listening(&peer) => {
-                self.mourn(prefix);
-            }
+            Some(prefix) if has_died => self.mourn(prefix),
             silent => {
                 // A process that ends closes its descriptors one by one: whoever still listens is asked again.
-                let in_doubt = silent.filter(|_| *reason == Reason::PeerGone);
-                self.suspects.extend(in_doubt.map(|prefix| (id, prefix)));
-                self.retries.insert(id, (Instant::now(), 0));
+                let suspect = silent.filter(|_| *reason == Reason::PeerGone);
+                self.retries.insert(id, Retry::now(suspect));
             }
         }
     }
@@ -191,8 +202,10 @@ impl Attendant {
     fn run_errand(&mut self, errand: Errand) {
         match errand {
             Errand::Reach(peer) => {
-                self.retries.insert(peer, (Instant::now(), 0));
+                let suspect = self.retries.remove(&peer).and_then(|retry| retry.suspect);
+                self.retries.insert(peer, Retry::now(suspect));
             }
+            Errand::Mourn(dead) => self.mourn(dead),
             Errand::Bereave(peer, writer) => self.session.bereave(peer, writer),
             Errand::Exclude(reader, source, excluded) => {
                 self.session.inbox.lock().ledger.exclude(reader, source, excluded);
@@ -233,18 +246,16 @@ impl Attendant {
     /// Tries to reach whom we miss, at growing intervals; whoever runs no session is not asked for ever.
     fn retry(&mut self) {
         let now = Instant::now();
-        let due: Vec<_> = self.retries.extract_if(|_, (at, _)| *at <= now).collect();
-        for (peer, (_, tries)) in due {
+        let due: Vec<_> = self.retries.extract_if(|_, retry| retry.at <= now).collect();
+        for (peer, Retry { tries, suspect, .. }) in due {
             let Some(locator) = self.session.transport.locator_of(peer) else { continue };
-            if let Some(&prefix) = self.suspects.get(&peer)
+            if let Some(prefix) = suspect
                 && !self.session.transport.is_listening(&locator)
             {
-                self.suspects.remove(&peer);
                 self.mourn(prefix);
                 continue;
             }
             if !self.session.registry.lock().misses(peer) {
-                self.suspects.remove(&peer);
                 continue;
             }
             let locators = [locator];
@@ -255,13 +266,13 @@ impl Attendant {
             if tries >= TRIES_MAX {
                 self.session.registry.lock().give_up(peer);
             } else if !up {
-                self.retries.insert(peer, (now + pause(tries), tries + 1));
+                self.retries.insert(peer, Retry { at: now + pause(tries), tries: tries + 1, suspect });
             }
         }
     }
 
     fn until_next_retry(&self) -> Option<Duration> {
-        let next = self.retries.values().map(|(at, _)| *at).min();
+        let next = self.retries.values().map(|retry| retry.at).min();
         let unsaid = self.saying.map(|(at, _)| at);
         let mourned = self.mourned.iter().map(|(at, ..)| *at);
         let owed = *self.session.owed_at.lock();

@@ -8,7 +8,7 @@ use crate::routes::{Matched, Way};
 use crate::window::Outlook;
 use rustdds::policy::Reliability;
 use rustdds::{DomainParticipantStatusEvent as Status, GUID};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use zerodds_core::{Incarnation, Locator};
 use zerodds_transport_shm::LinkId;
@@ -33,6 +33,8 @@ pub(crate) struct Registry {
     /// Readers of other participants, and plain ones here, that are not reliable.
     best_effort: BTreeSet<(Prefix, Entity)>,
     sessions: HashMap<Incarnation, Session>,
+    /// Sessions whose processes have died before RTPS found their participants: it may yet, from what they had announced.
+    unknown_dead: VecDeque<Incarnation>,
     ended: Ended,
     /// Plans may have changed, or what we offer.
     stale: bool,
@@ -71,6 +73,8 @@ struct Session {
 pub(crate) enum Errand {
     /// Try to reach this session.
     Reach(Incarnation),
+    /// This participant's process has died already.
+    Mourn(Prefix),
     /// This writer will say nothing more; `None`: none of its participant's will.
     Bereave(Incarnation, Option<Entity>),
     /// RTPS will not give this writer's samples to this reader, or it will after all.
@@ -92,6 +96,7 @@ impl Registry {
             readers: BTreeMap::new(),
             best_effort: BTreeSet::new(),
             sessions: HashMap::new(),
+            unknown_dead: VecDeque::new(),
             ended: Ended::default(),
             stale: false,
             offered: None,
@@ -208,19 +213,27 @@ impl Registry {
         session.leaving = false;
         // Whoever has a link lives, whatever it looked like.
         session.dead = false;
+        self.unknown_dead.retain(|&dead| dead != peer);
         // Not before it says again what it offers.
         session.speaks = false;
         self.stale = true;
     }
 
-    /// The link is over; the participant behind it, if it is known and did not say that it leaves.
-    pub(crate) fn set_down(&mut self, peer: Incarnation) -> Option<Prefix> {
+    /// The link is over, by the death of its process or otherwise; the participant behind it, if it is known and did not say
+    /// that it leaves.
+    pub(crate) fn set_down(&mut self, peer: Incarnation, has_died: bool) -> Option<Prefix> {
         self.stale = true;
         let session = self.sessions.get_mut(&peer)?;
         session.up = false;
-        let silent = session.prefix.filter(|_| !session.leaving);
+        let silent = (!session.leaving).then_some(session.prefix);
+        if silent == Some(None) && has_died {
+            if self.unknown_dead.len() == UNKNOWN_DEAD_MAX {
+                self.unknown_dead.pop_front();
+            }
+            self.unknown_dead.push_back(peer);
+        }
         self.forget_strangers();
-        silent
+        silent.flatten()
     }
 
     /// Sessions without a link, of participants that we do not know, are nothing to us.
@@ -418,7 +431,16 @@ impl Registry {
         let peer = incarnation(prefix);
         let session = self.sessions.entry(peer).or_default();
         session.prefix = Some(prefix);
-        if session.up { Vec::new() } else { vec![Errand::Reach(peer)] }
+        if session.up {
+            return Vec::new();
+        }
+        match self.unknown_dead.iter().position(|&dead| dead == peer) {
+            Some(index) => {
+                self.unknown_dead.remove(index);
+                vec![Errand::Mourn(prefix)]
+            }
+            None => vec![Errand::Reach(peer)],
+        }
     }
 
     fn lose_readers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {
@@ -442,6 +464,8 @@ pub(crate) fn split(guid: &GUID) -> (Prefix, Entity) {
     ([a, b, c, d, e, f, g, h, i, j, k, l], entity)
 }
 
+/// More than can die between a link and the match that it comes before.
+const UNKNOWN_DEAD_MAX: usize = 64;
 /// Readers of one participant that are remembered; whoever has more gets plain samples for the others.
 const OFFERS_MAX: usize = 1 << 16;
 
@@ -477,8 +501,30 @@ mod tests {
         let mut registry = Registry::new([1; 12], None);
         registry.set_up(there(), None);
         registry.set_offers(there(), vec![Offer { reader: READER, window: 0 }]);
-        assert_eq!(registry.set_down(there()), None);
+        assert_eq!(registry.set_down(there(), false), None);
         assert!(registry.sessions.is_empty(), "nothing here is matched with it");
+    }
+
+    #[test]
+    fn a_participant_that_rtps_finds_after_its_death_is_mourned() {
+        let (local_writer, remote_reader) = (guid(1, [0, 0, 2, 3]), guid(2, READER));
+        for (has_died, errand) in [(true, Errand::Mourn([2; 12])), (false, Errand::Reach(there()))] {
+            let mut registry = Registry::new([1; 12], None);
+            registry.set_up(there(), None);
+            assert_eq!(registry.set_down(there(), has_died), None);
+            let errands = registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+            assert_eq!(errands, [errand]);
+            assert!(registry.unknown_dead.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_death_of_a_process_whose_session_had_left_says_nothing_of_its_participant() {
+        let mut registry = Registry::new([1; 12], None);
+        registry.set_up(there(), None);
+        registry.set_leaving(there());
+        assert_eq!(registry.set_down(there(), true), None);
+        assert!(registry.unknown_dead.is_empty());
     }
 
     #[test]
@@ -486,14 +532,14 @@ mod tests {
         let mut registry = met();
         registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
         assert!(registry.sessions.contains_key(&there()), "its link is up");
-        assert_eq!(registry.set_down(there()), None, "RustDDS knows of its end");
+        assert_eq!(registry.set_down(there(), false), None, "RustDDS knows of its end");
         assert!(registry.sessions.is_empty());
     }
 
     #[test]
     fn a_participant_that_loses_its_link_is_remembered_until_it_is_lost() {
         let mut registry = met();
-        assert_eq!(registry.set_down(there()), Some([2; 12]));
+        assert_eq!(registry.set_down(there(), false), Some([2; 12]));
         assert!(!registry.sessions[&there()].offers.is_empty(), "its readers keep all even so");
         registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
         assert!(registry.sessions.is_empty());
