@@ -39,7 +39,7 @@ pub(crate) struct Account {
     sources: HashMap<Source, BTreeMap<u64, u64>>,
     /// Writers whose QoS does not suit this reader: RTPS will never give it their samples.
     excluded: HashSet<Source>,
-    /// Writers that are gone, by the loss in which they went.
+    /// Writers that are gone and had sent something that is still owed, by the loss in which they went.
     bereaved: HashMap<Source, u64>,
 }
 
@@ -183,6 +183,7 @@ impl Account {
             arrivals.remove(&key.id);
             if arrivals.is_empty() {
                 self.sources.remove(&source);
+                self.bereaved.remove(&source);
             }
         }
         if let Some(arrivals) = self.histories.get_mut(&(source, instance)) {

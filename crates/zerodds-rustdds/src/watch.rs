@@ -33,9 +33,9 @@ impl Watch {
         self.tap.is_some()
     }
 
-    /// These participants are known.
+    /// These participants are known, and no others.
     pub(crate) fn meet(&self, participants: impl Iterator<Item = Prefix>) {
-        self.prefixes.lock().extend(participants.map(|prefix| (incarnation(prefix), prefix)));
+        *self.prefixes.lock() = participants.map(|prefix| (incarnation(prefix), prefix)).collect();
     }
 
     /// A place for a message that is about to be sent.
