@@ -83,17 +83,21 @@ impl Matched {
         self.0.entry(prefix).or_default().insert(reader);
     }
 
-    pub(crate) fn remove(&mut self, prefix: Prefix, reader: Entity) {
+    /// Whether there are any left.
+    pub(crate) fn remove(&mut self, prefix: Prefix, reader: Entity) -> bool {
         if let Some(readers) = self.0.get_mut(&prefix) {
             readers.remove(&reader);
             if readers.is_empty() {
                 self.0.remove(&prefix);
             }
         }
+        !self.0.is_empty()
     }
 
-    pub(crate) fn remove_participant(&mut self, prefix: Prefix) {
+    /// Whether there are any left.
+    pub(crate) fn remove_participant(&mut self, prefix: Prefix) -> bool {
         self.0.remove(&prefix);
+        !self.0.is_empty()
     }
 
     pub(crate) fn participants(&self) -> impl Iterator<Item = Prefix> + '_ {

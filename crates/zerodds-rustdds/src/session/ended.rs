@@ -6,7 +6,8 @@
 //! ```
 //! RustDDS reports the end of an endpoint from one thread, and its being detected and matched from another. So the end of
 //! an endpoint that lived shorter than the event loop lags behind comes first; and what comes then stays true for ever. A writer
-//! would wait for that reader, and send plain samples to all, until its participant is gone.
+//! would wait for that reader, and send plain samples to all, until its participant is gone. It is the same with endpoints of
+//! our own: their matches are reported yet when they are gone.
 
 use super::split;
 use crate::protocol::{Entity, Prefix};
@@ -42,18 +43,19 @@ impl Ended {
             Status::ReaderDetected { reader: found } | Status::WriterDetected { writer: found } => {
                 return self.contains(split(&found.guid));
             }
-            Status::RemoteReaderMatched { remote_reader: remote, .. }
-            | Status::RemoteReaderQosIncompatible { remote_reader: remote, .. }
-            | Status::RemoteWriterMatched { remote_writer: remote, .. }
-            | Status::RemoteWriterQosIncompatible { remote_writer: remote, .. } => {
-                return self.contains(split(remote));
+            Status::RemoteReaderMatched { local_writer: local, remote_reader: remote }
+            | Status::RemoteReaderQosIncompatible { local_writer: local, remote_reader: remote, .. }
+            | Status::RemoteWriterMatched { local_reader: local, remote_writer: remote }
+            | Status::RemoteWriterQosIncompatible { local_reader: local, remote_writer: remote, .. } => {
+                return self.contains(split(remote)) || self.contains(split(local));
             }
             _ => {}
         }
         false
     }
 
-    fn add(&mut self, ended: (Prefix, Entity)) {
+    /// An endpoint is over.
+    pub(super) fn add(&mut self, ended: (Prefix, Entity)) {
         if self.0.len() == REMEMBERED_MAX {
             self.0.pop_front();
         }

@@ -112,6 +112,7 @@ impl Registry {
         self.outlooks.remove(&writer);
         self.matched.remove(&writer);
         self.refused.remove(&writer);
+        self.ended.add((self.own, writer));
     }
 
     pub(crate) fn add_reader(&mut self, reader: Entity, limit: Limit, progress: Arc<Progress>) {
@@ -126,6 +127,7 @@ impl Registry {
     pub(crate) fn remove_reader(&mut self, reader: Entity) {
         self.readers.remove(&reader);
         self.sources.remove(&reader);
+        self.ended.add((self.own, reader));
         self.stale = true;
     }
 
@@ -180,7 +182,7 @@ impl Registry {
             }
             Status::ReaderLost { guid, .. } => {
                 let (prefix, reader) = split(guid);
-                self.matched.values_mut().for_each(|matched| matched.remove(prefix, reader));
+                self.matched.retain(|_, matched| matched.remove(prefix, reader));
                 self.lose_readers(|other| *other == (prefix, reader));
                 Vec::new()
             }
@@ -191,7 +193,7 @@ impl Registry {
             }
             Status::ParticipantLost { id, .. } => {
                 let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return Vec::new() };
-                self.matched.values_mut().for_each(|matched| matched.remove_participant(prefix));
+                self.matched.retain(|_, matched| matched.remove_participant(prefix));
                 self.lose_readers(|reader| reader.0 == prefix);
                 // A link that is still up has nobody behind it, until RTPS finds the participant again.
                 if let Some(session) = self.sessions.get_mut(&incarnation(prefix)) {
@@ -445,14 +447,20 @@ impl Registry {
 
     fn lose_readers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {
         self.best_effort.retain(|reader| !lost(reader));
-        self.refused.values_mut().for_each(|refused| refused.retain(|reader| !lost(reader)));
-        self.found.values_mut().for_each(|found| found.retain(|reader| !lost(reader)));
-        self.found.retain(|_, found| !found.is_empty());
+        let go_on = |readers: &mut BTreeSet<_>| {
+            readers.retain(|reader| !lost(reader));
+            !readers.is_empty()
+        };
+        self.refused.retain(|_, refused| go_on(refused));
+        self.found.retain(|_, found| go_on(found));
         self.stale = true;
     }
 
     fn lose_writers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {
-        self.sources.values_mut().for_each(|writers| writers.retain(|writer| !lost(writer)));
+        self.sources.retain(|_, writers| {
+            writers.retain(|writer| !lost(writer));
+            !writers.is_empty()
+        });
         self.readers.values().for_each(|reader| reader.progress.forget(&lost));
         self.stale = true;
     }
@@ -516,6 +524,28 @@ mod tests {
             assert_eq!(errands, [errand]);
             assert!(registry.unknown_dead.is_empty());
         }
+    }
+
+    #[test]
+    fn of_endpoints_that_are_gone_nothing_is_kept_however_late_their_match_is_reported() {
+        let mut registry = met();
+        let (local_writer, local_reader) = (guid(1, [0, 0, 2, 3]), guid(1, [0, 0, 3, 4]));
+        let (remote_reader, remote_writer) = (guid(2, READER), guid(2, [0, 0, 4, 3]));
+        registry.remove_writer(split(&local_writer).1);
+        registry.remove_reader(split(&local_reader).1);
+        registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+        registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
+        assert!(registry.matched.is_empty() && registry.sources.is_empty());
+    }
+
+    #[test]
+    fn of_plain_endpoints_nothing_is_kept_beyond_those_that_they_were_matched_with() {
+        let mut registry = met();
+        let (local_reader, remote_writer) = (guid(1, [0, 0, 3, 4]), guid(2, [0, 0, 4, 3]));
+        registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
+        registry.note(&Status::WriterLost { guid: remote_writer, reason: LostReason::Disposed });
+        registry.note(&Status::ReaderLost { guid: guid(2, READER), reason: LostReason::Disposed });
+        assert!(registry.matched.is_empty() && registry.sources.is_empty());
     }
 
     #[test]
