@@ -67,8 +67,10 @@ impl Broadcast {
         Events { receiver, missed }
     }
 
+    /// Whoever is woken by that may do anything, also subscribe: nothing is locked meanwhile. One thread tells.
     pub(crate) fn tell(&self, event: &DomainParticipantStatusEvent) {
-        self.0.lock().retain(|subscriber| match subscriber.sender.try_send(event.clone()) {
+        let mut told = std::mem::take(&mut *self.0.lock());
+        told.retain(|subscriber| match subscriber.sender.try_send(event.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
                 subscriber.missed.fetch_add(1, Ordering::Relaxed);
@@ -76,10 +78,48 @@ impl Broadcast {
             }
             Err(TrySendError::Disconnected(_)) => false,
         });
+        self.0.lock().append(&mut told);
     }
 
     /// No more will come.
     pub(crate) fn end(&self) {
-        self.0.lock().clear();
+        // Whoever waits is woken, as above.
+        let told = std::mem::take(&mut *self.0.lock());
+        drop(told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+    use rustdds::GUID;
+    use rustdds::dds::statusevents::LostReason;
+    use std::task::{Context, Wake, Waker};
+
+    /// Whoever is woken subscribes at once.
+    struct Subscribes(Arc<Broadcast>);
+
+    impl Wake for Subscribes {
+        fn wake(self: Arc<Self>) {
+            drop(self.0.subscribe());
+        }
+    }
+
+    #[test]
+    fn whoever_is_told_may_subscribe_in_its_waker() {
+        let broadcast = Arc::new(Broadcast::default());
+        let events = broadcast.subscribe();
+        let mut stream = std::pin::pin!(events.stream());
+        let waker = Waker::from(Arc::new(Subscribes(Arc::clone(&broadcast))));
+        let mut context = Context::from_waker(&waker);
+        assert!(stream.poll_next_unpin(&mut context).is_pending());
+        let guid = GUID::from_bytes([1; 16]);
+        let event = DomainParticipantStatusEvent::ReaderLost { guid, reason: LostReason::Disposed };
+        broadcast.tell(&event);
+        assert!(stream.poll_next_unpin(&mut context).is_ready());
+        assert!(stream.poll_next_unpin(&mut context).is_pending());
+        broadcast.end();
+        assert!(stream.poll_next_unpin(&mut context).is_ready());
     }
 }
