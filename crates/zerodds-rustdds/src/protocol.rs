@@ -3,7 +3,7 @@
 //! ```text
 //!   shared memory   sample      | header (64 bytes) | CDR of the sample, little-endian …
 //!                   note        | magic, kind | what it says …
-//!   RTPS DATA       descriptor  | 5a 44 00 00 | magic, incarnation of the ring, id of the sample, length |
+//!   RTPS DATA       descriptor  | 5a 03 00 00 | magic, incarnation of the ring, id of the sample, floor, length |
 //! ```
 //! All integers are little-endian. Everything here comes from another process: it is parsed once into a checked
 //! value, and whatever does not parse is counted and skipped.
