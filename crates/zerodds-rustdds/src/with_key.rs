@@ -213,7 +213,8 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     }
 
     /// Disposes of an instance; as RustDDS's `dispose`. It always travels in RTPS, and waits for readers without room as a
-    /// sample does.
+    /// sample does. RustDDS then waits for its own limit by a clock of its own, and has no `dispose` that does not: up to
+    /// max_blocking_time once more, also where [`WhenFull::Fail`](crate::WhenFull::Fail) is set.
     ///
     /// # Errors
     /// As there.
