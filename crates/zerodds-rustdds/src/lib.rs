@@ -87,8 +87,9 @@
 //!   RustDDS alone drops what its caches have no room for.
 //! * A path may change at any sample: none is lost, repeated or reordered, since all have their place in the one
 //!   sequence of RTPS.
-//! * A process may die at any instruction: its memory is freed by the kernel, and no writer waits for it any more. What it
-//!   sent can still be taken, for two seconds: then RustDDS is told, which drops the rest.
+//! * A process may die at any instruction: its memory is freed by the kernel, and no writer waits for what it has not taken.
+//!   RustDDS is told, and does not wait for its acknowledgements any more: at once, or after two seconds where something here
+//!   is matched with its writers. So long what it sent can still be taken; RustDDS drops the rest.
 //! * RustDDS has one queue of status events for each participant, which the session reads;
 //!   [`ZeroDds::events`] gives them to whoever wants them.
 //!
