@@ -155,8 +155,11 @@ impl Note {
     pub(crate) fn replaces(&self, older: &Self) -> bool {
         match (self, older) {
             (Self::Readers(_), Self::Readers(_)) | (Self::Leaving, Self::Leaving) => true,
-            (Self::Taken { reader, writer, .. }, Self::Taken { reader: other, writer: of, .. })
-            | (Self::Waiting { reader, writer, .. }, Self::Waiting { reader: other, writer: of, .. }) => {
+            (
+                Self::Taken { reader, writer, up_to },
+                Self::Taken { reader: other, writer: of, up_to: before },
+            ) => (reader, writer) == (other, of) && up_to >= before,
+            (Self::Waiting { reader, writer, .. }, Self::Waiting { reader: other, writer: of, .. }) => {
                 (reader, writer) == (other, of)
             }
             _ => false,
@@ -327,6 +330,7 @@ mod tests {
         let waiting = |reader, heard| Note::Waiting { reader: [reader; 4], writer: [2; 4], heard };
         assert!(taken(1, 2).replaces(&taken(1, 1)) && waiting(1, 2).replaces(&waiting(1, 1)));
         assert!(Note::Readers(vec![]).replaces(&Note::Readers(vec![Offer { reader: [1; 4], window: 1 }])));
+        assert!(!taken(1, 1).replaces(&taken(1, 2)), "two threads of the reader may come in another order");
         assert!(!taken(1, 2).replaces(&taken(2, 1)) && !taken(1, 2).replaces(&waiting(1, 1)));
         assert!(!Note::Forget { id: 1 }.replaces(&Note::Forget { id: 2 }));
     }
