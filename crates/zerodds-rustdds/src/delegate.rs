@@ -1,8 +1,200 @@
-//! What readers of both kinds leave to the reader of RustDDS inside: who they are, their QoS, and when to look.
+//! What endpoints of both kinds have in common: all that they leave to the endpoint of RustDDS inside, and the streams.
+//!
+//! They are types of RustDDS's modules `no_key` and `with_key`, which have the same names, and no trait says so.
 
-/// Implements for `DataReader<D>`, whose values are of the given bound, what its field `inner` does.
+/// Implements for `DataWriter<D>`, whose samples are of the given bound, what its carrier does.
+macro_rules! delegate_writer {
+    ($($bound:ident)?) => {
+        impl<D $(: $bound)?> DataWriter<D> {
+            /// As RustDDS's `wait_for_acknowledgments`: that samples have reached their readers' caches.
+            ///
+            /// # Errors
+            /// As there.
+            pub fn wait_for_acknowledgments(&self, max_wait: std::time::Duration) -> WriteResult<bool, ()> {
+                self.writer.carrier.wait_for_acknowledgments(max_wait)
+            }
+
+            /// As RustDDS's `async_wait_for_acknowledgments`.
+            ///
+            /// # Errors
+            /// As there.
+            pub async fn async_wait_for_acknowledgments(&self) -> WriteResult<bool, ()> {
+                self.writer.carrier.async_wait_for_acknowledgments().await
+            }
+
+            /// As RustDDS's `assert_liveliness`.
+            ///
+            /// # Errors
+            /// As there.
+            pub fn assert_liveliness(&self) -> WriteResult<(), ()> {
+                self.writer.carrier.assert_liveliness()
+            }
+
+            /// The topic.
+            #[must_use]
+            pub fn topic(&self) -> &rustdds::Topic {
+                self.writer.carrier.topic()
+            }
+
+            /// RustDDS's publisher of this writer.
+            #[must_use]
+            pub fn publisher(&self) -> &rustdds::Publisher {
+                self.writer.carrier.publisher()
+            }
+        }
+
+        impl<D $(: $bound)?> rustdds::RTPSEntity for DataWriter<D> {
+            fn guid(&self) -> rustdds::GUID {
+                self.writer.carrier.guid()
+            }
+        }
+
+        impl<D $(: $bound)?> rustdds::qos::HasQoSPolicy for DataWriter<D> {
+            fn qos(&self) -> rustdds::QosPolicies {
+                self.writer.carrier.qos()
+            }
+        }
+
+        impl<'a, D $(: $bound)?>
+            rustdds::StatusEvented<
+                'a,
+                rustdds::DataWriterStatus,
+                rustdds::dds::statusevents::StatusReceiverStream<'a, rustdds::DataWriterStatus>,
+            > for DataWriter<D>
+        {
+            fn as_status_evented(&mut self) -> &dyn rustdds::mio::Evented {
+                self.writer.carrier.as_status_evented()
+            }
+
+            fn as_status_source_mio1(&mut self) -> &mut dyn rustdds::mio1::event::Source {
+                self.writer.carrier.as_status_source_mio1()
+            }
+
+            fn as_async_status_stream(
+                &'a self,
+            ) -> rustdds::dds::statusevents::StatusReceiverStream<'a, rustdds::DataWriterStatus> {
+                self.writer.carrier.as_async_status_stream()
+            }
+
+            fn try_recv_status(&self) -> Option<rustdds::DataWriterStatus> {
+                self.writer.carrier.try_recv_status()
+            }
+        }
+    };
+}
+
+/// Implements for `DataReader<D>`, whose samples are of the given bound, what its field `inner` does, and makes its streams:
+/// of samples, and of their values, which are of the given type.
 macro_rules! delegate_reader {
-    ($($bound:tt)+) => {
+    ($kind:ident, $value:ty, $($bound:tt)+) => {
+        impl<D: $($bound)+> DataReader<D> {
+            pub(crate) const fn new(
+                inner: rustdds::$kind::DataReader<D, SharedAdapter<D>>,
+                intake: Intake,
+            ) -> Self {
+                Self { inner, intake }
+            }
+
+            /// As RustDDS's `async_sample_stream`.
+            pub fn async_sample_stream(self) -> DataReaderStream<D> {
+                DataReaderStream { inner: self.inner.async_sample_stream(), intake: self.intake }
+            }
+
+            /// As RustDDS's `async_bare_sample_stream`.
+            pub fn async_bare_sample_stream(self) -> BareDataReaderStream<D> {
+                BareDataReaderStream(self.async_sample_stream())
+            }
+
+            /// Takes over from RTPS what has come, so that reading finds no descriptor without a sample.
+            fn fill(&mut self) -> ReadResult<()> {
+                let Self { inner, intake } = self;
+                intake.ask(|| inner.take(0, ReadCondition::any()).map(drop))
+            }
+        }
+
+        impl<'a, D: $($bound)+>
+            rustdds::StatusEvented<
+                'a,
+                rustdds::DataReaderStatus,
+                rustdds::$kind::SimpleDataReaderEventStream<'a, D, SharedAdapter<D>>,
+            > for DataReader<D>
+        {
+            fn as_status_evented(&mut self) -> &dyn rustdds::mio::Evented {
+                self.inner.as_status_evented()
+            }
+
+            fn as_status_source_mio1(&mut self) -> &mut dyn rustdds::mio1::event::Source {
+                self.inner.as_status_source_mio1()
+            }
+
+            fn as_async_status_stream(
+                &'a self,
+            ) -> rustdds::$kind::SimpleDataReaderEventStream<'a, D, SharedAdapter<D>> {
+                self.inner.as_async_status_stream()
+            }
+
+            fn try_recv_status(&self) -> Option<rustdds::DataReaderStatus> {
+                self.inner.try_recv_status()
+            }
+        }
+
+        /// Samples as they come; as RustDDS's `DataReaderStream`.
+        pub struct DataReaderStream<D: $($bound)+> {
+            inner: rustdds::$kind::DataReaderStream<D, SharedAdapter<D>>,
+            intake: Intake,
+        }
+
+        impl<D: $($bound)+> DataReaderStream<D> {
+            /// As RustDDS's `async_event_stream`.
+            #[must_use]
+            pub fn async_event_stream(&self) -> rustdds::$kind::DataReaderEventStream<D, SharedAdapter<D>> {
+                self.inner.async_event_stream()
+            }
+        }
+
+        impl<D: $($bound)+> Unpin for DataReaderStream<D> {}
+
+        impl<D: $($bound)+> futures::Stream for DataReaderStream<D> {
+            type Item = ReadResult<DataSample<D>>;
+
+            fn poll_next(
+                mut self: std::pin::Pin<&mut Self>,
+                context: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Self::Item>> {
+                let Self { inner, intake } = &mut *self;
+                intake.poll(|| std::pin::Pin::new(&mut *inner).poll_next(context), DataSample::sample_info)
+            }
+        }
+
+        impl<D: $($bound)+> futures::stream::FusedStream for DataReaderStream<D> {
+            fn is_terminated(&self) -> bool {
+                self.inner.is_terminated()
+            }
+        }
+
+        /// Values as they come; as RustDDS's `BareDataReaderStream`.
+        pub struct BareDataReaderStream<D: $($bound)+>(DataReaderStream<D>);
+
+        impl<D: $($bound)+> Unpin for BareDataReaderStream<D> {}
+
+        impl<D: $($bound)+> futures::Stream for BareDataReaderStream<D> {
+            type Item = ReadResult<$value>;
+
+            fn poll_next(
+                mut self: std::pin::Pin<&mut Self>,
+                context: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Self::Item>> {
+                let sample = std::pin::Pin::new(&mut self.0).poll_next(context);
+                sample.map(|next| next.map(|sample| sample.map(DataSample::into_value)))
+            }
+        }
+
+        impl<D: $($bound)+> futures::stream::FusedStream for BareDataReaderStream<D> {
+            fn is_terminated(&self) -> bool {
+                self.0.is_terminated()
+            }
+        }
+
         impl<D: $($bound)+> rustdds::RTPSEntity for DataReader<D> {
             fn guid(&self) -> rustdds::GUID {
                 self.inner.guid()
@@ -67,4 +259,4 @@ macro_rules! delegate_reader {
     };
 }
 
-pub(crate) use delegate_reader;
+pub(crate) use {delegate_reader, delegate_writer};

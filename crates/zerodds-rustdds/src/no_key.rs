@@ -2,31 +2,20 @@
 
 use crate::adapter::SharedAdapter;
 use crate::cdr::Frame;
-use crate::delegate::delegate_reader;
+use crate::delegate::{delegate_reader, delegate_writer};
 use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{Payload, Prepared};
 use crate::writer::{Carrier, Writer};
 use crate::writing::{Outlet, Post, Refused};
 use ::bytes::Bytes;
-use futures::Stream;
-use futures::stream::FusedStream;
-use rustdds::dds::statusevents::StatusReceiverStream;
 use rustdds::dds::{ReadResult, WriteResult};
-use rustdds::mio1::event::Source;
-use rustdds::no_key::{DataSample, SimpleDataReaderEventStream};
-use rustdds::qos::HasQoSPolicy;
-use rustdds::{
-    DataReaderStatus, DataWriterStatus, GUID, Publisher, QosPolicies, RTPSEntity, ReadCondition,
-    SampleIdentity, StatusEvented, Timestamp, Topic, WriteOptions,
-};
+use rustdds::no_key::DataSample;
+use rustdds::{ReadCondition, SampleIdentity, Timestamp, WriteOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 type Inner = rustdds::no_key::DataWriter<Payload, Prepared>;
 
@@ -212,75 +201,7 @@ impl<D: Serialize> DataWriter<D> {
     }
 }
 
-impl<D> DataWriter<D> {
-    /// As RustDDS's `wait_for_acknowledgments`: that samples have reached their readers' caches.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn wait_for_acknowledgments(&self, max_wait: Duration) -> WriteResult<bool, ()> {
-        self.writer.carrier.wait_for_acknowledgments(max_wait)
-    }
-
-    /// As RustDDS's `async_wait_for_acknowledgments`.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn async_wait_for_acknowledgments(&self) -> WriteResult<bool, ()> {
-        self.writer.carrier.async_wait_for_acknowledgments().await
-    }
-
-    /// As RustDDS's `assert_liveliness`.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn assert_liveliness(&self) -> WriteResult<(), ()> {
-        self.writer.carrier.assert_liveliness()
-    }
-
-    /// The topic.
-    #[must_use]
-    pub fn topic(&self) -> &Topic {
-        self.writer.carrier.topic()
-    }
-
-    /// RustDDS's publisher of this writer.
-    #[must_use]
-    pub fn publisher(&self) -> &Publisher {
-        self.writer.carrier.publisher()
-    }
-}
-
-impl<D> RTPSEntity for DataWriter<D> {
-    fn guid(&self) -> GUID {
-        self.writer.carrier.guid()
-    }
-}
-
-impl<D> HasQoSPolicy for DataWriter<D> {
-    fn qos(&self) -> QosPolicies {
-        self.writer.carrier.qos()
-    }
-}
-
-impl<'a, D> StatusEvented<'a, DataWriterStatus, StatusReceiverStream<'a, DataWriterStatus>>
-    for DataWriter<D>
-{
-    fn as_status_evented(&mut self) -> &dyn rustdds::mio::Evented {
-        self.writer.carrier.as_status_evented()
-    }
-
-    fn as_status_source_mio1(&mut self) -> &mut dyn Source {
-        self.writer.carrier.as_status_source_mio1()
-    }
-
-    fn as_async_status_stream(&'a self) -> StatusReceiverStream<'a, DataWriterStatus> {
-        self.writer.carrier.as_async_status_stream()
-    }
-
-    fn try_recv_status(&self) -> Option<DataWriterStatus> {
-        self.writer.carrier.try_recv_status()
-    }
-}
+delegate_writer!();
 
 /// Reads samples; as RustDDS's `no_key::DataReader`.
 pub struct DataReader<D: DeserializeOwned + 'static> {
@@ -289,10 +210,6 @@ pub struct DataReader<D: DeserializeOwned + 'static> {
 }
 
 impl<D: DeserializeOwned + 'static> DataReader<D> {
-    pub(crate) const fn new(inner: rustdds::no_key::DataReader<D, SharedAdapter<D>>, intake: Intake) -> Self {
-        Self { inner, intake }
-    }
-
     /// As RustDDS's `read`.
     ///
     /// # Errors
@@ -364,97 +281,9 @@ impl<D: DeserializeOwned + 'static> DataReader<D> {
     ) -> ReadResult<impl Iterator<Item = D>> {
         Ok(self.take(usize::MAX, condition)?.into_iter().map(DataSample::into_value))
     }
-
-    /// As RustDDS's `async_sample_stream`.
-    pub fn async_sample_stream(self) -> DataReaderStream<D> {
-        DataReaderStream { inner: self.inner.async_sample_stream(), intake: self.intake }
-    }
-
-    /// As RustDDS's `async_bare_sample_stream`.
-    pub fn async_bare_sample_stream(self) -> BareDataReaderStream<D> {
-        BareDataReaderStream(self.async_sample_stream())
-    }
-
-    /// Takes over from RTPS what has come, so that reading finds no descriptor without a sample.
-    fn fill(&mut self) -> ReadResult<()> {
-        let Self { inner, intake } = self;
-        intake.ask(|| inner.take(0, ReadCondition::any()).map(drop))
-    }
 }
 
-delegate_reader!(DeserializeOwned + 'static);
-
-impl<'a, D: DeserializeOwned + 'static>
-    StatusEvented<'a, DataReaderStatus, SimpleDataReaderEventStream<'a, D, SharedAdapter<D>>>
-    for DataReader<D>
-{
-    fn as_status_evented(&mut self) -> &dyn rustdds::mio::Evented {
-        self.inner.as_status_evented()
-    }
-
-    fn as_status_source_mio1(&mut self) -> &mut dyn Source {
-        self.inner.as_status_source_mio1()
-    }
-
-    fn as_async_status_stream(&'a self) -> SimpleDataReaderEventStream<'a, D, SharedAdapter<D>> {
-        self.inner.as_async_status_stream()
-    }
-
-    fn try_recv_status(&self) -> Option<DataReaderStatus> {
-        self.inner.try_recv_status()
-    }
-}
-
-/// Samples as they come; as RustDDS's `no_key::DataReaderStream`.
-pub struct DataReaderStream<D: DeserializeOwned + 'static> {
-    inner: rustdds::no_key::DataReaderStream<D, SharedAdapter<D>>,
-    intake: Intake,
-}
-
-impl<D: DeserializeOwned + 'static> DataReaderStream<D> {
-    /// As RustDDS's `async_event_stream`.
-    #[must_use]
-    pub fn async_event_stream(&self) -> rustdds::no_key::DataReaderEventStream<D, SharedAdapter<D>> {
-        self.inner.async_event_stream()
-    }
-}
-
-impl<D: DeserializeOwned + 'static> Unpin for DataReaderStream<D> {}
-
-impl<D: DeserializeOwned + 'static> Stream for DataReaderStream<D> {
-    type Item = ReadResult<DataSample<D>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { inner, intake } = &mut *self;
-        intake.poll(|| Pin::new(&mut *inner).poll_next(context), DataSample::sample_info)
-    }
-}
-
-impl<D: DeserializeOwned + 'static> FusedStream for DataReaderStream<D> {
-    fn is_terminated(&self) -> bool {
-        self.inner.is_terminated()
-    }
-}
-
-/// Values as they come; as RustDDS's `no_key::BareDataReaderStream`.
-pub struct BareDataReaderStream<D: DeserializeOwned + 'static>(DataReaderStream<D>);
-
-impl<D: DeserializeOwned + 'static> Unpin for BareDataReaderStream<D> {}
-
-impl<D: DeserializeOwned + 'static> Stream for BareDataReaderStream<D> {
-    type Item = ReadResult<D>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let sample = Pin::new(&mut self.0).poll_next(context);
-        sample.map(|next| next.map(|sample| sample.map(DataSample::into_value)))
-    }
-}
-
-impl<D: DeserializeOwned + 'static> FusedStream for BareDataReaderStream<D> {
-    fn is_terminated(&self) -> bool {
-        self.0.is_terminated()
-    }
-}
+delegate_reader!(no_key, D, DeserializeOwned + 'static);
 
 /// The hash of the only instance that there is.
 const NO_INSTANCE: u64 = 0;

@@ -2,31 +2,20 @@
 
 use crate::adapter::SharedAdapter;
 use crate::cdr::Frame;
-use crate::delegate::delegate_reader;
+use crate::delegate::{delegate_reader, delegate_writer};
 use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{KeyedPayload, PreparedWithKey};
 use crate::writer::{Carrier, Writer};
 use crate::writing::{Outlet, Post, Refused};
 use ::bytes::Bytes;
-use futures::Stream;
-use futures::stream::FusedStream;
-use rustdds::dds::statusevents::StatusReceiverStream;
 use rustdds::dds::{ReadResult, WriteResult};
-use rustdds::mio1::event::Source;
-use rustdds::qos::HasQoSPolicy;
-use rustdds::with_key::{DataSample, Sample, SimpleDataReaderEventStream};
-use rustdds::{
-    DataReaderStatus, DataWriterStatus, GUID, Key, Keyed, Publisher, QosPolicies, RTPSEntity, ReadCondition,
-    SampleIdentity, SelectByKey, StatusEvented, Timestamp, Topic, WriteOptions,
-};
+use rustdds::with_key::{DataSample, Sample};
+use rustdds::{Key, Keyed, ReadCondition, SampleIdentity, SelectByKey, Timestamp, WriteOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 use zerodds_core::fnv1a;
 
 type Inner<K> = rustdds::with_key::DataWriter<KeyedPayload<K>, PreparedWithKey>;
@@ -235,75 +224,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     }
 }
 
-impl<D: Keyed> DataWriter<D> {
-    /// As RustDDS's `wait_for_acknowledgments`: that samples have reached their readers' caches.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn wait_for_acknowledgments(&self, max_wait: Duration) -> WriteResult<bool, ()> {
-        self.writer.carrier.wait_for_acknowledgments(max_wait)
-    }
-
-    /// As RustDDS's `async_wait_for_acknowledgments`.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn async_wait_for_acknowledgments(&self) -> WriteResult<bool, ()> {
-        self.writer.carrier.async_wait_for_acknowledgments().await
-    }
-
-    /// As RustDDS's `assert_liveliness`.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn assert_liveliness(&self) -> WriteResult<(), ()> {
-        self.writer.carrier.assert_liveliness()
-    }
-
-    /// The topic.
-    #[must_use]
-    pub fn topic(&self) -> &Topic {
-        self.writer.carrier.topic()
-    }
-
-    /// RustDDS's publisher of this writer.
-    #[must_use]
-    pub fn publisher(&self) -> &Publisher {
-        self.writer.carrier.publisher()
-    }
-}
-
-impl<D: Keyed> RTPSEntity for DataWriter<D> {
-    fn guid(&self) -> GUID {
-        self.writer.carrier.guid()
-    }
-}
-
-impl<D: Keyed> HasQoSPolicy for DataWriter<D> {
-    fn qos(&self) -> QosPolicies {
-        self.writer.carrier.qos()
-    }
-}
-
-impl<'a, D: Keyed> StatusEvented<'a, DataWriterStatus, StatusReceiverStream<'a, DataWriterStatus>>
-    for DataWriter<D>
-{
-    fn as_status_evented(&mut self) -> &dyn rustdds::mio::Evented {
-        self.writer.carrier.as_status_evented()
-    }
-
-    fn as_status_source_mio1(&mut self) -> &mut dyn Source {
-        self.writer.carrier.as_status_source_mio1()
-    }
-
-    fn as_async_status_stream(&'a self) -> StatusReceiverStream<'a, DataWriterStatus> {
-        self.writer.carrier.as_async_status_stream()
-    }
-
-    fn try_recv_status(&self) -> Option<DataWriterStatus> {
-        self.writer.carrier.try_recv_status()
-    }
-}
+delegate_writer!(Keyed);
 
 /// Reads samples; as RustDDS's `with_key::DataReader`.
 pub struct DataReader<D: Instance> {
@@ -312,13 +233,6 @@ pub struct DataReader<D: Instance> {
 }
 
 impl<D: Instance> DataReader<D> {
-    pub(crate) const fn new(
-        inner: rustdds::with_key::DataReader<D, SharedAdapter<D>>,
-        intake: Intake,
-    ) -> Self {
-        Self { inner, intake }
-    }
-
     /// As RustDDS's `read`.
     ///
     /// # Errors
@@ -427,97 +341,9 @@ impl<D: Instance> DataReader<D> {
         intake.took(taken.iter().map(DataSample::sample_info));
         Ok(taken)
     }
-
-    /// As RustDDS's `async_sample_stream`.
-    pub fn async_sample_stream(self) -> DataReaderStream<D> {
-        DataReaderStream { inner: self.inner.async_sample_stream(), intake: self.intake }
-    }
-
-    /// As RustDDS's `async_bare_sample_stream`.
-    pub fn async_bare_sample_stream(self) -> BareDataReaderStream<D> {
-        BareDataReaderStream(self.async_sample_stream())
-    }
-
-    /// Takes over from RTPS what has come, so that reading finds no descriptor without a sample.
-    fn fill(&mut self) -> ReadResult<()> {
-        let Self { inner, intake } = self;
-        intake.ask(|| inner.take(0, ReadCondition::any()).map(drop))
-    }
 }
 
-delegate_reader!(Instance);
-
-impl<'a, D: Instance>
-    StatusEvented<'a, DataReaderStatus, SimpleDataReaderEventStream<'a, D, SharedAdapter<D>>>
-    for DataReader<D>
-{
-    fn as_status_evented(&mut self) -> &dyn rustdds::mio::Evented {
-        self.inner.as_status_evented()
-    }
-
-    fn as_status_source_mio1(&mut self) -> &mut dyn Source {
-        self.inner.as_status_source_mio1()
-    }
-
-    fn as_async_status_stream(&'a self) -> SimpleDataReaderEventStream<'a, D, SharedAdapter<D>> {
-        self.inner.as_async_status_stream()
-    }
-
-    fn try_recv_status(&self) -> Option<DataReaderStatus> {
-        self.inner.try_recv_status()
-    }
-}
-
-/// Samples as they come; as RustDDS's `with_key::DataReaderStream`.
-pub struct DataReaderStream<D: Instance> {
-    inner: rustdds::with_key::DataReaderStream<D, SharedAdapter<D>>,
-    intake: Intake,
-}
-
-impl<D: Instance> DataReaderStream<D> {
-    /// As RustDDS's `async_event_stream`.
-    #[must_use]
-    pub fn async_event_stream(&self) -> rustdds::with_key::DataReaderEventStream<D, SharedAdapter<D>> {
-        self.inner.async_event_stream()
-    }
-}
-
-impl<D: Instance> Unpin for DataReaderStream<D> {}
-
-impl<D: Instance> Stream for DataReaderStream<D> {
-    type Item = ReadResult<DataSample<D>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { inner, intake } = &mut *self;
-        intake.poll(|| Pin::new(&mut *inner).poll_next(context), DataSample::sample_info)
-    }
-}
-
-impl<D: Instance> FusedStream for DataReaderStream<D> {
-    fn is_terminated(&self) -> bool {
-        self.inner.is_terminated()
-    }
-}
-
-/// Values as they come; as RustDDS's `with_key::BareDataReaderStream`.
-pub struct BareDataReaderStream<D: Instance>(DataReaderStream<D>);
-
-impl<D: Instance> Unpin for BareDataReaderStream<D> {}
-
-impl<D: Instance> Stream for BareDataReaderStream<D> {
-    type Item = ReadResult<Sample<D, D::K>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let sample = Pin::new(&mut self.0).poll_next(context);
-        sample.map(|next| next.map(|sample| sample.map(DataSample::into_value)))
-    }
-}
-
-impl<D: Instance> FusedStream for BareDataReaderStream<D> {
-    fn is_terminated(&self) -> bool {
-        self.0.is_terminated()
-    }
-}
+delegate_reader!(with_key, Sample<D, D::K>, Instance);
 
 /// The hash of an instance's key, the same for every writer of the topic.
 fn instance(key: &impl Key) -> u64 {
