@@ -50,7 +50,7 @@ impl Locator {
     pub const KIND_SHARED_MEMORY: i32 = 0x0153_484D;
 
     /// Added to the DDS domain in the port of a RustDDS session's shared-memory locator: sessions speak another language than
-    /// participants do, and meet in a domain of their own.
+    /// participants do, and meet in a domain of their own: "RD" before the domain id.
     pub const RUSTDDS_SESSIONS: u32 = 0x5244_0000;
 
     /// A locator from its raw parts; every combination is accepted, since a peer may send any.

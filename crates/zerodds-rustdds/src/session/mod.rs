@@ -45,7 +45,7 @@ use thiserror::Error;
 use unsaid::Unsaid;
 use zerodds_capture::Capture;
 use zerodds_core::{
-    Counters, Delivery, Incarnation, LoanError, Path, Peer, Reason, Refusal, SendError, Transport,
+    Counters, Delivery, Incarnation, LoanError, Locator, Path, Peer, Reason, Refusal, SendError, Transport,
 };
 use zerodds_transport_shm::{Pool, ShmTransport};
 
@@ -186,7 +186,7 @@ impl ZeroDds {
 
     fn start(participant: DomainParticipant, own: Prefix, config: &Config) -> Result<Self, AttachError> {
         let incarnation = incarnation(own);
-        let rendezvous = RENDEZVOUS | u32::from(participant.domain_id());
+        let rendezvous = Locator::RUSTDDS_SESSIONS | u32::from(participant.domain_id());
         let refused = !config.admits(own);
         if refused {
             tracing::warn!("{SECURED}; its samples go by UDP");
@@ -575,5 +575,3 @@ const SOON: Duration = Duration::from_millis(1);
 const EVENTS_MAX: usize = 4096;
 /// Participants with a session in this process.
 static ATTACHED: Mutex<BTreeSet<Prefix>> = Mutex::new(BTreeSet::new());
-/// Sessions of RustDDS meet apart from the participants of other stacks: "RD" before the domain id.
-const RENDEZVOUS: u32 = 0x5244_0000;
