@@ -9,7 +9,7 @@
 //! script, which makes every interleaving of two processes a matter of one deterministic input.
 #![allow(clippy::missing_panics_doc, reason = "a panic is what a fuzz target reports")]
 
-use crate::arena::{Arena, Hold, RecordId};
+use crate::arena::{Arena, Hold, Parts, RecordId};
 use crate::handshake::Frame;
 use crate::inlink::{InLink, Taken};
 use crate::layout::{Direction, link, ring};

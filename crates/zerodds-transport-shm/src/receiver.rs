@@ -70,6 +70,9 @@ impl ShmReceiver {
             self.arrived = self.shared.inbox.take_all();
             self.shared.bell.notify_space();
         }
+        if self.arrived.is_empty() {
+            return None;
+        }
         // While a peer's previous link is drained, whose end comes first, others need not wait for it.
         let is_next = |arrival: &Arrival| match arrival {
             Arrival::Own(_) => true,

@@ -115,7 +115,8 @@ struct Target {
     had_turn: bool,
 }
 
-type Targets = SmallVec<[Target; 2]>;
+/// As a rule nobody, which takes no memory.
+type Targets = Vec<Target>;
 
 impl Sending {
     /// Gives the message to every peer that has room now.
@@ -203,7 +204,7 @@ impl Sending {
     /// One attempt to give the message to those without room.
     fn give(&mut self, shared: &Arc<Shared>) {
         let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
-        self.without_room.retain(|target| !round.give(target));
+        self.without_room.retain_mut(|target| !round.give(target));
         self.sent.add(round.end(&self.without_room));
     }
 
@@ -218,7 +219,7 @@ impl Sending {
             return Turn::Anybodys;
         }
         let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
-        self.without_room.retain(|target| {
+        self.without_room.retain_mut(|target| {
             target.had_turn |= target.offered.is_some();
             !round.settle(target)
         });
