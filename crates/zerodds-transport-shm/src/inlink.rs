@@ -310,7 +310,8 @@ mod tests {
         fn u64(&self, at: usize) -> &AtomicU64 {
             let word = self.0.u64(at);
             if at == WAY.cursor() {
-                let cursor = word.fetch_add(1, Ordering::Relaxed) + 1;
+                let cursor = word.load(Ordering::Relaxed) + 1;
+                word.store(cursor, Ordering::Relaxed);
                 self.0.u64(WAY.slot(cursor) + slot::SEQUENCE).store(cursor + 2, Ordering::Relaxed);
             }
             word

@@ -4,7 +4,7 @@
 //! loom reports.
 
 use super::*;
-use crate::arena::{Arena, Hold};
+use crate::arena::{Arena, Hold, Parts};
 use crate::inlink::{InLink, Taken};
 use crate::lane::{LaneReader, LaneWriter};
 use crate::outlink::{OutLink, Payload, Published};
