@@ -19,10 +19,12 @@ pub(crate) fn is_discovery(writer: EntityId) -> bool {
     )
 }
 
-/// Checks a discovery payload, and lists where in it a parameter id has to be blanked (made `PID_PAD`).
+/// Checks a discovery payload, and lists where in it two octets have to be blanked (made `PID_PAD`): ids of parameters
+/// that Dust must not see, and the options of the encapsulation.
 ///
-/// Dust reads the four octets of encapsulation as if they were a parameter, which is harmless, and parameters
-/// in the byte order that the encapsulation says; other encapsulations it refuses.
+/// Dust reads the four octets of encapsulation as if they were a parameter, whose length the options then are: with others
+/// than 0 it would read on from somewhere else than what is checked here. It reads parameters in the byte order that
+/// the encapsulation says, and refuses other encapsulations.
 pub(crate) fn check(payload: &[u8]) -> Result<Vec<usize>, Malformed> {
     let (order, list) = match payload {
         // An empty payload goes with a dispose.
@@ -32,6 +34,9 @@ pub(crate) fn check(payload: &[u8]) -> Result<Vec<usize>, Malformed> {
         _ => return Err(Malformed::ParameterList),
     };
     let mut blanked = Vec::new();
+    if payload[OPTIONS_AT..ENCAPSULATION_LEN] != [0, 0] {
+        blanked.push(OPTIONS_AT);
+    }
     for parameter in Parameters::of(list, order) {
         let (id, offset, value) = parameter?;
         match id {
@@ -72,6 +77,7 @@ fn check_strings(value: &[u8], order: Endianness) -> Result<(), Malformed> {
     Ok(())
 }
 
+const OPTIONS_AT: usize = 2;
 const ENCAPSULATION_LEN: usize = 4;
 
 #[cfg(test)]
@@ -118,6 +124,22 @@ mod tests {
         let payload = list(pid::TYPE_INFORMATION, &[0xff; 8]);
         assert_eq!(check(&payload), Ok(vec![4]));
         assert_eq!(payload[4..6], pid::TYPE_INFORMATION.to_le_bytes());
+    }
+
+    #[test]
+    fn options_that_would_move_dust_to_what_was_not_checked_are_blanked() {
+        let hidden = [
+            &[0x50, 0, 16, 0][..],
+            &[7; 16],
+            &pid::DOMAIN_TAG.to_le_bytes(),
+            &[4, 0, 0, 0, 0, 0],
+            &[1, 0, 0, 0],
+        ];
+        let mut payload = list(0x8005, &hidden.concat());
+        payload[2] = 4;
+        assert_eq!(check(&payload), Ok(vec![2]));
+        payload[2..4].fill(0);
+        assert_eq!(check(&payload), Ok(vec![]));
     }
 
     #[test]

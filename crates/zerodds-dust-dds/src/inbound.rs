@@ -340,10 +340,12 @@ fn bounded_gap(submessage: &Submessage<'_>, gap: &Gap<'_>) -> Fate {
     Fate::Patch(vec![(start_at, sequence_number_octets(gap.base - 1, submessage.order()))])
 }
 
-/// Whether a DATA says that its instance is gone (§9.6.4.9): disposed, unregistered, or both.
+/// Whether a DATA says that its instance is gone (§9.6.4.9): disposed, unregistered, or both. Of several statuses the first
+/// counts, as it does for Dust.
 fn is_disposed(submessage: &Submessage<'_>, data: &Data<'_>) -> bool {
     let mut parameters = Parameters::of(data.inline_qos, submessage.order()).flatten();
-    parameters.any(|(id, _, value)| id == pid::STATUS_INFO && matches!(value, [0, 0, 0, 1..=3]))
+    let status = parameters.find(|&(id, ..)| id == pid::STATUS_INFO);
+    status.is_some_and(|(.., value)| matches!(value, [0, 0, 0, 1..=3]))
 }
 
 fn sequence_number_octets(number: i64, order: Endianness) -> Vec<u8> {

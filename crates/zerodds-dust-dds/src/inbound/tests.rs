@@ -237,6 +237,43 @@ fn what_is_for_another_participant_is_not_for_us() {
     assert!(gate.pass(&theirs.into_bytes()).is_empty());
 }
 
+/// An SEDP sample that asks Dust for memory for four thousand million strings, with these statuses.
+fn excessive(statuses: &[[u8; 4]]) -> Vec<u8> {
+    let (reader, writer) = (EntityId::UNKNOWN, EntityId::SEDP_SUBSCRIPTIONS_WRITER);
+    let mut sample = message();
+    let flags = flag::DATA | flag::INLINE_QOS;
+    sample.open_data(DataFields { flags, reader, writer, sequence_number: 1 });
+    for status in statuses {
+        sample.parameter(pid::STATUS_INFO, status);
+    }
+    sample.parameter(pid::SENTINEL, &[]).verbatim(&[0, 3, 0, 0]).parameter(pid::PARTITION, &[0xff; 4]);
+    sample.parameter(pid::SENTINEL, &[]);
+    sample.into_bytes()
+}
+
+#[test]
+fn of_several_statuses_the_first_counts_as_it_does_for_dust() {
+    for alive_first in [&[[0, 0, 0, 4], [0, 0, 0, 1]][..], &[[0, 0, 0, 4]], &[]] {
+        let mut gate = Gate::new();
+        assert_eq!(gate.pass(&excessive(alive_first)), [[0; 0]; 0]);
+        assert_eq!(gate.malformed(), 1);
+    }
+    assert_eq!(Gate::new().pass(&excessive(&[[0, 0, 0, 1]])).len(), 1, "Dust does not read it");
+}
+
+#[test]
+fn an_announcement_reaches_dust_without_the_options_of_its_encapsulation() {
+    let mut announcement = message();
+    let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
+    announcement.open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 });
+    let payload_at = announcement.as_bytes().len();
+    announcement.verbatim(&[0, 3, 4, 0]).parameter(0x8005, &[7; 32]).parameter(pid::SENTINEL, &[]);
+    let mut expected = announcement.into_bytes();
+    let seen = Gate::new().pass(&expected);
+    expected[payload_at + 2] = 0;
+    assert_eq!(seen, [expected]);
+}
+
 #[test]
 fn a_sample_for_all_readers_is_kept_from_the_reader_of_announcements() {
     let mut gate = Gate::new();
