@@ -22,16 +22,17 @@ struct Queue {
     messages: VecDeque<Vec<u8>>,
     bytes: usize,
     bytes_max: usize,
-    /// Holds one octet in `ear` while the queue is not empty, or was told to wake.
+    /// Holds one octet in `ear` while the queue is not empty, and from its end on.
     bell: UnixStream,
     rung: bool,
+    closed: bool,
 }
 
 impl Loopback {
     /// A queue for up to `bytes_max` bytes of messages, or one message of any size.
     pub(crate) fn new(bytes_max: usize) -> io::Result<Self> {
         let (bell, ear) = UnixStream::pair()?;
-        let queue = Queue { messages: VecDeque::new(), bytes: 0, bytes_max, bell, rung: false };
+        let queue = Queue { messages: VecDeque::new(), bytes: 0, bytes_max, bell, rung: false, closed: false };
         Ok(Self { queue: Mutex::new(queue), ear })
     }
 
@@ -47,9 +48,12 @@ impl Loopback {
         room
     }
 
-    /// Makes the descriptor readable until the next [`take`](Self::take).
-    pub(crate) fn wake(&self) {
-        self.queue.lock().ring();
+    /// Makes the descriptor readable for good: whoever takes meanwhile must not take the news of the end away from
+    /// whoever sleeps next.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        queue.ring();
     }
 
     /// The message that has waited longest.
@@ -57,7 +61,7 @@ impl Loopback {
         let mut queue = self.queue.lock();
         let message = queue.messages.pop_front();
         queue.bytes -= message.as_ref().map_or(0, Vec::len);
-        if queue.messages.is_empty() && queue.rung {
+        if queue.messages.is_empty() && queue.rung && !queue.closed {
             // One octet is there, so this does not block; an error only costs a wake without cause.
             queue.rung = (&self.ear).read(&mut [0]).is_err();
         }
@@ -89,12 +93,22 @@ mod tests {
         assert!(loopback.push(vec![1]) && loopback.push(vec![2; 9]));
         assert_eq!((&loopback.ear).read(&mut [0; 8]).expect("readable"), 1, "one octet for any number");
         loopback.queue.lock().rung = false;
-        loopback.wake();
+        loopback.queue.lock().ring();
         assert_eq!(
             (loopback.take(), loopback.take(), loopback.take()),
             (Some(vec![1]), Some(vec![2; 9]), None)
         );
         assert!((&loopback.ear).read(&mut [0; 8]).is_err(), "nothing is left to read");
+    }
+
+    #[test]
+    fn the_end_is_told_however_often_something_is_taken() {
+        let loopback = Loopback::new(100).expect("a socket pair");
+        loopback.ear.set_nonblocking(true).expect("non-blocking");
+        assert!(loopback.push(vec![1]));
+        loopback.close();
+        assert!(loopback.take().is_some() && loopback.take().is_none());
+        assert_eq!((&loopback.ear).read(&mut [0; 8]).expect("readable"), 1);
     }
 
     #[test]

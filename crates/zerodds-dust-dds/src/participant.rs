@@ -121,7 +121,7 @@ impl<S: Transport, U: Datagrams> Drop for Running<S, U> {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.router.close();
-        self.shared.loopback.wake();
+        self.shared.loopback.close();
         if let Some(receiving) = self.receiving.take() {
             receiving.thread().unpark();
             if receiving.join().is_err() {
