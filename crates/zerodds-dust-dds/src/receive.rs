@@ -125,8 +125,9 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
     }
 
     fn ask_for_fragments(&mut self, now: Instant) {
-        let Some(header) = self.shared.header.get() else { return };
-        for request in self.inbound.requests(header, now, &mut self.out) {
+        // Before Dust has said anything there is nobody to ask, but time passes for what is incomplete.
+        let header = self.shared.header.get().copied().unwrap_or_default();
+        for request in self.inbound.requests(&header, now, &mut self.out) {
             // A request that gets lost is repeated.
             let _ = self.shared.router.send_bytes(
                 &request.message,
@@ -180,22 +181,35 @@ mod tests {
     use crate::outgoing::tests::{HEADER, as_dust_writes};
     use crate::rtps::{DataFields, EntityId, MessageWriter, flag, pid};
     use zerodds_core::Endianness;
-    use zerodds_core::testing::Hub;
+    use zerodds_core::testing::{Hub, Memory};
 
-    #[test]
-    fn nothing_is_asked_of_a_participant_that_has_said_goodbye() {
+    /// A participant that is new here, and has said nothing yet.
+    fn reception() -> Reception<Memory, NoUdp, impl FnMut(Vec<u8>, &AtomicBool)> {
         let shm = Hub::new().open(Path::SharedMemory, 1 << 20, 16);
         let shared = Arc::new(Shared::new(shm, NoUdp).expect("a socket pair"));
-        let mut reception = Reception::new(shared, |_, _: &AtomicBool| {});
+        Reception::new(shared, |_, _: &AtomicBool| {})
+    }
+
+    fn announcement() -> Vec<u8> {
         let mut announcement = MessageWriter::new(&HEADER, Endianness::Little, 64);
         let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
         announcement
             .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
             .verbatim(&[0, 3, 0, 0])
             .parameter(pid::SENTINEL, &[]);
+        announcement.into_bytes()
+    }
+
+    /// The last fragment of a reliable sample, with the HEARTBEAT.
+    fn last_fragment() -> Vec<u8> {
         let sample = as_dust_writes(&[7; 200_000], &[], true);
         let outgoing = Outgoing::read(&sample).expect("a message");
-        let fragments: Vec<_> = Fragmenter::new(1 << 20, 65_507).cut(&sample, &outgoing, None, 0).collect();
+        Fragmenter::new(1 << 20, 65_507).cut(&sample, &outgoing, None, 0).last().expect("fragments")
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_participant_that_has_said_goodbye() {
+        let mut reception = reception();
         let prefix = header(&HEADER).expect("a header");
         let goodbye = Estates::default().farewell(prefix, None).remove(0);
         let now = Instant::now();
@@ -203,8 +217,19 @@ mod tests {
             reception.message(message, Path::Udp, None, now);
             reception.inbound.deadline()
         };
-        assert_eq!(hear(&announcement.into_bytes()), None);
-        assert!(hear(&fragments[fragments.len() - 1]).is_some(), "the rest is missing");
+        assert_eq!(hear(&announcement()), None);
+        assert!(hear(&last_fragment()).is_some(), "the rest is missing");
         assert_eq!(hear(&goodbye), None);
+    }
+
+    #[test]
+    fn a_participant_that_has_said_nothing_yet_sleeps_while_fragments_are_missing() {
+        let mut reception = reception();
+        for message in [announcement(), last_fragment()] {
+            reception.message(&message, Path::Udp, None, Instant::now());
+        }
+        let due = reception.inbound.deadline().expect("the rest is missing");
+        reception.ask_for_fragments(due);
+        assert!(reception.inbound.deadline().is_none_or(|next| next > due), "what stays due lets nobody sleep");
     }
 }
