@@ -30,9 +30,11 @@ use crate::rtps::{AckNack, EntityId, Guid, HEADER_LEN, kind};
 use crate::untouched::untouched;
 use dust_dds::transport::interface::WriteMessage;
 use dust_dds::transport::types::Locator as DustLocator;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Loan, Locator, LocatorKind, Path, Peer, Refusal, SendError, Sent, Transport};
+use zerodds_core::{
+    Delivery, Loan, LoanError, Locator, LocatorKind, Path, Peer, Refusal, SendError, Sent, Transport,
+};
 
 /// One participant's writing side, on Dust's thread. Its end is the participant's end.
 pub(crate) struct Writer<S: Transport, U: Datagrams> {
@@ -42,9 +44,28 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     lent: Option<S::Loan>,
     /// The last large message went through shared memory.
     lends: bool,
-    /// Peers that had no room the last time.
-    stalled: HashSet<Locator>,
+    /// Peers whose shared memory did not take a sample.
+    troubled: HashMap<Locator, Trouble>,
     repair_count: i32,
+}
+
+/// What a peer's shared memory does not take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trouble {
+    /// It had no room the last time.
+    stalled: bool,
+    /// Anything above this length, in bytes: of another user's process it is that user's decision.
+    len_max: Option<usize>,
+}
+
+/// What became of a message for one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Sent(Path),
+    /// There was no room in time.
+    Full,
+    /// It cannot go as it is.
+    Refused,
 }
 
 impl<S: Transport, U: Datagrams> WriteMessage for Writer<S, U> {
@@ -94,7 +115,7 @@ impl<L: Loan> Buffer<'_, L> {
 impl<S: Transport, U: Datagrams> Writer<S, U> {
     pub(crate) fn new(running: Running<S, U>) -> Self {
         let private = Vec::new();
-        Self { running, private, lent: None, lends: false, stalled: HashSet::new(), repair_count: 0 }
+        Self { running, private, lent: None, lends: false, troubled: HashMap::new(), repair_count: 0 }
     }
 
     fn shared(&self) -> &Shared<S, U> {
@@ -159,54 +180,67 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             return;
         }
         note_contact(&self.shared().contacts, message, outgoing, locators);
-        let route = self.shared().router.route(peer, len);
         let sample = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
-        let whole = len <= route.max_message_len && outgoing.kind != kind::DATA_FRAG;
-        let path = if whole {
+        let whole = outgoing.kind != kind::DATA_FRAG && len <= self.whole_len_max(peer, len);
+        let outcome = if whole {
             self.send_whole(buffer, len, outgoing, peer)
         } else {
-            let wanted = self.wanted(message, outgoing);
-            if wanted.as_ref().is_some_and(Vec::is_empty) {
-                return;
+            match self.wanted(message, outgoing) {
+                Some(nothing) if nothing.is_empty() => return,
+                wanted => self.send_fragments(message, outgoing, wanted.as_deref(), peer),
             }
-            self.send_fragments(message, outgoing, wanted.as_deref(), peer)
         };
-        match path {
-            Some(path) if sample => self.shared().tally.sent_sample(path),
-            Some(_) => {}
-            None => self.shared().tally.unserved(),
+        match outcome {
+            Outcome::Sent(path) if sample => self.shared().tally.sent_sample(path),
+            Outcome::Sent(_) => {}
+            Outcome::Full | Outcome::Refused => self.shared().tally.unserved(),
         }
         if len >= LARGE {
-            self.lends = path == Some(Path::SharedMemory);
+            self.lends = outcome == Outcome::Sent(Path::SharedMemory);
         }
     }
 
-    /// Sends a message as it is, but for the repair of its length; answers with the path that it took.
+    /// The longest message that this peer would be sent whole, for one of `len` bytes.
+    fn whole_len_max(&self, peer: Peer<'_>, len: usize) -> usize {
+        let route_max = self.shared().router.route(peer, len).max_message_len;
+        self.trouble(peer).len_max.map_or(route_max, |len_max| route_max.min(len_max))
+    }
+
+    /// Sends a message as it is, but for the repair of its length; a sample that neither path takes so, in fragments.
     fn send_whole(
         &mut self,
         mut buffer: Buffer<'_, S::Loan>,
         len: usize,
         outgoing: &Outgoing,
         peer: Peer<'_>,
-    ) -> Option<Path> {
+    ) -> Outcome {
         let delivery = self.delivery(outgoing, &buffer.bytes()[..len], peer);
-        let (len, follower) = repair(&mut buffer.bytes()[..len], outgoing);
+        let (whole_len, follower) = repair(&mut buffer.bytes()[..len], outgoing);
         let router = &self.shared().router;
-        let sent = match buffer {
+        let (sent, kept) = match buffer {
             Buffer::Lent(mut loan) => {
-                loan.truncate(len);
-                router.send(zerodds_core::RouterLoan::Shm(loan), &[peer], delivery)
+                loan.truncate(whole_len);
+                (router.send(zerodds_core::RouterLoan::Shm(loan), &[peer], delivery), None)
             }
-            Buffer::Private(bytes) => router.send_bytes(&bytes[..len], &[peer], delivery),
+            Buffer::Private(bytes) => {
+                (router.send_bytes(&bytes[..whole_len], &[peer], delivery), Some(&bytes[..len]))
+            }
         };
-        let path = self.outcome(sent, peer, outgoing);
-        if let (Some(follower), Some(_)) = (follower, path) {
-            let _ = self.shared().router.send_bytes(&follower, &[peer], delivery);
+        let outcome = self.outcome(sent, peer, outgoing);
+        match (outcome, follower, kept) {
+            (Outcome::Sent(_), Some(follower), _) => {
+                let _ = self.shared().router.send_bytes(&follower, &[peer], delivery);
+            }
+            (Outcome::Refused, _, Some(message)) if len > self.shared().router.udp().max_message_len() => {
+                return self.send_fragments(message, outgoing, None, peer);
+            }
+            _ => {}
         }
-        path
+        outcome
     }
 
-    /// The fragments of this chunk that its reader has asked for, if Dust wrote it because of that.
+    /// The fragments of this chunk that are to be sent: those that its reader has asked for, if Dust wrote it because of that.
+    /// `None`: all.
     fn wanted(&self, message: &[u8], outgoing: &Outgoing) -> Option<Vec<u32>> {
         let (chunk, prefix) = outgoing.chunk(message).zip(outgoing.to)?;
         let reader = Guid { prefix, entity: chunk.reader };
@@ -221,11 +255,13 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         outgoing: &Outgoing,
         wanted: Option<&[u32]>,
         peer: Peer<'_>,
-    ) -> Option<Path> {
+    ) -> Outcome {
         let shared = self.running.shared();
         self.repair_count = self.repair_count.wrapping_add(1);
         let mut pieces = shared.fragmenter.cut(message, outgoing, wanted, self.repair_count).peekable();
-        pieces.peek()?;
+        if pieces.peek().is_none() {
+            return Outcome::Refused;
+        }
         // As many at a time as the socket's buffer may hold, so that a sample does not lie in memory twice.
         let mut all_sent = true;
         while pieces.peek().is_some() {
@@ -237,7 +273,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             shared.router.record_pieces(peer, message.len());
             shared.tally.fragmented();
         }
-        all_sent.then_some(Path::Udp)
+        if all_sent { Outcome::Sent(Path::Udp) } else { Outcome::Refused }
     }
 
     /// How long this message may wait for room. An application's best-effort sample does not, nor does what carries no sample;
@@ -247,32 +283,58 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         if sample && !outgoing.has_heartbeat {
             return Delivery::BestEffort;
         }
-        let stalled = shm_locator(peer).is_some_and(|locator| self.stalled.contains(&locator));
-        let patience = if outgoing.kind == kind::DATA && !stalled { PATIENCE } else { Duration::ZERO };
+        let waits = outgoing.kind == kind::DATA && !self.trouble(peer).stalled;
+        let patience = if waits { PATIENCE } else { Duration::ZERO };
         Delivery::Reliable { deadline: Instant::now() + patience }
     }
 
-    /// The path that a message took, and whether its peer is stalled now: it is if a sample that waited found no room.
+    /// What became of a message, and what that says of its peer. Samples tell: what is small finds room where they do not.
     fn outcome(
         &mut self,
         sent: Result<Sent, SendError>,
         peer: Peer<'_>,
         outgoing: &Outgoing,
-    ) -> Option<Path> {
-        let (path, full) = match sent {
-            Ok(sent) if sent.by_shm > 0 => (Some(Path::SharedMemory), false),
-            Ok(sent) if sent.by_udp > 0 => (Some(Path::Udp), false),
-            Ok(sent) => (None, sent.unserved.iter().any(|unserved| matches!(unserved.why, Refusal::Full))),
-            Err(_) => (None, false),
+    ) -> Outcome {
+        let mut trouble = self.trouble(peer);
+        let outcome = match sent {
+            Ok(sent) if sent.by_shm > 0 => Outcome::Sent(Path::SharedMemory),
+            Ok(sent) if sent.by_udp > 0 => Outcome::Sent(Path::Udp),
+            Ok(sent) => match sent.unserved.first().map(|unserved| &unserved.why) {
+                Some(Refusal::Full) => Outcome::Full,
+                Some(&Refusal::TooLarge { max, .. }) => {
+                    trouble.len_max = Some(max.max(self.shared().router.udp().max_message_len()));
+                    Outcome::Refused
+                }
+                _ => Outcome::Refused,
+            },
+            Err(SendError::Loan(LoanError::Full { .. })) => Outcome::Full,
+            Err(_) => Outcome::Refused,
         };
-        if let Some(locator) = shm_locator(peer) {
-            match (full, outgoing.kind) {
-                (true, kind::DATA) => drop(self.stalled.insert(locator)),
-                (true, _) => {}
-                (false, _) => drop(self.stalled.remove(&locator)),
+        if let (Some(locator), kind::DATA) = (shm_locator(peer), outgoing.kind) {
+            match outcome {
+                Outcome::Sent(_) => trouble.stalled = false,
+                Outcome::Full => trouble.stalled = true,
+                Outcome::Refused => {}
             }
+            self.note(locator, trouble);
         }
-        path
+        outcome
+    }
+
+    fn trouble(&self, peer: Peer<'_>) -> Trouble {
+        let trouble = shm_locator(peer).and_then(|locator| self.troubled.get(&locator));
+        trouble.copied().unwrap_or_default()
+    }
+
+    fn note(&mut self, locator: Locator, trouble: Trouble) {
+        if !trouble.stalled && trouble.len_max.is_none() {
+            self.troubled.remove(&locator);
+            return;
+        }
+        if self.troubled.len() >= TROUBLED_MAX && !self.troubled.contains_key(&locator) {
+            self.troubled.clear();
+        }
+        self.troubled.insert(locator, trouble);
     }
 }
 
@@ -302,3 +364,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(40);
 const LARGE: usize = 256 << 10;
 /// Datagrams handed to the system at once.
 const BATCH: usize = 16;
+/// Beyond it all are tried anew: those that are gone are among them.
+const TROUBLED_MAX: usize = 1024;
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;

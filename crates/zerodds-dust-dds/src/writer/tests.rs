@@ -1,0 +1,182 @@
+//! Where messages go when peers do not take them as they are, and which of Dust's go nowhere.
+
+use super::*;
+use crate::monitor::Registry;
+use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
+use crate::participant::start;
+use crate::rtps::{Content, HeartbeatFields, MessageWriter, Submessages};
+use std::sync::Arc;
+use zerodds_core::testing::{Hub, Memory, MemoryLoan, MemoryReceiver};
+use zerodds_core::{Counters, Endianness, Incoming, Reach, Receiver, Unserved};
+
+impl Datagrams for Memory {
+    fn metatraffic_unicast_locators(&self) -> Vec<Locator> {
+        self.locators()
+    }
+
+    fn metatraffic_multicast_locators(&self) -> Vec<Locator> {
+        Vec::new()
+    }
+}
+
+/// Shared memory of which one peer takes only what is small.
+struct Narrow {
+    inner: Memory,
+    whom: Locator,
+    /// What becomes of the rest.
+    answer: fn(usize) -> Result<Sent, SendError>,
+}
+
+/// The longest that the peer takes.
+const NARROW: usize = 100_000;
+
+fn too_large(len: usize) -> Result<Sent, SendError> {
+    let mut sent = Sent::default();
+    sent.unserved.push(Unserved { index: 0, why: Refusal::TooLarge { len, max: NARROW } });
+    Ok(sent)
+}
+
+fn full(_len: usize) -> Result<Sent, SendError> {
+    let mut sent = Sent::default();
+    sent.unserved.push(Unserved { index: 0, why: Refusal::Full });
+    Ok(sent)
+}
+
+fn no_memory(len: usize) -> Result<Sent, SendError> {
+    Err(SendError::Loan(LoanError::NoMemory { needed: len as u64, limit: "a test".to_owned() }))
+}
+
+impl Transport for Narrow {
+    type Loan = MemoryLoan;
+    type Receiver = MemoryReceiver;
+
+    fn locators(&self) -> Vec<Locator> {
+        self.inner.locators()
+    }
+
+    fn reach(&self, peer: Peer<'_>) -> Reach {
+        self.inner.reach(peer)
+    }
+
+    fn max_message_len(&self) -> usize {
+        self.inner.max_message_len()
+    }
+
+    fn loan(&self, len: usize) -> Result<MemoryLoan, LoanError> {
+        self.inner.loan(len)
+    }
+
+    fn send(&self, message: MemoryLoan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
+        if message.len() > NARROW && to[0].locators.contains(&self.whom) {
+            return (self.answer)(message.len());
+        }
+        self.inner.send(message, to, delivery)
+    }
+
+    fn receiver(&self) -> Option<MemoryReceiver> {
+        self.inner.receiver()
+    }
+
+    fn counters(&self) -> Counters {
+        self.inner.counters()
+    }
+
+    fn close(&self) {
+        self.inner.close();
+    }
+}
+
+/// A writer, and two peers with both kinds of locators: one takes everything by shared memory, the other little.
+struct Scene {
+    writer: Writer<Narrow, Memory>,
+    wide: [Memory; 2],
+    narrow: [Memory; 2],
+}
+
+impl Scene {
+    fn new(answer: fn(usize) -> Result<Sent, SendError>) -> Self {
+        let hub = Hub::new();
+        let shm = || hub.open(Path::SharedMemory, 1 << 20, 1 << 10);
+        let udp = || hub.open(Path::Udp, 65_507, 1 << 10);
+        let (ours, wide, narrow) = ([shm(), udp()], [shm(), udp()], [shm(), udp()]);
+        hub.link_up(&ours[0], &wide[0]);
+        hub.link_up(&ours[0], &narrow[0]);
+        let [inner, udp] = ours;
+        let shm = Narrow { inner, whom: narrow[0].locators()[0], answer };
+        let running = start(shm, udp, &Arc::<Registry>::default(), |_, _| {}).expect("a thread");
+        Self { writer: Writer::new(running), wide, narrow }
+    }
+
+    /// Dust writes this message to a peer.
+    fn write(&mut self, message: &[u8], peer: fn(&Self) -> &[Memory; 2]) {
+        let locators: Vec<_> = peer(self).iter().flat_map(Transport::locators).collect();
+        let locators: Vec<_> = locators
+            .iter()
+            .map(|one| DustLocator::new(one.raw_kind(), one.port(), *one.address()))
+            .collect();
+        self.writer.write_buffer_mut()[..message.len()].copy_from_slice(message);
+        self.writer.write_message(message.len(), &locators);
+    }
+
+    /// The payloads of the samples that have come to the narrow peer by UDP, put together.
+    fn heard_by_udp(&self) -> Vec<u8> {
+        let mut receiver = self.narrow[1].receiver().expect("not taken yet");
+        let messages = std::iter::from_fn(|| receiver.try_receive()).filter_map(|incoming| match incoming {
+            Incoming::Message(message) => Some(message.to_vec()),
+            _ => None,
+        });
+        let mut payload = Vec::new();
+        for message in messages {
+            for submessage in Submessages::of(&message).map(|one| one.expect("whole")) {
+                if let Ok(Content::DataFrag(frag)) = Content::read(&submessage) {
+                    payload.extend_from_slice(frag.payload);
+                }
+            }
+        }
+        payload
+    }
+}
+
+fn payload() -> Vec<u8> {
+    (0..500_000).map(|index| (index % 251) as u8).collect()
+}
+
+#[test]
+fn a_sample_that_shared_memory_refuses_goes_in_fragments() {
+    for answer in [too_large, no_memory] {
+        let mut scene = Scene::new(answer);
+        scene.write(&as_dust_writes(&payload(), &[], true), |scene| &scene.narrow);
+        assert!(scene.heard_by_udp() == payload(), "whole and in order");
+        let traffic = scene.writer.shared().tally.traffic();
+        assert_eq!((traffic.udp.samples_sent, traffic.fragmented, traffic.unserved), (1, 1, 0));
+    }
+}
+
+#[test]
+fn a_peer_that_takes_little_is_served_beside_one_that_takes_everything() {
+    let mut scene = Scene::new(too_large);
+    let sample = as_dust_writes(&payload(), &[], true);
+    // The first time, the sample lies in lent memory, which is gone when it is refused.
+    for _ in 0..2 {
+        scene.write(&sample, |scene| &scene.wide);
+        scene.write(&sample, |scene| &scene.narrow);
+    }
+    assert!(scene.heard_by_udp() == payload());
+    let traffic = scene.writer.shared().tally.traffic();
+    assert_eq!((traffic.shm.samples_sent, traffic.udp.samples_sent, traffic.unserved), (2, 1, 1));
+}
+
+#[test]
+fn a_peer_without_room_for_samples_is_stalled_though_a_heartbeat_finds_room() {
+    let mut scene = Scene::new(full);
+    let stalled = |scene: &Scene| scene.writer.trouble(Peer::new(&scene.narrow[0].locators())).stalled;
+    scene.write(&as_dust_writes(&payload(), &[], true), |scene| &scene.narrow);
+    assert!(stalled(&scene));
+    let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 128);
+    let fields = HeartbeatFields { reader: READER, writer: WRITER, first: 1, last: 42, count: 1 };
+    heartbeat.info_dst(PEER).heartbeat(fields);
+    scene.write(heartbeat.as_bytes(), |scene| &scene.narrow);
+    assert!(stalled(&scene), "the next sample would be waited for in vain");
+    scene.write(&as_dust_writes(b"small", &[], true), |scene| &scene.narrow);
+    assert!(!stalled(&scene));
+}
