@@ -32,7 +32,8 @@ impl Loopback {
     /// A queue for up to `bytes_max` bytes of messages, or one message of any size.
     pub(crate) fn new(bytes_max: usize) -> io::Result<Self> {
         let (bell, ear) = UnixStream::pair()?;
-        let queue = Queue { messages: VecDeque::new(), bytes: 0, bytes_max, bell, rung: false, closed: false };
+        let queue =
+            Queue { messages: VecDeque::new(), bytes: 0, bytes_max, bell, rung: false, closed: false };
         Ok(Self { queue: Mutex::new(queue), ear })
     }
 

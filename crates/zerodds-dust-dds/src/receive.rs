@@ -230,6 +230,9 @@ mod tests {
         }
         let due = reception.inbound.deadline().expect("the rest is missing");
         reception.ask_for_fragments(due);
-        assert!(reception.inbound.deadline().is_none_or(|next| next > due), "what stays due lets nobody sleep");
+        assert!(
+            reception.inbound.deadline().is_none_or(|next| next > due),
+            "what stays due lets nobody sleep"
+        );
     }
 }

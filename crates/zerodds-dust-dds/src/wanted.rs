@@ -8,11 +8,17 @@
 //! copy in memory; what goes over the network is what was asked for. A reader that lacks more than one NACK_FRAG
 //! can name sends several, and Dust answers each: the first answer has everything, the others nothing. Rejected: keeping a copy of every sample
 //! that left in fragments. Dust has one already, for exactly as long as it may be asked for.
+//!
+//! Dust 0.16 does not look which of its writers a NACK_FRAG is for: each that is matched with the reader answers, from its
+//! own history, and those that have no sample of that number with a GAP, which would make the reader drop what it has yet
+//! to get of them. So it is remembered who was asked, and what the others answer is not sent. It also compares the
+//! count of a NACK_FRAG with the last that it had from this reader, whichever writer that was for, so requests
+//! are counted here anew.
 
 use crate::fragment::Fragmenter;
-use crate::rtps::{EntityId, Guid, NackFrag, NackFragFields};
+use crate::rtps::{EntityId, Gap, Guid, GuidPrefix, NackFrag, NackFragFields};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// A sample of one of our writers, as one reader lacks parts of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,9 +42,26 @@ impl Owed {
     }
 }
 
+/// A request that Dust was given: each of its writers may answer it once.
+#[derive(Debug)]
+struct Asked {
+    debt: Debt,
+    /// Those of the others that have.
+    strays: BTreeSet<EntityId>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    debts: HashMap<Debt, Owed>,
+    /// The last requests, in order.
+    asked: VecDeque<Asked>,
+    /// Of the last request that Dust was given.
+    count: i32,
+}
+
 /// Shared: the receive thread notes, Dust's thread takes.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted(Mutex<HashMap<Debt, Owed>>);
+pub(crate) struct Wanted(Mutex<Books>);
 
 impl Wanted {
     /// Notes what `reader` asks for, and answers with what Dust has to be asked for.
@@ -52,16 +75,22 @@ impl Wanted {
         let mut chunks: BTreeSet<u32> = nack.wanted().map(|number| fragmenter.chunk_of(number)).collect();
         let base = *chunks.first()?;
         chunks.retain(|chunk| chunk - base < 256);
-        let mut wanted = self.0.lock();
-        let kept: usize = wanted.values().map(Owed::len).sum();
-        let full = wanted.len() >= DEBTS_MAX && !wanted.contains_key(&debt);
+        let mut books = self.0.lock();
+        let kept: usize = books.debts.values().map(Owed::len).sum();
+        let full = books.debts.len() >= DEBTS_MAX && !books.debts.contains_key(&debt);
         if full || kept >= NUMBERS_MAX {
-            wanted.clear();
+            books.debts.clear();
         }
-        let owed = wanted.entry(debt).or_default();
+        let owed = books.debts.entry(debt).or_default();
         owed.fragments.extend(nack.wanted());
         chunks.iter().for_each(|&chunk| *owed.asked.entry(chunk).or_default() += 1);
-        drop(wanted);
+        if books.asked.len() >= ASKED_MAX {
+            books.asked.pop_front();
+        }
+        books.asked.push_back(Asked { debt, strays: BTreeSet::new() });
+        books.count = books.count.saturating_add(1);
+        let count = books.count;
+        drop(books);
         let mut fields = NackFragFields {
             reader: nack.reader,
             writer: nack.writer,
@@ -69,7 +98,7 @@ impl Wanted {
             base,
             bits: 0,
             bitmap: [0; 8],
-            count: nack.count,
+            count,
         };
         // Dust answers for the base whether its bit is set or not, and twice if it is.
         for bit in chunks.into_iter().map(|chunk| chunk - base).filter(|&bit| bit > 0) {
@@ -90,8 +119,8 @@ impl Wanted {
         fragmenter: &Fragmenter,
     ) -> Option<Vec<u32>> {
         let debt = Debt { reader, writer, sequence_number };
-        let mut wanted = self.0.lock();
-        let owed = wanted.get_mut(&debt)?;
+        let debts = &mut self.0.lock().debts;
+        let owed = debts.get_mut(&debt)?;
         let asked = owed.asked.get_mut(&chunk)?;
         *asked -= 1;
         if *asked == 0 {
@@ -99,21 +128,38 @@ impl Wanted {
         }
         let taken = owed.fragments.extract_if(fragmenter.fragments_of(chunk), |_| true).collect();
         if owed.asked.is_empty() {
-            wanted.remove(&debt);
+            debts.remove(&debt);
         }
         Some(taken)
+    }
+
+    /// Whether with this GAP for `to` one of our writers answers a request that was for another. (Dust writes one of this
+    /// form also if it is asked for a sample that it no longer has; taken for a stray, it is written again when
+    /// the reader asks again.)
+    pub(crate) fn is_stray(&self, to: GuidPrefix, gap: &Gap<'_>) -> bool {
+        if gap.reader != EntityId::UNKNOWN || gap.base != gap.start + 1 || gap.set.bits > 0 {
+            return false;
+        }
+        let mut books = self.0.lock();
+        let mut requests = books.asked.iter_mut().filter(|asked| {
+            let Debt { reader, writer, sequence_number } = asked.debt;
+            (reader.prefix, sequence_number) == (to, gap.start) && writer != gap.writer
+        });
+        requests.any(|asked| asked.strays.insert(gap.writer))
     }
 }
 
 /// Beyond it everything is forgotten: readers ask again.
 const DEBTS_MAX: usize = 1024;
+/// More than Dust has waiting for it at a time.
+const ASKED_MAX: usize = 1024;
 /// The same, in numbers of fragments and chunks of all debts together: a few MiB.
 const NUMBERS_MAX: usize = 1 << 18;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtps::{Content, GuidPrefix, MessageWriter, Submessages};
+    use crate::rtps::{Content, MessageWriter, Submessage, Submessages, flag, kind};
     use zerodds_core::Endianness;
 
     const READER: Guid = Guid { prefix: GuidPrefix([2; 12]), entity: EntityId([0, 0, 2, 4]) };
@@ -130,7 +176,7 @@ mod tests {
             base,
             bits,
             bitmap,
-            count: 3,
+            count: 0,
         };
         let message =
             MessageWriter::new(&[b'R'; 20], Endianness::Little, 64).nack_frag(&fields).as_bytes().to_vec();
@@ -143,7 +189,7 @@ mod tests {
     fn dust_is_asked_for_its_one_chunk_and_the_reader_gets_what_it_asked_for() {
         let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 65_507));
         let asked = note(&wanted, &fragmenter, 3, &[0, 4]);
-        assert_eq!((asked.base, asked.bits, asked.count), (1, 0, 3));
+        assert_eq!((asked.base, asked.bits), (1, 0));
         assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![3, 7]));
         assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), None, "nothing is owed twice");
     }
@@ -182,8 +228,42 @@ mod tests {
         for window in 0..2 * NUMBERS_MAX as u32 / 256 {
             note(&wanted, &fragmenter, 1 + window * 256, &all);
         }
-        let kept: usize = wanted.0.lock().values().map(Owed::len).sum();
+        let kept: usize = wanted.0.lock().debts.values().map(Owed::len).sum();
         assert!((1..NUMBERS_MAX + 512).contains(&kept), "{kept}");
+    }
+
+    /// A GAP of this writer as Dust writes it for a sample that it has not got.
+    fn is_stray(wanted: &Wanted, writer: EntityId, number: u8) -> bool {
+        let mut body = [0; 32];
+        body[4..8].copy_from_slice(&writer.0);
+        (body[12], body[20]) = (number, number + 1);
+        let (kind, flags) = (kind::GAP, flag::ENDIANNESS);
+        let submessage = Submessage { kind, flags, offset: 0, open_ended: false, body: &body };
+        wanted.is_stray(READER.prefix, &Gap::read(&submessage).expect("a GAP"))
+    }
+
+    #[test]
+    fn what_a_writer_answers_that_was_not_asked_is_a_stray_once_for_each_request() {
+        let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 65_507));
+        let other = EntityId([0, 0, 9, 3]);
+        for _ in 0..2 {
+            note(&wanted, &fragmenter, 1, &[]);
+        }
+        assert!(!is_stray(&wanted, WRITER, 42), "who was asked may say that it has it no longer");
+        assert!(!is_stray(&wanted, other, 41), "nobody asked for that");
+        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![1]));
+        assert!(
+            is_stray(&wanted, other, 42) && is_stray(&wanted, other, 42),
+            "the answers of a writer behind it"
+        );
+        assert!(!is_stray(&wanted, other, 42), "this is no answer");
+    }
+
+    #[test]
+    fn every_request_is_new_to_dust_whatever_its_reader_counts() {
+        let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 65_507));
+        let counts: Vec<_> = (0..3).map(|_| note(&wanted, &fragmenter, 1, &[]).count).collect();
+        assert_eq!(counts, [1, 2, 3]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::departed::Departed;
 use crate::outgoing::Outgoing;
 use crate::participant::{Running, Shared};
 use crate::repair::repair;
-use crate::rtps::{AckNack, EntityId, Guid, HEADER_LEN, kind};
+use crate::rtps::{AckNack, EntityId, Gap, Guid, HEADER_LEN, kind};
 use crate::untouched::untouched;
 use dust_dds::transport::interface::WriteMessage;
 use dust_dds::transport::types::Locator as DustLocator;
@@ -176,7 +176,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     ) {
         let peer = Peer::new(locators);
         let message = &mut buffer.bytes()[..len];
-        if is_departed(&self.shared().departed, message, outgoing) {
+        if is_departed(&self.shared().departed, message, outgoing) || self.is_stray(message, outgoing) {
             return;
         }
         note_contact(&self.shared().contacts, message, outgoing, locators);
@@ -239,13 +239,23 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         outcome
     }
 
+    /// Whether Dust answers with a GAP for a writer that was not asked, see [`wanted`](crate::wanted).
+    fn is_stray(&self, message: &[u8], outgoing: &Outgoing) -> bool {
+        let gap =
+            (outgoing.kind == kind::GAP).then(|| Gap::read(&outgoing.submessage(message)).ok()).flatten();
+        gap.zip(outgoing.to).is_some_and(|(gap, to)| self.shared().wanted.is_stray(to, &gap))
+    }
+
     /// The fragments of this chunk that are to be sent: those that its reader has asked for, if Dust wrote it because of that.
     /// `None`: all.
     fn wanted(&self, message: &[u8], outgoing: &Outgoing) -> Option<Vec<u32>> {
         let (chunk, prefix) = outgoing.chunk(message).zip(outgoing.to)?;
         let reader = Guid { prefix, entity: chunk.reader };
         let Shared { wanted, fragmenter, .. } = self.shared();
-        wanted.take(reader, chunk.writer, chunk.sequence_number, chunk.first, fragmenter)
+        let taken = wanted.take(reader, chunk.writer, chunk.sequence_number, chunk.first, fragmenter);
+        // A sample that is one chunk Dust writes as a DATA, unless it was asked: here for another writer's sample.
+        let is_stray = taken.is_none() && chunk.sample_len as usize <= fragmenter.chunk_len();
+        if is_stray { Some(Vec::new()) } else { taken }
     }
 
     /// Sends a sample in fragments over UDP: all of them, or those `wanted`.
@@ -289,12 +299,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     }
 
     /// What became of a message, and what that says of its peer. Samples tell: what is small finds room where they do not.
-    fn outcome(
-        &mut self,
-        sent: Result<Sent, SendError>,
-        peer: Peer<'_>,
-        outgoing: &Outgoing,
-    ) -> Outcome {
+    fn outcome(&mut self, sent: Result<Sent, SendError>, peer: Peer<'_>, outgoing: &Outgoing) -> Outcome {
         let mut trouble = self.trouble(peer);
         let outcome = match sent {
             Ok(sent) if sent.by_shm > 0 => Outcome::Sent(Path::SharedMemory),

@@ -451,6 +451,7 @@ impl HeartbeatFrag {
 /// GAP (§9.4.5.6): `start` up to `base`, and the set from `base` on, will never come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gap<'a> {
+    pub(crate) reader: EntityId,
     pub(crate) writer: EntityId,
     pub(crate) start: i64,
     pub(crate) base: i64,
@@ -463,10 +464,10 @@ impl<'a> Gap<'a> {
 
     pub(crate) fn read(submessage: &Submessage<'a>) -> Result<Self, Malformed> {
         let mut fields = Fields::of(submessage);
-        let (_reader, writer) = (fields.entity()?, fields.entity()?);
+        let (reader, writer) = (fields.entity()?, fields.entity()?);
         let (start, base) = (fields.sequence_number(1)?, fields.sequence_number(1)?);
         let set = fields.bitmap()?;
-        if base < start { Err(Malformed::Fields) } else { Ok(Self { writer, start, base, set }) }
+        if base < start { Err(Malformed::Fields) } else { Ok(Self { reader, writer, start, base, set }) }
     }
 
     /// Whether it says that this number will never come.
@@ -510,7 +511,6 @@ pub(crate) struct NackFrag<'a> {
     pub(crate) sequence_number: i64,
     base: u32,
     set: NumberSet<'a>,
-    pub(crate) count: i32,
 }
 
 impl<'a> NackFrag<'a> {
@@ -520,11 +520,11 @@ impl<'a> NackFrag<'a> {
         let sequence_number = fields.sequence_number(1)?;
         let base = fields.u32()?;
         let set = fields.bitmap()?;
-        let count = fields.i32()?;
+        let _count = fields.i32()?;
         if base == 0 || base.checked_add(set.bits).is_none() {
             return Err(Malformed::NumberSet);
         }
-        Ok(Self { reader, writer, sequence_number, base, set, count })
+        Ok(Self { reader, writer, sequence_number, base, set })
     }
 
     /// The fragments asked for. Some stacks name the base alone, others as the set's first bit.

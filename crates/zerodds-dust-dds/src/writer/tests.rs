@@ -4,7 +4,9 @@ use super::*;
 use crate::monitor::Registry;
 use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
 use crate::participant::start;
-use crate::rtps::{Content, HeartbeatFields, MessageWriter, Submessages};
+use crate::rtps::{
+    Content, DataFragFields, HeartbeatFields, MessageWriter, NackFragFields, Submessages, flag,
+};
 use std::sync::Arc;
 use zerodds_core::testing::{Hub, Memory, MemoryLoan, MemoryReceiver};
 use zerodds_core::{Counters, Endianness, Incoming, Reach, Receiver, Unserved};
@@ -110,10 +112,8 @@ impl Scene {
     /// Dust writes this message to a peer.
     fn write(&mut self, message: &[u8], peer: fn(&Self) -> &[Memory; 2]) {
         let locators: Vec<_> = peer(self).iter().flat_map(Transport::locators).collect();
-        let locators: Vec<_> = locators
-            .iter()
-            .map(|one| DustLocator::new(one.raw_kind(), one.port(), *one.address()))
-            .collect();
+        let locators: Vec<_> =
+            locators.iter().map(|one| DustLocator::new(one.raw_kind(), one.port(), *one.address())).collect();
         self.writer.write_buffer_mut()[..message.len()].copy_from_slice(message);
         self.writer.write_message(message.len(), &locators);
     }
@@ -179,4 +179,50 @@ fn a_peer_without_room_for_samples_is_stalled_though_a_heartbeat_finds_room() {
     assert!(stalled(&scene), "the next sample would be waited for in vain");
     scene.write(&as_dust_writes(b"small", &[], true), |scene| &scene.narrow);
     assert!(!stalled(&scene));
+}
+
+/// As Dust answers a request for fragments of this writer: with the sample, if it has it, or a GAP.
+fn answers(writer: EntityId) -> [Vec<u8>; 2] {
+    let message = || MessageWriter::new(&HEADER, Endianness::Little, 1024);
+    let [mut sample, mut gap] = [message(), message()];
+    let fields = DataFragFields {
+        flags: 0,
+        reader: READER,
+        writer,
+        sequence_number: 42,
+        first: 1,
+        fragment_len: u16::MAX,
+        sample_len: 500,
+    };
+    sample.info_dst(PEER).data_frag(fields, &[], &[7; 500]);
+    let numbers = [&[0, 0, 0, 0, 42, 0, 0, 0][..], &[0, 0, 0, 0, 43, 0, 0, 0], &[0; 4]].concat();
+    let header = [kind::GAP, flag::ENDIANNESS, 28, 0];
+    gap.info_dst(PEER).verbatim(&[&header[..], &EntityId::UNKNOWN.0, &writer.0, &numbers].concat());
+    [sample.into_bytes(), gap.into_bytes()]
+}
+
+#[test]
+fn nothing_is_sent_of_what_dust_answers_for_a_writer_that_was_not_asked() {
+    let mut scene = Scene::new(too_large);
+    let (bits, bitmap, count) = (0, [0; 8], 1);
+    let fields =
+        NackFragFields { reader: READER, writer: WRITER, sequence_number: 42, base: 1, bits, bitmap, count };
+    let mut nack = MessageWriter::new(&HEADER, Endianness::Little, 64);
+    let nack = nack.nack_frag(&fields).as_bytes();
+    let submessage = Submessages::of(nack).next().expect("one").expect("whole");
+    let Ok(Content::NackFrag(nack)) = Content::read(&submessage) else { panic!("no NACK_FRAG") };
+    for _ in 0..2 {
+        let Shared { wanted, fragmenter, .. } = scene.writer.shared();
+        let _ = wanted.note(Guid { prefix: PEER, entity: READER }, &nack, fragmenter);
+    }
+    let sent = |scene: &Scene| scene.narrow.each_ref().map(Memory::queued).iter().sum::<usize>();
+    let before = sent(&scene);
+    for message in answers(EntityId([0, 0, 9, 3])) {
+        scene.write(&message, |scene| &scene.narrow);
+    }
+    assert_eq!(sent(&scene), before);
+    for message in answers(WRITER) {
+        scene.write(&message, |scene| &scene.narrow);
+    }
+    assert_eq!(sent(&scene), before + 2, "the writer that was asked");
 }
