@@ -13,54 +13,26 @@
 //!
 //! A dead participant would otherwise be matched until its lease ends, 100 s for Dust, and every reliable
 //! writer would wait for it. Who is at the other end of a link is learned from the RTPS header of what comes
-//! through it. For a short while what still arrives from the dead is dropped: an announcement that waited in a
-//! socket would bring it back.
+//! through it.
 
 use crate::outgoing::Outgoing;
 use crate::rtps::{GuidPrefix, HEADER_LEN, MessageWriter, Parameters, pid};
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 use zerodds_core::{Endianness, Locator};
 
-/// The participants at the other ends of our links, and those that died lately.
+/// The participants at the other ends of our links.
 #[derive(Debug, Default)]
-pub(crate) struct Neighbourhood {
-    by_link: HashMap<Locator, GuidPrefix>,
-    dead: HashMap<GuidPrefix, Instant>,
-}
+pub(crate) struct Neighbourhood(HashMap<Locator, GuidPrefix>);
 
 impl Neighbourhood {
     /// Notes who speaks through the link of `peer`; the first word counts.
     pub(crate) fn note(&mut self, peer: Locator, prefix: GuidPrefix) {
-        self.by_link.entry(peer).or_insert(prefix);
+        self.0.entry(peer).or_insert(prefix);
     }
 
-    /// The link of `peer` ended because its process did: who that was.
-    pub(crate) fn died(&mut self, peer: &Locator, now: Instant) -> Option<GuidPrefix> {
-        let prefix = self.by_link.remove(peer)?;
-        self.bury(prefix, now);
-        Some(prefix)
-    }
-
-    /// This participant has said goodbye itself; the end of its link is no news.
-    pub(crate) fn said_goodbye(&mut self, prefix: GuidPrefix, now: Instant) {
-        self.by_link.retain(|_, known| *known != prefix);
-        self.bury(prefix, now);
-    }
-
-    fn bury(&mut self, prefix: GuidPrefix, now: Instant) {
-        self.dead.retain(|_, &mut died| now.duration_since(died) < GRAVE);
-        self.dead.insert(prefix, now);
-    }
-
-    /// The link of `peer` ended, but the participant may live.
-    pub(crate) fn unlinked(&mut self, peer: &Locator) {
-        self.by_link.remove(peer);
-    }
-
-    /// Whether what comes from this participant is a leftover of a dead one.
-    pub(crate) fn is_dead(&self, prefix: GuidPrefix, now: Instant) -> bool {
-        !self.dead.is_empty() && self.dead.get(&prefix).is_some_and(|&died| now.duration_since(died) < GRAVE)
+    /// The link of `peer` ended: who that was.
+    pub(crate) fn unlinked(&mut self, peer: &Locator) -> Option<GuidPrefix> {
+        self.0.remove(peer)
     }
 }
 
@@ -100,9 +72,6 @@ pub(crate) fn refreshed(
 
 /// Octets of a locator parameter.
 const LOCATOR_LEN: usize = 4 + Locator::WIRE_LEN;
-/// How long leftovers of a dead participant are dropped. Should a live one be taken for dead, its next
-/// announcement after that brings it back.
-const GRAVE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -113,24 +82,18 @@ mod tests {
     const PEER: Locator = Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]);
 
     #[test]
-    fn the_dead_stay_silent_for_a_while() {
+    fn who_spoke_first_through_a_link_is_at_its_other_end_until_it_ends() {
         let mut neighbourhood = Neighbourhood::default();
-        let now = Instant::now();
         neighbourhood.note(PEER, PREFIX);
         neighbourhood.note(PEER, GuidPrefix([7; 12]));
-        assert!(!neighbourhood.is_dead(PREFIX, now));
-        assert_eq!(neighbourhood.died(&PEER, now), Some(PREFIX), "the first word counts");
-        assert!(neighbourhood.is_dead(PREFIX, now));
-        assert!(!neighbourhood.is_dead(PREFIX, now + GRAVE));
-        assert_eq!(neighbourhood.died(&PEER, now), None, "it dies once");
+        assert_eq!(neighbourhood.unlinked(&PEER), Some(PREFIX), "the first word counts");
+        assert_eq!(neighbourhood.unlinked(&PEER), None, "it ends once");
     }
 
     #[test]
     fn an_announcement_carries_the_locators_of_now_and_everything_else_of_before() {
         let at = |port| Locator::from(std::net::SocketAddr::from(([192, 0, 2, 1], port)));
-        let mut header = *b"RTPS\x02\x04\x00\x00............";
-        header[8..].copy_from_slice(&PREFIX.0);
-        let mut message = MessageWriter::new(&header, Endianness::Little, 256);
+        let mut message = MessageWriter::new(&PREFIX.header(), Endianness::Little, 256);
         let (reader, writer) = (EntityId::UNKNOWN, EntityId::SPDP_WRITER);
         message
             .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
@@ -159,23 +122,5 @@ mod tests {
                 (pid::METATRAFFIC_UNICAST_LOCATOR, locator(5)),
             ]
         );
-    }
-
-    #[test]
-    fn who_said_goodbye_does_not_die_again() {
-        let mut neighbourhood = Neighbourhood::default();
-        let now = Instant::now();
-        neighbourhood.note(PEER, PREFIX);
-        neighbourhood.said_goodbye(PREFIX, now);
-        assert!(neighbourhood.is_dead(PREFIX, now), "leftovers are dropped all the same");
-        assert_eq!(neighbourhood.died(&PEER, now), None);
-    }
-
-    #[test]
-    fn a_lost_link_alone_is_no_death() {
-        let mut neighbourhood = Neighbourhood::default();
-        neighbourhood.note(PEER, PREFIX);
-        neighbourhood.unlinked(&PEER);
-        assert!(!neighbourhood.is_dead(PREFIX, Instant::now()));
     }
 }

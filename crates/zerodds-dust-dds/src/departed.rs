@@ -1,7 +1,6 @@
 //! Readers that were deleted while their participant lives on. Dust keeps writing to them: of a single reader nothing can make it
 //! forget the proxy, see [`estate`](crate::estate). What it writes to them is dropped here.
 
-use crate::estate::News;
 use crate::rtps::{Guid, GuidPrefix};
 use parking_lot::RwLock;
 use std::collections::HashSet;
@@ -11,16 +10,19 @@ use std::collections::HashSet;
 pub(crate) struct Departed(RwLock<HashSet<Guid>>);
 
 impl Departed {
-    pub(crate) fn note(&self, news: &News) {
-        if news.came.is_empty() && news.left.is_empty() {
-            return;
+    /// A reader is announced.
+    pub(crate) fn came(&self, reader: Guid) {
+        if self.contains(&reader) {
+            self.0.write().remove(&reader);
         }
+    }
+
+    /// A reader is disposed of.
+    pub(crate) fn left(&self, reader: Guid) {
         let mut departed = self.0.write();
-        for reader in &news.came {
-            departed.remove(reader);
+        if departed.len() < READERS_MAX {
+            departed.insert(reader);
         }
-        let room = READERS_MAX.saturating_sub(departed.len());
-        departed.extend(news.left.iter().take(room));
     }
 
     /// The whole participant is gone, and Dust has forgotten it.
@@ -45,9 +47,9 @@ mod tests {
     fn a_reader_is_departed_until_it_is_announced_again_or_its_participant_goes() {
         let departed = Departed::default();
         let reader = |entity| Guid { prefix: GuidPrefix([7; 12]), entity: EntityId([0, 0, entity, 4]) };
-        departed.note(&News { left: vec![reader(1), reader(2)], ..News::default() });
+        [1, 2].into_iter().for_each(|entity| departed.left(reader(entity)));
         assert!(departed.contains(&reader(1)) && departed.contains(&reader(2)));
-        departed.note(&News { came: vec![reader(1)], ..News::default() });
+        departed.came(reader(1));
         assert!(!departed.contains(&reader(1)) && departed.contains(&reader(2)));
         departed.forget(reader(2).prefix);
         assert!(!departed.contains(&reader(2)));

@@ -4,20 +4,13 @@
 //! length of a string, which may be 0, and reserves memory for as many elements as a sequence claims, which may
 //! be four thousand million. Either ends the process. So counts are checked here, and type information, whose
 //! nesting only an XTypes reader could check, is taken out: these participants match by type name.
+//!
+//! Big-endian payloads are checked and pass, but Dust reads an announcement (SPDP) in none of them: the first octets of its
+//! encapsulation look like the id of the lease, of no length. A participant that announces itself so is not discovered.
 
-use crate::rtps::{EntityId, Malformed, Parameters, pid};
+use crate::rtps::{Guid, Malformed, Parameters, pid};
+use std::time::Duration;
 use zerodds_core::Endianness;
-
-/// Whether the payload of `writer` is parameters that Dust will read.
-pub(crate) fn is_discovery(writer: EntityId) -> bool {
-    matches!(
-        writer,
-        EntityId::SPDP_WRITER
-            | EntityId::SEDP_PUBLICATIONS_WRITER
-            | EntityId::SEDP_SUBSCRIPTIONS_WRITER
-            | EntityId::SEDP_TOPICS_WRITER
-    )
-}
 
 /// Checks a discovery payload, and lists where in it two octets have to be blanked (made `PID_PAD`): ids of parameters
 /// that Dust must not see, and the options of the encapsulation.
@@ -50,6 +43,41 @@ pub(crate) fn check(payload: &[u8]) -> Result<Vec<usize>, Malformed> {
     Ok(blanked)
 }
 
+/// The first parameter with this id, as Dust finds it, in a payload that was checked: where its value begins, the value, and
+/// its byte order.
+fn parameter(payload: &[u8], wanted: u16) -> Option<(usize, &[u8], Endianness)> {
+    let (order, list) = match payload {
+        [0, 2, _, _, list @ ..] => (Endianness::Big, list),
+        [0, 3, _, _, list @ ..] => (Endianness::Little, list),
+        _ => return None,
+    };
+    let mut parameters = Parameters::of(list, order).map_while(Result::ok);
+    let (_, offset, value) = parameters.find(|&(id, ..)| id == wanted)?;
+    Some((ENCAPSULATION_LEN + offset + PARAMETER_HEADER_LEN, value, order))
+}
+
+/// Whom a discovery payload is about.
+pub(crate) fn guid(payload: &[u8], id: u16) -> Option<Guid> {
+    Guid::of(parameter(payload, id)?.1)
+}
+
+/// How long the participant of an announcement may be silent, and where in the payload that stands, if it does; `None`: for
+/// ever.
+pub(crate) fn lease(payload: &[u8]) -> (Option<Duration>, Option<usize>) {
+    let Some((at, &[a, b, c, d, e, f, g, h, ..], order)) =
+        parameter(payload, pid::PARTICIPANT_LEASE_DURATION)
+    else {
+        return (Some(LEASE_UNSAID), None);
+    };
+    let (seconds, fraction) = match order {
+        Endianness::Big => (i32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])),
+        Endianness::Little => (i32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])),
+    };
+    let part = Duration::from_nanos((u64::from(fraction) * 1_000_000_000) >> 32);
+    let lease = Duration::from_secs(seconds.max(0).unsigned_abs().into()) + part;
+    ((seconds < i32::MAX).then_some(lease), Some(at))
+}
+
 /// A sequence's elements, if its count fits what is there; `element_len_min` octets each.
 fn check_count(value: &[u8], order: Endianness, element_len_min: usize) -> Result<(usize, &[u8]), Malformed> {
     let (count, rest) = value.split_first_chunk::<4>().ok_or(Malformed::ParameterList)?;
@@ -77,8 +105,13 @@ fn check_strings(value: &[u8], order: Endianness) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// A lease whose end Dust does not see, in either byte order: some years.
+pub(crate) const LEASE_FOR_EVER: [u8; 8] = [0x7f, 0, 0, 0x7f, 0, 0, 0, 0];
 const OPTIONS_AT: usize = 2;
 const ENCAPSULATION_LEN: usize = 4;
+const PARAMETER_HEADER_LEN: usize = 4;
+/// The lease of a participant that does not say any. The default is 100 s, after which Dust would forget it by itself.
+const LEASE_UNSAID: Duration = Duration::from_secs(90);
 
 #[cfg(test)]
 mod tests {

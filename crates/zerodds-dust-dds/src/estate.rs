@@ -1,4 +1,5 @@
-//! What participants leave behind in Dust when they go, and how Dust is made to let go of it.
+//! Which participants there are and what they have announced; what they leave behind in Dust when they go, and how Dust is made to
+//! let go of it.
 //!
 //! Three things that Dust 0.16 does make a reliable writer stand still for all its readers when one of them leaves:
 //!
@@ -10,7 +11,7 @@
 //! - A write that waits is looked at again when an ACKNACK comes, not when somebody goes.
 //!
 //! So a reader that is disposed of acknowledges everything that will ever be written, in words that are made up here, and
-//! when its participant goes, whether it said so itself or died, Dust hears:
+//! when its participant goes, whether it said so itself, died, or was silent for longer than its lease, Dust hears:
 //!
 //! ```text
 //!   HEARTBEAT n..m │ DATA n: reader a is there         whose proxy was left: back on the list, for the last time
@@ -20,33 +21,52 @@
 //! One message, because Dust reads all of it before it acts, and then acts on the participant first: that removes the proxies,
 //! and the rest the endpoints. The HEARTBEATs make Dust's reliable SEDP readers expect just these numbers; they are final
 //! and ask for no answer.
+//!
+//! Leases end here: Dust would forget the participant alone, and could not be told of the rest afterwards.
+//!
+//! What Dust keeps of others is bounded here too: it keeps whatever is announced, and a network that invents participants and
+//! endpoints could fill its memory.
 
-use crate::discovery;
-use crate::inbound::{PARTICIPANTS_MAX, SILENCE_MAX};
 use crate::rtps::{
-    AckNackFields, Content, Data, DataFields, EntityId, Guid, GuidPrefix, HEADER_LEN, HeartbeatFields,
-    MessageWriter, Parameters, SEQUENCE_NUMBER_MAX, Submessages, flag, header, pid,
+    AckNackFields, DataFields, EntityId, Guid, GuidPrefix, HeartbeatFields, MessageWriter,
+    SEQUENCE_NUMBER_MAX, flag, pid,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zerodds_core::Endianness;
 
-/// The endpoints that participants have announced, our own among them.
+/// The participants that Dust knows, our own among them, those that are gone, and the endpoints that they have announced.
 #[derive(Debug, Default)]
 pub(crate) struct Estates {
-    by_participant: HashMap<GuidPrefix, Estate>,
+    participants: HashMap<GuidPrefix, Participant>,
+    /// Those that died or said goodbye lately.
+    dead: HashMap<GuidPrefix, Instant>,
+    /// Endpoints of all participants.
+    endpoints: usize,
+    /// Topics that Dust was ever told of; it forgets none.
+    topics: usize,
     /// Octets of all announcements that are kept.
     kept: usize,
+    /// No lease ends before.
+    next_end: Option<Instant>,
 }
 
+#[derive(Debug)]
+struct Participant {
+    heard_at: Instant,
+    /// How long it may be silent; `None`: for ever.
+    lease: Option<Duration>,
+    estate: Estate,
+}
+
+/// What a participant has announced.
 #[derive(Debug, Default)]
 struct Estate {
-    /// When its participant last announced itself, or anything.
-    heard_at: Option<Instant>,
     publications: Announced,
     subscriptions: Announced,
+    topics_last: i64,
     /// Readers that were disposed of while their participant lives, and how they had been announced.
-    departed: BTreeMap<EntityId, Vec<u8>>,
+    departed: BTreeMap<EntityId, Announcement>,
 }
 
 /// What one SEDP writer has announced.
@@ -54,71 +74,207 @@ struct Estate {
 struct Announced {
     /// The highest sequence number seen of it.
     last: i64,
-    /// The endpoints, and the announcement of each reader.
-    endpoints: BTreeMap<EntityId, Vec<u8>>,
+    endpoints: BTreeMap<EntityId, Announcement>,
 }
 
-/// What a message said of endpoints.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct News {
-    /// Its sender says that it goes.
-    pub(crate) goes: bool,
-    /// Readers that are there, and readers that are no more.
-    pub(crate) came: Vec<Guid>,
-    pub(crate) left: Vec<Guid>,
+/// The last that was said of an endpoint.
+#[derive(Debug)]
+struct Announcement {
+    number: i64,
+    /// Of a reader, as Dust was given it; empty where there was no room to keep it.
+    payload: Vec<u8>,
+}
+
+/// What somebody says of an endpoint of his.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It is there.
+    Came,
+    /// It is no more.
+    Left,
+    /// That was known, or is long over.
+    Nothing,
+    /// Dust shall not hear of it: there are too many already.
+    TooMany,
 }
 
 impl Estates {
-    /// Reads what a message says of endpoints.
-    pub(crate) fn note(&mut self, message: &[u8], now: Instant) -> News {
-        let mut news = News::default();
-        let Ok(prefix) = header(message) else { return news };
-        for submessage in Submessages::of(message).map_while(Result::ok) {
-            let Ok(Content::Data(data)) = Content::read(&submessage) else { continue };
-            let alive = submessage.has(flag::DATA);
-            if data.writer == EntityId::SPDP_WRITER {
-                news.goes |= !alive;
-                self.heard(prefix, now);
-            }
-            let order = if submessage.has(flag::ENDIANNESS) { Endianness::Little } else { Endianness::Big };
-            if is_sedp(data.writer) {
-                self.make_room(prefix, now);
-                let endpoint = self.announced(prefix, &data, alive, order);
-                self.heard(prefix, now);
-                let reader = endpoint.filter(|_| data.writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER);
-                let list = if alive { &mut news.came } else { &mut news.left };
-                list.extend(reader.map(|entity| Guid { prefix, entity }));
-            }
+    /// Whom leave has to be taken of before this participant can be admitted: where there is no room, of those that have been
+    /// silent for long.
+    pub(crate) fn in_the_way_of(&self, prefix: GuidPrefix, now: Instant) -> Vec<GuidPrefix> {
+        if self.participants.len() < PARTICIPANTS_MAX || self.has(prefix) {
+            return Vec::new();
         }
-        news
+        let is_silent = |one: &Participant| now.duration_since(one.heard_at) >= SILENCE_MAX;
+        self.participants.iter().filter(|(_, one)| is_silent(one)).map(|(&prefix, _)| prefix).collect()
     }
 
-    /// These readers' acknowledgements of everything, to each writer of the participant `own`.
-    pub(crate) fn acknowledgements(&self, own: Option<GuidPrefix>, readers: &[Guid]) -> Vec<Vec<u8>> {
-        let own = own.and_then(|own| self.by_participant.get(&own));
-        let writers = own.into_iter().flat_map(|estate| estate.publications.endpoints.keys());
-        let mut messages = Vec::new();
-        for writer in writers.filter(|writer| writer.is_user_defined()) {
-            for reader in readers {
-                let mut message = MessageWriter::new(&header_of(reader.prefix), Endianness::Little, 64);
-                let (base, count) = (SEQUENCE_NUMBER_MAX, i32::MAX);
-                message.acknack(AckNackFields { reader: reader.entity, writer: *writer, base, count });
-                messages.push(message.into_bytes());
+    /// A participant announces itself; `false` if there are too many.
+    pub(crate) fn admit(&mut self, prefix: GuidPrefix, lease: Option<Duration>, now: Instant) -> bool {
+        if self.participants.len() >= PARTICIPANTS_MAX && !self.has(prefix) {
+            return false;
+        }
+        let estate = Estate::default();
+        let participant =
+            self.participants.entry(prefix).or_insert(Participant { heard_at: now, lease, estate });
+        (participant.heard_at, participant.lease) = (now, lease);
+        self.next_end = self.next_end.into_iter().chain(participant.lease_ends()).min();
+        true
+    }
+
+    pub(crate) fn has(&self, prefix: GuidPrefix) -> bool {
+        self.participants.contains_key(&prefix)
+    }
+
+    /// Something came from this participant.
+    pub(crate) fn heard(&mut self, prefix: GuidPrefix, now: Instant) {
+        if let Some(participant) = self.participants.get_mut(&prefix) {
+            participant.heard_at = now;
+        }
+    }
+
+    /// When [`ended`](Self::ended) has something to do, at the earliest.
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.next_end
+    }
+
+    /// The participants whose leases have ended, but for our own.
+    pub(crate) fn ended(&mut self, own: Option<GuidPrefix>, now: Instant) -> Vec<GuidPrefix> {
+        if self.next_end.is_none_or(|end| end > now) {
+            return Vec::new();
+        }
+        let others = self.participants.iter().filter(|&(&prefix, _)| Some(prefix) != own);
+        let ends = others.filter_map(|(&prefix, one)| Some((prefix, one.lease_ends()?)));
+        let (ended, running): (Vec<_>, Vec<_>) = ends.partition(|&(_, end)| end <= now);
+        self.next_end = running.into_iter().map(|(_, end)| end).min();
+        ended.into_iter().map(|(prefix, _)| prefix).collect()
+    }
+
+    /// For a while nothing more of this participant is heard: an announcement that waited in a socket would bring it back.
+    pub(crate) fn bury(&mut self, prefix: GuidPrefix, now: Instant) {
+        self.dead.retain(|_, &mut died| now.duration_since(died) < GRAVE);
+        if self.dead.len() < PARTICIPANTS_MAX {
+            self.dead.insert(prefix, now);
+        }
+    }
+
+    /// Whether what comes from this participant is a leftover of a dead one.
+    pub(crate) fn is_dead(&self, prefix: GuidPrefix, now: Instant) -> bool {
+        !self.dead.is_empty() && self.dead.get(&prefix).is_some_and(|&died| now.duration_since(died) < GRAVE)
+    }
+
+    /// A participant announces an endpoint, by this sample of the SEDP writer.
+    pub(crate) fn announced(
+        &mut self,
+        writer: EntityId,
+        number: i64,
+        endpoint: Guid,
+        payload: impl FnOnce() -> Vec<u8>,
+    ) -> News {
+        let Some(participant) = self.participants.get_mut(&endpoint.prefix) else { return News::Nothing };
+        let estate = &mut participant.estate;
+        let is_reader = writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER;
+        let announced = if is_reader { &mut estate.subscriptions } else { &mut estate.publications };
+        announced.last = announced.last.max(number);
+        let before = announced.endpoints.get(&endpoint.entity);
+        let departed = estate.departed.get(&endpoint.entity).filter(|_| is_reader);
+        match before.or(departed) {
+            Some(before) if before.number >= number => return News::Nothing,
+            Some(before) => self.kept -= before.payload.len(),
+            None => {
+                let full = announced.endpoints.len() + estate.departed.len() >= ENDPOINTS_MAX;
+                if full || self.endpoints >= ENDPOINTS_MAX_IN_ALL {
+                    // Whoever has readers come and go for long has those forgotten that went first.
+                    let Some(first) = estate.forget_departed() else { return News::TooMany };
+                    self.kept -= first.payload.len();
+                    self.endpoints -= 1;
+                }
+                self.endpoints += 1;
             }
         }
-        messages
+        let mut payload = if is_reader { payload() } else { Vec::new() };
+        if self.kept + payload.len() > KEPT_MAX {
+            payload = Vec::new();
+        }
+        self.kept += payload.len();
+        if is_reader {
+            estate.departed.remove(&endpoint.entity);
+        }
+        let announced = if is_reader { &mut estate.subscriptions } else { &mut estate.publications };
+        announced.endpoints.insert(endpoint.entity, Announcement { number, payload });
+        News::Came
+    }
+
+    /// A participant says that an endpoint of his is no more, by this sample of the SEDP writer.
+    pub(crate) fn disposed(&mut self, writer: EntityId, number: i64, endpoint: Guid) -> News {
+        let Some(participant) = self.participants.get_mut(&endpoint.prefix) else { return News::Nothing };
+        let Estate { publications, subscriptions, departed, .. } = &mut participant.estate;
+        let is_reader = writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER;
+        let announced = if is_reader { subscriptions } else { publications };
+        announced.last = announced.last.max(number);
+        match announced.endpoints.remove(&endpoint.entity) {
+            None => News::Nothing,
+            Some(known) if known.number > number => {
+                announced.endpoints.insert(endpoint.entity, known);
+                News::Nothing
+            }
+            Some(known) if is_reader => {
+                departed.insert(endpoint.entity, Announcement { number, ..known });
+                News::Left
+            }
+            Some(_) => {
+                self.endpoints -= 1;
+                News::Left
+            }
+        }
+    }
+
+    /// A participant announces a topic.
+    pub(crate) fn topic(&mut self, prefix: GuidPrefix, number: i64) -> News {
+        let Some(participant) = self.participants.get_mut(&prefix) else { return News::Nothing };
+        if number <= participant.estate.topics_last {
+            return News::Nothing;
+        }
+        if self.topics >= TOPICS_MAX {
+            return News::TooMany;
+        }
+        participant.estate.topics_last = number;
+        self.topics += 1;
+        News::Came
+    }
+
+    /// These readers' acknowledgements of everything, to each writer of the participant `own`, if that has any.
+    pub(crate) fn acknowledgements(
+        &self,
+        own: Option<GuidPrefix>,
+        prefix: GuidPrefix,
+        readers: &[EntityId],
+    ) -> Option<Vec<u8>> {
+        let writers = &self.participants.get(&own?)?.estate.publications.endpoints;
+        let mut message = MessageWriter::new(&prefix.header(), Endianness::Little, 64);
+        let (base, count) = (SEQUENCE_NUMBER_MAX, i32::MAX);
+        let mut any = false;
+        for &writer in writers.keys().filter(|writer| writer.is_user_defined()) {
+            for &reader in readers {
+                message.acknack(AckNackFields { reader, writer, base, count });
+                any = true;
+            }
+        }
+        any.then(|| message.into_bytes())
     }
 
     /// How Dust, in the participant `own`, is made to forget this participant and everything that it had announced.
     pub(crate) fn farewell(&mut self, prefix: GuidPrefix, own: Option<GuidPrefix>) -> Vec<Vec<u8>> {
-        let mut estate = self.by_participant.remove(&prefix).unwrap_or_default();
+        let gone = self.participants.remove(&prefix);
+        let mut estate = gone.map(|participant| participant.estate).unwrap_or_default();
         self.kept -= estate.kept();
+        self.endpoints -= estate.len();
         let readers: BTreeSet<EntityId> =
             estate.subscriptions.endpoints.keys().chain(estate.departed.keys()).copied().collect();
         let mut messages: Vec<Vec<u8>> = estate.raise(prefix).into_iter().collect();
-        let guids: Vec<Guid> = readers.iter().map(|&entity| Guid { prefix, entity }).collect();
-        messages.extend(self.acknowledgements(own, &guids));
-        let mut last = MessageWriter::new(&header_of(prefix), Endianness::Little, 1024);
+        let leaving: Vec<_> = readers.iter().copied().collect();
+        messages.extend(self.acknowledgements(own, prefix, &leaving));
+        let mut last = MessageWriter::new(&prefix.header(), Endianness::Little, 1024);
         let publications = estate.publications;
         dispose(&mut last, prefix, EntityId::SEDP_SUBSCRIPTIONS_WRITER, estate.subscriptions.last, readers);
         let writers = publications.endpoints.into_keys();
@@ -128,72 +284,41 @@ impl Estates {
         messages.push(last.into_bytes());
         messages
     }
+}
 
-    fn heard(&mut self, prefix: GuidPrefix, now: Instant) {
-        if let Some(estate) = self.by_participant.get_mut(&prefix) {
-            estate.heard_at = Some(now);
-        }
-    }
-
-    /// Where there is no room for another participant, those that have been silent are forgotten.
-    fn make_room(&mut self, prefix: GuidPrefix, now: Instant) {
-        if self.by_participant.len() >= PARTICIPANTS_MAX && !self.by_participant.contains_key(&prefix) {
-            let speaks =
-                |estate: &Estate| estate.heard_at.is_some_and(|at| now.duration_since(at) < SILENCE_MAX);
-            self.by_participant.retain(|_, estate| speaks(estate));
-            self.kept = self.by_participant.values().map(Estate::kept).sum();
-        }
-    }
-
-    /// Notes what an SEDP sample says of an endpoint; which one, unless it ends one that was never announced.
-    fn announced(
-        &mut self,
-        prefix: GuidPrefix,
-        data: &Data<'_>,
-        alive: bool,
-        order: Endianness,
-    ) -> Option<EntityId> {
-        if self.by_participant.len() >= PARTICIPANTS_MAX && !self.by_participant.contains_key(&prefix) {
-            return None;
-        }
-        let estate = self.by_participant.entry(prefix).or_default();
-        let before = estate.kept();
-        let is_reader = data.writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER;
-        let announced = if is_reader { &mut estate.subscriptions } else { &mut estate.publications };
-        announced.last = announced.last.max(data.sequence_number);
-        let endpoint = endpoint_of(data, order)?;
-        if !alive {
-            let announcement = announced.endpoints.remove(&endpoint)?;
-            if is_reader {
-                estate.departed.insert(endpoint, announcement);
-            }
-        } else if announced.endpoints.len() + estate.departed.len() < ENDPOINTS_MAX {
-            let room = is_reader && self.kept + data.payload.len() <= KEPT_MAX;
-            let announcement = if room { announcement_of(data) } else { Vec::new() };
-            announced.endpoints.insert(endpoint, announcement);
-            estate.departed.remove(&endpoint);
-        }
-        self.kept = self.kept + estate.kept() - before;
-        Some(endpoint)
+impl Participant {
+    fn lease_ends(&self) -> Option<Instant> {
+        self.heard_at.checked_add(self.lease?)
     }
 }
 
 impl Estate {
+    fn len(&self) -> usize {
+        self.publications.endpoints.len() + self.subscriptions.endpoints.len() + self.departed.len()
+    }
+
     fn kept(&self) -> usize {
-        self.subscriptions.endpoints.values().chain(self.departed.values()).map(Vec::len).sum()
+        self.subscriptions.endpoints.values().chain(self.departed.values()).map(|one| one.payload.len()).sum()
+    }
+
+    /// Forgets the reader that was disposed of first.
+    fn forget_departed(&mut self) -> Option<Announcement> {
+        let first = self.departed.iter().min_by_key(|(_, announcement)| announcement.number);
+        let first = *first?.0;
+        self.departed.remove(&first)
     }
 
     /// Announces the readers again that were disposed of, so that their proxies can be found.
     fn raise(&mut self, prefix: GuidPrefix) -> Option<Vec<u8>> {
-        let departed = self.departed.values().filter(|announcement| !announcement.is_empty());
+        let departed = self.departed.values().filter(|announcement| !announcement.payload.is_empty());
         let writer = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
-        let mut message = MessageWriter::new(&header_of(prefix), Endianness::Little, 1024);
+        let mut message = MessageWriter::new(&prefix.header(), Endianness::Little, 1024);
         let first = self.subscriptions.last + 1;
         for (announcement, number) in departed.zip(first..) {
             expect(&mut message, writer, number, number == first);
             let fields =
                 DataFields { flags: flag::DATA, reader: EntityId::NOBODY, writer, sequence_number: number };
-            message.data(fields, announcement);
+            message.data(fields, &announcement.payload);
             self.subscriptions.last = number;
         }
         (self.subscriptions.last >= first).then(|| message.into_bytes())
@@ -222,184 +347,20 @@ fn expect(message: &mut MessageWriter, writer: EntityId, number: i64, first: boo
     }
 }
 
-/// What Dust may be given of an announcement once more, as it is checked when it comes in; nothing of a malformed one.
-fn announcement_of(data: &Data<'_>) -> Vec<u8> {
-    let Ok(blanked) = discovery::check(data.payload) else { return Vec::new() };
-    let mut announcement = data.payload.to_vec();
-    for at in blanked {
-        announcement[at..at + 2].copy_from_slice(&pid::PAD.to_ne_bytes());
-    }
-    announcement
-}
-
-fn header_of(prefix: GuidPrefix) -> [u8; HEADER_LEN] {
-    let mut header = *b"RTPS\x02\x04\x00\x00............";
-    header[8..].copy_from_slice(&prefix.0);
-    header
-}
-
-fn is_sedp(writer: EntityId) -> bool {
-    matches!(writer, EntityId::SEDP_PUBLICATIONS_WRITER | EntityId::SEDP_SUBSCRIPTIONS_WRITER)
-}
-
-/// Which endpoint an SEDP sample is about: by its key hash, or by the GUID in its payload.
-fn endpoint_of(data: &Data<'_>, order: Endianness) -> Option<EntityId> {
-    let by_hash = parameter(data.inline_qos, order, pid::KEY_HASH);
-    let by_payload = || match data.payload {
-        [0, 2, _, _, list @ ..] => parameter(list, Endianness::Big, pid::ENDPOINT_GUID),
-        [0, 3, _, _, list @ ..] => parameter(list, Endianness::Little, pid::ENDPOINT_GUID),
-        _ => None,
-    };
-    let guid = by_hash.or_else(by_payload)?;
-    guid.get(12..16)?.first_chunk().copied().map(EntityId)
-}
-
-fn parameter(list: &[u8], order: Endianness, wanted: u16) -> Option<&[u8]> {
-    Parameters::of(list, order)
-        .map_while(Result::ok)
-        .find(|&(id, ..)| id == wanted)
-        .map(|(_, _, value)| value)
-}
-
+/// Participants of one domain at a time.
+pub(crate) const PARTICIPANTS_MAX: usize = 1024;
+/// Where there is no room for another participant, those are forgotten that have been silent for so long, whatever their lease:
+/// participants announce themselves every few seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(100);
+/// How long leftovers of a dead participant are dropped. Should a live one be taken for dead, its next
+/// announcement after that brings it back.
+pub(crate) const GRAVE: Duration = Duration::from_secs(3);
+/// Endpoints of one kind that one participant may have, readers that are gone among them.
 const ENDPOINTS_MAX: usize = 8192;
+const ENDPOINTS_MAX_IN_ALL: usize = 1 << 16;
+const TOPICS_MAX: usize = 1 << 16;
 /// Octets of announcements that are kept of all participants together.
 const KEPT_MAX: usize = 16 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GONE: GuidPrefix = GuidPrefix(*b"gone forever");
-    const OWN: GuidPrefix = GuidPrefix(*b"all the time");
-    const WRITER: EntityId = EntityId([0, 0, 9, 3]);
-
-    fn note(estates: &mut Estates, message: &[u8]) -> News {
-        estates.note(message, Instant::now())
-    }
-
-    fn announcement(prefix: GuidPrefix, writer: EntityId, number: i64, endpoint: [u8; 4]) -> Vec<u8> {
-        let mut message = MessageWriter::new(&header_of(prefix), Endianness::Little, 128);
-        let reader = EntityId::UNKNOWN;
-        message
-            .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: number })
-            .verbatim(&[0, 3, 0, 0])
-            .parameter(pid::ENDPOINT_GUID, &Guid { prefix, entity: EntityId(endpoint) }.to_bytes())
-            .parameter(pid::SENTINEL, &[]);
-        message.into_bytes()
-    }
-
-    fn disposal(writer: EntityId, number: i64, endpoint: [u8; 4]) -> Vec<u8> {
-        let mut message = MessageWriter::new(&header_of(GONE), Endianness::Little, 128);
-        let endpoint = Guid { prefix: GONE, entity: EntityId(endpoint) };
-        message.disposed((writer, EntityId::UNKNOWN), number, pid::ENDPOINT_GUID, endpoint);
-        message.into_bytes()
-    }
-
-    /// Every DATA of a message: its writer, its number, whether it says that something is there, and what.
-    fn samples(message: &[u8]) -> Vec<(EntityId, i64, bool, Option<EntityId>)> {
-        let submessages = Submessages::of(message).map(|one| one.expect("whole"));
-        let data = submessages.filter_map(|submessage| match Content::read(&submessage) {
-            Ok(Content::Data(data)) => {
-                let endpoint = endpoint_of(&data, Endianness::Little);
-                Some((data.writer, data.sequence_number, submessage.has(flag::DATA), endpoint))
-            }
-            _ => None,
-        });
-        data.collect()
-    }
-
-    #[test]
-    fn endpoints_go_in_one_message_with_their_participant_each_once_and_in_sequence() {
-        let (readers, writers) = (EntityId::SEDP_SUBSCRIPTIONS_WRITER, EntityId::SEDP_PUBLICATIONS_WRITER);
-        let mut estates = Estates::default();
-        note(&mut estates, &announcement(GONE, readers, 4, [0, 0, 1, 4]));
-        note(&mut estates, &announcement(GONE, readers, 7, [0, 0, 2, 4]));
-        note(&mut estates, &announcement(GONE, writers, 1, [0, 0, 3, 3]));
-        let farewell = estates.farewell(GONE, None);
-        let [message] = &farewell[..] else { panic!("one message, not {}", farewell.len()) };
-        assert_eq!(
-            samples(message),
-            [
-                (readers, 8, false, Some(EntityId([0, 0, 1, 4]))),
-                (readers, 9, false, Some(EntityId([0, 0, 2, 4]))),
-                (writers, 2, false, Some(EntityId([0, 0, 3, 3]))),
-                (EntityId::SPDP_WRITER, 1, false, Some(EntityId::PARTICIPANT)),
-            ]
-        );
-        let again = estates.farewell(GONE, None);
-        assert_eq!(samples(&again[0]).len(), 1, "endpoints go once");
-        assert_eq!(estates.kept, 0);
-    }
-
-    #[test]
-    fn a_reader_that_went_before_its_participant_is_raised_then_goes_for_good() {
-        let readers = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
-        let mut estates = Estates::default();
-        note(&mut estates, &announcement(GONE, readers, 1, [0, 0, 1, 4]));
-        let left = note(&mut estates, &disposal(readers, 2, [0, 0, 1, 4])).left;
-        assert_eq!(left, [Guid { prefix: GONE, entity: EntityId([0, 0, 1, 4]) }]);
-        let farewell = estates.farewell(GONE, None);
-        let reader = Some(EntityId([0, 0, 1, 4]));
-        let of: Vec<_> = farewell.iter().flat_map(|message| samples(message)).collect();
-        assert_eq!(of[..2], [(readers, 3, true, reader), (readers, 4, false, reader)]);
-    }
-
-    #[test]
-    fn a_reader_that_was_never_announced_does_not_leave() {
-        let readers = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
-        let mut estates = Estates::default();
-        assert_eq!(note(&mut estates, &disposal(readers, 1, [0, 0, 1, 4])), News::default());
-        note(&mut estates, &announcement(GONE, readers, 2, [0, 0, 1, 4]));
-        assert_eq!(note(&mut estates, &disposal(readers, 3, [0, 0, 1, 4])).left.len(), 1);
-        assert_eq!(
-            note(&mut estates, &disposal(readers, 4, [0, 0, 1, 4])),
-            News::default(),
-            "it leaves once"
-        );
-    }
-
-    #[test]
-    fn a_reader_that_went_acknowledges_everything_to_each_of_our_writers() {
-        let mut estates = Estates::default();
-        note(&mut estates, &announcement(OWN, EntityId::SEDP_PUBLICATIONS_WRITER, 1, WRITER.0));
-        let reader = Guid { prefix: GONE, entity: EntityId([0, 0, 1, 4]) };
-        let messages = estates.acknowledgements(Some(OWN), &[reader]);
-        let [message] = &messages[..] else { panic!("one writer, one reader") };
-        assert_eq!(header(message), Ok(GONE));
-        let submessage = Submessages::of(message).next().expect("one").expect("whole");
-        let acknack = crate::rtps::AckNack::read(&submessage).expect("an ACKNACK");
-        assert_eq!((acknack.reader, acknack.writer), (reader.entity, WRITER));
-        assert_eq!((acknack.base, acknack.requested().count()), (SEQUENCE_NUMBER_MAX, 0));
-    }
-
-    #[test]
-    fn a_goodbye_is_told_from_an_announcement() {
-        let mut estates = Estates::default();
-        assert!(note(&mut estates, &Estates::default().farewell(GONE, None)[0]).goes);
-        assert!(!note(&mut estates, &announcement(GONE, EntityId::SPDP_WRITER, 1, [0, 0, 1, 0xc1])).goes);
-        assert!(!note(&mut estates, b"no RTPS at all").goes);
-    }
-
-    #[test]
-    fn estates_have_an_end_and_those_of_the_silent_are_forgotten() {
-        let participant = |number: usize| {
-            let mut prefix = [0; 12];
-            prefix[..8].copy_from_slice(&number.to_ne_bytes());
-            GuidPrefix(prefix)
-        };
-        let readers = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
-        let reader = |number| announcement(participant(number), readers, 1, [0, 0, 1, 4]);
-        let spdp = announcement(participant(0), EntityId::SPDP_WRITER, 1, [0, 0, 1, 0xc1]);
-        let (mut estates, now) = (Estates::default(), Instant::now());
-        let mut came = |number, now| estates.note(&reader(number), now).came.len();
-        assert_eq!((0..PARTICIPANTS_MAX).map(|number| came(number, now)).sum::<usize>(), PARTICIPANTS_MAX);
-        assert_eq!(came(PARTICIPANTS_MAX, now), 0);
-        let later = now + SILENCE_MAX;
-        assert_eq!(estates.note(&spdp, later), News::default());
-        assert_eq!(estates.note(&reader(PARTICIPANTS_MAX), later).came.len(), 1);
-        assert!(estates.by_participant.contains_key(&participant(0)), "who speaks is not silent");
-        assert_eq!(estates.by_participant.len(), 2);
-        let kept: usize = estates.by_participant.values().map(Estate::kept).sum();
-        assert_eq!(estates.kept, kept);
-    }
-}
+mod tests;

@@ -1,9 +1,7 @@
 //! Doors for the fuzz targets (`fuzz/` of the repository) to what is private here; only under `--cfg fuzzing`.
 #![allow(clippy::missing_panics_doc, reason = "a panic is what a fuzz target reports")]
 
-use crate::announce::Neighbourhood;
 use crate::contacts::Contacts;
-use crate::estate::Estates;
 use crate::fragment::Fragmenter;
 use crate::inbound::Inbound;
 use crate::rtps::{
@@ -18,8 +16,6 @@ use zerodds_core::{Endianness, Locator, Path};
 pub struct Gate {
     inbound: Inbound,
     contacts: Arc<Contacts>,
-    estates: Estates,
-    neighbourhood: Neighbourhood,
     now: Instant,
     out: Vec<Vec<u8>>,
 }
@@ -30,18 +26,10 @@ impl Gate {
     pub fn new(budget: usize) -> Self {
         let contacts = Arc::<Contacts>::default();
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
-        let inbound = Inbound::new(budget, fragmenter, Arc::clone(&contacts), Arc::default(), Arc::default());
-        let mut gate = Self {
-            inbound,
-            contacts,
-            estates: Estates::default(),
-            neighbourhood: Neighbourhood::default(),
-            now: Instant::now(),
-            out: Vec::new(),
-        };
-        let mut header = *b"RTPS\x02\x04\x00\x00............";
-        header[8..].copy_from_slice(&PEER.0);
-        let mut announcement = MessageWriter::new(&header, Endianness::Little, 64);
+        let (wanted, departed, tally) = Default::default();
+        let inbound = Inbound::new(budget, fragmenter, Arc::clone(&contacts), wanted, departed, tally);
+        let mut gate = Self { inbound, contacts, now: Instant::now(), out: Vec::new() };
+        let mut announcement = MessageWriter::new(&PEER.header(), Endianness::Little, 64);
         let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
         announcement
             .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
@@ -55,18 +43,6 @@ impl Gate {
     /// that Dust reads are in order.
     pub fn message(&mut self, message: &[u8], by_shm: bool) {
         let path = if by_shm { Path::SharedMemory } else { Path::Udp };
-        if let Ok(prefix) = header(message) {
-            if self.neighbourhood.is_dead(prefix, self.now) {
-                return;
-            }
-            let news = self.estates.note(message, self.now);
-            self.out.extend(self.estates.acknowledgements(Some(OWN), &news.left));
-            if news.goes {
-                self.inbound.forget(prefix);
-                self.out.extend(self.estates.farewell(prefix, Some(OWN)));
-                self.neighbourhood.said_goodbye(prefix, self.now);
-            }
-        }
         self.inbound.message(message, Some(path), Some(OWN), self.now, &mut self.out);
         self.pass();
     }
@@ -89,15 +65,16 @@ impl Gate {
             assert!(!request.locators.is_empty(), "asked somewhere");
             in_order(&request.message);
         }
+        self.inbound.end_leases(self.now, &mut self.out);
         let later = |deadline: Instant| deadline > self.now;
         assert!(self.inbound.deadline().is_none_or(later), "no deadline stays due: the thread would spin");
+        assert!(self.inbound.lease_deadline().is_none_or(later), "nor does the end of a lease");
         self.pass();
     }
 
     /// A participant ends.
     pub fn dies(&mut self, prefix: [u8; 12]) {
-        self.inbound.forget(GuidPrefix(prefix));
-        self.out.extend(self.estates.farewell(GuidPrefix(prefix), Some(OWN)));
+        self.inbound.died(GuidPrefix(prefix), self.now, &mut self.out);
         self.pass();
     }
 

@@ -12,9 +12,8 @@
 //! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
 //! and so without one; only when Dust asks for it anew.
 //!
-//! What is held goes to Dust when the inbound path asks for it: as soon as fragments have completed a sample, since a
-//! HEARTBEAT behind them in the same message already counts on it; otherwise after the message in hand, since that may be what
-//! Dust has to see first, a GAP or the older sample, come whole.
+//! What is held goes to Dust when the inbound path asks for it: after each submessage, which Dust may have to see before it, as a
+//! GAP or the older sample, come whole; and not later, since a HEARTBEAT in the same message may count on it.
 //!
 //! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
 //! sample is dropped: a reliable writer sends it again, since Dust never acknowledged it.
@@ -118,16 +117,16 @@ impl Reassembly {
         self.dropped
     }
 
-    /// Takes fragments of a sample; whether they complete it.
-    pub(crate) fn fragment(&mut self, origin: &Origin, frag: &DataFrag<'_>, now: Instant) -> bool {
+    /// Takes fragments of a sample.
+    pub(crate) fn fragment(&mut self, origin: &Origin, frag: &DataFrag<'_>, now: Instant) {
         let guid = Guid { prefix: origin.prefix, entity: frag.writer };
         let number = frag.sequence_number;
         if frag.sample_len as usize > self.budget {
-            return false;
+            return;
         }
         if let Some(writer) = self.writers.get_mut(&guid).filter(|writer| writer.given.contains(&number)) {
             if !self.contacts.is_requested(&guid, number) {
-                return false;
+                return;
             }
             writer.given.remove(&number);
         }
@@ -139,19 +138,18 @@ impl Reassembly {
             Writer::new(*origin, given_count)
         });
         if writer.held.contains_key(&number) {
-            return false;
+            return;
         }
         writer.origin = *origin;
         let partial = writer.partial.entry(number).or_insert_with(|| Partial::new(origin, frag, born, now));
         if !partial.add(frag, now) || !partial.is_complete() {
-            return false;
+            return;
         }
-        let Some(complete) = writer.partial.remove(&number) else { return false };
+        let Some(complete) = writer.partial.remove(&number) else { return };
         writer.give(number);
         writer.held.insert(number, complete.into_message());
         self.contacts.given(&guid, number);
         self.freed.push(guid);
-        true
     }
 
     /// Hands over what nothing holds up any more, in order.

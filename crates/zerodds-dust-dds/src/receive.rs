@@ -1,14 +1,15 @@
 //! The receive thread of a participant: takes from both transports and from ourselves, gives to Dust.
 //!
 //! It sleeps in the router's receiver, whose descriptors and the loopback's wake it; with nothing to do it uses
-//! no CPU. It wakes by itself only while fragments of a reliable sample are missing.
+//! no CPU. It wakes by itself only while fragments of a reliable sample are missing, and when a participant has been silent for
+//! as long as its lease. Leases end when nothing is left to be received: what waited while this process was stopped
+//! shows who lives.
 
 use crate::announce::Neighbourhood;
 use crate::datagrams::Datagrams;
-use crate::estate::Estates;
 use crate::inbound::Inbound;
 use crate::participant::Shared;
-use crate::rtps::{GuidPrefix, header};
+use crate::rtps::header;
 use crate::writer::PATIENCE;
 use dust_dds::transport::interface::TransportDataReceiver;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,7 +28,6 @@ pub(crate) struct Reception<S, U, D> {
     shared: Arc<Shared<S, U>>,
     inbound: Inbound,
     neighbourhood: Neighbourhood,
-    estates: Estates,
     /// Messages for Dust from the message in hand.
     out: Vec<Vec<u8>>,
     dust: D,
@@ -36,8 +36,7 @@ pub(crate) struct Reception<S, U, D> {
 impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U, D> {
     pub(crate) fn new(shared: Arc<Shared<S, U>>, dust: D) -> Self {
         let inbound = shared.inbound();
-        let (neighbourhood, estates) = (Neighbourhood::default(), Estates::default());
-        Self { shared, inbound, neighbourhood, estates, out: Vec::new(), dust }
+        Self { shared, inbound, neighbourhood: Neighbourhood::default(), out: Vec::new(), dust }
     }
 
     /// Receives until the participant is stopped.
@@ -49,17 +48,19 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             let idle = own.is_none() && incoming.is_none();
             let now = Instant::now();
             if let Some(message) = own {
-                self.endpoints(&message, now);
                 self.inbound.message(&message, None, shared.prefix(), now, &mut self.out);
             }
             if let Some(incoming) = incoming {
                 self.incoming(incoming, now);
             }
-            let deadline = self.inbound.deadline();
-            if deadline.is_some_and(|deadline| deadline <= now) {
+            let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+            let (missing, silent) = (self.inbound.deadline(), self.inbound.lease_deadline());
+            if is_due(missing) {
                 self.ask_for_fragments(now);
+            } else if idle && is_due(silent) {
+                self.inbound.end_leases(now, &mut self.out);
             } else if idle {
-                sleep(&mut receiver, deadline, &shared.loopback);
+                sleep(&mut receiver, missing.into_iter().chain(silent).min(), &shared.loopback);
             }
             for message in self.out.drain(..) {
                 (self.dust)(message, &shared.stopped);
@@ -72,46 +73,21 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             Incoming::Message(message) => self.message(&message, message.path(), message.source(), now),
             Incoming::PeerUp(peer) => self.announce_to(peer),
             Incoming::PeerDown(peer, Reason::PeerGone | Reason::PeerDied | Reason::PeerClosed) => {
-                if let Some(prefix) = self.neighbourhood.died(&peer, now) {
-                    tracing::info!(%peer, participant = ?prefix, "participant died; Dust is told at once");
-                    self.take_leave_of(prefix);
+                if let Some(prefix) = self.neighbourhood.unlinked(&peer) {
+                    self.inbound.died(prefix, now, &mut self.out);
                 }
             }
-            Incoming::PeerDown(peer, _) => self.neighbourhood.unlinked(&peer),
+            // The participant may live.
+            Incoming::PeerDown(peer, _) => drop(self.neighbourhood.unlinked(&peer)),
             _ => {}
         }
     }
 
     fn message(&mut self, message: &[u8], path: Path, source: Option<Locator>, now: Instant) {
-        let own = self.shared.prefix();
-        if let Ok(prefix) = header(message) {
-            // Our own multicasts come back; what we say to ourselves has its own way.
-            if own == Some(prefix) || self.neighbourhood.is_dead(prefix, now) {
-                return;
-            }
-            if let (Path::SharedMemory, Some(source)) = (path, source) {
-                self.neighbourhood.note(source, prefix);
-            }
-            if self.endpoints(message, now) {
-                self.take_leave_of(prefix);
-                self.neighbourhood.said_goodbye(prefix, now);
-            }
+        if let (Path::SharedMemory, Some(source), Ok(prefix)) = (path, source, header(message)) {
+            self.neighbourhood.note(source, prefix);
         }
-        self.inbound.message(message, Some(path), own, now, &mut self.out);
-    }
-
-    /// Hears what a message says of endpoints; whether its sender says that it goes.
-    fn endpoints(&mut self, message: &[u8], now: Instant) -> bool {
-        let news = self.estates.note(message, now);
-        self.shared.departed.note(&news);
-        self.out.extend(self.estates.acknowledgements(self.shared.prefix(), &news.left));
-        news.goes
-    }
-
-    fn take_leave_of(&mut self, prefix: GuidPrefix) {
-        self.inbound.forget(prefix);
-        self.out.extend(self.estates.farewell(prefix, self.shared.prefix()));
-        self.shared.departed.forget(prefix);
+        self.inbound.message(message, Some(path), self.shared.prefix(), now, &mut self.out);
     }
 
     /// Tells a peer that has become reachable through shared memory that we exist.
@@ -176,6 +152,7 @@ pub(crate) fn give_to(dust: &TransportDataReceiver, message: Vec<u8>, stopped: &
 mod tests {
     use super::*;
     use crate::datagrams::NoUdp;
+    use crate::estate::Estates;
     use crate::fragment::Fragmenter;
     use crate::outgoing::Outgoing;
     use crate::outgoing::tests::{HEADER, as_dust_writes};

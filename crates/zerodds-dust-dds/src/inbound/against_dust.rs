@@ -13,9 +13,11 @@ use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsy
 use dust_dds::domain::domain_participant::DomainParticipant;
 use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
 use dust_dds::infrastructure::listener::NO_LISTENER;
-use dust_dds::infrastructure::qos::QosKind;
+use dust_dds::infrastructure::qos::{DataReaderQos, QosKind};
+use dust_dds::infrastructure::qos_policy::{ReliabilityQosPolicy, ReliabilityQosPolicyKind};
 use dust_dds::infrastructure::sample_info::{ANY_INSTANCE_STATE, ANY_SAMPLE_STATE, ANY_VIEW_STATE};
 use dust_dds::infrastructure::status::NO_STATUS;
+use dust_dds::infrastructure::time::DurationKind;
 use dust_dds::infrastructure::type_support::DdsType;
 use dust_dds::publication::data_writer::DataWriter;
 use dust_dds::std_runtime::StdRuntime;
@@ -26,6 +28,7 @@ use dust_dds::transport::interface::{
 use dust_dds::transport::types::Locator;
 use parking_lot::Mutex;
 use std::sync::mpsc;
+use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, DdsType)]
 struct Note {
@@ -108,6 +111,16 @@ impl Captive {
         Self { participant, writer, reader, written, inbox }
     }
 
+    /// A reader that is waited for.
+    fn reliable_reader(&self) -> DataReader<Note> {
+        let topic = self.reader.get_topicdescription();
+        let kind = ReliabilityQosPolicyKind::Reliable;
+        let max_blocking_time = DurationKind::Finite(dust_dds::infrastructure::time::Duration::new(1, 0));
+        let reliability = ReliabilityQosPolicy { kind, max_blocking_time };
+        let qos = QosKind::Specific(DataReaderQos { reliability, ..Default::default() });
+        self.reader.get_subscriber().create_datareader(&topic, qos, NO_LISTENER, NO_STATUS).expect("alive")
+    }
+
     fn give(&self, message: Vec<u8>) {
         dust_dds::std_runtime::executor::block_on(self.inbox.receive_message(message));
     }
@@ -182,15 +195,17 @@ impl Random {
 
 const KINDS: [u8; 13] = [0x01, 0x06, 0x07, 0x08, 0x09, 0x0c, 0x0d, 0x0e, 0x0f, 0x12, 0x13, 0x15, 0x16];
 
-/// Lets the two find each other.
-fn introduce(victim: &Captive, partner: &Captive, inbound: &mut Inbound) {
+/// Lets the two find each other; what the victim hears of the partner may be changed on the way.
+fn introduce(victim: &Captive, partner: &Captive, inbound: &mut Inbound, change: fn(&mut [u8])) {
     let mut out = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(60);
-    let matched =
-        |one: &Captive| one.reader.get_subscription_matched_status().expect("alive").current_count > 0;
-    while !matched(victim) || !matched(partner) {
+    let name = partner.participant.get_instance_handle();
+    let matched = |one: &Captive| one.reader.get_subscription_matched_status().expect("alive").current_count;
+    let knows = |one: &Captive| one.participant.get_discovered_participants().expect("alive").contains(&name);
+    while matched(victim) == 0 || matched(partner) == 0 || !knows(victim) {
         assert!(Instant::now() < deadline, "they do not match");
-        for message in partner.take_written() {
+        for mut message in partner.take_written() {
+            change(&mut message);
             inbound.message(&message, Some(Path::Udp), None, Instant::now(), &mut out);
         }
         out.drain(..).for_each(|message| victim.give(message));
@@ -235,7 +250,8 @@ fn talk(
 }
 
 fn inbound() -> Inbound {
-    Inbound::new(1 << 24, Fragmenter::new(1 << 20, 65_507), Arc::default(), Arc::default(), Arc::default())
+    let (contacts, wanted, departed, tally) = Default::default();
+    Inbound::new(1 << 24, Fragmenter::new(1 << 20, 65_507), contacts, wanted, departed, tally)
 }
 
 /// What `trial` comes to, on a thread of its own, since a dead Dust never answers.
@@ -253,10 +269,45 @@ fn dust_lives_through_whatever_is_sent_to_it() {
             let name = seed as u8;
             let (victim, partner) = (Captive::new(1 + name), Captive::new(101 + name));
             let mut inbound = inbound();
-            introduce(&victim, &partner, &mut inbound);
+            introduce(&victim, &partner, &mut inbound, |_| {});
             talk(&victim, &partner, &mut inbound, &mut Random(seed), 40)
         };
         read += outcome(trial).unwrap_or_else(|| panic!("Dust died of seed {seed}"));
     }
     assert!(read > 0, "the two were matched, or nothing was put to the test");
+}
+
+/// Makes the lease of 100 s, which Dust announces, one of 1 s.
+fn shorten_lease(message: &mut [u8]) {
+    let lease = [&[2, 0, 8, 0][..], &[100, 0, 0, 0], &[0; 4]].concat();
+    if let Some(at) = message.windows(lease.len()).position(|part| part == lease) {
+        message[at + 4] = 1;
+    }
+}
+
+#[test]
+fn a_writer_does_not_wait_for_readers_whose_lease_has_ended() {
+    let trial = || {
+        let (victim, silent, third) = (Captive::new(60), Captive::new(61), Captive::new(62));
+        let _reliable = silent.reliable_reader();
+        let mut inbound = inbound();
+        introduce(&victim, &silent, &mut inbound, shorten_lease);
+        let matched = || victim.writer.get_matched_subscriptions().expect("alive").len();
+        while matched() < 2 {
+            introduce(&victim, &silent, &mut inbound, shorten_lease);
+        }
+        // From here on nothing is heard of it: Dust would forget it, and match its readers again with the third.
+        let mut out = Vec::new();
+        while victim.answer() > 0 {
+            inbound.end_leases(Instant::now() + Duration::from_secs(2), &mut out);
+            out.drain(..).for_each(|message| victim.give(message));
+        }
+        introduce(&victim, &third, &mut inbound, |_| {});
+        assert_eq!(matched(), 1, "the third");
+        for _ in 0..3 {
+            victim.writer.write(Note { id: 1, text: String::new() }, None).expect("nobody to wait for");
+        }
+        1
+    };
+    assert_eq!(outcome(trial), Some(1));
 }

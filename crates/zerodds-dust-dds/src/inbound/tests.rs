@@ -3,44 +3,46 @@
 use super::*;
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
-use crate::rtps::{DataFields, HeartbeatFields, NackFragFields, flag, kind};
+use crate::rtps::{Data, DataFields, EntityId, HeartbeatFields, NackFragFields, flag, kind, pid};
 use proptest::prelude::*;
+use std::time::Duration;
 
 /// The sender of the messages below.
-const SENDER: GuidPrefix = GuidPrefix(*b"me, who else");
+pub(super) const SENDER: GuidPrefix = GuidPrefix(*b"me, who else");
 
 /// An inbound path, and what it lets through.
-struct Gate {
-    inbound: Inbound,
+pub(super) struct Gate {
+    pub(super) inbound: Inbound,
     tally: Arc<Tally>,
     wanted: Arc<Wanted>,
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 impl Gate {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (tally, wanted): (Arc<Tally>, Arc<Wanted>) = Default::default();
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
+        let (contacts, departed) = Default::default();
         let mut inbound =
-            Inbound::new(1 << 24, fragmenter, Arc::default(), Arc::clone(&wanted), Arc::clone(&tally));
+            Inbound::new(1 << 24, fragmenter, contacts, Arc::clone(&wanted), departed, Arc::clone(&tally));
         let now = Instant::now();
-        inbound.census.admit(SENDER, now);
+        assert!(inbound.estates.admit(SENDER, None, now));
         Self { inbound, tally, wanted, now }
     }
 
     /// What Dust sees of a message for the participant [`PEER`].
-    fn pass(&mut self, message: &[u8]) -> Vec<Vec<u8>> {
+    pub(super) fn pass(&mut self, message: &[u8]) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         self.inbound.message(message, Some(Path::Udp), Some(PEER), self.now, &mut out);
         out
     }
 
-    fn malformed(&self) -> u64 {
+    pub(super) fn malformed(&self) -> u64 {
         self.tally.traffic().malformed
     }
 }
 
-fn message() -> MessageWriter {
+pub(super) fn message() -> MessageWriter {
     MessageWriter::new(&HEADER, Endianness::Little, 256)
 }
 
@@ -275,6 +277,32 @@ fn an_announcement_reaches_dust_without_the_options_of_its_encapsulation() {
 }
 
 #[test]
+fn nobody_speaks_for_ourselves_or_the_dead_in_the_name_of_a_third() {
+    let mut gate = Gate::new();
+    let dead = GuidPrefix(*b"dead and one");
+    gate.inbound.died(dead, gate.now, &mut Vec::new());
+    for (name, passes) in [(PEER, false), (dead, false), (SENDER, true)] {
+        let mut relayed = message();
+        let source = [&[2, 4, 0, 0, 0, 0, 0, 0][..], &name.0].concat();
+        relayed.verbatim(&raw(kind::INFO_SRC, 0, &source)).heartbeat(heartbeat(1, 1));
+        assert_eq!(gate.pass(&relayed.into_bytes()).len(), usize::from(passes), "{name:?}");
+    }
+}
+
+#[test]
+fn a_participant_that_has_not_announced_itself_asks_for_no_fragments() {
+    let (bits, bitmap, count) = (0, [0; 8], 1);
+    let (reader, writer, sequence_number, base) = (READER, WRITER, 42, 1);
+    let mut request = message();
+    request.nack_frag(&NackFragFields { reader, writer, sequence_number, base, bits, bitmap, count });
+    let request = request.into_bytes();
+    let mut gate = Gate::new();
+    assert_eq!(gate.pass(&request).len(), 1);
+    gate.inbound.estates.farewell(SENDER, None);
+    assert_eq!(gate.pass(&request).len(), 0);
+}
+
+#[test]
 fn a_sample_for_all_readers_is_kept_from_the_reader_of_announcements() {
     let mut gate = Gate::new();
     let mut to_all = as_dust_writes(b"payload", &[], false);
@@ -383,6 +411,25 @@ fn a_held_sample_follows_the_one_before_that_came_whole() {
 }
 
 #[test]
+fn a_sample_completed_in_the_middle_of_a_message_follows_what_stands_before_it() {
+    let mut gate = Gate::new();
+    let pieces = fragments(WRITER, 6);
+    let (last, others) = pieces.split_last().expect("fragments");
+    others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+    let fields = DataFields { flags: flag::DATA, reader: READER, writer: WRITER, sequence_number: 5 };
+    let mut mixed = message();
+    mixed.info_dst(PEER).info_ts((7, 8)).data(fields, b"payload!").verbatim(&last[48..]);
+    let at = mixed.as_bytes().len() - (last.len() - 48);
+    let mut mixed = mixed.into_bytes();
+    mixed[at + 2..at + 4].copy_from_slice(&((last.len() - 52) as u16).to_le_bytes());
+    mixed.extend_from_slice(&heartbeat_alone(WRITER, 5, 6)[HEADER_LEN..]);
+    let seen = gate.pass(&mixed);
+    assert_eq!(told(&seen), [(kind::DATA, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+    let rest = seen.last().expect("the HEARTBEAT");
+    assert_eq!(rest[..48], mixed[..48], "for the same participant, of the same time");
+}
+
+#[test]
 fn a_held_sample_follows_the_gap_that_stands_for_the_one_before() {
     let mut gate = behind_an_incomplete_one(WRITER);
     let mut gap = message();
@@ -406,26 +453,10 @@ fn a_sample_held_behind_one_that_is_given_up_passes_the_same_checks() {
 #[test]
 fn a_participant_that_has_not_announced_itself_begins_no_sample() {
     let mut gate = Gate::new();
-    gate.inbound.forget(SENDER);
+    gate.inbound.estates.farewell(SENDER, None);
     assert_eq!(fragments(WRITER, 5).iter().flat_map(|datagram| gate.pass(datagram)).count(), 0);
-    gate.inbound.census.admit(SENDER, gate.now);
+    assert!(gate.inbound.estates.admit(SENDER, None, gate.now));
     assert_eq!(fragments(WRITER, 5).iter().flat_map(|datagram| gate.pass(datagram)).count(), 1);
-}
-
-#[test]
-fn the_census_has_an_end_and_forgets_the_silent() {
-    let (mut census, now) = (Census::default(), Instant::now());
-    let participant = |number: usize| {
-        let mut prefix = [0; 12];
-        prefix[..8].copy_from_slice(&number.to_ne_bytes());
-        GuidPrefix(prefix)
-    };
-    assert!((0..PARTICIPANTS_MAX).all(|number| census.admit(participant(number), now)));
-    assert!(!census.admit(participant(PARTICIPANTS_MAX), now));
-    assert!(census.admit(participant(0), now), "who is in stays in");
-    census.remove(participant(1));
-    assert!(census.admit(participant(PARTICIPANTS_MAX), now));
-    assert!(census.admit(participant(PARTICIPANTS_MAX + 1), now + SILENCE_MAX));
 }
 
 /// Every message that reaches Dust must read as a whole and hold nothing but what was checked.

@@ -39,9 +39,7 @@ impl Receiver {
         for submessage in Submessages::of(datagram) {
             let submessage = submessage.expect("whole");
             match Content::read(&submessage).expect("well-formed") {
-                Content::DataFrag(frag) if self.reassembly.fragment(&origin, &frag, self.now) => {
-                    self.release()
-                }
+                Content::DataFrag(frag) => self.reassembly.fragment(&origin, &frag, self.now),
                 Content::Heartbeat(heartbeat) => {
                     seen = match self.reassembly.heartbeat(origin.prefix, &heartbeat, self.now) {
                         Hearing::AsItIs => Some((heartbeat.last, heartbeat.count)),
@@ -54,8 +52,8 @@ impl Receiver {
                 }
                 _ => {}
             }
+            self.release();
         }
-        self.release();
         seen
     }
 

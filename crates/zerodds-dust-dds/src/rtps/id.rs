@@ -1,5 +1,6 @@
 //! Who is who: GUIDs and their two halves (DDSI-RTPS 2.5 §9.3.1).
 
+use super::HEADER_LEN;
 use std::fmt;
 
 /// Names a participant.
@@ -20,9 +21,22 @@ pub(crate) struct Guid {
 impl GuidPrefix {
     /// Addresses everyone, in an INFO_DST.
     pub(crate) const UNKNOWN: Self = Self([0; 12]);
+
+    /// The header of a message in the name of this participant (§9.4.4).
+    pub(crate) fn header(self) -> [u8; HEADER_LEN] {
+        let mut header = *b"RTPS\x02\x04\x00\x00............";
+        header[8..].copy_from_slice(&self.0);
+        header
+    }
 }
 
 impl Guid {
+    /// From its 16 octets on the wire.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (prefix, entity) = bytes.split_first_chunk()?;
+        Some(Self { prefix: GuidPrefix(*prefix), entity: EntityId(entity.try_into().ok()?) })
+    }
+
     /// The 16 octets of a GUID on the wire.
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];

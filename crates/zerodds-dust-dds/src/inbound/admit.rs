@@ -1,0 +1,347 @@
+//! Which samples Dust may see, and what of them; what discovery says is noted on the way, in [`estate`](crate::estate).
+
+use super::{Fate, Inbound, Patches};
+use crate::discovery;
+use crate::estate::News;
+use crate::reassembly::Origin;
+use crate::rtps::{
+    Data, EntityId, Guid, GuidPrefix, Malformed, Parameters, SUBMESSAGE_HEADER_LEN, Submessage, pid,
+};
+use std::time::Instant;
+
+impl Inbound {
+    /// Decides whether Dust may see a sample.
+    pub(super) fn admit(
+        &mut self,
+        origin: &Origin,
+        now: Instant,
+        submessage: &Submessage<'_>,
+        data: &Data<'_>,
+    ) -> Result<Fate, Malformed> {
+        let prefix = origin.prefix;
+        let admitted = match data.writer {
+            EntityId::TYPE_LOOKUP_REQUEST_WRITER | EntityId::TYPE_LOOKUP_REPLY_WRITER => None,
+            EntityId::SPDP_WRITER => self.participant(prefix, now, submessage, data)?,
+            _ if data.reader == EntityId::SPDP_READER => return Err(Malformed::Fields),
+            EntityId::SEDP_PUBLICATIONS_WRITER
+            | EntityId::SEDP_SUBSCRIPTIONS_WRITER
+            | EntityId::SEDP_TOPICS_WRITER => self.endpoint(prefix, submessage, data)?,
+            _ => Some(Vec::new()),
+        };
+        let Some(mut patches) = admitted else { return Ok(Fate::Drop) };
+        if data.writer != EntityId::SPDP_WRITER && data.reader == EntityId::UNKNOWN {
+            let reader_at = submessage.offset + SUBMESSAGE_HEADER_LEN + 4;
+            patches.push((reader_at, EntityId::NOBODY.0.to_vec()));
+        }
+        if let Some(path) = origin.path.filter(|_| data.writer.is_user_defined()) {
+            self.tally.received_sample(path, Guid { prefix, entity: data.writer }, data.sequence_number);
+        }
+        Ok(if patches.is_empty() { Fate::Keep } else { Fate::Patch(patches) })
+    }
+
+    /// A participant announces itself, or says goodbye; `None` if Dust is not to see that. Whatever is not clearly the one
+    /// Dust takes for the other, and for that of whomever it names.
+    fn participant(
+        &mut self,
+        prefix: GuidPrefix,
+        now: Instant,
+        submessage: &Submessage<'_>,
+        data: &Data<'_>,
+    ) -> Result<Option<Patches>, Malformed> {
+        let named = subject(submessage, data, pid::PARTICIPANT_GUID);
+        if named.is_some_and(|named| named.prefix != prefix) {
+            return Err(Malformed::Fields);
+        }
+        if is_disposed(submessage, data) {
+            if self.estates.has(prefix) {
+                self.take_leave_of(prefix);
+                self.estates.bury(prefix, now);
+            }
+            return Ok(None);
+        }
+        if status(submessage, data).is_some() || data.payload.is_empty() {
+            return Err(Malformed::Fields);
+        }
+        let mut patches = checked(submessage, data)?;
+        let (lease, lease_at) = discovery::lease(data.payload);
+        for silent in self.estates.in_the_way_of(prefix, now) {
+            self.take_leave_of(silent);
+        }
+        if !self.estates.admit(prefix, lease, now) {
+            return Ok(None);
+        }
+        // Leases are ended here, not by Dust.
+        let payload_at = submessage.end() - data.payload.len();
+        patches.extend(lease_at.map(|at| (payload_at + at, discovery::LEASE_FOR_EVER.to_vec())));
+        Ok(Some(patches))
+    }
+
+    /// A participant says something of an endpoint or topic of his; `None` if Dust is not to see that.
+    fn endpoint(
+        &mut self,
+        prefix: GuidPrefix,
+        submessage: &Submessage<'_>,
+        data: &Data<'_>,
+    ) -> Result<Option<Patches>, Malformed> {
+        // Dust hears nothing of the endpoints of a participant that has not announced itself.
+        if !self.estates.has(prefix) {
+            return Ok(None);
+        }
+        let (gone, number) = (is_disposed(submessage, data), data.sequence_number);
+        let mut patches = if gone { Vec::new() } else { checked(submessage, data)? };
+        let subject = subject(submessage, data, pid::ENDPOINT_GUID);
+        let news = match (data.writer, subject) {
+            (EntityId::SEDP_TOPICS_WRITER, _) if gone || data.payload.is_empty() => News::Nothing,
+            (EntityId::SEDP_TOPICS_WRITER, _) => self.estates.topic(prefix, number),
+            (_, None) => News::Nothing,
+            (_, Some(endpoint)) if endpoint.prefix != prefix => return Err(Malformed::Fields),
+            (writer, Some(endpoint)) if gone => self.estates.disposed(writer, number, endpoint),
+            (writer, Some(endpoint)) => {
+                self.estates.announced(writer, number, endpoint, || patched(submessage, data, &patches))
+            }
+        };
+        let reader = subject.filter(|_| data.writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER);
+        match (news, reader) {
+            (News::Came, Some(reader)) => self.departed.came(reader),
+            (News::Left, Some(reader)) => {
+                self.departed.left(reader);
+                let acknowledged = self.estates.acknowledgements(self.own, prefix, &[reader.entity]);
+                self.brought_about.extend(acknowledged);
+            }
+            // Dust hears that the sample came, as it would ask for it for ever, but cannot read it.
+            (News::TooMany, _) => patches.push((submessage.end() - data.payload.len(), vec![0, 0])),
+            _ => {}
+        }
+        Ok(Some(patches))
+    }
+}
+
+/// Checks a payload of discovery, and blanks what Dust must not see of it.
+fn checked(submessage: &Submessage<'_>, data: &Data<'_>) -> Result<Patches, Malformed> {
+    let payload_at = submessage.end() - data.payload.len();
+    let blanked = discovery::check(data.payload)?;
+    Ok(blanked.into_iter().map(|at| (payload_at + at, pid::PAD.to_ne_bytes().to_vec())).collect())
+}
+
+/// The payload as Dust gets it.
+fn patched(submessage: &Submessage<'_>, data: &Data<'_>, patches: &Patches) -> Vec<u8> {
+    let payload_at = submessage.end() - data.payload.len();
+    let mut payload = data.payload.to_vec();
+    for (at, octets) in patches {
+        payload[at - payload_at..][..octets.len()].copy_from_slice(octets);
+    }
+    payload
+}
+
+/// What a DATA says of its instance (§9.6.4.9). Of several statuses the first counts, as it does for Dust.
+fn status<'a>(submessage: &Submessage<'_>, data: &Data<'a>) -> Option<&'a [u8]> {
+    inline(submessage, data, pid::STATUS_INFO)
+}
+
+/// Whether a DATA says that its instance is gone: disposed, unregistered, or both.
+fn is_disposed(submessage: &Submessage<'_>, data: &Data<'_>) -> bool {
+    matches!(status(submessage, data), Some([0, 0, 0, 1..=3]))
+}
+
+/// Whom a sample of discovery is about, as Dust understands it: of what is gone its key hash says so, of what is there the
+/// payload.
+fn subject(submessage: &Submessage<'_>, data: &Data<'_>, id: u16) -> Option<Guid> {
+    let gone = is_disposed(submessage, data);
+    let hash = inline(submessage, data, pid::KEY_HASH).filter(|_| gone);
+    hash.and_then(Guid::of).or_else(|| discovery::guid(data.payload, id))
+}
+
+fn inline<'a>(submessage: &Submessage<'_>, data: &Data<'a>, wanted: u16) -> Option<&'a [u8]> {
+    let mut parameters = Parameters::of(data.inline_qos, submessage.order()).flatten();
+    parameters.find(|&(id, ..)| id == wanted).map(|(.., value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::LEASE_FOR_EVER;
+    use crate::fragment::Fragmenter;
+    use crate::inbound::tests::{Gate, SENDER, message};
+    use crate::outgoing::Outgoing;
+    use crate::outgoing::tests::PEER;
+    use crate::rtps::{Content, DataFields, MessageWriter, Submessages, flag, kind};
+    use std::time::Duration;
+    use zerodds_core::Endianness;
+
+    const OTHER: GuidPrefix = GuidPrefix(*b"another name");
+    const READERS: EntityId = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
+    const READER: EntityId = EntityId([0, 0, 1, 4]);
+
+    /// A DATA of discovery, up to its end, in the name of SENDER.
+    fn announcement(writer: EntityId, number: i64, name: (u16, Guid), more: (u16, &[u8])) -> Vec<u8> {
+        let mut announcement = message();
+        let fields =
+            DataFields { flags: flag::DATA, reader: EntityId::UNKNOWN, writer, sequence_number: number };
+        announcement
+            .open_data(fields)
+            .verbatim(&[0, 3, 0, 0])
+            .parameter(name.0, &name.1.to_bytes())
+            .parameter(more.0, more.1)
+            .parameter(pid::SENTINEL, &[]);
+        announcement.into_bytes()
+    }
+
+    fn participant(prefix: GuidPrefix, lease_secs: u32) -> Vec<u8> {
+        let lease = [lease_secs.to_le_bytes(), [0; 4]].concat();
+        let name = (pid::PARTICIPANT_GUID, Guid { prefix, entity: EntityId::PARTICIPANT });
+        announcement(EntityId::SPDP_WRITER, 1, name, (pid::PARTICIPANT_LEASE_DURATION, &lease))
+    }
+
+    fn reader(number: i64, entity: EntityId) -> Vec<u8> {
+        let name = (pid::ENDPOINT_GUID, Guid { prefix: SENDER, entity });
+        announcement(READERS, number, name, (0x8005, &[7; 4]))
+    }
+
+    fn goodbye(named: GuidPrefix) -> MessageWriter {
+        let mut goodbye = MessageWriter::new(&SENDER.header(), Endianness::Little, 128);
+        let named = Guid { prefix: named, entity: EntityId::PARTICIPANT };
+        goodbye.disposed((EntityId::SPDP_WRITER, EntityId::SPDP_READER), 2, pid::PARTICIPANT_GUID, named);
+        goodbye
+    }
+
+    /// Whom a message disposes of.
+    fn disposed(messages: &[Vec<u8>]) -> Vec<Guid> {
+        let submessages = messages.iter().flat_map(|message| Submessages::of(message)).flatten();
+        let disposed = submessages.filter_map(|submessage| match Content::read(&submessage) {
+            Ok(Content::Data(data)) if is_disposed(&submessage, &data) => {
+                subject(&submessage, &data, pid::ENDPOINT_GUID)
+            }
+            _ => None,
+        });
+        disposed.collect()
+    }
+
+    fn died(gate: &mut Gate) -> Vec<Guid> {
+        let mut out = Vec::new();
+        gate.inbound.died(SENDER, gate.now, &mut out);
+        disposed(&out)
+    }
+
+    const READER_GUID: Guid = Guid { prefix: SENDER, entity: READER };
+    const SENDER_GUID: Guid = Guid { prefix: SENDER, entity: EntityId::PARTICIPANT };
+
+    #[test]
+    fn an_endpoint_announced_in_fragments_goes_with_its_participant() {
+        let mut gate = Gate::new();
+        let announcement = {
+            let name = (pid::ENDPOINT_GUID, READER_GUID);
+            let plain = announcement(READERS, 1, name, (0x8005, &[7; 60_000]));
+            let mut addressed = message();
+            addressed.info_dst(PEER).verbatim(&plain[20..plain.len() - 4]);
+            addressed.parameter(0x8005, &[7; 60_000]).parameter(pid::SENTINEL, &[]);
+            addressed.into_bytes()
+        };
+        let mut announcement = announcement;
+        let len = (announcement.len() - 40) as u16;
+        announcement[38..40].copy_from_slice(&len.to_le_bytes());
+        let outgoing = Outgoing::read(&announcement).expect("a message");
+        let pieces: Vec<_> =
+            Fragmenter::new(1 << 20, 65_507).cut(&announcement, &outgoing, None, 0).collect();
+        assert!(pieces.len() > 1);
+        assert_eq!(pieces.iter().map(|piece| gate.pass(piece).len()).sum::<usize>(), 1);
+        assert_eq!(died(&mut gate), [READER_GUID, SENDER_GUID]);
+    }
+
+    #[test]
+    fn a_goodbye_counts_for_whom_it_is_from_and_not_for_who_brings_it() {
+        let mut gate = Gate::new();
+        assert!(gate.inbound.estates.admit(OTHER, None, gate.now));
+        let mut relayed = message();
+        let source = [&[kind::INFO_SRC, flag::ENDIANNESS, 20, 0, 0, 0, 0, 0, 2, 4, 0, 0][..], &OTHER.0];
+        relayed.verbatim(&source.concat()).verbatim(&goodbye(OTHER).into_bytes()[20..]);
+        let seen = gate.pass(&relayed.into_bytes());
+        assert_eq!(disposed(&seen), [Guid { prefix: OTHER, entity: EntityId::PARTICIPANT }]);
+        assert!(gate.inbound.estates.has(SENDER) && !gate.inbound.estates.has(OTHER));
+    }
+
+    #[test]
+    fn a_goodbye_for_another_participant_of_ours_is_not_for_us() {
+        let mut gate = Gate::new();
+        let mut addressed = message();
+        addressed.info_dst(OTHER).verbatim(&goodbye(SENDER).into_bytes()[20..]);
+        assert_eq!(gate.pass(&addressed.into_bytes()), [[0; 0]; 0]);
+        assert!(gate.inbound.estates.has(SENDER));
+        assert_eq!(disposed(&gate.pass(&goodbye(SENDER).into_bytes())), [SENDER_GUID]);
+        assert_eq!(gate.pass(&participant(SENDER, 20)), [[0; 0]; 0], "a leftover");
+        gate.now += crate::estate::GRAVE;
+        assert_eq!(gate.pass(&participant(SENDER, 20)).len(), 1);
+    }
+
+    #[test]
+    fn who_has_not_announced_himself_has_no_endpoints_and_says_no_goodbye() {
+        let mut gate = Gate::new();
+        gate.inbound.estates.farewell(SENDER, None);
+        for message in [reader(1, READER), goodbye(SENDER).into_bytes()] {
+            assert_eq!(gate.pass(&message), [[0; 0]; 0]);
+        }
+        assert_eq!(gate.pass(&participant(SENDER, 20)).len(), 1, "it was not taken for dead either");
+        assert_eq!(gate.pass(&reader(1, READER)).len(), 1);
+    }
+
+    #[test]
+    fn nobody_announces_or_disposes_of_what_is_not_his() {
+        let mut gate = Gate::new();
+        let name = (pid::ENDPOINT_GUID, Guid { prefix: OTHER, entity: READER });
+        let foreign = announcement(READERS, 1, name, (0x8005, &[7; 4]));
+        for message in [participant(OTHER, 20), foreign, goodbye(OTHER).into_bytes()] {
+            assert_eq!(gate.pass(&message), [[0; 0]; 0]);
+        }
+        assert_eq!(gate.malformed(), 3);
+    }
+
+    #[test]
+    fn a_reader_that_is_disposed_of_is_departed_until_a_newer_word_of_it_comes() {
+        let mut gate = Gate::new();
+        let departed = |gate: &Gate| gate.inbound.departed.contains(&READER_GUID);
+        let mut disposal = message();
+        disposal.disposed((READERS, EntityId::UNKNOWN), 6, pid::ENDPOINT_GUID, READER_GUID);
+        for (message, expected) in
+            [(reader(5, READER), false), (disposal.into_bytes(), true), (reader(5, READER), true)]
+        {
+            gate.pass(&message);
+            assert_eq!(departed(&gate), expected);
+        }
+        gate.pass(&reader(7, READER));
+        assert!(!departed(&gate));
+    }
+
+    #[test]
+    fn dust_cannot_read_of_more_endpoints_than_it_has_room_for_but_hears_that_they_came() {
+        let mut gate = Gate::new();
+        let mut unread = 0;
+        for number in 1..10_000_i64 {
+            let [.., a, b] = number.to_be_bytes();
+            let message = reader(number, EntityId([0, a, b, 4]));
+            let seen = gate.pass(&message).remove(0);
+            let payload_at = message.len() - 36;
+            unread += usize::from(seen[payload_at..payload_at + 2] != [0, 3]);
+        }
+        assert_eq!(unread, 9_999 - 8_192);
+    }
+
+    #[test]
+    fn leases_are_ended_here_and_dust_does_not_see_them_end() {
+        let mut gate = Gate::new();
+        let announcement = participant(SENDER, 20);
+        let seen = gate.pass(&announcement).remove(0);
+        let lease_at = announcement.len() - 12;
+        assert_eq!(seen[lease_at..lease_at + 8], LEASE_FOR_EVER);
+        gate.pass(&reader(1, READER));
+        gate.now += Duration::from_secs(19);
+        assert!(gate.inbound.lease_deadline().is_some_and(|end| end > gate.now));
+        gate.pass(&message().into_bytes());
+        gate.now += Duration::from_secs(19);
+        let mut out = Vec::new();
+        gate.inbound.end_leases(gate.now, &mut out);
+        assert_eq!(out, [[0; 0]; 0], "whatever comes of a participant shows that it lives");
+        gate.now += Duration::from_secs(1);
+        gate.inbound.end_leases(gate.now, &mut out);
+        assert_eq!(disposed(&out), [READER_GUID, SENDER_GUID]);
+        assert_eq!(gate.pass(&announcement).len(), 1, "it may come back at any time");
+    }
+}

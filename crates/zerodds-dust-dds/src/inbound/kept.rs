@@ -1,0 +1,66 @@
+//! What Dust gets of a message, put together submessage by submessage.
+
+use super::Fate;
+use crate::rtps::kind::{DATA, INFO_DST, INFO_SRC, INFO_TS};
+use crate::rtps::{HEADER_LEN, Malformed, SUBMESSAGE_HEADER_LEN, Submessage};
+use zerodds_core::Endianness;
+
+/// The message that Dust gets, as far as it has been looked at.
+pub(super) struct Kept {
+    bytes: Vec<u8>,
+    /// What the next part begins with, if the message is cut here: its header and every INFO so far.
+    beginning: Vec<u8>,
+    /// Something other than INFO is among it.
+    worthwhile: bool,
+}
+
+impl Kept {
+    /// With memory for `len` bytes: a large message must not grow into ever larger places.
+    pub(super) fn of(header: [u8; HEADER_LEN], len: usize) -> Self {
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(&header);
+        Self { bytes, beginning: header.to_vec(), worthwhile: false }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        message: &[u8],
+        submessage: &Submessage<'_>,
+        fate: Fate,
+    ) -> Result<(), Malformed> {
+        let patches = match fate {
+            Fate::Drop => return Ok(()),
+            Fate::Keep => Vec::new(),
+            Fate::Patch(patches) => patches,
+        };
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&message[submessage.offset..submessage.end()]);
+        for (offset, octets) in patches {
+            let to = at + offset - submessage.offset;
+            self.bytes[to..to + octets.len()].copy_from_slice(&octets);
+        }
+        if submessage.open_ended && submessage.kind != DATA {
+            let len = u16::try_from(submessage.body.len()).map_err(|_| Malformed::Truncated)?;
+            let len = match submessage.order() {
+                Endianness::Big => len.to_be_bytes(),
+                Endianness::Little => len.to_le_bytes(),
+            };
+            self.bytes[at + 2..at + SUBMESSAGE_HEADER_LEN].copy_from_slice(&len);
+        }
+        if matches!(submessage.kind, INFO_DST | INFO_SRC | INFO_TS) {
+            self.beginning.extend_from_slice(&self.bytes[at..]);
+        } else {
+            self.worthwhile = true;
+        }
+        Ok(())
+    }
+
+    /// What has been kept so far, if it is worth a message; the rest of the message follows in another.
+    pub(super) fn cut(&mut self) -> Option<Vec<u8>> {
+        if !self.worthwhile {
+            return None;
+        }
+        self.worthwhile = false;
+        Some(std::mem::replace(&mut self.bytes, self.beginning.clone()))
+    }
+}
