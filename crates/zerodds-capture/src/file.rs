@@ -46,8 +46,6 @@ pub(crate) struct Output {
 struct Known {
     interface: Arc<Interface>,
     packets: u64,
-    /// Drops that a packet has told of.
-    told: u64,
 }
 
 impl Output {
@@ -67,21 +65,26 @@ impl Output {
 
     /// Writes a message, once for each peer. One that no file may hold is counted instead.
     pub(crate) fn write(&mut self, item: &Item) -> io::Result<()> {
+        let (known, dropped) = (self.interfaces.len(), item.interface.dropped());
+        let missing = dropped - item.interface.told();
         let mut index = self.interface(&item.interface)?;
         let mut described = self.encoder.get_ref().len();
-        self.encode(index, item)?;
+        self.encode(index, item, missing)?;
         if self.overflows() && self.interfaces.iter().any(|known| known.packets > 0) {
+            // What is not written was not described either.
             self.encoder.get_mut().clear();
+            self.interfaces.truncate(known);
             self.turn_over()?;
             index = self.interface(&item.interface)?;
             described = self.encoder.get_ref().len();
-            self.encode(index, item)?;
+            self.encode(index, item, missing)?;
         }
         if self.overflows() {
             self.encoder.get_mut().truncate(described);
             item.interface.drop_one();
         } else {
             self.interfaces[index].packets += 1;
+            item.interface.tell(dropped);
         }
         self.append()
     }
@@ -130,15 +133,13 @@ impl Output {
             ],
         };
         self.encoder.write_pcapng_block(block).map_err(io::Error::other)?;
-        self.interfaces.push(Known { interface: Arc::clone(interface), packets: 0, told: 0 });
+        self.interfaces.push(Known { interface: Arc::clone(interface), packets: 0 });
         Ok(self.interfaces.len() - 1)
     }
 
-    /// The blocks of a message.
-    fn encode(&mut self, index: usize, item: &Item) -> io::Result<()> {
-        let known = &mut self.interfaces[index];
-        let told = std::mem::replace(&mut known.told, item.interface.dropped());
-        let mut dropped = Some(known.told - told).filter(|&dropped| dropped > 0);
+    /// The blocks of a message, before which so many are missing.
+    fn encode(&mut self, index: usize, item: &Item, missing: u64) -> io::Result<()> {
+        let mut dropped = Some(missing).filter(|&dropped| dropped > 0);
         let mut outcome = Ok(());
         for &peer in &item.peers {
             let mut comment = item.interface.comment(item.direction, peer);

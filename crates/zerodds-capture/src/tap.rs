@@ -31,6 +31,8 @@ pub(crate) struct Interface {
     pub(crate) own: Vec<Locator>,
     /// Messages that had no room.
     dropped: AtomicU64,
+    /// How many of them packets have told of, in whichever file.
+    told: AtomicU64,
 }
 
 /// A message, and with whom it was exchanged.
@@ -53,7 +55,7 @@ pub(crate) enum Direction {
 
 impl Tap {
     pub(crate) fn new(capture: Capture, path: Path, own: Vec<Locator>, domain_id: u32) -> Self {
-        let interface = Arc::new(Interface { path, domain_id, own, dropped: AtomicU64::new(0) });
+        let interface = Arc::new(Interface { path, domain_id, own, dropped: AtomicU64::new(0), told: AtomicU64::new(0) });
         Self { capture, interface }
     }
 
@@ -121,6 +123,15 @@ impl Interface {
 
     pub(crate) fn drop_one(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    // ORDER: Relaxed; only the writer's thread uses it.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn tell(&self, dropped: u64) {
+        self.told.store(dropped, Ordering::Relaxed);
     }
 
     pub(crate) fn name(&self) -> String {

@@ -176,6 +176,29 @@ fn the_limit_holds_for_two_files_and_the_newer_one_has_what_came_last() {
 }
 
 #[test]
+fn a_file_that_is_turned_over_describes_what_it_has_and_says_once_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, before) = (folder.path().join("a"), folder.path().join("a.1"));
+    let capture = Capture::open(&Config::default().file(&file).bytes_max(1 << 20).unwrap()).unwrap().unwrap();
+    let taps = [0, 1].map(|domain| capture.tap(Path::SharedMemory, Vec::new(), domain).unwrap());
+    let large = taps.each_ref().map(|tap| tap.begin(100 << 20));
+    assert!(large.iter().flatten().count() == 1 && taps[0].begin(1).is_none());
+    drop(large);
+    let mut files = Vec::new();
+    // The second interface is new when the file is full, the third time the first is known.
+    for tap in [&taps[0], &taps[1], &taps[0]] {
+        tap.begin(400_000).unwrap().received(message(1, 400_000), None, None);
+        tap.flush();
+        files.push(read(&file));
+    }
+    let lens: Vec<_> = files.iter().map(|contents| contents.interfaces.len()).collect();
+    assert_eq!(lens, [1, 1, 1]);
+    let missing = |contents: &Contents| contents.packets.iter().map(|packet| packet.dropped).sum::<u64>();
+    assert_eq!(files.iter().map(missing).collect::<Vec<_>>(), [1, 1, 0], "of each interface one, and each once");
+    assert_eq!(read(&before).statistics.keys().copied().collect::<Vec<_>>(), [0]);
+}
+
+#[test]
 fn what_the_queue_has_no_room_for_is_counted_and_the_next_packet_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a");
