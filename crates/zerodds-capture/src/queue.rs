@@ -31,6 +31,8 @@ struct State<T> {
     bytes: usize,
     writing: bool,
     stage: Stage,
+    /// Somebody has waited in vain, and nothing was added since: nobody waits for the same again.
+    given_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub(crate) struct Place<T> {
 impl<T> Queue<T> {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let (entries, stage) = (BTreeMap::new(), Stage::Open);
-        let state = State { next: 0, entries, bytes: 0, writing: false, stage };
+        let state = State { next: 0, entries, bytes: 0, writing: false, stage, given_up: false };
         Self { state: Mutex::new(state), news: Condvar::new(), idle: Condvar::new(), bytes_max }
     }
 
@@ -75,6 +77,7 @@ impl<T> Queue<T> {
         let number = state.next;
         state.next += 1;
         state.bytes += bytes;
+        state.given_up = false;
         state.entries.insert(number, Entry { began: Instant::now(), bytes, ready: None });
         Some(Place { queue: Arc::clone(self), number, at: SystemTime::now() })
     }
@@ -110,28 +113,22 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Waits until everything that is ready now is written, and `PATIENCE` twenty times over at most: a file may be on
-    /// a disk that does not answer.
+    /// Waits until everything that is ready now is written, as long as [`wait_while`](Self::wait_while) does.
     pub(crate) fn wait_until_written(&self) {
-        let mut state = self.state.lock();
-        let until = Instant::now() + 20 * PATIENCE;
-        let busy =
-            |state: &State<T>| state.writing || state.entries.values().any(|entry| entry.ready.is_some());
-        while state.stage != Stage::Over && busy(&state) {
-            if self.idle.wait_until(&mut state, until).timed_out() {
-                return;
-            }
-        }
+        self.wait_while(|state| state.writing || state.entries.values().any(|entry| entry.ready.is_some()));
     }
 
     /// Waits until the writer has ended, as long as for what is to be written.
     pub(crate) fn wait_until_over(&self) {
+        self.wait_while(|_| true);
+    }
+
+    /// Waits for the writer, `PATIENCE` twenty times over at most: a file may be on a disk that does not answer.
+    fn wait_while(&self, busy: impl Fn(&State<T>) -> bool) {
         let mut state = self.state.lock();
         let until = Instant::now() + 20 * PATIENCE;
-        while state.stage != Stage::Over {
-            if self.idle.wait_until(&mut state, until).timed_out() {
-                return;
-            }
+        while state.stage != Stage::Over && !state.given_up && busy(&state) {
+            state.given_up = self.idle.wait_until(&mut state, until).timed_out();
         }
     }
 
@@ -224,6 +221,20 @@ mod tests {
         assert!(queue.begin(1).is_some());
         queue.end();
         assert!(queue.begin(1).is_none(), "it is over");
+    }
+
+    #[test]
+    fn a_writer_that_does_not_answer_is_waited_for_once() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        queue.begin(1).expect("room").put(1);
+        assert_eq!(queue.next(), Some(1), "it is being written, without end");
+        let waited = |wait: fn(&Queue<i32>)| {
+            let began = Instant::now();
+            wait(&queue);
+            began.elapsed()
+        };
+        let first = waited(Queue::wait_until_written);
+        assert!(waited(Queue::wait_until_written) + waited(Queue::wait_until_over) < first);
     }
 
     #[test]
