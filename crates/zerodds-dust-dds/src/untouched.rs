@@ -1,10 +1,20 @@
 //! Memory for the longest message that there may be, which costs nothing while messages are short: zeroed pages of the
 //! system, of which only what is written to takes memory. (Growing a vector would write to all of them.)
+//!
+//! The allocator of glibc takes what is long from the system only at first: once such memory was freed it takes as much, up to
+//! 32 MiB, from what was freed before, and clears that. So what is long is asked for with more behind it than
+//! it ever does that for, which takes addresses and nothing else.
 
 /// Zeroed memory of this length.
 pub(crate) fn untouched(len: usize) -> Vec<u8> {
-    vec![0; len]
+    let mut bytes = vec![0; if len < LONG { len } else { len.max(FROM_THE_SYSTEM) }];
+    bytes.truncate(len);
+    bytes
 }
+
+/// What is shorter is cleared as fast as the system hands out pages.
+const LONG: usize = 1 << 20;
+const FROM_THE_SYSTEM: usize = 33 << 20;
 
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) mod tests {
@@ -24,6 +34,19 @@ pub(crate) mod tests {
         pagemap.read_exact_at(&mut words, (first * 8) as u64).expect("a word for each page");
         let words = words.as_chunks().0.iter().map(|&word| u64::from_ne_bytes(word));
         words.filter(|word| word & PRESENT != 0).count()
+    }
+
+    #[test]
+    fn a_buffer_takes_no_memory_before_it_is_written_to_although_others_were_used_and_freed() {
+        let mut behind = Vec::new();
+        for _ in 0..4 {
+            let mut used = untouched(16 << 20);
+            used.fill(1);
+            behind.push(vec![1_u8; 1 << 16]);
+            drop(used);
+            let buffer = untouched((16 << 20) - PAGE);
+            assert!(present(&buffer) < 32, "{} of 4,095 pages", present(&buffer));
+        }
     }
 
     #[test]
