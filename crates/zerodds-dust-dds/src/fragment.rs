@@ -80,7 +80,7 @@ impl Fragmenter {
         (self.chunk_len / self.fragment_len as usize) as u32
     }
 
-    /// The datagrams that carry an outgoing DATA or DATA_FRAG: all of its fragments, or those `wanted`.
+    /// The datagrams that carry an outgoing DATA or DATA_FRAG: all of its fragments, or those `wanted`, in ascending order.
     /// Nothing if it is neither.
     ///
     /// The HEARTBEAT that Dust appended follows the last. Where fragments are repeated on request, Dust
@@ -96,7 +96,9 @@ impl Fragmenter {
         let fragment_len = usize::from(self.fragment_len);
         let numbers: Vec<u32> = part.iter().flat_map(|part| part.numbers.clone()).collect();
         let numbers: Vec<u32> = match wanted {
-            Some(wanted) => numbers.into_iter().filter(|number| wanted.contains(number)).collect(),
+            Some(wanted) => {
+                numbers.into_iter().filter(|number| wanted.binary_search(number).is_ok()).collect()
+            }
             None => numbers,
         };
         let last = numbers.last().copied();
