@@ -55,7 +55,8 @@ pub(crate) enum Direction {
 
 impl Tap {
     pub(crate) fn new(capture: Capture, path: Path, own: Vec<Locator>, domain_id: u32) -> Self {
-        let interface = Arc::new(Interface { path, domain_id, own, dropped: AtomicU64::new(0), told: AtomicU64::new(0) });
+        let interface =
+            Arc::new(Interface { path, domain_id, own, dropped: AtomicU64::new(0), told: AtomicU64::new(0) });
         Self { capture, interface }
     }
 

@@ -194,7 +194,11 @@ fn a_file_that_is_turned_over_describes_what_it_has_and_says_once_what_is_missin
     let lens: Vec<_> = files.iter().map(|contents| contents.interfaces.len()).collect();
     assert_eq!(lens, [1, 1, 1]);
     let missing = |contents: &Contents| contents.packets.iter().map(|packet| packet.dropped).sum::<u64>();
-    assert_eq!(files.iter().map(missing).collect::<Vec<_>>(), [1, 1, 0], "of each interface one, and each once");
+    assert_eq!(
+        files.iter().map(missing).collect::<Vec<_>>(),
+        [1, 1, 0],
+        "of each interface one, and each once"
+    );
     assert_eq!(read(&before).statistics.keys().copied().collect::<Vec<_>>(), [0]);
 }
 

@@ -16,7 +16,7 @@
 //! GAP or the older sample, come whole; and not later, since a HEARTBEAT in the same message may count on it.
 //!
 //! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
-//! sample is dropped: a reliable writer sends it again, since Dust never acknowledged it.
+//! sample of the participant that has most is dropped: a reliable writer sends it again, since Dust never acknowledged it.
 
 mod partial;
 
@@ -278,7 +278,7 @@ impl Reassembly {
         requests
     }
 
-    /// Drops the oldest partial samples until another of this length fits.
+    /// Drops partial samples until another of this length fits.
     fn make_room(&mut self, guid: Guid, frag: &DataFrag<'_>) {
         let known =
             self.writers.get(&guid).is_some_and(|writer| writer.partial.contains_key(&frag.sequence_number));
@@ -299,21 +299,29 @@ impl Reassembly {
             let held: usize =
                 self.writers.values().flat_map(|writer| writer.held.values()).map(Vec::len).sum();
             let bytes = held + partials().map(Partial::len).sum::<usize>() + frag.sample_len as usize;
-            if bytes <= self.budget && partials().count() < PARTIALS_MAX {
-                return;
-            }
-            if !self.drop_oldest() {
+            let dropped = match (bytes <= self.budget, partials().count() < PARTIALS_MAX) {
+                (true, true) => return,
+                (false, _) => self.drop_oldest(Partial::len),
+                (true, false) => self.drop_oldest(|_| 1),
+            };
+            if !dropped {
                 self.writers.values_mut().for_each(|writer| writer.held.clear());
                 return;
             }
         }
     }
 
-    fn drop_oldest(&mut self) -> bool {
-        let all =
-            self.writers.iter().flat_map(|(guid, writer)| writer.partial.iter().map(move |one| (guid, one)));
+    /// Drops the oldest partial sample of the participant whose partial samples weigh most, so that nobody crowds others out.
+    fn drop_oldest(&mut self, weight: fn(&Partial) -> usize) -> bool {
+        let mut weights: HashMap<GuidPrefix, usize> = HashMap::new();
+        for (guid, writer) in &self.writers {
+            *weights.entry(guid.prefix).or_default() += writer.partial.values().map(weight).sum::<usize>();
+        }
+        let heaviest = weights.into_iter().max_by_key(|&(_, weight)| weight).map(|(prefix, _)| prefix);
+        let its = self.writers.iter().filter(|(guid, _)| Some(guid.prefix) == heaviest);
+        let its = its.flat_map(|(guid, writer)| writer.partial.iter().map(move |one| (guid, one)));
         let oldest =
-            all.min_by_key(|(_, (_, partial))| partial.born()).map(|(&guid, (&number, _))| (guid, number));
+            its.min_by_key(|(_, (_, partial))| partial.born()).map(|(&guid, (&number, _))| (guid, number));
         let Some((guid, number)) = oldest else { return false };
         if let Some(writer) = self.writers.get_mut(&guid) {
             writer.partial.remove(&number);

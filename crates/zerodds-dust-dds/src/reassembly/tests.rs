@@ -333,6 +333,28 @@ fn memory_is_bounded_whatever_a_peer_claims() {
 }
 
 #[test]
+fn a_participant_that_begins_ever_more_samples_crowds_out_its_own() {
+    for flooding_len in [3_000, 100_000] {
+        let mut receiver = Receiver::new(1 << 20);
+        let ours = datagrams(&sample(1, 10_000), None);
+        receiver.take(&ours[0]);
+        let prefix = GuidPrefix(*b"one of many.");
+        let origin = Origin { header: prefix.header(), prefix, timestamp: None, path: None };
+        for number in 1..200 {
+            let begun = datagrams(&sample(number, flooding_len), None).remove(0);
+            let content = Submessages::of(&begun).map(|one| Content::read(&one.expect("whole"))).nth(2);
+            let Some(Ok(Content::DataFrag(frag))) = content else { panic!("no DATA_FRAG") };
+            receiver.reassembly.fragment(&origin, &frag, receiver.now);
+        }
+        assert!(receiver.reassembly.dropped() > 100);
+        for datagram in &ours[1..] {
+            receiver.take(datagram);
+        }
+        assert!(receiver.samples() == [(1, payload(1, 10_000))]);
+    }
+}
+
+#[test]
 fn a_writer_that_made_room_for_others_keeps_its_count() {
     let mut receiver = Receiver::new(BUDGET);
     let all = datagrams(&sample(1, 10_000), None);
