@@ -42,8 +42,10 @@ enum Body {
 
 const KINDS: [u8; 12] = [0x01, 0x06, 0x07, 0x08, 0x09, 0x0c, 0x0e, 0x0f, 0x12, 0x13, 0x15, 0x16];
 /// Ids of parameters that are looked at, and of some that are not.
-const PARAMETERS: [u16; 12] =
-    [0x00, 0x01, 0x29, 0x31, 0x32, 0x70, 0x71, 0x73, 0x75, 0x4014, 0x50, 0x5a];
+const PARAMETERS: [u16; 13] =
+    [0x00, 0x01, 0x02, 0x29, 0x31, 0x32, 0x70, 0x71, 0x73, 0x75, 0x4014, 0x50, 0x5a];
+/// Those of them that are GUIDs.
+const GUIDS: [u16; 3] = [0x50, 0x5a, 0x70];
 const READERS: [[u8; 4]; 4] = [[0; 4], [0, 0, 1, 4], [0, 0, 4, 0xc7], [0, 1, 0, 0xc7]];
 const WRITERS: [[u8; 4]; 5] =
     [[0, 0, 0, 2], [0, 0, 3, 0xc2], [0, 0, 4, 0xc2], [0, 1, 0, 0xc2], [0, 0, 1, 3]];
@@ -78,9 +80,13 @@ impl Submessage {
                 body.extend([long(0), long(u32::from(*number) + 1)].concat());
                 body.extend([0, 2 + u8::from(little), 0, 0]);
                 for (id, value) in list {
+                    let id = PARAMETERS[usize::from(*id) % PARAMETERS.len()];
                     let mut value = value.clone();
+                    if let (true, [from, a, b, c, ..]) = (GUIDS.contains(&id), &value[..]) {
+                        value = [&prefix(*from)[..], &[*a, *b, *c, 4]].concat();
+                    }
                     value.resize(value.len().next_multiple_of(4), 0);
-                    body.extend(short(PARAMETERS[usize::from(*id) % PARAMETERS.len()]));
+                    body.extend(short(id));
                     body.extend(short(value.len() as u16));
                     body.extend(value);
                 }
@@ -92,8 +98,15 @@ impl Submessage {
     }
 }
 
+/// The name of a participant that speaks here.
+fn prefix(from: u8) -> [u8; 12] {
+    let mut prefix = *b"me, who else";
+    prefix[11] += from % 3;
+    prefix
+}
+
 fn message(from: u8, submessages: &[Submessage]) -> Vec<u8> {
-    let header = [b"RTPS\x02\x05\x01\x03me, who els".as_slice(), &[b'e' + from % 3]].concat();
+    let header = [b"RTPS\x02\x05\x01\x03".as_slice(), &prefix(from)].concat();
     submessages.iter().fold(header, |message, submessage| [message, submessage.bytes()].concat())
 }
 
@@ -105,11 +118,7 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::Message { shm, from, submessages } => gate.message(&message(from, &submessages), shm),
             Step::Acknowledges(submessage) => gate.acknowledges(&message(0, &[submessage])),
             Step::Later(ms) => gate.later(Duration::from_millis(ms.into())),
-            Step::Dies(from) => {
-                let mut prefix = *b"me, who else";
-                prefix[11] = b'e' + from % 3;
-                gate.dies(prefix);
-            }
+            Step::Dies(from) => gate.dies(prefix(from)),
         }
     }
 });
