@@ -157,6 +157,7 @@ mod tests {
     use crate::outgoing::Outgoing;
     use crate::outgoing::tests::{HEADER, as_dust_writes};
     use crate::rtps::{DataFields, EntityId, MessageWriter, flag, pid};
+    use std::time::Duration;
     use zerodds_core::Endianness;
     use zerodds_core::testing::{Hub, Memory};
 
@@ -197,6 +198,27 @@ mod tests {
         assert_eq!(hear(&announcement()), None);
         assert!(hear(&last_fragment()).is_some(), "the rest is missing");
         assert_eq!(hear(&goodbye), None);
+    }
+
+    #[test]
+    fn who_stays_silent_is_taken_leave_of_as_soon_as_its_lease_ends() {
+        let shm = Hub::new().open(Path::SharedMemory, 1 << 20, 16);
+        let shared = Arc::new(Shared::new(shm, NoUdp).expect("a socket pair"));
+        let (give, given) = std::sync::mpsc::channel();
+        let dust = move |message, _: &AtomicBool| drop(give.send(message));
+        let reception = Reception::new(Arc::clone(&shared), dust);
+        let mut announcement = announcement();
+        announcement.truncate(announcement.len() - 4);
+        announcement.extend([2, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 1, 0, 0, 0]);
+        assert!(shared.loopback.push(announcement));
+        let receiving = std::thread::spawn(move || reception.run(NoUdp.receiver()));
+        let hear = || given.recv_timeout(Duration::from_secs(60)).expect("still receiving");
+        let (heard, farewell) = (hear(), hear());
+        assert_eq!((header(&heard), header(&farewell)), (header(&HEADER), header(&HEADER)));
+        assert_eq!(farewell, Estates::default().farewell(header(&HEADER).expect("a header"), None)[0]);
+        shared.stopped.store(true, Ordering::Release);
+        shared.loopback.close();
+        receiving.join().expect("it ends");
     }
 
     #[test]
