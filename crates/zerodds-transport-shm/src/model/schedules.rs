@@ -11,7 +11,7 @@
 //! `ZERODDS_SCHEDULES` says how many are drawn. A schedule that fails is printed, and repeated by [`shuttle::replay`].
 
 use super::*;
-use crate::arena::{Arena, Hold, RecordId};
+use crate::arena::{Arena, Hold, Parts, RecordId};
 use crate::inlink::{InLink, Taken};
 use crate::outlink::{OutLink, Payload, Published};
 use crate::promise::{Claim, Offer, Promise, Standing};
