@@ -143,19 +143,17 @@ impl Stack {
 
     fn join(&mut self, random: &mut Random, log: &mut Log) -> Result<(), String> {
         let stack = |stock: &str| format!("--stack {stock}{} --domain {}", self.name, self.domain);
-        // What is lost between two of a stack as it comes is nothing of ours, and nobody could tell it from what is.
-        let with_stock = |side: &str, chosen: &'static str| {
-            let has_other = self.guests.iter().any(|guest| guest.is_stock && !guest.what.starts_with(side));
-            if has_other { "" } else { chosen }
-        };
+        // RustDDS 0.15 as it comes serves whoever joins later than another one a part of its history, and loses what comes between
+        // that and the present: seen among three of its own. So its publishers all have the plug-in.
+        let publishers: &[&'static str] = if self.name == "rustdds" { &[""] } else { &["", "stock-"] };
         let words = match random.below(3) {
             0 => {
-                let stack = stack(with_stock("pub", random.one_of(&["", "stock-"])));
+                let stack = stack(random.one_of(publishers));
                 let points = random.one_of(&["10..100", "100..3000", "3000..20000"]);
                 let rate = random.one_of(&[5, 10, 30]);
                 format!("pub {stack} --kind cloud --points {points} --rate {rate}")
             }
-            _ => format!("sub {}", stack(with_stock("sub", random.one_of(&["", "", "stock-"])))),
+            _ => format!("sub {}", stack(random.one_of(&["", "", "stock-"]))),
         };
         self.guests_so_far += 1;
         log.say(&format!("comes: {words}"));
