@@ -364,18 +364,30 @@ impl OutLink {
         (len, promise): (u64, Promise),
         quota: u64,
     ) -> Result<Option<Parts>, Broken> {
+        if !self.takes_anywhere(promise) {
+            self.reap(region, arena)?;
+        }
         if self.takes_anywhere(promise) {
             return Ok(Some(Parts::All));
         }
-        self.reap_all(region, arena)?;
-        if self.takes_anywhere(promise) {
-            return Ok(Some(Parts::All));
+        if self.must_wait(region, len, promise, quota)? {
+            // Whoever waits may sleep until something is given back: nothing that was may be overlooked.
+            self.reap_all(region, arena)?;
         }
-        // What is reliable has what is best effort make way before it, as far as that is the oldest.
+        Ok((!self.must_wait(region, len, promise, quota)?).then_some(Parts::Main))
+    }
+
+    /// Whether there is no slot or no quota, and what is best effort does not make way.
+    fn must_wait(
+        &mut self,
+        region: &impl Region,
+        len: u64,
+        promise: Promise,
+        quota: u64,
+    ) -> Result<bool, Broken> {
         let makes_way = self.queued.front().is_some_and(|queued| queued.promise == Promise::BestEffort);
         let is_over = self.pinned + len > quota && !(makes_way && promise == Promise::Reliable);
-        let is_full = !makes_way && self.slots.is_full(region)?;
-        Ok((!is_over && !is_full).then_some(Parts::Main))
+        Ok(is_over || !makes_way && self.slots.is_full(region)?)
     }
 
     /// Whether a message may lie beyond the quota, and in the reserve: it can be taken back then, which goes by order of sending.
