@@ -68,12 +68,8 @@ impl Config {
             let named = Some(PathBuf::from(&value)).filter(|file| !file.as_os_str().is_empty());
             self.file = Some(FILE.accept(value.to_string_lossy(), named)?);
         }
-        if let Some(bytes) = BYTES_MAX.read(&var, |text| in_range(parse_size(text)?))? {
-            self.bytes_max = bytes;
-        }
-        if let Some(udp) = UDP.read(&var, parse_switch)? {
-            self.udp = udp;
-        }
+        BYTES_MAX.read(&var, &mut self.bytes_max, |text| in_range(parse_size(text)?))?;
+        UDP.read(&var, &mut self.udp, parse_switch)?;
         Ok(self)
     }
 }

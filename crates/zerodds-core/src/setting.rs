@@ -35,15 +35,18 @@ impl Setting {
         Self { name, accepted }
     }
 
-    /// Its value where `var` knows it (`std::env::var_os` does, outside of tests), as `parse` understands it without the
-    /// white space around it.
+    /// Puts its value into `field` where `var` knows it (`std::env::var_os` does, outside of tests), as `parse` understands it
+    /// without the white space around it.
     ///
     /// ```
     /// use zerodds_core::{Setting, parse_switch};
     /// const CAPTURE_UDP: Setting = Setting::new("ZERODDS_CAPTURE_UDP", "use on or off");
-    /// assert_eq!(CAPTURE_UDP.read(|_| Some("on".into()), parse_switch), Ok(Some(true)));
-    /// let error = CAPTURE_UDP.read(|_| Some("maybe".into()), parse_switch).unwrap_err();
+    /// let mut udp = false;
+    /// CAPTURE_UDP.read(|_| Some("on".into()), &mut udp, parse_switch)?;
+    /// assert!(udp);
+    /// let error = CAPTURE_UDP.read(|_| Some("maybe".into()), &mut udp, parse_switch).unwrap_err();
     /// assert_eq!(error.to_string(), "ZERODDS_CAPTURE_UDP=\"maybe\" is not usable: use on or off");
+    /// # Ok::<(), zerodds_core::ConfigError>(())
     /// ```
     ///
     /// # Errors
@@ -51,11 +54,14 @@ impl Setting {
     pub fn read<T>(
         &self,
         var: impl Fn(&'static str) -> Option<OsString>,
+        field: &mut T,
         parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = var(self.name) else { return Ok(None) };
-        let parsed = value.to_str().and_then(|text| parse(text.trim()));
-        parsed.map(Some).ok_or_else(|| self.refuse(value.to_string_lossy()))
+    ) -> Result<(), ConfigError> {
+        if let Some(value) = var(self.name) {
+            let parsed = value.to_str().and_then(|text| parse(text.trim()));
+            *field = self.accept(value.to_string_lossy(), parsed)?;
+        }
+        Ok(())
     }
 
     /// The same setting under the name of its setter.
@@ -69,11 +75,8 @@ impl Setting {
     /// # Errors
     /// It is not.
     pub fn accept<T>(&self, given: impl ToString, accepted: Option<T>) -> Result<T, ConfigError> {
-        accepted.ok_or_else(|| self.refuse(given))
-    }
-
-    fn refuse(&self, value: impl ToString) -> ConfigError {
-        ConfigError::Value { name: self.name, value: value.to_string(), accepted: self.accepted }
+        let Self { name, accepted: wanted } = *self;
+        accepted.ok_or_else(|| ConfigError::Value { name, value: given.to_string(), accepted: wanted })
     }
 }
 
@@ -125,10 +128,11 @@ mod tests {
     fn what_is_no_text_is_refused_and_shown_as_far_as_it_can_be() {
         use std::os::unix::ffi::OsStringExt;
         let setting = Setting::new("X", "use on or off");
+        let mut field = false;
         let error = setting
-            .read(|_| Some(OsString::from_vec(vec![b'o', 0xff])), parse_switch)
+            .read(|_| Some(OsString::from_vec(vec![b'o', 0xff])), &mut field, parse_switch)
             .expect_err("it is not");
         assert!(error.to_string().starts_with("X=\"o\u{fffd}\""), "{error}");
-        assert_eq!(setting.read(|_| None, parse_switch), Ok(None));
+        assert_eq!((setting.read(|_| None, &mut field, parse_switch), field), (Ok(()), false));
     }
 }

@@ -168,12 +168,8 @@ impl Options {
         var: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let threshold = |text: &str| parse_size(text)?.try_into().ok();
-        if let Some(bytes) = THRESHOLD.read(&var, threshold)? {
-            self.threshold = bytes;
-        }
-        if let Some(policy) = WHEN_FULL.read(&var, parse_when_full)? {
-            self.when_full = policy;
-        }
+        THRESHOLD.read(&var, &mut self.threshold, threshold)?;
+        WHEN_FULL.read(&var, &mut self.when_full, parse_when_full)?;
         Ok(self)
     }
 }

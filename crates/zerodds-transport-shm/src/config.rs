@@ -110,18 +110,10 @@ impl Config {
         mut self,
         var: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        if let Some(enabled) = ENABLED.read(&var, parse_switch)? {
-            self.enabled = enabled;
-        }
-        if let Some(bytes) = MAX_DATAGRAM.read(&var, |text| in_range(parse_size(text)?))? {
-            self.max_datagram = bytes;
-        }
-        if let Some(access) = ACCESS.read(&var, parse_access)? {
-            self.access = access;
-        }
-        if let Some(wait) = WAIT.read(&var, parse_wait)? {
-            self.wait = wait;
-        }
+        ENABLED.read(&var, &mut self.enabled, parse_switch)?;
+        MAX_DATAGRAM.read(&var, &mut self.max_datagram, |text| in_range(parse_size(text)?))?;
+        ACCESS.read(&var, &mut self.access, parse_access)?;
+        WAIT.read(&var, &mut self.wait, parse_wait)?;
         Ok(self)
     }
 }

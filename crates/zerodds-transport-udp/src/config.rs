@@ -131,18 +131,10 @@ impl Config {
         mut self,
         var: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        if let Some(interfaces) = INTERFACES.read(&var, parse_interfaces)? {
-            self.interfaces = interfaces;
-        }
-        if let Some(bytes) = DATAGRAM.read(&var, |text| datagram_in_range(parse_size(text)?))? {
-            self.max_datagram = bytes;
-        }
-        if let Some(bytes) = BUFFER.read(&var, |text| buffer_in_range(parse_size(text)?))? {
-            self.buffer = bytes;
-        }
-        if let Some(ipv6) = IPV6.read(&var, parse_ipv6)? {
-            self.ipv6 = ipv6;
-        }
+        INTERFACES.read(&var, &mut self.interfaces, parse_interfaces)?;
+        DATAGRAM.read(&var, &mut self.max_datagram, |text| datagram_in_range(parse_size(text)?))?;
+        BUFFER.read(&var, &mut self.buffer, |text| buffer_in_range(parse_size(text)?))?;
+        IPV6.read(&var, &mut self.ipv6, parse_ipv6)?;
         Ok(self)
     }
 }
