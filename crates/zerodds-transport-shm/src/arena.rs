@@ -32,7 +32,7 @@ pub(crate) struct Record {
     pub(crate) len: u64,
     /// Who still needs it: the loan, messages not taken, messages held.
     pub(crate) references: u32,
-    /// How many of them cannot be taken back: all but best-effort messages not taken.
+    /// How many of them cannot be taken back: all but best-effort messages and offers not taken.
     pub(crate) firm: u32,
     /// How many receivers may read it in place.
     pub(crate) holders: u32,
@@ -45,7 +45,7 @@ pub(crate) struct Record {
 pub(crate) enum Hold {
     /// It stays until whoever has it gives it up.
     Firm,
-    /// A best-effort message that was not taken.
+    /// A best-effort message, or an offer, that was not taken.
     Loose,
 }
 
@@ -102,9 +102,11 @@ impl Arena {
         }
     }
 
-    /// Nothing new is put beyond `limit` until there is another one.
-    pub(crate) const fn confine(&mut self, limit: u64) {
+    /// Nothing new is put beyond `limit`, a multiple of the unit, until there is another one; nothing is there yet.
+    pub(crate) fn confine(&mut self, limit: u64) {
         self.limit = limit;
+        // What was to be used beyond is not: when there is another limit, what can be taken back is asked for first.
+        self.main.soft_end = self.main.soft_end.min(limit).max(self.main.base);
     }
 
     /// Finds room for `len` bytes with one reference. `take_back` is asked for records that are in the way and
@@ -409,7 +411,7 @@ mod tests {
     fn nothing_is_put_beyond_what_memory_there_is() {
         let mut arena = arena();
         let older = arena.allocate(2048, Parts::All, never).expect("room");
-        arena.confine(4096 + 3000);
+        arena.confine(4096 + 3008);
         assert_eq!(arena.allocate(1024, Parts::All, never), None);
         assert_eq!(
             arena.allocate(800, Parts::All, never).map(|id| arena.record(id).start),
@@ -419,6 +421,28 @@ mod tests {
         assert_eq!(arena.allocate(2048, Parts::All, never).map(|id| arena.record(id).start), Some(4096));
         arena.confine(u64::MAX);
         assert!(arena.allocate(2048, Parts::All, never).is_some());
+    }
+
+    #[test]
+    fn what_was_to_be_used_beyond_what_memory_there_is_is_used_after_what_can_be_taken_back() {
+        const LEN: u64 = WARM_MIN;
+        let mut arena = Arena::new(0, 1024, 4 * LEN, LEN, UNIT);
+        let allocate = |arena: &mut Arena| {
+            let found = arena.allocate(LEN, Parts::All, |arena, id| {
+                arena.release(id, Hold::Loose);
+                true
+            });
+            found.expect("room")
+        };
+        let records = [(); 3].map(|()| allocate(&mut arena));
+        assert_eq!(arena.record(records[2]).start, 2 * LEN);
+        arena.release(records[2], Hold::Firm);
+        arena.retain(records[0], Hold::Loose);
+        arena.release(records[0], Hold::Firm);
+        arena.confine(2 * LEN);
+        arena.confine(u64::MAX);
+        let newer = allocate(&mut arena);
+        assert_eq!(arena.record(newer).start, 0);
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! Receiving and sending on tokio, without ever blocking its threads.
 
 use crate::outbound::Notice;
-use crate::sending::Sending;
 use crate::sys::async_fd;
 use crate::{ShmLoan, ShmMessage, ShmReceiver, ShmTransport};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::unix::AsyncFd;
 use zerodds_core::{
@@ -79,18 +77,17 @@ impl ShmTransport {
         delivery: Delivery,
     ) -> Result<Sent, SendError> {
         let peers: Vec<Peer<'_>> = to.iter().map(|locators| Peer::new(locators)).collect();
-        let shared = &self.open_for_sending()?.shared;
-        let mut sending = Sending::begin(shared, message, &peers, delivery, Notice::Ring);
+        // A runtime that has shut down drops what it is given.
+        let mut sending = self.begin(message, &peers, delivery, Notice::Ring)?;
         match delivery {
             Delivery::Reliable { deadline } if !sending.is_done() => {
-                let shared = Arc::clone(shared);
                 let waited = tokio::task::spawn_blocking(move || {
-                    sending.wait(&shared, deadline);
-                    sending.finish(&shared).0
+                    sending.wait(deadline);
+                    sending.finish().0
                 });
                 waited.await.map_err(|_| SendError::Closed)
             }
-            _ => Ok(sending.finish(shared).0),
+            _ => Ok(sending.finish().0),
         }
     }
 }

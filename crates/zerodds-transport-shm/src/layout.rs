@@ -143,6 +143,11 @@ pub(crate) mod ring {
     pub(crate) const UNIT: usize = 64;
     /// Before each payload: `len u32 | 0 u32 | sequence u64`, for inspection and capture; receivers need none of it.
     pub(crate) const RECORD_HEADER_LEN: usize = 64;
+
+    /// What a record with so much payload takes, if it fits in memory at all.
+    pub(crate) const fn record_len(payload: usize) -> u64 {
+        (payload + RECORD_HEADER_LEN).next_multiple_of(UNIT) as u64
+    }
 }
 
 /// Which way messages flow on a link.

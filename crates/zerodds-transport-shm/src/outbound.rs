@@ -1,6 +1,7 @@
 //! The sending side of one transport: its ring, the peers it sends to, and those it tries to reach.
 
 use crate::arena::{Arena, Hold, Parts, RecordId};
+use crate::layout::ring;
 use crate::outlink::{OutLink, Payload, Published};
 use crate::peer::{Link, link_ended};
 use crate::pool::Pool;
@@ -118,7 +119,7 @@ impl Outbound {
         }
     }
 
-    /// Finds room for `len` bytes of payload and header, taking back what is in the way and yields.
+    /// Finds room for a record of `len` bytes, taking back what is in the way and yields.
     pub(crate) fn allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
         let busy = |peer: &&mut OutPeer| !peer.out.is_idle();
         for peer in self.up.values_mut().chain(self.leaving.iter_mut()).filter(busy) {
@@ -193,7 +194,8 @@ impl Outbound {
         let quota = self.quota();
         // What comes of a peer without a link, or one that broke the protocol, is found out by the send.
         let Some(peer) = self.up.get_mut(to) else { return Some(Parts::All) };
-        let room = peer.out.room(&peer.link.memory, &mut self.arena, (len as u64, promise), quota);
+        let record = (ring::record_len(len), promise);
+        let room = peer.out.room(&peer.link.memory, &mut self.arena, record, quota);
         room.unwrap_or(Some(Parts::All))
     }
 

@@ -356,7 +356,7 @@ impl OutLink {
         Ok(!self.slots.is_full(region)? || self.drop_oldest(region, arena)?)
     }
 
-    /// Where in the ring a message of this length would find that it need not wait; `None` if nowhere.
+    /// Where in the ring a record of this length would find that it need not wait; `None` if nowhere.
     pub(crate) fn room(
         &mut self,
         region: &impl Region,

@@ -24,7 +24,8 @@ impl Promise {
 /// What the ring is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// A loan, for which everything is taken back that can be: no receiver has our application wait for it.
+    /// A loan, for which everything is taken back that can be: no receiver has our application wait for it. Only a copy on its
+    /// way into the ring stays, for as long as copying takes.
     Loan,
     /// A copy of what may wait: offers stand, or two that wait would take from each other for ever.
     Copy(Parts),

@@ -195,7 +195,7 @@ impl Sending {
             }
             self.turn = match self.turn {
                 Turn::Anybodys => Turn::Ours(now + turn),
-                Turn::Ours(_) => self.settle(shared, now + turn),
+                Turn::Ours(_) => self.pass_on(shared, now + turn),
                 Turn::Others(_) => Turn::Anybodys,
             };
         }
@@ -212,11 +212,28 @@ impl Sending {
         self.without_room.iter().any(|target| target.offered.is_some())
     }
 
-    /// Takes back what was offered and not taken, for which others may wait: first those of this message, then, until
-    /// `then`, other messages.
-    fn settle(&mut self, shared: &Arc<Shared>, then: Instant) -> Turn {
-        if !self.is_offered() || !shared.generation.is_ours() {
+    /// Our turn is over. It is that of receivers of this message that had none and can be offered it, and then, until `then`, of
+    /// other messages.
+    fn pass_on(&mut self, shared: &Arc<Shared>, then: Instant) -> Turn {
+        if !self.settle(shared) {
             return Turn::Anybodys;
+        }
+        let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
+        self.without_room.retain_mut(|target| target.had_turn || !round.give(target));
+        self.sent.add(round.end(&self.without_room));
+        if self.is_offered() {
+            return Turn::Ours(then);
+        }
+        // Stable: whoever had none is the first to be asked when it is our turn again.
+        self.without_room.sort_by_key(|target| target.had_turn);
+        self.without_room.iter_mut().for_each(|target| target.had_turn = false);
+        Turn::Others(then)
+    }
+
+    /// Takes back what was offered and not taken, for which others may wait; whether there was any.
+    fn settle(&mut self, shared: &Arc<Shared>) -> bool {
+        if !self.is_offered() || !shared.generation.is_ours() {
+            return false;
         }
         let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
         self.without_room.retain_mut(|target| {
@@ -225,13 +242,7 @@ impl Sending {
         });
         self.sent.add(round.end(&self.without_room));
         shared.bell.notify_space();
-        // Stable: each has its turn before anybody has a second one.
-        self.without_room.sort_by_key(|target| target.had_turn);
-        if self.without_room.iter().any(|target| !target.had_turn) {
-            return Turn::Anybodys;
-        }
-        self.without_room.iter_mut().for_each(|target| target.had_turn = false);
-        Turn::Others(then)
+        true
     }
 
     /// Whoever waits leaves the reserve to others, but for what it has offered there.
@@ -245,7 +256,7 @@ impl Sending {
 
     /// What became of it, and the message; whoever has no room by now, or did not take what it was offered, goes without.
     pub(crate) fn finish(mut self, shared: &Arc<Shared>) -> (Sent, ShmLoan) {
-        self.settle(shared, Instant::now());
+        self.settle(shared);
         if !self.without_room.is_empty() {
             let missed = match self.promise {
                 Promise::BestEffort => &shared.stats.lost_messages,
@@ -294,20 +305,23 @@ struct Round<'a> {
     sent: Sent,
     asleep: SmallVec<[Arc<Link>; 2]>,
     broken: Vec<(Arc<Link>, Broken)>,
+    /// While a copy was made, it stood in the way of whoever looked for room, and could not be taken back.
+    copied: bool,
 }
 
 impl<'a> Round<'a> {
     fn new(shared: &'a Arc<Shared>, parcel: Parcel<'a>, promise: Promise, notice: Notice) -> Self {
         let outbound = shared.outbound.lock();
         let (sent, asleep) = (Sent::default(), SmallVec::new());
-        Self { shared, outbound, parcel, promise, notice, sent, asleep, broken: Vec::new() }
+        let broken = Vec::new();
+        Self { shared, outbound, parcel, promise, notice, sent, asleep, broken, copied: false }
     }
 
     /// Shortens the record to the message, and completes its header.
     fn complete_record(&mut self) {
         let Parcel::Record(loan) = self.parcel else { return };
         let len = loan.bytes.len();
-        self.outbound.arena.shorten(loan.record, (len + ring::RECORD_HEADER_LEN) as u64);
+        self.outbound.arena.shorten(loan.record, ring::record_len(len));
         self.outbound.longest = self.outbound.longest.max(len as u64);
         let start = self.outbound.arena.record(loan.record).start as usize;
         self.write_header(start, len);
@@ -425,32 +439,35 @@ impl<'a> Round<'a> {
         let payload = Payload::Record { id, len: bytes.len() as u32 };
         let outcome = self.outbound.publish(to, payload, self.promise, self.notice);
         self.outbound.arena.release(id, Hold::Firm);
+        self.copied = true;
         outcome
     }
 
     /// A message to ourselves needs no link: the receiver gets the record, or a copy of what is beyond its share.
     fn publish_to_self(&mut self) -> Outcome {
         let Self { shared, outbound, parcel, .. } = self;
-        if outbound.closed {
-            return Outcome::Unreachable(Reason::Closed);
-        }
         if shared.inbox.len() >= OWN_MESSAGES_MAX {
             return Outcome::Full;
         }
-        let is_received = shared.inbox.push(|| {
-            let body = match *parcel {
-                Parcel::Record(loan) if outbound.keep_own(loan.record) => {
-                    let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
-                    let bytes = SharedBytes::new(Arc::clone(&shared.ring), start, loan.bytes.len());
-                    Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })
-                }
-                Parcel::Record(loan) => Body::Copied(Short::from_slice(&loan.bytes)),
-                Parcel::Small(bytes) => Body::Copied(Short::from_slice(bytes)),
-            };
-            Arrival::Own(ShmMessage { body, source: shared.locator })
-        });
-        if !is_received {
-            return Outcome::Unreachable(unreceived());
+        // Everybody else may send while a copy is made.
+        let copied = |outbound: &mut MutexGuard<'_, Outbound>, bytes: &[u8]| {
+            Body::Copied(MutexGuard::unlocked(outbound, || Short::from_slice(bytes)))
+        };
+        let body = match *parcel {
+            Parcel::Record(loan) if outbound.keep_own(loan.record) => {
+                let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
+                let bytes = SharedBytes::new(Arc::clone(&shared.ring), start, loan.bytes.len());
+                Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })
+            }
+            Parcel::Record(loan) => copied(outbound, &loan.bytes),
+            Parcel::Small(bytes) => copied(outbound, bytes),
+        };
+        let arrival = Arrival::Own(ShmMessage { body, source: shared.locator });
+        let refused = if outbound.closed { Some(arrival) } else { shared.inbox.push(arrival) };
+        if let Some(refused) = refused {
+            // What it has of the ring is given back under the lock.
+            MutexGuard::unlocked(outbound, || drop(refused));
+            return Outcome::Unreachable(if outbound.closed { Reason::Closed } else { unreceived() });
         }
         let is_filling = outbound.waiters > 0 || shared.inbox.len() >= OWN_MESSAGES_MAX / 4;
         if self.notice == Notice::Ring || is_filling {
@@ -475,6 +492,9 @@ impl<'a> Round<'a> {
         let unrung = if without_room.is_empty() { Vec::new() } else { self.outbound.unrung() };
         drop(self.outbound);
         self.asleep.iter().for_each(|link| link.ring());
+        if self.copied {
+            self.shared.bell.notify_space();
+        }
         if !without_room.is_empty() {
             self.shared.rouse(&unrung);
         }
@@ -504,3 +524,6 @@ const fn turn(len: usize) -> Duration {
 
 /// Messages to ourselves that may wait to be received.
 const OWN_MESSAGES_MAX: usize = 1024;
+
+#[cfg(all(test, not(zerodds_model)))]
+mod tests;

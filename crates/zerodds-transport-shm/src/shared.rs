@@ -194,7 +194,7 @@ impl Shared {
         if outbound.closed {
             return Err(LoanError::Closed);
         }
-        let record_len = (len + ring::RECORD_HEADER_LEN) as u64;
+        let record_len = ring::record_len(len);
         let full = LoanError::Full { len };
         let id = outbound.allocate(record_len, claim).ok_or(full)?;
         let record = *outbound.arena.record(id);
@@ -207,13 +207,14 @@ impl Shared {
         crash::step("grow");
         if let Err(limit) = limits::check(needed) {
             outbound.arena.release(id, Hold::Firm);
-            Stats::add(&self.stats.no_memory, 1);
             // What there is already may yet be taken back.
             outbound.arena.confine(outbound.reserved_until);
             let found = outbound.allocate(record_len, claim);
             outbound.arena.confine(u64::MAX);
-            let no_memory = LoanError::NoMemory { needed, limit: limit.to_string() };
-            let id = found.ok_or(no_memory)?;
+            let Some(id) = found else {
+                Stats::add(&self.stats.no_memory, 1);
+                return Err(LoanError::NoMemory { needed, limit: limit.to_string() });
+            };
             return Ok((id, *outbound.arena.record(id)));
         }
         outbound.reserved_until = until;
@@ -268,15 +269,14 @@ impl Inbox {
         }
     }
 
-    /// Adds what `arrival` makes, or says that nobody will ever take it. Then nothing is made, and nothing has to be given
-    /// back under the locks that the caller holds.
-    pub(crate) fn push(&self, arrival: impl FnOnce() -> Arrival) -> bool {
+    /// Adds what arrived, or returns it if nobody will ever take it.
+    pub(crate) fn push(&self, arrival: Arrival) -> Option<Arrival> {
         let mut queue = self.queue.lock();
-        let Some(queue) = &mut *queue else { return false };
-        queue.push_back(arrival());
+        let Some(queue) = &mut *queue else { return Some(arrival) };
+        queue.push_back(arrival);
         // ORDER: SeqCst; the receiver sets its bell, then looks at this: see doorbell.rs.
         self.filled.store(true, Ordering::SeqCst);
-        true
+        None
     }
 
     /// Everything that has arrived, oldest first.

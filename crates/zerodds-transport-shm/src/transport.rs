@@ -198,9 +198,19 @@ impl ShmTransport {
         to: &[Peer<'_>],
         delivery: Delivery,
     ) -> Result<ShmSending, SendError> {
-        let open = self.open_for_sending()?;
-        let sending = Sending::begin(&open.shared, message, to, delivery, Notice::Quiet);
-        Ok(ShmSending::new(Arc::clone(&open.shared), sending))
+        self.begin(message, to, delivery, Notice::Quiet)
+    }
+
+    pub(crate) fn begin(
+        &self,
+        message: ShmLoan,
+        to: &[Peer<'_>],
+        delivery: Delivery,
+        notice: Notice,
+    ) -> Result<ShmSending, SendError> {
+        let shared = &self.open_for_sending()?.shared;
+        let sending = Sending::begin(shared, message, to, delivery, notice);
+        Ok(ShmSending::new(Arc::clone(shared), sending))
     }
 
     /// Whether a participant listens at this locator of our host: one that does not, and whose link ended, is gone. Where the
@@ -241,7 +251,7 @@ impl ShmTransport {
         Ok(Open { shared, control: Mutex::new(Some(control)) })
     }
 
-    pub(crate) fn open_for_sending(&self) -> Result<&Arc<Open>, SendError> {
+    fn open_for_sending(&self) -> Result<&Arc<Open>, SendError> {
         self.open_inner().map_err(|error| match error {
             LoanError::Closed => SendError::Closed,
             other => SendError::Loan(other),

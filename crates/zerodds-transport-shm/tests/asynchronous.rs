@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use support::{deadline, pair, reliable, roles};
-use zerodds_core::{Delivery, Incoming, Transport};
+use zerodds_core::{Delivery, Incoming, SendError, Transport};
 
 /// Not a test: a child process, when it is one.
 #[test]
@@ -66,6 +68,26 @@ async fn a_send_that_has_to_wait_lets_other_tasks_run() {
     child.kill();
     let served = tokio::time::timeout(support::PATIENCE, waiting).await.expect("in time").expect("no panic");
     assert!(!served, "the receiver died: nobody was served, and nobody waits");
+}
+
+#[test]
+fn a_send_that_the_runtime_drops_unfinished_leaves_nothing_in_the_ring() {
+    let (a, b) = pair();
+    let max = a.transport.max_message_len();
+    // All but the reserve is filled: what lies there is an offer until its receiver takes it.
+    let mut filling: Vec<_> = std::iter::from_fn(|| a.transport.loan(max).ok()).collect();
+    drop(filling.pop());
+    let in_use = || a.transport.pool().in_use;
+    let before = in_use();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    let _context = handle.enter();
+    let (loan, to) = (a.transport.loan(max).expect("the reserve"), [vec![b.locator()]]);
+    let sent = pin!(a.transport.send_async(loan, &to, reliable()));
+    let outcome = sent.poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(outcome, Poll::Ready(Err(SendError::Closed))), "no thread is left to wait on");
+    assert_eq!(in_use(), before, "the offer does not stand for ever");
 }
 
 #[tokio::test]

@@ -273,6 +273,70 @@ fn each_receiver_of_a_message_has_its_turn_of_the_reserve() {
 }
 
 #[test]
+fn no_copy_is_made_for_which_a_receivers_share_has_not_quite_room() {
+    let (a, b) = pair_with(&small());
+    let to = b.locator();
+    // With one receiver, its share is a half.
+    let share = a.transport.pool().capacity as usize / 2;
+    const RECORD: usize = 128 << 10;
+    const HEADER: usize = 64;
+    for seed in 0..share / RECORD - 1 {
+        let len = RECORD - HEADER;
+        assert_eq!(a.send_pattern(&[Peer::new(&[to])], seed as u64, len, reliable()).by_shm, 1);
+    }
+    let other = Node::open(fresh_domain());
+    let written = || a.transport.counters().written_bytes;
+    let before = written();
+    let copied = |len| {
+        let at_once = Delivery::Reliable { deadline: Instant::now() };
+        let loan = other.transport.loan(len).expect("room");
+        a.transport.send(loan, &[Peer::new(&[to])], at_once).expect("open").by_shm
+    };
+    assert_eq!(copied(RECORD - HEADER + 1), 0, "with its header it is longer than what is left");
+    assert_eq!(written(), before, "and is not copied to find that out");
+    assert_eq!(copied(RECORD - HEADER), 1);
+}
+
+#[test]
+fn the_end_of_a_copy_that_finds_no_receiver_wakes_whoever_waits_for_its_room() {
+    let config = Config::default().max_datagram(64 << 20).expect("in range");
+    let domain = fresh_domain();
+    let [mut a, mut b] = [(); 2].map(|()| Node::with(domain, &config));
+    let (to_b, max) = (b.locator(), a.transport.max_message_len());
+    for _ in 0..5 {
+        a.link_to(to_b);
+        // Behind this a message waits outside of the ring.
+        assert_eq!(a.send_pattern(&[Peer::new(&[to_b])], 0, 50_000, reliable()).by_shm, 1);
+        let _filling = fill_but_for_reserve(&a);
+        let filled = a.transport.pool().in_use;
+        let is_in_reserve = || a.transport.pool().in_use > filled + max as u64 / 2;
+        let patient = a.transport.clone();
+        let (lent, is_lent) = std::sync::mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            let loan = patient.loan(max).expect("room in the reserve");
+            lent.send(()).expect("awaited");
+            patient.send(loan, &[Peer::new(&[to_b])], reliable()).expect("open").by_shm
+        });
+        is_lent.recv().expect("it goes on");
+        while is_in_reserve() {
+            std::thread::yield_now();
+        }
+        drop(b.next_message());
+        while !is_in_reserve() {
+            std::thread::yield_now();
+        }
+        // Now it is being copied.
+        let (transport, far) = (a.transport.clone(), Instant::now() + Duration::from_secs(3600));
+        let (woken, is_woken) = std::sync::mpsc::channel();
+        std::thread::spawn(move || woken.send(transport.loan_before(max, far).is_ok()));
+        a.transport.disconnect(&to_b);
+        assert_eq!(is_woken.recv_timeout(PATIENCE), Ok(true));
+        assert_eq!(writer.join().expect("its receiver is gone"), 0);
+        a.until_down(to_b);
+    }
+}
+
+#[test]
 fn whoever_comes_and_goes_and_keeps_what_it_got_does_not_get_the_whole_ring() {
     let (mut a, mut b) = pair_with(&small());
     let (to_a, to_b, max) = (a.locator(), b.locator(), a.transport.max_message_len());

@@ -230,12 +230,14 @@ impl Connection {
         self.step(shared, &frame, fds).unwrap_or_else(|reason| self.fail(shared, reason))
     }
 
-    /// A handshake that failed ends the connection; a link that is up must be left in order.
+    /// A handshake that failed ends the connection; a link that is up must be left in order, and one that is being left is not
+    /// refused.
     fn fail(&self, shared: &Shared, reason: Reason) -> Progress {
-        if let Stage::Up(link) = &self.stage {
-            return Progress::Broken(Arc::clone(link), reason);
+        match &self.stage {
+            Stage::Up(link) => return Progress::Broken(Arc::clone(link), reason),
+            Stage::Leaving(..) => {}
+            _ => self.refuse(shared, Refused::Other),
         }
-        self.refuse(shared, Refused::Other);
         Progress::Gone(reason)
     }
 

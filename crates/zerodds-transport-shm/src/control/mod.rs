@@ -413,12 +413,12 @@ impl Worker {
         // whoever hears of it can send.
         let reading = Arc::new(Reading(Arc::clone(&link)));
         let mut outbound = self.shared.outbound.lock();
-        let is_received = self.shared.inbox.push(|| Arrival::Up(Arc::clone(&reading)));
+        let refused = self.shared.inbox.push(Arrival::Up(reading));
         crash::step("up for the receiver");
         outbound.set_up(link);
         drop(outbound);
-        if !is_received {
-            Arrival::Up(reading).refuse(&self.shared);
+        if let Some(refused) = refused {
+            refused.refuse(&self.shared);
         }
         self.shared.bell.ring();
         if has_exited {

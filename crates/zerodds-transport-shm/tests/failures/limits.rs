@@ -92,6 +92,7 @@ fn exhaust(domain: u32) {
     tell(format_args!("{taken} {refused}"));
     // Until the reader has had all that.
     hear();
+    let untold = node.transport.counters().no_memory;
     // What is best effort makes way in what there is, though nobody takes it and the ring could be longer.
     for _ in 0..100 {
         let loan = node.transport.loan(1 << 20).expect("the place of an older one");
@@ -100,6 +101,7 @@ fn exhaust(domain: u32) {
             1
         );
     }
+    assert_eq!(node.transport.counters().no_memory, untold, "who is served has nothing to be told");
     tell("went on");
     hear();
 }

@@ -1,0 +1,88 @@
+//! Whose turn of the reserve it is.
+
+use super::*;
+use crate::{Config, ShmReceiver, ShmTransport};
+use zerodds_core::{Incoming, Reach, Receiver, Transport};
+
+/// A transport, whose ring is filled but for the reserve, and peers with one unread message each, or none.
+struct Scene {
+    transport: ShmTransport,
+    peers: Vec<(ShmTransport, ShmReceiver)>,
+    _filling: Vec<ShmLoan>,
+}
+
+impl Scene {
+    fn new(domain: u32, unread: &[bool]) -> Self {
+        let config = Config::default().max_datagram(256 << 10).expect("in range");
+        let transport = ShmTransport::open(domain, &config);
+        let far = Delivery::Reliable { deadline: far() };
+        let mut peers = Vec::new();
+        for &unread in unread {
+            let peer = ShmTransport::open(domain, &config);
+            let (receiver, to) = (peer.receiver().expect("available, and taken once"), peer.locators()[0]);
+            while !matches!(transport.reach(Peer::new(&[to])), Reach::Ready(_)) {
+                std::thread::yield_now();
+            }
+            if unread {
+                let sent = transport.send_bytes(&[1; 50_000], &[Peer::new(&[to])], far).expect("open");
+                assert_eq!(sent.by_shm, 1);
+            }
+            peers.push((peer, receiver));
+        }
+        let max = transport.max_message_len();
+        let mut filling: Vec<_> = std::iter::from_fn(|| transport.loan(max).ok()).collect();
+        drop(filling.pop());
+        Self { transport, peers, _filling: filling }
+    }
+
+    /// A message in the reserve, which is given to all.
+    fn begin(&self) -> ShmSending {
+        let loan = self.transport.loan(self.transport.max_message_len()).expect("the reserve");
+        let to: Vec<Vec<Locator>> = self.peers.iter().map(|(peer, _)| peer.locators()).collect();
+        let to: Vec<Peer<'_>> = to.iter().map(|to| Peer::new(to)).collect();
+        let delivery = Delivery::Reliable { deadline: far() };
+        self.transport.begin(loan, &to, delivery, Notice::Ring).expect("open")
+    }
+
+    /// The length of the next message that this one receives.
+    fn take(&mut self, index: usize) -> usize {
+        loop {
+            if let Some(Incoming::Message(message)) = self.peers[index].1.receive(Some(far())) {
+                return message.len();
+            }
+        }
+    }
+}
+
+/// A bound against hanging.
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+fn pass_on(sending: &mut ShmSending) -> Turn {
+    let shared = Arc::clone(&sending.shared);
+    sending.sending.as_mut().expect("unfinished").pass_on(&shared, far())
+}
+
+#[test]
+fn other_messages_have_their_turn_though_a_receiver_that_reads_nothing_had_none() {
+    let scene = Scene::new(3_300_000_000 - std::process::id(), &[false, true]);
+    let mut sending = scene.begin();
+    // The second one has something unread, behind which nothing is offered to it.
+    for _ in 0..3 {
+        assert!(matches!(pass_on(&mut sending), Turn::Others(_)));
+        let shared = Arc::clone(&sending.shared);
+        sending.sending.as_mut().expect("unfinished").give(&shared);
+    }
+}
+
+#[test]
+fn a_receiver_that_had_no_turn_has_it_before_other_messages() {
+    let mut scene = Scene::new(3_200_000_000 - std::process::id(), &[false, true]);
+    let mut sending = scene.begin();
+    assert_eq!(scene.take(1), 50_000);
+    assert!(matches!(pass_on(&mut sending), Turn::Ours(_)));
+    assert_eq!(scene.take(1), scene.transport.max_message_len());
+    assert!(matches!(pass_on(&mut sending), Turn::Others(_)));
+    assert_eq!(sending.finish().0.by_shm, 1);
+}
