@@ -115,13 +115,14 @@ impl Suite {
         Ok(Self { binaries })
     }
 
-    /// The tests of these binaries that passed in a run of `cargo test` that printed `log`.
+    /// The tests of these binaries that passed in a run of `cargo test` that printed `log`, which must be of the sources as they
+    /// are now: the names of binaries do not tell.
     #[must_use]
     pub fn passed(&self, log: &str) -> Vec<TestName> {
         let named = |line: &str| {
             let executable =
                 Path::new(line.trim().strip_prefix("Running ")?.rsplit_once('(')?.1.strip_suffix(')')?);
-            // The hash in its name tells it from that of any other build.
+            // The hash in its name tells it from those of other profiles and features.
             self.binaries.iter().find(|(_, binary)| binary.executable.file_name() == executable.file_name())
         };
         let mut running = None;

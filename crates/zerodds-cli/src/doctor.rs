@@ -61,12 +61,23 @@ fn settings() -> Finding {
         return Finding::Broken(error.to_string());
     }
     let ours = env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ZERODDS_"));
-    let set: Vec<String> =
-        ours.map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy())).collect();
-    Finding::Well(if set.is_empty() {
-        "no ZERODDS_ variable is set: the defaults".to_owned()
-    } else {
-        set.join(" ")
+    let ours: Vec<(String, String)> = ours
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect();
+    let set: Vec<String> = ours.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let set = set.join(" ");
+    let is_no_setting = |name: &&String| !SETTINGS.contains(&name.as_str());
+    if let Some(name) = ours.iter().map(|(name, _)| name).find(is_no_setting) {
+        return Finding::Limited(format!(
+            "{set}: {name} is no setting and changes nothing; there are {}",
+            SETTINGS.join(", ")
+        ));
+    }
+    let of_rustdds = ours.iter().map(|(name, _)| name).find(|name| OF_RUSTDDS.contains(&name.as_str()));
+    Finding::Well(match of_rustdds {
+        _ if set.is_empty() => "no ZERODDS_ variable is set: the defaults".to_owned(),
+        Some(name) => format!("{set} ({name} is read by sessions of RustDDS alone, and was not looked at)"),
+        None => set,
     })
 }
 
@@ -180,6 +191,24 @@ fn size(bytes: usize) -> String {
     }
 }
 
+/// All variables that anything of this project reads when it opens.
+const SETTINGS: [&str; 13] = [
+    "ZERODDS_SHM",
+    "ZERODDS_SHM_MAX_DATAGRAM",
+    "ZERODDS_SHM_ACCESS",
+    "ZERODDS_SHM_WAIT",
+    OF_RUSTDDS[0],
+    OF_RUSTDDS[1],
+    "ZERODDS_UDP_INTERFACES",
+    "ZERODDS_UDP_IPV6",
+    "ZERODDS_UDP_BUFFER",
+    "ZERODDS_UDP_MAX_DATAGRAM",
+    "ZERODDS_CAPTURE",
+    "ZERODDS_CAPTURE_MAX",
+    "ZERODDS_CAPTURE_UDP",
+];
+/// Those of them that this command does not read.
+const OF_RUSTDDS: [&str; 2] = ["ZERODDS_SHM_THRESHOLD", "ZERODDS_SHM_WHEN_FULL"];
 /// A socket, what the peer is rung by, its process.
 const DESCRIPTORS_PER_PEER: u64 = 3;
 /// Fewer than this are soon too few.

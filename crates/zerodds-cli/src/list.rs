@@ -22,8 +22,8 @@ struct Row {
     reason: String,
 }
 
-/// Lists all participants, or those of `domain`; true unless the settings of this environment cannot be used.
-pub(crate) fn run(out: &mut impl Write, domain: Option<u32>, json: bool) -> io::Result<bool> {
+/// Lists all participants, or those of `domain`. Settings of this environment that cannot be used are an error.
+pub(crate) fn run(out: &mut impl Write, domain: Option<u32>, json: bool) -> io::Result<()> {
     let config = Config::from_env().map_err(io::Error::other)?;
     let mut found: BTreeMap<u32, Vec<Listener>> = BTreeMap::new();
     for listener in listeners()? {
@@ -55,7 +55,7 @@ pub(crate) fn run(out: &mut impl Write, domain: Option<u32>, json: bool) -> io::
     } else {
         writeln!(out, "{}", table(&rows))?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// The DDS domain of a locator's port, and what meets there.

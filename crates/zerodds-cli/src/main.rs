@@ -52,7 +52,7 @@ enum Command {
 fn main() -> ExitCode {
     let out = &mut io::stdout().lock();
     let done = match Cli::parse().command {
-        Command::List { domain, json } => list::run(out, domain, json),
+        Command::List { domain, json } => list::run(out, domain, json).map(|()| true),
         Command::Doctor { domain } => doctor::run(out, domain),
     };
     match done {

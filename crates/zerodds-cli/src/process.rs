@@ -16,18 +16,27 @@ pub(crate) struct Process {
 pub(crate) fn by_socket() -> HashMap<u64, Process> {
     let folders = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse().ok());
-    // A process that ends meanwhile has none.
-    pids.filter_map(sockets).flatten().collect()
+    // A process that ends meanwhile has none. A child that is about to execute something has its parent's: the parent is older.
+    let mut owners = HashMap::new();
+    for (inode, process) in pids.filter_map(sockets).flatten() {
+        owners.entry(inode).or_insert(process);
+    }
+    owners
 }
 
 fn sockets(pid: u32) -> Option<Vec<(u64, Process)>> {
     let folder = format!("/proc/{pid}");
     let uid = fs::metadata(&folder).ok()?.st_uid();
-    let name = fs::read_to_string(format!("{folder}/comm")).ok()?.trim().to_owned();
+    let name = shown(&fs::read(format!("{folder}/comm")).ok()?);
     let descriptors = fs::read_dir(format!("{folder}/fd")).ok()?.flatten();
     let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
     let inodes = targets.filter_map(|target| inode(target.to_str()?));
     Some(inodes.map(|inode| (inode, Process { pid, uid, name: name.clone() })).collect())
+}
+
+/// A name as the kernel has it, which cuts it anywhere and lets everything stand in it, for a terminal.
+fn shown(comm: &[u8]) -> String {
+    String::from_utf8_lossy(comm).trim().replace(char::is_control, "?")
 }
 
 fn inode(target: &str) -> Option<u64> {
@@ -45,6 +54,15 @@ mod tests {
         let target = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).expect("proc");
         let inode = inode(target.to_str().expect("text")).expect("a socket");
         assert_eq!(by_socket()[&inode].pid, std::process::id());
+    }
+
+    #[test]
+    fn a_name_that_is_cut_or_would_steer_a_terminal_is_shown_nevertheless() {
+        assert_eq!(
+            shown("fourteen_bytes\u{f6}".as_bytes().split_last().expect("bytes").1),
+            "fourteen_bytes\u{fffd}"
+        );
+        assert_eq!(shown(b"\x1b[2Jcar\n"), "?[2Jcar");
     }
 
     #[test]

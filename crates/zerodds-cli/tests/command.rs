@@ -1,6 +1,7 @@
 //! What the command says about real participants, of this user and of another one.
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::process::{Command, Output};
 use zerodds_core::Transport;
 use zerodds_transport_shm::{Config, ShmTransport};
@@ -94,4 +95,29 @@ fn the_doctor_finds_shared_memory_well_and_a_bad_setting_broken() {
         line.starts_with("BROKEN") && line.contains("ZERODDS_SHM_WAIT=\"never\"") && line.contains("use park")
     };
     assert!(said.lines().any(named), "{said}");
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_said_to_be_none() {
+    let misspelt = command()
+        .args(["doctor", "--domain", "229"])
+        .env("ZERODDS_SHM_ACESS", "any")
+        .output()
+        .expect("it runs");
+    let said = text(&misspelt);
+    let named = |line: &str| line.starts_with("limited") && line.contains("ZERODDS_SHM_ACESS is no setting");
+    assert!(said.lines().any(named), "{said}");
+}
+
+#[test]
+fn the_doctor_knows_the_settings_that_the_papers_have() {
+    let papers =
+        concat!(include_str!("../../../docs/configuration.md"), include_str!("../../../docs/capture.md"));
+    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let of_tests = ["ZERODDS_TEST_SCALE", "ZERODDS_SCHEDULES"];
+    let words = papers.split(|c| !is_part(c)).filter(|word| word.starts_with("ZERODDS_"));
+    for name in words.filter(|word| !of_tests.contains(word)).collect::<BTreeSet<_>>() {
+        let said = command().args(["doctor", "--domain", "229"]).env(name, "on").output().expect("it runs");
+        assert!(!text(&said).contains("is no setting"), "{name}: {}", text(&said));
+    }
 }

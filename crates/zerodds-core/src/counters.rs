@@ -14,7 +14,8 @@ pub struct Counters {
     pub received_messages: u64,
     /// Their bytes.
     pub received_bytes: u64,
-    /// Payload bytes written into shared memory: once per message, however many peers read it.
+    /// Payload bytes written into shared memory: once per message, however many peers read it, and again for each attempt to find
+    /// room for one that waits.
     pub written_bytes: u64,
     /// Best-effort messages taken back unread to make room, or not accepted for want of it.
     pub lost_messages: u64,

@@ -303,6 +303,14 @@ fn gifts(victim: Locator) {
             std::iter::from_fn(|| rogue.call.hear()).find(|(frame, _)| super::rogue::kind(frame) == BYE);
         assert_eq!(said.expect("the link is closed").0[20], 2, "for what came by it");
     }
+    // Whoever has said goodbye is not refused for it: a link is not refused once it was up.
+    let target = fresh(victim, &mut random);
+    let rogue = target.attach(|_| {}).expect("admitted");
+    let (gift, _kept) = stream_pair();
+    rogue.call.say(&target.frame(BYE), &[]);
+    rogue.call.say(&target.frame(WAKE), &[gift.as_fd()]);
+    let mut said = std::iter::from_fn(|| rogue.call.hear());
+    assert!(said.all(|(frame, _)| super::rogue::kind(&frame) == BYE));
     done(4);
 }
 
