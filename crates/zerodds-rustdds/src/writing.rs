@@ -333,6 +333,8 @@ impl Outlet {
         let ways = plan.targets.iter().filter_map(|target| target.shared).enumerate();
         let served = ways.filter(|(index, _)| sent.unserved.iter().all(|peer| peer.index != *index));
         self.session().watch.sent(captured, &sample, served.map(|(_, way)| way.locator));
+        // Until now it was to be forgotten by all whom it might have been given to; from here on by those who have it.
+        undescribed.readers.clear();
         let mut shared: Vec<&Target> = Vec::new();
         let mut plain: Vec<&Target> = Vec::new();
         let mut full = false;
@@ -346,7 +348,8 @@ impl Outlet {
             index += 1;
             match (missed, self.options.when_full) {
                 (None, _) if self.session().transport.link_id(&way.locator) == way.link => {
-                    shared.push(target)
+                    shared.push(target);
+                    undescribed.readers.push(incarnation(target.prefix));
                 }
                 // The link was replaced, and this went by one or the other; whoever has it gets no descriptor.
                 (None, _) => {
@@ -360,7 +363,6 @@ impl Outlet {
                 (Some(_), _) => plain.push(target),
             }
         }
-        undescribed.readers = shared.iter().map(|target| incarnation(target.prefix)).collect();
         if full {
             return Err((Refused::WouldBlock, Remains::Ring(sample)));
         }

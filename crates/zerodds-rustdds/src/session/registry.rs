@@ -184,11 +184,18 @@ impl Registry {
                 let (prefix, reader) = split(guid);
                 self.matched.retain(|_, matched| matched.remove(prefix, reader));
                 self.lose_readers(|other| *other == (prefix, reader));
+                if prefix == self.own {
+                    self.sources.remove(&reader);
+                }
                 Vec::new()
             }
             Status::WriterLost { guid, .. } => {
                 let (prefix, writer) = split(guid);
                 self.lose_writers(|other| *other == (prefix, writer));
+                if prefix == self.own {
+                    self.matched.remove(&writer);
+                    self.refused.remove(&writer);
+                }
                 vec![Errand::Bereave(incarnation(prefix), Some(writer))]
             }
             Status::ParticipantLost { id, .. } => {
@@ -545,6 +552,18 @@ mod tests {
         registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
         registry.note(&Status::WriterLost { guid: remote_writer, reason: LostReason::Disposed });
         registry.note(&Status::ReaderLost { guid: guid(2, READER), reason: LostReason::Disposed });
+        assert!(registry.matched.is_empty() && registry.sources.is_empty());
+    }
+
+    #[test]
+    fn of_plain_endpoints_of_ours_that_are_gone_nothing_is_kept_while_their_peers_live() {
+        let mut registry = Registry::new([1; 12], None);
+        let (local_reader, remote_writer) = (guid(1, [0, 0, 3, 4]), guid(2, [0, 0, 4, 3]));
+        let (local_writer, remote_reader) = (guid(1, [0, 0, 5, 3]), guid(2, READER));
+        registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
+        registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+        registry.note(&Status::ReaderLost { guid: local_reader, reason: LostReason::Disposed });
+        registry.note(&Status::WriterLost { guid: local_writer, reason: LostReason::Disposed });
         assert!(registry.matched.is_empty() && registry.sources.is_empty());
     }
 

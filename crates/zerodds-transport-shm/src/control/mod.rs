@@ -416,11 +416,12 @@ impl Worker {
         let refused = self.shared.inbox.push(Arrival::Up(reading));
         crash::step("up for the receiver");
         outbound.set_up(link);
+        // Before anybody can send: nobody is woken by the news of a link that it has used already.
+        self.shared.bell.ring();
         drop(outbound);
         if let Some(refused) = refused {
             refused.refuse(&self.shared);
         }
-        self.shared.bell.ring();
         if has_exited {
             self.gone(token, &Reason::PeerDied);
         }
