@@ -27,6 +27,8 @@ struct Submessage {
     reader: u8,
     writer: u8,
     body: Body,
+    /// [`ENDLESS`]: it says that it extends to the end, which is further away than a length can say.
+    end: u8,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -46,6 +48,8 @@ const PARAMETERS: [u16; 13] =
     [0x00, 0x01, 0x02, 0x29, 0x31, 0x32, 0x70, 0x71, 0x73, 0x75, 0x4014, 0x50, 0x5a];
 /// Those of them that are GUIDs.
 const GUIDS: [u16; 3] = [0x50, 0x5a, 0x70];
+/// Seldom drawn, and not what is left where the input has ended.
+const ENDLESS: u8 = 0x5a;
 const READERS: [[u8; 4]; 4] = [[0; 4], [0, 0, 1, 4], [0, 0, 4, 0xc7], [0, 1, 0, 0xc7]];
 const WRITERS: [[u8; 4]; 5] =
     [[0, 0, 0, 2], [0, 0, 3, 0xc2], [0, 0, 4, 0xc2], [0, 1, 0, 0xc2], [0, 0, 1, 3]];
@@ -93,7 +97,13 @@ impl Submessage {
                 body.extend([short(1), short(0)].concat());
             }
         }
-        let len = short(self.lies.unwrap_or(body.len() as u16));
+        let len = if self.end == ENDLESS {
+            body.resize(body.len() + usize::from(u16::MAX) + 1, 0);
+            0
+        } else {
+            self.lies.unwrap_or(body.len() as u16)
+        };
+        let len = short(len);
         [&[kind, self.flags][..], &len, &body].concat()
     }
 }

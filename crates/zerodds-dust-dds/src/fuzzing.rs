@@ -90,6 +90,7 @@ fn in_order(message: &[u8]) {
         let submessage = submessage.expect("a submessage is whole");
         let content = Content::read(&submessage).expect("what passes was checked");
         assert!(!matches!(content, Content::DataFrag(_)), "Dust never sees fragments");
+        assert!(!submessage.open_ended || submessage.kind == kind::DATA, "Dust finds its end");
     }
 }
 

@@ -33,14 +33,18 @@ impl Kept {
             Fate::Keep => Vec::new(),
             Fate::Patch(patches) => patches,
         };
+        // Known before anything is appended: Dust would read the body of one without a length as headers.
+        let filled_in = match submessage.open_ended && submessage.kind != DATA {
+            true => Some(u16::try_from(submessage.body.len()).map_err(|_| Malformed::Truncated)?),
+            false => None,
+        };
         let at = self.bytes.len();
         self.bytes.extend_from_slice(&message[submessage.offset..submessage.end()]);
         for (offset, octets) in patches {
             let to = at + offset - submessage.offset;
             self.bytes[to..to + octets.len()].copy_from_slice(&octets);
         }
-        if submessage.open_ended && submessage.kind != DATA {
-            let len = u16::try_from(submessage.body.len()).map_err(|_| Malformed::Truncated)?;
+        if let Some(len) = filled_in {
             let len = match submessage.order() {
                 Endianness::Big => len.to_be_bytes(),
                 Endianness::Little => len.to_le_bytes(),

@@ -69,6 +69,11 @@ fn heartbeat(first: i64, last: i64) -> HeartbeatFields {
     HeartbeatFields { reader: READER, writer: WRITER, first, last, count: 1 }
 }
 
+/// An ACKNACK that asks for nothing.
+fn acknack() -> Vec<u8> {
+    raw(kind::ACKNACK, 0, &[&ids()[..], &number(1), &long(0), &long(1)].concat())
+}
+
 #[test]
 fn valid_traffic_passes_unchanged() {
     let mut gate = Gate::new();
@@ -223,6 +228,18 @@ fn a_length_of_zero_is_filled_in_except_for_data() {
     data.open_data(DataFields { flags: flag::DATA, reader: READER, writer: WRITER, sequence_number: 1 });
     let data = [data.into_bytes(), b"to the end".to_vec()].concat();
     assert_eq!(gate.pass(&data), std::slice::from_ref(&data));
+}
+
+#[test]
+fn what_is_too_long_for_any_length_leaves_nothing_behind() {
+    let mut gate = Gate::new();
+    let mut endless = acknack();
+    endless[2..4].fill(0);
+    endless.resize(endless.len() + 70_000, 0);
+    let expected = [&HEADER[..], &acknack()].concat();
+    let seen = gate.pass(&[&HEADER[..], &acknack(), &endless].concat());
+    seen.iter().for_each(|message| assert_harmless(message));
+    assert_eq!((seen, gate.malformed()), (vec![expected], 1));
 }
 
 #[test]
@@ -483,16 +500,20 @@ fn submessage() -> impl Strategy<Value = Vec<u8>> {
         prop::sample::select(vec![0_u32, 1, 2, 16, 28, 256, 257, 0x7fff_ffff, 0x8000_0000, u32::MAX]),
         any::<u32>(),
     ];
-    let body = prop::collection::vec(field, 0..16);
+    // Seldom longer than any length says.
+    let body = (prop::collection::vec(field, 0..16), prop_oneof![9 => Just(0), 1 => Just(65_536)]);
     let len =
         prop_oneof![2 => Just(None), 1 => prop::sample::select(vec![Some(0_u16), Some(3), Some(u16::MAX)])];
-    (prop::sample::select(kinds.to_vec()), any::<u8>(), body, len).prop_map(|(kind, flags, fields, len)| {
-        let endian = |field: u32| if flags & 1 == 0 { field.to_be_bytes() } else { field.to_le_bytes() };
-        let body: Vec<u8> = fields.into_iter().flat_map(endian).collect();
-        let len = len.unwrap_or(body.len() as u16);
-        let len = if flags & 1 == 0 { len.to_be_bytes() } else { len.to_le_bytes() };
-        [&[kind, flags][..], &len, &body].concat()
-    })
+    (prop::sample::select(kinds.to_vec()), any::<u8>(), body, len).prop_map(
+        |(kind, flags, (fields, more), len)| {
+            let endian = |field: u32| if flags & 1 == 0 { field.to_be_bytes() } else { field.to_le_bytes() };
+            let mut body: Vec<u8> = fields.into_iter().flat_map(endian).collect();
+            body.resize(body.len() + more, 0);
+            let len = len.unwrap_or(u16::try_from(body.len()).unwrap_or(0));
+            let len = if flags & 1 == 0 { len.to_be_bytes() } else { len.to_le_bytes() };
+            [&[kind, flags][..], &len, &body].concat()
+        },
+    )
 }
 
 proptest! {
@@ -500,7 +521,8 @@ proptest! {
     fn nothing_that_reaches_dust_is_harmful(messages in prop::collection::vec(prop::collection::vec(submessage(), 0..6), 1..20)) {
         let mut gate = Gate::new();
         for submessages in messages {
-            let message = [&HEADER[..], &submessages.concat()].concat();
+            // Ahead of them something passes, and with it whatever is left of the others.
+            let message = [&HEADER[..], &acknack(), &submessages.concat()].concat();
             gate.pass(&message).iter().for_each(|message| assert_harmless(message));
             gate.now += Duration::from_millis(7);
             let mut out = Vec::new();
