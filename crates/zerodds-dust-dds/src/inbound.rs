@@ -119,11 +119,11 @@ impl Inbound {
             }
             self.release(now);
             if !self.brought_about.is_empty() {
-                out.extend(kept.cut());
+                out.extend(kept.cut(&context.origin));
                 out.append(&mut self.brought_about);
             }
         }
-        out.extend(kept.cut());
+        out.extend(kept.end());
     }
 
     /// When [`requests`](Self::requests) has something to do again.

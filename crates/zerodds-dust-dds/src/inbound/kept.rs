@@ -1,15 +1,14 @@
 //! What Dust gets of a message, put together submessage by submessage.
 
 use super::Fate;
+use crate::reassembly::Origin;
 use crate::rtps::kind::{DATA, INFO_DST, INFO_SRC, INFO_TS};
-use crate::rtps::{HEADER_LEN, Malformed, SUBMESSAGE_HEADER_LEN, Submessage};
+use crate::rtps::{HEADER_LEN, Malformed, MessageWriter, SUBMESSAGE_HEADER_LEN, Submessage};
 use zerodds_core::Endianness;
 
 /// The message that Dust gets, as far as it has been looked at.
 pub(super) struct Kept {
     bytes: Vec<u8>,
-    /// What the next part begins with, if the message is cut here: its header and every INFO so far.
-    beginning: Vec<u8>,
     /// Something other than INFO is among it.
     worthwhile: bool,
 }
@@ -19,7 +18,7 @@ impl Kept {
     pub(super) fn of(header: [u8; HEADER_LEN], len: usize) -> Self {
         let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(&header);
-        Self { bytes, beginning: header.to_vec(), worthwhile: false }
+        Self { bytes, worthwhile: false }
     }
 
     pub(super) fn add(
@@ -51,20 +50,28 @@ impl Kept {
             };
             self.bytes[at + 2..at + SUBMESSAGE_HEADER_LEN].copy_from_slice(&len);
         }
-        if matches!(submessage.kind, INFO_DST | INFO_SRC | INFO_TS) {
-            self.beginning.extend_from_slice(&self.bytes[at..]);
-        } else {
-            self.worthwhile = true;
-        }
+        self.worthwhile |= !matches!(submessage.kind, INFO_DST | INFO_SRC | INFO_TS);
         Ok(())
     }
 
-    /// What has been kept so far, if it is worth a message; the rest of the message follows in another.
-    pub(super) fn cut(&mut self) -> Option<Vec<u8>> {
-        if !self.worthwhile {
+    /// What has been kept so far, if it is worth a message; the rest of the message follows in another, which begins with what
+    /// is known by now of where it comes from, and not with all that said so. (For whom it is Dust does not ask.)
+    pub(super) fn cut(&mut self, origin: &Origin) -> Option<Vec<u8>> {
+        if !std::mem::take(&mut self.worthwhile) {
             return None;
         }
-        self.worthwhile = false;
-        Some(std::mem::replace(&mut self.bytes, self.beginning.clone()))
+        let mut rest = MessageWriter::new(&origin.header, Endianness::Little, REST_LEN);
+        if let Some(timestamp) = origin.timestamp {
+            rest.info_ts(timestamp);
+        }
+        Some(std::mem::replace(&mut self.bytes, rest.into_bytes()))
+    }
+
+    /// What has been kept since, if it is worth a message.
+    pub(super) fn end(self) -> Option<Vec<u8>> {
+        self.worthwhile.then_some(self.bytes)
     }
 }
+
+/// Room for the beginning of what follows a cut, and one more submessage.
+const REST_LEN: usize = 64;

@@ -357,6 +357,45 @@ fn a_request_for_fragments_becomes_one_for_their_chunk() {
     assert_eq!(gate.wanted.take(reader, WRITER, 42, 1, &fragmenter), Some(vec![3, 5]));
 }
 
+/// An ACKNACK, and a NACK_FRAG, by which the message is cut.
+fn asks(message: &mut MessageWriter) -> &mut MessageWriter {
+    let (reader, writer, sequence_number, base) = (READER, WRITER, 42, 1);
+    let (bits, bitmap, count) = (0, [0; 8], 1);
+    message.verbatim(&acknack());
+    message.nack_frag(&NackFragFields { reader, writer, sequence_number, base, bits, bitmap, count })
+}
+
+#[test]
+fn what_follows_a_cut_still_has_its_source_and_time() {
+    let third = GuidPrefix(*b"another name");
+    let mut gate = Gate::new();
+    assert!(gate.inbound.estates.admit(third, None, gate.now));
+    let mut relayed = message();
+    relayed.verbatim(&raw(kind::INFO_SRC, 0, &[&[0, 0, 0, 0, 2, 4, 0, 0][..], &third.0].concat()));
+    let fields = DataFields { flags: flag::DATA, reader: READER, writer: WRITER, sequence_number: 1 };
+    asks(relayed.info_ts((7, 8))).data(fields, b"payload!");
+    let seen = gate.pass(&relayed.into_bytes());
+    assert_eq!(seen.len(), 3);
+    let mut rest = MessageWriter::new(&third.header(), Endianness::Little, 64);
+    rest.info_ts((7, 8)).data(fields, b"payload!");
+    assert_eq!(seen[2][8..], rest.as_bytes()[8..], "but for version and vendor");
+}
+
+#[test]
+fn a_message_that_is_cut_often_does_not_grow_with_what_stands_before_the_cuts() {
+    let mut many = message();
+    for _ in 0..1_000 {
+        many.info_ts((7, 8));
+    }
+    for _ in 0..100 {
+        asks(&mut many);
+    }
+    let many = many.into_bytes();
+    let seen = Gate::new().pass(&many);
+    assert_eq!(seen.len(), 200);
+    assert!(seen.iter().map(Vec::len).sum::<usize>() < 2 * many.len());
+}
+
 #[test]
 fn a_reassembled_sample_passes_the_same_checks() {
     let mut gate = Gate::new();
@@ -443,7 +482,11 @@ fn a_sample_completed_in_the_middle_of_a_message_follows_what_stands_before_it()
     let seen = gate.pass(&mixed);
     assert_eq!(told(&seen), [(kind::DATA, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
     let rest = seen.last().expect("the HEARTBEAT");
-    assert_eq!(rest[..48], mixed[..48], "for the same participant, of the same time");
+    assert_eq!(
+        (&rest[..20], &rest[20..32]),
+        (&mixed[..20], &mixed[36..48]),
+        "of the same participant and time"
+    );
 }
 
 #[test]
