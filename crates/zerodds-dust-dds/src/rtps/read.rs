@@ -366,13 +366,15 @@ impl<'a> Parameters<'a> {
         Self { rest: list, order, len: 0, ended: false }
     }
 
-    /// Octets of the whole list, sentinel included.
+    /// Octets of the whole list, sentinel included. A list that is longer than Dust reads is refused: Dust would take the rest of
+    /// it for payload.
     pub(crate) fn total_len(mut self) -> Result<usize, Malformed> {
-        self.by_ref().try_for_each(|parameter| parameter.map(|_| ()))?;
-        Ok(self.len)
+        self.by_ref().take(PARAMETERS_MAX).try_for_each(|parameter| parameter.map(|_| ()))?;
+        if self.ended { Ok(self.len) } else { Err(Malformed::ParameterList) }
     }
 
-    fn take(&mut self) -> Result<Option<Parameter<'a>>, Malformed> {
+    /// The next one, or `None` for the sentinel.
+    fn parameter(&mut self) -> Result<Option<Parameter<'a>>, Malformed> {
         let mut fields = Fields { rest: self.rest, order: self.order };
         let (id, len) = (fields.u16()?, usize::from(fields.u16()?));
         let offset = self.len;
@@ -397,11 +399,14 @@ impl<'a> Iterator for Parameters<'a> {
         if self.ended {
             return None;
         }
-        let taken = self.take().map_err(|_| Malformed::ParameterList).transpose();
-        self.ended = !matches!(taken, Some(Ok(_)));
-        taken
+        let next = self.parameter().map_err(|_| Malformed::ParameterList).transpose();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
     }
 }
+
+/// Parameters of a list, with its sentinel, that Dust reads.
+const PARAMETERS_MAX: usize = 1 << 16;
 
 /// HEARTBEAT (§9.4.5.7).
 #[derive(Clone, Copy, Debug)]
@@ -531,5 +536,18 @@ impl<'a> NackFrag<'a> {
     pub(crate) fn wanted(&self) -> impl Iterator<Item = u32> + '_ {
         let base = (self.set.bits == 0).then_some(self.base);
         base.into_iter().chain(self.set.iter().map(|distance| self.base + distance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_list_is_no_longer_than_dust_reads() {
+        for (parameters, expected) in [(65_535, Ok(4 * 65_536)), (65_536, Err(Malformed::ParameterList))] {
+            let list = [vec![0; 4 * parameters], vec![1, 0, 0, 0], b"payload!".to_vec()].concat();
+            assert_eq!(Parameters::of(&list, Endianness::Little).total_len(), expected);
+        }
     }
 }
