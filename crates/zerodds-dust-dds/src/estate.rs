@@ -138,14 +138,14 @@ impl Estates {
         self.next_end
     }
 
-    /// The participants whose leases have ended, but for our own.
-    pub(crate) fn ended(&mut self, own: Option<GuidPrefix>, now: Instant) -> Vec<GuidPrefix> {
-        if self.next_end.is_none_or(|end| end > now) {
+    /// The participants whose leases have ended, but for our own, as of a moment that may be past.
+    pub(crate) fn ended(&mut self, own: Option<GuidPrefix>, as_of: Instant) -> Vec<GuidPrefix> {
+        if self.next_end.is_none_or(|end| end > as_of) {
             return Vec::new();
         }
         let others = self.participants.iter().filter(|&(&prefix, _)| Some(prefix) != own);
         let ends = others.filter_map(|(&prefix, one)| Some((prefix, one.lease_ends()?)));
-        let (ended, running): (Vec<_>, Vec<_>) = ends.partition(|&(_, end)| end <= now);
+        let (ended, running): (Vec<_>, Vec<_>) = ends.partition(|&(_, end)| end <= as_of);
         self.next_end = running.into_iter().map(|(_, end)| end).min();
         ended.into_iter().map(|(prefix, _)| prefix).collect()
     }

@@ -150,9 +150,9 @@ impl Inbound {
         self.estates.deadline()
     }
 
-    /// Takes leave of the participants that have been silent for longer than they had said.
-    pub(crate) fn end_leases(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {
-        for prefix in self.estates.ended(self.own, now) {
+    /// Takes leave of the participants that by `as_of` had been silent for longer than they had said, and have not been heard since.
+    pub(crate) fn end_leases(&mut self, as_of: Instant, out: &mut Vec<Vec<u8>>) {
+        for prefix in self.estates.ended(self.own, as_of) {
             tracing::info!(participant = ?prefix, "participant is silent; its lease has ended");
             self.take_leave_of(prefix);
         }

@@ -3,7 +3,8 @@
 //! It sleeps in the router's receiver, whose descriptors and the loopback's wake it; with nothing to do it uses
 //! no CPU. It wakes by itself only while fragments of a reliable sample are missing, and when a participant has been silent for
 //! as long as its lease. Leases end when nothing is left to be received: what waited while this process was stopped
-//! shows who lives.
+//! shows who lives. Where there is always something, they end once more has been received than can have waited; that is counted, as
+//! a clock goes on while a process is stopped.
 
 use crate::announce::Neighbourhood;
 use crate::datagrams::Datagrams;
@@ -42,6 +43,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
     /// Receives until the participant is stopped.
     pub(crate) fn run(mut self, mut receiver: Option<impl Receiver>) {
         let shared = Arc::clone(&self.shared);
+        let mut overdue = Overdue::default();
         while !shared.is_stopped() {
             let own = shared.loopback.take();
             let incoming = receiver.as_mut().and_then(Receiver::try_receive);
@@ -57,8 +59,10 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             let (missing, silent) = (self.inbound.deadline(), self.inbound.lease_deadline());
             if is_due(missing) {
                 self.ask_for_fragments(now);
-            } else if idle && is_due(silent) {
-                self.inbound.end_leases(now, &mut self.out);
+            } else if is_due(silent) {
+                if let Some(as_of) = overdue.turn(now, idle) {
+                    self.inbound.end_leases(as_of, &mut self.out);
+                }
             } else if idle {
                 sleep(&mut receiver, missing.into_iter().chain(silent).min(), &shared.loopback);
             }
@@ -114,6 +118,34 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
     }
 }
 
+/// A lease may be over, and what shows that it is not may still wait to be received.
+#[derive(Debug, Default)]
+struct Overdue {
+    since: Option<Instant>,
+    turns: u32,
+}
+
+impl Overdue {
+    /// One more turn of the receive thread, idle or not; as of when leases end in it, if any do. Who had been silent for too long
+    /// when that was noticed, in an earlier turn, and is not heard in as many as can have waited, is silent, wherever
+    /// this process was stopped meanwhile.
+    fn turn(&mut self, now: Instant, idle: bool) -> Option<Instant> {
+        let Some(since) = self.since else {
+            *self = Self { since: Some(now), turns: 0 };
+            return None;
+        };
+        self.turns += 1;
+        let is_read = idle || self.turns >= BACKLOG_MAX;
+        is_read.then(|| {
+            self.since = None;
+            since
+        })
+    }
+}
+
+/// Several times as many as a socket's buffer of the default size holds of the smallest datagrams.
+const BACKLOG_MAX: u32 = 1 << 16;
+
 /// Sleeps until something may have come from the transports or the loopback, or the deadline passes.
 fn sleep(receiver: &mut Option<impl Receiver>, deadline: Option<Instant>, loopback: &impl AsFd) {
     let closed = match receiver {
@@ -156,7 +188,10 @@ mod tests {
     use crate::fragment::Fragmenter;
     use crate::outgoing::Outgoing;
     use crate::outgoing::tests::{HEADER, as_dust_writes};
-    use crate::rtps::{DataFields, EntityId, MessageWriter, flag, pid};
+    use crate::rtps::{DataFields, EntityId, HeartbeatFields, MessageWriter, flag, pid};
+    use bytes::Bytes;
+    use std::ops::Deref;
+    use std::os::fd::BorrowedFd;
     use std::time::Duration;
     use zerodds_core::Endianness;
     use zerodds_core::testing::{Hub, Memory};
@@ -200,8 +235,9 @@ mod tests {
         assert_eq!(hear(&goodbye), None);
     }
 
-    #[test]
-    fn who_stays_silent_is_taken_leave_of_as_soon_as_its_lease_ends() {
+    /// What Dust hears, `count` messages of it, where a participant announces itself with this lease, and then there is what the
+    /// receiver has.
+    fn heard(lease: [u8; 8], receiver: Option<impl Receiver>, count: usize) -> Vec<Vec<u8>> {
         let shm = Hub::new().open(Path::SharedMemory, 1 << 20, 16);
         let shared = Arc::new(Shared::new(shm, NoUdp).expect("a socket pair"));
         let (give, given) = std::sync::mpsc::channel();
@@ -209,16 +245,105 @@ mod tests {
         let reception = Reception::new(Arc::clone(&shared), dust);
         let mut announcement = announcement();
         announcement.truncate(announcement.len() - 4);
-        announcement.extend([2, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 1, 0, 0, 0]);
+        announcement.extend([&[2, 0, 8, 0][..], &lease, &[1, 0, 0, 0]].concat());
         assert!(shared.loopback.push(announcement));
-        let receiving = std::thread::spawn(move || reception.run(NoUdp.receiver()));
-        let hear = || given.recv_timeout(Duration::from_secs(60)).expect("still receiving");
-        let (heard, farewell) = (hear(), hear());
-        assert_eq!((header(&heard), header(&farewell)), (header(&HEADER), header(&HEADER)));
-        assert_eq!(farewell, Estates::default().farewell(header(&HEADER).expect("a header"), None)[0]);
+        let receiving = std::thread::spawn(move || reception.run(receiver));
+        let hear = |_| given.recv_timeout(Duration::from_secs(60)).expect("still receiving");
+        let heard = (0..count).map(hear).collect();
         shared.stopped.store(true, Ordering::Release);
         shared.loopback.close();
         receiving.join().expect("it ends");
+        heard
+    }
+
+    fn farewell() -> Vec<u8> {
+        Estates::default().farewell(header(&HEADER).expect("a header"), None).remove(0)
+    }
+
+    #[test]
+    fn who_stays_silent_is_taken_leave_of_as_soon_as_its_lease_ends() {
+        let heard = heard([0, 0, 0, 0, 0, 0, 0, 0x10], NoUdp.receiver(), 2);
+        assert_eq!(header(&heard[0]), header(&HEADER));
+        assert_eq!(heard[1], farewell());
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_after_it_had_found_nothing_to_receive_looks_again() {
+        let (mut overdue, resumed) = (Overdue::default(), Instant::now());
+        assert_eq!(overdue.turn(resumed, true), None);
+        let later = resumed + Duration::from_secs(200);
+        assert_eq!(overdue.turn(later, true), Some(resumed), "nothing had come by then");
+        assert_eq!(overdue.turn(later, true), None, "the next lease");
+    }
+
+    /// Always has another message: of strangers, but for two.
+    struct Stream {
+        turn: u32,
+        heartbeat: Bytes,
+    }
+
+    const HEARTBEATS_AT: [u32; 2] = [BACKLOG_MAX / 2, BACKLOG_MAX + BACKLOG_MAX / 2];
+
+    struct Datagram(Bytes);
+
+    impl Deref for Datagram {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl From<Datagram> for Bytes {
+        fn from(datagram: Datagram) -> Self {
+            datagram.0
+        }
+    }
+
+    impl Message for Datagram {
+        fn path(&self) -> Path {
+            Path::Udp
+        }
+
+        fn source(&self) -> Option<Locator> {
+            None
+        }
+    }
+
+    impl Receiver for Stream {
+        type Message = Datagram;
+
+        fn try_receive(&mut self) -> Option<Incoming<Datagram>> {
+            self.turn += 1;
+            let strange = Bytes::from_static(b"RTPS\x02\x04\x01\x14someone else");
+            let its = HEARTBEATS_AT.contains(&self.turn);
+            Some(Incoming::Message(Datagram(if its { self.heartbeat.clone() } else { strange })))
+        }
+
+        fn wait(&mut self, _: Option<Instant>, _: &[BorrowedFd<'_>]) -> Wake {
+            Wake::Ready
+        }
+
+        fn arm(&mut self) -> Wake {
+            Wake::Ready
+        }
+
+        fn readiness(&self) -> Vec<BorrowedFd<'_>> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn who_stays_silent_is_taken_leave_of_though_there_is_always_more_but_not_before_what_may_have_waited() {
+        let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 64);
+        let (reader, writer) = (EntityId::UNKNOWN, EntityId([0, 0, 1, 3]));
+        heartbeat.heartbeat(HeartbeatFields { reader, writer, first: 1, last: 1, count: 1 });
+        let heartbeat = Bytes::from(heartbeat.into_bytes());
+        // Over whenever nothing of it is at hand.
+        let lease = [0; 8];
+        let heard = heard(lease, Some(Stream { turn: 0, heartbeat: heartbeat.clone() }), 4);
+        assert_eq!(header(&heard[0]), header(&HEADER));
+        assert_eq!(heard[1..], [heartbeat.to_vec(), heartbeat.to_vec(), farewell()]);
     }
 
     #[test]
