@@ -10,7 +10,8 @@
 //!   address, as soon as anybody else is discovered. Only an SEDP dispose takes them off it.
 //! - A write that waits is looked at again when an ACKNACK comes, not when somebody goes.
 //!
-//! So a reader that is disposed of acknowledges everything that will ever be written, in words that are made up here, and
+//! So a reader that is disposed of acknowledges everything that will ever be written, in words that are made up here: to the writers
+//! that there are, and to each that comes later, which Dust may have matched with it before it read of its end. And
 //! when its participant goes, whether it said so itself, died, or was silent for longer than its lease, Dust hears:
 //!
 //! ```text
@@ -250,17 +251,17 @@ impl Estates {
         prefix: GuidPrefix,
         readers: &[EntityId],
     ) -> Option<Vec<u8>> {
-        let writers = &self.participants.get(&own?)?.estate.publications.endpoints;
-        let mut message = MessageWriter::new(&prefix.header(), Endianness::Little, 64);
-        let (base, count) = (SEQUENCE_NUMBER_MAX, i32::MAX);
-        let mut any = false;
-        for &writer in writers.keys().filter(|writer| writer.is_user_defined()) {
-            for &reader in readers {
-                message.acknack(AckNackFields { reader, writer, base, count });
-                any = true;
-            }
-        }
-        any.then(|| message.into_bytes())
+        let writers = self.participants.get(&own?)?.estate.publications.endpoints.keys();
+        acknowledge(prefix, writers.flat_map(|&writer| readers.iter().map(move |&reader| (reader, writer))))
+    }
+
+    /// The same of all readers that were disposed of while their participants live, to a writer of our own that is new.
+    pub(crate) fn acknowledgements_to(&self, writer: EntityId) -> Vec<Vec<u8>> {
+        let all = self.participants.iter();
+        let departed = all.filter_map(|(&prefix, one)| {
+            acknowledge(prefix, one.estate.departed.keys().map(|&reader| (reader, writer)))
+        });
+        departed.collect()
     }
 
     /// How Dust, in the participant `own`, is made to forget this participant and everything that it had announced.
@@ -323,6 +324,18 @@ impl Estate {
         }
         (self.subscriptions.last >= first).then(|| message.into_bytes())
     }
+}
+
+/// Acknowledges everything, by the reader to the writer of each pair, if any is an application's.
+fn acknowledge(prefix: GuidPrefix, pairs: impl Iterator<Item = (EntityId, EntityId)>) -> Option<Vec<u8>> {
+    let mut message = MessageWriter::new(&prefix.header(), Endianness::Little, 64);
+    let (base, count) = (SEQUENCE_NUMBER_MAX, i32::MAX);
+    let mut any = false;
+    for (reader, writer) in pairs.filter(|(_, writer)| writer.is_user_defined()) {
+        message.acknack(AckNackFields { reader, writer, base, count });
+        any = true;
+    }
+    any.then(|| message.into_bytes())
 }
 
 /// Says that these endpoints are gone, in the name of the SEDP writer that announced them and whose last number is `last`.

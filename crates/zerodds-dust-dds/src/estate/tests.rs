@@ -120,6 +120,23 @@ fn readers_that_go_acknowledge_everything_to_each_of_our_writers_in_one_message(
 }
 
 #[test]
+fn readers_that_have_left_acknowledge_everything_to_a_writer_that_is_new() {
+    let mut estates = estates(&[OWN, GONE]);
+    let (left, stays) = (guid(GONE, [0, 0, 1, 4]), guid(GONE, [0, 0, 2, 4]));
+    for (number, reader) in (1..).zip([left, stays]) {
+        announce(&mut estates, READERS, number, reader);
+    }
+    assert_eq!(estates.acknowledgements_to(WRITER), [[0; 0]; 0], "nobody has left");
+    estates.disposed(READERS, 3, left);
+    assert_eq!(estates.acknowledgements_to(WRITERS), [[0; 0]; 0], "it is none of an application's");
+    announce(&mut estates, WRITERS, 1, Guid { prefix: OWN, entity: WRITER });
+    let expected = estates.acknowledgements(Some(OWN), GONE, &[left.entity]);
+    assert_eq!(estates.acknowledgements_to(WRITER), Vec::from_iter(expected));
+    announce(&mut estates, READERS, 4, left);
+    assert_eq!(estates.acknowledgements_to(WRITER), [[0; 0]; 0], "it has come again");
+}
+
+#[test]
 fn the_dead_stay_silent_for_a_while() {
     let (mut estates, now) = (Estates::default(), Instant::now());
     assert!(!estates.is_dead(GONE, now));

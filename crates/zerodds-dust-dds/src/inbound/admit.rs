@@ -100,16 +100,18 @@ impl Inbound {
                 self.estates.announced(writer, number, endpoint, || patched(submessage, data, &patches))
             }
         };
-        let reader = subject.filter(|_| data.writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER);
-        match (news, reader) {
-            (News::Came, Some(reader)) => self.departed.came(reader),
-            (News::Left, Some(reader)) => {
+        match (news, data.writer, subject) {
+            (News::Came, EntityId::SEDP_SUBSCRIPTIONS_WRITER, Some(reader)) => self.departed.came(reader),
+            (News::Left, EntityId::SEDP_SUBSCRIPTIONS_WRITER, Some(reader)) => {
                 self.departed.left(reader);
                 let acknowledged = self.estates.acknowledgements(self.own, prefix, &[reader.entity]);
                 self.brought_about.extend(acknowledged);
             }
+            (News::Came, EntityId::SEDP_PUBLICATIONS_WRITER, Some(writer)) if self.own == Some(prefix) => {
+                self.brought_about.extend(self.estates.acknowledgements_to(writer.entity));
+            }
             // Dust hears that the sample came, as it would ask for it for ever, but cannot read it.
-            (News::TooMany, _) => patches.push((submessage.end() - data.payload.len(), vec![0, 0])),
+            (News::TooMany, ..) => patches.push((submessage.end() - data.payload.len(), vec![0, 0])),
             _ => {}
         }
         Ok(Some(patches))

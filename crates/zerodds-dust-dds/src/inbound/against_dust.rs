@@ -12,6 +12,7 @@ use crate::rtps::{flag, kind};
 use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
 use dust_dds::domain::domain_participant::DomainParticipant;
 use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
+use dust_dds::infrastructure::instance::InstanceHandle;
 use dust_dds::infrastructure::listener::NO_LISTENER;
 use dust_dds::infrastructure::qos::{DataReaderQos, QosKind};
 use dust_dds::infrastructure::qos_policy::{ReliabilityQosPolicy, ReliabilityQosPolicyKind};
@@ -119,6 +120,12 @@ impl Captive {
         let reliability = ReliabilityQosPolicy { kind, max_blocking_time };
         let qos = QosKind::Specific(DataReaderQos { reliability, ..Default::default() });
         self.reader.get_subscriber().create_datareader(&topic, qos, NO_LISTENER, NO_STATUS).expect("alive")
+    }
+
+    /// A writer like the first.
+    fn another_writer(&self) -> DataWriter<Note> {
+        let (publisher, topic) = (self.writer.get_publisher(), self.writer.get_topic());
+        publisher.create_datawriter(&topic, QosKind::Default, NO_LISTENER, NO_STATUS).expect("alive")
     }
 
     fn give(&self, message: Vec<u8>) {
@@ -306,6 +313,68 @@ fn a_writer_does_not_wait_for_readers_whose_lease_has_ended() {
         assert_eq!(matched(), 1, "the third");
         for _ in 0..3 {
             victim.writer.write(Note { id: 1, text: String::new() }, None).expect("nobody to wait for");
+        }
+        1
+    };
+    assert_eq!(outcome(trial), Some(1));
+}
+
+fn guid(handle: InstanceHandle) -> Guid {
+    Guid::of(&<[u8; 16]>::from(handle)).expect("a GUID")
+}
+
+/// What the two say by now goes to the partner, and what the victim is to hear, of itself too, comes back.
+fn heard(victim: &Captive, partner: &Captive, inbound: &mut Inbound) -> Vec<Vec<u8>> {
+    // Dust writes some of it when its timers say so.
+    std::thread::park_timeout(Duration::from_millis(1));
+    let own = Some(guid(victim.participant.get_instance_handle()).prefix);
+    let mut out = Vec::new();
+    for message in partner.take_written() {
+        inbound.message(&message, Some(Path::Udp), own, Instant::now(), &mut out);
+    }
+    for message in victim.take_written() {
+        inbound.message(&message, None, own, Instant::now(), &mut out);
+        partner.give(message);
+    }
+    out
+}
+
+#[test]
+fn a_writer_does_not_wait_for_a_reader_that_left_while_it_was_created() {
+    let trial = || {
+        let (victim, partner) = (Captive::new(63), Captive::new(64));
+        let leaving = partner.reliable_reader();
+        let reader = guid(leaving.get_instance_handle());
+        let is_matched = |writer: &DataWriter<Note>| {
+            let matched = writer.get_matched_subscriptions().expect("alive");
+            matched.into_iter().any(|handle| guid(handle) == reader)
+        };
+        let mut inbound = inbound();
+        while !is_matched(&victim.writer) {
+            heard(&victim, &partner, &mut inbound).into_iter().for_each(|message| victim.give(message));
+        }
+        partner.reader.get_subscriber().delete_datareader(&leaving).expect("alive");
+        let mut on_its_way = Vec::new();
+        while !inbound.departed.contains(&reader) {
+            on_its_way.extend(heard(&victim, &partner, &mut inbound));
+        }
+        let writer = victim.another_writer();
+        while !is_matched(&writer) {
+            std::thread::yield_now();
+        }
+        on_its_way.into_iter().for_each(|message| victim.give(message));
+        let name = guid(writer.get_instance_handle()).to_bytes();
+        let mut announced = false;
+        while !announced {
+            for message in heard(&victim, &partner, &mut inbound) {
+                announced |= message.windows(name.len()).any(|part| part == name);
+                victim.give(message);
+            }
+        }
+        victim.answer();
+        assert!(!is_matched(&writer), "Dust knows that it left");
+        for _ in 0..3 {
+            writer.write(Note { id: 1, text: String::new() }, None).expect("nobody to wait for");
         }
         1
     };
