@@ -9,8 +9,8 @@
 //! follows a DATA, and of the two possible ends only one agrees with the stored length.
 
 use crate::rtps::{
-    Data, DataFrag, EntityId, GuidPrefix, HEADER_LEN, Malformed, SUBMESSAGE_HEADER_LEN, Submessage, flag,
-    header, kind,
+    Data, DataFrag, EntityId, GuidPrefix, HEADER_LEN, Heartbeat, Malformed, SUBMESSAGE_HEADER_LEN,
+    Submessage, flag, header, kind,
 };
 
 /// Octets of a HEARTBEAT with its header.
@@ -81,6 +81,15 @@ impl Outgoing {
         carries_data.then(|| message.get(at..)?.first_chunk().copied().map(EntityId))?
     }
 
+    /// What the HEARTBEAT in it says, alone or behind a sample.
+    pub(crate) fn read_heartbeat(&self, message: &[u8]) -> Option<Heartbeat> {
+        let (offset, end) =
+            if self.has_heartbeat { (self.end, message.len()) } else { (self.offset, self.end) };
+        let (&[kind, flags, ..], body) = message[offset..end].split_first_chunk::<SUBMESSAGE_HEADER_LEN>()?;
+        let submessage = Submessage { kind, flags, offset, open_ended: false, body };
+        (kind == kind::HEARTBEAT).then(|| Heartbeat::read(&submessage).ok())?
+    }
+
     /// The trailing HEARTBEAT, header included.
     pub(crate) fn heartbeat<'m>(&self, message: &'m [u8]) -> &'m [u8] {
         if self.has_heartbeat { &message[self.end..self.end + HEARTBEAT_LEN] } else { &[] }
@@ -142,6 +151,8 @@ pub(crate) mod tests {
                 assert_eq!((outgoing.has_heartbeat, outgoing.to), (heartbeat, Some(PEER)));
                 assert_eq!(outgoing.data(&message).expect("DATA").payload.len(), len);
                 assert_eq!(outgoing.writer(&message), Some(WRITER));
+                let said = outgoing.read_heartbeat(&message).map(|said| (said.writer, said.last));
+                assert_eq!(said, heartbeat.then_some((WRITER, 42)));
             }
         }
     }

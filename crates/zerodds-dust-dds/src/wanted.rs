@@ -10,15 +10,14 @@
 //! that left in fragments. Dust has one already, for exactly as long as it may be asked for.
 //!
 //! Dust 0.16 does not look which of its writers a NACK_FRAG is for: each that is matched with the reader answers, from its
-//! own history, and those that have no sample of that number with a GAP, which would make the reader drop what it has yet
-//! to get of them. So it is remembered who was asked, and what the others answer is not sent. It also compares the
+//! own history, and what the others say is not sent where it would do harm, see [`writer`](crate::writer). It also compares the
 //! count of a NACK_FRAG with the last that it had from this reader, whichever writer that was for, so requests
 //! are counted here anew.
 
 use crate::fragment::Fragmenter;
-use crate::rtps::{EntityId, Gap, Guid, GuidPrefix, NackFrag, NackFragFields};
+use crate::rtps::{EntityId, Guid, NackFrag, NackFragFields};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A sample of one of our writers, as one reader lacks parts of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,19 +41,9 @@ impl Owed {
     }
 }
 
-/// A request that Dust was given: each of its writers may answer it once.
-#[derive(Debug)]
-struct Asked {
-    debt: Debt,
-    /// Those of the others that have.
-    strays: BTreeSet<EntityId>,
-}
-
 #[derive(Debug, Default)]
 struct Books {
     debts: HashMap<Debt, Owed>,
-    /// The last requests, in order.
-    asked: VecDeque<Asked>,
     /// Of the last request that Dust was given.
     count: i32,
 }
@@ -84,10 +73,6 @@ impl Wanted {
         let owed = books.debts.entry(debt).or_default();
         owed.fragments.extend(nack.wanted());
         chunks.iter().for_each(|&chunk| *owed.asked.entry(chunk).or_default() += 1);
-        if books.asked.len() >= ASKED_MAX {
-            books.asked.pop_front();
-        }
-        books.asked.push_back(Asked { debt, strays: BTreeSet::new() });
         books.count = books.count.saturating_add(1);
         let count = books.count;
         drop(books);
@@ -132,34 +117,17 @@ impl Wanted {
         }
         Some(taken)
     }
-
-    /// Whether with this GAP for `to` one of our writers answers a request that was for another. (Dust writes one of this
-    /// form also if it is asked for a sample that it no longer has; taken for a stray, it is written again when
-    /// the reader asks again.)
-    pub(crate) fn is_stray(&self, to: GuidPrefix, gap: &Gap<'_>) -> bool {
-        if gap.reader != EntityId::UNKNOWN || gap.base != gap.start + 1 || gap.set.bits > 0 {
-            return false;
-        }
-        let mut books = self.0.lock();
-        let mut requests = books.asked.iter_mut().filter(|asked| {
-            let Debt { reader, writer, sequence_number } = asked.debt;
-            (reader.prefix, sequence_number) == (to, gap.start) && writer != gap.writer
-        });
-        requests.any(|asked| asked.strays.insert(gap.writer))
-    }
 }
 
 /// Beyond it everything is forgotten: readers ask again.
 const DEBTS_MAX: usize = 1024;
-/// More than Dust has waiting for it at a time.
-const ASKED_MAX: usize = 1024;
 /// The same, in numbers of fragments and chunks of all debts together: a few MiB.
 const NUMBERS_MAX: usize = 1 << 18;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtps::{Content, MessageWriter, Submessage, Submessages, flag, kind};
+    use crate::rtps::{Content, GuidPrefix, MessageWriter, Submessages};
     use zerodds_core::Endianness;
 
     const READER: Guid = Guid { prefix: GuidPrefix([2; 12]), entity: EntityId([0, 0, 2, 4]) };
@@ -230,33 +198,6 @@ mod tests {
         }
         let kept: usize = wanted.0.lock().debts.values().map(Owed::len).sum();
         assert!((1..NUMBERS_MAX + 512).contains(&kept), "{kept}");
-    }
-
-    /// A GAP of this writer as Dust writes it for a sample that it has not got.
-    fn is_stray(wanted: &Wanted, writer: EntityId, number: u8) -> bool {
-        let mut body = [0; 32];
-        body[4..8].copy_from_slice(&writer.0);
-        (body[12], body[20]) = (number, number + 1);
-        let (kind, flags) = (kind::GAP, flag::ENDIANNESS);
-        let submessage = Submessage { kind, flags, offset: 0, open_ended: false, body: &body };
-        wanted.is_stray(READER.prefix, &Gap::read(&submessage).expect("a GAP"))
-    }
-
-    #[test]
-    fn what_a_writer_answers_that_was_not_asked_is_a_stray_once_for_each_request() {
-        let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 65_507));
-        let other = EntityId([0, 0, 9, 3]);
-        for _ in 0..2 {
-            note(&wanted, &fragmenter, 1, &[]);
-        }
-        assert!(!is_stray(&wanted, WRITER, 42), "who was asked may say that it has it no longer");
-        assert!(!is_stray(&wanted, other, 41), "nobody asked for that");
-        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![1]));
-        assert!(
-            is_stray(&wanted, other, 42) && is_stray(&wanted, other, 42),
-            "the answers of a writer behind it"
-        );
-        assert!(!is_stray(&wanted, other, 42), "this is no answer");
     }
 
     #[test]

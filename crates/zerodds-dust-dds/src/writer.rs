@@ -26,7 +26,7 @@ use crate::departed::Departed;
 use crate::outgoing::Outgoing;
 use crate::participant::{Running, Shared};
 use crate::repair::repair;
-use crate::rtps::{AckNack, EntityId, Gap, Guid, HEADER_LEN, kind};
+use crate::rtps::{AckNack, EntityId, Gap, Guid, HEADER_LEN, Heartbeat, kind};
 use crate::untouched::untouched;
 use dust_dds::transport::interface::WriteMessage;
 use dust_dds::transport::types::Locator as DustLocator;
@@ -44,6 +44,8 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     lent: Option<S::Loan>,
     /// The last large message went through shared memory.
     lends: bool,
+    /// The last sample of each of our writers, as its HEARTBEATs said.
+    written: HashMap<EntityId, i64>,
     /// Peers whose shared memory did not take a sample.
     troubled: HashMap<Locator, Trouble>,
     repair_count: i32,
@@ -114,8 +116,8 @@ impl<L: Loan> Buffer<'_, L> {
 
 impl<S: Transport, U: Datagrams> Writer<S, U> {
     pub(crate) fn new(running: Running<S, U>) -> Self {
-        let private = Vec::new();
-        Self { running, private, lent: None, lends: false, troubled: HashMap::new(), repair_count: 0 }
+        let (private, written, troubled) = (Vec::new(), HashMap::new(), HashMap::new());
+        Self { running, private, lent: None, lends: false, written, troubled, repair_count: 0 }
     }
 
     fn shared(&self) -> &Shared<S, U> {
@@ -179,6 +181,10 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         if is_departed(&self.shared().departed, message, outgoing) || self.is_stray(message, outgoing) {
             return;
         }
+        if let Some(Heartbeat { writer, last, .. }) = outgoing.read_heartbeat(message) {
+            let written = self.written.entry(writer).or_default();
+            *written = last.max(*written);
+        }
         note_contact(&self.shared().contacts, message, outgoing, locators);
         let sample = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
         let whole = outgoing.kind != kind::DATA_FRAG && len <= self.whole_len_max(peer, len);
@@ -239,11 +245,16 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         outcome
     }
 
-    /// Whether Dust answers with a GAP for a writer that was not asked, see [`wanted`](crate::wanted).
+    /// Whether this is a GAP by which a writer answers what another was asked, see [`wanted`](crate::wanted), and would
+    /// make the reader drop what is yet to come: of a sample that it has not written. Of one that it had, the GAP is true, whoever was
+    /// asked.
     fn is_stray(&self, message: &[u8], outgoing: &Outgoing) -> bool {
         let gap =
             (outgoing.kind == kind::GAP).then(|| Gap::read(&outgoing.submessage(message)).ok()).flatten();
-        gap.zip(outgoing.to).is_some_and(|(gap, to)| self.shared().wanted.is_stray(to, &gap))
+        gap.is_some_and(|Gap { reader, writer, start, base, set }| {
+            let is_answer = reader == EntityId::UNKNOWN && base == start + 1 && set.bits == 0;
+            is_answer && self.written.get(&writer).is_none_or(|&last| last < start)
+        })
     }
 
     /// The fragments of this chunk that are to be sent: those that its reader has asked for, if Dust wrote it because of that.

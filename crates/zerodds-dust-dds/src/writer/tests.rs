@@ -211,18 +211,35 @@ fn nothing_is_sent_of_what_dust_answers_for_a_writer_that_was_not_asked() {
     let nack = nack.nack_frag(&fields).as_bytes();
     let submessage = Submessages::of(nack).next().expect("one").expect("whole");
     let Ok(Content::NackFrag(nack)) = Content::read(&submessage) else { panic!("no NACK_FRAG") };
-    for _ in 0..2 {
+    for _ in 0..3 {
         let Shared { wanted, fragmenter, .. } = scene.writer.shared();
         let _ = wanted.note(Guid { prefix: PEER, entity: READER }, &nack, fragmenter);
     }
     let sent = |scene: &Scene| scene.narrow.each_ref().map(Memory::queued).iter().sum::<usize>();
-    let before = sent(&scene);
-    for message in answers(EntityId([0, 0, 9, 3])) {
-        scene.write(&message, |scene| &scene.narrow);
+    let messages = |scene: &mut Scene, messages: &[Vec<u8>]| {
+        let before = sent(scene);
+        messages.iter().for_each(|message| scene.write(message, |scene| &scene.narrow));
+        sent(scene) - before
+    };
+    let other = EntityId([0, 0, 9, 3]);
+    assert_eq!(messages(&mut scene, &answers(other)), 0);
+    for (writer, last) in [(other, 41), (WRITER, 42)] {
+        let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 128);
+        heartbeat.info_dst(PEER).heartbeat(HeartbeatFields {
+            reader: READER,
+            writer,
+            first: 1,
+            last,
+            count: 1,
+        });
+        assert_eq!(messages(&mut scene, &[heartbeat.into_bytes()]), 1);
     }
-    assert_eq!(sent(&scene), before);
-    for message in answers(WRITER) {
-        scene.write(&message, |scene| &scene.narrow);
+    assert_eq!(messages(&mut scene, &answers(other)), 0, "it has written less");
+    assert_eq!(messages(&mut scene, &answers(WRITER)), 2, "it was asked");
+    let mut sample = as_dust_writes(b"small", &[], true);
+    for at in [60, sample.len() - 24] {
+        sample[at..at + 4].copy_from_slice(&other.0);
     }
-    assert_eq!(sent(&scene), before + 2, "the writer that was asked");
+    assert_eq!(messages(&mut scene, &[sample]), 1);
+    assert_eq!(messages(&mut scene, &answers(other)[1..]), 1, "it had this sample, and has it no longer");
 }
