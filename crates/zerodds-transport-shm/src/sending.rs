@@ -380,11 +380,11 @@ impl<'a> Round<'a> {
                 self.sent.by_shm += 1;
                 self.outbound.tally.messages += 1;
                 self.outbound.tally.bytes += self.parcel.len() as u64;
-                self.asleep.extend(asleep);
+                self.remember(asleep);
             }
             Outcome::Offered(offered, asleep) => {
                 target.offered = Some(offered);
-                self.asleep.extend(asleep);
+                self.remember(asleep);
                 return false;
             }
             Outcome::Full => return false,
@@ -400,6 +400,13 @@ impl<'a> Round<'a> {
             }
         }
         true
+    }
+
+    /// Whoever sleeps is woken at the end.
+    fn remember(&mut self, asleep: Option<Arc<Link>>) {
+        if let Some(link) = asleep {
+            self.asleep.push(link);
+        }
     }
 
     fn cannot_reach(&mut self, index: usize, reason: Reason) {

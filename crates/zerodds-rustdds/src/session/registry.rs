@@ -184,18 +184,11 @@ impl Registry {
                 let (prefix, reader) = split(guid);
                 self.matched.retain(|_, matched| matched.remove(prefix, reader));
                 self.lose_readers(|other| *other == (prefix, reader));
-                if prefix == self.own {
-                    self.sources.remove(&reader);
-                }
                 Vec::new()
             }
             Status::WriterLost { guid, .. } => {
                 let (prefix, writer) = split(guid);
                 self.lose_writers(|other| *other == (prefix, writer));
-                if prefix == self.own {
-                    self.matched.remove(&writer);
-                    self.refused.remove(&writer);
-                }
                 vec![Errand::Bereave(incarnation(prefix), Some(writer))]
             }
             Status::ParticipantLost { id, .. } => {
@@ -459,6 +452,7 @@ impl Registry {
             !readers.is_empty()
         };
         self.refused.retain(|_, refused| go_on(refused));
+        self.sources.retain(|&reader, _| !lost(&(self.own, reader)));
         self.found.retain(|_, found| go_on(found));
         self.stale = true;
     }
@@ -468,6 +462,8 @@ impl Registry {
             writers.retain(|writer| !lost(writer));
             !writers.is_empty()
         });
+        self.matched.retain(|&writer, _| !lost(&(self.own, writer)));
+        self.refused.retain(|&writer, _| !lost(&(self.own, writer)));
         self.readers.values().for_each(|reader| reader.progress.forget(&lost));
         self.stale = true;
     }
