@@ -249,9 +249,11 @@ fn a_slow_network_costs_datagrams_that_are_counted_and_blocks_nobody() {
     let before = Instant::now();
     let sent = a.transport.send_batch(&slices, Peer::new(&peer)).unwrap();
     assert!(sent < 70, "4 MB do not fit");
-    let single = a.try_send(&fragment, &peer);
+    // What has left since may have made room.
+    let mut singles = (0..20).map(|_| a.try_send(&fragment, &peer));
+    let single = singles.find(|single| !single.unserved.is_empty()).expect("a megabyte more does not fit");
     assert!(matches!(single.unserved[0].why, Refusal::Full), "{single:?}");
     // At 1 Mbit/s, 4 MB take half a minute.
-    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!(before.elapsed() < Duration::from_secs(20));
     assert_eq!(a.transport.counters().lost_messages, 71 - sent as u64);
 }
