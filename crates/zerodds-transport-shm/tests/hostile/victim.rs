@@ -120,10 +120,15 @@ impl Scene {
 
     /// Left alone, the victim uses less than a hundredth of a processor.
     pub(crate) fn is_idle(&mut self) {
-        let (before, start) = (self.status().cpu, Instant::now());
-        std::thread::park_timeout(Duration::from_secs(2));
-        let (used, passed) = (self.status().cpu - before, start.elapsed());
-        assert!(used * 100 < passed, "{used:?} of {passed:?} used by nothing");
+        let used: Vec<_> = (0..WINDOWS_MAX)
+            .map(|_| {
+                let (before, start) = (self.status().cpu, Instant::now());
+                std::thread::park_timeout(Duration::from_secs(2));
+                (self.status().cpu - before, start.elapsed())
+            })
+            .take_while(|(used, passed)| *used * 100 >= *passed)
+            .collect();
+        assert!(used.len() < WINDOWS_MAX, "used by nothing, of what passed: {used:?}");
     }
 
     /// A stranger that comes now is linked as ever.
@@ -322,5 +327,7 @@ pub(crate) fn locator(domain: &str, host: &str, id: &str) -> Locator {
     Locator::shared_memory(host, id, domain.parse().expect("a domain"))
 }
 
+/// What else runs on the machine may wake it in one of these, not in all.
+const WINDOWS_MAX: usize = 3;
 /// A user that nobody is.
 pub(crate) const OTHER_USER: u32 = 54_321;
