@@ -2,14 +2,14 @@
 
 mod parties;
 
-use parties::{CHUNK, Chunk, PATIENCE, Party, eventually, meet, reliable, unique};
+use parties::{CHUNK, Chunk, PATIENCE, Party, eventually, meet, reliable, unique, within};
 use rustdds::policy::{Durability, History, ResourceLimits};
 use rustdds::{
     DomainParticipant, QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, TopicKind, no_key,
 };
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Room for everything that these tests leave untaken.
 fn roomy() -> QosPolicies {
@@ -109,17 +109,6 @@ fn two_hundred_endpoints_of_one_participant_exchange_with_another() {
         }
     }
     assert_eq!((here.zerodds.stats().held_samples, there.zerodds.stats().held_samples), (0, 0));
-}
-
-fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + time;
-    while !is_so() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    true
 }
 
 /// What a process has of the kernel.

@@ -2,11 +2,13 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use bytes::Bytes;
+use rustdds::dds::WriteError;
 use rustdds::policy::{History, Reliability, ResourceLimits};
 use rustdds::{
     DomainParticipant, QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, Topic, TopicKind,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use zerodds_rustdds::{Config, ZeroDds, no_key};
 
@@ -109,42 +111,72 @@ pub(crate) fn best_effort(depth: i32) -> QosPolicies {
 }
 
 /// Waits until `is_so`, looking often.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(within(PATIENCE, is_so), "not within {PATIENCE:?}: {what}");
 }
 
-/// Writes small samples until they arrive by shared memory: the endpoints are matched and the sessions have met.
+/// Writes small samples until one goes by shared memory to all: the endpoints are matched and the sessions have met.
+/// Nothing of this is under way afterwards, as RTPS is in order.
 pub(crate) fn meet(
     from: &Party,
     writer: &no_key::DataWriter<Chunk>,
     readers: &mut [&mut no_key::DataReader<Chunk>],
 ) {
+    static PROBES: AtomicU32 = AtomicU32::new(1 << 31);
     eventually("samples go by shared memory to all", || {
-        let before = from.zerodds.stats();
-        writer.write(Chunk::new(0, u32::MAX, 16 << 10), None).expect("written");
-        let after = from.zerodds.stats();
-        let shared = after.descriptors - before.descriptors == 1;
-        let all = readers.iter_mut().all(|reader| {
-            let deadline = Instant::now() + Duration::from_millis(200);
-            while Instant::now() < deadline {
-                if !reader.take(usize::MAX, ReadCondition::any()).expect("taken").is_empty() {
-                    return true;
-                }
-                std::thread::sleep(Duration::from_millis(1));
+        let number = PROBES.fetch_add(1, Ordering::Relaxed);
+        let mut has_come = vec![false; readers.len()];
+        let mut have_all = || {
+            for (has_come, reader) in has_come.iter_mut().zip(readers.iter_mut()) {
+                let taken = reader.take(usize::MAX, ReadCondition::any()).expect("taken");
+                *has_come |= taken.iter().any(|sample| sample.value().number == number);
             }
-            false
+            has_come.iter().all(|has_come| *has_come)
+        };
+        let is_shared = std::thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                let before = from.zerodds.stats().descriptors;
+                match writer.write(Chunk::new(0, number, 16 << 10), None) {
+                    Ok(()) => from.zerodds.stats().descriptors - before == 1,
+                    Err(WriteError::WouldBlock { .. }) => false,
+                    Err(error) => panic!("{error}"),
+                }
+            });
+            // It waits for room until the one before is taken.
+            while !writing.is_finished() {
+                have_all();
+                std::thread::yield_now();
+            }
+            writing.join().expect("no panic")
         });
-        shared && all
+        // Before they are matched it does not come at all.
+        is_shared && within(Duration::from_millis(200), have_all)
     });
-    // What is still under way from before.
-    std::thread::sleep(Duration::from_millis(50));
-    for reader in readers {
-        reader.take(usize::MAX, ReadCondition::any()).expect("taken");
+}
+
+/// Whether it `is_so` within a time, looking often.
+pub(crate) fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    while !is_so() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
+    true
+}
+
+/// Writes this sample as soon as there is room for it: the news of what was taken may be under way.
+pub(crate) fn write_when_there_is_room(writer: &no_key::DataWriter<Chunk>, chunk: Chunk) {
+    let mut given_back = Some(chunk);
+    eventually("there is room", || {
+        match writer.write(given_back.take().expect("given back"), None) {
+            Ok(()) => {}
+            Err(WriteError::WouldBlock { data }) => given_back = Some(data),
+            Err(error) => panic!("{error}"),
+        }
+        given_back.is_none()
+    });
 }
 
 /// The next sample of a reader.

@@ -1,8 +1,8 @@
 //! Where the casts differ, and where RustDDS differs from DDS: each line of docs/qos.md that says so is tried here.
 
-use crate::parties::{self, Chunk, Party, best_effort, eventually, keep_all, meet, unique};
-use crate::qos::play::{wait_for_matches, within};
-use crate::qos::stage::{Cast, Eye, Pen, Row, Stage, What};
+use crate::parties::{self, Chunk, PATIENCE, Party, best_effort, eventually, keep_all, meet, unique, within};
+use crate::qos::play::{greet, wait_for_matches};
+use crate::qos::stage::{Cast, Row, Stage, What};
 use rustdds::dds::ReadError;
 use rustdds::policy::{Durability, History, ResourceLimits};
 use rustdds::qos::HasQoSPolicy;
@@ -27,12 +27,22 @@ fn a_best_effort_reader_that_keeps_all_has_the_newest_that_its_limit_holds() {
         let mut reader =
             stage.reader(Stage::PROMPT, &topic, false, &limited(ROOM as i32).modify_by(&best_effort));
         wait_for_matches(&*writer, 1, &[&*reader]);
-        greet(&stage, &*writer, &mut *reader);
+        greet(&stage, &*writer, &mut *reader, LARGE);
         for number in 1..=40 {
             assert!(writer.write(Row::new(0, number, LARGE), None), "best effort never waits");
         }
+        let mut last = 40;
         eventually("the last is read", || {
-            reader.read(ReadCondition::any()).iter().any(|seen| seen.what == What::Sample(40))
+            let is_read = within(Duration::from_millis(500), || {
+                let mut read = reader.read(ReadCondition::any()).into_iter();
+                read.any(|seen| matches!(seen.what, What::Sample(40..1_000)))
+            });
+            if !is_read {
+                // By UDP the end of a burst may be lost.
+                last += 1;
+                assert!(writer.write(Row::new(0, last, LARGE), None), "best effort never waits");
+            }
+            is_read
         });
         let taken: Vec<_> = reader.take().into_iter().map(|seen| seen.what).collect();
         assert!(taken.len() <= ROOM as usize && taken.is_sorted(), "{cast:?}: {taken:?}");
@@ -49,18 +59,6 @@ fn limited(max_samples: i32) -> QosPolicies {
         .build()
 }
 
-/// Writes a first sample until the reader has it, by shared memory if the cast has any.
-fn greet(stage: &Stage, writer: &dyn Pen, reader: &mut dyn Eye) {
-    eventually("they meet", || {
-        let before = stage.stats(Stage::WRITER);
-        writer.write(Row::new(0, 0, LARGE), None);
-        let after = stage.stats(Stage::WRITER);
-        let shared =
-            before.zip(after).is_none_or(|(before, after)| after.shared_samples > before.shared_samples);
-        within(Duration::from_millis(500), || !reader.take().is_empty()) && shared
-    });
-}
-
 #[test]
 fn a_reader_that_keeps_all_makes_a_writer_wait_where_plain_rustdds_drops() {
     const ROOM: u32 = 16;
@@ -70,7 +68,7 @@ fn a_reader_that_keeps_all_makes_a_writer_wait_where_plain_rustdds_drops() {
         let writer = stage.writer(&topic, false, &limited(64));
         let mut reader = stage.reader(Stage::PROMPT, &topic, false, &limited(ROOM as i32));
         wait_for_matches(&*writer, 1, &[&*reader]);
-        greet(&stage, &*writer, &mut *reader);
+        greet(&stage, &*writer, &mut *reader, LARGE);
         let written =
             (1..=40).take_while(|&number| writer.write(Row::new(0, number, LARGE), None)).count() as u32;
         assert!(writer.is_acknowledged());
@@ -98,7 +96,7 @@ fn late_without_durability(cast: Cast, plain_reader: bool, len: usize) -> (usize
     let writer = stage.writer(&topic, false, &qos);
     let mut prompt = stage.reader(Stage::PROMPT, &topic, false, &qos);
     wait_for_matches(&*writer, 1, &[&*prompt]);
-    greet(&stage, &*writer, &mut *prompt);
+    greet(&stage, &*writer, &mut *prompt, LARGE);
     for number in 1..=3 {
         writer.write(Row::new(0, number, len), None);
     }
@@ -185,15 +183,13 @@ fn a_sample_written_on_the_status_of_a_match_reaches_the_new_reader() {
     let writer = stage.writer(&topic, false, &qos);
     let mut resident = stage.reader(Stage::PROMPT, &topic, false, &qos);
     wait_for_matches(&*writer, 1, &[&*resident]);
-    greet(&stage, &*writer, &mut *resident);
+    greet(&stage, &*writer, &mut *resident, LARGE);
     let mut lost = 0;
     for number in 1..=200 {
         let mut late = stage.reader(Stage::LATE, &topic, false, &qos);
         wait_for_matches(&*writer, 1, &[&*late]);
         assert!(writer.write(Row::new(0, number, 10_000), None));
-        let came = within(parties::PATIENCE / 10, || {
-            late.take().iter().any(|seen| seen.what == What::Sample(number))
-        });
+        let came = within(PATIENCE, || late.take().iter().any(|seen| seen.what == What::Sample(number)));
         lost += u32::from(!came);
         resident.take();
         drop(late);

@@ -7,14 +7,14 @@
 //!  late            │                                      │ is made     │ all at once
 //! ```
 
-use crate::parties::eventually;
+use crate::parties::{eventually, within};
 use crate::qos::stage::{Eye, Pen, Row, Seen, Stage, What};
 use rustdds::policy::{Durability, History};
 use rustdds::{
     DataReaderStatus, DataWriterStatus, DomainParticipantStatusEvent as Event, GUID, QosPolicies,
     ReadCondition, Timestamp,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zerodds_rustdds::Events;
 
 /// One set of circumstances.
@@ -93,7 +93,8 @@ impl Scene {
         self.greet(stage, &*writer, &mut [&mut *prompt, &mut *slow]);
 
         let before = stage.stats(Stage::WRITER);
-        let mut outcome = Outcome { prompt: self.write(&*writer, &mut *prompt), ..self.nothing() };
+        let mut outcome =
+            Outcome { prompt: self.write(&*writer, &mut *prompt, &mut *slow), ..self.nothing() };
         let after = stage.stats(Stage::WRITER);
         outcome.shared =
             before.zip(after).map(|(before, after)| after.shared_samples - before.shared_samples);
@@ -144,8 +145,13 @@ impl Scene {
         });
     }
 
-    /// Writes everything; the prompt reader has each before the next. It reads every second before it takes it.
-    fn write(&self, writer: &dyn Pen, reader: &mut dyn Eye) -> Vec<Seen> {
+    fn is_reliable(&self) -> bool {
+        self.reader.is_reliable() && self.writer.is_reliable()
+    }
+
+    /// Writes everything; the prompt reader has each before the next. It reads every second before it takes it. Best
+    /// effort, the slow one has each too, which it reads: UDP loses none that a socket has room for.
+    fn write(&self, writer: &dyn Pen, reader: &mut dyn Eye, slow: &mut dyn Eye) -> Vec<Seen> {
         let mut seen = Vec::new();
         for (nth, what) in (0..).zip(written(self.keyed)) {
             match what {
@@ -159,23 +165,46 @@ impl Scene {
                 seen.extend(first(|| reader.read(ReadCondition::not_read()), &self.name, what));
             }
             seen.extend(first(|| reader.take(), &self.name, what));
+            if !self.is_reliable() {
+                self.wait_to_read(slow, what);
+            }
         }
         seen
     }
 
     /// Takes once, when everything is there. Reliable: when it was acknowledged. Best effort: when the last was read.
     fn take_at_once(&self, writer: &dyn Pen, reader: &mut dyn Eye, last: What) -> Vec<Seen> {
-        if self.reader.is_reliable() && self.writer.is_reliable() {
+        if self.is_reliable() {
             assert!(writer.is_acknowledged(), "{}: acknowledged", self.name);
         } else {
-            eventually(&format!("{}: {last:?} is read", self.name), || {
-                reader.read(ReadCondition::any()).iter().any(|seen| seen.what == last)
-            });
+            self.wait_to_read(reader, last);
         }
         let mut seen = reader.take();
         seen.retain(|seen| !matches!(seen.what, What::Sample(GREETING..)));
         seen
     }
+
+    fn wait_to_read(&self, reader: &mut dyn Eye, what: What) {
+        eventually(&format!("{}: {what:?} is read", self.name), || {
+            reader.read(ReadCondition::any()).iter().any(|seen| seen.what == what)
+        });
+    }
+}
+
+/// Writes samples until the reader has the last of them, by shared memory if the cast has any. Nothing of this is under
+/// way afterwards, as RTPS is in order.
+pub(crate) fn greet(stage: &Stage, writer: &dyn Pen, reader: &mut dyn Eye, len: usize) {
+    let mut number = GREETING;
+    eventually("they meet", || {
+        number += 1;
+        let before = stage.stats(Stage::WRITER);
+        writer.write(Row::new(0, number, len), None);
+        let after = stage.stats(Stage::WRITER);
+        let shared =
+            before.zip(after).is_none_or(|(before, after)| after.shared_samples > before.shared_samples);
+        let has_come = || reader.take().iter().any(|seen| seen.what == What::Sample(number));
+        within(Duration::from_millis(500), has_come) && shared
+    });
 }
 
 pub(crate) fn wait_for_matches(writer: &dyn Pen, readers: usize, eyes: &[&dyn Eye]) {
@@ -213,17 +242,6 @@ fn first(mut look: impl FnMut() -> Vec<Seen>, scene: &str, what: What) -> Vec<Se
         !seen.is_empty()
     });
     seen
-}
-
-pub(crate) fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + time;
-    while !is_so() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    true
 }
 
 /// A source timestamp that both casts give to the same sample.

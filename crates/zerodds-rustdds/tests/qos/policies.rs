@@ -1,9 +1,9 @@
 //! The policies beyond the matrix, as far as RustDDS knows them: LIFESPAN, DEADLINE, LIVELINESS, OWNERSHIP,
 //! DESTINATION_ORDER, TIME_BASED_FILTER, PRESENTATION, LATENCY_BUDGET. (It has no PARTITION.)
 
-use crate::parties::{eventually, unique};
+use crate::parties::{eventually, unique, within};
 use crate::qos::matrix::compare;
-use crate::qos::play::{Scene, time, wait_for_matches, within};
+use crate::qos::play::{Scene, greet, time, wait_for_matches};
 use crate::qos::stage::{Cast, Eye, Pen, Row, Stage, What};
 use rustdds::dds::qos::QosPolicyId;
 use rustdds::policy::*;
@@ -173,14 +173,7 @@ fn pair(stage: &Stage, name: &str, writer: QosPolicies, reader: QosPolicies) -> 
     let writer = stage.writer(&topic, false, &writer);
     let mut reader = stage.reader(Stage::PROMPT, &topic, false, &reader);
     wait_for_matches(&*writer, 1, &[&*reader]);
-    eventually("they meet, by shared memory if they can", || {
-        let before = stage.stats(Stage::WRITER);
-        writer.write(Row::new(0, 0, LARGE), None);
-        let after = stage.stats(Stage::WRITER);
-        let shared =
-            before.zip(after).is_none_or(|(before, after)| after.shared_samples > before.shared_samples);
-        within(Duration::from_millis(500), || !reader.take().is_empty()) && shared
-    });
+    greet(stage, &*writer, &mut *reader, LARGE);
     (writer, reader)
 }
 
@@ -288,18 +281,17 @@ fn a_sample_that_has_expired_is_not_given_to_a_reader_that_shares_memory() {
     // (Its reliable reader of fragments is left out: it waits for them for ever.)
     let old = Timestamp::from_ticks(Timestamp::now().to_ticks() - (3600 << 32));
     let (of_both, of_the_writer, of_the_reader) = ([true, true], [true, false], [false, true]);
-    let both = [What::Sample(1), What::Sample(2)];
-    for (cast, is_reliable, len, whose, expected) in [
-        (Cast::Plain, false, 100, of_both, &both[..]),
-        (Cast::Plain, true, 100, of_both, &both),
-        (Cast::Plain, false, LARGE, of_both, &both[1..]),
-        (Cast::Plain, false, LARGE, of_the_writer, &both),
-        (Cast::PlugIn, false, 100, of_both, &both),
-        (Cast::PlugIn, true, 100, of_both, &both),
-        (Cast::PlugIn, false, LARGE, of_both, &both[1..]),
-        (Cast::PlugIn, true, LARGE, of_both, &both[1..]),
-        (Cast::PlugIn, true, LARGE, of_the_writer, &both[1..]),
-        (Cast::PlugIn, true, LARGE, of_the_reader, &both[1..]),
+    for (cast, is_reliable, len, whose, old_comes) in [
+        (Cast::Plain, false, 100, of_both, true),
+        (Cast::Plain, true, 100, of_both, true),
+        (Cast::Plain, false, LARGE, of_both, false),
+        (Cast::Plain, false, LARGE, of_the_writer, true),
+        (Cast::PlugIn, false, 100, of_both, true),
+        (Cast::PlugIn, true, 100, of_both, true),
+        (Cast::PlugIn, false, LARGE, of_both, false),
+        (Cast::PlugIn, true, LARGE, of_both, false),
+        (Cast::PlugIn, true, LARGE, of_the_writer, false),
+        (Cast::PlugIn, true, LARGE, of_the_reader, false),
     ] {
         let stage = Stage::new(cast);
         let qos = |has_lifespan| {
@@ -308,9 +300,22 @@ fn a_sample_that_has_expired_is_not_given_to_a_reader_that_shares_memory() {
         };
         let (writer, mut reader) = pair(&stage, "expired", qos(whose[0]), qos(whose[1]));
         writer.write(Row::new(0, 1, len), Some(old));
-        writer.write(Row::new(0, 2, len), Some(Timestamp::now()));
-        let taken = take_until(&mut *reader, 2);
-        assert_eq!(taken, expected, "{cast:?}, reliable: {is_reliable}, {len} bytes, {whose:?}");
+        // One at a time, and young ones until one comes: by UDP two at once may be too many for the socket.
+        let mut taken = if old_comes { take_until(&mut *reader, 1) } else { Vec::new() };
+        let mut number = 1;
+        eventually("a young one comes", || {
+            number += 1;
+            writer.write(Row::new(0, number, len), Some(Timestamp::now()));
+            within(Duration::from_millis(500), || {
+                taken.extend(reader.take().into_iter().map(|seen| seen.what));
+                taken.last() == Some(&What::Sample(number))
+            })
+        });
+        let has_come = taken.contains(&What::Sample(1));
+        assert_eq!(
+            has_come, old_comes,
+            "{cast:?}, reliable: {is_reliable}, {len} bytes, {whose:?}: {taken:?}"
+        );
     }
 }
 
