@@ -38,6 +38,11 @@ fn two_thousand_changes_of_path_are_seen_by_no_reader() {
                     let peers = party.zerodds.participants();
                     peers.iter().any(|&(peer, shared)| peer == prefix(other) && shared)
                 });
+                if change % 4 == 0 {
+                    let shared_samples = || here.zerodds.stats().shared_samples;
+                    let shared = shared_samples();
+                    eventually("a sample is shared", || shared_samples() > shared);
+                }
                 let lost = party.zerodds.stats().links_lost;
                 eventually("the link is down", || {
                     party.zerodds.disconnect(prefix(other));

@@ -119,21 +119,25 @@ fn a_loan_that_would_block_is_given_back_and_published_later() {
         loan.copy_from_slice(&pattern(number, 100_000));
         loan
     };
-    writer.publish(filled(1), None).expect("published");
+    // The news of what was taken may be under way.
+    let publish_when_there_is_room = |loan| {
+        let mut given_back = Some(loan);
+        eventually("there is room", || {
+            match writer.publish(given_back.take().expect("given back"), None) {
+                Ok(_) => {}
+                Err(WriteError::WouldBlock { data }) => given_back = Some(data),
+                Err(error) => panic!("{error}"),
+            }
+            given_back.is_none()
+        });
+    };
+    publish_when_there_is_room(filled(1));
     let Err(WriteError::WouldBlock { data: loan }) = writer.publish(filled(2), None) else {
         panic!("the one place is taken")
     };
     assert!(loan.is_shared() && *loan == *pattern(2, 100_000));
     assert_eq!(next(&mut reader).number, 1);
-    let mut loan = Some(loan);
-    eventually("there is room again", || match writer.publish(loan.take().expect("given back"), None) {
-        Ok(_) => true,
-        Err(WriteError::WouldBlock { data }) => {
-            loan = Some(data);
-            false
-        }
-        Err(error) => panic!("{error}"),
-    });
+    publish_when_there_is_room(loan);
     let chunk = next(&mut reader);
     assert!(chunk.number == 2 && chunk.is_intact());
 }

@@ -18,7 +18,7 @@ mod processes {
 }
 
 use futures::executor::block_on;
-use parties::{Chunk, PATIENCE, Party, eventually, unique};
+use parties::{Chunk, Finally, PATIENCE, Party, eventually, unique, write_when_there_is_room};
 use processes::child::{Process, alone, fresh_domain, is_root, skip};
 use processes::following::{Follower, STRANGERS, join, patient, qos, settle, write};
 use processes::possessions::possessions;
@@ -27,7 +27,7 @@ use rustdds::QosPolicyBuilder;
 use rustdds::dds::WriteError;
 use rustdds::policy::Reliability;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use zerodds_rustdds::{Options, WhenFull, no_key};
 
@@ -207,7 +207,9 @@ fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
     scene.settle(&mut []);
     let Scene { place, here, there, writer, near } = &mut scene;
     let before = possessions();
-    let over = AtomicBool::new(false);
+    let (over, heard) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let strangers =
+        |near: &Follower| (STRANGERS..STRANGERS + 31).filter(|&id| near.next(id).is_some()).count();
     let written = std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let mut number = 0;
@@ -218,6 +220,7 @@ fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
             number
         });
         let killing = scope.spawn(|| {
+            let _over = Finally(|| over.store(true, Ordering::Relaxed));
             let mut moments = Moments(0x5eed);
             let start = |nth: u32| {
                 let role = match nth % 3 {
@@ -233,15 +236,19 @@ fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
                 let mut newer = start(nth);
                 newer.expect("ready");
                 std::thread::sleep(moments.next_below(Duration::from_millis(600)));
+                // The first three publishers are met, however long that takes.
+                let publishers = (nth - 1) - (nth - 1) / 3;
+                eventually("they are heard", || heard.load(Ordering::Relaxed) >= publishers.min(3) as usize);
                 older.kill();
                 older = newer;
             }
             older.kill();
-            over.store(true, Ordering::Relaxed);
         });
         while !writing.is_finished() {
             if near.take().is_empty() {
                 std::thread::park_timeout(Duration::from_micros(200));
+            } else {
+                heard.store(strangers(near), Ordering::Relaxed);
             }
         }
         killing.join().expect("no panic");
@@ -253,7 +260,7 @@ fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
         let (here, there) = (here.zerodds.stats(), there.zerodds.stats());
         here.pool.in_use == 0 && there.held_samples == 0 && possessions() == before
     });
-    let strangers = (STRANGERS..STRANGERS + 31).filter(|&id| near.next(id).is_some()).count();
+    let strangers = strangers(near);
     println!("{written} samples beside 31 processes, {strangers} of which published");
     assert!(written > 200 && strangers >= 3, "{written} samples, {strangers} other publishers");
     let gone = there.zerodds.stats().gone_samples;
@@ -279,21 +286,23 @@ fn a_stopped_best_effort_subscriber_slows_nobody() {
     scene.settle(&mut [&mut other]);
     let Scene { here, writer, near, .. } = &mut scene;
     let mut number = 0;
-    let mut a_hundred = || {
+    let mut ten = || {
         let begin = Instant::now();
-        for _ in 0..100 {
+        for _ in 0..10 {
             write(writer, 1, number..number + 1, 500_000);
             number += 1;
             near.take_until(1, number);
         }
         begin.elapsed()
     };
-    let with_both = a_hundred();
+    // What else runs on the machine only ever adds.
+    let mut best_of_ten = || (0..10).map(|_| ten()).min().expect("ten");
+    let with_both = best_of_ten();
     other.stop();
-    let with_one_stopped = a_hundred();
-    println!("100 samples took {with_both:?} with both, {with_one_stopped:?} with one stopped");
-    // One wait of max_blocking_time for each sample would be 10 s.
-    assert!(with_one_stopped < 3 * with_both + Duration::from_secs(2));
+    let with_one_stopped = best_of_ten();
+    println!("10 samples took {with_both:?} with both, {with_one_stopped:?} with one stopped");
+    // One wait of max_blocking_time for each sample would be 1 s.
+    assert!(with_one_stopped < 2 * with_both + Duration::from_millis(400));
     assert_eq!(near.next(1), Some(number), "nothing was lost for the one that runs");
     other.kill();
     eventually("nothing is kept for it", || {
@@ -361,12 +370,15 @@ fn a_subscriber_that_stands_still(qos_word: &str, len: usize, max_blocking_time:
     scene.settle(&mut [&mut other]);
     let Scene { writer, near, .. } = &mut scene;
 
-    let (mut number, blocked) = write_until_refused(writer, near, 0, len);
-    assert!(number > 0 && blocked >= max_blocking_time, "{number} accepted, refused after {blocked:?}");
+    // The news of what was taken before may be under way, here and below.
+    write_when_there_is_room(writer, Chunk::new(1, 0, len));
+    near.take_until(1, 1);
+    let (mut number, blocked) = write_until_refused(writer, near, 1, len);
+    assert!(blocked >= max_blocking_time, "{number} accepted, refused after {blocked:?}");
     other.tell(&format!("take {number}"));
     other.expect(&format!("{number} {}", number - 1));
     for _ in 0..20 {
-        write(writer, 1, number..number + 1, len);
+        write_when_there_is_room(writer, Chunk::new(1, number, len));
         near.take_until(1, number + 1);
         other.tell("take 1");
         other.expect(&format!("1 {number}"));

@@ -5,7 +5,10 @@ mod parties;
 use futures::StreamExt;
 use futures::executor::{LocalPool, block_on};
 use futures::future::{Either, join, select};
-use parties::{CHUNK, Chunk, PATIENCE, Party, eventually, keep_all, meet, pattern, reliable, unique};
+use parties::{
+    CHUNK, Chunk, PATIENCE, Party, eventually, keep_all, meet, pattern, reliable, unique,
+    write_when_there_is_room,
+};
 use rustdds::dds::{WriteError, WriteResult};
 use rustdds::mio1::{Events, Interest, Poll, Token};
 use rustdds::policy::{History, Lifespan};
@@ -116,14 +119,15 @@ fn mio_06_tells_of_the_first_edge_only_whoever_made_the_reader() {
     let writer = party.writer(&name, &qos);
     let edges = |poll: &Poll, taken: &mut dyn FnMut() -> usize| {
         let mut events = Events::with_capacity(4);
-        let mut edge = || {
+        let edge = |patience| {
             eventually("a sample is taken", || {
                 writer.write(Chunk::new(0, 0, 100), None).expect("written");
                 taken() > 0
             });
-            poll.poll(&mut events, Some(Duration::from_millis(50))).expect("polled")
+            poll.poll(&mut events, Some(patience)).expect("polled")
         };
-        [edge(), edge(), edge()]
+        // It is known that the first one comes.
+        [PATIENCE, Duration::from_millis(50), Duration::from_millis(50)].map(edge)
     };
     let mut ours = party.reader(&name, &qos);
     let subscriber = party.participant.create_subscriber(&qos).expect("a subscriber");
@@ -264,17 +268,12 @@ fn beside_others<T>(task: impl Future<Output = T>) -> (T, u64) {
 
 /// Asserts that a write waited as long as it may, and that others ran meanwhile.
 fn assert_waited(begun: Instant, steps: u64) {
-    assert!(
-        begun.elapsed().as_millis() >= PATIENCE_MS as u128,
-        "for max_blocking_time: {:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed().as_millis() >= HASTY_MS as u128, "for max_blocking_time: {:?}", begun.elapsed());
     assert!(steps > 100, "others ran meanwhile: {steps} steps");
 }
 
-/// One thread for everything: it writes until there is no room, while another task runs; then it writes and reads.
-fn one_thread_is_enough(mut pair: Pair, how: How, len: usize) {
-    const MORE: u32 = 40;
+/// One thread writes until there is no room, while another task runs.
+fn others_go_on(pair: &Pair, how: How, len: usize) {
     let mut written = 0;
     loop {
         let begun = Instant::now();
@@ -285,16 +284,20 @@ fn one_thread_is_enough(mut pair: Pair, how: How, len: usize) {
         }
         assert!(written <= 8, "there is an end to the room");
     }
+}
 
+/// One thread writes and reads: each write that finds no room goes on when the other task has made some.
+fn one_thread_is_enough(mut pair: Pair, how: How, len: usize) {
+    const SAMPLES: u32 = 50;
     let mut stream = pair.reader.async_bare_sample_stream();
     let writer = &mut pair.writer;
     let writing = async {
-        for number in written..written + MORE {
-            write(writer, how, number, len).await.expect("there is room before max_blocking_time");
+        for number in 0..SAMPLES {
+            write(writer, how, number, len).await.expect("whoever waits hears of room");
         }
     };
     let reading = async {
-        for number in 0..written + MORE {
+        for number in 0..SAMPLES {
             let chunk = stream.next().await.expect("endless").expect("taken");
             assert!(chunk.number == number && chunk.is_intact(), "{} is not {number}", chunk.number);
         }
@@ -304,15 +307,18 @@ fn one_thread_is_enough(mut pair: Pair, how: How, len: usize) {
     drop(pair.here);
 }
 
-/// How long a write waits in these tests: a starved machine takes parts of a second to give room.
-const PATIENCE_MS: i64 = 2_000;
+/// How long a write waits that is to be refused, in these tests.
+const HASTY_MS: i64 = 1_000;
+/// How long one waits that is to be told of room: whoever is not told fails.
+const LONG_MS: i64 = 90_000;
 
 #[test]
 fn an_executor_goes_on_while_readers_have_no_room() {
     for how in [How::Write, How::Loan] {
         for len in SIZES {
-            let pair = Pair::new(&format!("window-{how:?}-{len}"), &keep_all(8, PATIENCE_MS));
-            one_thread_is_enough(pair, how, len);
+            let name = format!("window-{how:?}-{len}");
+            others_go_on(&Pair::new(&format!("{name}-hasty"), &keep_all(8, HASTY_MS)), how, len);
+            one_thread_is_enough(Pair::new(&name, &keep_all(8, LONG_MS)), how, len);
         }
     }
 }
@@ -354,10 +360,12 @@ fn a_write_that_is_given_up_leaves_no_thread() {
 fn an_executor_goes_on_while_the_ring_has_no_room() {
     const LEN: usize = 900_000;
     let transport = zerodds_transport_shm::Config::default().max_datagram(1 << 20).expect("in range");
-    let pair = Pair::with(Config::default().transport(transport), "ring", &keep_all(64, PATIENCE_MS));
+    let mut pair = Pair::with(Config::default().transport(transport), "ring", &keep_all(64, LONG_MS));
+    let hasty = pair.here.writer(&unique("ring"), &keep_all(64, HASTY_MS));
+    meet(&pair.here, &hasty, &mut [&mut pair.reader]);
     let loan = || {
         let sample = |data| Chunk { writer: 1, number: 7, data, last: true };
-        pair.writer.async_loan(LEN, sample)
+        hasty.async_loan(LEN, sample)
     };
     let mut loans = Vec::new();
     loop {
@@ -369,7 +377,7 @@ fn an_executor_goes_on_while_the_ring_has_no_room() {
         assert!(loans.len() < 100, "there is an end to the room");
     }
     let begun = Instant::now();
-    let (written, steps) = beside_others(write(&pair.writer, How::Write, 7, LEN));
+    let (written, steps) = beside_others(write(&hasty, How::Write, 7, LEN));
     assert!(matches!(written, Err(WriteError::WouldBlock { .. })), "{written:?}");
     assert_waited(begun, steps);
 
@@ -382,14 +390,14 @@ fn an_executor_goes_on_while_the_ring_has_no_room() {
     };
     let (written, ()) =
         LocalPool::new().run_until(join(write(&pair.writer, How::Write, 7, LEN), giving_back));
-    written.expect("there is room");
+    written.expect("whoever waits hears of room");
     let sample = block_on(pair.reader.async_bare_sample_stream().next()).expect("endless").expect("taken");
     assert!(sample == Chunk::new(1, 7, LEN));
 }
 
 #[test]
 fn a_writer_that_waits_goes_on_with_the_first_sample_that_is_taken() {
-    let mut pair = Pair::new("first-taken", &keep_all(100, PATIENCE_MS));
+    let mut pair = Pair::new("first-taken", &keep_all(100, HASTY_MS));
     let (writer, reader) = (&pair.writer, &mut pair.reader);
     let written =
         (0..).take_while(|&number| writer.write(Chunk::new(1, number, 20_000), None).is_ok()).count();
@@ -397,7 +405,7 @@ fn a_writer_that_waits_goes_on_with_the_first_sample_that_is_taken() {
     for _ in 0..10 {
         parties::next(reader);
     }
-    writer.write(Chunk::new(1, 0, 20_000), None).expect("there is room for ten");
+    write_when_there_is_room(writer, Chunk::new(1, 0, 20_000));
 }
 
 #[test]
@@ -477,31 +485,33 @@ fn idleness() {
     };
     let pair = Pair::new("idle", &keep_all(8, 30_000));
     std::thread::sleep(Duration::from_millis(500));
-    let (idle_ours, idle_all) = spent_in(WATCH);
+    // A thread that spins has 200. Somebody else's participant may come and go meanwhile, and is looked at; not three
+    // times.
+    let sleeps = || {
+        (0..3).any(|_| {
+            let (ours, all) = spent_in(WATCH);
+            println!("ticks in {WATCH:?}: {ours} of ours, {all} of all, {plain} without us");
+            ours <= 2 && all <= plain + 20
+        })
+    };
+    assert!(sleeps(), "idle threads sleep");
     // Samples that nobody takes, and a writer that waits for it.
-    let full = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in 0..9 {
                 pair.writer.write(Chunk::new(1, number, 50_000), None).expect("written");
             }
         });
         std::thread::sleep(Duration::from_millis(500));
-        let spent = spent_in(WATCH);
+        let waiting_sleeps = sleeps();
         let mut reader = pair.reader;
         let mut taken = 0;
         eventually("all come", || {
             taken += reader.take(usize::MAX, ReadCondition::any()).expect("taken").len();
             taken == 9
         });
-        spent
+        assert!(waiting_sleeps, "threads that wait sleep");
     });
-    println!(
-        "ticks in {WATCH:?}: plain {plain}; idle {idle_ours} of {idle_all}; full {} of {}",
-        full.0, full.1
-    );
-    // A thread that spins has 200.
-    assert!(idle_ours <= 2 && full.0 <= 2, "our threads sleep");
-    assert!(idle_all <= plain + 20 && full.1 <= plain + 20, "and so do those of RustDDS");
 }
 
 #[test]
