@@ -25,6 +25,7 @@ fn child_process() {
     let party = join_with(ours, words[0].parse().unwrap());
     let writer = party.writer(true, 16);
     wait_for_readers(&writer, 1);
+    party.wait_for_link();
     publish(&writer, &LENS);
     let traffic = party.monitor.as_ref().unwrap().traffic();
     assert_eq!(traffic.shm.samples_sent, LENS.len() as u64);

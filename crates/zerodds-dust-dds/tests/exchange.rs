@@ -44,6 +44,9 @@ fn play(words: &[String]) {
     let party = stack.join(words[1].parse().unwrap());
     let writer = party.writer(true, 4);
     wait_for_readers(&writer, 1);
+    if stack == Stack::Ours {
+        party.wait_for_link();
+    }
     publish(&writer, &lens);
     party.leave();
 }

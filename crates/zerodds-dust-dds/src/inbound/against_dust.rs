@@ -209,7 +209,7 @@ fn introduce(victim: &Captive, partner: &Captive, inbound: &mut Inbound, change:
     let name = partner.participant.get_instance_handle();
     let matched = |one: &Captive| one.reader.get_subscription_matched_status().expect("alive").current_count;
     let knows = |one: &Captive| one.participant.get_discovered_participants().expect("alive").contains(&name);
-    while matched(victim) == 0 || matched(partner) == 0 || !knows(victim) {
+    loop {
         assert!(Instant::now() < deadline, "they do not match");
         for mut message in partner.take_written() {
             change(&mut message);
@@ -217,6 +217,9 @@ fn introduce(victim: &Captive, partner: &Captive, inbound: &mut Inbound, change:
         }
         out.drain(..).for_each(|message| victim.give(message));
         victim.take_written().into_iter().for_each(|message| partner.give(message));
+        if matched(victim) > 0 && matched(partner) > 0 && knows(victim) {
+            return;
+        }
         // Dust writes some of it when its timers say so.
         std::thread::park_timeout(Duration::from_millis(1));
     }

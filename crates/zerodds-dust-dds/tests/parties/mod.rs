@@ -158,6 +158,15 @@ impl Party {
         reader.get_subscriber().delete_datareader(reader).unwrap();
     }
 
+    /// Waits until there is a link: Dust may have matched somebody before shared memory reaches them.
+    pub(crate) fn wait_for_link(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.monitor.as_ref().unwrap().counters().links == 0 {
+            assert!(Instant::now() < deadline, "no link");
+            std::thread::yield_now();
+        }
+    }
+
     /// Deletes everything, and returns once Dust has.
     pub(crate) fn leave(self) {
         self.participant.delete_contained_entities().unwrap();
