@@ -297,8 +297,8 @@ impl From<Failure> for CrewError {
     }
 }
 
-/// Discovery of a DDS may take some seconds.
-const JOIN_PATIENCE: Duration = Duration::from_secs(30);
+/// Discovery of a DDS may take some seconds, and longer where sixteen processes share two processors.
+const JOIN_PATIENCE: Duration = Duration::from_secs(120);
 const GOODBYE: Duration = Duration::from_secs(3);
 /// How often those are looked after who are not waited for.
 const SLICE: Duration = Duration::from_millis(100);

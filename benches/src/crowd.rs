@@ -114,7 +114,7 @@ const LARGE: usize = 256 << 10;
 /// Pings a second of a topic, to begin with.
 const PACE_HZ: f64 = 100.0;
 /// How often that is halved at most.
-const SLOWER_MAX: usize = 5;
+const SLOWER_MAX: usize = 7;
 /// A trial has to stay so far below half.
 const TRIAL_PERCENT_MAX: f64 = 45.0;
 const TRIAL_MS: u64 = 2000;

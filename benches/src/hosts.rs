@@ -70,5 +70,5 @@ const SCRIPT: &str = "
 const ADDRESSES: [&str; 2] = ["10.79.0.1", "10.79.0.2"];
 const NEEDS: &str =
     "placement hosts makes network namespaces, for which it needs root and the commands unshare and ip";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(2);

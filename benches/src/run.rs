@@ -140,4 +140,4 @@ pub(crate) fn rest(crew: &mut Crew, ms: u64) -> Result<Figures, CrewError> {
 }
 
 /// How much longer than planned a leg may take: samples of many MiB over a slow path.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

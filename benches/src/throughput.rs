@@ -45,7 +45,7 @@ fn send_for(
     Ok(sent)
 }
 
-/// Receives until all writers have said stop, or nothing comes for a while after all were sent.
+/// Receives until all writers have said stop, or, once all were sent, nothing has come for a while.
 pub(crate) fn subscribe(
     party: &mut dyn Party,
     (len, touch): (usize, Touch),
@@ -57,7 +57,7 @@ pub(crate) fn subscribe(
     let mut damage = None;
     let mut sent = None;
     let mut until = Instant::now() + POLL;
-    let mut silent_since = Instant::now();
+    let (mut silent_since, mut heard_by_then) = (Instant::now(), 0);
     // The clock is looked at when nothing comes: per message it would be measured.
     while stops < writers {
         let count = party.receive(Some(until), &mut |bytes| match checked(bytes, len, touch) {
@@ -79,6 +79,10 @@ pub(crate) fn subscribe(
             continue;
         }
         until = Instant::now() + POLL;
+        let heard = received + stops as u64;
+        if heard > heard_by_then {
+            (silent_since, heard_by_then) = (Instant::now(), heard);
+        }
         match orders.try_recv() {
             Ok(Order::Finish { sent: total }) => {
                 sent = Some(total);
@@ -104,5 +108,5 @@ fn monotonic_ns() -> u64 {
 const CLOCK_BYTES: usize = 1 << 20;
 /// How long a subscriber waits before it looks for orders.
 const POLL: Duration = Duration::from_millis(50);
-/// How long it waits for what was sent and does not come.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it waits for what was sent and does not come: less than the parent waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
