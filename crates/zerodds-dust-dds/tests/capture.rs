@@ -5,7 +5,9 @@ mod parties;
 
 use parties::{
     Blob, Guard, ROLE, blob, join_with, publish, random_domain, role, subscribe, wait_for_readers,
+    wait_for_writers,
 };
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use zerodds_capture::testing::{Contents, read, tshark};
@@ -26,6 +28,8 @@ fn child_process() {
     let writer = party.writer(true, 16);
     wait_for_readers(&writer, 1);
     party.wait_for_link();
+    // A reader that had not matched us would ask for all of it again.
+    std::io::stdin().read_line(&mut String::new()).unwrap();
     publish(&writer, &LENS);
     let traffic = party.monitor.as_ref().unwrap().traffic();
     assert_eq!(traffic.shm.samples_sent, LENS.len() as u64);
@@ -62,7 +66,9 @@ fn a_capture_equals_what_was_delivered_byte_for_byte_on_both_sides() {
         ZeroDds::new(zerodds_transport_shm::Config::default(), zerodds_transport_udp::Config::default());
     let party = join_with(ours.capture(&config).unwrap(), domain);
     let reader = party.reader(true, 16);
-    let child = publisher(domain, &sent).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = publisher(domain, &sent).stdout(Stdio::null()).spawn().unwrap();
+    wait_for_writers(&reader, 1);
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
     subscribe(&reader, &LENS);
     Guard(child).succeed();
     party.leave();
