@@ -107,7 +107,7 @@ fn soak(program: &Path, options: &Options) -> Result<(), String> {
     }
     guests.end(&mut log)?;
     let dds = stacks.end(&mut log);
-    println!("{}", accounts.end()?);
+    println!("{}", accounts.end(window)?);
     print!("{}", dds?);
     let (sockets, files, children) = (census::sockets(domain), census::files(domain), census::children());
     if sockets > 0 || !files.is_empty() || !children.is_empty() {

@@ -321,7 +321,7 @@ pub fn play(words: &[String]) -> Result<(), String> {
 }
 
 /// How long a sample of one round is waited for before the next one is written.
-const ROUND: Duration = Duration::from_secs(10);
+const ROUND: Duration = Duration::from_secs(40);
 const LOOK: Duration = Duration::from_millis(100);
 /// Discovery of thousands of endpoints takes a while; what takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
