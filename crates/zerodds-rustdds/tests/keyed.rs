@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::executor::block_on;
 use parties::{PATIENCE, Party, eventually, pattern, unique};
-use rustdds::dds::{WriteError, WriteResult};
 use rustdds::dds::sampleinfo::{InstanceState, ViewState};
+use rustdds::dds::{WriteError, WriteResult};
 use rustdds::policy::{Durability, History, ResourceLimits};
 use rustdds::with_key::Sample;
 use rustdds::{
