@@ -184,11 +184,13 @@ impl Registry {
                 let (prefix, reader) = split(guid);
                 self.matched.retain(|_, matched| matched.remove(prefix, reader));
                 self.lose_readers(|other| *other == (prefix, reader));
+                self.forget_own(prefix, reader);
                 Vec::new()
             }
             Status::WriterLost { guid, .. } => {
                 let (prefix, writer) = split(guid);
                 self.lose_writers(|other| *other == (prefix, writer));
+                self.forget_own(prefix, writer);
                 vec![Errand::Bereave(incarnation(prefix), Some(writer))]
             }
             Status::ParticipantLost { id, .. } => {
@@ -445,6 +447,16 @@ impl Registry {
         }
     }
 
+    /// Of an endpoint of ours that is gone, whoever made it, nothing is kept. (Of all at once RustDDS says so as well, where it does not
+    /// hear its own announcements; they live.)
+    fn forget_own(&mut self, prefix: Prefix, entity: Entity) {
+        if prefix == self.own {
+            self.sources.remove(&entity);
+            self.matched.remove(&entity);
+            self.refused.remove(&entity);
+        }
+    }
+
     fn lose_readers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {
         self.best_effort.retain(|reader| !lost(reader));
         let go_on = |readers: &mut BTreeSet<_>| {
@@ -452,7 +464,6 @@ impl Registry {
             !readers.is_empty()
         };
         self.refused.retain(|_, refused| go_on(refused));
-        self.sources.retain(|&reader, _| !lost(&(self.own, reader)));
         self.found.retain(|_, found| go_on(found));
         self.stale = true;
     }
@@ -462,8 +473,6 @@ impl Registry {
             writers.retain(|writer| !lost(writer));
             !writers.is_empty()
         });
-        self.matched.retain(|&writer, _| !lost(&(self.own, writer)));
-        self.refused.retain(|&writer, _| !lost(&(self.own, writer)));
         self.readers.values().for_each(|reader| reader.progress.forget(&lost));
         self.stale = true;
     }
@@ -559,6 +568,9 @@ mod tests {
         registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
         registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
         registry.note(&Status::ReaderLost { guid: local_reader, reason: LostReason::Disposed });
+        // RustDDS takes itself for lost where it does not hear its own announcements.
+        registry.note(&Status::ParticipantLost { id: local_writer.prefix, reason: LostReason::Disposed });
+        assert!(!registry.matched.is_empty());
         registry.note(&Status::WriterLost { guid: local_writer, reason: LostReason::Disposed });
         assert!(registry.matched.is_empty() && registry.sources.is_empty());
     }
