@@ -11,8 +11,10 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use crate::parties::PATIENCE;
@@ -154,10 +156,19 @@ pub(crate) fn alone(test: &str) -> bool {
     false
 }
 
-/// A domain for one test. Its ports lie below those that Linux hands out by itself.
+/// A domain that no other test of this host has while this process lives, since tests count who is there and what a process has:
+/// it is held by a name that the kernel frees with its owner. Its ports lie below those that Linux hands out by itself.
 pub(crate) fn fresh_domain() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    1 + ((std::process::id() % 100) as u16 * 17 + NEXT.fetch_add(1, Ordering::Relaxed)) % 100
+    static HELD: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let first = (std::process::id() % 100) as u16;
+    let hold = |domain: u16| {
+        let name = SocketAddr::from_abstract_name(format!("largedata.domain.{domain}")).ok()?;
+        Some((domain, UnixListener::bind_addr(&name).ok()?))
+    };
+    let free = (0..100).find_map(|nth| hold(1 + (first + nth) % 100));
+    let (domain, name) = free.expect("a domain that nobody has");
+    HELD.lock().expect("no panic under it").push(name);
+    domain
 }
 
 /// Says on standard error, past the test harness, that something was not tested.
