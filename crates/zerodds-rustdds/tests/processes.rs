@@ -18,7 +18,7 @@ mod processes {
 }
 
 use futures::executor::block_on;
-use parties::{Chunk, Finally, PATIENCE, Party, eventually, unique, write_when_there_is_room};
+use parties::{Chunk, Finally, PATIENCE, Party, eventually, prefix, unique, write_when_there_is_room};
 use processes::child::{Process, alone, fresh_domain, is_root, skip};
 use processes::following::{Follower, STRANGERS, join, patient, qos, settle, write};
 use processes::possessions::possessions;
@@ -134,6 +134,38 @@ fn a_reliable_writer_is_freed_at_once_by_the_death_of_a_subscriber() {
         (pool.in_use, pool.held_by_peers, pool.unread) == (0, 0, 0) && possessions() == before
     });
     assert_eq!(scene.there.zerodds.stats().gone_samples, 0);
+}
+
+#[test]
+fn a_reliable_writer_is_freed_at_once_by_the_death_of_a_process_with_which_there_was_no_link_yet() {
+    let mut scene = Scene::new("killed-early", &patient(16));
+    scene.settle(&mut []);
+    // Where a session listens, with a place for the incarnation: here is one of them.
+    let own: String = prefix(&scene.here)[4..].iter().map(|byte| format!("{byte:02x}")).collect();
+    let sockets = std::fs::read_to_string("/proc/net/unix").expect("sockets");
+    let name = sockets.split_whitespace().find(|word| word.starts_with('@') && word.contains(&own));
+    let name = name.expect("it listens").trim_start_matches('@').replace(&own, "{}");
+    let mut victim = Process::start(&format!("mute {} {name}", scene.place), &[]);
+    let Scene { writer, near, .. } = &mut scene;
+    let mut number = 0;
+    eventually("it is matched", || {
+        write(writer, 1, number..number + 1, 9_000);
+        number += 1;
+        near.take();
+        victim.try_hear().is_some_and(|line| line == "matched")
+    });
+    victim.stop();
+    let end = number + 64;
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write(writer, 1, number..end, 100_000));
+        near.take_until(1, number);
+        assert!(!writing.is_finished(), "what is stopped acknowledges nothing");
+        victim.kill();
+        let killed = Instant::now();
+        near.take_until(1, end);
+        writing.join().expect("nobody is waited for any more");
+        assert!(killed.elapsed() < AT_ONCE, "that was its lease: {:?}", killed.elapsed());
+    });
 }
 
 #[test]

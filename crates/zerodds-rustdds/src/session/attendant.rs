@@ -39,7 +39,7 @@ pub(super) struct Attendant {
 struct Retry {
     at: Instant,
     tries: u32,
-    /// Its participant, where a link ended without a word though somebody listens at its locator.
+    /// Its participant, if somebody listens at its locator though there is no link: not yet, or not any more and without a word.
     suspect: Option<Prefix>,
 }
 
@@ -249,12 +249,14 @@ impl Attendant {
         let due: Vec<_> = self.retries.extract_if(|_, retry| retry.at <= now).collect();
         for (peer, Retry { tries, suspect, .. }) in due {
             let Some(locator) = self.session.transport.locator_of(peer) else { continue };
-            if let Some(prefix) = suspect
-                && !self.session.transport.is_listening(&locator)
-            {
+            let listens = self.session.transport.is_listening(&locator);
+            if let (Some(prefix), false) = (suspect, listens) {
                 self.mourn(prefix);
                 continue;
             }
+            // Whoever dies before there is a link ends none.
+            let participant = || self.session.registry.lock().participant(peer).filter(|_| listens);
+            let suspect = suspect.or_else(participant);
             if !self.session.registry.lock().misses(peer) {
                 continue;
             }

@@ -292,6 +292,11 @@ impl Registry {
                 || self.sources.values().flatten().any(|(prefix, _)| there(prefix)))
     }
 
+    /// The participant behind this session, if RTPS knows it.
+    pub(crate) fn participant(&self, peer: Incarnation) -> Option<Prefix> {
+        self.sessions.get(&peer)?.prefix
+    }
+
     /// This participant's process has died: its readers are in no plan any more.
     pub(crate) fn mourn(&mut self, prefix: Prefix) {
         if let Some(session) = self.sessions.get_mut(&incarnation(prefix)) {

@@ -4,7 +4,9 @@ use super::child::{commands, role, tell};
 use super::following::{Follower, join, qos, settle, write};
 use super::possessions::cpu_ns;
 use crate::parties::{CHUNK, Chunk, PATIENCE, Party, pattern};
-use rustdds::{DomainParticipant, TopicKind};
+use rustdds::{DomainParticipant, QosPolicies, RTPSEntity, TopicKind};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use zerodds_rustdds::no_key;
@@ -28,6 +30,7 @@ pub(crate) fn play() {
         ["pour", domain, topic, qos, id, way] => {
             pour(number(domain), topic, qos, number(id).into(), *way == "loan")
         }
+        ["mute", domain, topic, qos, name] => mute(number(domain), topic, qos, name),
         ["idle", domain, topic, kind] => idle(number(domain), topic, *kind == "shared"),
         other => panic!("no such role: {other:?}"),
     }
@@ -54,6 +57,25 @@ fn read(domain: u16, topic: &str, qos: &str) {
             kept.append(&mut chunks);
         }
     }
+}
+
+/// A process that listens as a session does, under this name with its own incarnation, and answers nobody: it reads by RTPS,
+/// and dies before there is a link.
+fn mute(domain: u16, topic: &str, qos_word: &str, name: &str) {
+    let commands = commands();
+    let participant = DomainParticipant::new(domain).expect("a participant");
+    let guid = participant.guid().to_bytes();
+    let incarnation: String = guid[4..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = SocketAddr::from_abstract_name(name.replace("{}", &incarnation)).expect("short enough");
+    let _listener = UnixListener::bind_addr(&name).expect("nobody has it");
+    let (none, qos) = (QosPolicies::qos_none(), qos(qos_word));
+    let subscriber = participant.create_subscriber(&qos).expect("a subscriber");
+    let topic =
+        participant.create_topic(topic.into(), CHUNK.into(), &none, TopicKind::NoKey).expect("a topic");
+    let mut reader = subscriber.create_datareader_no_key_cdr::<Chunk>(&topic, Some(qos)).expect("a reader");
+    wait_for(|| matches!(reader.take_next_sample(), Ok(Some(_))));
+    tell("matched");
+    commands.iter().for_each(drop);
 }
 
 /// A reader that has settled with one writer.
