@@ -266,6 +266,7 @@ fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
             };
             // Two at a time: one lives while the other comes and goes.
             let mut older = start(0);
+            older.expect("ready");
             for nth in 1..=30 {
                 let mut newer = start(nth);
                 newer.expect("ready");
