@@ -293,9 +293,8 @@ fn f43_it_is_never_slower_than_udp() {
         let message = vec![7; len];
         let count = scaled(2_000, 5_000);
         let mut best = [[Duration::MAX; 3]; 3];
-        // In turns, so that what else runs on the machine strikes all alike; the best round of each is compared. Of the
-        // tails even that has a share of luck.
-        let percent_max = [100, 125, 200];
+        // In turns, so that what else runs on the machine strikes all alike; the best round of each is compared. Even that has
+        // a share of luck in the tails, so rounds go on for a while.
         let mut is_ahead = false;
         let until = Instant::now() + Duration::from_secs(90);
         for round in 1.. {
@@ -313,8 +312,7 @@ fn f43_it_is_never_slower_than_udp() {
                     *best = quantile(&times, share).min(*best);
                 }
             }
-            let mut each = best[0].iter().zip(best[1]).zip(percent_max);
-            is_ahead = each.all(|((shm, udp), percent_max)| *shm * 100 <= udp * percent_max);
+            is_ahead = best[0].iter().zip(best[1]).all(|(shm, udp)| *shm <= udp);
             if (round >= 5 && is_ahead) || Instant::now() > until {
                 break;
             }
