@@ -203,8 +203,17 @@ impl Sending {
 
     /// One attempt to give the message to those without room.
     fn give(&mut self, shared: &Arc<Shared>) {
+        self.round(shared, |round, target| round.give(target));
+    }
+
+    /// Goes through those without room; whom `is_settled` says it of is looked at no more.
+    fn round(
+        &mut self,
+        shared: &Arc<Shared>,
+        mut is_settled: impl FnMut(&mut Round<'_>, &mut Target) -> bool,
+    ) {
         let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
-        self.without_room.retain_mut(|target| !round.give(target));
+        self.without_room.retain_mut(|target| !is_settled(&mut round, target));
         self.sent.add(round.end(&self.without_room));
     }
 
@@ -218,9 +227,7 @@ impl Sending {
         if !self.settle(shared) {
             return Turn::Anybodys;
         }
-        let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
-        self.without_room.retain_mut(|target| target.had_turn || !round.give(target));
-        self.sent.add(round.end(&self.without_room));
+        self.round(shared, |round, target| !target.had_turn && round.give(target));
         if self.is_offered() {
             return Turn::Ours(then);
         }
@@ -235,12 +242,10 @@ impl Sending {
         if !self.is_offered() || !shared.generation.is_ours() {
             return false;
         }
-        let mut round = Round::new(shared, Parcel::of(&self.message), self.promise, self.notice);
-        self.without_room.retain_mut(|target| {
+        self.round(shared, |round, target| {
             target.had_turn |= target.offered.is_some();
-            !round.settle(target)
+            round.settle(target)
         });
-        self.sent.add(round.end(&self.without_room));
         shared.bell.notify_space();
         true
     }
