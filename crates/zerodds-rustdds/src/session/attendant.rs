@@ -249,6 +249,10 @@ impl Attendant {
         let due: Vec<_> = self.retries.extract_if(|_, retry| retry.at <= now).collect();
         for (peer, Retry { tries, suspect, .. }) in due {
             let Some(locator) = self.session.transport.locator_of(peer) else { continue };
+            let is_missed = self.session.registry.lock().misses(peer);
+            if suspect.is_none() && !is_missed {
+                continue;
+            }
             let listens = self.session.transport.is_listening(&locator);
             if let (Some(prefix), false) = (suspect, listens) {
                 self.mourn(prefix);
@@ -257,7 +261,7 @@ impl Attendant {
             // Whoever dies before there is a link ends none.
             let participant = || self.session.registry.lock().participant(peer).filter(|_| listens);
             let suspect = suspect.or_else(participant);
-            if !self.session.registry.lock().misses(peer) {
+            if !is_missed {
                 continue;
             }
             let locators = [locator];

@@ -311,6 +311,7 @@ fn a_sample_that_has_expired_is_not_given_to_a_reader_that_shares_memory() {
                 taken.last() == Some(&What::Sample(number))
             })
         });
+        assert!(taken.is_sorted_by(|a, b| a < b), "each once, in order: {taken:?}");
         let has_come = taken.contains(&What::Sample(1));
         assert_eq!(
             has_come, old_comes,
