@@ -7,7 +7,7 @@
 //! ```
 //! Allocation walks from `next` upwards. It asks its caller to take back what is in the way and can be taken
 //! back, and *hops over* what cannot. A ring that was drained starts again at its beginning, where memory is
-//! warm. The used part ends at `soft end`, which grows only when a walk found no room: at first before anything is taken back, past some
+//! warm, and so does one whose beginning is free again once more than some MiB were gone through. The used part ends at `soft end`, which grows only when a walk found no room: at first before anything is taken back, past some
 //! MiB only after that.
 //!
 //! Receivers may hold records of the main part in place for as long as they like, so it may fill up or break
@@ -121,7 +121,7 @@ impl Arena {
         if len > self.reserve.end - self.main.base {
             return None;
         }
-        let warm = self.main.base + (2 * len + WARM_EXTRA).max(WARM_MIN);
+        let warm = self.main.base + warm_len(len);
         let start = self
             .walk(Part::Main, len, &mut |_, _| false)
             .or_else(|| self.main.grow(len, warm.min(self.limit)))
@@ -265,7 +265,7 @@ impl Arena {
         if area.base + len > end {
             return None;
         }
-        let mut at = if area.next + len > end { area.base } else { area.next };
+        let mut at = area.first_to_look_at(len, end);
         // Each round passes, frees or wraps: once around is the live records and two wraps.
         for _ in 0..area.live.len() + 3 {
             let area = self.area(in_reserve);
@@ -297,6 +297,11 @@ const WARM_MIN: u64 = 4 << 20;
 /// Room beside two records of the size in use, so that one can be written while one is read.
 const WARM_EXTRA: u64 = 1 << 20;
 
+/// How much of the ring is used for records of `len` bytes while that suffices.
+pub(crate) fn warm_len(len: u64) -> u64 {
+    (2 * len + WARM_EXTRA).max(WARM_MIN)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Main,
@@ -306,6 +311,14 @@ enum Part {
 impl Area {
     fn new(base: u64, soft_end: u64, end: u64) -> Self {
         Self { base, soft_end, end, next: base, live: BTreeMap::new() }
+    }
+
+    /// Where a walk for `len` bytes begins: behind what was put last. At the beginning at the end of the area, and once it is
+    /// free again beyond the part that stays warm: a ring that had to grow for a while shrinks to that again.
+    fn first_to_look_at(&self, len: u64, end: u64) -> u64 {
+        let is_free = || self.live.first_key_value().is_none_or(|(&first, _)| first >= self.base + len);
+        let is_cold = self.next >= self.base + warm_len(len) && is_free();
+        if is_cold || self.next + len > end { self.base } else { self.next }
     }
 
     /// Uses more of the area, up to `limit`, so that `len` bytes fit behind all that was in use.
@@ -323,6 +336,7 @@ impl Area {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::VecDeque;
 
     const UNIT: u64 = 64;
 
@@ -342,6 +356,26 @@ mod tests {
             assert_eq!(arena.record(id).start, 4096);
             arena.release(id, Hold::Firm);
         }
+    }
+
+    #[test]
+    fn a_ring_that_had_to_grow_uses_its_warm_beginning_once_that_is_free_again() {
+        const LEN: u64 = 1 << 20;
+        let mut arena = Arena::new(0, LEN, 24 * LEN, 8 * LEN, UNIT);
+        let mut live: VecDeque<_> =
+            (0..20).map(|_| arena.allocate(LEN, Parts::All, never).expect("room")).collect();
+        // The receiver catches up, and is one behind from then on.
+        while live.len() > 1 {
+            arena.release(live.pop_front().expect("one"), Hold::Firm);
+        }
+        let starts: Vec<_> = (0..20)
+            .map(|_| {
+                live.push_back(arena.allocate(LEN, Parts::All, never).expect("room"));
+                arena.release(live.pop_front().expect("one"), Hold::Firm);
+                arena.record(live[0]).start
+            })
+            .collect();
+        assert_eq!(starts.iter().max(), Some(&(3 * LEN)), "{starts:?}");
     }
 
     #[test]

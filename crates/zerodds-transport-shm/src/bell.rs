@@ -24,7 +24,7 @@
 
 use crate::control::closing::Given;
 use crate::crash;
-use crate::doorbell::{self, Bed};
+use crate::doorbell::{self, Bed, Space};
 use crate::layout::doorbell as at;
 use crate::region::Region;
 use crate::segment::{self, MapError, Object, Sharing};
@@ -121,12 +121,12 @@ impl OwnBell {
     }
 
     /// Announces that a sender of this process waits for space; everything must be tried once more.
-    pub(crate) fn arm_space(&self) -> u32 {
-        doorbell::arm_space(&self.object.mapping)
+    pub(crate) fn arm_space(&self, wanted: Space) -> u32 {
+        doorbell::arm_space(&self.object.mapping, wanted)
     }
 
-    pub(crate) fn disarm_space(&self) {
-        doorbell::disarm_space(&self.object.mapping);
+    pub(crate) fn disarm_space(&self, wanted: Space) {
+        doorbell::disarm_space(&self.object.mapping, wanted);
     }
 
     /// Sleeps until a peer gave space back since [`arm_space`](Self::arm_space), or until the deadline.
@@ -136,7 +136,7 @@ impl OwnBell {
 
     /// Wakes our own senders that wait for space.
     pub(crate) fn notify_space(&self) {
-        notify_space(&self.object.mapping);
+        notify_space(&self.object.mapping, Space::Much);
     }
 }
 
@@ -167,8 +167,8 @@ impl PeerBell {
     }
 
     /// After giving space back: wakes the peer's senders if they wait for it.
-    pub(crate) fn notify_space(&self) {
-        notify_space(&self.mapping);
+    pub(crate) fn notify_space(&self, given: Space) {
+        notify_space(&self.mapping, given);
     }
 }
 
@@ -193,8 +193,8 @@ fn shout(mouth: &OwnedFd) -> bool {
     shutdown(mouth, Shutdown::Both).is_ok()
 }
 
-fn notify_space(bell: &Mapping) {
-    if doorbell::notify_space(bell) {
+fn notify_space(bell: &Mapping, given: Space) {
+    if doorbell::notify_space(bell, given) {
         crash::step("wake for space");
         wake(bell.u32(at::SPACE));
     }

@@ -88,29 +88,52 @@ pub(crate) fn ring(region: &impl Region, rung: u32) -> Option<(Bed, u32)> {
     Some((bed, before.wrapping_add(STEP)))
 }
 
-const WAITING: u32 = 1;
-const SPACE_STEP: u32 = 2;
+/// How much has to be given back to whoever waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// Anything: a message finds no room.
+    Any,
+    /// So much that a sender which is far ahead is woken once for many messages. Nobody waits for that without a
+    /// deadline of its own, since what much is, the receiver says.
+    Much,
+}
+
+impl Space {
+    const fn waiting(self) -> u32 {
+        match self {
+            Self::Any => 1,
+            Self::Much => 2,
+        }
+    }
+}
+
+const SPACE_STEP: u32 = 4;
 
 /// Sender: announces that it waits for space. It must try once more before it sleeps on the value.
-pub(crate) fn arm_space(region: &impl Region) -> u32 {
+pub(crate) fn arm_space(region: &impl Region, wanted: Space) -> u32 {
+    let bit = wanted.waiting();
     // ORDER: SeqCst; the same argument with the roles exchanged: the receiver frees, then loads this word.
-    let armed = region.u32(doorbell::SPACE).fetch_or(WAITING, Ordering::SeqCst) | WAITING;
+    let armed = region.u32(doorbell::SPACE).fetch_or(bit, Ordering::SeqCst) | bit;
     full_fence();
     armed
 }
 
-/// Sender: nobody in this process waits for space any more.
-pub(crate) fn disarm_space(region: &impl Region) {
+/// Sender: nobody in this process waits for so much space any more.
+pub(crate) fn disarm_space(region: &impl Region, wanted: Space) {
     // ORDER: Relaxed, as in `disarm`.
-    region.u32(doorbell::SPACE).fetch_and(!WAITING, Ordering::Relaxed);
+    region.u32(doorbell::SPACE).fetch_and(!wanted.waiting(), Ordering::Relaxed);
 }
 
 /// Receiver: after giving space back, finds out whether the sender must be woken (on this futex word).
-pub(crate) fn notify_space(region: &impl Region) -> bool {
+pub(crate) fn notify_space(region: &impl Region, given: Space) -> bool {
     let space = region.u32(doorbell::SPACE);
     ordered_accesses();
+    let satisfied = match given {
+        Space::Any => Space::Any.waiting(),
+        Space::Much => Space::Any.waiting() | Space::Much.waiting(),
+    };
     // ORDER: SeqCst, see the module's argument.
-    if space.load(Ordering::SeqCst) & WAITING == 0 {
+    if space.load(Ordering::SeqCst) & satisfied == 0 {
         return false;
     }
     // ORDER: SeqCst, as in `ring`.

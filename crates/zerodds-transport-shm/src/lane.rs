@@ -188,32 +188,34 @@ impl LaneReader {
         region.u32(at + lane::READY).load(Ordering::SeqCst)
     }
 
-    /// Copies the payload of the record that [`peek`](Self::peek) found. Room is given back for several at once, at
-    /// the latest with the last: whether it was now, so that a sender who waits for it must be told.
+    /// Copies the payload of the record that [`peek`](Self::peek) found. Room is given back for several at once: whether
+    /// it was now, so that a sender who waits for it must be told. What is left over in a lane that is empty is too little
+    /// to be waited for.
     pub(crate) fn take(&mut self, region: &impl Region, record: LaneRecord) -> (Short, bool) {
         debug_assert_eq!(record.position, self.head, "records are taken in order, once");
         let at = self.direction.lane() + (self.head % LANE_LEN) as usize + lane::HEADER_LEN;
         let mut bytes = short::zeroed(record.len);
         region.copy_out(at, &mut bytes);
         self.head += record_len(record.len);
-        let told = self.head - self.head_told >= TOLD_AT || !self.is_ready(region);
-        if told {
-            self.tell(region);
+        let frees = self.head - self.head_told >= TOLD_AT;
+        let head = region.u64(self.direction.lane_head());
+        if frees {
+            self.head_told = self.head;
+            // ORDER: SeqCst. Its Release half lets the sender reuse bytes that were copied out; the total order with
+            // the load of the space word in `doorbell::notify_space` lets no sender that waits for room miss it.
+            head.store(self.head, Ordering::SeqCst);
+        } else if !self.is_ready(region) {
+            // ORDER: Release, as above. A sender finds the lane drained by it, and waits for more room than this gives.
+            head.store(self.head, Ordering::Release);
         }
-        (bytes, told)
-    }
-
-    /// Gives back the room of everything before the head.
-    fn tell(&mut self, region: &impl Region) {
-        self.head_told = self.head;
-        // ORDER: SeqCst. Its Release half lets the sender reuse bytes that were copied out; the total order with
-        // the load of the space word in `doorbell::notify_space` lets no sender that waits for room miss it.
-        region.u64(self.direction.lane_head()).store(self.head, Ordering::SeqCst);
+        (bytes, frees)
     }
 }
 
 /// Bytes that are given back at the latest when they are this many.
 const TOLD_AT: u64 = LANE_LEN / 8;
+// A sender that finds no room waits for more than that: the longest record, and as much again at the end of the lane.
+const _: () = assert!(cfg!(zerodds_model) || 2 * record_len(lane::MESSAGE_MAX) + TOLD_AT < LANE_LEN);
 
 const fn record_len(payload_len: usize) -> u64 {
     (lane::HEADER_LEN + payload_len).next_multiple_of(lane::ALIGN) as u64

@@ -97,6 +97,8 @@ mod outbound;
 #[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
 mod outlink;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+mod pace;
+#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
 mod peer;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
 mod peer_ring;

@@ -1,6 +1,7 @@
 //! What is lent for writing and what is received.
 
 use crate::arena::RecordId;
+use crate::doorbell::Space;
 use crate::peer::Reading;
 use crate::shared::Shared;
 use crate::short::Short;
@@ -96,7 +97,7 @@ impl Drop for InPlace {
         // In a forked child it is the parent's message that this is a copy of.
         if link.generation.is_ours() {
             slots::release(&link.memory, link.outgoing.reverse(), self.handle, self.position);
-            link.notify_space();
+            link.notify_space(Space::Any);
         }
     }
 }

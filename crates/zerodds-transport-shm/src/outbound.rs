@@ -1,6 +1,7 @@
 //! The sending side of one transport: its ring, the peers it sends to, and those it tries to reach.
 
-use crate::arena::{Arena, Hold, Parts, RecordId};
+use crate::arena::{self, Arena, Hold, Parts, RecordId};
+use crate::doorbell::Space;
 use crate::layout::ring;
 use crate::outlink::{OutLink, Payload, Published};
 use crate::peer::{Link, link_ended};
@@ -37,6 +38,8 @@ pub(crate) struct Outbound {
     pub(crate) longest: u64,
     /// Threads of ours that wait for space.
     pub(crate) waiters: u32,
+    /// Threads of ours that let receivers catch up.
+    pausing: u32,
 }
 
 /// What was sent so far, each message once per peer.
@@ -58,6 +61,8 @@ pub(crate) struct OutPeer {
     out: OutLink,
     /// It sleeps, and was not woken for something that waits for it.
     unrung: bool,
+    /// It was let catch up, and did not: it is not waited for before it has.
+    is_slow: bool,
 }
 
 /// Whether a receiver that sleeps is woken for a message.
@@ -116,6 +121,7 @@ impl Outbound {
             populated_until: 0,
             longest: 0,
             waiters: 0,
+            pausing: 0,
         }
     }
 
@@ -158,7 +164,9 @@ impl Outbound {
         if self.closed {
             return Outcome::Unreachable(Reason::Closed);
         }
-        let quota = self.quota();
+        // What goes through the lane pins nothing.
+        let is_small = matches!(payload, Payload::Small(_)) && notice == Notice::Ring;
+        let quota = if is_small { 0 } else { self.quota() };
         let Some(peer) = self.up.get_mut(to) else { return Outcome::Unreachable(self.why_not(to)) };
         if let Payload::Record { len, .. } = payload
             && u64::from(len) > peer.link.len_max
@@ -186,6 +194,36 @@ impl Outbound {
                 Outcome::Unreachable(peer.link.down.get().cloned().unwrap_or_else(link_ended))
             }
             Err(broken) => Outcome::Broken(Arc::clone(&peer.link), broken),
+        }
+    }
+
+    /// Threads of ours that wait for so much space.
+    pub(crate) fn waiters(&mut self, wanted: Space) -> &mut u32 {
+        match wanted {
+            Space::Any => &mut self.waiters,
+            Space::Much => &mut self.pausing,
+        }
+    }
+
+    /// Whether half of the ring that stays warm with messages of this length waits for the peer, which is not slow.
+    pub(crate) fn is_far_ahead(&mut self, to: &Locator, len: usize) -> bool {
+        let Self { up, arena, .. } = self;
+        let far = arena::warm_len(ring::record_len(len)) / 2;
+        up.get_mut(to).is_some_and(|peer| {
+            if peer.out.waiting() >= far {
+                // A peer that broke the protocol is found out at the next send to it.
+                let _ = peer.out.reap(&peer.link.memory, arena);
+            }
+            let is_behind = peer.out.waiting() >= far;
+            peer.is_slow &= is_behind;
+            is_behind && !peer.is_slow
+        })
+    }
+
+    /// The peer was let catch up for long enough.
+    pub(crate) fn go_ahead(&mut self, to: &Locator) {
+        if let Some(peer) = self.up.get_mut(to) {
+            peer.is_slow = true;
         }
     }
 
@@ -331,7 +369,8 @@ impl Outbound {
     pub(crate) fn set_up(&mut self, link: Arc<Link>) {
         self.attempts.remove(&link.locator);
         let out = OutLink::new(link.outgoing);
-        if let Some(old) = self.up.insert(link.locator, OutPeer { link, out, unrung: false }) {
+        if let Some(old) = self.up.insert(link.locator, OutPeer { link, out, unrung: false, is_slow: false })
+        {
             self.leaving.push(old);
         }
     }

@@ -10,6 +10,7 @@
 use crate::bell::{OwnBell, PeerBell};
 use crate::control::socket::{self, Socket};
 use crate::crash;
+use crate::doorbell::Space;
 use crate::handshake::{Frame, Goodbye, Kind};
 use crate::inlink::InLink;
 use crate::layout::Direction;
@@ -71,10 +72,10 @@ impl Link {
         }
     }
 
-    /// After giving space back: wakes the peer's senders if they wait for it.
-    pub(crate) fn notify_space(&self) {
+    /// After giving space back: wakes the peer's senders if they wait for so much.
+    pub(crate) fn notify_space(&self, given: Space) {
         match &self.bell {
-            Some(bell) => bell.notify_space(),
+            Some(bell) => bell.notify_space(given),
             None => self.send_wake(),
         }
     }

@@ -1,7 +1,7 @@
 //! The receiving side of one transport: all links in turn, and how it waits.
 
 use crate::bell::timespec;
-use crate::doorbell::Bed;
+use crate::doorbell::{Bed, Space};
 use crate::inlink::{InLink, Taken};
 use crate::link_id::LinkId;
 use crate::message::{Body, InPlace, ShmMessage};
@@ -39,6 +39,8 @@ pub struct ShmReceiver {
 struct InPeer {
     reading: Arc<Reading>,
     incoming: InLink,
+    /// Bytes of the peer's ring that were taken since it was last told that it was much.
+    taken: usize,
 }
 
 /// What a look at a link found.
@@ -83,7 +85,7 @@ impl ShmReceiver {
             Arrival::Own(message) => Some(Incoming::Message(message)),
             Arrival::Up(reading) => {
                 let up = Incoming::PeerUp(reading.locator);
-                self.links.push(InPeer { incoming: reading.incoming(), reading });
+                self.links.push(InPeer { incoming: reading.incoming(), reading, taken: 0 });
                 Some(up)
             }
         }
@@ -291,19 +293,30 @@ impl InPeer {
             None => return Ok(None),
             Some(Taken::Copied { bytes, frees }) => {
                 if frees {
-                    reading.notify_space();
+                    self.notify_space(bytes.len());
                 }
                 Body::Copied(bytes)
             }
             Some(Taken::InPlace { at, len, handle, position }) => {
                 // Its slot is free again, its bytes are not yet.
-                reading.notify_space();
+                self.notify_space(len);
+                let reading = &self.reading;
                 let ring = reading.ring.in_place().ok_or(Broken("it is not read in place"))?;
                 let bytes = SharedBytes::new(Arc::clone(ring), at, len);
                 Body::InPlace(InPlace { bytes, reading: Arc::clone(reading), handle, position })
             }
         };
         Ok(Some(ShmMessage { body, source }))
+    }
+
+    /// `len` more bytes were taken. It is much when it is `MUCH`, or there is nothing left to take meanwhile.
+    fn notify_space(&mut self, len: usize) {
+        self.taken += len;
+        let is_much = self.taken >= MUCH || !self.incoming.is_ready(&self.reading.memory);
+        if is_much {
+            self.taken = 0;
+        }
+        self.reading.notify_space(if is_much { Space::Much } else { Space::Any });
     }
 }
 
@@ -337,5 +350,7 @@ fn any_readable(also: &[BorrowedFd<'_>], bell: Option<BorrowedFd<'_>>, timeout: 
 
 /// Between two attempts to wait that the kernel refuses.
 const PAUSE: Duration = Duration::from_millis(1);
+/// What a sender that is far ahead is woken for: some messages, and less than it is ahead by, so that both go on.
+const MUCH: usize = 1 << 20;
 /// Looks between two glances at the clock.
 const LOOKS_PER_CLOCK: u32 = 32;

@@ -2,6 +2,7 @@
 //! the deadline passes.
 
 use crate::arena::Hold;
+use crate::doorbell::Space;
 use crate::layout::{lane, ring};
 use crate::message::{Body, LoanKind, OwnRecord, RecordLoan, ShmLoan, ShmMessage};
 use crate::outbound::{Notice, Offered, Outbound, Outcome};
@@ -183,7 +184,7 @@ impl Sending {
             };
             let is_ours = matches!(self.turn, Turn::Ours(_));
             let is_others = matches!(self.turn, Turn::Others(_));
-            let _ = shared.wait_for_space(until, || {
+            let _ = shared.wait_for_space(Space::Any, until, || {
                 if !is_others {
                     self.give(shared);
                 }

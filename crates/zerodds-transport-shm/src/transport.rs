@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::doorbell::Space;
 use crate::layout::lane;
 use crate::link_id::LinkId;
 use crate::message::{LoanKind, RecordLoan, ShmLoan};
@@ -121,7 +122,7 @@ impl ShmTransport {
     pub fn loan_before(&self, len: usize, deadline: Instant) -> Result<ShmLoan, LoanError> {
         let open = self.open_inner()?;
         open.shared
-            .wait_for_space(deadline, || match self.loan(len) {
+            .wait_for_space(Space::Any, deadline, || match self.loan(len) {
                 Err(LoanError::Full { .. }) => None,
                 outcome => Some(outcome),
             })
@@ -228,7 +229,14 @@ impl ShmTransport {
         notice: Notice,
     ) -> Result<Sent, SendError> {
         let shared = &self.open_for_sending()?.shared;
-        Ok(Sending::begin(shared, message, to, delivery, notice).complete(shared, delivery))
+        let len = message.len();
+        let sent = Sending::begin(shared, message, to, delivery, notice).complete(shared, delivery);
+        if let (Delivery::Reliable { deadline }, Notice::Ring) = (delivery, notice)
+            && len > lane::MESSAGE_MAX
+        {
+            shared.keep_pace(to, len, deadline);
+        }
+        Ok(sent)
     }
 
     fn try_open(domain_id: u32, incarnation: Option<Incarnation>, config: &Config) -> Result<Open, Reason> {
@@ -260,7 +268,7 @@ impl ShmTransport {
 
     /// What only the process that opened the transport looks at: a forked child has a copy, perhaps of a lock that nobody
     /// will release.
-    fn books(&self) -> Option<&Arc<Shared>> {
+    pub(crate) fn books(&self) -> Option<&Arc<Shared>> {
         let open = self.inner.as_ref().ok()?;
         open.shared.generation.is_ours().then_some(&open.shared)
     }
@@ -430,15 +438,16 @@ impl Shared {
     /// Calls `attempt` until it gives an answer, waiting in between for peers to give space back.
     pub(crate) fn wait_for_space<T>(
         &self,
+        wanted: Space,
         deadline: Instant,
         mut attempt: impl FnMut() -> Option<T>,
     ) -> Option<T> {
         if let Some(answer) = attempt() {
             return Some(answer);
         }
-        self.outbound.lock().waiters += 1;
+        *self.outbound.lock().waiters(wanted) += 1;
         let answer = loop {
-            let armed = self.bell.arm_space();
+            let armed = self.bell.arm_space(wanted);
             if let Some(answer) = attempt() {
                 break Some(answer);
             }
@@ -448,9 +457,10 @@ impl Shared {
             self.bell.sleep_for_space(armed, deadline);
         };
         let mut outbound = self.outbound.lock();
-        outbound.waiters -= 1;
-        if outbound.waiters == 0 {
-            self.bell.disarm_space();
+        let waiters = outbound.waiters(wanted);
+        *waiters -= 1;
+        if *waiters == 0 {
+            self.bell.disarm_space(wanted);
         }
         answer
     }

@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::arena::{Arena, Hold, Parts};
+use crate::doorbell::Space;
 use crate::inlink::{InLink, Taken};
 use crate::lane::{LaneReader, LaneWriter};
 use crate::outlink::{OutLink, Payload, Published};
@@ -147,15 +148,15 @@ fn a_sender_that_waits_for_space_is_woken() {
             }
             shared.ring(&mut rung);
             while slots.is_full(&*shared).expect("a correct receiver") {
-                let armed = doorbell::arm_space(&*shared);
+                let armed = doorbell::arm_space(&*shared, Space::Any);
                 if slots.is_full(&*shared).expect("a correct receiver") {
                     shared.wait_on(bell::SPACE, armed);
                 }
-                doorbell::disarm_space(&*shared);
+                doorbell::disarm_space(&*shared, Space::Any);
             }
         });
         receive(&model, 1, |_| {
-            if doorbell::notify_space(&*model) {
+            if doorbell::notify_space(&*model, Space::Any) {
                 model.wake();
             }
         });

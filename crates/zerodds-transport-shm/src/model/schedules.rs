@@ -12,6 +12,7 @@
 
 use super::*;
 use crate::arena::{Arena, Hold, Parts, RecordId};
+use crate::doorbell::Space;
 use crate::inlink::{InLink, Taken};
 use crate::outlink::{OutLink, Payload, Published};
 use crate::promise::{Claim, Offer, Promise, Standing};
@@ -73,7 +74,7 @@ impl World {
 
     /// A receiver has given something back.
     fn tell_sender(&self) {
-        if doorbell::notify_space(&self.sender) {
+        if doorbell::notify_space(&self.sender, Space::Any) {
             self.sender.wake();
         }
     }
@@ -216,12 +217,12 @@ impl Sender {
     fn wait<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Option<T>) -> T {
         let world = Arc::clone(&self.world);
         loop {
-            let armed = doorbell::arm_space(&world.sender);
+            let armed = doorbell::arm_space(&world.sender, Space::Any);
             let done = attempt(self);
             if done.is_none() {
                 world.sender.wait_on(bell::SPACE, armed);
             }
-            doorbell::disarm_space(&world.sender);
+            doorbell::disarm_space(&world.sender, Space::Any);
             if let Some(done) = done {
                 return done;
             }

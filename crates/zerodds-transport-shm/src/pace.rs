@@ -1,0 +1,144 @@
+//! A sender that waits for its receivers anyway, and is far ahead of one, lets it catch up for a moment.
+//!
+//! ```text
+//!   waiting to be taken   half of the warm part ─┐
+//!   sender    send send send … send   pause      ▼   send send …
+//!   receiver                         take take … take   tells it: much was taken, or all
+//! ```
+//! A sender could go on until its ring is full. But on one processor nobody reads while it writes, and what lies in the
+//! ring by then is more than the processors' caches hold: each byte goes to memory and comes back from there. So it pauses
+//! once half of what stays warm (arena.rs) waits for one receiver, and is woken once for many messages.
+//!
+//! It does so for [`PATIENCE`] at most, and once: a receiver that does not catch up by then is slow, stopped or keeps
+//! what it takes, and is not waited for again before it has. A pause comes after the message was sent, so no message is
+//! later for it. Whoever has less time than that to wait does not.
+
+use crate::doorbell::Space;
+use crate::outbound::Outbound;
+use crate::shared::Shared;
+use std::time::{Duration, Instant};
+use zerodds_core::Peer;
+
+impl Shared {
+    /// After a reliable message of `len` bytes was sent to these peers.
+    pub(crate) fn keep_pace(&self, to: &[Peer<'_>], len: usize, deadline: Instant) {
+        let candidates = || to.iter().filter_map(|&peer| self.candidate(peer).ok());
+        let is_ahead = |outbound: &mut Outbound| candidates().any(|to| outbound.is_far_ahead(&to, len));
+        if !is_ahead(&mut self.outbound.lock()) {
+            return;
+        }
+        let until = Instant::now() + PATIENCE;
+        if deadline < until {
+            return;
+        }
+        let caught_up =
+            self.wait_for_space(Space::Much, until, || (!is_ahead(&mut self.outbound.lock())).then_some(()));
+        if caught_up.is_none() {
+            let mut outbound = self.outbound.lock();
+            candidates().for_each(|to| outbound.go_ahead(&to));
+        }
+    }
+}
+
+/// Ample for a receiver that reads to be woken and to read a MiB.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+#[cfg(all(test, not(zerodds_model)))]
+mod tests {
+    use super::*;
+    use crate::{Config, ShmReceiver, ShmTransport};
+    use std::sync::Arc;
+    use zerodds_core::{Delivery, Incoming, Locator, Reach, Receiver, Transport};
+
+    const LEN: usize = 64 << 10;
+
+    struct Pair {
+        sender: ShmTransport,
+        shared: Arc<Shared>,
+        receiver: ShmReceiver,
+        to: Locator,
+        _peer: ShmTransport,
+    }
+
+    impl Pair {
+        fn new(domain: u32) -> Self {
+            let [sender, peer] = [(); 2].map(|()| ShmTransport::open(domain, &Config::default()));
+            let (receiver, to) = (peer.receiver().expect("available, and taken once"), peer.locators()[0]);
+            while !matches!(sender.reach(Peer::new(&[to])), Reach::Ready(_)) {
+                std::thread::yield_now();
+            }
+            let shared = Arc::clone(sender.books().expect("available"));
+            Self { sender, shared, receiver, to, _peer: peer }
+        }
+
+        /// Sends so many messages, which may each wait for so long.
+        fn send(&self, count: usize, patience: Duration) {
+            for _ in 0..count {
+                let delivery = Delivery::Reliable { deadline: Instant::now() + patience };
+                let sent = self.sender.send_bytes(&[7; LEN], &[Peer::new(&[self.to])], delivery);
+                assert_eq!(sent.expect("open").by_shm, 1);
+            }
+        }
+
+        fn take(&mut self, count: usize) {
+            let mut taken = 0;
+            while taken < count {
+                let far = Instant::now() + Duration::from_secs(60);
+                let incoming = self.receiver.receive(Some(far)).expect("something, before that");
+                taken += usize::from(matches!(incoming, Incoming::Message(_)));
+            }
+        }
+
+        fn is_far_ahead(&self) -> bool {
+            self.shared.outbound.lock().is_far_ahead(&self.to, LEN)
+        }
+    }
+
+    #[test]
+    fn a_sender_that_lets_its_receiver_catch_up_is_told_once_for_many_messages() {
+        let mut pair = Pair::new(2_800_000_000 - std::process::id());
+        pair.send(48, Duration::ZERO);
+        assert!(pair.is_far_ahead());
+        let said = |pair: &Pair| pair.shared.bell.arm_space(Space::Much);
+        let before = said(&pair);
+        pair.take(15);
+        assert_eq!(said(&pair), before, "15 of 64 KiB are not much");
+        pair.take(1);
+        let first = said(&pair);
+        assert_ne!(first, before, "16 are");
+        pair.take(15);
+        assert_eq!(said(&pair), first);
+        assert!(!pair.is_far_ahead());
+        pair.take(16);
+        let second = said(&pair);
+        pair.send(1, Duration::ZERO);
+        pair.take(1);
+        assert_ne!(said(&pair), second, "there is nothing left to take");
+    }
+
+    #[test]
+    fn a_sender_without_room_is_told_of_each_message() {
+        let mut pair = Pair::new(2_900_000_000 - std::process::id());
+        pair.send(8, Duration::ZERO);
+        let mut said = pair.shared.bell.arm_space(Space::Any);
+        for _ in 0..8 {
+            pair.take(1);
+            let now = pair.shared.bell.arm_space(Space::Any);
+            assert_ne!(now, said);
+            said = now;
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_does_not_catch_up_is_let_do_so_once() {
+        let mut pair = Pair::new(3_000_000_000 - std::process::id());
+        pair.send(48, Duration::ZERO);
+        assert!(pair.is_far_ahead());
+        pair.send(1, Duration::from_secs(60));
+        assert!(!pair.is_far_ahead(), "it is slow, and was waited for");
+        pair.take(48);
+        assert!(!pair.is_far_ahead());
+        pair.send(48, Duration::ZERO);
+        assert!(pair.is_far_ahead(), "it had caught up");
+    }
+}
