@@ -5,6 +5,9 @@
 #![cfg(target_os = "linux")]
 
 mod parties;
+/// Where sessions listen.
+#[path = "parties/rendezvous.rs"]
+mod rendezvous;
 
 mod processes {
     /// Other processes.
@@ -18,7 +21,7 @@ mod processes {
 }
 
 use futures::executor::block_on;
-use parties::{Chunk, Finally, PATIENCE, Party, eventually, prefix, unique, write_when_there_is_room};
+use parties::{Chunk, Finally, PATIENCE, Party, eventually, unique, write_when_there_is_room};
 use processes::child::{Process, alone, fresh_domain, is_root, skip};
 use processes::following::{Follower, STRANGERS, join, patient, qos, settle, write};
 use processes::possessions::possessions;
@@ -140,11 +143,7 @@ fn a_reliable_writer_is_freed_at_once_by_the_death_of_a_subscriber() {
 fn a_reliable_writer_is_freed_at_once_by_the_death_of_a_process_with_which_there_was_no_link_yet() {
     let mut scene = Scene::new("killed-early", &patient(16));
     scene.settle(&mut []);
-    // Where a session listens, with a place for the incarnation: here is one of them.
-    let own: String = prefix(&scene.here)[4..].iter().map(|byte| format!("{byte:02x}")).collect();
-    let sockets = std::fs::read_to_string("/proc/net/unix").expect("sockets");
-    let name = sockets.split_whitespace().find(|word| word.starts_with('@') && word.contains(&own));
-    let name = name.expect("it listens").trim_start_matches('@').replace(&own, "{}");
+    let name = rendezvous::name_like_that_of(&scene.here);
     let mut victim = Process::start(&format!("mute {} {name}", scene.place), &[]);
     let Scene { writer, near, .. } = &mut scene;
     let mut number = 0;

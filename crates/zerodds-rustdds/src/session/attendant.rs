@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use zerodds_core::{Incarnation, Locator, Path, Peer, Reach, Reason, Transport, Wake};
+use zerodds_core::{Incarnation, Locator, Peer, Reach, Reason, Transport, Wake};
 
 /// The attendant's view of its session.
 pub(super) struct Attendant {
@@ -39,7 +39,7 @@ pub(super) struct Attendant {
 struct Retry {
     at: Instant,
     tries: u32,
-    /// Its participant, if somebody listens at its locator though there is no link: not yet, or not any more and without a word.
+    /// Its participant, if its link ended without a word though somebody listens at its locator.
     suspect: Option<Prefix>,
 }
 
@@ -253,26 +253,27 @@ impl Attendant {
             if suspect.is_none() && !is_missed {
                 continue;
             }
-            let listens = self.session.transport.is_listening(&locator);
-            if let (Some(prefix), false) = (suspect, listens) {
+            if let Some(prefix) = suspect
+                && !self.session.transport.is_listening(&locator)
+            {
                 self.mourn(prefix);
                 continue;
             }
-            // Whoever dies before there is a link ends none.
-            let participant = || self.session.registry.lock().participant(peer).filter(|_| listens);
-            let suspect = suspect.or_else(participant);
             if !is_missed {
                 continue;
             }
             let locators = [locator];
-            let up = matches!(
-                self.session.transport.reach(Peer::new(&locators)),
-                Reach::Ready(Path::SharedMemory)
-            );
-            if tries >= TRIES_MAX {
-                self.session.registry.lock().give_up(peer);
-            } else if !up {
-                self.retries.insert(peer, Retry { at: now + pause(tries), tries: tries + 1, suspect });
+            match self.session.transport.reach(Peer::new(&locators)) {
+                Reach::Ready(_) => {}
+                // Whoever dies before there is a link ends none.
+                Reach::Unreachable(Reason::PeerDied) => {
+                    let participant = self.session.registry.lock().participant(peer);
+                    participant.into_iter().for_each(|prefix| self.mourn(prefix));
+                }
+                _ if tries >= TRIES_MAX => self.session.registry.lock().give_up(peer),
+                _ => {
+                    self.retries.insert(peer, Retry { at: now + pause(tries), tries: tries + 1, suspect });
+                }
             }
         }
     }

@@ -9,7 +9,8 @@
 //! (DDSI-RTPS 2.5 §8.5.3, §9.6.4.9.) Without it a reliable writer would wait for a dead reader until its lease ends.
 //! It must never be false: RustDDS discovers a participant again that was disposed of, but does not match what
 //! was matched before. So it is published on proof only: the kernel says that the process has ended, or its link
-//! ended without a word and nobody listens at its locator any more.
+//! ended without a word and nobody listens at its locator any more. A session that ends in order says so on its links; where
+//! there was none, that nobody listens any more proves nothing.
 
 use crate::protocol::Prefix;
 use rustdds::DomainParticipant;

@@ -191,7 +191,11 @@ pub(crate) fn next(reader: &mut no_key::DataReader<Chunk>) -> Chunk {
 
 /// The GUID prefix of a party.
 pub(crate) fn prefix(party: &Party) -> [u8; 12] {
-    let bytes = party.participant.guid().to_bytes();
+    prefix_of(&party.participant)
+}
+
+pub(crate) fn prefix_of(participant: &DomainParticipant) -> [u8; 12] {
+    let bytes = participant.guid().to_bytes();
     bytes[..12].try_into().expect("twelve")
 }
 

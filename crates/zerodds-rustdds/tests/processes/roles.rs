@@ -3,10 +3,8 @@
 use super::child::{commands, role, tell};
 use super::following::{Follower, join, qos, settle, write};
 use super::possessions::cpu_ns;
-use crate::parties::{CHUNK, Chunk, PATIENCE, Party, pattern};
-use rustdds::{DomainParticipant, QosPolicies, RTPSEntity, TopicKind};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use crate::parties::{CHUNK, Chunk, PATIENCE, Party, pattern, prefix_of};
+use rustdds::{DomainParticipant, QosPolicies, TopicKind};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use zerodds_rustdds::no_key;
@@ -64,10 +62,7 @@ fn read(domain: u16, topic: &str, qos: &str) {
 fn mute(domain: u16, topic: &str, qos_word: &str, name: &str) {
     let commands = commands();
     let participant = DomainParticipant::new(domain).expect("a participant");
-    let guid = participant.guid().to_bytes();
-    let incarnation: String = guid[4..12].iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = SocketAddr::from_abstract_name(name.replace("{}", &incarnation)).expect("short enough");
-    let _listener = UnixListener::bind_addr(&name).expect("nobody has it");
+    let _listener = crate::rendezvous::listen_mutely(name, prefix_of(&participant));
     let (none, qos) = (QosPolicies::qos_none(), qos(qos_word));
     let subscriber = participant.create_subscriber(&qos).expect("a subscriber");
     let topic =

@@ -7,6 +7,7 @@
 pub(crate) mod closing;
 mod connection;
 pub(crate) mod socket;
+mod strangers;
 
 use crate::bell::timespec;
 use crate::crash;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use strangers::Strangers;
 use zerodds_core::{Locator, LocatorKind, Reason};
 
 /// The running thread.
@@ -59,6 +61,7 @@ struct Worker {
     /// Until when the listener is left alone because descriptors ran out.
     listener_paused: Option<Instant>,
     connections: HashMap<u64, Connection>,
+    strangers: Strangers,
     next_token: u64,
     /// It was said that descriptors ran out.
     said_full: bool,
@@ -97,6 +100,7 @@ impl Worker {
             unasked: 0,
             said_unreceived: false,
             connections: HashMap::new(),
+            strangers: Strangers::default(),
             next_token: FIRST_CONNECTION,
             told: HashSet::new(),
         })
@@ -317,7 +321,7 @@ impl Worker {
         let socket = Socket::new(socket, &self.shared.closer);
         let address = rendezvous::address(&to).map_err(unavailable)?;
         rustix::net::connect(&*socket, &address).map_err(|error| match error {
-            Errno::CONNREFUSED => Reason::PeerGone,
+            Errno::CONNREFUSED => self.strangers.why_absent(&to),
             _ => Reason::NoAnswer,
         })?;
         crash::step("connected");
@@ -327,6 +331,7 @@ impl Worker {
             self.tell_once(to, peer.uid);
             return Err(Reason::NotAdmitted { uid: peer.uid });
         }
+        self.strangers.meet(to, socket.as_fd());
         if self.is_full(peer) || !self.has_place(peer) {
             return Err(Reason::NoAnswer);
         }
@@ -397,6 +402,7 @@ impl Worker {
 
     fn up(&mut self, token: u64, link: Arc<Link>) {
         tracing::debug!(peer = %link.locator, "shared-memory link up");
+        self.strangers.forget(&link.locator);
         // A child that a peer forked keeps its sockets open; its own end shows here.
         let process = peer_pidfd(link.socket.as_fd());
         let has_exited = matches!(process, Ok(None));
