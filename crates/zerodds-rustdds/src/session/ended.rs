@@ -15,21 +15,31 @@ use rustdds::DomainParticipantStatusEvent as Status;
 use std::collections::VecDeque;
 
 /// Endpoints and participants that are over, the latest of them.
-#[derive(Debug, Default)]
-pub(super) struct Ended(VecDeque<(Prefix, Entity)>);
+#[derive(Debug)]
+pub(super) struct Ended {
+    own: Prefix,
+    latest: VecDeque<(Prefix, Entity)>,
+}
 
 impl Ended {
+    pub(super) const fn new(own: Prefix) -> Self {
+        Self { own, latest: VecDeque::new() }
+    }
+
     /// Whether this is a late report of somebody who is over.
     pub(super) fn is_late(&mut self, status: &Status) -> bool {
         match status {
             // The two reports on participants, and those of lost endpoints, come from one thread.
             Status::ParticipantDiscovered { dpd } => {
                 let (prefix, _) = split(&dpd.guid);
-                self.0.retain(|&(other, _)| other != prefix);
+                self.latest.retain(|&(other, _)| other != prefix);
             }
             Status::ParticipantLost { id, .. } => {
-                if let Ok(prefix) = Prefix::try_from(id.as_ref()) {
-                    self.0.retain(|&(other, _)| other != prefix);
+                // Our own, which RustDDS loses where it does not hear itself, lives; and it will not say that it was found again.
+                if let Ok(prefix) = Prefix::try_from(id.as_ref())
+                    && prefix != self.own
+                {
+                    self.latest.retain(|&(other, _)| other != prefix);
                     self.add((prefix, PARTICIPANT));
                 }
             }
@@ -56,14 +66,16 @@ impl Ended {
 
     /// An endpoint is over.
     pub(super) fn add(&mut self, ended: (Prefix, Entity)) {
-        if self.0.len() == REMEMBERED_MAX {
-            self.0.pop_front();
+        if self.latest.len() == REMEMBERED_MAX {
+            self.latest.pop_front();
         }
-        self.0.push_back(ended);
+        self.latest.push_back(ended);
     }
 
     pub(super) fn contains(&self, (prefix, endpoint): (Prefix, Entity)) -> bool {
-        self.0.iter().any(|&(other, entity)| other == prefix && (entity == endpoint || entity == PARTICIPANT))
+        self.latest
+            .iter()
+            .any(|&(other, entity)| other == prefix && (entity == endpoint || entity == PARTICIPANT))
     }
 }
 
@@ -81,6 +93,7 @@ mod tests {
     use rustdds::dds::statusevents::LostReason;
 
     const OTHER: [u8; 2] = [0x01, 0x10];
+    const OWN: Prefix = [1; 12];
 
     fn endpoint(vendor: [u8; 2], number: u8) -> GUID {
         let mut bytes = [7; 16];
@@ -99,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_match_that_is_reported_after_the_end_is_late() {
-        let mut ended = Ended::default();
+        let mut ended = Ended::new(OWN);
         assert!(!ended.is_late(&matched(endpoint(RUSTDDS, 1))));
         assert!(!ended.is_late(&lost(endpoint(RUSTDDS, 1))), "the end itself is news");
         assert!(ended.is_late(&matched(endpoint(RUSTDDS, 1))));
@@ -108,25 +121,35 @@ mod tests {
 
     #[test]
     fn another_vendors_endpoint_may_come_again() {
-        let mut ended = Ended::default();
+        let mut ended = Ended::new(OWN);
         ended.is_late(&lost(endpoint(OTHER, 1)));
         assert!(!ended.is_late(&matched(endpoint(OTHER, 1))));
     }
 
     #[test]
     fn all_of_a_lost_participant_is_late() {
-        let mut ended = Ended::default();
+        let mut ended = Ended::new(OWN);
         let id = endpoint(OTHER, 1).prefix;
         ended.is_late(&Status::ParticipantLost { id, reason: LostReason::Disposed });
         assert!(ended.is_late(&matched(endpoint(OTHER, 1))));
     }
 
     #[test]
+    fn nothing_is_late_because_our_own_participant_was_taken_for_lost() {
+        let own = endpoint(RUSTDDS, 0);
+        let mut ended = Ended::new(split(&own).0);
+        ended.is_late(&lost(endpoint(RUSTDDS, 1)));
+        ended.is_late(&Status::ParticipantLost { id: own.prefix, reason: LostReason::Disposed });
+        assert!(!ended.is_late(&matched(endpoint(RUSTDDS, 2))));
+        assert!(ended.is_late(&matched(endpoint(RUSTDDS, 1))), "it is over all the same");
+    }
+
+    #[test]
     fn only_so_many_are_remembered() {
-        let mut ended = Ended::default();
+        let mut ended = Ended::new(OWN);
         for round in 0..3 * REMEMBERED_MAX {
             ended.is_late(&lost(endpoint(RUSTDDS, (round % 256) as u8)));
         }
-        assert_eq!(ended.0.len(), REMEMBERED_MAX);
+        assert_eq!(ended.latest.len(), REMEMBERED_MAX);
     }
 }

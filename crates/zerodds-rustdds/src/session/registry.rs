@@ -97,7 +97,7 @@ impl Registry {
             best_effort: BTreeSet::new(),
             sessions: HashMap::new(),
             unknown_dead: VecDeque::new(),
-            ended: Ended::default(),
+            ended: Ended::new(own),
             stale: false,
             offered: None,
         }
@@ -578,6 +578,16 @@ mod tests {
         assert!(!registry.matched.is_empty());
         registry.note(&Status::WriterLost { guid: local_writer, reason: LostReason::Disposed });
         assert!(registry.matched.is_empty() && registry.sources.is_empty());
+    }
+
+    #[test]
+    fn a_reader_that_is_found_after_our_own_participant_was_lost_is_sent_to() {
+        let mut registry = Registry::new([1; 12], None);
+        let (local_writer, remote_reader) = (guid(1, [0, 0, 2, 3]), guid(2, READER));
+        registry.note(&Status::ParticipantLost { id: local_writer.prefix, reason: LostReason::Disposed });
+        let errands = registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+        assert_eq!(errands, [Errand::Reach(there())]);
+        assert!(registry.misses(there()), "it is matched");
     }
 
     #[test]
