@@ -1,4 +1,5 @@
-//! Sessions that end while their participants live on: nobody takes those for dead, and what is matched with them stays matched.
+//! Sessions that end, or answer nobody, while their participants live on: nobody takes those for dead, and whoever comes to a
+//! session in the end has a link.
 #![cfg(target_os = "linux")]
 
 mod parties;
@@ -53,17 +54,16 @@ fn a_participant_whose_session_ends_is_not_taken_for_dead() {
     let events = here.zerodds.events();
     let writer = here.writer(&topic, &reliable(History::KeepLast { depth: 4 }));
     let participant = DomainParticipant::new(domain()).expect("a participant");
-    let mut session = Some(ZeroDds::attach(&participant, Config::default()).expect("a session"));
+    let attach = |to: &DomainParticipant| ZeroDds::attach(to, Config::default()).expect("a session");
+    let mut first = Some(attach(&participant));
     let mut there = Plain::reading(participant, &topic);
     there.await_match(&events);
     for round in 0..100 {
-        let attach = || ZeroDds::attach(&there.participant, Config::default()).expect("a session");
-        session = session.or_else(|| Some(attach()));
+        let session = first.take().unwrap_or_else(|| attach(&there.participant));
         eventually("there is a link", || here.zerodds.stats().transport.links == 1);
-        session = None;
+        drop(session);
         assert!(!within(Duration::from_millis(50), || there.is_lost(&events)), "in round {round}");
     }
-    drop(session);
     writer.write(Chunk::new(1, 7, 20_000), None).expect("written");
     eventually("it arrives", || there.reader.take_next_sample().expect("taken").is_some());
 }
@@ -79,9 +79,27 @@ fn a_participant_whose_session_ends_before_there_was_a_link_is_not_taken_for_dea
     let listener = rendezvous::listen_mutely(&name, prefix_of(&participant));
     let mut there = Plain::reading(participant, &topic);
     there.await_match(&events);
-    let connection = rustix::net::accept(&listener).expect("it is looked for");
+    let connection = rendezvous::next_connection(&listener);
     drop((listener, connection));
     assert!(!within(Duration::from_secs(2), || there.is_lost(&events)));
     writer.write(Chunk::new(1, 7, 20_000), None).expect("written");
     eventually("it arrives", || there.reader.take_next_sample().expect("taken").is_some());
+}
+
+#[test]
+fn a_session_that_answers_nobody_for_long_is_reached_all_the_same() {
+    let here = Party::new();
+    let topic = unique("silent");
+    let events = here.zerodds.events();
+    let _writer = here.writer(&topic, &reliable(History::KeepLast { depth: 4 }));
+    let participant = DomainParticipant::new(domain()).expect("a participant");
+    let name = rendezvous::name_like_that_of(&here);
+    let listener = rendezvous::listen_mutely(&name, prefix_of(&participant));
+    let there = Plain::reading(participant, &topic);
+    there.await_match(&events);
+    // The transport gives each five seconds.
+    let connections = [0; 2].map(|_| rendezvous::next_connection(&listener));
+    drop((listener, connections));
+    let _session = ZeroDds::attach(&there.participant, Config::default()).expect("a session");
+    eventually("there is a link", || here.zerodds.stats().transport.links == 1);
 }

@@ -9,7 +9,7 @@ use crate::protocol::{Note, Offer, Prefix, incarnation};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustdds::{DomainParticipant, StatusEvented};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -33,19 +33,23 @@ pub(super) struct Attendant {
     mourns: bool,
     /// What was offered last.
     offers: Vec<Offer>,
+    /// Where sessions listen, if that was looked up since the news came that are attended to.
+    listening: Option<Option<HashSet<Locator>>>,
 }
 
 /// A session that is to be reached again.
 struct Retry {
     at: Instant,
     tries: u32,
+    /// How often nobody listened there since somebody did.
+    absent: u32,
     /// Its participant, if its link ended without a word though somebody listens at its locator.
     suspect: Option<Prefix>,
 }
 
 impl Retry {
     fn now(suspect: Option<Prefix>) -> Self {
-        Self { at: Instant::now(), tries: 0, suspect }
+        Self { at: Instant::now(), tries: 0, absent: 0, suspect }
     }
 }
 
@@ -78,6 +82,7 @@ impl Attendant {
             saying: None,
             mourns,
             offers: Vec::new(),
+            listening: None,
         })
     }
 
@@ -104,6 +109,7 @@ impl Attendant {
     /// Does everything that there is to do; whether something came meanwhile.
     fn attend(&mut self) -> bool {
         let (taken, news) = self.session.inbox.lock().wake_up();
+        self.listening = None;
         self.session.hear(Aside { taken, is_news: false });
         // First what RTPS says: most of what sessions say is about endpoints that are matched.
         let count = self.session.note();
@@ -114,7 +120,11 @@ impl Attendant {
         errands.into_iter().for_each(|errand| self.run_errand(errand));
         self.retry();
         self.refresh();
-        events.iter().for_each(|event| self.session.broadcast.tell(event));
+        for event in &events {
+            self.session.broadcast.tell(event);
+            // Whoever is woken by that may take its time, and RustDDS's queue drops what it has no room for.
+            self.session.look();
+        }
         self.publish_due();
         self.say_owed();
         self.say_unsaid();
@@ -155,7 +165,7 @@ impl Attendant {
         let Some(id) = peer.incarnation() else { return };
         let has_died = match reason {
             Reason::PeerDied => true,
-            Reason::PeerGone => !self.session.transport.is_listening(&peer),
+            Reason::PeerGone => !self.listens(&peer),
             _ => false,
         };
         let silent = self.session.registry.lock().set_down(id, has_died);
@@ -243,39 +253,48 @@ impl Attendant {
         }
     }
 
-    /// Tries to reach whom we miss, at growing intervals; whoever runs no session is not asked for ever.
+    /// Tries to reach whom we miss, at growing intervals, for as long as anybody listens there.
     fn retry(&mut self) {
         let now = Instant::now();
         let due: Vec<_> = self.retries.extract_if(|_, retry| retry.at <= now).collect();
-        for (peer, Retry { tries, suspect, .. }) in due {
+        for (peer, retry) in due {
             let Some(locator) = self.session.transport.locator_of(peer) else { continue };
-            let is_missed = self.session.registry.lock().misses(peer);
-            if suspect.is_none() && !is_missed {
-                continue;
-            }
-            if let Some(prefix) = suspect
-                && !self.session.transport.is_listening(&locator)
-            {
-                self.mourn(prefix);
-                continue;
-            }
-            if !is_missed {
-                continue;
-            }
-            let locators = [locator];
-            match self.session.transport.reach(Peer::new(&locators)) {
-                Reach::Ready(_) => {}
-                // Whoever dies before there is a link ends none.
-                Reach::Unreachable(Reason::PeerDied) => {
-                    let participant = self.session.registry.lock().participant(peer);
-                    participant.into_iter().for_each(|prefix| self.mourn(prefix));
-                }
-                _ if tries >= TRIES_MAX => self.session.registry.lock().give_up(peer),
-                _ => {
-                    self.retries.insert(peer, Retry { at: now + pause(tries), tries: tries + 1, suspect });
-                }
+            match retry.suspect {
+                Some(prefix) if !self.listens(&locator) => self.mourn(prefix),
+                _ if self.session.registry.lock().misses(peer) => self.reach(peer, locator, retry),
+                _ => {}
             }
         }
+    }
+
+    fn reach(&mut self, peer: Incarnation, locator: Locator, mut retry: Retry) {
+        match self.session.transport.reach(Peer::new(&[locator])) {
+            Reach::Ready(_) => return,
+            Reach::Pending(_) => {}
+            // Whoever dies before there is a link ends none.
+            Reach::Unreachable(Reason::PeerDied) => {
+                let participant = self.session.registry.lock().participant(peer);
+                return participant.into_iter().for_each(|prefix| self.mourn(prefix));
+            }
+            Reach::Unreachable(Reason::PeerGone) => retry.absent += 1,
+            // What forbids a link now may pass.
+            Reach::Unreachable(_) => retry.absent = 0,
+        }
+        if retry.absent == ABSENT_MAX {
+            return self.session.registry.lock().give_up(peer);
+        }
+        retry.at = Instant::now() + pause(retry.tries, REACH_DOUBLED_MAX);
+        retry.tries += 1;
+        self.retries.insert(peer, retry);
+    }
+
+    /// Whether a session listens there. Where the system does not tell, nobody is known to be gone.
+    fn listens(&mut self, at: &Locator) -> bool {
+        let look = || {
+            let found = zerodds_transport_shm::listeners().ok()?;
+            Some(found.into_iter().map(|listener| listener.locator).collect())
+        };
+        self.listening.get_or_insert_with(look).as_ref().is_none_or(|listening| listening.contains(at))
     }
 
     fn until_next_retry(&self) -> Option<Duration> {
@@ -297,7 +316,7 @@ impl Attendant {
         self.saying = match self.saying {
             _ if !waits => None,
             Some((at, tries)) if at > now => Some((at, tries)),
-            Some((_, tries)) => Some((now + pause(tries), tries + 1)),
+            Some((_, tries)) => Some((now + pause(tries, SAY_DOUBLED_MAX), tries + 1)),
             None => Some((now + FIRST_PAUSE, 1)),
         };
     }
@@ -314,14 +333,19 @@ impl Attendant {
     }
 }
 
-/// Until the next of so many tries.
-fn pause(tries: u32) -> Duration {
-    FIRST_PAUSE * (1 << tries.min(6))
+/// Until the next of so many tries, doubled so often at most.
+fn pause(tries: u32, doubled_max: u32) -> Duration {
+    FIRST_PAUSE * (1 << tries.min(doubled_max))
 }
 
-/// Between tries to say something or to reach a session: doubled six times, and to reach it no more tries than these.
+/// Between tries to say something or to reach a session.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const TRIES_MAX: u32 = 12;
+const SAY_DOUBLED_MAX: u32 = 6;
+/// Up to 2.56 s.
+const REACH_DOUBLED_MAX: u32 = 8;
+/// So often nobody listens before a session is given up: over more time than the transport waits between two looks (6.4 s),
+/// so that it is told by then if a process has ended.
+const ABSENT_MAX: u32 = 6;
 /// How long samples of a dead writer can be taken yet.
 const TIME_TO_TAKE: Duration = Duration::from_secs(2);
 const A_SECOND: Duration = Duration::from_secs(1);
