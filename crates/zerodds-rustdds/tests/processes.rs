@@ -26,13 +26,13 @@ use processes::child::{Process, alone, fresh_domain, is_root, skip};
 use processes::following::{Follower, STRANGERS, join, patient, qos, settle, write};
 use processes::possessions::possessions;
 use processes::roles;
-use rustdds::QosPolicyBuilder;
 use rustdds::dds::WriteError;
 use rustdds::policy::Reliability;
+use rustdds::{DomainParticipant, QosPolicyBuilder};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use zerodds_rustdds::{Options, WhenFull, no_key};
+use zerodds_rustdds::{Config, Options, WhenFull, ZeroDds, no_key};
 
 /// Far more than it takes, and far less than a lease.
 const AT_ONCE: Duration = Duration::from_secs(20);
@@ -165,6 +165,29 @@ fn a_reliable_writer_is_freed_at_once_by_the_death_of_a_process_with_which_there
         writing.join().expect("nobody is waited for any more");
         assert!(killed.elapsed() < AT_ONCE, "that was its lease: {:?}", killed.elapsed());
     });
+}
+
+#[test]
+fn the_window_of_a_reader_that_dies_is_waited_for_no_more_whoever_may_share_memory() {
+    let (domain, topic) = (fresh_domain(), unique("any-user"));
+    let shm = zerodds_transport_shm::Config::default().access(zerodds_transport_shm::Access::Any);
+    let participant = DomainParticipant::new(domain).expect("a participant");
+    let zerodds = ZeroDds::attach(&participant, Config::default().transport(shm)).expect("a session");
+    let here = Party { participant, zerodds };
+    // RustDDS itself has room for thousands that nobody acknowledges.
+    let writer = here.writer(&topic, &qos("last:4"));
+    let mut victim = Process::start(&format!("read {domain} {topic} {}", patient(16)), &[]);
+    let mut matched = false;
+    settle(&here, &writer, || {
+        matched |= victim.try_hear().is_some_and(|line| line == "matched");
+        matched
+    });
+    victim.expect("settled");
+    let refused = (0..64).any(|number| writer.write(Chunk::new(1, number, 9_000), None).is_err());
+    assert!(refused, "it takes nothing");
+    victim.kill();
+    eventually("the link is over", || here.zerodds.stats().transport.links == 0);
+    write(&writer, 1, 64..128, 9_000);
 }
 
 #[test]

@@ -184,9 +184,10 @@ impl Attendant {
     /// Writers here must not wait for readers there, and forget them at once. RustDDS is told a little later where it has
     /// something of a writer there: it drops what nobody has taken yet.
     fn mourn(&mut self, dead: Prefix) {
-        // TRUST: another user could have taken the incarnation of a participant without a session, and left.
+        // TRUST: another user could have a process claim the incarnation of a participant that lives, and end it. What that
+        // process had offered ends with it all the same.
         if !self.mourns {
-            return;
+            return self.session.registry.lock().give_up(incarnation(dead));
         }
         let mut registry = self.session.registry.lock();
         registry.mourn(dead);
