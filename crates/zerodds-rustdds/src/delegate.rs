@@ -66,6 +66,11 @@ macro_rules! delegate_writer {
                 self.writer.carrier.as_status_evented()
             }
 
+            #[cfg(feature = "mio_08")]
+            fn as_status_source(&mut self) -> &mut dyn mio_08::event::Source {
+                self.writer.carrier.as_status_source()
+            }
+
             fn as_status_source_mio1(&mut self) -> &mut dyn rustdds::mio1::event::Source {
                 self.writer.carrier.as_status_source_mio1()
             }
@@ -123,6 +128,11 @@ macro_rules! delegate_reader {
                 self.inner.as_status_evented()
             }
 
+            #[cfg(feature = "mio_08")]
+            fn as_status_source(&mut self) -> &mut dyn mio_08::event::Source {
+                self.inner.as_status_source()
+            }
+
             fn as_status_source_mio1(&mut self) -> &mut dyn rustdds::mio1::event::Source {
                 self.inner.as_status_source_mio1()
             }
@@ -175,6 +185,14 @@ macro_rules! delegate_reader {
         /// Values as they come; as RustDDS's `BareDataReaderStream`.
         pub struct BareDataReaderStream<D: $($bound)+>(DataReaderStream<D>);
 
+        impl<D: $($bound)+> BareDataReaderStream<D> {
+            /// As RustDDS's `async_event_stream`.
+            #[must_use]
+            pub fn async_event_stream(&self) -> rustdds::$kind::DataReaderEventStream<D, SharedAdapter<D>> {
+                self.0.async_event_stream()
+            }
+        }
+
         impl<D: $($bound)+> Unpin for BareDataReaderStream<D> {}
 
         impl<D: $($bound)+> futures::Stream for BareDataReaderStream<D> {
@@ -207,29 +225,9 @@ macro_rules! delegate_reader {
             }
         }
 
-        impl<D: $($bound)+> rustdds::mio1::event::Source for DataReader<D> {
-            fn register(
-                &mut self,
-                registry: &rustdds::mio1::Registry,
-                token: rustdds::mio1::Token,
-                interests: rustdds::mio1::Interest,
-            ) -> std::io::Result<()> {
-                rustdds::mio1::event::Source::register(&mut self.inner, registry, token, interests)
-            }
-
-            fn reregister(
-                &mut self,
-                registry: &rustdds::mio1::Registry,
-                token: rustdds::mio1::Token,
-                interests: rustdds::mio1::Interest,
-            ) -> std::io::Result<()> {
-                rustdds::mio1::event::Source::reregister(&mut self.inner, registry, token, interests)
-            }
-
-            fn deregister(&mut self, registry: &rustdds::mio1::Registry) -> std::io::Result<()> {
-                rustdds::mio1::event::Source::deregister(&mut self.inner, registry)
-            }
-        }
+        delegate_source!(rustdds::mio1, $($bound)+);
+        #[cfg(feature = "mio_08")]
+        delegate_source!(mio_08, $($bound)+);
 
         impl<D: $($bound)+> rustdds::mio::Evented for DataReader<D> {
             fn register(
@@ -259,4 +257,37 @@ macro_rules! delegate_reader {
     };
 }
 
-pub(crate) use {delegate_reader, delegate_writer};
+/// Makes `DataReader<D>`, whose samples are of the given bound, a source of this mio, as its field `inner` is.
+macro_rules! delegate_source {
+    ($mio:path, $($bound:tt)+) => {
+        const _: () = {
+            use $mio as mio;
+
+            impl<D: $($bound)+> mio::event::Source for DataReader<D> {
+                fn register(
+                    &mut self,
+                    registry: &mio::Registry,
+                    token: mio::Token,
+                    interests: mio::Interest,
+                ) -> std::io::Result<()> {
+                    mio::event::Source::register(&mut self.inner, registry, token, interests)
+                }
+
+                fn reregister(
+                    &mut self,
+                    registry: &mio::Registry,
+                    token: mio::Token,
+                    interests: mio::Interest,
+                ) -> std::io::Result<()> {
+                    mio::event::Source::reregister(&mut self.inner, registry, token, interests)
+                }
+
+                fn deregister(&mut self, registry: &mio::Registry) -> std::io::Result<()> {
+                    mio::event::Source::deregister(&mut self.inner, registry)
+                }
+            }
+        };
+    };
+}
+
+pub(crate) use {delegate_reader, delegate_source, delegate_writer};

@@ -3,22 +3,56 @@
 //! RustDDS has one queue of them for each participant, and the session reads it. So it hands them on, after
 //! it has acted on them itself: a writer that was told of a match uses shared memory for it, if there is any.
 
+use crate::signal::Signal;
+use flume::r#async::RecvStream;
 use flume::{Receiver, Sender, TrySendError};
 use futures::Stream;
+use futures::stream::FusedStream;
 use parking_lot::Mutex;
-use rustdds::DomainParticipantStatusEvent;
+use rustdds::{DomainParticipantStatusEvent, StatusEvented};
+use std::io;
+use std::os::fd::RawFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A subscription to a participant's status events.
 ///
 /// It holds up to [`Events::CAPACITY`] events that were not looked at; later ones are dropped and
 /// [`missed`](Self::missed) counts them.
+///
+/// As RustDDS's `DomainParticipantStatusListener` it is a source for mio 1.2, evented for mio 0.6, a source for mio 0.8 with
+/// the feature `mio_08`, and [`StatusEvented`]. Whoever is told that it is readable asks until there is nothing more.
+///
+/// ```
+/// use rustdds::mio1::{self, Interest, Poll, Token};
+/// use zerodds_rustdds::{Config, ZeroDds};
+///
+/// # let domain = 100 + (std::process::id() % 100) as u16;
+/// let participant = rustdds::DomainParticipant::new(domain)?;
+/// let zerodds = ZeroDds::attach(&participant, Config::from_env()?)?;
+/// let mut events = zerodds.events();
+/// let mut poll = Poll::new()?;
+/// poll.registry().register(&mut events, Token(0), Interest::READABLE)?;
+/// poll.poll(&mut mio1::Events::with_capacity(8), Some(std::time::Duration::from_millis(10)))?;
+/// while let Some(event) = events.try_next() {
+///     println!("{event:?}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Events {
     receiver: Receiver<DomainParticipantStatusEvent>,
-    missed: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// What a subscription and its broadcast share.
+#[derive(Debug, Default)]
+struct Shared {
+    missed: AtomicU64,
+    signal: Signal,
 }
 
 impl Events {
@@ -34,18 +68,155 @@ impl Events {
     /// An event that is there already.
     #[must_use]
     pub fn try_next(&self) -> Option<DomainParticipantStatusEvent> {
-        self.receiver.try_recv().ok()
+        self.receiver.try_recv().ok().or_else(|| {
+            self.shared.signal.lower();
+            self.receiver.try_recv().ok()
+        })
     }
 
     /// All events, for any async runtime; ends with the session.
-    pub fn stream(&self) -> impl Stream<Item = DomainParticipantStatusEvent> + '_ {
-        self.receiver.stream()
+    pub fn stream(&self) -> EventStream<'_> {
+        EventStream(self.receiver.stream())
     }
 
     /// Events that came while [`Self::CAPACITY`] of them were waiting.
     #[must_use]
     pub fn missed(&self) -> u64 {
-        self.missed.load(Ordering::Relaxed)
+        self.shared.missed.load(Ordering::Relaxed)
+    }
+
+    /// What is polled. Events that came before there was anything to poll are said now.
+    fn polled(&self) -> io::Result<RawFd> {
+        let descriptor = self.shared.signal.open()?;
+        if !self.receiver.is_empty() {
+            self.shared.signal.raise();
+        }
+        Ok(descriptor)
+    }
+}
+
+/// All status events, as they come; ends with the session.
+pub struct EventStream<'a>(RecvStream<'a, DomainParticipantStatusEvent>);
+
+impl Stream for EventStream<'_> {
+    type Item = DomainParticipantStatusEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.0).poll_next(context)
+    }
+}
+
+impl FusedStream for EventStream<'_> {
+    fn is_terminated(&self) -> bool {
+        self.0.is_terminated()
+    }
+}
+
+impl<'a> StatusEvented<'a, DomainParticipantStatusEvent, EventStream<'a>> for Events {
+    fn as_status_evented(&mut self) -> &dyn rustdds::mio::Evented {
+        self
+    }
+
+    #[cfg(feature = "mio_08")]
+    fn as_status_source(&mut self) -> &mut dyn mio_08::event::Source {
+        self
+    }
+
+    fn as_status_source_mio1(&mut self) -> &mut dyn rustdds::mio1::event::Source {
+        self
+    }
+
+    fn as_async_status_stream(&'a self) -> EventStream<'a> {
+        self.stream()
+    }
+
+    fn try_recv_status(&self) -> Option<DomainParticipantStatusEvent> {
+        self.try_next()
+    }
+}
+
+/// Makes events a source of this mio.
+macro_rules! source {
+    ($mio:path) => {
+        const _: () = {
+            use $mio as mio;
+
+            impl mio::event::Source for Events {
+                fn register(
+                    &mut self,
+                    registry: &mio::Registry,
+                    token: mio::Token,
+                    interests: mio::Interest,
+                ) -> io::Result<()> {
+                    mio::event::Source::register(
+                        &mut mio::unix::SourceFd(&self.polled()?),
+                        registry,
+                        token,
+                        interests,
+                    )
+                }
+
+                fn reregister(
+                    &mut self,
+                    registry: &mio::Registry,
+                    token: mio::Token,
+                    interests: mio::Interest,
+                ) -> io::Result<()> {
+                    mio::event::Source::reregister(
+                        &mut mio::unix::SourceFd(&self.polled()?),
+                        registry,
+                        token,
+                        interests,
+                    )
+                }
+
+                fn deregister(&mut self, registry: &mio::Registry) -> io::Result<()> {
+                    mio::event::Source::deregister(&mut mio::unix::SourceFd(&self.polled()?), registry)
+                }
+            }
+        };
+    };
+}
+
+source!(rustdds::mio1);
+#[cfg(feature = "mio_08")]
+source!(mio_08);
+
+impl rustdds::mio::Evented for Events {
+    fn register(
+        &self,
+        poll: &rustdds::mio::Poll,
+        token: rustdds::mio::Token,
+        interest: rustdds::mio::Ready,
+        options: rustdds::mio::PollOpt,
+    ) -> io::Result<()> {
+        rustdds::mio::Evented::register(
+            &rustdds::mio::unix::EventedFd(&self.polled()?),
+            poll,
+            token,
+            interest,
+            options,
+        )
+    }
+
+    fn reregister(
+        &self,
+        poll: &rustdds::mio::Poll,
+        token: rustdds::mio::Token,
+        interest: rustdds::mio::Ready,
+        options: rustdds::mio::PollOpt,
+    ) -> io::Result<()> {
+        rustdds::mio::Evented::reregister(
+            &rustdds::mio::unix::EventedFd(&self.polled()?),
+            poll,
+            token,
+            interest,
+            options,
+        )
+    }
+
+    fn deregister(&self, poll: &rustdds::mio::Poll) -> io::Result<()> {
+        rustdds::mio::Evented::deregister(&rustdds::mio::unix::EventedFd(&self.polled()?), poll)
     }
 }
 
@@ -56,24 +227,27 @@ pub(crate) struct Broadcast(Mutex<Vec<Subscriber>>);
 #[derive(Debug)]
 struct Subscriber {
     sender: Sender<DomainParticipantStatusEvent>,
-    missed: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 impl Broadcast {
     pub(crate) fn subscribe(&self) -> Events {
         let (sender, receiver) = flume::bounded(Events::CAPACITY);
-        let missed = Arc::default();
-        self.0.lock().push(Subscriber { sender, missed: Arc::clone(&missed) });
-        Events { receiver, missed }
+        let shared = Arc::default();
+        self.0.lock().push(Subscriber { sender, shared: Arc::clone(&shared) });
+        Events { receiver, shared }
     }
 
     /// Whoever is woken by that may do anything, also subscribe: nothing is locked meanwhile. One thread tells.
     pub(crate) fn tell(&self, event: &DomainParticipantStatusEvent) {
         let mut told = std::mem::take(&mut *self.0.lock());
         told.retain(|subscriber| match subscriber.sender.try_send(event.clone()) {
-            Ok(()) => true,
+            Ok(()) => {
+                subscriber.shared.signal.raise();
+                true
+            }
             Err(TrySendError::Full(_)) => {
-                subscriber.missed.fetch_add(1, Ordering::Relaxed);
+                subscriber.shared.missed.fetch_add(1, Ordering::Relaxed);
                 true
             }
             Err(TrySendError::Disconnected(_)) => false,

@@ -22,8 +22,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll as Step;
 use std::time::{Duration, Instant};
-use zerodds_rustdds::Config;
 use zerodds_rustdds::no_key::{DataReader, DataWriter};
+use zerodds_rustdds::{Config, Events as StatusEvents};
 
 /// Sizes on both sides of the threshold.
 const SIZES: [usize; 2] = [100, 50_000];
@@ -196,11 +196,89 @@ fn statuses_come_through_mio_1_mio_06_and_streams() {
     assert!(matches!(status, Some(DataWriterStatus::PublicationMatched { .. })));
     seen.poll(&mut events, Some(PATIENCE)).expect("polled");
     assert!(reader.try_recv_status().is_some_and(is_matched));
-    // And while samples are read by a stream.
+    // And while samples, or their values, are read by a stream.
     let stream = reader.async_sample_stream();
     let _fourth = party.writer(&topic, &qos);
     let status = block_on(stream.async_event_stream().next());
     assert!(status.is_some_and(is_matched));
+    let values = other.reader(&topic, &qos).async_bare_sample_stream();
+    let status = block_on(values.async_event_stream().next());
+    assert!(status.is_some_and(is_matched));
+}
+
+/// A participant's status events wake who polls for them as `poll_once` does, which says whether it was woken.
+fn participants_wake(mut poll_once: impl FnMut(&mut StatusEvents) -> bool) {
+    let party = Party::new();
+    let mut events = party.zerodds.events();
+    for _ in 0..3 {
+        let other = Party::new();
+        let guid = other.participant.guid();
+        let is_it =
+            |event| matches!(event, Status::ParticipantDiscovered { dpd } if dpd.guid.prefix == guid.prefix);
+        while !std::iter::from_fn(|| events.try_recv_status())
+            .fold(false, |found, event| found | is_it(event))
+        {
+            assert!(poll_once(&mut events), "woken in time");
+        }
+    }
+}
+
+#[test]
+fn events_of_a_participant_come_through_mio_1_mio_06_and_streams() {
+    let mut poll = Poll::new().expect("a poll");
+    let mut is_registered = false;
+    participants_wake(|events| {
+        if !std::mem::replace(&mut is_registered, true) {
+            let source = events.as_status_source_mio1();
+            poll.registry().register(source, Token(1), Interest::READABLE).expect("registered");
+        }
+        let mut woken = Events::with_capacity(4);
+        poll.poll(&mut woken, Some(PATIENCE)).expect("polled");
+        !woken.is_empty()
+    });
+    let (poll, mut is_registered) = (rustdds::mio::Poll::new().expect("a poll"), false);
+    let (ready, edge) = (rustdds::mio::Ready::readable(), rustdds::mio::PollOpt::edge());
+    participants_wake(|events| {
+        if !std::mem::replace(&mut is_registered, true) {
+            let source = events.as_status_evented();
+            poll.register(source, rustdds::mio::Token(2), ready, edge).expect("registered");
+        }
+        poll.poll(&mut rustdds::mio::Events::with_capacity(4), Some(PATIENCE)).expect("polled") > 0
+    });
+    let party = Party::new();
+    let events = party.zerodds.events();
+    let _other = Party::new();
+    assert!(block_on(events.as_async_status_stream().next()).is_some());
+}
+
+#[cfg(feature = "mio_08")]
+#[test]
+fn readers_their_statuses_and_events_are_sources_of_mio_08() {
+    use mio_08::{Events, Interest, Poll, Token};
+    let (mut poll, mut is_registered) = (Poll::new().expect("a poll"), false);
+    participants_wake(|events| {
+        if !std::mem::replace(&mut is_registered, true) {
+            let source = events.as_status_source();
+            poll.registry().register(source, Token(1), Interest::READABLE).expect("registered");
+        }
+        let mut woken = Events::with_capacity(4);
+        poll.poll(&mut woken, Some(PATIENCE)).expect("polled");
+        !woken.is_empty()
+    });
+    let qos = reliable(History::KeepLast { depth: 4 });
+    in_turn(Pair::new("mio-08", &qos), |mut reader, taken| {
+        let (mut poll, mut statuses) = (Poll::new().expect("a poll"), Poll::new().expect("a poll"));
+        let status = reader.as_status_source();
+        statuses.registry().register(status, Token(6), Interest::READABLE).expect("registered");
+        poll.registry().register(&mut reader, Token(7), Interest::READABLE).expect("registered");
+        let mut events = Events::with_capacity(4);
+        statuses.poll(&mut events, Some(PATIENCE)).expect("polled");
+        assert!(!events.is_empty(), "it is matched");
+        while take_some(&mut reader, taken) {
+            poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+            assert!(!events.is_empty(), "woken in time");
+        }
+    });
 }
 
 /// How a sample is written without blocking.
