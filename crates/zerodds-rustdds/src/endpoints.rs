@@ -15,6 +15,23 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// Makes writers; as RustDDS's `Publisher`.
+///
+/// ```no_run
+/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// # use zerodds_rustdds::{Options, WhenFull};
+/// # let qos = QosPolicyBuilder::new().build();
+/// # let participant = DomainParticipant::new(0)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// let publisher = zerodds.create_publisher(&qos)?;
+/// let images = publisher.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// // One that never waits for room, and one that RustDDS serves alone.
+/// let eager = publisher.with_options(Options::default().when_full(WhenFull::Udp));
+/// let eager = eager.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// let plain = publisher.without_shm().create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Publisher {
     owner: Arc<Owner>,
@@ -23,6 +40,20 @@ pub struct Publisher {
 }
 
 /// Makes readers; as RustDDS's `Subscriber`.
+///
+/// ```no_run
+/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// # let qos = QosPolicyBuilder::new().build();
+/// # let participant = DomainParticipant::new(0)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// let subscriber = zerodds.create_subscriber(&qos)?;
+/// let images = subscriber.create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// // One to which writers send everything in RTPS.
+/// let plain = subscriber.without_shm().create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Subscriber {
     owner: Arc<Owner>,

@@ -13,6 +13,24 @@ use std::ops::{Deref, DerefMut, Range};
 ///
 /// Made by `DataWriter::loan` and published by `DataWriter::publish`, which gives it back where it would block. It can be
 /// filled on any thread.
+///
+/// ```no_run
+/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// # let qos = QosPolicyBuilder::new().build();
+/// # let participant = DomainParticipant::new(0)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// # let writer = zerodds.create_publisher(&qos)?.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// let frame = |data| Image { width: 640, height: 480, step: 640, data, ..Image::default() };
+/// let mut loan = writer.loan(640 * 480, frame).map_err(|error| error.to_string())?;
+/// println!("{}", if loan.is_shared() { "readers read it where it is" } else { "it is copied" });
+/// for (number, row) in loan.chunks_mut(640).enumerate() {
+///     row.fill(number as u8);
+/// }
+/// writer.publish(loan, None).map_err(|error| error.to_string())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Loan<D, K = ()> {
     pub(crate) memory: Memory,
     data: Range<usize>,

@@ -83,6 +83,23 @@ impl<D: Serialize> DataWriter<D> {
 
     /// Writes a sample without ever blocking the executor's thread.
     ///
+    /// A future that is dropped before it is ready may have reached some participants and not others, where these get the sample in
+    /// different ways: see docs/qos.md, mixed topics.
+    ///
+    /// ```no_run
+    /// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+    /// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let qos = QosPolicyBuilder::new().build();
+    /// # let participant = DomainParticipant::new(0)?;
+    /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+    /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+    /// # let writer = zerodds.create_publisher(&qos)?.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+    /// writer.async_write(Image::default(), None).await.map_err(|error| error.to_string())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As RustDDS's `async_write`.
     pub async fn async_write(&self, data: D, source_timestamp: Option<Timestamp>) -> WriteResult<(), D> {
@@ -138,6 +155,23 @@ impl<D: Serialize> DataWriter<D> {
 
     /// As [`loan`](Self::loan), without ever blocking the executor's thread.
     ///
+    /// ```no_run
+    /// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+    /// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let qos = QosPolicyBuilder::new().build();
+    /// # let participant = DomainParticipant::new(0)?;
+    /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+    /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+    /// # let writer = zerodds.create_publisher(&qos)?.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+    /// let frame = |data| Image { width: 640, height: 480, step: 640, data, ..Image::default() };
+    /// let mut loan = writer.async_loan(640 * 480, frame).await.map_err(|error| error.to_string())?;
+    /// loan.fill(0x80);
+    /// writer.async_publish(loan, None).await.map_err(|error| error.to_string())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub async fn async_loan(&self, len: usize, sample: impl FnOnce(Bytes) -> D) -> WriteResult<Loan<D>, ()> {
@@ -176,6 +210,9 @@ impl<D: Serialize> DataWriter<D> {
 
     /// As [`publish`](Self::publish), without ever blocking the executor's thread.
     ///
+    /// A future that is dropped before it is ready may have reached some participants and not others, where these get the sample in
+    /// different ways: see docs/qos.md, mixed topics.
+    ///
     /// # Errors
     /// As there.
     pub async fn async_publish(
@@ -204,6 +241,30 @@ impl<D: Serialize> DataWriter<D> {
 delegate_writer!();
 
 /// Reads samples; as RustDDS's `no_key::DataReader`.
+///
+/// ```no_run
+/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use futures::StreamExt;
+/// use rustdds::ReadCondition;
+/// # let qos = QosPolicyBuilder::new().build();
+/// # let participant = DomainParticipant::new(0)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+///
+/// let mut reader = zerodds.create_subscriber(&qos)?.create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// for sample in reader.take(16, ReadCondition::not_read())? {
+///     println!("{} bytes from {:?}", sample.value().data.len(), sample.sample_info().writer_guid());
+/// }
+/// // Or as they come:
+/// let mut images = reader.async_bare_sample_stream();
+/// while let Some(image) = images.next().await {
+///     println!("{} bytes", image?.data.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct DataReader<D: DeserializeOwned + 'static> {
     inner: rustdds::no_key::DataReader<D, SharedAdapter<D>>,
     intake: Intake,

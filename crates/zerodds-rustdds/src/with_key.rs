@@ -100,6 +100,9 @@ impl<D: Keyed + Serialize> DataWriter<D> {
 
     /// Writes a sample without ever blocking the executor's thread.
     ///
+    /// A future that is dropped before it is ready may have reached some participants and not others, where these get the sample in
+    /// different ways: see docs/qos.md, mixed topics.
+    ///
     /// # Errors
     /// As RustDDS's `async_write`.
     pub async fn async_write(&self, data: D, source_timestamp: Option<Timestamp>) -> WriteResult<(), D> {
@@ -176,6 +179,9 @@ impl<D: Keyed + Serialize> DataWriter<D> {
 
     /// As [`publish`](Self::publish), without ever blocking the executor's thread.
     ///
+    /// A future that is dropped before it is ready may have reached some participants and not others, where these get the sample in
+    /// different ways: see docs/qos.md, mixed topics.
+    ///
     /// # Errors
     /// As there.
     pub async fn async_publish(
@@ -226,7 +232,41 @@ impl<D: Keyed + Serialize> DataWriter<D> {
 
 delegate_writer!(Keyed);
 
-/// Reads samples; as RustDDS's `with_key::DataReader`.
+/// Reads samples of instances; as RustDDS's `with_key::DataReader`.
+///
+/// ```no_run
+/// use rustdds::with_key::Sample;
+/// use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, ReadCondition, TopicKind};
+/// use serde::Deserialize;
+/// use zerodds_rustdds::{Config, ZeroDds};
+///
+/// #[derive(Deserialize)]
+/// struct Map {
+///     floor: i32,
+///     #[serde(with = "zerodds_rustdds::bytes")]
+///     cells: bytes::Bytes,
+/// }
+///
+/// impl Keyed for Map {
+///     type K = i32;
+///     fn key(&self) -> i32 {
+///         self.floor
+///     }
+/// }
+///
+/// # let qos = QosPolicyBuilder::new().build();
+/// # let participant = DomainParticipant::new(0)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("maps".into(), "Map".into(), &qos, TopicKind::WithKey)?;
+/// let mut reader = zerodds.create_subscriber(&qos)?.create_datareader_cdr::<Map>(&topic, None)?;
+/// for sample in reader.take(16, ReadCondition::not_read())? {
+///     match sample.value() {
+///         Sample::Value(map) => println!("floor {}: {} cells", map.floor, map.cells.len()),
+///         Sample::Dispose(floor) => println!("floor {floor} is gone"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct DataReader<D: Instance> {
     inner: rustdds::with_key::DataReader<D, SharedAdapter<D>>,
     intake: Intake,

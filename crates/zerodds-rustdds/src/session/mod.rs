@@ -83,6 +83,15 @@ pub enum AttachError {
 }
 
 /// What a session has done so far, and what its ring holds.
+///
+/// ```no_run
+/// # use zerodds_rustdds::{Config, ZeroDds};
+/// # let zerodds = ZeroDds::attach(&rustdds::DomainParticipant::new(0)?, Config::default())?;
+/// let stats = zerodds.stats();
+/// println!("{} samples by shared memory, {} in RTPS", stats.shared_samples, stats.plain_samples);
+/// println!("{} of {} bytes of the ring are in use", stats.pool.in_use, stats.pool.capacity);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -256,6 +265,15 @@ impl ZeroDds {
 
     /// Whether shared memory is in use at all, and if not, why.
     ///
+    /// ```no_run
+    /// # use zerodds_rustdds::{Config, ZeroDds};
+    /// # let zerodds = ZeroDds::attach(&rustdds::DomainParticipant::new(0)?, Config::default())?;
+    /// if let Err(reason) = zerodds.availability() {
+    ///     eprintln!("everything goes by UDP: {reason}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The reason, with the setting that changes it.
     pub fn availability(&self) -> Result<(), Reason> {
@@ -266,6 +284,17 @@ impl ZeroDds {
     }
 
     /// The participants known to this one, by their GUID prefixes, and whether samples reach them by shared memory.
+    ///
+    /// ```no_run
+    /// # use zerodds_rustdds::{Config, ZeroDds};
+    /// # let zerodds = ZeroDds::attach(&rustdds::DomainParticipant::new(0)?, Config::default())?;
+    /// for (participant, is_shared) in zerodds.participants() {
+    ///     println!("{participant:02x?}: {}", if is_shared { "shared memory" } else { "UDP" });
+    ///     // For a test of what a program does when the path changes:
+    ///     zerodds.disconnect(participant);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn participants(&self) -> Vec<([u8; 12], bool)> {
         self.0.session.registry.lock().participants().collect()
