@@ -99,7 +99,7 @@
 //! # Where to read on
 //! | Layer | Modules |
 //! |---|---|
-//! | what a user holds | `session` ([`ZeroDds`]), `endpoints`, [`no_key`], [`with_key`], `loan`, `config` |
+//! | what a user holds | `session` ([`ZeroDds`]), `endpoints`, [`no_key`], [`with_key`], `loan`, `config`, `events` and the `signal` they are polled by |
 //! | a sample on its way out | `writer`, `writing`, `routes`, `window`, [`cdr`], `payload` |
 //! | a sample on its way in | `inbox`, `arrivals`, `account`, `lifespan`, `intake`, `asking`, `adapter` |
 //! | what sessions say to each other | `protocol`, and `watch`, which captures it |
