@@ -51,6 +51,14 @@ enum Look {
     Over,
 }
 
+/// How a wait went on.
+enum Doze {
+    /// It need not.
+    Over(Wake),
+    /// The receiver slept, and has not looked since; whether a descriptor of the caller's is readable.
+    Woken { also: bool },
+}
+
 impl ShmReceiver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let spinner = Spinner::new(shared.config.wait);
@@ -137,6 +145,33 @@ impl ShmReceiver {
         }
     }
 
+    /// Spins and sleeps once, as the strategy says.
+    fn doze(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Doze {
+        if self.is_inherited() {
+            return Doze::Over(Wake::Closed);
+        }
+        if deadline.is_some_and(|at| Instant::now() >= at) {
+            return Doze::Over(Wake::TimedOut);
+        }
+        if self.spin(deadline, also) {
+            let is_more = self.is_ready() || !self.shared.is_ended();
+            return Doze::Over(if is_more { Wake::Ready } else { Wake::Closed });
+        }
+        let bed = if also.is_empty() { Bed::Futex } else { Bed::Poll };
+        let idle_since = self.spinner.clock();
+        let armed = self.arm_bell(bed);
+        // In this order: what arrived before the end is found.
+        let (ended, is_ready) = (self.shared.is_ended(), self.is_ready());
+        if ended || is_ready {
+            self.disarm();
+            return Doze::Over(if is_ready { Wake::Ready } else { Wake::Closed });
+        }
+        let also = self.sleep(bed, armed, deadline, also);
+        self.disarm();
+        self.spinner.woken(idle_since, self.shared.bell.waker_core());
+        Doze::Woken { also }
+    }
+
     /// Sleeps once, until rung, a descriptor of `also` is readable, or the deadline; says whether `also` is.
     fn sleep(&self, bed: Bed, armed: u32, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> bool {
         match bed {
@@ -193,33 +228,25 @@ impl Receiver for ShmReceiver {
     }
 
     fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {
-        if self.is_inherited() {
-            return Wake::Closed;
-        }
-        let bed = if also.is_empty() { Bed::Futex } else { Bed::Poll };
         loop {
-            if deadline.is_some_and(|at| Instant::now() >= at) {
-                return Wake::TimedOut;
+            match self.doze(deadline, also) {
+                Doze::Over(wake) => return wake,
+                Doze::Woken { also: true } => return Wake::Ready,
+                Doze::Woken { also: false } if self.is_ready() => return Wake::Ready,
+                Doze::Woken { also: false } => {}
             }
-            if self.spin(deadline, also) {
-                return if self.is_ready() || !self.shared.is_ended() { Wake::Ready } else { Wake::Closed };
+        }
+    }
+
+    /// As provided, but that whoever was woken looks once and not twice.
+    fn receive(&mut self, deadline: Option<Instant>) -> Option<Incoming<ShmMessage>> {
+        loop {
+            if let Some(incoming) = self.try_receive() {
+                return Some(incoming);
             }
-            let idle_since = self.spinner.clock();
-            let armed = self.arm_bell(bed);
-            let ended = self.shared.is_ended();
-            if self.is_ready() {
-                self.disarm();
-                return Wake::Ready;
-            }
-            if ended {
-                self.disarm();
-                return Wake::Closed;
-            }
-            let also_ready = self.sleep(bed, armed, deadline, also);
-            self.disarm();
-            self.spinner.woken(idle_since, self.shared.bell.waker_core());
-            if also_ready || self.is_ready() {
-                return Wake::Ready;
+            match self.doze(deadline, &[]) {
+                Doze::Woken { .. } | Doze::Over(Wake::Ready) => {}
+                Doze::Over(Wake::TimedOut | Wake::Closed) => return self.try_receive(),
             }
         }
     }

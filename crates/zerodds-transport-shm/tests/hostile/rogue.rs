@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use zerodds_core::{Endianness, Incarnation, Locator};
 
 pub(crate) const MAGIC: [u8; 8] = *b"ZERODDS\x01";
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 pub(crate) const LAYOUT_HASH: u32 = 0x595c_0195;
 pub(crate) const LINK_LEN: usize = 0x1b000;
 pub(crate) const BELL_LEN: usize = 0x1000;

@@ -166,11 +166,12 @@ pub(super) fn writer_qos(options: &StackOptions) -> QosPolicies {
 }
 
 /// The QoS of a reader: what it has acknowledged it must not drop before it was taken, so it keeps all. Through shared
-/// memory a reliable writer waits for what was not taken, however little that may be; a reader of RustDDS's own drops
-/// what its cache has no room for, and keeps there what was taken too.
+/// memory a reliable writer waits for what was not taken, however little that may be: about a mebibyte of small samples,
+/// lest it wait for each few of them. A reader of RustDDS's own drops what its cache has no room for, and keeps there
+/// what was taken too.
 pub(super) fn reader_qos(options: &StackOptions, is_shared: bool) -> QosPolicies {
     let untaken_max = if is_shared && options.reliability == Reliability::Reliable {
-        options.history.max(2) as usize
+        ((1 << 20) / options.payload_max.max(1)).min(1024).max(options.history.max(2) as usize)
     } else {
         (CACHE_BYTES_MAX / options.payload_max.max(1)).clamp(64, 4096)
     };
