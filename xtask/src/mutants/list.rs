@@ -21,8 +21,8 @@ pub const GUARDS: &[Mutant] = &[
     Mutant {
         guard: "the look between arming and sleeping",
         file: "receiver.rs",
-        from: "            if self.is_ready() {\n                self.disarm();\n                return Wake::Ready;\n            }\n            if ended {",
-        to: "            if ended {",
+        from: "let (ended, is_ready) = (self.shared.is_ended(), self.is_ready());",
+        to: "let (ended, is_ready) = (self.shared.is_ended(), false);",
         test: "zerodds-transport-shm::failures::waking::f39_what_came_before_the_receiver_lay_down_does_not_let_it_sleep",
     },
     Mutant {
@@ -266,5 +266,19 @@ pub const ORDERINGS: &[Mutant] = &[
         from: "                acquire_fence();\n",
         to: "",
         test: "zerodds-transport-shm::lib::model::interleavings::a_slot_that_is_used_again_while_it_is_looked_at_lets_nothing_overtake",
+    },
+    Mutant {
+        guard: "whoever lets a receiver catch up is told when that has taken all",
+        file: "receiver.rs",
+        from: "self.taken >= MUCH || !self.incoming.is_ready(&self.reading.memory)",
+        to: "self.taken >= MUCH",
+        test: "zerodds-transport-shm::lib::pace::tests::a_sender_that_lets_its_receiver_catch_up_is_told_once_for_many_messages",
+    },
+    Mutant {
+        guard: "the process of a peer that was met before there was a link",
+        file: "control/mod.rs",
+        from: "self.strangers.meet(to, socket.as_fd());",
+        to: "",
+        test: "zerodds-rustdds::processes::a_reliable_writer_is_freed_at_once_by_the_death_of_a_process_with_which_there_was_no_link_yet",
     },
 ];
