@@ -9,7 +9,7 @@ use crate::probe::Probe;
 use crate::record::{Kind, write_csv};
 use crate::report;
 use crate::sample::{LEN_MIN, Touch};
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::suite;
 use crate::system::System;
 use crate::table;
@@ -217,7 +217,9 @@ fn measure(
         for &(kind, shape) in shapes {
             let sizes = what.sizes.clone();
             let Selection { runs, touch, warm_up_ms, ms, .. } = *what;
-            let session = Session { kind, shape, placement, sizes, runs, touch, rate_hz, warm_up_ms, ms };
+            let name = format!("measure {}", session::now());
+            let session =
+                Session { name, kind, shape, placement, sizes, runs, touch, rate_hz, warm_up_ms, ms };
             session.measure(&chosen, &mut |record| {
                 if let Some(json) = &mut json {
                     record.append(json)?;

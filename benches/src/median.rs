@@ -3,7 +3,6 @@
 use crate::placement::Placement;
 use crate::probe::Distance;
 use crate::record::{Figures, Kind, Record};
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// What has to be equal for two runs to be compared.
@@ -23,6 +22,8 @@ pub struct Case {
     pub rate_chz: Option<u64>,
     /// Whether the payload was filled and read.
     pub is_touched: bool,
+    /// The session: systems that were measured in turns.
+    pub session: String,
     /// Bytes of a message.
     pub len: usize,
     /// The system.
@@ -30,10 +31,10 @@ pub struct Case {
 }
 
 impl Case {
-    /// What this record is a run of; `None` if the processors moved meanwhile, or nothing came out.
+    /// What this record is a run of; `None` if the processors moved meanwhile.
     #[must_use]
     pub fn of(record: &Record) -> Option<Self> {
-        (record.distance != Some(Distance::Moved) && record.failure.is_none()).then(|| Self {
+        (record.distance != Some(Distance::Moved)).then(|| Self {
             kind: record.kind,
             placement: record.placement,
             distance: record.distance,
@@ -41,6 +42,7 @@ impl Case {
             readers: record.readers,
             rate_chz: record.rate_hz.map(|rate| (rate * 100.0) as u64),
             is_touched: record.touch == crate::sample::Touch::Full,
+            session: record.session.clone(),
             len: record.len,
             system: record.system.clone(),
         })
@@ -64,6 +66,8 @@ pub struct Median {
     pub figures: Figures,
     /// Over so many runs.
     pub runs: usize,
+    /// So many more failed, and have no figures.
+    pub failed: usize,
     /// Whether the system uses processor time while it waits.
     pub spins: bool,
 }
@@ -79,9 +83,11 @@ impl Medians {
             }
         }
         let median = |runs: Vec<&Record>| {
-            let figures: Vec<&Figures> = runs.iter().map(|run| &run.figures).collect();
             let spins = runs.iter().any(|run| run.spins);
-            Median { figures: middle(&figures), runs: runs.len(), spins }
+            let (failed, good): (Vec<&Record>, Vec<_>) =
+                runs.into_iter().partition(|run| run.failure.is_some());
+            let figures: Vec<&Figures> = good.iter().map(|run| &run.figures).collect();
+            Median { figures: middle(&figures), runs: good.len(), failed: failed.len(), spins }
         };
         Self(cases.into_iter().map(|(case, runs)| (case, median(runs))).collect())
     }
@@ -94,8 +100,12 @@ impl Medians {
 }
 
 fn middle(runs: &[&Figures]) -> Figures {
-    let float = |field: fn(&Figures) -> Option<f64>| of_middle(runs, field, f64::total_cmp);
-    let whole = |field: fn(&Figures) -> Option<u64>| of_middle(runs, field, u64::cmp);
+    let float =
+        |field: fn(&Figures) -> Option<f64>| median(runs.iter().filter_map(|run| field(run)).collect());
+    let whole = |field: fn(&Figures) -> Option<u64>| {
+        let values = runs.iter().filter_map(|run| Some(field(run)? as f64)).collect();
+        median(values).map(|value| value as u64)
+    };
     Figures {
         count: whole(|run| run.count),
         p50_us: float(|run| run.p50_us),
@@ -119,15 +129,13 @@ fn middle(runs: &[&Figures]) -> Figures {
     }
 }
 
-/// The middle one of the values that there are.
-fn of_middle<T: Copy>(
-    runs: &[&Figures],
-    field: impl Fn(&Figures) -> Option<T>,
-    order: impl FnMut(&T, &T) -> Ordering,
-) -> Option<T> {
-    let mut values: Vec<T> = runs.iter().filter_map(|run| field(run)).collect();
-    values.sort_by(order);
-    values.get(values.len() / 2).copied()
+/// The middle one; of an even number of values what lies halfway between the two.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    let upper = *values.get(half)?;
+    Some(if values.len() % 2 == 1 { upper } else { f64::midpoint(values[half - 1], upper) })
 }
 
 #[cfg(test)]
@@ -135,9 +143,10 @@ mod tests {
     use super::*;
     use crate::sample::Touch;
 
-    fn record(run: u32, p50_us: f64, distance: Distance) -> Record {
+    fn record(session: &str, run: u32, p50_us: f64, distance: Distance) -> Record {
         Record {
             kind: Kind::Latency,
+            session: session.to_owned(),
             system: "a".to_owned(),
             len: 64,
             touch: Touch::Full,
@@ -158,11 +167,11 @@ mod tests {
     #[test]
     fn near_and_far_are_never_mixed_and_what_moved_does_not_count() {
         let records = [
-            record(0, 3.0, Distance::Near),
-            record(1, 1.0, Distance::Near),
-            record(2, 2.0, Distance::Near),
-            record(3, 70.0, Distance::Far),
-            record(4, 500.0, Distance::Moved),
+            record("one", 0, 3.0, Distance::Near),
+            record("one", 1, 1.0, Distance::Near),
+            record("one", 2, 2.0, Distance::Near),
+            record("one", 3, 70.0, Distance::Far),
+            record("one", 4, 500.0, Distance::Moved),
         ];
         let medians = Medians::of(&records);
         let seen: Vec<_> = medians
@@ -174,5 +183,30 @@ mod tests {
             seen,
             [(Some(Distance::Near), Some(2.0), 3, Some(1)), (Some(Distance::Far), Some(70.0), 1, Some(0))]
         );
+    }
+
+    #[test]
+    fn runs_of_two_sessions_never_meet_in_one_median() {
+        let records = [record("one", 0, 3.0, Distance::Near), record("other", 0, 9.0, Distance::Near)];
+        let medians = Medians::of(&records);
+        let seen: Vec<_> = medians.0.values().map(|median| median.figures.p50_us).collect();
+        assert_eq!(seen, [Some(3.0), Some(9.0)]);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![7.0]), Some(7.0));
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 100.0, 2.0, 1.0]), Some(3.0));
+    }
+
+    #[test]
+    fn runs_that_failed_are_counted_and_have_no_figures() {
+        let failed = Record { failure: Some("never".to_owned()), ..record("one", 1, 0.0, Distance::Near) };
+        let medians = Medians::of(&[record("one", 0, 3.0, Distance::Near), failed]);
+        let seen: Vec<_> =
+            medians.0.values().map(|median| (median.figures.p50_us, median.runs, median.failed)).collect();
+        assert_eq!(seen, [(Some(3.0), 1, 1)]);
     }
 }

@@ -9,6 +9,8 @@ use std::io::{self, Write};
 /// One measurement. Fields that do not belong to its kind are absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
+    /// The session that it is of, whose systems were measured in turns: only what is of one session is compared.
+    pub session: String,
     /// What was measured.
     pub kind: Kind,
     /// The name of the system.
@@ -183,6 +185,7 @@ mod tests {
     #[test]
     fn csv_has_a_column_for_every_field_and_quotes_what_needs_it() {
         let record = Record {
+            session: "some".to_owned(),
             kind: Kind::Latency,
             system: "a".to_owned(),
             len: 64,

@@ -13,10 +13,13 @@ use crate::run::{self, Leg};
 use crate::sample::{LEN_MIN, Touch};
 use crate::system::System;
 use std::error::Error;
+use std::time::SystemTime;
 
 /// One kind of measurement in one placement.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
+    /// Its part of the suite, and when that began: what is compared has the same.
+    pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) shape: Shape,
     pub(crate) placement: Placement,
@@ -26,6 +29,11 @@ pub(crate) struct Session {
     pub(crate) rate_hz: Option<f64>,
     pub(crate) warm_up_ms: u64,
     pub(crate) ms: u64,
+}
+
+/// What tells sessions of the same name apart, in seconds.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl Session {
@@ -138,6 +146,7 @@ impl Session {
             Err(failure) => (Figures::default(), Some(failure)),
         };
         Record {
+            session: self.name.clone(),
             kind: self.kind,
             system: system.name().to_owned(),
             len,

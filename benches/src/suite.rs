@@ -17,7 +17,7 @@ use crate::placement::{Placement, pin};
 use crate::record::Kind;
 use crate::report::machine::{Described, Machine};
 use crate::sample::Touch;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::system::System;
 use std::error::Error;
 use std::fs::{self, File};
@@ -114,9 +114,10 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         sizes(&[64, 64 * KI, MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI]);
     let dds_sizes =
         sizes(&[64, MI, 4 * MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI]);
-    let mut entries = Vec::new();
+    let (mut entries, began) = (Vec::new(), session::now());
     for placement in [Placement::Same, Placement::Apart] {
         let session = |kind, shape, sizes: &[usize]| Session {
+            name: String::new(),
             kind,
             shape,
             placement,
@@ -132,6 +133,7 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         // The first wake of a core that slept: what robots see. Few samples a run, so runs are long.
         let rare = |ms| Session { rate_hz: Some(10.0), ms, ..latency(&[64]) };
         let mut add = |part, systems, session| {
+            let session = Session { name: format!("{part:?} {began}").to_lowercase(), ..session };
             entries.push(Entry { part, systems, with_peers: part == Part::Peers, session });
         };
         add(Part::Transport, TRANSPORT, latency(&all_sizes));
@@ -145,7 +147,7 @@ fn entries(is_quick: bool) -> Vec<Entry> {
             add(Part::Fan, &["zerodds-loan-park"], stream(Shape::ManyToOne(writers), &[64, MI]));
         }
         add(Part::Dds, DDS, latency(&dds_sizes));
-        add(Part::Dds, DDS, Session { runs: 2, ..rare(if is_quick { 800 } else { 2000 }) });
+        add(Part::Dds, DDS, Session { runs: 3, ..rare(if is_quick { 800 } else { 2000 }) });
         add(Part::Dds, DDS, stream(Shape::FanOut(1), &dds_sizes));
         add(Part::Peers, BESIDE_PEERS, latency(&dds_sizes));
         add(Part::Peers, BESIDE_PEERS, stream(Shape::FanOut(1), &stream_sizes));

@@ -1,6 +1,7 @@
 //! Plots and tables from what `suite` left in a folder: results.jsonl and machine.json become results.csv, SVG files and
 //! README.md. Nothing in them is written by hand; bounds.md beside them is.
 
+mod asked;
 mod claims;
 pub(crate) mod compared;
 pub(crate) mod machine;
@@ -27,7 +28,7 @@ pub(crate) fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     csv.flush()?;
     let medians = Medians::of(&records);
     let plots = plots::draw(&medians, folder)?;
-    let claims = claims::all(&medians);
+    let claims = asked::all(&medians);
     fs::write(folder.join("README.md"), page::text(&machine, &records, &medians, &claims, &plots))?;
     for claim in &claims {
         println!("{claim}");

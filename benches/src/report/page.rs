@@ -7,7 +7,7 @@ use crate::median::{Case, Medians};
 use crate::placement::Placement;
 use crate::probe::Distance;
 use crate::record::{Kind, Record};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// The page.
@@ -22,10 +22,11 @@ pub(super) fn text(
     let Machine { processor, processors, kernel, rust, date, .. } = machine;
     let _ = writeln!(text, "{processor}, {processors} processors; Linux {kernel}; {rust}; {date}.\n");
     let moved = records.iter().filter(|record| record.distance == Some(Distance::Moved)).count();
+    let failed = records.iter().filter(|record| record.failure.is_some()).count();
     let _ = writeln!(
         text,
-        "{} runs; {moved} of them do not count, because the processors moved meanwhile. Every run with its probes is in \
-         [results.csv](results.csv).\n",
+        "{} runs, of which {moved} do not count, because the processors moved meanwhile, and {failed} failed, which medians leave \
+         out and verdicts say. Every run with its probes is in [results.csv](results.csv).\n",
         records.len()
     );
     verdicts(&mut text, claims);
@@ -118,18 +119,21 @@ fn figures(text: &mut String, medians: &Medians) {
     }
 }
 
+/// How many runs failed: medians are of the others.
 fn failures(text: &mut String, records: &[Record]) {
-    let failed: BTreeSet<(String, &str, String)> = records
-        .iter()
-        .filter_map(|record| Some((record.system.clone(), record.failure.as_deref()?, size(record.len))))
-        .map(|(system, failure, len)| (format!("{system}, {len}"), failure, String::new()))
-        .collect();
+    let mut failed: BTreeMap<(&str, usize, Placement, &str), usize> = BTreeMap::new();
+    for record in records {
+        if let Some(failure) = &record.failure {
+            *failed.entry((&record.system, record.len, record.placement, failure)).or_default() += 1;
+        }
+    }
     if failed.is_empty() {
         return;
     }
-    let _ = writeln!(text, "## Runs that gave no figure\n\n| | |\n|---|---|");
-    for (what, failure, _) in failed {
-        let _ = writeln!(text, "| {what} | {} |", failure.replace('|', "/").replace('\n', " "));
+    let _ = writeln!(text, "## Runs that gave no figure\n\n| | runs | |\n|---|---|---|");
+    for ((system, len, placement, failure), runs) in failed {
+        let failure = failure.replace('|', "/").replace('\n', " ");
+        let _ = writeln!(text, "| {system}, {}, {placement} | {runs} | {failure} |", size(len));
     }
     text.push('\n');
 }
@@ -145,7 +149,7 @@ fn digits(value: f64) -> String {
 }
 
 /// Cases that are rows and columns of one table.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Section {
     kind: Kind,
     placement: Placement,
@@ -154,12 +158,14 @@ struct Section {
     readers: u32,
     rate_chz: Option<u64>,
     is_untouched: bool,
+    session: String,
 }
 
 impl Section {
     fn of(case: &Case) -> Self {
         let &Case { kind, placement, distance, writers, readers, rate_chz, is_touched, .. } = case;
-        Self { kind, placement, distance, writers, readers, rate_chz, is_untouched: !is_touched }
+        let (session, is_untouched) = (case.session.clone(), !is_touched);
+        Self { kind, placement, distance, writers, readers, rate_chz, is_untouched, session }
     }
 
     fn title(&self) -> String {
@@ -184,7 +190,8 @@ impl Section {
             String::new()
         };
         let touch = if self.is_untouched { ", payload untouched" } else { "" };
-        format!("{kind}: {place}{rate}{shape}{touch}")
+        let part = self.session.split_whitespace().next().unwrap_or_default();
+        format!("{kind}: {place}{rate}{shape}{touch} (session: {part})")
     }
 }
 
@@ -194,7 +201,9 @@ Written by `cargo xtask bench`; do not edit. Two processes or more, every sample
 untouched), each process pinned (but for crowds and hosts). Medians of several runs that were taken in turns; figures of two processors are sorted by a
 probe before and after each run: \"near\" where spinning between the two takes less than 120 ns one way, \"far\" where it takes more.
 
-Ratios hold within one run. Latency is half of a round trip, filling and reading included. What bounds those figures that are not
+Ratios hold within one session, whose systems were measured in turns: a verdict takes both figures from the same one, and of several
+sessions that have both the median of their ratios. Tables are of one session each; plots show medians over sessions. Latency is half
+of a round trip, filling and reading included. What bounds those figures that are not
 as asked, and what was tried: [bounds.md](bounds.md).
 
 ";

@@ -1,7 +1,7 @@
 //! The plots, as SVG: every system a line, the limits of the machine dashed by being grey.
 
 use super::page::size;
-use crate::median::{Case, Medians};
+use crate::median::{Case, Medians, median};
 use crate::placement::Placement;
 use crate::probe::Distance;
 use crate::record::{Figures, Kind};
@@ -86,8 +86,8 @@ pub(super) fn draw(medians: &Medians, folder: &Path) -> Result<Vec<Plot>, Box<dy
 /// The distance at which most was measured.
 fn usual_distance(medians: &Medians, placement: Placement) -> Option<Distance> {
     let mut runs: BTreeMap<Option<Distance>, usize> = BTreeMap::new();
-    for (case, median) in medians.0.iter().filter(|(case, _)| case.placement == placement) {
-        *runs.entry(case.distance).or_default() += median.runs;
+    for (case, of_case) in medians.0.iter().filter(|(case, _)| case.placement == placement) {
+        *runs.entry(case.distance).or_default() += of_case.runs;
     }
     runs.into_iter().max_by_key(|&(_, runs)| runs).and_then(|(distance, _)| distance)
 }
@@ -99,11 +99,16 @@ fn draw_one(
     axes: &Axes,
     fits: &dyn Fn(&Case) -> bool,
 ) -> Result<bool, Box<dyn Error>> {
-    let mut lines = Lines::new();
-    for (case, median) in medians.0.iter().filter(|(case, _)| fits(case)) {
-        if let Some(y) = (axes.y_of)(&median.figures).filter(|y| *y > 0.0) {
-            lines.entry(&case.system).or_default().push(((axes.x_of)(case), y));
+    let mut points: BTreeMap<Case, Vec<f64>> = BTreeMap::new();
+    for (case, of_case) in medians.0.iter().filter(|(case, _)| fits(case)) {
+        if let Some(y) = (axes.y_of)(&of_case.figures).filter(|y| *y > 0.0) {
+            points.entry(Case { session: String::new(), ..case.clone() }).or_default().push(y);
         }
+    }
+    let mut lines = Lines::new();
+    for (case, of_sessions) in &points {
+        let y = median(of_sessions.clone());
+        lines.entry(&case.system).or_default().extend(y.map(|y| ((axes.x_of)(case), y)));
     }
     // A line has two points.
     lines.retain(|_, points| points.len() > 1);
