@@ -86,16 +86,13 @@ fn obey(party: &mut dyn Party, seat: u32, writers: usize, orders: &Receiver<Orde
                 emit(seat, Event::Listening);
                 Event::Ponged { usage: latency::pong(party, len, touch)? }
             }
-            Order::Ping(ping) => {
-                let (times, usage) = latency::ping(party, ping)?;
-                Event::Pinged { times, usage }
-            }
+            Order::Ping(ping) => latency::ping(party, ping)?,
             Order::Subscribe { len, touch } => {
                 emit(seat, Event::Listening);
                 throughput::subscribe(party, (len, touch), writers, orders)?
             }
-            Order::Publish { len, touch, warm_up_ms, measure_ms } => {
-                throughput::publish(party, (len, touch), warm_up_ms, measure_ms)?
+            Order::Publish { writer, len, touch, warm_up_ms, measure_ms } => {
+                throughput::publish(party, writer, (len, touch), [warm_up_ms, measure_ms])?
             }
             Order::Rest { ms } => {
                 let waits = writers > 0 && party.can_stop_waiting();

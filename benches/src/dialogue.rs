@@ -47,8 +47,8 @@ pub(crate) enum Order {
     Ping(Ping),
     /// Receive until everything that was sent is there, or nothing comes for a while.
     Subscribe { len: usize, touch: Touch },
-    /// Send as fast as there is room.
-    Publish { len: usize, touch: Touch, warm_up_ms: u64, measure_ms: u64 },
+    /// Send as fast as there is room, as the how-many-eth of the writers.
+    Publish { writer: u64, len: usize, touch: Touch, warm_up_ms: u64, measure_ms: u64 },
     /// To subscribers: so many were sent, by all together.
     Finish { sent: u64 },
     /// Do nothing for so long and say what that has used.
@@ -74,8 +74,10 @@ pub(crate) struct Times {
     pub(crate) count: u64,
     pub(crate) p50_us: f64,
     pub(crate) p90_us: f64,
-    pub(crate) p99_us: f64,
-    pub(crate) p999_us: f64,
+    /// `None` of fewer than 100.
+    pub(crate) p99_us: Option<f64>,
+    /// `None` of fewer than 1,000.
+    pub(crate) p999_us: Option<f64>,
     pub(crate) max_us: f64,
 }
 
@@ -89,6 +91,7 @@ pub(crate) enum Event {
     Pinged {
         times: Times,
         usage: Usage,
+        seconds: f64,
     },
     Ponged {
         usage: Usage,
@@ -99,6 +102,8 @@ pub(crate) enum Event {
         sent: u64,
         start_ns: u64,
         usage: Usage,
+        /// Bytes that the system wrote to memory meanwhile, if it counts them.
+        written: Option<u64>,
     },
     Received {
         received: u64,

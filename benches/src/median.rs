@@ -123,6 +123,8 @@ fn middle(runs: &[&Figures]) -> Figures {
         pace_hz: float(|run| run.pace_hz),
         faults_per_message: float(|run| run.faults_per_message),
         switches_per_message: float(|run| run.switches_per_message),
+        written_per_sent: float(|run| run.written_per_sent),
+        rss_shared_kib: whole(|run| run.rss_shared_kib),
         rss_kib: whole(|run| run.rss_kib),
         fds: whole(|run| run.fds),
         threads: whole(|run| run.threads),

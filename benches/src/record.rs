@@ -77,10 +77,10 @@ pub struct Figures {
     /// One way, 90 of 100 are faster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p90_us: Option<f64>,
-    /// One way, 99 of 100 are faster.
+    /// One way, 99 of 100 are faster; of 100 samples or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<f64>,
-    /// One way, 999 of 1,000 are faster.
+    /// One way, 999 of 1,000 are faster; of 1,000 samples or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p999_us: Option<f64>,
     /// The slowest one way.
@@ -110,9 +110,15 @@ pub struct Figures {
     /// Page faults of all processes for a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults_per_message: Option<f64>,
-    /// Switches to another thread for a message.
+    /// Switches of all processes to another thread for a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switches_per_message: Option<f64>,
+    /// Bytes that the system wrote to memory for a byte that was sent, if it counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_per_sent: Option<f64>,
+    /// Shared memory of process 0 that is resident, in KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rss_shared_kib: Option<u64>,
     /// Resident memory of process 0, in KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rss_kib: Option<u64>,

@@ -38,22 +38,23 @@ pub(crate) fn pinged(
     (ping, pong): (usize, usize),
     patience: Duration,
 ) -> Result<Figures, CrewError> {
-    let (times, usage) = match crew.hear(ping, "pinging", patience)? {
-        Event::Pinged { times, usage } => (times, usage),
+    let (times, usage, seconds) = match crew.hear(ping, "pinging", patience)? {
+        Event::Pinged { times, usage, seconds } => (times, usage, seconds),
         event => return Err(crew.unexpected(ping, "pinging", event)),
     };
-    match crew.hear(pong, "answering", PATIENCE)? {
-        Event::Ponged { .. } => {}
+    let usage = match crew.hear(pong, "answering", PATIENCE)? {
+        Event::Ponged { usage: answering } => usage + answering,
         event => return Err(crew.unexpected(pong, "answering", event)),
-    }
+    };
     let per_message = |total: u64| Some(total as f64 / times.count as f64);
     Ok(Figures {
         count: Some(times.count),
         p50_us: Some(times.p50_us),
         p90_us: Some(times.p90_us),
-        p99_us: Some(times.p99_us),
-        p999_us: Some(times.p999_us),
+        p99_us: times.p99_us,
+        p999_us: times.p999_us,
         max_us: Some(times.max_us),
+        cpu_percent: Some(usage.cpu_s / seconds * 100.0),
         faults_per_message: per_message(usage.faults),
         switches_per_message: per_message(usage.switches),
         ..Figures::default()
@@ -72,17 +73,19 @@ pub(crate) fn throughput(
         crew.tell(index, Order::Subscribe { len, touch })?;
         crew.await_listening(index)?;
     }
-    for &index in publishers {
-        crew.tell(index, Order::Publish { len, touch, warm_up_ms, measure_ms })?;
+    for (writer, &index) in (0..).zip(publishers) {
+        crew.tell(index, Order::Publish { writer, len, touch, warm_up_ms, measure_ms })?;
     }
     let (mut sent_in_all, mut sent, mut start_ns, mut used) = (0, 0, u64::MAX, Usage::default());
+    let mut written = Some(0);
     for &index in publishers {
         match crew.hear(index, "publishing", leg.patience())? {
-            Event::Published { warm_up, sent: by_one, start_ns: began, usage } => {
+            Event::Published { warm_up, sent: by_one, start_ns: began, usage, written: by_it } => {
                 sent_in_all += warm_up + by_one;
                 sent += by_one;
                 start_ns = start_ns.min(began);
                 used = used + usage;
+                written = written.zip(by_it).map(|(before, more)| before + more);
             }
             event => return Err(crew.unexpected(index, "publishing", event)),
         }
@@ -111,6 +114,7 @@ pub(crate) fn throughput(
         cpu_percent: Some(used.cpu_s / seconds * 100.0),
         faults_per_message: Some(used.faults as f64 / delivered),
         switches_per_message: Some(used.switches as f64 / delivered),
+        written_per_sent: written.map(|written| written as f64 / (sent * len as u64) as f64),
         ..Figures::default()
     })
 }
@@ -129,6 +133,7 @@ pub(crate) fn rest(crew: &mut Crew, ms: u64) -> Result<Figures, CrewError> {
                 figures.cpu_percent = figures.cpu_percent.map(|before| before.max(percent));
                 if index == 0 {
                     figures.rss_kib = Some(holdings.rss_kib);
+                    figures.rss_shared_kib = Some(holdings.rss_shared_kib);
                     figures.fds = Some(holdings.fds);
                     figures.threads = Some(holdings.threads);
                 }

@@ -49,8 +49,10 @@ pub enum Damage {
 
 /// The shortest sample.
 pub const LEN_MIN: usize = 8;
-/// The number that ends a ping-pong.
+/// The number that ends a measurement.
 pub const STOP: u64 = u64::MAX;
+/// The number that ends a warm-up: what the processes use counts from there.
+pub const BEGIN: u64 = u64::MAX - 1;
 
 /// Writes sample number `sequence`.
 pub fn fill(bytes: &mut [u8], sequence: u64, touch: Touch) {

@@ -77,12 +77,13 @@ impl Session {
                     if *hopeless {
                         continue;
                     }
+                    let is_cold = run == 0 || crew.is_none();
                     let mut own = None;
                     let crew = match crew {
                         Some(crew) => crew,
                         None => own.insert(assemble(system)),
                     };
-                    let record = self.once(system, crew, len, run)?;
+                    let record = self.once(system, crew, len, run, is_cold)?;
                     if let Some(failure) = &record.failure {
                         eprintln!("{} at {len} bytes: {failure}", system.name());
                         *hopeless = run == 0;
@@ -126,11 +127,12 @@ impl Session {
         crew: &mut Result<Crew, CrewError>,
         len: usize,
         run: u32,
+        is_cold: bool,
     ) -> Result<Record, Box<dyn Error>> {
         let look = || (self.placement == Placement::Apart).then(Probe::take).transpose();
         let before = look()?;
         let figures = match crew {
-            Ok(crew) => self.leg(crew, len).map_err(|error| error.to_string()),
+            Ok(crew) => self.leg(crew, len, is_cold).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let after = look()?;
@@ -165,8 +167,9 @@ impl Session {
         }
     }
 
-    fn leg(&self, crew: &mut Crew, len: usize) -> Result<Figures, CrewError> {
+    fn leg(&self, crew: &mut Crew, len: usize, is_cold: bool) -> Result<Figures, CrewError> {
         let &Self { touch, rate_hz, warm_up_ms, ms, .. } = self;
+        let warm_up_ms = if is_cold { COLD_WARM_UPS * warm_up_ms } else { warm_up_ms };
         let leg = Leg { len, touch, rate_hz, warm_up_ms, measure_ms: ms };
         let others: Vec<usize> = (1..crew.len()).collect();
         match (self.kind, self.shape) {
@@ -177,3 +180,6 @@ impl Session {
         }
     }
 }
+
+/// So much longer warms up who has not sent anything of this size before, or was only just started.
+const COLD_WARM_UPS: u64 = 5;

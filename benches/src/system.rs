@@ -61,6 +61,11 @@ pub trait Party {
         true
     }
 
+    /// Bytes of payload that it has written to memory so far, once or more for a message, if it counts them.
+    fn written_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Sends one message of `len` bytes that `fill` writes: where the receivers will read it if the system can do
     /// that, else into a buffer that is then copied. Waits while there is no room; loses nothing.
     ///

@@ -79,6 +79,18 @@ fn a_stream_reaches_every_subscriber_from_every_publisher_without_loss() {
 }
 
 #[test]
+fn what_a_stream_uses_counts_from_the_end_of_the_warm_up_in_all_processes() {
+    let what = "throughput --systems zerodds-loan-park,rustdds-views --sizes 64KiB --runs 1 --warm-up-ms 100 --ms 200 \
+                --placement same";
+    let (records, _) = records("used", what);
+    for record in &records {
+        let percent = record["cpu_percent"].as_f64().expect("it was measured");
+        // Of one processor; the clock of the stream starts a little later, and stops a little earlier.
+        assert!(percent > 0.0 && percent < 110.0, "{record}");
+    }
+}
+
+#[test]
 fn the_dds_stacks_with_this_project_deliver_what_was_sent() {
     let what = "latency --systems rustdds-views,rustdds-copies,dust --sizes 64,1MiB --runs 1 --ms 50 --placement free";
     let (records, _) = records("stacks", what);
@@ -117,7 +129,7 @@ fn a_crowd_of_64_endpoints_and_a_pair_in_its_midst_are_measured_at_the_same_pace
     let of = |name: &str| {
         let found = records.iter().find(|record| record["system"] == name).expect("a record");
         assert!(found.get("failure").is_none(), "{found}");
-        assert!(found["p99_us"].as_f64() >= found["p50_us"].as_f64(), "{found}");
+        assert!(found["max_us"].as_f64() >= found["p50_us"].as_f64(), "{found}");
         assert!(
             found["count"].as_u64() >= Some(5) && found["machine_percent"].as_f64() > Some(0.0),
             "{found}"

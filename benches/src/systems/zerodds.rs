@@ -97,6 +97,10 @@ impl Party for ZeroddsParty {
         Ok(is_complete)
     }
 
+    fn written_bytes(&self) -> Option<u64> {
+        Some(self.transport.counters().written_bytes)
+    }
+
     fn send(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<(), Failure> {
         let Delivery::Reliable { deadline } = self.delivery else {
             return Err(Failure::Unsupported("losing messages".to_owned()));
