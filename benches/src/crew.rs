@@ -304,7 +304,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 const SLICE: Duration = Duration::from_millis(100);
 /// What processes run with, unless the user sets it: glibc would give the memory of every large sample that was received
 /// into memory of its own back to the kernel, and fresh pages would cost more than all else. docs/rustdds.md advises the same.
-const WARM_HEAP: (&str, &str) =
+pub(crate) const WARM_HEAP: (&str, &str) =
     ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=268435456:glibc.malloc.mmap_threshold=33554432");
 
 #[cfg(test)]

@@ -53,7 +53,10 @@ pub(crate) fn run(
     into: &Path,
 ) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(into)?;
-    note_machine(systems, into)?;
+    let extent = if is_quick { "quick" } else { "full" };
+    let of: Vec<String> = parts.iter().map(|part| format!("{part:?}").to_lowercase()).collect();
+    let parts_said = if of.is_empty() { "all parts".to_owned() } else { of.join(", ") };
+    note_machine(systems, into, format!("{extent}, {parts_said}"))?;
     let mut results = File::options().append(true).create(true).open(into.join("results.jsonl"))?;
     let start = Instant::now();
     for entry in entries(is_quick) {
@@ -89,7 +92,7 @@ pub(crate) fn is_ours(name: &str) -> bool {
     ["ideal-", "zerodds-", "rustdds-", "plain-", "dust"].iter().any(|start| name.starts_with(start))
 }
 
-fn note_machine(systems: &[Box<dyn System>], into: &Path) -> Result<(), Box<dyn Error>> {
+fn note_machine(systems: &[Box<dyn System>], into: &Path, extent: String) -> Result<(), Box<dyn Error>> {
     let described = systems
         .iter()
         .map(|system| Described { name: system.name().to_owned(), set_up: system.set_up() })
@@ -98,7 +101,7 @@ fn note_machine(systems: &[Box<dyn System>], into: &Path) -> Result<(), Box<dyn 
     let bandwidths = std::thread::spawn(|| pin(0).map(|()| SIZES.map(Bandwidth::measure).to_vec()));
     let bandwidths = bandwidths.join().map_err(|_| "measuring memory panicked")??;
     let path = into.join("machine.json");
-    let mut machine = Machine::here(described, bandwidths)?;
+    let mut machine = Machine::here(extent, described, bandwidths)?;
     // Other programs may have measured other systems before.
     if let Some(before) = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok()) {
         machine.merge(before);
@@ -111,9 +114,10 @@ fn entries(is_quick: bool) -> Vec<Entry> {
     let all_sizes =
         sizes(&[64, 16 * KI, MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI, 16 * MI]);
     let stream_sizes =
-        sizes(&[64, 64 * KI, MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI]);
+        sizes(&[64, 64 * KI, MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI, 16 * MI]);
     let dds_sizes =
-        sizes(&[64, MI, 4 * MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI]);
+        sizes(&[64, 64 * KI, MI, 4 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI]);
+    let peers_sizes = sizes(&[64, MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI]);
     let (mut entries, began) = (Vec::new(), session::now());
     for placement in [Placement::Same, Placement::Apart] {
         let session = |kind, shape, sizes: &[usize]| Session {
@@ -139,6 +143,12 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         add(Part::Transport, TRANSPORT, latency(&all_sizes));
         add(Part::Transport, WAITING, Session { touch: Touch::None, ..latency(&[64, MI, 8 * MI]) });
         add(Part::Transport, WAITING, rare(if is_quick { 1000 } else { 2000 }));
+        // How much of a processor waiting takes at a pace.
+        add(
+            Part::Transport,
+            WAITING,
+            Session { rate_hz: Some(10_000.0), ms: if is_quick { 200 } else { 500 }, ..latency(&[64]) },
+        );
         add(Part::Transport, TRANSPORT, stream(Shape::FanOut(1), &stream_sizes));
         for readers in if is_quick { vec![3] } else { vec![2, 3, 8] } {
             add(Part::Fan, FAN, stream(Shape::FanOut(readers), &sizes(&[MI], &[64, 64 * KI, MI])));
@@ -149,15 +159,18 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         add(Part::Dds, DDS, latency(&dds_sizes));
         add(Part::Dds, DDS, Session { runs: 3, ..rare(if is_quick { 800 } else { 2000 }) });
         add(Part::Dds, DDS, stream(Shape::FanOut(1), &dds_sizes));
-        add(Part::Peers, BESIDE_PEERS, latency(&dds_sizes));
+        add(Part::Dds, VIEWS, stream(Shape::FanOut(3), &[4 * MI]));
+        add(Part::Peers, BESIDE_PEERS, latency(&peers_sizes));
         add(Part::Peers, BESIDE_PEERS, stream(Shape::FanOut(1), &stream_sizes));
         add(Part::Peers, BESIDE_PEERS, stream(Shape::FanOut(3), &[MI]));
-        let rest = Session {
-            runs: 1,
-            ms: if is_quick { 1500 } else { 5000 },
-            ..session(Kind::Rest, Shape::PingPong, &[64])
-        };
+        let rest =
+            Session { ms: if is_quick { 1500 } else { 5000 }, ..session(Kind::Rest, Shape::PingPong, &[64]) };
         if placement == Placement::Apart {
+            // What a peer more costs whose link nothing went through yet.
+            for readers in [2, 6] {
+                let shape = Shape::FanOut(readers);
+                add(Part::Rest, &["zerodds-loan-park"], Session { shape, ms: 100, ..rest.clone() });
+            }
             add(Part::Rest, RESTING, rest);
             continue;
         }
@@ -192,7 +205,16 @@ const TRANSPORT: &[&str] = &[
 ];
 const WAITING: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "zerodds-loan-adaptive"];
 const FAN: &[&str] = &["ideal-loan-futex", "zerodds-loan-park"];
-const DDS: &[&str] = &["rustdds-views", "rustdds-copies", "plain-rustdds", "dust", "plain-dust-65000"];
+const DDS: &[&str] = &[
+    "ideal-loan-futex",
+    "ideal-copy-futex",
+    "rustdds-views",
+    "rustdds-copies",
+    "plain-rustdds",
+    "dust",
+    "plain-dust-65000",
+];
+const VIEWS: &[&str] = &["ideal-loan-futex", "rustdds-views"];
 const ACROSS: &[&str] = &["dust", "plain-dust-65000"];
 const CROWD: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "rustdds-views"];
 const BESIDE_PEERS: &[&str] = &["ideal-loan-futex", "ideal-copy-futex", "zerodds-loan-park", "rustdds-views"];

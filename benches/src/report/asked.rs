@@ -15,6 +15,7 @@ pub(super) fn all(medians: &Medians) -> Vec<Claim> {
     sheet.stacks();
     sheet.hosts();
     sheet.crowd();
+    sheet.rustdds();
     sheet.rustdds_and_the_rings();
     sheet.claims
 }
@@ -54,6 +55,14 @@ impl Sheet<'_> {
             (adaptive, park),
             p50,
             same,
+        );
+        self.ratio(
+            1,
+            "adaptive: processor time at 10 kHz, times Park's",
+            Bound::AtMost(1.25),
+            (adaptive, park),
+            |figures| figures.cpu_percent,
+            |case| case.kind == Kind::Latency && case.rate_chz == Some(1_000_000),
         );
         self.ratio(
             2,
@@ -115,7 +124,7 @@ impl Sheet<'_> {
         self.ratio(
             4,
             "messages/s at 64 B on two processors, times Aeron IPC's",
-            Bound::AtLeast(1.0),
+            Bound::Above(1.0),
             (park, "aeron-ipc"),
             rate,
             small,
@@ -157,10 +166,18 @@ impl Sheet<'_> {
             rate,
             fan,
         );
+        self.value(
+            5,
+            "the same: bytes written for a byte that was sent",
+            Bound::AtMost(1.0),
+            park,
+            |figures| figures.written_per_sent,
+            fan,
+        );
     }
 
     fn rest(&mut self) {
-        let rest = |case: &Case| case.kind == Kind::Rest;
+        let rest = |case: &Case| case.kind == Kind::Rest && case.readers == 1;
         self.value(
             6,
             "idle processor time, waiting by Park, percent",
@@ -185,6 +202,15 @@ impl Sheet<'_> {
             let resident: Field = |figures| Some(figures.rss_kib? as f64 / 1024.0);
             self.compare(6, &text, Bound::Below(2.0), (shared, &base), resident, f64::sub, rest);
         }
+        let six = |case: &Case| case.kind == Kind::Rest && case.readers == 6;
+        let two = |case: &Case| Case { readers: 2, ..case.clone() };
+        let one_more = |of_six: f64, of_two: f64| (of_six - of_two) / 4.0;
+        let park = ("zerodds-loan-park", &two as &dyn Fn(&Case) -> Case);
+        let shared: Field = |figures| figures.rss_shared_kib.map(|kib| kib as f64);
+        let fds: Field = |figures| figures.fds.map(|fds| fds as f64);
+        let text = "shared memory resident for one more peer to whom nothing was sent, KiB";
+        self.compare(6, text, Bound::AtMost(16.0), park, shared, one_more, six);
+        self.compare(6, "the same: descriptors", Bound::AtMost(2.0), park, fds, one_more, six);
     }
 
     fn stacks(&mut self) {
@@ -252,6 +278,44 @@ impl Sheet<'_> {
         );
         self.ratio(9, "the same: p50", Bound::AtMost(0.4), ("dust", "plain-dust-65000"), p50, move |case| {
             full(case) && dust(case)
+        });
+    }
+
+    /// What RustDDS's own outcome asks beyond that.
+    fn rustdds(&mut self) {
+        let p50: Field = |figures| figures.p50_us;
+        let plain = |case: &Case| case.by("plain-rustdds");
+        let full = |case: &Case| case.kind == Kind::Latency && case.rate_chz.is_none() && case.is_touched;
+        let lower = |ours: f64, plain: f64| plain / ours;
+        for (system, way, len, times) in [
+            ("rustdds-copies", "copies", 1 << 20, 5.0),
+            ("rustdds-copies", "copies", 4 << 20, 7.0),
+            ("rustdds-views", "loans and views", 1 << 20, 12.0),
+            ("rustdds-views", "loans and views", 4 << 20, 40.0),
+        ] {
+            let size = super::page::size(len);
+            let text = format!("RustDDS with {way}, {size}: plain RustDDS's p50, times this");
+            self.compare(12, &text, Bound::AtLeast(times), (system, &plain), p50, lower, |case| {
+                full(case) && case.len == len
+            });
+        }
+        let views = "rustdds-views";
+        let of_64_kib = |case: &Case| Case { len: 64 << 10, ..case.clone() };
+        let text = "RustDDS with loans and views: p50 at 4 MiB, times that at 64 KiB";
+        self.compare(12, text, Bound::AtMost(1.3), (views, &of_64_kib), p50, f64::div, |case| {
+            full(case) && case.len == 4 << 20
+        });
+        let gbit_per_s: Field = |figures| Some(figures.gb_per_s? * 8.0);
+        for (readers, gbit) in [(1, 26.0), (3, 44.0)] {
+            let text = format!("the same: Gbit/s at 4 MiB, 1 to {readers}");
+            self.value(12, &text, Bound::AtLeast(gbit), views, gbit_per_s, |case| {
+                case.kind == Kind::Throughput && case.len == 4 << 20 && case.readers == readers
+            });
+        }
+        let one = |case: &Case| Case { readers: 1, ..case.clone() };
+        let text = "the same: three subscribers' aggregate at 4 MiB, times one's";
+        self.compare(12, text, Bound::AtLeast(2.0), (views, &one), gbit_per_s, f64::div, |case| {
+            case.kind == Kind::Throughput && case.len == 4 << 20 && case.readers == 3
         });
     }
 

@@ -31,6 +31,7 @@ pub(super) enum Bound {
     AtMost(f64),
     AtLeast(f64),
     Below(f64),
+    Above(f64),
 }
 
 impl Bound {
@@ -41,13 +42,14 @@ impl Bound {
             Self::AtMost(bound) => value <= bound,
             Self::AtLeast(bound) => value >= bound,
             Self::Below(bound) => value < bound,
+            Self::Above(bound) => value > bound,
         }
     }
 
     fn is_worse(self, value: f64, than: f64) -> bool {
         match self {
             Self::AtMost(_) | Self::Below(_) => value > than,
-            Self::AtLeast(_) => value < than,
+            Self::AtLeast(_) | Self::Above(_) => value < than,
         }
     }
 }
@@ -68,6 +70,7 @@ impl fmt::Display for Bound {
             Self::AtMost(bound) => write!(f, "≤ {bound}"),
             Self::AtLeast(bound) => write!(f, "≥ {bound}"),
             Self::Below(bound) => write!(f, "< {bound}"),
+            Self::Above(bound) => write!(f, "> {bound}"),
         }
     }
 }

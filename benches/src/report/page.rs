@@ -3,6 +3,7 @@
 use super::claims::{Claim, Measured};
 use super::machine::Machine;
 use super::plots::Plot;
+use crate::crew::WARM_HEAP;
 use crate::median::{Case, Medians};
 use crate::placement::Placement;
 use crate::probe::Distance;
@@ -19,8 +20,15 @@ pub(super) fn text(
     plots: &[Plot],
 ) -> String {
     let mut text = String::from(HEAD);
-    let Machine { processor, processors, kernel, rust, date, .. } = machine;
-    let _ = writeln!(text, "{processor}, {processors} processors; Linux {kernel}; {rust}; {date}.\n");
+    let Machine { processor, processors, kernel, rust, suites, .. } = machine;
+    let _ = writeln!(
+        text,
+        "{processor}, {processors} processors; Linux {kernel}; {rust}. Measured: {}.\n",
+        suites.join("; then ")
+    );
+    let (tunables, warm) = WARM_HEAP;
+    let _ =
+        writeln!(text, "All processes run with `{tunables}={warm}`, also those of systems as they come.\n");
     let moved = records.iter().filter(|record| record.distance == Some(Distance::Moved)).count();
     let failed = records.iter().filter(|record| record.failure.is_some()).count();
     let _ = writeln!(
@@ -94,9 +102,6 @@ fn figures(text: &mut String, medians: &Medians) {
         let cases: Vec<&Case> = medians.0.keys().filter(|case| Section::of(case) == *section).collect();
         let sizes: BTreeSet<usize> = cases.iter().map(|case| case.len).collect();
         let systems: BTreeSet<&str> = cases.iter().map(|case| case.system.as_str()).collect();
-        if section.kind == Kind::Rest {
-            continue;
-        }
         let _ = writeln!(text, "## {}\n", section.title());
         let heads: Vec<String> = sizes.iter().map(|&len| size(len)).collect();
         let _ = writeln!(text, "| | {} |\n|---{}|", heads.join(" | "), "|---".repeat(sizes.len()));
@@ -106,8 +111,19 @@ fn figures(text: &mut String, medians: &Medians) {
                 let figures = medians.at(case)?;
                 Some(match section.kind {
                     Kind::Latency | Kind::Crowd => {
-                        format!("{} / {}", digits(figures.p50_us?), digits(figures.p99_us?))
+                        format!(
+                            "{} / {}",
+                            digits(figures.p50_us?),
+                            figures.p99_us.map_or("–".to_owned(), digits)
+                        )
                     }
+                    Kind::Rest => format!(
+                        "{} / {} / {} / {}",
+                        digits(figures.cpu_percent?),
+                        digits(figures.rss_kib? as f64 / 1024.0),
+                        figures.fds?,
+                        figures.threads?
+                    ),
                     _ if case.len <= 1024 => format!("{} M/s", digits(figures.messages_per_s? / 1e6)),
                     _ => digits(figures.gb_per_s?),
                 })
@@ -172,7 +188,7 @@ impl Section {
         let kind = match self.kind {
             Kind::Latency => "Latency one way, p50 / p99 in µs",
             Kind::Throughput => "Throughput, GB/s delivered",
-            Kind::Rest => "At rest",
+            Kind::Rest => "At rest, CPU % / resident MiB / descriptors / threads",
             Kind::Crowd => "Latency one way in a crowd, p50 / p99 in µs",
         };
         let place = match (self.placement, self.distance) {
@@ -203,7 +219,8 @@ probe before and after each run: \"near\" where spinning between the two takes l
 
 Ratios hold within one session, whose systems were measured in turns: a verdict takes both figures from the same one, and of several
 sessions that have both the median of their ratios. Tables are of one session each; plots show medians over sessions. Latency is half
-of a round trip, filling and reading included. What bounds those figures that are not
-as asked, and what was tried: [bounds.md](bounds.md).
+of a round trip, filling and reading included: so of a pause of one direction p99 shows half. It counts from when the ping is sent: a
+sender that wakes late for its pace, in a crowd too, sends late, and that is not seen. p99 stands for 100 samples of a run or more. What bounds those
+figures that are not as asked, and what was tried: [bounds.md](bounds.md).
 
 ";
