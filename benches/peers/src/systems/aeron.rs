@@ -32,7 +32,8 @@ impl System for AeronIpc {
     }
 
     fn set_up(&self) -> String {
-        "Aeron C client and driver (rusteron 0.2.16), exclusive publication, MTU 65,504, backoff idle strategy"
+        "Aeron C client and driver (rusteron 0.2.16), exclusive publication, MTU 65,504, backoff idle strategy; the driver is a \
+         thread of the publisher, on its processor"
             .to_owned()
     }
 

@@ -42,6 +42,11 @@ impl System for PublishedDds {
         }
     }
 
+    /// It looks around each millisecond, or each five, which the others would feel.
+    fn is_busy_when_idle(&self) -> bool {
+        true
+    }
+
     fn set_up(&self) -> String {
         let how = match self.0 {
             Tuning::Defaults => "as it comes",
