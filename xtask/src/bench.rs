@@ -1,6 +1,6 @@
 //! The benchmarks as one command: measures with the harness of `benches/`, or with that of `benches/peers/`, which has
-//! all of its systems and those of the registry, and writes the report into docs/benchmarks/ (but for bounds.md and
-//! peers.md, which are written by hand).
+//! all of its systems and those of the registry, and writes the report into docs/benchmarks/ (but for bounds.md, which
+//! is written by hand).
 
 use crate::nightly;
 use std::error::Error;
