@@ -70,7 +70,7 @@ enum What {
     },
     /// Everything that the report shows; appends to results.jsonl in a folder and notes the machine beside it.
     Suite {
-        /// Fewer sizes and shorter runs: some minutes.
+        /// Fewer sizes and shorter runs: about ten minutes.
         #[arg(long)]
         quick: bool,
         /// The parts to measure; all without it.

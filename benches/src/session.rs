@@ -13,7 +13,7 @@ use crate::run::{self, Leg};
 use crate::sample::{LEN_MIN, Touch};
 use crate::system::System;
 use std::error::Error;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// One kind of measurement in one placement.
 #[derive(Clone, Debug)]
@@ -70,11 +70,12 @@ impl Session {
         let mut crews: Vec<Option<Result<Crew, CrewError>>> =
             chosen.iter().map(|&system| (!system.is_busy_when_idle()).then(|| assemble(system))).collect();
         for &len in sizes {
-            // Who failed at a size before it gave any figure is not asked again: each attempt may take half a minute.
-            let mut hopeless = vec![false; chosen.len()];
+            // Who failed at a size before it gave any figure is not asked again, nor who took far longer than planned: each
+            // attempt may take half a minute.
+            let mut enough = vec![false; chosen.len()];
             for run in 0..self.runs {
-                for ((&system, crew), hopeless) in chosen.iter().zip(&mut crews).zip(&mut hopeless) {
-                    if *hopeless {
+                for ((&system, crew), enough) in chosen.iter().zip(&mut crews).zip(&mut enough) {
+                    if *enough {
                         continue;
                     }
                     let is_cold = run == 0 || crew.is_none();
@@ -83,10 +84,13 @@ impl Session {
                         Some(crew) => crew,
                         None => own.insert(assemble(system)),
                     };
+                    let start = Instant::now();
                     let record = self.once(system, crew, len, run, is_cold)?;
+                    let planned = Duration::from_millis(COLD_WARM_UPS * self.warm_up_ms + self.ms);
+                    let is_slow = start.elapsed() > planned + SLOW;
+                    *enough = run == 0 && (record.failure.is_some() || is_slow);
                     if let Some(failure) = &record.failure {
                         eprintln!("{} at {len} bytes: {failure}", system.name());
-                        *hopeless = run == 0;
                         // Who failed once is not in a known state any more.
                         *crew = assemble(system);
                     }
@@ -183,3 +187,5 @@ impl Session {
 
 /// So much longer warms up who has not sent anything of this size before, or was only just started.
 const COLD_WARM_UPS: u64 = 5;
+/// Who takes so much longer than planned is measured once.
+const SLOW: Duration = Duration::from_secs(3);

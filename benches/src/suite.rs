@@ -126,7 +126,7 @@ fn entries(is_quick: bool) -> Vec<Entry> {
             shape,
             placement,
             sizes: sizes.to_vec(),
-            runs: if is_quick { 3 } else { 5 },
+            runs: 5,
             touch: Touch::Full,
             rate_hz: None,
             warm_up_ms: if is_quick { 20 } else { 30 },

@@ -214,7 +214,8 @@ impl Section {
 const HEAD: &str = "# Benchmarks
 
 Written by `cargo xtask bench`; do not edit. Two processes or more, every sample filled, read in full and checked (unless it says
-untouched), each process pinned (but for crowds and hosts). Medians of several runs that were taken in turns; figures of two processors are sorted by a
+untouched), each process pinned (but for crowds and hosts). Medians of several runs that were taken in turns (of one, where a
+system took seconds longer than planned); figures of two processors are sorted by a
 probe before and after each run: \"near\" where spinning between the two takes less than 120 ns one way, \"far\" where it takes more.
 
 Ratios hold within one session, whose systems were measured in turns: a verdict takes both figures from the same one, and of several
