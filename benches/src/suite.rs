@@ -157,6 +157,8 @@ fn entries(is_quick: bool) -> Vec<Entry> {
             add(Part::Fan, &["zerodds-loan-park"], stream(Shape::ManyToOne(writers), &[64, MI]));
         }
         add(Part::Dds, DDS, latency(&dds_sizes));
+        // From the call that publishes to the sample in the reader's hand: what is done there takes time of its own.
+        add(Part::Dds, RUSTDDS, Session { touch: Touch::None, ..latency(&[64 * KI, MI, 4 * MI]) });
         add(Part::Dds, DDS, Session { runs: 3, ..rare(if is_quick { 800 } else { 2000 }) });
         add(Part::Dds, DDS, stream(Shape::FanOut(1), &dds_sizes));
         add(Part::Dds, VIEWS, stream(Shape::FanOut(3), &[4 * MI]));
@@ -214,6 +216,7 @@ const DDS: &[&str] = &[
     "dust",
     "plain-dust-65000",
 ];
+const RUSTDDS: &[&str] = &["rustdds-views", "rustdds-copies", "plain-rustdds"];
 const VIEWS: &[&str] = &["ideal-loan-futex", "rustdds-views"];
 const ACROSS: &[&str] = &["dust", "plain-dust-65000"];
 const CROWD: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "rustdds-views"];
