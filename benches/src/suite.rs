@@ -120,18 +120,8 @@ fn entries(is_quick: bool) -> Vec<Entry> {
     let peers_sizes = sizes(&[64, MI, 8 * MI], &[64, KI, 16 * KI, 64 * KI, 256 * KI, MI, 4 * MI, 8 * MI]);
     let (mut entries, began) = (Vec::new(), session::now());
     for placement in [Placement::Same, Placement::Apart] {
-        let session = |kind, shape, sizes: &[usize]| Session {
-            name: String::new(),
-            kind,
-            shape,
-            placement,
-            sizes: sizes.to_vec(),
-            runs: 5,
-            touch: Touch::Full,
-            rate_hz: None,
-            warm_up_ms: if is_quick { 20 } else { 30 },
-            ms: if is_quick { 50 } else { 120 },
-        };
+        let session =
+            |kind, shape, sizes: &[usize]| session_of(is_quick, placement, kind, shape, sizes.to_vec());
         let latency = |sizes: &[usize]| session(Kind::Latency, Shape::PingPong, sizes);
         let stream = |shape, sizes: &[usize]| session(Kind::Throughput, shape, sizes);
         // The first wake of a core that slept: what robots see. Few samples a run, so runs are long.
@@ -193,6 +183,22 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         add(Part::Crowd, CROWD, crowd);
     }
     entries
+}
+
+/// As most are.
+fn session_of(is_quick: bool, placement: Placement, kind: Kind, shape: Shape, sizes: Vec<usize>) -> Session {
+    Session {
+        name: String::new(),
+        kind,
+        shape,
+        placement,
+        sizes,
+        runs: 5,
+        touch: Touch::Full,
+        rate_hz: None,
+        warm_up_ms: if is_quick { 20 } else { 30 },
+        ms: if is_quick { 50 } else { 120 },
+    }
 }
 
 const KI: usize = 1 << 10;

@@ -26,9 +26,7 @@ impl Sheet<'_> {
         let small = move |case: &Case| full(case) && case.len == 64;
         let large = move |case: &Case| full(case) && (16 << 10..=8 << 20).contains(&case.len);
         let rare = |case: &Case| case.kind == Kind::Latency && case.rate_chz == Some(1000) && case.is_touched;
-        let apart = move |case: &Case| small(case) && case.placement == Placement::Apart;
-        let same = move |case: &Case| small(case) && case.placement == Placement::Same;
-        let (park, adaptive) = ("zerodds-loan-park", "zerodds-loan-adaptive");
+        let park = "zerodds-loan-park";
         let p50: Field = |figures| figures.p50_us;
         let tail: Field = |figures| Some(figures.p99_us? / figures.p50_us?);
         self.ratio(
@@ -40,30 +38,7 @@ impl Sheet<'_> {
             small,
         );
         self.peers(1, "p50 at 64 B, times the best of the peers that wait", park, p50, small);
-        self.ratio(
-            1,
-            "adaptive, two processors: p50 at 64 B, times raw spinning's",
-            Bound::AtMost(3.0),
-            (adaptive, "ideal-loan-spin"),
-            p50,
-            apart,
-        );
-        self.ratio(
-            1,
-            "adaptive, one processor: p50 at 64 B, times Park's",
-            Bound::AtMost(1.0),
-            (adaptive, park),
-            p50,
-            same,
-        );
-        self.ratio(
-            1,
-            "adaptive: processor time at 10 kHz, times Park's",
-            Bound::AtMost(1.25),
-            (adaptive, park),
-            |figures| figures.cpu_percent,
-            |case| case.kind == Kind::Latency && case.rate_chz == Some(1_000_000),
-        );
+        self.adaptive(p50, small);
         self.ratio(
             2,
             "loans, 16 KiB to 8 MiB: p50, times the ideal in-place buffer's",
@@ -104,6 +79,37 @@ impl Sheet<'_> {
             (park, "ideal-loan-futex"),
             p50,
             rare,
+        );
+    }
+
+    /// What the wait that spins before it sleeps has to be worth.
+    fn adaptive(&mut self, p50: Field, small: impl Fn(&Case) -> bool) {
+        let apart = |case: &Case| small(case) && case.placement == Placement::Apart;
+        let same = |case: &Case| small(case) && case.placement == Placement::Same;
+        let (park, adaptive) = ("zerodds-loan-park", "zerodds-loan-adaptive");
+        self.ratio(
+            1,
+            "adaptive, two processors: p50 at 64 B, times raw spinning's",
+            Bound::AtMost(3.0),
+            (adaptive, "ideal-loan-spin"),
+            p50,
+            apart,
+        );
+        self.ratio(
+            1,
+            "adaptive, one processor: p50 at 64 B, times Park's",
+            Bound::AtMost(1.0),
+            (adaptive, park),
+            p50,
+            same,
+        );
+        self.ratio(
+            1,
+            "adaptive: processor time at 10 kHz, times Park's",
+            Bound::AtMost(1.25),
+            (adaptive, park),
+            |figures| figures.cpu_percent,
+            |case| case.kind == Kind::Latency && case.rate_chz == Some(1_000_000),
         );
     }
 
