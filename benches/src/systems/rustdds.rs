@@ -187,7 +187,10 @@ impl RustddsParty {
         let failed = |error| Failure::of("creating the reader", error);
         let topic = self.topic(seat, lane)?;
         let untaken_max = match &self.session {
-            Some(_) => depth(seat.message_max, true).max(2),
+            // About a mebibyte of small messages, lest the writer wait for each few of them.
+            Some(_) => {
+                depth(seat.message_max, true).max(((1 << 20) / seat.message_max.max(1)).min(1024) as i32)
+            }
             None => (CACHE_BYTES_MAX / seat.message_max).clamp(64, 4096) as i32,
         };
         let qos = qos(untaken_max).history(History::KeepAll).build();
