@@ -143,8 +143,9 @@ impl Sending {
         bytes: &[u8],
         to: &[Peer<'_>],
         delivery: Delivery,
+        notice: Notice,
     ) -> Sent {
-        let (promise, notice) = (Promise::of(delivery), Notice::Ring);
+        let promise = Promise::of(delivery);
         let mut round = Round::new(shared, Parcel::Small(bytes), promise, notice);
         let without_room = round.give_to_all(to);
         let sent = round.end(&without_room);

@@ -229,11 +229,12 @@ impl ShmTransport {
         notice: Notice,
     ) -> Result<Sent, SendError> {
         let shared = &self.open_for_sending()?.shared;
+        if let LoanKind::Small(bytes) = &message.0 {
+            return Ok(Sending::send_small(shared, bytes, to, delivery, notice));
+        }
         let len = message.len();
         let sent = Sending::begin(shared, message, to, delivery, notice).complete(shared, delivery);
-        if let (Delivery::Reliable { deadline }, Notice::Ring) = (delivery, notice)
-            && len > lane::MESSAGE_MAX
-        {
+        if let (Delivery::Reliable { deadline }, Notice::Ring) = (delivery, notice) {
             shared.keep_pace(to, len, deadline);
         }
         Ok(sent)
@@ -346,7 +347,7 @@ impl Transport for ShmTransport {
             return self.send(loan, to, delivery);
         }
         let shared = &self.open_for_sending()?.shared;
-        Ok(Sending::send_small(shared, message, to, delivery))
+        Ok(Sending::send_small(shared, message, to, delivery, Notice::Ring))
     }
 
     fn receiver(&self) -> Option<ShmReceiver> {
