@@ -2,14 +2,18 @@
 //! waiting. Latency between processes is measured by `largedata`.
 #![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
 
+use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Endianness, Incoming, Locator, Peer, Reach, Receiver, Transport, Wake};
+use zerodds_core::{Delivery, Endianness, Incoming, Locator, Peer, Reach, Receiver, Router, Transport, Wake};
+use zerodds_rustdds::cdr;
+use zerodds_rustdds::msg::sensor_msgs::PointCloud2;
 use zerodds_transport_shm::{Config, ShmReceiver, ShmTransport};
+use zerodds_transport_udp::UdpTransport;
 
 /// Two transports of this process with a link between them.
 fn pair() -> (ShmTransport, ShmTransport, ShmReceiver, Locator) {
@@ -81,6 +85,66 @@ fn single_steps(criterion: &mut Criterion) {
             black_box(Locator::from_bytes(&bytes, Endianness::Little))
         });
     });
+}
+
+/// What one message goes through, each step timed by itself: published, taken in place, given back. Nobody waits at the
+/// other end, so publishing has nobody to wake.
+fn transitions(criterion: &mut Criterion) {
+    let (sender, _other, mut receiver, to) = pair();
+    let mut group = criterion.benchmark_group("one step of a message of 64 KiB in place");
+    for (name, step) in [("publish", 0), ("take", 1), ("give back", 2)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|turns| {
+                let mut took = [Duration::ZERO; 3];
+                for _ in 0..turns {
+                    let loan = sender.loan(64 << 10).expect("room");
+                    let begun = Instant::now();
+                    let sent = sender.send(loan, &[Peer::new(&[to])], Delivery::BestEffort);
+                    took[0] += begun.elapsed();
+                    assert_eq!(sent.expect("open").by_shm, 1);
+                    let (message, taking) = loop {
+                        let begun = Instant::now();
+                        if let Some(Incoming::Message(message)) = receiver.try_receive() {
+                            break (message, begun.elapsed());
+                        }
+                    };
+                    took[1] += taking;
+                    let begun = Instant::now();
+                    drop(message);
+                    took[2] += begun.elapsed();
+                }
+                took[step]
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What stands before the transport: choosing a path, and serializing into memory that was lent.
+fn before(criterion: &mut Criterion) {
+    let (sender, _other, mut receiver, to) = pair();
+    let udp = UdpTransport::open(0, &zerodds_transport_udp::Config::default()).expect("UDP is there");
+    let router = Router::new(sender, udp, Instant::now);
+    criterion.bench_function("64 bytes by way of the router, taken", |bencher| {
+        bencher.iter(|| {
+            let _ = router.send_bytes(&[7; 64], &[Peer::new(&[to])], Delivery::BestEffort).expect("open");
+            next(&mut receiver, |_| {})
+        });
+    });
+    let mut group = criterion.benchmark_group("PointCloud2 measured and serialized into a loan");
+    for len in [1 << 10, 64 << 10, 1 << 20] {
+        let cloud = PointCloud2 { data: Bytes::from(vec![7; len]), ..PointCloud2::default() };
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(BenchmarkId::from_parameter(len), |bencher| {
+            bencher.iter(|| {
+                let len = cdr::serialized_len(&cloud).expect("a value of CDR");
+                let mut loan = router.loan(len).expect("room");
+                cdr::write_into(&cloud, &mut loan).expect("as measured");
+                black_box(loan.len())
+            });
+        });
+    }
+    group.finish();
 }
 
 /// There and back between two threads that wait in this way, each pair of wakes with nothing else to do.
@@ -157,5 +221,5 @@ fn poll_beside(receiver: &mut ShmReceiver) {
     SILENT.with(|silent| receiver.wait(None, &[silent.as_fd()]));
 }
 
-criterion_group!(benches, exchange, single_steps, wakes);
+criterion_group!(benches, exchange, transitions, before, single_steps, wakes);
 criterion_main!(benches);

@@ -215,7 +215,13 @@ const TRANSPORT: &[&str] = &[
     "zerodds-copy-park",
     "zerodds-loan-adaptive",
 ];
-const WAITING: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "zerodds-loan-adaptive"];
+const WAITING: &[&str] = &[
+    "ideal-loan-futex",
+    "zerodds-loan-park",
+    "zerodds-loan-adaptive",
+    "zerodds-loan-50us",
+    "zerodds-loan-spin",
+];
 const FAN: &[&str] = &["ideal-loan-futex", "zerodds-loan-park"];
 const DDS: &[&str] = &[
     "ideal-loan-futex",
