@@ -152,7 +152,7 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         add(Part::Dds, DDS, latency(large));
         // From the call that publishes to the sample in the reader's hand: what is done there takes time of its own.
         add(Part::Dds, RUSTDDS, Session { touch: Touch::None, ..latency(&[64 * KI, MI, 4 * MI]) });
-        add(Part::Dds, DDS, Session { runs: 3, ..rare(if is_quick { 800 } else { 2000 }) });
+        add(Part::Dds, DDS, Session { runs: 3, ..rare(2000) });
         add(Part::Dds, DDS, stream(Shape::FanOut(1), small));
         add(Part::Dds, DDS, stream(Shape::FanOut(1), large));
         add(Part::Dds, VIEWS, stream(Shape::FanOut(3), &[4 * MI]));
