@@ -230,10 +230,11 @@ impl<S: Transport, U: Transport> Transport for Router<S, U> {
     fn send_bytes(&self, message: &[u8], to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
         let (shm, udp) = self.plan(to, message.len());
         let mut dispatch = Dispatch::new(self, to, delivery);
+        // First, since shared memory may let its receivers catch up.
+        dispatch.bytes_by_udp(&udp, message);
         if !shm.is_empty() {
             dispatch.by_shm(&shm, self.shm.send_bytes(message, &shm.peers(to), delivery), Some(message));
         }
-        dispatch.bytes_by_udp(&udp, message);
         dispatch.finish()
     }
 

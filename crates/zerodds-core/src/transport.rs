@@ -167,7 +167,8 @@ pub enum Delivery {
     /// Never wait: the oldest unread message that is in the way is taken back and counted as lost.
     BestEffort,
     /// Wait for room until the deadline; a peer that has none by then is listed as unserved. Nothing that
-    /// was already sent is taken back.
+    /// was already sent is taken back. A sender that is far ahead of a receiver may be held for a moment after the
+    /// message was sent (shared memory: 2 ms at most, and not past the deadline), so that the receiver catches up.
     Reliable {
         /// When to stop waiting.
         deadline: Instant,

@@ -313,10 +313,12 @@ impl Area {
         Self { base, soft_end, end, next: base, live: BTreeMap::new() }
     }
 
-    /// Where a walk for `len` bytes begins: behind what was put last. At the beginning at the end of the area, and once it is
-    /// free again beyond the part that stays warm: a ring that had to grow for a while shrinks to that again.
+    /// Where a walk for `len` bytes begins: behind what was put last. At the beginning at the end of the area, and from beyond
+    /// the part that stays warm once half of that is free: a ring that had to grow for a while shrinks to it again, and
+    /// what lies behind a little that is free there is not walked over for it.
     fn first_to_look_at(&self, len: u64, end: u64) -> u64 {
-        let is_free = || self.live.first_key_value().is_none_or(|(&first, _)| first >= self.base + len);
+        let free = self.base + warm_len(len) / 2;
+        let is_free = || self.live.first_key_value().is_none_or(|(&first, _)| first >= free);
         let is_cold = self.next >= self.base + warm_len(len) && is_free();
         if is_cold || self.next + len > end { self.base } else { self.next }
     }
@@ -376,6 +378,19 @@ mod tests {
             })
             .collect();
         assert_eq!(starts.iter().max(), Some(&(3 * LEN)), "{starts:?}");
+    }
+
+    #[test]
+    fn a_little_room_at_the_beginning_is_not_walked_back_to() {
+        const LEN: u64 = 1 << 20;
+        let mut arena = Arena::new(0, UNIT, 24 * LEN, 8 * LEN, UNIT);
+        let first = arena.allocate(UNIT, Parts::All, never).expect("room");
+        let live = [(); 10].map(|()| arena.allocate(LEN, Parts::All, never).expect("room"));
+        arena.release(first, Hold::Firm);
+        arena.release(live[9], Hold::Firm);
+        arena.main.next -= LEN;
+        let small = arena.allocate(UNIT, Parts::All, never).expect("room");
+        assert_eq!(arena.record(small).start, UNIT + 9 * LEN);
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(crate) mod doorbell {
     pub(crate) const BELL: usize = 0x80;
     /// `u32`: the core of the sender that rang last, plus one. A hint.
     pub(crate) const WAKER: usize = 0x84;
-    /// `u32`: bit 0 a sender of this process waits for space, set and cleared by its process only; peers add 2.
+    /// `u32`: bit 0 a sender of this process waits for space, bit 1 for much, set and cleared by its process only; peers add 4.
     pub(crate) const SPACE: usize = 0x100;
 }
 

@@ -205,18 +205,20 @@ impl Outbound {
         }
     }
 
-    /// Whether half of the ring that stays warm with messages of this length waits for the peer, which is not slow.
+    /// Whether half of the ring that stays warm with messages of this length, or of that of the one it takes next, waits for
+    /// the peer, which is not slow.
     pub(crate) fn is_far_ahead(&mut self, to: &Locator, len: usize) -> bool {
         let Self { up, arena, .. } = self;
-        let far = arena::warm_len(ring::record_len(len)) / 2;
         up.get_mut(to).is_some_and(|peer| {
+            let far = arena::warm_len(ring::record_len(len).max(peer.out.next_len())) / 2;
             if peer.out.waiting() >= far {
                 // A peer that broke the protocol is found out at the next send to it.
                 let _ = peer.out.reap(&peer.link.memory, arena);
             }
-            let is_behind = peer.out.waiting() >= far;
-            peer.is_slow &= is_behind;
-            is_behind && !peer.is_slow
+            let waiting = peer.out.waiting();
+            // Whoever is slow with large messages has not caught up where one of them is all that waits.
+            peer.is_slow &= waiting >= far / 2;
+            waiting >= far && !peer.is_slow
         })
     }
 

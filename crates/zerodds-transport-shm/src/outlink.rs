@@ -339,6 +339,11 @@ impl OutLink {
         Ok(much(self) || self.lane.is_filling(region)?)
     }
 
+    /// Ring bytes of the message that the receiver takes next, if it lies there; else 0.
+    pub(crate) fn next_len(&self) -> u64 {
+        self.queued.front().map_or(0, |queued| queued.bytes)
+    }
+
     /// Whether nothing of the ring is referenced by this link.
     pub(crate) fn is_idle(&self) -> bool {
         self.queued.is_empty() && self.held.is_empty()

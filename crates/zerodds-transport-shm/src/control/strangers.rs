@@ -17,6 +17,8 @@ pub(super) struct Strangers(HashMap<Locator, OwnedFd>);
 impl Strangers {
     /// Somebody who is admitted listens there: this socket is connected to it. Kernels before 6.5 do not say who.
     pub(super) fn meet(&mut self, peer: Locator, socket: BorrowedFd<'_>) {
+        // Another process may listen there by now.
+        self.0.remove(&peer);
         if self.0.len() >= REMEMBERED_MAX {
             self.0.retain(|_, process| !has_ended(process));
         }
