@@ -141,4 +141,14 @@ mod tests {
         pair.send(48, Duration::ZERO);
         assert!(pair.is_far_ahead(), "it had caught up");
     }
+    #[test]
+    fn what_follows_one_large_message_is_not_held_up_by_it() {
+        let pair = Pair::new(3_100_000_000 - std::process::id());
+        let delivery = Delivery::Reliable { deadline: Instant::now() };
+        let sent = pair.sender.send_bytes(&vec![7; 3 << 20], &[Peer::new(&[pair.to])], delivery);
+        assert_eq!(sent.expect("open").by_shm, 1);
+        assert!(!pair.is_far_ahead());
+        pair.send(32, Duration::ZERO);
+        assert!(pair.is_far_ahead());
+    }
 }
