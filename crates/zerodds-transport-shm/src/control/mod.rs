@@ -75,7 +75,9 @@ struct Worker {
 
 const LISTENER: u64 = 0;
 const REQUESTS: u64 = 1;
-const FIRST_CONNECTION: u64 = 2;
+/// A process with which there is no link has ended.
+const STRANGERS: u64 = 2;
+const FIRST_CONNECTION: u64 = 3;
 /// Added to a connection's token for the descriptor of its process.
 const PROCESS: u64 = 1 << 63;
 
@@ -134,6 +136,7 @@ impl Worker {
             match event.data.u64() {
                 LISTENER => self.accept(),
                 REQUESTS => go_on &= self.requests(),
+                STRANGERS => self.strangers.bury(&self.epoll),
                 token if token & PROCESS != 0 => self.gone(token & !PROCESS, &Reason::PeerDied),
                 token => self.readable(token),
             }
@@ -331,7 +334,7 @@ impl Worker {
             self.tell_once(to, peer.uid);
             return Err(Reason::NotAdmitted { uid: peer.uid });
         }
-        self.strangers.meet(to, socket.as_fd());
+        self.strangers.meet(to, socket.as_fd(), &self.epoll, STRANGERS);
         if self.is_full(peer) || !self.has_place(peer) {
             return Err(Reason::NoAnswer);
         }
@@ -402,7 +405,7 @@ impl Worker {
 
     fn up(&mut self, token: u64, link: Arc<Link>) {
         tracing::debug!(peer = %link.locator, "shared-memory link up");
-        self.strangers.forget(&link.locator);
+        self.strangers.forget(&link.locator, &self.epoll);
         // A child that a peer forked keeps its sockets open; its own end shows here.
         let process = peer_pidfd(link.socket.as_fd());
         let has_exited = matches!(process, Ok(None));
