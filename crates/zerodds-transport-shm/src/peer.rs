@@ -19,6 +19,7 @@ use crate::peer_ring::PeerRing;
 use crate::sync::full_fence;
 use crate::sys::{Generation, Mapping};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use zerodds_core::{Locator, Reason};
 
@@ -49,6 +50,8 @@ pub(crate) struct Link {
     pub(crate) socket: Arc<Socket>,
     /// Set once when the link is over, with the reason.
     pub(crate) down: OnceLock<Reason>,
+    /// A fault of the peer's was found.
+    pub(crate) is_faulty: AtomicBool,
     /// The process that made it.
     pub(crate) generation: Generation,
 }
@@ -90,6 +93,12 @@ impl Link {
     /// A full socket holds wakes enough.
     fn send_wake(&self) {
         let _ = socket::send(&self.socket, &self.wake, &[]);
+    }
+
+    /// Whether no fault of the peer's was found before: it is counted and said once, whoever ends the link.
+    pub(crate) fn is_first_fault(&self) -> bool {
+        // ORDER: Relaxed; one caller wins, and nothing else is decided by it.
+        !self.is_faulty.swap(true, Ordering::Relaxed)
     }
 
     /// Marks the link as over and wakes everybody here who waits for it.

@@ -384,12 +384,15 @@ impl Stats {
 
 /// Ends a link whose peer broke the protocol; the control thread does the rest.
 pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
+    // Before the peer is told, who may end the link itself then.
+    if link.is_first_fault() {
+        Stats::add(&shared.stats.protocol_errors, 1);
+        tracing::warn!(peer = %link.locator, "{}; its link is closed and UDP used instead", broken.0);
+    }
     if link.down.get().is_none() {
         link.say_bye(shared.locator, Goodbye::Broken);
     }
     if link.end(Reason::Protocol(broken.0.into())) {
-        Stats::add(&shared.stats.protocol_errors, 1);
-        tracing::warn!(peer = %link.locator, "{}; its link is closed and UDP used instead", broken.0);
         shared.requests.push(Request::Close(Arc::clone(link), broken));
     }
 }

@@ -451,7 +451,7 @@ impl Worker {
 
     /// The peer broke the protocol: where it was not its memory that showed it, this is the first to say so.
     fn broken(&mut self, link: &Arc<Link>, reason: Reason) {
-        if link.down.get().is_none() {
+        if link.is_first_fault() {
             Stats::add(&self.shared.stats.protocol_errors, 1);
             tracing::warn!(peer = %link.locator, "{reason}; its link is closed and UDP used instead");
         }
