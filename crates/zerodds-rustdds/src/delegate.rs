@@ -225,11 +225,53 @@ macro_rules! delegate_reader {
             }
         }
 
-        delegate_source!(rustdds::mio1, $($bound)+);
+        source!(rustdds::mio1, [D: $($bound)+] DataReader<D>, |reader| &mut reader.inner);
         #[cfg(feature = "mio_08")]
-        delegate_source!(mio_08, $($bound)+);
+        source!(mio_08, [D: $($bound)+] DataReader<D>, |reader| &mut reader.inner);
+        evented!([D: $($bound)+] DataReader<D>, |reader| &reader.inner);
+    };
+}
 
-        impl<D: $($bound)+> rustdds::mio::Evented for DataReader<D> {
+/// Makes a type a source of this mio, as what is polled of it is.
+macro_rules! source {
+    ($mio:path, [$($generics:tt)*] $type:ty, |$this:ident| $polled:expr) => {
+        const _: () = {
+            use $mio as mio;
+
+            impl<$($generics)*> mio::event::Source for $type {
+                fn register(
+                    &mut self,
+                    registry: &mio::Registry,
+                    token: mio::Token,
+                    interests: mio::Interest,
+                ) -> std::io::Result<()> {
+                    let $this = self;
+                    mio::event::Source::register($polled, registry, token, interests)
+                }
+
+                fn reregister(
+                    &mut self,
+                    registry: &mio::Registry,
+                    token: mio::Token,
+                    interests: mio::Interest,
+                ) -> std::io::Result<()> {
+                    let $this = self;
+                    mio::event::Source::reregister($polled, registry, token, interests)
+                }
+
+                fn deregister(&mut self, registry: &mio::Registry) -> std::io::Result<()> {
+                    let $this = self;
+                    mio::event::Source::deregister($polled, registry)
+                }
+            }
+        };
+    };
+}
+
+/// The same for mio 0.6.
+macro_rules! evented {
+    ([$($generics:tt)*] $type:ty, |$this:ident| $polled:expr) => {
+        impl<$($generics)*> rustdds::mio::Evented for $type {
             fn register(
                 &self,
                 poll: &rustdds::mio::Poll,
@@ -237,7 +279,8 @@ macro_rules! delegate_reader {
                 interest: rustdds::mio::Ready,
                 options: rustdds::mio::PollOpt,
             ) -> std::io::Result<()> {
-                rustdds::mio::Evented::register(&self.inner, poll, token, interest, options)
+                let $this = self;
+                rustdds::mio::Evented::register($polled, poll, token, interest, options)
             }
 
             fn reregister(
@@ -247,47 +290,16 @@ macro_rules! delegate_reader {
                 interest: rustdds::mio::Ready,
                 options: rustdds::mio::PollOpt,
             ) -> std::io::Result<()> {
-                rustdds::mio::Evented::reregister(&self.inner, poll, token, interest, options)
+                let $this = self;
+                rustdds::mio::Evented::reregister($polled, poll, token, interest, options)
             }
 
             fn deregister(&self, poll: &rustdds::mio::Poll) -> std::io::Result<()> {
-                rustdds::mio::Evented::deregister(&self.inner, poll)
+                let $this = self;
+                rustdds::mio::Evented::deregister($polled, poll)
             }
         }
     };
 }
 
-/// Makes `DataReader<D>`, whose samples are of the given bound, a source of this mio, as its field `inner` is.
-macro_rules! delegate_source {
-    ($mio:path, $($bound:tt)+) => {
-        const _: () = {
-            use $mio as mio;
-
-            impl<D: $($bound)+> mio::event::Source for DataReader<D> {
-                fn register(
-                    &mut self,
-                    registry: &mio::Registry,
-                    token: mio::Token,
-                    interests: mio::Interest,
-                ) -> std::io::Result<()> {
-                    mio::event::Source::register(&mut self.inner, registry, token, interests)
-                }
-
-                fn reregister(
-                    &mut self,
-                    registry: &mio::Registry,
-                    token: mio::Token,
-                    interests: mio::Interest,
-                ) -> std::io::Result<()> {
-                    mio::event::Source::reregister(&mut self.inner, registry, token, interests)
-                }
-
-                fn deregister(&mut self, registry: &mio::Registry) -> std::io::Result<()> {
-                    mio::event::Source::deregister(&mut self.inner, registry)
-                }
-            }
-        };
-    };
-}
-
-pub(crate) use {delegate_reader, delegate_source, delegate_writer};
+pub(crate) use {delegate_reader, delegate_writer, evented, source};

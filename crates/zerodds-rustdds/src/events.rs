@@ -3,6 +3,7 @@
 //! RustDDS has one queue of them for each participant, and the session reads it. So it hands them on, after
 //! it has acted on them itself: a writer that was told of a match uses shared memory for it, if there is any.
 
+use crate::delegate::{evented, source};
 use crate::signal::Signal;
 use flume::r#async::RecvStream;
 use flume::{Receiver, Sender, TrySendError};
@@ -135,90 +136,10 @@ impl<'a> StatusEvented<'a, DomainParticipantStatusEvent, EventStream<'a>> for Ev
     }
 }
 
-/// Makes events a source of this mio.
-macro_rules! source {
-    ($mio:path) => {
-        const _: () = {
-            use $mio as mio;
-
-            impl mio::event::Source for Events {
-                fn register(
-                    &mut self,
-                    registry: &mio::Registry,
-                    token: mio::Token,
-                    interests: mio::Interest,
-                ) -> io::Result<()> {
-                    mio::event::Source::register(
-                        &mut mio::unix::SourceFd(&self.polled()?),
-                        registry,
-                        token,
-                        interests,
-                    )
-                }
-
-                fn reregister(
-                    &mut self,
-                    registry: &mio::Registry,
-                    token: mio::Token,
-                    interests: mio::Interest,
-                ) -> io::Result<()> {
-                    mio::event::Source::reregister(
-                        &mut mio::unix::SourceFd(&self.polled()?),
-                        registry,
-                        token,
-                        interests,
-                    )
-                }
-
-                fn deregister(&mut self, registry: &mio::Registry) -> io::Result<()> {
-                    mio::event::Source::deregister(&mut mio::unix::SourceFd(&self.polled()?), registry)
-                }
-            }
-        };
-    };
-}
-
-source!(rustdds::mio1);
+source!(rustdds::mio1, [] Events, |events| &mut rustdds::mio1::unix::SourceFd(&events.polled()?));
 #[cfg(feature = "mio_08")]
-source!(mio_08);
-
-impl rustdds::mio::Evented for Events {
-    fn register(
-        &self,
-        poll: &rustdds::mio::Poll,
-        token: rustdds::mio::Token,
-        interest: rustdds::mio::Ready,
-        options: rustdds::mio::PollOpt,
-    ) -> io::Result<()> {
-        rustdds::mio::Evented::register(
-            &rustdds::mio::unix::EventedFd(&self.polled()?),
-            poll,
-            token,
-            interest,
-            options,
-        )
-    }
-
-    fn reregister(
-        &self,
-        poll: &rustdds::mio::Poll,
-        token: rustdds::mio::Token,
-        interest: rustdds::mio::Ready,
-        options: rustdds::mio::PollOpt,
-    ) -> io::Result<()> {
-        rustdds::mio::Evented::reregister(
-            &rustdds::mio::unix::EventedFd(&self.polled()?),
-            poll,
-            token,
-            interest,
-            options,
-        )
-    }
-
-    fn deregister(&self, poll: &rustdds::mio::Poll) -> io::Result<()> {
-        rustdds::mio::Evented::deregister(&rustdds::mio::unix::EventedFd(&self.polled()?), poll)
-    }
-}
+source!(mio_08, [] Events, |events| &mut mio_08::unix::SourceFd(&events.polled()?));
+evented!([] Events, |events| &rustdds::mio::unix::EventedFd(&events.polled()?));
 
 /// All subscriptions.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use crate::adapter::SharedAdapter;
 use crate::cdr::Frame;
-use crate::delegate::{delegate_reader, delegate_source, delegate_writer};
+use crate::delegate::{delegate_reader, delegate_writer, evented, source};
 use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{Payload, Prepared};
