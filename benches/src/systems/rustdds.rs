@@ -188,9 +188,7 @@ impl RustddsParty {
         let topic = self.topic(seat, lane)?;
         let untaken_max = match &self.session {
             // About a mebibyte of small messages, lest the writer wait for each few of them.
-            Some(_) => {
-                depth(seat.message_max, true).max(((1 << 20) / seat.message_max.max(1)).min(1024) as i32)
-            }
+            Some(_) => about_a_mebibyte(seat.message_max).clamp(depth(seat.message_max, true), 1024),
             None => (CACHE_BYTES_MAX / seat.message_max).clamp(64, 4096) as i32,
         };
         let qos = qos(untaken_max).history(History::KeepAll).build();
@@ -322,7 +320,6 @@ impl Inlet for no_key::DataReader<View> {
 
 /// Samples under way that suit messages of this length.
 fn depth(len: usize, is_shared: bool) -> i32 {
-    let about_a_mebibyte = ((1 << 20) / len.max(1)) as i32;
     // Shared: takers have a few at once, but what is under way should not outgrow the processors' caches. Over UDP: what
     // sockets have no buffers for is repaired at a crawl.
     let least = match (is_shared, len > 2 << 20) {
@@ -330,7 +327,12 @@ fn depth(len: usize, is_shared: bool) -> i32 {
         (true, true) => 2,
         (true, false) => 4,
     };
-    about_a_mebibyte.clamp(least, 256)
+    about_a_mebibyte(len).clamp(least, 256)
+}
+
+/// Messages of this length that are as much.
+fn about_a_mebibyte(len: usize) -> i32 {
+    ((1 << 20) / len.max(1)) as i32
 }
 
 fn qos(samples_max: i32) -> QosPolicyBuilder {

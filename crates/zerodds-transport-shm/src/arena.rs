@@ -7,8 +7,9 @@
 //! ```
 //! Allocation walks from `next` upwards. It asks its caller to take back what is in the way and can be taken
 //! back, and *hops over* what cannot. A ring that was drained starts again at its beginning, where memory is
-//! warm, and so does one whose beginning is free again once more than some MiB were gone through. The used part ends at `soft end`, which grows only when a walk found no room: at first before anything is taken back, past some
-//! MiB only after that.
+//! warm, and so does one whose beginning is free again once more than some MiB were gone through. The used part ends at
+//! `soft end`, which grows only when a walk found no room: at first before anything is taken back, past some MiB only
+//! after that.
 //!
 //! Receivers may hold records of the main part in place for as long as they like, so it may fill up or break
 //! into pieces. The **reserve** has room for one message of the largest size and is never held: what lies there

@@ -213,6 +213,7 @@ impl LaneReader {
 }
 
 /// Bytes that are given back at the latest when they are this many.
+// In the model more than one record of its, so that some are told of and some are not.
 const TOLD_AT: u64 = if cfg!(zerodds_model) { 48 } else { LANE_LEN / 8 };
 // A sender that finds no room waits for more than that: the longest record, and as much again at the end of the lane.
 const _: () = assert!(cfg!(zerodds_model) || 2 * record_len(lane::MESSAGE_MAX) + TOLD_AT < LANE_LEN);

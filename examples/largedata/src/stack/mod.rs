@@ -63,7 +63,7 @@ impl StackKind {
 
     /// Samples under way that suit the stack on this path, with payloads of up to this many bytes.
     pub(crate) fn history_for(self, path: PathChoice, payload_max: usize) -> u32 {
-        let about_a_mebibyte = ((1 << 20) / payload_max.max(1)) as u32;
+        let about_a_mebibyte = about_a_mebibyte(payload_max);
         match self {
             // Two keep both sides busy; more fill buffers, and each one lost on the way then makes Dust DDS ask for
             // all that follow it again.
@@ -75,6 +75,11 @@ impl StackKind {
             Self::Rustdds | Self::StockRustdds => about_a_mebibyte.clamp(1, 256),
         }
     }
+}
+
+/// Payloads of this length that are as much.
+pub(crate) fn about_a_mebibyte(payload_max: usize) -> u32 {
+    ((1 << 20) / payload_max.max(1)) as u32
 }
 
 impl FromStr for StackKind {

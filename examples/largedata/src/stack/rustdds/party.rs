@@ -4,7 +4,7 @@
 //! two. A publisher that counts paths waits for that, but not for ever: whoever runs no session, or is on another
 //! host, is served over UDP, and that is said.
 
-use super::super::{OpenError, Reliability, StackKind, StackOptions, Written};
+use super::super::{OpenError, Reliability, StackKind, StackOptions, Written, about_a_mebibyte};
 use crate::quantity::bytes_text;
 use rustdds::policy::{self, History, ResourceLimits};
 use rustdds::{
@@ -171,7 +171,7 @@ pub(super) fn writer_qos(options: &StackOptions) -> QosPolicies {
 /// what was taken too.
 pub(super) fn reader_qos(options: &StackOptions, is_shared: bool) -> QosPolicies {
     let untaken_max = if is_shared && options.reliability == Reliability::Reliable {
-        ((1 << 20) / options.payload_max.max(1)).min(1024).max(options.history.max(2) as usize)
+        about_a_mebibyte(options.payload_max).min(1024).max(options.history).max(2) as usize
     } else {
         (CACHE_BYTES_MAX / options.payload_max.max(1)).clamp(64, 4096)
     };
