@@ -45,11 +45,11 @@ impl Drop for Folder {
     }
 }
 
-/// Removes what of /dev/shm this process has mapped under a name that ends like this: its own and its peers'.
-pub(crate) fn remove_mapped(suffix: &str) {
+/// Removes what of /dev/shm this process has mapped under such a name: its own and its peers'.
+pub(crate) fn remove_mapped(is_one: impl Fn(&str) -> bool) {
     let mapped = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let is_mapped = |name: &str| mapped.lines().any(|line| line.ends_with(&format!("/dev/shm/{name}")));
-    remove_from_shared_memory(|name| name.ends_with(suffix) && is_mapped(name));
+    remove_from_shared_memory(|name| is_one(name) && is_mapped(name));
 }
 
 fn remove_from_shared_memory(is_ours: impl Fn(&str) -> bool) {

@@ -89,8 +89,10 @@ struct PublishedParty {
 }
 
 impl Drop for PublishedParty {
-    /// The factory keeps what is not deleted, and with it files in /dev/shm and /tmp.
+    /// The factory keeps what is not deleted, and with it files in /dev/shm and /tmp. Its rings and bells it does not always
+    /// remove in the time that it has to end.
     fn drop(&mut self) {
+        crate::leftovers::remove_mapped(|name| name.starts_with("zd-") || name.starts_with("zdb-"));
         (self.reader, self.writer) = (None, None);
         let _ = self.participant.delete_contained_entities();
         let _ = DomainParticipantFactory::instance().delete_participant(&self.participant);

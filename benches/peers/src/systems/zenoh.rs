@@ -52,7 +52,7 @@ impl System for Zenoh {
 
 impl Drop for ZenohParty {
     fn drop(&mut self) {
-        crate::leftovers::remove_mapped(".zenoh");
+        crate::leftovers::remove_mapped(|name| name.ends_with(".zenoh"));
     }
 }
 
