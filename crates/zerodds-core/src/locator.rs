@@ -111,6 +111,13 @@ impl Locator {
         (self.kind == Self::KIND_SHARED_MEMORY).then(|| Incarnation::from_bytes(second_half(&self.address)))
     }
 
+    /// Whether both are shared-memory locators of one host and DDS domain.
+    #[must_use]
+    pub fn is_neighbour(&self, other: &Self) -> bool {
+        let is_shared = self.kind == Self::KIND_SHARED_MEMORY && other.kind == self.kind;
+        is_shared && self.port == other.port && first_half(&self.address) == first_half(&other.address)
+    }
+
     /// The socket address of a UDP locator; `None` for other kinds and for ports that are not UDP ports
     /// (0, or above 65,535).
     #[must_use]

@@ -207,6 +207,11 @@ impl InLink {
             return Ok(Some(Next::Lane(due)));
         }
         let slot = self.slots.peek(link)?;
+        if let Peeked::Ready(due) = slot
+            && due.message == self.taken
+        {
+            return Ok(Some(Next::Slot(due)));
+        }
         // After the slot: a lane message sent before the slot was published is visible now.
         let lane = self.lane.peek(link)?;
         Ok(match (lane, slot) {

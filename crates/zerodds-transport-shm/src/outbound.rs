@@ -153,6 +153,20 @@ impl Outbound {
         })
     }
 
+    /// Sends a small message to one peer, if nothing stands in the way: the link, if its peer sleeps and must be woken. `None`:
+    /// it was not sent, and [`publish`](Self::publish) finds out why.
+    pub(crate) fn push(&mut self, to: &Locator, bytes: &[u8]) -> Option<Option<Arc<Link>>> {
+        if self.closed {
+            return None;
+        }
+        let peer = self.up.get_mut(to)?;
+        let Ok(Published::Yes) = peer.out.push(&peer.link.memory, bytes) else { return None };
+        peer.unrung = false;
+        self.tally.messages += 1;
+        self.tally.bytes += bytes.len() as u64;
+        Some(peer.link.is_asleep().then(|| Arc::clone(&peer.link)))
+    }
+
     /// Sends one message to one peer.
     pub(crate) fn publish(
         &mut self,

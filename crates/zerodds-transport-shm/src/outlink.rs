@@ -126,65 +126,74 @@ impl OutLink {
         promise: Promise,
         quota: u64,
     ) -> Result<Published, Broken> {
+        let (id, len) = match payload {
+            Payload::Small(bytes) => return self.push(region, bytes),
+            Payload::Record { id, len } => (id, len),
+        };
         if self.refused {
             return Ok(Published::Refused);
         }
         let mut offered = None;
-        match payload {
-            Payload::Small(bytes) => {
-                debug_assert!(bytes.len() <= lane::MESSAGE_MAX, "larger messages are records");
-                if !self.lane.push(region, self.message, bytes)? {
-                    return Ok(Published::Full);
-                }
-            }
-            Payload::Record { id, len } => {
-                if !self.has_slot(region, arena)? {
-                    return Ok(Published::Full);
-                }
-                let record = *arena.record(id);
-                if record.in_reserve || self.is_over(quota, record) {
-                    self.reap(region, arena)?;
-                }
-                let mut admission = self.admit(arena, id, promise, quota);
-                if matches!(admission, Admission::Refused) {
-                    // Whoever is refused may sleep until something is given back: nothing that was may be overlooked.
-                    self.reap_all(region, arena)?;
-                    admission = self.admit(arena, id, promise, quota);
-                }
-                // What is best effort makes way for what is reliable.
-                while promise == Promise::Reliable
-                    && matches!(admission, Admission::Refused)
-                    && self.drop_oldest(region, arena)?
-                {
-                    admission = self.admit(arena, id, promise, quota);
-                }
-                let handle = match admission {
-                    Admission::Refused => return Ok(Published::Full),
-                    Admission::InPlace(handle) => Some(handle),
-                    Admission::Copied => None,
-                    Admission::Offered => {
-                        offered = Some(Offer::default());
-                        None
-                    }
-                };
-                self.enqueue(
-                    region,
-                    arena,
-                    len,
-                    Queued { record: id, bytes: record.len, handle, promise, offer: offered.clone() },
-                );
-            }
+        if !self.has_slot(region, arena)? {
+            return Ok(Published::Full);
         }
-        let message = self.message;
-        self.message += 1;
-        if !ending::is_refused(region, self.direction, message)? {
+        let record = *arena.record(id);
+        if record.in_reserve || self.is_over(quota, record) {
+            self.reap(region, arena)?;
+        }
+        let mut admission = self.admit(arena, id, promise, quota);
+        if matches!(admission, Admission::Refused) {
+            // Whoever is refused may sleep until something is given back: nothing that was may be overlooked.
+            self.reap_all(region, arena)?;
+            admission = self.admit(arena, id, promise, quota);
+        }
+        // What is best effort makes way for what is reliable.
+        while promise == Promise::Reliable
+            && matches!(admission, Admission::Refused)
+            && self.drop_oldest(region, arena)?
+        {
+            admission = self.admit(arena, id, promise, quota);
+        }
+        let handle = match admission {
+            Admission::Refused => return Ok(Published::Full),
+            Admission::InPlace(handle) => Some(handle),
+            Admission::Copied => None,
+            Admission::Offered => {
+                offered = Some(Offer::default());
+                None
+            }
+        };
+        self.enqueue(
+            region,
+            arena,
+            len,
+            Queued { record: id, bytes: record.len, handle, promise, offer: offered.clone() },
+        );
+        if self.passes(region)? {
             return Ok(offered.map_or(Published::Yes, Published::Offered));
         }
-        self.refused = true;
-        if let Payload::Record { .. } = payload {
-            self.forget_newest(arena);
-        }
+        self.forget_newest(arena);
         Ok(Published::Refused)
+    }
+
+    /// Sends a small message, which goes through the lane and pins nothing.
+    pub(crate) fn push(&mut self, region: &impl Region, bytes: &[u8]) -> Result<Published, Broken> {
+        debug_assert!(bytes.len() <= lane::MESSAGE_MAX, "larger messages are records");
+        if self.refused {
+            return Ok(Published::Refused);
+        }
+        if !self.lane.push(region, self.message, bytes)? {
+            return Ok(Published::Full);
+        }
+        Ok(if self.passes(region)? { Published::Yes } else { Published::Refused })
+    }
+
+    /// Whether the receiver takes the message that was just published, or will.
+    fn passes(&mut self, region: &impl Region) -> Result<bool, Broken> {
+        let message = self.message;
+        self.message += 1;
+        self.refused = ending::is_refused(region, self.direction, message)?;
+        Ok(!self.refused)
     }
 
     /// Drops the references of what was taken and copied, and of what was given back as far as a bounded look at what is

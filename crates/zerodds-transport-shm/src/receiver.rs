@@ -7,7 +7,7 @@ use crate::link_id::LinkId;
 use crate::message::{Body, InPlace, ShmMessage};
 use crate::peer::Reading;
 use crate::region::Broken;
-use crate::shared::{Arrival, Shared, Stats, close_broken, leave_unreceived};
+use crate::shared::{Arrival, Shared, close_broken, leave_unreceived};
 use crate::slots;
 use crate::spin::Spinner;
 use crate::sys::SharedBytes;
@@ -43,14 +43,6 @@ struct InPeer {
     taken: usize,
 }
 
-/// What a look at a link found.
-enum Look {
-    Message(ShmMessage),
-    Nothing,
-    /// The link is over, and everything on it was taken.
-    Over,
-}
-
 /// How a wait went on.
 enum Doze {
     /// It need not.
@@ -72,17 +64,20 @@ impl ShmReceiver {
         self.links.iter().find(|link| link.reading.locator == *peer).map(|link| link.reading.id)
     }
 
-    /// The next thing that did not come through a link.
-    fn arrival(&mut self) -> Option<Incoming<ShmMessage>> {
+    /// Whether there is something that did not come through a link.
+    fn has_arrivals(&mut self) -> bool {
         self.shared.inbox.ask();
         // ORDER: SeqCst, see doorbell.rs: this is looked at between arming and sleeping.
         if self.arrived.is_empty() && self.shared.inbox.filled.load(Ordering::SeqCst) {
             self.arrived = self.shared.inbox.take_all();
             self.shared.bell.notify_space();
         }
-        if self.arrived.is_empty() {
-            return None;
-        }
+        !self.arrived.is_empty()
+    }
+
+    /// The next of it.
+    #[cold]
+    fn arrival(&mut self) -> Option<Incoming<ShmMessage>> {
         // While a peer's previous link is drained, whose end comes first, others need not wait for it.
         let is_next = |arrival: &Arrival| match arrival {
             Arrival::Own(_) => true,
@@ -90,7 +85,10 @@ impl ShmReceiver {
         };
         let next = self.arrived.iter().position(is_next)?;
         match self.arrived.remove(next)? {
-            Arrival::Own(message) => Some(Incoming::Message(message)),
+            Arrival::Own(message) => {
+                self.shared.stats.received(message.len());
+                Some(Incoming::Message(message))
+            }
             Arrival::Up(reading) => {
                 let up = Incoming::PeerUp(reading.locator);
                 self.links.push(InPeer { incoming: reading.incoming(), reading, taken: 0 });
@@ -105,15 +103,26 @@ impl ShmReceiver {
             // A division takes as long as all else that is looked at here.
             let index = if self.turn < self.links.len() { self.turn } else { 0 };
             self.turn = index + 1;
-            match self.links[index].look(&self.shared) {
-                Look::Message(message) => return Some(Incoming::Message(message)),
-                Look::Nothing => {}
-                Look::Over => {
-                    let peer = self.links.swap_remove(index);
-                    let reason = peer.reading.down.get().cloned()?;
-                    return Some(Incoming::PeerDown(peer.reading.locator, reason));
+            let peer = &mut self.links[index];
+            if peer.reading.down.get().is_some() {
+                peer.close();
+            }
+            match peer.take() {
+                Ok(Some(message)) => {
+                    self.shared.stats.received(message.len());
+                    return Some(Incoming::Message(message));
+                }
+                Ok(None) if !peer.incoming.is_over(&peer.reading.memory) => continue,
+                Ok(None) => {}
+                Err(broken) => {
+                    peer.close();
+                    close_broken(&self.shared, &peer.reading, broken);
                 }
             }
+            // It is over, and everything on it was taken.
+            let peer = self.links.swap_remove(index);
+            let reason = peer.reading.down.get().cloned()?;
+            return Some(Incoming::PeerDown(peer.reading.locator, reason));
         }
         None
     }
@@ -219,12 +228,12 @@ impl Receiver for ShmReceiver {
             return None;
         }
         self.disarm();
-        let found = self.arrival().or_else(|| self.look_around())?;
-        if let Incoming::Message(message) = &found {
-            Stats::add_alone(&self.shared.stats.received_messages, 1);
-            Stats::add_alone(&self.shared.stats.received_bytes, message.len() as u64);
+        if self.has_arrivals()
+            && let Some(arrival) = self.arrival()
+        {
+            return Some(arrival);
         }
-        Some(found)
+        self.look_around()
     }
 
     fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {
@@ -280,23 +289,6 @@ impl AsFd for ShmReceiver {
 }
 
 impl InPeer {
-    /// The next message of this link.
-    fn look(&mut self, shared: &Shared) -> Look {
-        if self.reading.down.get().is_some() {
-            self.close();
-        }
-        match self.take() {
-            Ok(Some(message)) => Look::Message(message),
-            Ok(None) if self.incoming.is_over(&self.reading.memory) => Look::Over,
-            Ok(None) => Look::Nothing,
-            Err(broken) => {
-                self.close();
-                close_broken(shared, &self.reading, broken);
-                Look::Over
-            }
-        }
-    }
-
     /// Whatever is sent from now on, and is not among what is taken now, is refused: its sender may not have heard
     /// of the end.
     fn close(&mut self) {

@@ -130,11 +130,23 @@ impl Sending {
     ) -> Self {
         let message = trimmed(shared, message);
         let promise = Promise::of(delivery);
-        let mut round = Round::new(shared, Parcel::of(&message), promise, notice);
-        round.complete_record();
-        let without_room = round.give_to_all(to);
-        let sent = round.end(&without_room);
+        let (sent, without_room) = Round::new(shared, Parcel::of(&message), promise, notice).first(to, 0);
         Self { message, promise, notice, without_room, turn: Turn::Anybodys, sent }
+    }
+
+    /// Sends a message; whoever has no room is waited for as long as the delivery says.
+    pub(crate) fn send(
+        shared: &Arc<Shared>,
+        message: ShmLoan,
+        to: &[Peer<'_>],
+        delivery: Delivery,
+        notice: Notice,
+    ) -> Sent {
+        if let LoanKind::Small(bytes) = &message.0 {
+            return Self::send_small(shared, bytes, to, delivery, notice);
+        }
+        let sending = Self::begin(shared, message, to, delivery, notice);
+        if sending.without_room.is_empty() { sending.sent } else { sending.complete(shared, delivery) }
     }
 
     /// Sends bytes that are small, which are copied only if somebody has to be waited for.
@@ -145,19 +157,22 @@ impl Sending {
         delivery: Delivery,
         notice: Notice,
     ) -> Sent {
+        let served = if notice == Notice::Ring { push_to_first(shared, bytes, to) } else { 0 };
+        if served == to.len() {
+            return Sent { by_shm: served as u32, ..Sent::default() };
+        }
         let promise = Promise::of(delivery);
-        let mut round = Round::new(shared, Parcel::Small(bytes), promise, notice);
-        let without_room = round.give_to_all(to);
-        let sent = round.end(&without_room);
+        let (sent, without_room) =
+            Round::new(shared, Parcel::Small(bytes), promise, notice).first(to, served);
         if without_room.is_empty() {
             return sent;
         }
-        let message = ShmLoan(LoanKind::Small(bytes.to_vec()));
+        let message = ShmLoan(LoanKind::Small(Short::from_slice(bytes)));
         Self { message, promise, notice, without_room, turn: Turn::Anybodys, sent }.complete(shared, delivery)
     }
 
     /// Waits for those without room as long as the delivery says; what became of the message.
-    pub(crate) fn complete(mut self, shared: &Arc<Shared>, delivery: Delivery) -> Sent {
+    fn complete(mut self, shared: &Arc<Shared>, delivery: Delivery) -> Sent {
         if let (Delivery::Reliable { deadline }, false) = (delivery, self.is_done()) {
             self.wait(shared, deadline);
         }
@@ -257,7 +272,7 @@ impl Sending {
         let LoanKind::Record(loan) = &self.message.0 else { return };
         let in_reserve = shared.outbound.lock().arena.record(loan.record).in_reserve;
         if in_reserve {
-            self.message = ShmLoan(LoanKind::Small(loan.bytes.to_vec()));
+            self.message = ShmLoan(LoanKind::Small(Short::from_slice(&loan.bytes)));
         }
     }
 
@@ -334,21 +349,24 @@ impl<'a> Round<'a> {
         self.write_header(start, len);
     }
 
-    /// Gives the message to each peer; those without room are returned.
-    fn give_to_all(&mut self, to: &[Peer<'_>]) -> Targets {
+    /// The first round, after which it is known who has no room. So many peers of the beginning have the message already.
+    fn first(mut self, to: &[Peer<'_>], served: usize) -> (Sent, Targets) {
+        self.complete_record();
+        self.sent.by_shm = served as u32;
         let mut without_room = Targets::new();
-        for (index, &peer) in to.iter().enumerate() {
+        for (index, &peer) in to.iter().enumerate().skip(served) {
             match self.shared.candidate(peer) {
                 Ok(to) => {
+                    let outcome = self.attempt(to);
                     let mut target = Target { index, to, offered: None, had_turn: false };
-                    if !self.give(&mut target) {
+                    if !self.enter(&mut target, outcome) {
                         without_room.push(target);
                     }
                 }
                 Err(reason) => self.cannot_reach(index, reason),
             }
         }
-        without_room
+        (self.end(&without_room), without_room)
     }
 
     /// Gives the message to one peer, unless it has taken what it was offered; `false` if it has no room for it.
@@ -519,13 +537,31 @@ impl<'a> Round<'a> {
     }
 }
 
+/// Sends bytes by the lanes of the first of these peers, up to one with whom that takes more than a push: the usual case of
+/// small messages, which are many, without what all others need. How many have it.
+fn push_to_first(shared: &Shared, bytes: &[u8], to: &[Peer<'_>]) -> usize {
+    let mut outbound = shared.outbound.lock();
+    let mut asleep = SmallVec::<[Arc<Link>; 2]>::new();
+    let mut served = 0;
+    for &peer in to {
+        let Some(link) = shared.neighbour(peer).and_then(|to| outbound.push(to, bytes)) else { break };
+        if let Some(link) = link {
+            asleep.push(link);
+        }
+        served += 1;
+    }
+    drop(outbound);
+    asleep.iter().for_each(|link| link.ring());
+    served
+}
+
 /// A message that has become small, and a loan of another transport, leave the ring as a copy.
 fn trimmed(shared: &Arc<Shared>, message: ShmLoan) -> ShmLoan {
     match &message.0 {
         LoanKind::Record(loan)
             if loan.bytes.len() <= lane::MESSAGE_MAX || !Arc::ptr_eq(&loan.shared, shared) =>
         {
-            ShmLoan(LoanKind::Small(loan.bytes.to_vec()))
+            ShmLoan(LoanKind::Small(Short::from_slice(&loan.bytes)))
         }
         _ => message,
     }

@@ -357,10 +357,12 @@ impl Stats {
         counter.fetch_add(amount, Ordering::Relaxed);
     }
 
-    /// As [`add`](Self::add), where only one thread at a time does.
-    pub(crate) fn add_alone(counter: &AtomicU64, amount: u64) {
-        // ORDER: Relaxed; a statistic.
-        counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+    /// A message was received, which only one thread does.
+    pub(crate) fn received(&self, len: usize) {
+        for (counter, amount) in [(&self.received_messages, 1), (&self.received_bytes, len as u64)] {
+            // ORDER: Relaxed; a statistic.
+            counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn snapshot(&self, outbound: &Outbound) -> Counters {

@@ -13,14 +13,15 @@ use crate::receiver::ShmReceiver;
 use crate::rendezvous;
 use crate::sending::{Sending, ShmSending};
 use crate::shared::{Request, Shared, Stats, random};
+use crate::short;
 use crate::sys::LoanedBytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use zerodds_core::{
-    Counters, Delivery, Incarnation, LoanError, Locator, LocatorKind, Path, Peer, Reach, Reason, SendError,
-    Sent, Transport,
+    Counters, Delivery, Incarnation, LoanError, Locator, Path, Peer, Reach, Reason, SendError, Sent,
+    Transport,
 };
 
 /// Shared memory for one participant. Clones are handles to the same transport; the last one closes it.
@@ -229,12 +230,10 @@ impl ShmTransport {
         notice: Notice,
     ) -> Result<Sent, SendError> {
         let shared = &self.open_for_sending()?.shared;
-        if let LoanKind::Small(bytes) = &message.0 {
-            return Ok(Sending::send_small(shared, bytes, to, delivery, notice));
-        }
-        let len = message.len();
-        let sent = Sending::begin(shared, message, to, delivery, notice).complete(shared, delivery);
-        if let (Delivery::Reliable { deadline }, Notice::Ring) = (delivery, notice) {
+        // Small messages are no reason to wait for whoever has large ones to read.
+        let large = matches!(message.0, LoanKind::Record(_)).then(|| message.len());
+        let sent = Sending::send(shared, message, to, delivery, notice);
+        if let (Delivery::Reliable { deadline }, Notice::Ring, Some(len)) = (delivery, notice, large) {
             shared.keep_pace(to, len, deadline);
         }
         Ok(sent)
@@ -331,7 +330,7 @@ impl Transport for ShmTransport {
             return Err(LoanError::TooLarge { len, max });
         }
         if len <= lane::MESSAGE_MAX {
-            return Ok(ShmLoan(LoanKind::Small(vec![0; len])));
+            return Ok(ShmLoan(LoanKind::Small(short::zeroed(len))));
         }
         shared.loan_record(len).map(|loan| ShmLoan(LoanKind::Record(loan)))
     }
@@ -383,17 +382,16 @@ impl Transport for ShmTransport {
 
 impl Shared {
     /// The locator by which a peer may share memory with us.
+    pub(crate) fn neighbour<'a>(&self, peer: Peer<'a>) -> Option<&'a Locator> {
+        peer.locators.iter().find(|locator| locator.is_neighbour(&self.locator))
+    }
+
+    /// The same, or why there is none.
     pub(crate) fn candidate(&self, peer: Peer<'_>) -> Result<Locator, Reason> {
-        let mut ours = peer.locators.iter().filter(|locator| locator.kind() == LocatorKind::SharedMemory);
-        let first = ours.clone().next().ok_or(Reason::NoLocator)?;
-        ours.find(|locator| {
-            locator.host_tag() == self.locator.host_tag() && locator.port() == self.locator.port()
-        })
-        .copied()
-        .ok_or(if first.host_tag() == self.locator.host_tag() {
-            Reason::NoLocator
-        } else {
-            Reason::DifferentHost
+        self.neighbour(peer).copied().ok_or_else(|| {
+            let host = peer.locators.iter().find_map(Locator::host_tag);
+            let is_elsewhere = host.is_some_and(|host| self.locator.host_tag() != Some(host));
+            if is_elsewhere { Reason::DifferentHost } else { Reason::NoLocator }
         })
     }
 

@@ -1,4 +1,4 @@
-//! Whose turn of the reserve it is.
+//! Whose turn of the reserve it is, and who gets a small message.
 
 use super::*;
 use crate::{Config, ShmReceiver, ShmTransport};
@@ -85,4 +85,21 @@ fn a_receiver_that_had_no_turn_has_it_before_other_messages() {
     assert_eq!(scene.take(1), scene.transport.max_message_len());
     assert!(matches!(pass_on(&mut sending), Turn::Others(_)));
     assert_eq!(sending.finish().0.by_shm, 1);
+}
+
+#[test]
+fn a_small_message_reaches_everybody_behind_one_who_cannot_be_reached() {
+    let mut scene = Scene::new(3_400_000_000 - std::process::id(), &[false, false]);
+    let to = [0, 1].map(|index: usize| scene.peers[index].0.locators());
+    let peers = [Peer::new(&to[0]), Peer::new(&[]), Peer::new(&to[1])];
+    for delivery in [Delivery::BestEffort, Delivery::Reliable { deadline: far() }] {
+        let sent = scene.transport.send_bytes(&[7; 100], &peers, delivery).expect("open");
+        assert_eq!(sent.by_shm, 2);
+        assert!(matches!(
+            sent.unserved[..],
+            [Unserved { index: 1, why: Refusal::Unreachable(Reason::NoLocator) }]
+        ));
+        assert_eq!([0, 1].map(|index| scene.take(index)), [100; 2]);
+    }
+    assert_eq!(scene.transport.counters().sent_messages, 4);
 }
