@@ -104,9 +104,9 @@ impl OwnBell {
         doorbell::disarm(&self.object.mapping);
     }
 
-    /// Sleeps until rung since [`arm`](Self::arm) returned `armed`, or until the deadline. May wake early.
-    pub(crate) fn sleep(&self, armed: u32, deadline: Option<Instant>) {
-        wait_on(self.object.mapping.u32(at::BELL), armed, deadline);
+    /// Sleeps until rung since [`arm`](Self::arm) returned `armed`, or until so much time has passed. May wake early.
+    pub(crate) fn sleep(&self, armed: u32, left: Option<Duration>) {
+        wait_on(self.object.mapping.u32(at::BELL), armed, left);
     }
 
     /// The core from which we were rung last, if somebody said.
@@ -131,7 +131,10 @@ impl OwnBell {
 
     /// Sleeps until a peer gave space back since [`arm_space`](Self::arm_space), or until the deadline.
     pub(crate) fn sleep_for_space(&self, armed: u32, deadline: Instant) {
-        wait_on(self.object.mapping.u32(at::SPACE), armed, Some(deadline));
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left > Duration::ZERO {
+            wait_on(self.object.mapping.u32(at::SPACE), armed, Some(left));
+        }
     }
 
     /// Wakes our own senders that wait for space.
@@ -207,12 +210,8 @@ fn wake(word: &AtomicU32) {
 }
 
 /// One sleep; every return is a reason to look again, so no error needs telling apart.
-fn wait_on(word: &AtomicU32, value: u32, deadline: Option<Instant>) {
-    let timeout = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-        Some(Duration::ZERO) => return,
-        timeout => timeout.map(timespec),
-    };
-    let _ = futex::wait(for_futex(word), futex::Flags::empty(), value, timeout.as_ref());
+fn wait_on(word: &AtomicU32, value: u32, left: Option<Duration>) {
+    let _ = futex::wait(for_futex(word), futex::Flags::empty(), value, left.map(timespec).as_ref());
 }
 
 /// A duration for the kernel; what does not fit is for ever.

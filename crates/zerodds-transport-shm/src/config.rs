@@ -5,7 +5,7 @@
 //! | `ZERODDS_SHM` | [`Config::enabled`] | `on`, `off` | `on` |
 //! | `ZERODDS_SHM_MAX_DATAGRAM` | [`Config::max_datagram`] | bytes, or `64KiB`, `16MiB`, `1GiB` | `16MiB` |
 //! | `ZERODDS_SHM_ACCESS` | [`Config::access`] | `user`, `group`, `any` | `user` |
-//! | `ZERODDS_SHM_WAIT` | [`Config::wait`] | `park`, `adaptive`, `spin`, `50us` (spin, then park) | `park` |
+//! | `ZERODDS_SHM_WAIT` | [`Config::wait`] | `park`, `adaptive`, `spin`, `50us` (spin, then park) | `adaptive` |
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -38,10 +38,10 @@ pub enum Access {
 #[non_exhaustive]
 pub enum WaitStrategy {
     /// Sleep in the kernel at once: least CPU. A wake costs 2 µs on one core, some 25 µs across cores.
-    #[default]
     Park,
-    /// Spin for at most 50 µs before sleeping, but only while messages keep coming from another core within
-    /// that time. An idle process uses no CPU.
+    /// Spin for at most 25 µs before sleeping, but only while messages keep coming from another core within
+    /// that time, and nothing else is waited for. On one core it does as `Park` does. An idle process uses no CPU.
+    #[default]
     Adaptive,
     /// Always spin this long before sleeping. On a single core that delays every message by as much.
     SpinThenPark(Duration),
@@ -99,7 +99,7 @@ impl Config {
         self
     }
 
-    /// How receivers wait. Default: [`WaitStrategy::Park`].
+    /// How receivers wait. Default: [`WaitStrategy::Adaptive`].
     #[must_use]
     pub const fn wait(mut self, wait: WaitStrategy) -> Self {
         self.wait = wait;
@@ -207,6 +207,7 @@ mod tests {
         assert_eq!(with("ZERODDS_SHM", "off").map(|c| c.enabled), Ok(false));
         assert_eq!(with("ZERODDS_SHM_ACCESS", "Group").map(|c| c.access), Ok(Access::Group));
         assert_eq!(with("ZERODDS_SHM_ACCESS", "any").map(|c| c.access), Ok(Access::Any));
+        assert_eq!(with("ZERODDS_SHM_WAIT", "park").map(|c| c.wait), Ok(WaitStrategy::Park));
         assert_eq!(with("ZERODDS_SHM_WAIT", "adaptive").map(|c| c.wait), Ok(WaitStrategy::Adaptive));
         assert_eq!(with("ZERODDS_SHM_WAIT", "spin").map(|c| c.wait), Ok(WaitStrategy::Spin));
         let window = WaitStrategy::SpinThenPark(Duration::from_micros(50));

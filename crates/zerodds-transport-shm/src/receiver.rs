@@ -159,12 +159,16 @@ impl ShmReceiver {
         if self.is_inherited() {
             return Doze::Over(Wake::Closed);
         }
-        if deadline.is_some_and(|at| Instant::now() >= at) {
+        let mut left = until(deadline);
+        if left == Some(Duration::ZERO) {
             return Doze::Over(Wake::TimedOut);
         }
-        if self.spin(deadline, also) {
-            let is_more = self.is_ready() || !self.shared.is_ended();
-            return Doze::Over(if is_more { Wake::Ready } else { Wake::Closed });
+        if let Some(window) = self.spinner.window(!also.is_empty()) {
+            if self.spin(window, deadline, also) {
+                let is_more = self.is_ready() || !self.shared.is_ended();
+                return Doze::Over(if is_more { Wake::Ready } else { Wake::Closed });
+            }
+            left = until(deadline);
         }
         let bed = if also.is_empty() { Bed::Futex } else { Bed::Poll };
         let idle_since = self.spinner.clock();
@@ -175,29 +179,25 @@ impl ShmReceiver {
             self.disarm();
             return Doze::Over(if is_ready { Wake::Ready } else { Wake::Closed });
         }
-        let also = self.sleep(bed, armed, deadline, also);
+        let also = self.sleep(bed, armed, left, also);
         self.disarm();
         self.spinner.woken(idle_since, self.shared.bell.waker_core());
         Doze::Woken { also }
     }
 
-    /// Sleeps once, until rung, a descriptor of `also` is readable, or the deadline; says whether `also` is.
-    fn sleep(&self, bed: Bed, armed: u32, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> bool {
+    /// Sleeps once, until rung, a descriptor of `also` is readable, or so much time has passed; says whether `also` is.
+    fn sleep(&self, bed: Bed, armed: u32, left: Option<Duration>, also: &[BorrowedFd<'_>]) -> bool {
         match bed {
             Bed::Futex => {
-                self.shared.bell.sleep(armed, deadline);
+                self.shared.bell.sleep(armed, left);
                 false
             }
-            Bed::Poll => {
-                let timeout = deadline.map(|at| timespec(at.saturating_duration_since(Instant::now())));
-                any_readable(also, Some(self.shared.bell.readiness()), timeout.as_ref())
-            }
+            Bed::Poll => any_readable(also, Some(self.shared.bell.readiness()), left.map(timespec).as_ref()),
         }
     }
 
-    /// Looks again and again for as long as the strategy says; whether something came.
-    fn spin(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> bool {
-        let Some(window) = self.spinner.window() else { return false };
+    /// Looks again and again for so long; whether something came.
+    fn spin(&mut self, window: Duration, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> bool {
         let mut start = None;
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
@@ -352,6 +352,11 @@ impl Drop for ShmReceiver {
         let waiting = self.arrived.drain(..).chain(self.shared.inbox.close());
         waiting.for_each(|arrival| arrival.refuse(&self.shared));
     }
+}
+
+/// The time until then.
+fn until(deadline: Option<Instant>) -> Option<Duration> {
+    deadline.map(|at| at.saturating_duration_since(Instant::now()))
 }
 
 /// Waits until one of `also` or `bell` is readable; says whether one of `also` is. Interrupted or woken: the

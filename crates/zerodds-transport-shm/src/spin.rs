@@ -3,7 +3,9 @@
 //! Waking a halted core costs some 25 µs, finding a message while spinning less than one. But spinning pays only
 //! if the sender runs on another core and its next message comes within the window; on one core it delays the
 //! very sender that it waits for. The adaptive strategy therefore judges by two facts about the last wait: the
-//! core it was woken from, and the time from going idle to that wake.
+//! core it was woken from, and the time from going idle to that wake, which has the wakes of both sides in it where
+//! they answer each other. A spin in vain makes it more careful: twice as many quick wakes in a row come before the next,
+//! so that messages which come a little too late for the window cost next to nothing.
 
 use crate::config::WaitStrategy;
 use std::time::{Duration, Instant};
@@ -12,25 +14,32 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Spinner {
     strategy: WaitStrategy,
-    /// Adaptive: whether the last wait would have been worth spinning for.
-    worth_it: bool,
+    /// Adaptive: quick wakes in a row, each of which would have been worth spinning for.
+    quick: u32,
+    /// So many of them before the next spin.
+    wanted: u32,
+    /// The last wake came from another core.
+    is_remote: bool,
 }
 
 impl Spinner {
     pub(crate) const fn new(strategy: WaitStrategy) -> Self {
-        Self { strategy, worth_it: false }
+        Self { strategy, quick: 0, wanted: 1, is_remote: true }
     }
 
     /// The time, if the strategy asks for it.
     pub(crate) fn clock(&self) -> Option<Instant> {
-        (self.strategy == WaitStrategy::Adaptive).then(Instant::now)
+        // Where both sides share a core nothing can come of it, and a clock costs a hundredth of a message.
+        (self.strategy == WaitStrategy::Adaptive && self.is_remote).then(Instant::now)
     }
 
-    /// How long to spin before the next sleep.
-    pub(crate) fn window(&self) -> Option<Duration> {
+    /// How long to spin before the next sleep. `has_company`: there are descriptors to be watched too.
+    pub(crate) fn window(&self, has_company: bool) -> Option<Duration> {
         match self.strategy {
             WaitStrategy::Park => None,
-            WaitStrategy::Adaptive => self.worth_it.then_some(ADAPTIVE_WINDOW),
+            // Looking at descriptors is a system call, and whoever has them has threads that want this core as well.
+            WaitStrategy::Adaptive if has_company => None,
+            WaitStrategy::Adaptive => (self.quick >= self.wanted).then_some(ADAPTIVE_WINDOW),
             WaitStrategy::SpinThenPark(window) => Some(window),
             WaitStrategy::Spin => Some(Duration::MAX),
         }
@@ -38,48 +47,92 @@ impl Spinner {
 
     /// Something was found by spinning.
     pub(crate) fn found(&mut self) {
-        self.worth_it = true;
+        self.wanted = 1;
     }
 
     /// The window passed and nothing came.
     pub(crate) fn in_vain(&mut self) {
-        self.worth_it = false;
+        self.quick = 0;
+        self.wanted = (2 * self.wanted).min(WANTED_MAX);
     }
 
     /// A sleep ended that began when nothing was there, woken from the given core.
     pub(crate) fn woken(&mut self, idle_since: Option<Instant>, waker: Option<u32>) {
-        if let Some(idle_since) = idle_since {
-            let other_core = waker.is_some_and(|core| core as usize != rustix::thread::sched_getcpu());
-            // The wake itself takes as long as spinning would have been for.
-            self.worth_it = other_core && idle_since.elapsed() < ADAPTIVE_WINDOW + WAKE_COST;
+        if self.strategy == WaitStrategy::Adaptive {
+            self.is_remote = waker.is_some_and(|core| core as usize != rustix::thread::sched_getcpu());
+            let is_quick = idle_since.is_some_and(|idle| idle.elapsed() < ADAPTIVE_WINDOW + WAKES_COST);
+            self.quick = if self.is_remote && is_quick { self.quick.saturating_add(1) } else { 0 };
         }
     }
 }
 
-const ADAPTIVE_WINDOW: Duration = Duration::from_micros(50);
-const WAKE_COST: Duration = Duration::from_micros(50);
+const ADAPTIVE_WINDOW: Duration = Duration::from_micros(25);
+/// Of the two wakes of a question and its answer.
+const WAKES_COST: Duration = Duration::from_micros(50);
+/// Messages that come a little too late have one of so many spun for.
+const WANTED_MAX: u32 = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::thread::CpuSet;
+
+    /// Another core than any.
+    const ELSEWHERE: Option<u32> = Some(u32::MAX);
 
     #[test]
     fn parking_never_spins_and_spinning_never_parks() {
-        assert_eq!(Spinner::new(WaitStrategy::Park).window(), None);
-        assert_eq!(Spinner::new(WaitStrategy::Spin).window(), Some(Duration::MAX));
+        assert_eq!(Spinner::new(WaitStrategy::Park).window(false), None);
+        assert_eq!(Spinner::new(WaitStrategy::Spin).window(false), Some(Duration::MAX));
     }
 
     #[test]
     fn the_adaptive_strategy_spins_only_after_a_quick_wake_from_another_core() {
         let mut spinner = Spinner::new(WaitStrategy::Adaptive);
-        assert_eq!(spinner.window(), None);
-        spinner.woken(spinner.clock(), Some(u32::MAX));
-        assert!(spinner.window().is_some(), "woken at once, from elsewhere");
-        spinner.in_vain();
-        assert_eq!(spinner.window(), None, "an idle process uses no CPU");
-        spinner.woken(Some(Instant::now() - Duration::from_secs(1)), Some(u32::MAX));
-        assert_eq!(spinner.window(), None, "messages are rare");
+        assert_eq!(spinner.window(false), None);
+        spinner.woken(spinner.clock(), ELSEWHERE);
+        assert!(spinner.window(false).is_some(), "woken at once, from elsewhere");
+        assert_eq!(spinner.window(true), None, "others are waited for too");
+        spinner.woken(Some(Instant::now() - Duration::from_secs(1)), ELSEWHERE);
+        assert_eq!(spinner.window(false), None, "messages are rare");
+        spinner.woken(spinner.clock(), ELSEWHERE);
         spinner.woken(spinner.clock(), None);
-        assert_eq!(spinner.window(), None, "nobody says from where");
+        assert_eq!(spinner.window(false), None, "nobody says from where");
+    }
+
+    #[test]
+    fn on_one_core_the_adaptive_strategy_does_as_parking_does() {
+        let here = rustix::thread::sched_getcpu();
+        let mut cores = CpuSet::new();
+        cores.set(here);
+        let judged = std::thread::spawn(move || {
+            rustix::thread::sched_setaffinity(None, &cores).expect("a core that we run on");
+            let mut spinner = Spinner::new(WaitStrategy::Adaptive);
+            spinner.woken(spinner.clock(), Some(here as u32));
+            (spinner.window(false), spinner.clock())
+        });
+        assert_eq!(judged.join().expect("no panic"), (None, None));
+    }
+
+    #[test]
+    fn each_spin_in_vain_has_the_next_one_come_later_and_one_that_finds_something_at_once() {
+        let mut spinner = Spinner::new(WaitStrategy::Adaptive);
+        let mut wakes_before_spins = Vec::new();
+        for _ in 0..8 {
+            let mut wakes = 0;
+            while spinner.window(false).is_none() {
+                spinner.woken(Some(Instant::now()), ELSEWHERE);
+                wakes += 1;
+            }
+            wakes_before_spins.push(wakes);
+            spinner.in_vain();
+        }
+        assert_eq!(wakes_before_spins, [1, 2, 4, 8, 16, 32, 64, 64]);
+        (0..64).for_each(|_| spinner.woken(Some(Instant::now()), ELSEWHERE));
+        spinner.found();
+        assert!(spinner.window(false).is_some(), "it goes on");
+        spinner.in_vain();
+        (0..2).for_each(|_| spinner.woken(Some(Instant::now()), ELSEWHERE));
+        assert!(spinner.window(false).is_some(), "and is no more careful than at first");
     }
 }
