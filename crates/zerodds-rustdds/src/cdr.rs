@@ -1,6 +1,7 @@
 //! Samples as plain CDR: measured, written to where they are wanted, read as views of where they lie.
 //!
 //! ```text
+//!   sample ─ to_short_bytes ─▶ an allocation, where that is short
 //!   sample ─ serialized_len ─▶ n ─ a loan of n bytes ─ write_into ─▶ ring memory
 //!                              └── no loan ─────────── to_bytes ───▶ an allocation of n bytes
 //!
@@ -151,6 +152,23 @@ pub fn to_bytes<D: Serialize + ?Sized>(sample: &D, len: usize) -> Result<Bytes, 
     Ok(out.into())
 }
 
+/// `sample` as plain little-endian CDR, if that takes fewer than `bound` bytes: measured and written in one pass. `likely`:
+/// how many they may be, for which room is made at once.
+///
+/// # Errors
+/// [`Error::Encode`].
+pub(crate) fn to_short_bytes<D: Serialize + ?Sized>(
+    sample: &D,
+    bound: usize,
+    likely: usize,
+) -> Result<Option<Bytes>, Error> {
+    let mut short = Short { out: Vec::with_capacity(likely), bound, is_over: false };
+    match serialize(sample, &mut short) {
+        _ if short.is_over => Ok(None),
+        outcome => outcome.map(|()| Some(short.out.into())),
+    }
+}
+
 /// Reads a sample from `source` in the representation that `encoding` names: CDR or PL_CDR of either byte
 /// order, as RustDDS's own adapter does, bytes past the sample's end being ignored.
 ///
@@ -178,7 +196,7 @@ pub fn decode<D: DeserializeOwned>(source: &Bytes, encoding: RepresentationIdent
     }
 }
 
-/// Drives `sample` through the serializer into `writer`, whose `write` never fails.
+/// Drives `sample` through the serializer into `writer`.
 fn serialize<D: Serialize + ?Sized>(sample: &D, writer: impl io::Write) -> Result<(), Error> {
     sample.serialize(&mut CdrSerializer::<_, LittleEndian>::new(writer)).map_err(Error::Encode)
 }
@@ -209,6 +227,28 @@ impl io::Write for Count {
     }
 }
 
+/// Grows up to a bound, and refuses what is beyond.
+struct Short {
+    out: Vec<u8>,
+    bound: usize,
+    is_over: bool,
+}
+
+impl io::Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.out.len() + bytes.len() >= self.bound {
+            self.is_over = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Fills a slice and counts on where it is full, so that the error can say what the value gave.
 struct Slot<'a> {
     out: &'a mut [u8],
@@ -228,5 +268,46 @@ impl io::Write for Slot<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Mixed(u8, String, Vec<u16>);
+
+    struct Refuses;
+
+    impl Serialize for Refuses {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no"))
+        }
+    }
+
+    fn mixed() -> Mixed {
+        Mixed(1, "two".into(), vec![3; 40])
+    }
+
+    #[test]
+    fn what_is_short_is_written_in_one_pass_as_in_two() {
+        let two = to_bytes(&mixed(), serialized_len(&mixed()).expect("known")).expect("as long");
+        for likely in [0, 7, two.len(), 1000] {
+            assert_eq!(to_short_bytes(&mixed(), two.len() + 1, likely).expect("known"), Some(two.clone()));
+        }
+    }
+
+    #[test]
+    fn what_is_as_long_as_the_bound_is_not_short_wherever_that_is_noticed() {
+        let len = serialized_len(&mixed()).expect("known");
+        for bound in 0..=len {
+            assert_eq!(to_short_bytes(&mixed(), bound, 0).expect("known"), None, "{bound} of {len}");
+        }
+    }
+
+    #[test]
+    fn what_refuses_to_be_written_is_an_error_and_not_long() {
+        assert!(matches!(to_short_bytes(&Refuses, 1 << 10, 0), Err(Error::Encode(_))));
     }
 }

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use rustdds::dds::{ReadError, ReadResult};
 use rustdds::policy::{History, Reliability, ResourceLimits};
 use rustdds::{QosPolicies, QosPolicyBuilder, SampleInfo};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::Poll;
@@ -30,7 +31,7 @@ pub(crate) struct Intake {
 pub(crate) struct Progress {
     /// Samples after which a writer is told; 0: writers need not know.
     every: AtomicI64,
-    taken: Mutex<HashMap<(Prefix, Entity), Taken>>,
+    taken: Mutex<BTreeMap<(Prefix, Entity), Taken>>,
     /// The latest samples that the reader was not given although their descriptors came: said again on a new link, since
     /// nothing may follow by which their writer could see it.
     missed: Mutex<VecDeque<SampleKey>>,
@@ -297,11 +298,14 @@ impl Intake {
         if !self.progress.matters() {
             return;
         }
-        let mut taken = BTreeMap::<_, i64>::new();
+        let mut taken = SmallVec::<[((Prefix, Entity), i64); 1]>::new();
         for sample in samples {
             let identity = sample.sample_identity();
-            let up_to = taken.entry(split(&identity.writer_guid)).or_default();
-            *up_to = (*up_to).max(identity.sequence_number.into());
+            let (writer, sequence) = (split(&identity.writer_guid), identity.sequence_number.into());
+            match taken.iter_mut().find(|(known, _)| *known == writer) {
+                Some((_, up_to)) => *up_to = (*up_to).max(sequence),
+                None => taken.push((writer, sequence)),
+            }
         }
         for (writer, sequence) in taken {
             // What is taken after its writer's end is of interest to nobody.

@@ -14,7 +14,7 @@
 use crate::protocol::{Entity, Offer};
 use crate::routes::Plan;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use zerodds_core::Incarnation;
@@ -29,8 +29,8 @@ pub(crate) struct Outlook {
 #[derive(Debug, Default)]
 struct State {
     plan: Arc<Plan>,
-    /// Samples that RTPS may have by now, by id, and the readers that do not owe them.
-    begun: BTreeMap<u64, Vec<Reader>>,
+    /// Samples that RTPS may have by now, by id, and the readers that do not owe them: one for each thread that writes.
+    begun: Vec<(u64, Vec<Reader>)>,
     /// Samples that some reader may not have taken, in the order of their sequence numbers.
     samples: VecDeque<Sample>,
     /// Some of them are excused.
@@ -38,12 +38,12 @@ struct State {
     /// The last sequence number that is known to be used.
     written: i64,
     /// Up to where readers with a window have taken.
-    taken: HashMap<Reader, i64>,
+    taken: BTreeMap<Reader, i64>,
 }
 
 /// Readers that a writer has asked while it waits, and what it had heard of them by then.
 #[derive(Debug, Default)]
-pub(crate) struct Asked(HashMap<Reader, i64>);
+pub(crate) struct Asked(BTreeMap<Reader, i64>);
 
 /// A reader, by its participant's incarnation.
 type Reader = (Incarnation, Entity);
@@ -100,18 +100,18 @@ impl Outlook {
 
     /// RTPS is about to be given a sample.
     pub(crate) fn begin(&self, id: u64) {
-        self.state.lock().begun.insert(id, Vec::new());
+        self.state.lock().begun.push((id, Vec::new()));
     }
 
     /// RTPS has not taken it.
     pub(crate) fn give_up(&self, id: u64) {
-        self.state.lock().begun.remove(&id);
+        self.state.lock().take_begun(id);
     }
 
     /// It was written under these sequence numbers.
     pub(crate) fn set_written(&self, id: u64, first: i64, last: i64) {
         let mut state = self.state.lock();
-        let excused = state.begun.remove(&id).unwrap_or_default();
+        let excused = state.take_begun(id).unwrap_or_default();
         state.written = state.written.max(last);
         if !state.taken.is_empty() {
             // Several threads may write, and come here in another order.
@@ -155,15 +155,22 @@ impl State {
     /// A reader owes nothing for what was written before it came, nor for what it may have come too late for: up to
     /// where it counts as taken.
     fn welcome(&mut self, reader: Reader) -> i64 {
-        self.begun.values_mut().for_each(|excused| excused.push(reader));
+        self.begun.iter_mut().for_each(|(_, excused)| excused.push(reader));
         self.written
+    }
+
+    /// A sample is not about to be given to RTPS any more; who does not owe it.
+    fn take_begun(&mut self, id: u64) -> Option<Vec<Reader>> {
+        let index = self.begun.iter().position(|(begun, _)| *begun == id)?;
+        Some(self.begun.swap_remove(index).1)
     }
 
     /// Whether that is news.
     fn excuse(&mut self, reader: Reader, id: u64) -> bool {
         let carried = self.samples.iter_mut().find(|sample| sample.id == id);
         self.has_excuses |= carried.is_some();
-        let excused = self.begun.get_mut(&id).or_else(|| carried.map(|sample| &mut sample.excused));
+        let begun = self.begun.iter_mut().find(|(begun, _)| *begun == id).map(|(_, excused)| excused);
+        let excused = begun.or_else(|| carried.map(|sample| &mut sample.excused));
         let new = excused.filter(|excused| !excused.contains(&reader));
         new.map(|excused| excused.push(reader)).is_some()
     }

@@ -70,13 +70,15 @@ impl<C: Carrier> Writer<C> {
     ) -> Result<SampleIdentity, Refused> {
         let deadline = self.outlet.deadline();
         self.outlet.wait_for_room(deadline)?;
-        let len = cdr::serialized_len(sample)?;
-        let parcel = if self.outlet.shares(len, options) {
-            self.outlet.parcel(len, instance, deadline)?
-        } else {
-            None
+        let draft = match self.outlet.short(sample)? {
+            Some(bytes) => Draft::Plain(bytes),
+            None => {
+                let len = self.outlet.measure(sample)?;
+                let shares = self.outlet.shares(len, options);
+                let parcel = if shares { self.outlet.parcel(len, instance, deadline)? } else { None };
+                draft(sample, len, parcel)?
+            }
         };
-        let draft = draft(sample, len, parcel)?;
         Ok(self.publish(draft, key, options, deadline)?)
     }
 
@@ -89,13 +91,15 @@ impl<C: Carrier> Writer<C> {
     ) -> Result<SampleIdentity, Refused> {
         let deadline = self.outlet.deadline();
         self.wait_for_room_async(deadline).await?;
-        let len = cdr::serialized_len(sample)?;
-        let parcel = if self.outlet.shares(len, options) {
-            self.parcel_async(len, instance, deadline).await?
-        } else {
-            None
+        let draft = match self.outlet.short(sample)? {
+            Some(bytes) => Draft::Plain(bytes),
+            None => {
+                let len = self.outlet.measure(sample)?;
+                let shares = self.outlet.shares(len, options);
+                let parcel = if shares { self.parcel_async(len, instance, deadline).await? } else { None };
+                draft(sample, len, parcel)?
+            }
         };
-        let draft = draft(sample, len, parcel)?;
         Ok(self.publish_async(draft, key, options, deadline).await?)
     }
 

@@ -23,10 +23,12 @@ use parking_lot::Mutex;
 use rustdds::dds::WriteError;
 use rustdds::policy::{Durability, Reliability};
 use rustdds::{GUID, QosPolicies, SampleIdentity, Timestamp, WriteOptions, WriteOptionsBuilder};
+use serde::Serialize;
+use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use zerodds_capture::Pending;
@@ -47,6 +49,8 @@ pub(crate) struct Outlet {
     outlook: Arc<Outlook>,
     /// Samples that were sent and not yet described to RTPS.
     under_way: Mutex<BTreeSet<u64>>,
+    /// The length of the last sample that was serialized.
+    last_len: AtomicUsize,
     /// That something went over UDP was said.
     said: AtomicBool,
 }
@@ -201,6 +205,7 @@ impl Outlet {
             lifespan: Lifespan::of(qos),
             outlook,
             under_way: Mutex::default(),
+            last_len: AtomicUsize::new(0),
             said: AtomicBool::new(false),
         }
     }
@@ -257,6 +262,27 @@ impl Outlet {
         let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
         let room = self.has_room() || self.outlook.wait_for_room(deadline, asked, ask) || self.has_room();
         room.then_some(()).ok_or(Refused::WouldBlock)
+    }
+
+    /// A sample that is too short to be shared, as CDR. It is not tried where the last one was not: then it is measured first.
+    pub(crate) fn short<D: Serialize>(&self, sample: &D) -> Result<Option<Bytes>, cdr::Error> {
+        // ORDER: Relaxed; a guess.
+        let likely = self.last_len.load(Ordering::Relaxed);
+        if likely >= self.options.threshold {
+            return Ok(None);
+        }
+        let bytes = cdr::to_short_bytes(sample, self.options.threshold, likely)?;
+        if let Some(bytes) = &bytes {
+            self.last_len.store(bytes.len(), Ordering::Relaxed);
+        }
+        Ok(bytes)
+    }
+
+    /// The length of any other sample, as CDR.
+    pub(crate) fn measure<D: Serialize>(&self, sample: &D) -> Result<usize, cdr::Error> {
+        let len = cdr::serialized_len(sample)?;
+        self.last_len.store(len, Ordering::Relaxed);
+        Ok(len)
     }
 
     /// Whether a sample of this length is shared with anyone.
@@ -367,15 +393,15 @@ impl Outlet {
             return Err((Refused::WouldBlock, Remains::Ring(sample)));
         }
         let bytes = || Bytes::copy_from_slice(cdr_of(&sample));
-        let to_all = || vec![Post::plain(bytes())];
+        let to_all = || smallvec![Post::plain(bytes())];
         let descriptor = Descriptor { key: undescribed.key, len: len as u32, floor: self.floor() };
         let describe = |to| Post { payload: Payload::descriptor(descriptor), to };
-        let posts = match (&shared[..], &plain[..]) {
+        let posts: SmallVec<[Post; 1]> = match (&shared[..], &plain[..]) {
             // Whom it was meant for has gone; whoever is matched now gets it all the same.
             ([], _) => to_all(),
             // Somebody has come whom a descriptor would tell nothing, or gone to whom it would be directed.
             _ if !self.is_current(&plan) => to_all(),
-            (_, []) => vec![describe(None)],
+            (_, []) => smallvec![describe(None)],
             // Somebody has not got what all should share.
             _ if !plan.may_direct => to_all(),
             (shared, plain) => {
@@ -390,7 +416,7 @@ impl Outlet {
         };
         let is_for_all = posts.iter().all(|post| post.to.is_none() && !post.payload.is_descriptor);
         let sent = (!is_for_all).then_some((sample, plan));
-        Ok(Posts { posts: posts.into(), undescribed: Some(undescribed), sent })
+        Ok(Posts { posts: posts.into_iter(), undescribed: Some(undescribed), sent })
     }
 
     /// Whether a plan takes everything into account that RustDDS has reported up to now.
@@ -482,7 +508,7 @@ impl Transit {
 
 /// What RTPS has to carry of one sample.
 pub(crate) struct Posts {
-    posts: VecDeque<Post>,
+    posts: smallvec::IntoIter<[Post; 1]>,
     /// Where the sample was shared.
     pub(crate) undescribed: Option<Undescribed>,
     /// The sample, and whom it was for, while somebody could be matched who was not thought of.
@@ -491,13 +517,13 @@ pub(crate) struct Posts {
 
 impl Posts {
     pub(crate) fn plain(bytes: Bytes) -> Self {
-        Self { posts: [Post::plain(bytes)].into(), undescribed: None, sent: None }
+        Self { posts: SmallVec::from([Post::plain(bytes)]).into_iter(), undescribed: None, sent: None }
     }
 
     /// The next one, when RTPS has those before. The last are for whoever was matched in the meantime: such a reader was
     /// sent a descriptor of what it does not have, or a gap.
     pub(crate) fn next(&mut self, outlet: &Outlet) -> Option<Post> {
-        if self.posts.is_empty()
+        if self.posts.len() == 0
             && let Some((sample, plan)) = self.sent.take()
         {
             let is_current = outlet.is_current(&plan);
@@ -506,9 +532,9 @@ impl Posts {
                 payload: Payload::plain(Bytes::copy_from_slice(cdr_of(&sample))),
                 to: Some(reader.guid()),
             };
-            self.posts.extend(newcomers.into_iter().map(post));
+            self.posts = newcomers.into_iter().map(post).collect::<SmallVec<_>>().into_iter();
         }
-        self.posts.pop_front()
+        self.posts.next()
     }
 
     /// The sample, where RTPS did not take this post of it.

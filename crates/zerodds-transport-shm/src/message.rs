@@ -18,7 +18,7 @@ use zerodds_core::{Loan, Locator, Message, Path};
 pub struct ShmLoan(pub(crate) LoanKind);
 
 pub(crate) enum LoanKind {
-    Small(Short),
+    Small(Vec<u8>),
     Record(RecordLoan),
 }
 

@@ -167,7 +167,7 @@ impl Sending {
         if without_room.is_empty() {
             return sent;
         }
-        let message = ShmLoan(LoanKind::Small(Short::from_slice(bytes)));
+        let message = ShmLoan(LoanKind::Small(bytes.to_vec()));
         Self { message, promise, notice, without_room, turn: Turn::Anybodys, sent }.complete(shared, delivery)
     }
 
@@ -272,7 +272,7 @@ impl Sending {
         let LoanKind::Record(loan) = &self.message.0 else { return };
         let in_reserve = shared.outbound.lock().arena.record(loan.record).in_reserve;
         if in_reserve {
-            self.message = ShmLoan(LoanKind::Small(Short::from_slice(&loan.bytes)));
+            self.message = ShmLoan(LoanKind::Small(loan.bytes.to_vec()));
         }
     }
 
@@ -561,7 +561,7 @@ fn trimmed(shared: &Arc<Shared>, message: ShmLoan) -> ShmLoan {
         LoanKind::Record(loan)
             if loan.bytes.len() <= lane::MESSAGE_MAX || !Arc::ptr_eq(&loan.shared, shared) =>
         {
-            ShmLoan(LoanKind::Small(Short::from_slice(&loan.bytes)))
+            ShmLoan(LoanKind::Small(loan.bytes.to_vec()))
         }
         _ => message,
     }
