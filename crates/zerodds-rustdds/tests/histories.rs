@@ -7,7 +7,7 @@ use rustdds::dds::{ReadError, WriteError};
 use rustdds::policy::History;
 use rustdds::{DomainParticipantStatusEvent as Status, RTPSEntity, ReadCondition};
 use serde::Deserialize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use zerodds_rustdds::{Events, Options, WhenFull, no_key};
 
@@ -43,6 +43,58 @@ fn a_slow_reader_that_keeps_all_gets_a_burst_of_ten_thousand_samples_of_all_size
     assert!(reader.take_next_sample().expect("taken").is_none());
 }
 
+/// max_blocking_time of a burst, and how much longer a write may take on a machine that does other things.
+const BLOCKING_MS: u64 = 300;
+const AT_MOST: Duration = Duration::from_millis(10 * BLOCKING_MS);
+
+/// Writes samples at full rate, each until it is accepted; no write blocks longer than it may. Refusals are counted.
+fn burst(writer: &no_key::DataWriter<Chunk>, numbers: std::ops::Range<u32>, refusals: &AtomicU32) {
+    for number in numbers {
+        let mut chunk = Chunk::new(1, number, size(number));
+        loop {
+            let begun = Instant::now();
+            let outcome = writer.write(chunk, None);
+            let took = begun.elapsed();
+            assert!(took < AT_MOST, "{number} blocked for {took:?}");
+            match outcome {
+                Ok(()) => break,
+                Err(WriteError::WouldBlock { data }) => chunk = data,
+                Err(other) => panic!("{other}"),
+            }
+            assert!(took >= Duration::from_millis(BLOCKING_MS), "{number} was refused after {took:?}");
+            assert_eq!((chunk.number, chunk.data.len()), (number, size(number)), "it is given back");
+            refusals.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+#[test]
+fn a_burst_into_a_reader_that_stands_still_is_refused_after_max_blocking_time_and_loses_nothing() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("burst-refused");
+    let qos = keep_all(200, BLOCKING_MS as i64);
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let refusals = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| burst(&writer, 0..10_000, &refusals));
+        for number in 0..10_000 {
+            if number % 2_500 == 0 {
+                let before = refusals.load(Ordering::Acquire);
+                eventually("the writer is refused twice", || {
+                    assert!(!writing.is_finished(), "there is room for two hundred");
+                    refusals.load(Ordering::Acquire) >= before + 2
+                });
+            }
+            let chunk = next(&mut reader);
+            assert_eq!((chunk.number, chunk.data.len()), (number, size(number)));
+            assert!(chunk.is_intact());
+        }
+    });
+    assert!(reader.take_next_sample().expect("taken").is_none(), "what was refused did not come");
+}
+
 #[test]
 fn a_write_waits_for_a_reader_that_keeps_all_and_gives_the_sample_back() {
     let (here, there) = (Party::new(), Party::new());
@@ -63,6 +115,7 @@ fn a_write_waits_for_a_reader_that_keeps_all_and_gives_the_sample_back() {
     };
     assert_eq!(refused.0, Chunk::new(1, written, 20_000));
     assert!(refused.1 >= Duration::from_millis(200), "it waited for max_blocking_time: {:?}", refused.1);
+    assert!(refused.1 < AT_MOST, "and no longer: {:?}", refused.1);
     for number in 0..written {
         assert_eq!(next(&mut reader).number, number, "nothing was lost meanwhile");
     }
