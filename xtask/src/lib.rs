@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+mod diffs;
 pub mod failures;
 pub mod fuzz;
 pub mod instructions;

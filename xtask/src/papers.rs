@@ -1,7 +1,7 @@
 //! Whether the papers and the code still agree, as far as a program can tell.
 
 use crate::source::Source;
-use crate::{Finding, files, readme};
+use crate::{Finding, diffs, files, readme};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ pub fn check(root: &Path, sources: &[Source]) -> io::Result<Vec<Finding>> {
     let mut found = Vec::new();
     for (path, text) in files(root, "md")? {
         found.extend(dead_links(root, &path, &text));
+        found.extend(diffs::stale(root, &path, &text));
     }
     let read = |path: &str| std::fs::read_to_string(root.join(path));
     found.extend(undocumented_variables(sources, &read(CONFIGURATION)?));
