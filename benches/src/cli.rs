@@ -68,6 +68,17 @@ enum What {
         #[command(flatten)]
         what: Selection,
     },
+    /// System calls for a message, there and back and in a stream, counted by perf; needs root.
+    Calls {
+        #[command(flatten)]
+        what: Selection,
+    },
+    /// Memory of links after messages of 64 bytes and of this size: one way to two readers, and both ways between two
+    /// processes; needs root.
+    Links {
+        #[command(flatten)]
+        what: Selection,
+    },
     /// Everything that the report shows; appends to results.jsonl in a folder and notes the machine beside it.
     Suite {
         /// Fewer sizes and shorter runs: about ten minutes.
@@ -167,6 +178,11 @@ pub fn main(systems: Vec<Box<dyn System>>) -> ExitCode {
             measure(&systems, &what, &[(Kind::Crowd, Shape::Crowd(crowd::PROCESSES))], None)
         }
         What::Rest { what } => measure(&systems, &what, &[(Kind::Rest, Shape::PingPong)], None),
+        What::Calls { what } => measure(&systems, &what, &[(Kind::Calls, Shape::PingPong)], None),
+        What::Links { what } => {
+            let shapes = [Shape::FanOut(2), Shape::PingPong].map(|shape| (Kind::Links, shape));
+            measure(&systems, &what, &shapes, None)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -26,12 +26,13 @@
 //! | what is sent and how it is checked | [`sample`] |
 //! | the limits | [`limits`], [`probe`] |
 //! | parent and children | `crew`, `child`, `dialogue`, [`placement`], `hosts` |
-//! | the measurements | `session`, `suite`, `run`, `latency`, `throughput`, `crowd`, [`usage`], `cli` |
+//! | the measurements | `session`, `suite`, `run`, `latency`, `throughput`, `crowd`, `calls`, [`usage`], `cli` |
 //! | what comes out | [`record`], [`median`], `table`, `report` |
 //!
 //! Single operations within one process are measured by criterion: `cargo bench -p zerodds-benches`.
 #![deny(unsafe_code)]
 
+mod calls;
 mod child;
 mod cli;
 mod crew;

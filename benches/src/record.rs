@@ -62,6 +62,10 @@ pub enum Kind {
     Rest,
     /// A paced ping-pong in the midst of many.
     Crowd,
+    /// System calls, counted.
+    Calls,
+    /// Nothing, after messages small and large.
+    Links,
 }
 
 /// The figures of a record.
@@ -113,12 +117,21 @@ pub struct Figures {
     /// Switches of all processes to another thread for a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switches_per_message: Option<f64>,
+    /// System calls of both processes for a message of a ping-pong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls_in_turn: Option<f64>,
+    /// The same of a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls_in_stream: Option<f64>,
     /// Bytes that the system wrote to memory for a byte that was sent, if it counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written_per_sent: Option<f64>,
     /// Shared memory of process 0 that is resident, in KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rss_shared_kib: Option<u64>,
+    /// Memory of the largest of this project's links that process 0 has, in KiB; of root only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_kib: Option<u64>,
     /// Resident memory of process 0, in KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rss_kib: Option<u64>,

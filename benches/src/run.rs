@@ -134,6 +134,7 @@ pub(crate) fn rest(crew: &mut Crew, ms: u64) -> Result<Figures, CrewError> {
                 if index == 0 {
                     figures.rss_kib = Some(holdings.rss_kib);
                     figures.rss_shared_kib = Some(holdings.rss_shared_kib);
+                    figures.link_kib = holdings.link_kib;
                     figures.fds = Some(holdings.fds);
                     figures.threads = Some(holdings.threads);
                 }
@@ -144,5 +145,19 @@ pub(crate) fn rest(crew: &mut Crew, ms: u64) -> Result<Figures, CrewError> {
     Ok(figures)
 }
 
+/// Nobody sends anything, after messages small and large went through every link, and both ways between two.
+pub(crate) fn links(crew: &mut Crew, goes_back: bool, leg: Leg) -> Result<Figures, CrewError> {
+    let others: Vec<usize> = (1..crew.len()).collect();
+    for len in [SMALL, leg.len] {
+        throughput(crew, &[0], &others, Leg { len, ..leg })?;
+        if goes_back {
+            throughput(crew, &others, &[0], Leg { len, ..leg })?;
+        }
+    }
+    rest(crew, leg.measure_ms)
+}
+
+/// Goes through the bytes of a link, where what is large goes by its slots.
+const SMALL: usize = 64;
 /// How much longer than planned a leg may take: samples of many MiB over a slow path.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

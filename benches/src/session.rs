@@ -4,6 +4,7 @@
 //!   open all crews · for each size:  for each run:  for each system:  probe · measure · probe
 //! ```
 
+use crate::calls;
 use crate::crew::{Crew, CrewError, Shape};
 use crate::crowd::Crowd;
 use crate::placement::Placement;
@@ -50,8 +51,8 @@ impl Session {
         }
         // Stacks choose their depths by the longest message; a stream shows what that does to the shortest.
         let groups: Vec<&[usize]> = match self.kind {
-            Kind::Throughput => self.sizes.chunks(1).collect(),
-            Kind::Latency | Kind::Rest | Kind::Crowd => vec![&self.sizes],
+            Kind::Throughput | Kind::Calls => self.sizes.chunks(1).collect(),
+            Kind::Latency | Kind::Rest | Kind::Crowd | Kind::Links => vec![&self.sizes],
         };
         for sizes in groups {
             self.measure_sizes(&chosen, sizes, keep)?;
@@ -179,6 +180,8 @@ impl Session {
         match (self.kind, self.shape) {
             (Kind::Latency | Kind::Crowd, _) => run::latency(crew, leg),
             (Kind::Rest, _) => run::rest(crew, ms),
+            (Kind::Calls, _) => calls::count(crew, leg),
+            (Kind::Links, shape) => run::links(crew, shape == Shape::PingPong, leg),
             (Kind::Throughput, Shape::ManyToOne(_)) => run::throughput(crew, &others, &[0], leg),
             (Kind::Throughput, _) => run::throughput(crew, &[0], &others, leg),
         }

@@ -8,8 +8,10 @@
 //! | net | Dust DDS with this project and without, between two hosts |
 //! | crowd | a small topic of RustDDS with this project among many, and a raw futex beside them |
 //! | peers | what other workspaces bring, beside the limits and this project |
-//! | rest | processes that do nothing |
+//! | rest | processes that do nothing, and links that nothing, or something, went through |
+//! | calls | system calls for a message; of root, with perf |
 
+use crate::calls;
 use crate::crew::Shape;
 use crate::crowd::PROCESSES;
 use crate::limits::memory::{Bandwidth, SIZES};
@@ -34,6 +36,7 @@ pub(crate) enum Part {
     Crowd,
     Peers,
     Rest,
+    Calls,
 }
 
 /// Which systems, and what of them.
@@ -61,6 +64,12 @@ pub(crate) fn run(
     let start = Instant::now();
     for entry in entries(is_quick) {
         if !parts.is_empty() && !parts.contains(&entry.part) {
+            continue;
+        }
+        if entry.part == Part::Calls
+            && let Err(why) = calls::availability()
+        {
+            eprintln!("{why}");
             continue;
         }
         let mut chosen: Vec<&dyn System> = systems
@@ -144,7 +153,7 @@ fn entries(is_quick: bool) -> Vec<Entry> {
             add(Part::Fan, FAN, stream(Shape::FanOut(readers), &sizes(&[MI], &[64, 64 * KI, MI])));
         }
         for writers in if is_quick { vec![4] } else { vec![4, 16] } {
-            add(Part::Fan, &["zerodds-loan-park"], stream(Shape::ManyToOne(writers), &[64, MI]));
+            add(Part::Fan, FAN, stream(Shape::ManyToOne(writers), &[64, MI]));
         }
         // What suits large samples, such as room for two of them, would be tried on small ones too in a session of both.
         let (small, large) = dds_sizes.split_at(1);
@@ -159,15 +168,11 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         add(Part::Peers, BESIDE_PEERS, latency(&peers_sizes));
         add(Part::Peers, BESIDE_PEERS, stream(Shape::FanOut(1), &stream_sizes));
         add(Part::Peers, BESIDE_PEERS, stream(Shape::FanOut(3), &[MI]));
+        add(Part::Calls, CALLS, Session { runs: 3, ..session(Kind::Calls, Shape::PingPong, &[64, MI]) });
         let rest =
             Session { ms: if is_quick { 1500 } else { 5000 }, ..session(Kind::Rest, Shape::PingPong, &[64]) };
         if placement == Placement::Apart {
-            // What a peer more costs whose link nothing went through yet.
-            for readers in [2, 6] {
-                let shape = Shape::FanOut(readers);
-                add(Part::Rest, &["zerodds-loan-park"], Session { shape, ms: 100, ..rest.clone() });
-            }
-            add(Part::Rest, RESTING, rest);
+            resting(rest).into_iter().for_each(|(systems, session)| add(Part::Rest, systems, session));
             continue;
         }
         // Neither is pinned: a network and a crowd have work for all processors.
@@ -187,6 +192,20 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         add(Part::Crowd, CROWD, crowd);
     }
     entries
+}
+
+/// What costs something while nothing is sent.
+fn resting(rest: Session) -> Vec<(&'static [&'static str], Session)> {
+    // What a peer more costs whose link nothing went through yet.
+    let fresh = [2, 6].map(|readers| {
+        let session = Session { shape: Shape::FanOut(readers), ms: 100, ..rest.clone() };
+        (&["zerodds-loan-park"][..], session)
+    });
+    let used = [Shape::FanOut(2), Shape::PingPong].map(|shape| {
+        let session = Session { shape, kind: Kind::Links, sizes: vec![64 * KI], ms: 100, ..rest.clone() };
+        (LINKING, session)
+    });
+    fresh.into_iter().chain(used).chain([(RESTING, rest)]).collect()
 }
 
 /// As most are.
@@ -237,6 +256,16 @@ const VIEWS: &[&str] = &["ideal-loan-futex", "rustdds-views"];
 const ACROSS: &[&str] = &["dust", "plain-dust-65000"];
 const CROWD: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "rustdds-views"];
 const BESIDE_PEERS: &[&str] = &["ideal-loan-futex", "ideal-copy-futex", "zerodds-loan-park", "rustdds-views"];
+const LINKING: &[&str] = &["zerodds-loan-park", "rustdds-views", "dust"];
+const CALLS: &[&str] = &[
+    "ideal-loan-futex",
+    "zerodds-loan-park",
+    "zerodds-loan-adaptive",
+    "rustdds-views",
+    "plain-rustdds",
+    "dust",
+    "plain-dust-65000",
+];
 const RESTING: &[&str] = &[
     "zerodds-loan-park",
     "zerodds-loan-adaptive",

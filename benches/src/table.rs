@@ -22,6 +22,10 @@ pub(crate) fn text(records: &[Record], against: &[&str]) -> String {
                     format!("{:>12} {:>10} {:>10} {:>8}", "messages/s", "GB/s", "CPU s/GB", "lost")
                 }
                 Kind::Rest => format!("{:>10} {:>10} {:>6} {:>8}", "CPU %", "RSS KiB", "fds", "threads"),
+                Kind::Calls => {
+                    format!("{:>16} {:>16} {:>10}", "calls, ping-pong", "calls, stream", "written")
+                }
+                Kind::Links => format!("{:>16} {:>16}", "link KiB", "shared RSS KiB"),
             };
             let ratios: String = match against.len() {
                 1 => format!("{:>7} ", "ratio"),
@@ -101,6 +105,12 @@ fn row(kind: Kind, figures: &Figures) -> String {
             whole(figures.fds),
             whole(figures.threads)
         ),
+        Kind::Calls => {
+            let [turn, stream] =
+                [figures.calls_in_turn, figures.calls_in_stream].map(|calls| float(calls, 3));
+            format!("{turn:>16} {stream:>16} {:>10}", float(figures.written_per_sent, 3))
+        }
+        Kind::Links => format!("{:>16} {:>16}", whole(figures.link_kib), whole(figures.rss_shared_kib)),
     }
 }
 
@@ -109,6 +119,7 @@ fn ratio(kind: Kind, figures: &Figures, base: &Figures) -> Option<f64> {
     match kind {
         Kind::Latency | Kind::Crowd => Some(figures.p50_us? / base.p50_us?),
         Kind::Throughput => Some(figures.messages_per_s? / base.messages_per_s?),
-        Kind::Rest => None,
+        Kind::Calls => Some(figures.calls_in_turn? / base.calls_in_turn?),
+        Kind::Rest | Kind::Links => None,
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::ops::{Add, Sub};
+use std::os::unix::fs::MetadataExt;
 
 /// Use of the calling process, all of its threads; differences of two are a measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct Holdings {
     pub rss_kib: u64,
     /// Of that, shared memory.
     pub rss_shared_kib: u64,
+    /// Memory of the largest of this project's links, in KiB, whoever uses it; `None` without one, and for all but root.
+    pub link_kib: Option<u64>,
     /// Open descriptors.
     pub fds: u64,
     /// Threads.
@@ -88,6 +91,7 @@ impl Holdings {
         Ok(Self {
             rss_kib: sum_of(&status, "VmRSS:"),
             rss_shared_kib: sum_of(&status, "RssShmem:"),
+            link_kib: links_kib()?.into_iter().flatten().max(),
             fds: fs::read_dir("/proc/self/fd")?.count() as u64 - 1,
             threads: sum_of(&status, "Threads:"),
         })
@@ -106,6 +110,14 @@ pub(crate) fn cpu_s_of(process: u32) -> io::Result<f64> {
         (Some(Ok(user)), Some(Ok(system))) => Ok((user + system) as f64 / TICKS_A_SECOND),
         _ => Err(io::Error::other(format!("/proc/{process}/stat is not as documented"))),
     }
+}
+
+/// Memory of the links that this process maps, each as far as one may look at it.
+fn links_kib() -> io::Result<Vec<Option<u64>>> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let ranges = maps.lines().filter(|line| line.contains("zerodds-link")).map(|line| line.split(' ').next());
+    let object = |range| fs::metadata(format!("/proc/self/map_files/{range}")).ok();
+    Ok(ranges.map(|range| Some(object(range?)?.blocks() * 512 / 1024)).collect())
 }
 
 /// What the kernel shows to user space, whatever it counts in.

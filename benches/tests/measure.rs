@@ -62,10 +62,11 @@ fn one_run_gives_the_throughput_of_rustdds_as_multiples_of_both_ideal_rings() {
 fn a_stream_reaches_every_subscriber_from_every_publisher_without_loss() {
     for (shape, delivered) in [("--readers 2", 2), ("--writers 3", 1)] {
         let what = format!(
-            "throughput --systems zerodds-loan-park --sizes 64,1MiB --runs 1 --ms 30 --placement free {shape}"
+            "throughput --systems zerodds-loan-park,ideal-loan-futex,ideal-copy-futex --sizes 64,1MiB --runs 1 --ms 30 \
+             --placement free {shape}"
         );
         let (records, _) = records(&shape[2..9], &what);
-        assert_eq!(records.len(), 2);
+        assert_eq!(records.len(), 3 * 2);
         for record in &records {
             assert!(record.get("failure").is_none(), "{record}");
             assert_eq!(record["lost"], 0, "{record}");
@@ -139,6 +140,38 @@ fn a_crowd_of_64_endpoints_and_a_pair_in_its_midst_are_measured_at_the_same_pace
     let (pair, crowd) = (of("ideal-loan-futex"), of("rustdds-views"));
     assert_eq!(pair["pace_hz"], crowd["pace_hz"]);
     assert_eq!((&crowd["writers"], &crowd["readers"]), (&32.into(), &32.into()));
+}
+
+#[test]
+fn a_ping_pong_by_futex_takes_a_few_system_calls_a_message_and_where_they_cannot_be_counted_that_is_said() {
+    let what =
+        "calls --systems ideal-loan-futex,zerodds-loan-park --sizes 64 --runs 1 --ms 50 --placement apart";
+    let (records, _) = records("calls", what);
+    assert_eq!(records.len(), 2);
+    for record in &records {
+        if let Some(failure) = record.get("failure") {
+            let said = failure.as_str().unwrap_or_default();
+            assert!(said.contains("takes root, and the command perf"), "{record}");
+            continue;
+        }
+        // Two of them where both sides sleep for every message, one where they find each other awake.
+        let of = |name: &str| record[name].as_f64().expect("a figure");
+        assert!((0.01..10.0).contains(&of("calls_in_turn")), "{record}");
+        assert!((0.0..10.0).contains(&of("calls_in_stream")), "{record}");
+    }
+}
+
+#[test]
+fn what_went_through_a_link_both_ways_takes_more_of_it_than_what_went_one_way() {
+    let what = "links --systems zerodds-loan-park --sizes 64KiB --runs 1 --ms 50 --placement free";
+    let (records, _) = records("links", what);
+    assert_eq!(records.len(), 2);
+    let kib = |record: &serde_json::Value| record.get("link_kib").and_then(serde_json::Value::as_u64);
+    match (kib(&records[0]), kib(&records[1])) {
+        (Some(one), Some(both)) => assert!(0 < one && one <= 64 && one < both, "{records:?}"),
+        // Only root may look at it.
+        none => assert!(none == (None, None) && !rustix::process::geteuid().is_root(), "{records:?}"),
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The ideal ring as a system: what a transport could reach that has nothing to do but its job.
 
 use super::ring::{self, Bed, Lane, Reader, Writer};
+use super::several::{Bell, Readers};
 use crate::sys::Arena;
 use crate::system::{Failure, Party, Seat, System};
 use rustix::event::{EventfdFlags, eventfd};
@@ -71,7 +72,8 @@ impl System for Ideal {
 
     fn objects(&self) -> io::Result<Vec<OwnedFd>> {
         let bell = || eventfd(0, EventfdFlags::CLOEXEC);
-        Ok(vec![Arena::create(2 * ring::LANE_LEN)?, bell()?, bell()?])
+        // What nobody touches costs nothing.
+        Ok(vec![Arena::create(WRITERS_MAX * ring::LANE_LEN)?, bell()?, bell()?])
     }
 
     fn join(&self, seat: Seat) -> Result<Box<dyn Party>, Failure> {
@@ -86,9 +88,11 @@ impl System for Ideal {
                 Wake::Spin => Bed::Spin,
             })
         };
-        let number = |topic: &str| usize::from(topic != "forth");
-        // Who reads "forth" has an index from 1 up; process 0 reads "back".
+        // Who reads "forth" has an index from 1 up; process 0 reads "back", or what all others write.
         let place = |index: u32| index.saturating_sub(1) as usize;
+        let is_many = |index: u32, topic: &str| index > 0 && topic == "forth";
+        let number = |topic: &str| usize::from(topic != "forth");
+        let bell = || Bell(Lane::new(&arena, 0));
         let writer = match &seat.writes {
             None => None,
             Some(lane) if lane.peers.len() > ring::READERS_MAX => {
@@ -96,6 +100,10 @@ impl System for Ideal {
             }
             Some(lane) if lane.peers.len() > 1 && self.wake == Wake::EventFd => {
                 return Err(Failure::Unsupported("more than one reader of an eventfd".to_owned()));
+            }
+            Some(lane) if is_many(seat.index, &lane.topic) => {
+                let own = Lane::new(&arena, place(seat.index));
+                Some(Writer::new(own, Bed::Several(bell()), vec![0]))
             }
             Some(lane) => {
                 let readers = lane.peers.iter().map(|&index| place(index)).collect();
@@ -105,12 +113,19 @@ impl System for Ideal {
         };
         let reader = match &seat.reads {
             None => None,
-            Some(lane) if lane.peers.len() > 1 => {
-                return Err(Failure::Unsupported("more than one writer".to_owned()));
+            Some(lane) if seat.index == 0 && lane.topic == "forth" => {
+                if self.wake != Wake::Futex || lane.peers.len() > WRITERS_MAX {
+                    let what = format!("several writers but by a futex, and more than {WRITERS_MAX}");
+                    return Err(Failure::Unsupported(what));
+                }
+                let lanes = lane.peers.iter().map(|&index| Lane::new(&arena, place(index)));
+                let readers = lanes.map(|lane| Reader::new(lane, Bed::Futex, 0)).collect();
+                Some(Inlet::Several(Readers::new(readers, bell())))
             }
             Some(lane) => {
                 let number = number(&lane.topic);
-                Some(Reader::new(Lane::new(&arena, number), bed(number)?, place(seat.index)))
+                let own = Lane::new(&arena, number);
+                Some(Inlet::One(Reader::new(own, bed(number)?, place(seat.index))))
             }
         };
         let buffer = if self.way == Way::Copy { vec![0; seat.message_max] } else { Vec::new() };
@@ -118,9 +133,15 @@ impl System for Ideal {
     }
 }
 
+/// What is received from.
+enum Inlet {
+    One(Reader),
+    Several(Readers),
+}
+
 struct IdealParty {
     writer: Option<Writer>,
-    reader: Option<Reader>,
+    reader: Option<Inlet>,
     way: Way,
     buffer: Vec<u8>,
 }
@@ -146,8 +167,12 @@ impl Party for IdealParty {
 
     fn receive(&mut self, until: Option<Instant>, read: &mut dyn FnMut(&[u8])) -> Result<usize, Failure> {
         match &mut self.reader {
-            Some(reader) => reader.receive(until, read),
+            Some(Inlet::One(reader)) => reader.receive(until, read),
+            Some(Inlet::Several(readers)) => readers.receive(until, read),
             None => Err(Failure::Unsupported("receiving at a seat that only sends".to_owned())),
         }
     }
 }
+
+/// The most writers of one reader.
+const WRITERS_MAX: usize = 16;

@@ -4,6 +4,7 @@
 //!   0x0000  head u32: messages published; what sleeping readers wait on
 //!   0x0080  waiting u32, wanted u32: the writer sleeps until all tails have reached `wanted`
 //!   0x0100  space u32: what it sleeps on
+//!   0x0180  of the first of several lanes: what their reader sleeps on u32, whether it does u32
 //!   0x0200  + 256 r: tail u32 of reader r: messages released; + 128: asleep u32
 //!   0x1000  slots [1024]: offset / 64 u32, length u32
 //!   0x4000  payloads
@@ -11,6 +12,7 @@
 //! An empty ring starts again at its beginning, so in a ping-pong this is a double buffer that stays in cache. How
 //! much of the ring is used follows from the length of messages, for the same reason.
 
+use super::several::Bell;
 use crate::sys::Arena;
 use crate::system::Failure;
 use rustix::io::Errno;
@@ -25,12 +27,13 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// How a side sleeps.
-#[derive(Debug)]
 pub(super) enum Bed {
     Futex,
     /// Readers only; the writer waits for space by futex.
     EventFd(OwnedFd),
     Spin,
+    /// Writers only: their reader has several lanes, and sleeps elsewhere.
+    Several(Bell),
 }
 
 /// A lane of the arena.
@@ -77,7 +80,7 @@ impl Lane {
         Self { arena: Arc::clone(arena), base: number * LANE_LEN }
     }
 
-    fn word(&self, at: usize) -> &std::sync::atomic::AtomicU32 {
+    pub(super) fn word(&self, at: usize) -> &std::sync::atomic::AtomicU32 {
         self.arena.word(self.base + at)
     }
 }
@@ -100,6 +103,9 @@ impl Writer {
         // ORDER: SeqCst, and so the loads of `asleep`: a reader stores `asleep` and then loads `head`, so one of the two
         // sees the other. Publishes slot and payload.
         self.lane.word(HEAD).store(self.head, Ordering::SeqCst);
+        if let Bed::Several(bell) = &self.bed {
+            return bell.ring();
+        }
         let mut anybody = false;
         for &reader in &self.readers {
             anybody |= self.lane.word(READER * (reader + 2) + ASLEEP).load(Ordering::SeqCst) != 0;
@@ -109,7 +115,7 @@ impl Writer {
 
     fn wake(&self) -> Result<(), Failure> {
         match &self.bed {
-            Bed::Spin => Ok(()),
+            Bed::Spin | Bed::Several(_) => Ok(()),
             Bed::Futex => {
                 let woken = futex::wake(self.lane.word(HEAD), futex::Flags::empty(), READERS_MAX as u32);
                 woken.map(drop).map_err(|errno| io::Error::from(errno).into())
@@ -216,12 +222,25 @@ impl Reader {
         until: Option<Instant>,
         read: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, Failure> {
-        // ORDER: Acquire; pairs with the writer's store: slots and payloads up to it are there.
-        let mut head = self.lane.word(HEAD).load(Ordering::Acquire);
-        if head == self.tail {
-            self.wait(until)?;
-            head = self.lane.word(HEAD).load(Ordering::Acquire);
+        match self.take(read) {
+            0 => {
+                self.wait(until)?;
+                Ok(self.take(read))
+            }
+            count => Ok(count),
         }
+    }
+
+    /// Whether there is a message, in the one order with what a writer looks at when it has published one.
+    pub(super) fn has_any(&self) -> bool {
+        // ORDER: SeqCst, see `Bell`.
+        self.lane.word(HEAD).load(Ordering::SeqCst) != self.tail
+    }
+
+    /// Shows some of the messages that are there.
+    pub(super) fn take(&mut self, read: &mut dyn FnMut(&[u8])) -> usize {
+        // ORDER: Acquire; pairs with the writer's store: slots and payloads up to it are there.
+        let head = self.lane.word(HEAD).load(Ordering::Acquire);
         let (mut count, mut bytes) = (0, 0);
         while self.tail != head && count < BATCH_MESSAGES && bytes < BATCH_BYTES {
             let slot = SLOTS + (self.tail % SLOTS_LEN) as usize * 8;
@@ -236,7 +255,7 @@ impl Reader {
         if count > 0 {
             self.release();
         }
-        Ok(count)
+        count
     }
 
     fn release(&self) {
@@ -308,6 +327,8 @@ const HEAD: usize = 0;
 const WAITING: usize = 0x80;
 const WANTED: usize = 0x84;
 const SPACE: usize = 0x100;
+/// Two words for `Bell`.
+pub(super) const BELL: usize = 0x180;
 /// The words of reader r are at `READER * (r + 2)`.
 const READER: usize = 0x100;
 const ASLEEP: usize = 0x80;

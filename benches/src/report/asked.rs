@@ -217,6 +217,14 @@ impl Sheet<'_> {
         let text = "shared memory resident for one more peer to whom nothing was sent, KiB";
         self.compare(6, text, Bound::AtMost(16.0), park, shared, one_more, six);
         self.compare(6, "the same: descriptors", Bound::AtMost(2.0), park, fds, one_more, six);
+        self.value(
+            6,
+            "a link through which messages small and large went one way, KiB",
+            Bound::AtMost(64.0),
+            "zerodds-loan-park",
+            |figures| figures.link_kib.map(|kib| kib as f64),
+            |case| case.kind == Kind::Links && case.readers == 2,
+        );
     }
 
     fn stacks(&mut self) {

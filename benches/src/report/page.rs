@@ -124,6 +124,14 @@ fn figures(text: &mut String, medians: &Medians) {
                         figures.fds?,
                         figures.threads?
                     ),
+                    Kind::Calls => {
+                        let written = figures.written_per_sent.map_or("–".to_owned(), digits);
+                        let [turn, stream] = [figures.calls_in_turn?, figures.calls_in_stream?].map(digits);
+                        format!("{turn} / {stream} / {written}")
+                    }
+                    Kind::Links => {
+                        format!("{} / {}", figures.link_kib?, digits(figures.rss_shared_kib? as f64 / 1024.0))
+                    }
                     _ if case.len <= 1024 => format!("{} M/s", digits(figures.messages_per_s? / 1e6)),
                     _ => digits(figures.gb_per_s?),
                 })
@@ -189,6 +197,12 @@ impl Section {
             Kind::Latency => "Latency one way, p50 / p99 in µs",
             Kind::Throughput => "Throughput, GB/s delivered",
             Kind::Rest => "At rest, CPU % / resident MiB / descriptors / threads",
+            Kind::Calls => {
+                "System calls of both processes for a message, ping-pong / stream / bytes written for one sent"
+            }
+            Kind::Links => {
+                "A link after 64 B and more went through, KiB / all shared memory of the process, MiB"
+            }
             Kind::Crowd => "Latency one way in a crowd, p50 / p99 in µs",
         };
         let place = match (self.placement, self.distance) {
@@ -221,7 +235,9 @@ probe before and after each run: \"near\" where spinning between the two takes l
 Ratios hold within one session, whose systems were measured in turns: a verdict takes both figures from the same one, and of several
 sessions that have both the median of their ratios. Tables are of one session each; plots show medians over sessions. Latency is half
 of a round trip, filling and reading included: so of a pause of one direction p99 shows half. It counts from when the ping is sent: a
-sender that wakes late for its pace, in a crowd too, sends late, and that is not seen. p99 stands for 100 samples of a run or more. What bounds those
+sender that wakes late for its pace, in a crowd too, sends late, and that is not seen. p99 stands for 100 samples of a run or more. System calls are
+counted by perf at the kernel's entry, in runs of their own; bytes written are those that a sender puts into its ring, by filling a
+loan or by the one copy that there is without: none for what is small enough for a link or for RTPS, and not known of other systems. What bounds those
 figures that are not as asked, and what was tried: [bounds.md](bounds.md).
 
 ";

@@ -21,7 +21,7 @@ use dust_dds::subscription::data_reader::DataReader;
 use dust_dds::transport::interface::TransportParticipantFactory;
 use dust_dds::wait_set::{Condition, WaitSet};
 use std::time::Instant;
-use zerodds_dust_dds::ZeroDds;
+use zerodds_dust_dds::{Monitor, ZeroDds};
 
 /// Dust DDS in one of its ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +63,12 @@ impl System for Dust {
 
     fn join(&self, seat: Seat) -> Result<Box<dyn Party>, Failure> {
         let domain = (seat.run % 200) as i32;
+        let mut monitor = None;
         let participant = match self {
             Self::Shared => {
                 let zerodds =
                     ZeroDds::from_env().map_err(|error| Failure::of("reading the settings", error))?;
+                monitor = Some(zerodds.monitor());
                 let factory = zerodds.factory().map_err(|error| Failure::of("making the factory", error))?;
                 participant(factory, domain)?
             }
@@ -83,6 +85,7 @@ impl System for Dust {
             readers,
             writers,
             blob: Blob::default(),
+            monitor,
             _participant: participant,
         }))
     }
@@ -94,10 +97,15 @@ struct DustParty {
     readers: usize,
     writers: usize,
     blob: Blob,
+    monitor: Option<Monitor>,
     _participant: DomainParticipant,
 }
 
 impl Party for DustParty {
+    fn written_bytes(&self) -> Option<u64> {
+        self.monitor.as_ref().map(|monitor| monitor.counters().written_bytes)
+    }
+
     fn is_complete(&mut self) -> Result<bool, Failure> {
         let readers = match &self.writer {
             Some(writer) => writer.get_matched_subscriptions().map_err(failed("asking for matches"))?.len(),

@@ -235,6 +235,10 @@ impl Party for RustddsParty {
         Ok(self.matches.len() >= self.awaited && self.is_linked())
     }
 
+    fn written_bytes(&self) -> Option<u64> {
+        self.session.as_ref().map(|session| session.stats().transport.written_bytes)
+    }
+
     fn send(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<(), Failure> {
         let failed = |error: String| Failure::of("writing", error);
         if let Some(Outlet::Loans(writer)) = &self.outlet {
