@@ -1,5 +1,5 @@
 //! Single operations of the shared-memory transport, both ends in one thread: what a message costs without any
-//! waiting. Latency between processes is measured by `largedata`.
+//! waiting. Latency between processes is measured by `measure`.
 #![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
 
 use bytes::Bytes;
@@ -87,20 +87,34 @@ fn single_steps(criterion: &mut Criterion) {
     });
 }
 
-/// What one message goes through, each step timed by itself: published, taken in place, given back. Nobody waits at the
-/// other end, so publishing has nobody to wake.
+/// What one message goes through, each step timed by itself: lent, published, taken in place, given back. Nobody waits at the
+/// other end: what publishing takes more than publishing quietly, which does not look, is a wake without a waiter.
 fn transitions(criterion: &mut Criterion) {
     let (sender, _other, mut receiver, to) = pair();
     let mut group = criterion.benchmark_group("one step of a message of 64 KiB in place");
-    for (name, step) in [("publish", 0), ("take", 1), ("give back", 2)] {
+    let steps = [
+        ("loan", 0, true),
+        ("publish", 1, true),
+        ("publish quietly", 1, false),
+        ("take", 2, true),
+        ("give back", 3, true),
+    ];
+    for (name, step, wakes) in steps {
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|turns| {
-                let mut took = [Duration::ZERO; 3];
+                let mut took = [Duration::ZERO; 4];
                 for _ in 0..turns {
-                    let loan = sender.loan(64 << 10).expect("room");
                     let begun = Instant::now();
-                    let sent = sender.send(loan, &[Peer::new(&[to])], Delivery::BestEffort);
+                    let loan = sender.loan(64 << 10).expect("room");
                     took[0] += begun.elapsed();
+                    let (to, begun) = ([to], Instant::now());
+                    let peers = [Peer::new(&to)];
+                    let sent = if wakes {
+                        sender.send(loan, &peers, Delivery::BestEffort)
+                    } else {
+                        sender.send_quietly(loan, &peers, Delivery::BestEffort)
+                    };
+                    took[1] += begun.elapsed();
                     assert_eq!(sent.expect("open").by_shm, 1);
                     let (message, taking) = loop {
                         let begun = Instant::now();
@@ -108,10 +122,10 @@ fn transitions(criterion: &mut Criterion) {
                             break (message, begun.elapsed());
                         }
                     };
-                    took[1] += taking;
+                    took[2] += taking;
                     let begun = Instant::now();
                     drop(message);
-                    took[2] += begun.elapsed();
+                    took[3] += begun.elapsed();
                 }
                 took[step]
             });
