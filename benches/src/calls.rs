@@ -4,6 +4,8 @@
 //! A counter in the kernel costs each call some nanoseconds, where a tracer (`strace -c`) would stop the process twice for it
 //! and so decide who sleeps. Even so it is a run of its own, whose times count for nothing. What processes do once in a run,
 //! such as looking into `/proc`, is in a short run and in a long one alike: what they differ by is by messages.
+//!
+//! The names of such events are in tracefs, which perf mounts at `/sys/kernel/tracing` where nobody has.
 
 use crate::crew::{Crew, CrewError};
 use crate::record::Figures;
