@@ -255,7 +255,8 @@ const RUSTDDS: &[&str] = &["rustdds-views", "rustdds-copies", "plain-rustdds"];
 const VIEWS: &[&str] = &["ideal-loan-futex", "rustdds-views"];
 const ACROSS: &[&str] = &["dust", "plain-dust-65000"];
 const CROWD: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "rustdds-views"];
-const BESIDE_PEERS: &[&str] = &["ideal-loan-futex", "ideal-copy-futex", "zerodds-loan-park", "rustdds-views"];
+const BESIDE_PEERS: &[&str] =
+    &["ideal-loan-futex", "ideal-copy-futex", "zerodds-loan-park", "zerodds-copy-park", "rustdds-views"];
 const LINKING: &[&str] = &["zerodds-loan-park", "rustdds-views", "dust"];
 const CALLS: &[&str] = &[
     "ideal-loan-futex",
