@@ -84,6 +84,13 @@ pub trait Receiver: Send + 'static {
     /// The next thing that arrived, if something did. Never blocks.
     fn try_receive(&mut self) -> Option<Incoming<Self::Message>>;
 
+    /// Another message that was taken from the system along with the last one and by the same path, if there is one: it has
+    /// cost its system call already, so whoever takes these together saves what he would do once for each. None is no sign
+    /// that nothing has arrived.
+    fn try_receive_along(&mut self) -> Option<Self::Message> {
+        None
+    }
+
     /// Waits until something may have arrived, one of `also` becomes readable, the deadline passes or the
     /// transport is closed. May wake without cause; never uses CPU while waiting, unless a spinning strategy
     /// was chosen.

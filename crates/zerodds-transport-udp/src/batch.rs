@@ -23,6 +23,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, sendto};
 use socket2::Socket;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -32,10 +34,18 @@ use std::time::{Duration, Instant};
 pub(crate) struct Sender {
     pub(crate) socket: Socket,
     segmentation: Option<UdpSocketState>,
-    /// The last destination of a batch, and the payload that one packet carries to it.
-    path: Mutex<Option<(SocketAddr, usize)>>,
+    /// The payload that one packet carries, by destination.
+    paths: Mutex<HashMap<SocketAddr, usize>>,
     /// Held while the interface for multicasts is set on the socket and used.
     multicast: Mutex<()>,
+}
+
+/// Datagrams for one address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch<'a> {
+    pub(crate) datagrams: &'a [&'a [u8]],
+    /// The same bytes where they lie one after another, which saves a copy when they are sent as one.
+    pub(crate) whole: Option<&'a [u8]>,
 }
 
 /// How far a send got.
@@ -56,6 +66,18 @@ pub(crate) enum Stop {
     Refused(Errno),
 }
 
+impl<'a> Batch<'a> {
+    /// Datagrams that lie anywhere.
+    pub(crate) const fn of(datagrams: &'a [&'a [u8]]) -> Self {
+        Self { datagrams, whole: None }
+    }
+
+    /// What is left once so many are sent.
+    pub(crate) fn after(self, sent: usize) -> Self {
+        Self { datagrams: &self.datagrams[sent..], whole: self.whole.filter(|_| sent == 0) }
+    }
+}
+
 impl Progress {
     /// Nothing was taken.
     pub(crate) const fn refused(why: Errno) -> Self {
@@ -63,9 +85,9 @@ impl Progress {
     }
 }
 
-/// How long a call may still wait for room.
+/// How long a call, or several together, may still wait for room in a socket's buffer: a few milliseconds by default.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     bound: Duration,
     until: Option<Instant>,
 }
@@ -74,16 +96,17 @@ impl Sender {
     pub(crate) fn open(family: Family, buffer: usize) -> io::Result<Self> {
         let socket = socket::sending(family, buffer)?;
         let segmentation = socket::segmentation(&socket);
-        Ok(Self { socket, segmentation, path: Mutex::default(), multicast: Mutex::default() })
+        Ok(Self { socket, segmentation, paths: Mutex::default(), multicast: Mutex::default() })
     }
 
     /// Sends the datagrams in order to one address.
-    pub(crate) fn send(&self, datagrams: &[&[u8]], to: SocketAddr, patience: &mut Patience) -> Progress {
+    pub(crate) fn send(&self, batch: Batch<'_>, to: SocketAddr, patience: &mut Patience) -> Progress {
+        let datagrams = batch.datagrams;
         let mut segments = if datagrams.len() > 1 { self.segments(datagrams, to) } else { Segments::NONE };
         let mut sent = 0;
         let mut stale_errors = 0;
         while sent < datagrams.len() {
-            let stop = match self.step(&datagrams[sent..], to, &mut segments) {
+            let stop = match self.step(batch.after(sent), to, &mut segments) {
                 Ok(taken) => {
                     sent += taken;
                     continue;
@@ -110,7 +133,7 @@ impl Sender {
     /// Sends the datagrams in order to a group, by one interface.
     pub(crate) fn multicast(
         &self,
-        datagrams: &[&[u8]],
+        batch: Batch<'_>,
         group: SocketAddr,
         link: &Link,
         patience: &mut Patience,
@@ -121,26 +144,30 @@ impl Sender {
             IpAddr::V6(_) => self.socket.set_multicast_if_v6(link.index),
         };
         match selected {
-            Ok(()) => self.send(datagrams, group, patience),
+            Ok(()) => self.send(batch, group, patience),
             Err(error) => Progress::refused(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         }
     }
 
     /// Forgets what was learnt about paths; the network has changed.
     pub(crate) fn forget_paths(&self) {
-        *self.path.lock() = None;
+        self.paths.lock().clear();
     }
 
     /// One system call's worth, from the front. Where segmentation fails, `segments` is none from then on.
     fn step(
         &self,
-        datagrams: &[&[u8]],
+        Batch { datagrams, whole }: Batch<'_>,
         to: SocketAddr,
         segments: &mut Segments,
     ) -> rustix::io::Result<usize> {
         let run = segments.run(datagrams);
         if run > 1 {
-            match self.send_segmented(&datagrams[..run], to) {
+            let contents = match whole.filter(|_| run == datagrams.len()) {
+                Some(whole) => Cow::Borrowed(whole),
+                None => Cow::Owned(datagrams[..run].concat()),
+            };
+            match self.send_segmented(&contents, datagrams[0].len(), to) {
                 Err(error) if !matches!(error, Errno::AGAIN | Errno::NOBUFS) => {
                     tracing::debug!(%to, %error, "the kernel does not segment this batch; it is sent one by one");
                     *segments = Segments::NONE;
@@ -154,38 +181,43 @@ impl Sender {
         send_plain(&self.socket, &datagrams[..plain], to)
     }
 
-    fn send_segmented(&self, run: &[&[u8]], to: SocketAddr) -> rustix::io::Result<()> {
-        let (Some(state), Some(first)) = (&self.segmentation, run.first()) else {
-            return Err(Errno::OPNOTSUPP);
-        };
-        let transmit = Transmit {
-            destination: to,
-            ecn: None,
-            contents: &run.concat(),
-            segment_size: Some(first.len()),
-            src_ip: None,
-        };
+    fn send_segmented(&self, contents: &[u8], len: usize, to: SocketAddr) -> rustix::io::Result<()> {
+        let Some(state) = &self.segmentation else { return Err(Errno::OPNOTSUPP) };
+        let transmit =
+            Transmit { destination: to, ecn: None, contents, segment_size: Some(len), src_ip: None };
         let sent = state.try_send(UdpSockRef::from(&self.socket), &transmit);
         sent.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 
     /// What may be segmented on the way to `to`.
     fn segments(&self, datagrams: &[&[u8]], to: SocketAddr) -> Segments {
-        let Some(state) = &self.segmentation else { return Segments::NONE };
         let worthwhile = datagrams.windows(2).any(Segments::fit);
-        if !worthwhile || state.max_gso_segments() < 2 {
-            return Segments::NONE;
+        worthwhile.then(|| self.segments_to(to)).flatten().unwrap_or(Segments::NONE)
+    }
+
+    /// The longest datagram of which many go to `to` by one system call, each in a packet of its own; `None` where the system
+    /// does not segment.
+    pub(crate) fn packet_payload(&self, to: SocketAddr) -> Option<usize> {
+        self.segments_to(to).map(|segments| segments.len_max).filter(|&len_max| len_max > 0)
+    }
+
+    fn segments_to(&self, to: SocketAddr) -> Option<Segments> {
+        let count_max = self.segmentation.as_ref()?.max_gso_segments();
+        if count_max < 2 {
+            return None;
         }
-        let mut path = self.path.lock();
-        let payload = match *path {
-            Some((known, payload)) if known == to => payload,
-            _ => {
-                let payload = socket::packet_payload(to).unwrap_or(0);
-                *path = Some((to, payload));
-                payload
-            }
-        };
-        Segments { len_max: payload, count_max: state.max_gso_segments() }
+        let mut paths = self.paths.lock();
+        if paths.len() >= PATHS_MAX && !paths.contains_key(&to) {
+            paths.clear();
+        }
+        let len_max = *paths.entry(to).or_insert_with(|| socket::packet_payload(to).unwrap_or(0));
+        Some(Segments { len_max, count_max })
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self::new(PATIENCE)
     }
 }
 
@@ -243,6 +275,10 @@ impl Segments {
     }
 }
 
+/// The longest that one call waits for room in a socket's buffer, in total.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(4);
+/// Beyond it all are asked for anew.
+const PATHS_MAX: usize = 256;
 /// The most datagrams of one `sendmmsg`.
 const PLAIN_MAX: usize = 64;
 /// The most bytes of one segmented send: one IPv4 datagram's payload.

@@ -46,6 +46,7 @@ mod socket;
 mod tally;
 mod transport;
 
+pub use batch::Patience;
 pub use config::{Config, InterfaceChoice, Ipv6};
 pub use error::{BatchError, OpenError};
 pub use receiver::{UdpMessage, UdpReceiver};

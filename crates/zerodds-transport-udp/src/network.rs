@@ -47,22 +47,22 @@ impl Network {
         self.table.read().clone()
     }
 
-    /// Scans again if something may have changed; `true` if something has.
-    pub(crate) fn refresh(&self) -> bool {
+    /// Scans again if something may have changed; `Some(true)` if something of the table has.
+    pub(crate) fn refresh(&self) -> Option<bool> {
         let mut scanned = self.scanned.lock();
         let outdated = match &self.notices {
             Some(notices) => drain(notices),
             None => scanned.elapsed() >= RESCAN_AFTER,
         };
         if !outdated {
-            return false;
+            return None;
         }
         *scanned = Instant::now();
         let changed = self.scan();
         if changed {
             tracing::info!(interfaces = %self.table(), "the interfaces of UDP have changed");
         }
-        changed
+        Some(changed)
     }
 
     /// Readable when [`refresh`](Self::refresh) has something to do.

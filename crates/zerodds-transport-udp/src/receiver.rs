@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   metatraffic unicast ─┐
-//!   user unicast ────────┤ readiness  ┌─ recvmmsg ─▶ 4 scratch buffers of 64 KiB ──┐ one allocation of
-//!   multicast ───────────┤ (epoll) ───┤              (each one datagram, or several │ the datagram's size
-//!   the same for IPv6 ───┤            │               that GRO has put together)    │ each
+//!   user unicast ────────┤ readiness  ┌─ recvmmsg ─▶ 4 scratch buffers of 64 KiB ──┐ well filled: slices of it;
+//!   multicast ───────────┤ (epoll) ───┤              (each one datagram, or several │ otherwise an allocation
+//!   the same for IPv6 ───┤            │               that GRO has put together)    │ of the datagram's size each
 //!   network notices ─────┤            └─ refresh the interfaces                     ▼
-//!   closed ──────────────┘                                                        queue ─▶ try_receive
+//!   closed ──────────────┘                                     queue ─▶ try_receive, try_receive_along
 //! ```
-//! A received message owns exactly its bytes. Handing out slices of the scratch buffer would save a copy and
-//! let one heartbeat of 60 bytes, kept by somebody, keep 64 KiB.
+//! Bytes that outlive their message are never more than twice their own length: a heartbeat of 60 bytes, kept by somebody,
+//! does not keep 64 KiB. A buffer that was handed out comes back once its messages are gone; where somebody
+//! keeps one, there is another for the next call.
 
 use crate::claim::Claim;
 use crate::group::Group;
@@ -17,7 +18,7 @@ use crate::network::Network;
 use crate::readiness::Readiness;
 use crate::socket::Listener;
 use crate::transport::Shared;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quinn_udp::{RecvMeta, UdpSockRef};
 use rustix::io::Errno;
 use std::array;
@@ -37,10 +38,13 @@ pub struct UdpReceiver {
     pub(crate) inbox: Inbox,
 }
 
-/// A message that came in one datagram.
+/// A message that came in one datagram. It may hold the buffer of up to 64 KiB in which it came along with others: who keeps
+/// messages keeps them as [`Bytes`].
 #[derive(Debug)]
 pub struct UdpMessage {
     bytes: Bytes,
+    /// It is part of a buffer.
+    lent: bool,
     source: Locator,
 }
 
@@ -53,7 +57,15 @@ pub(crate) struct Inbox {
     /// Readable once the transport is closed; kept open because it is watched.
     _ear: UnixStream,
     queue: VecDeque<UdpMessage>,
-    scratch: [Box<[u8]>; BATCH],
+    scratch: [Scratch; BATCH],
+}
+
+/// A buffer that datagrams are read into.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Empty while it is lent.
+    own: BytesMut,
+    lent: Option<Bytes>,
 }
 
 impl Inbox {
@@ -71,7 +83,7 @@ impl Inbox {
         let sockets = listeners.iter().map(|listener| listener.socket.as_fd());
         let watched: Vec<_> = sockets.chain([ear.as_fd()]).chain(network.notices()).collect();
         let readiness = Readiness::watch(&watched)?;
-        let scratch = array::from_fn(|_| vec![0; DATAGRAM_MAX].into_boxed_slice());
+        let scratch = array::from_fn(|_| Scratch::default());
         Ok(Self { listeners, readiness, _ear: ear, queue: VecDeque::new(), scratch })
     }
 
@@ -91,16 +103,21 @@ impl Inbox {
     fn read(&mut self, position: usize) {
         let listener = &self.listeners[position];
         let mut metas = [RecvMeta::default(); BATCH];
-        let mut slices = self.scratch.each_mut().map(|buffer| IoSliceMut::new(buffer));
+        let mut slices = self.scratch.each_mut().map(|scratch| IoSliceMut::new(scratch.ready()));
         let count = match listener.state.recv(UdpSockRef::from(&listener.socket), &mut slices, &mut metas) {
             Ok(count) => count,
             Err(error) => return self.give_up_if_denied(position, &error),
         };
-        for (buffer, meta) in self.scratch.iter().zip(&metas[..count]) {
+        for (scratch, meta) in self.scratch.iter_mut().zip(&metas[..count]) {
             let source = Locator::from(meta.addr);
-            let datagrams = datagrams(&buffer[..meta.len], meta.stride);
-            self.queue
-                .extend(datagrams.map(|bytes| UdpMessage { bytes: Bytes::copy_from_slice(bytes), source }));
+            if meta.len < LENT_MIN {
+                let datagrams = datagrams(&scratch.own[..meta.len], meta.stride).map(Bytes::copy_from_slice);
+                self.queue.extend(datagrams.map(|bytes| UdpMessage { bytes, lent: false, source }));
+            } else {
+                let lent = scratch.lend();
+                let datagrams = datagrams(&lent[..meta.len], meta.stride).map(|bytes| lent.slice_ref(bytes));
+                self.queue.extend(datagrams.map(|bytes| UdpMessage { bytes, lent: true, source }));
+            }
         }
     }
 
@@ -114,6 +131,26 @@ impl Inbox {
     }
 }
 
+impl Scratch {
+    /// The buffer, all of it: its own again if nothing of it is held any more, or another.
+    fn ready(&mut self) -> &mut [u8] {
+        if let Some(lent) = self.lent.take() {
+            self.own = lent.try_into_mut().unwrap_or_default();
+        }
+        if self.own.len() != DATAGRAM_MAX {
+            self.own = BytesMut::zeroed(DATAGRAM_MAX);
+        }
+        &mut self.own
+    }
+
+    /// Gives it out in place of copies.
+    fn lend(&mut self) -> Bytes {
+        let lent = std::mem::take(&mut self.own).freeze();
+        self.lent = Some(lent.clone());
+        lent
+    }
+}
+
 impl Receiver for UdpReceiver {
     type Message = UdpMessage;
 
@@ -122,9 +159,13 @@ impl Receiver for UdpReceiver {
         if self.inbox.queue.is_empty() && !self.shared.is_closed() {
             self.inbox.fill(&self.shared);
         }
+        self.try_receive_along().map(Incoming::Message)
+    }
+
+    fn try_receive_along(&mut self) -> Option<UdpMessage> {
         let message = self.inbox.queue.pop_front()?;
         self.shared.tally.received(message.len());
-        Some(Incoming::Message(message))
+        Some(message)
     }
 
     fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {
@@ -165,7 +206,8 @@ impl Deref for UdpMessage {
 
 impl From<UdpMessage> for Bytes {
     fn from(message: UdpMessage) -> Self {
-        message.bytes
+        let UdpMessage { bytes, lent, .. } = message;
+        if lent && bytes.len() < LENT_MIN { Self::copy_from_slice(&bytes) } else { bytes }
     }
 }
 
@@ -186,6 +228,8 @@ impl Message for UdpMessage {
 const BATCH: usize = 4;
 /// What a datagram, or several put together by GRO, can be at most.
 const DATAGRAM_MAX: usize = 65_536;
+/// A buffer that has less in it is not handed out; it is copied out of.
+const LENT_MIN: usize = DATAGRAM_MAX / 2;
 
 /// The datagrams of one buffer: pieces of `stride` bytes, the last may be shorter. An empty buffer is one
 /// empty datagram.

@@ -9,7 +9,7 @@
 //! interfaces are looked at again before they are announced or multicast on, when there was no route, and
 //! when the receiver is told that they changed.
 
-use crate::batch::{Patience, Progress, Sender, Stop};
+use crate::batch::{Batch, PATIENCE, Patience, Progress, Sender, Stop};
 use crate::claim::Claim;
 use crate::config::{Config, Ipv6};
 use crate::error::{BatchError, OpenError};
@@ -28,7 +28,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use zerodds_core::{
     Counters, Delivery, Loan, LoanError, Locator, Path, Peer, Reach, Reason, Refusal, SendError, Sent,
     Transport, Unserved,
@@ -163,7 +163,42 @@ impl UdpTransport {
     /// # Errors
     /// [`BatchError`] says what was and was not sent.
     pub fn send_batch(&self, datagrams: &[&[u8]], to: Peer<'_>) -> Result<usize, BatchError> {
-        let shared = &self.0;
+        self.send_batched(Batch::of(datagrams), to, &mut Patience::default())
+    }
+
+    /// As [`send_batch`](Self::send_batch), datagrams of `len` bytes that lie one after another, the last of which may be
+    /// shorter: saves the copy that puts them so, where the kernel is given all at once. `patience` may be shared by several.
+    ///
+    /// # Errors
+    /// [`BatchError`] says what was and was not sent.
+    pub fn send_run(
+        &self,
+        run: &[u8],
+        len: usize,
+        to: Peer<'_>,
+        patience: &mut Patience,
+    ) -> Result<usize, BatchError> {
+        let datagrams: Vec<&[u8]> = run.chunks(len.max(1)).collect();
+        self.send_batched(Batch { datagrams: &datagrams, whole: Some(run) }, to, patience)
+    }
+
+    /// The longest datagram, in bytes, of which many go to this peer by one system call and each in a packet of its own, which
+    /// is what the path carries without IP fragmentation. `None` where the system does not do that, or does not know the way.
+    #[must_use]
+    pub fn packet_payload(&self, to: Peer<'_>) -> Option<usize> {
+        match self.0.route(to).ok()? {
+            Route::Unicast(address) => self.0.sender(Family::of(address.ip()))?.packet_payload(address),
+            Route::Group(_) => None,
+        }
+    }
+
+    fn send_batched(
+        &self,
+        batch: Batch<'_>,
+        to: Peer<'_>,
+        patience: &mut Patience,
+    ) -> Result<usize, BatchError> {
+        let (shared, datagrams) = (&self.0, batch.datagrams);
         if shared.is_closed() {
             return Err(BatchError::Closed);
         }
@@ -172,7 +207,7 @@ impl UdpTransport {
             shared.tally.too_large();
             return Err(BatchError::TooLarge { len, max: shared.max_len() });
         }
-        let progress = shared.deliver(datagrams, to, Delivery::BestEffort, &mut Patience::new(PATIENCE));
+        let progress = shared.deliver(batch, to, Delivery::BestEffort, patience);
         let progress = progress.map_err(BatchError::Unreachable)?;
         match progress.stopped {
             None | Some(Stop::Full) => Ok(progress.sent),
@@ -243,7 +278,7 @@ impl Transport for UdpTransport {
         });
         let mut sent = Sent::default();
         for (index, &peer) in to.iter().enumerate() {
-            let why = match shared.deliver(&[message], peer, delivery, &mut patience) {
+            let why = match shared.deliver(Batch::of(&[message]), peer, delivery, &mut patience) {
                 Ok(Progress { stopped: None, .. }) => {
                     sent.by_udp += 1;
                     continue;
@@ -280,10 +315,11 @@ impl Shared {
 
     /// Brings interfaces and memberships up to date; `true` if something has changed.
     pub(crate) fn refresh(&self) -> bool {
-        let changed = self.network.refresh();
+        let Some(changed) = self.network.refresh() else { return false };
+        // What one packet carries may be another, though the addresses are the same.
+        self.senders().for_each(Sender::forget_paths);
         if changed {
             self.groups.iter().for_each(|group| group.follow(&self.network));
-            self.senders().for_each(Sender::forget_paths);
         }
         changed
     }
@@ -292,21 +328,22 @@ impl Shared {
     /// out to have changed.
     fn deliver(
         &self,
-        datagrams: &[&[u8]],
+        batch: Batch<'_>,
         peer: Peer<'_>,
         delivery: Delivery,
         patience: &mut Patience,
     ) -> Result<Progress, Reason> {
-        let mut progress = self.send_along(self.route(peer)?, datagrams, patience);
+        let mut progress = self.send_along(self.route(peer)?, batch, patience);
         if let Some(Stop::Refused(
             Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NODEV | Errno::ADDRNOTAVAIL,
         )) = progress.stopped
             && self.refresh()
         {
             let before = progress.sent;
-            progress = self.send_along(self.route(peer)?, &datagrams[before..], patience);
+            progress = self.send_along(self.route(peer)?, batch.after(before), patience);
             progress.sent += before;
         }
+        let datagrams = batch.datagrams;
         self.tally.sent(&datagrams[..progress.sent]);
         match progress.stopped {
             None => {}
@@ -322,18 +359,18 @@ impl Shared {
         Surroundings { table: &table, host_tag: self.config.host_tag, ipv6: self.v6.is_some() }.route(peer)
     }
 
-    fn send_along(&self, route: Route, datagrams: &[&[u8]], patience: &mut Patience) -> Progress {
+    fn send_along(&self, route: Route, batch: Batch<'_>, patience: &mut Patience) -> Progress {
         match route {
             Route::Unicast(address) => match self.sender(Family::of(address.ip())) {
-                Some(sender) => sender.send(datagrams, address, patience),
+                Some(sender) => sender.send(batch, address, patience),
                 None => Progress::refused(Errno::AFNOSUPPORT),
             },
-            Route::Group(group) => self.multicast(datagrams, group, patience),
+            Route::Group(group) => self.multicast(batch, group, patience),
         }
     }
 
     /// Sends by every interface, and by loopback too where no other brings it back. Served if any took it.
-    fn multicast(&self, datagrams: &[&[u8]], address: SocketAddr, patience: &mut Patience) -> Progress {
+    fn multicast(&self, batch: Batch<'_>, address: SocketAddr, patience: &mut Patience) -> Progress {
         self.refresh();
         let family = Family::of(address.ip());
         let Some(sender) = self.sender(family) else { return Progress::refused(Errno::AFNOSUPPORT) };
@@ -344,7 +381,7 @@ impl Shared {
             if link.ip.is_loopback() && comes_back {
                 continue;
             }
-            let progress = sender.multicast(datagrams, address, &link, patience);
+            let progress = sender.multicast(batch, address, &link, patience);
             let taken = progress.stopped.is_none();
             comes_back |= taken && group.is_some_and(|group| group.is_member(link.index));
             if taken || (best.stopped.is_some() && progress.sent >= best.sent) {
@@ -402,9 +439,6 @@ impl DerefMut for UdpLoan {
         &mut self.0
     }
 }
-
-/// The longest that one call waits for room in a socket's buffer, in total.
-const PATIENCE: Duration = Duration::from_millis(4);
 
 fn refusal(stop: &Stop, len: usize) -> Refusal {
     match *stop {

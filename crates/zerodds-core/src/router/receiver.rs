@@ -107,12 +107,14 @@ pub struct RouterReceiver<S, U> {
     udp: Option<U>,
     /// Whose turn it is to be asked first.
     udp_first: bool,
+    /// What was taken last was a message that came by UDP.
+    last_by_udp: bool,
     ledger: Arc<Mutex<Ledger>>,
 }
 
 impl<S: Receiver, U: Receiver> RouterReceiver<S, U> {
     pub(super) fn new(shm: Option<S>, udp: Option<U>, ledger: Arc<Mutex<Ledger>>) -> Self {
-        Self { shm, udp, udp_first: false, ledger }
+        Self { shm, udp, udp_first: false, last_by_udp: false, ledger }
     }
 
     fn take_shm(&mut self) -> Option<Incoming<<Self as Receiver>::Message>> {
@@ -134,11 +136,19 @@ impl<S: Receiver, U: Receiver> Receiver for RouterReceiver<S, U> {
 
     fn try_receive(&mut self) -> Option<Incoming<Self::Message>> {
         self.udp_first = !self.udp_first;
-        if self.udp_first {
+        let taken = if self.udp_first {
             self.take_udp().or_else(|| self.take_shm())
         } else {
             self.take_shm().or_else(|| self.take_udp())
-        }
+        };
+        self.last_by_udp = matches!(taken, Some(Incoming::Message(RouterMessage::Udp(_))));
+        taken
+    }
+
+    /// Of UDP alone: what comes through shared memory is taken one by one, at no cost.
+    fn try_receive_along(&mut self) -> Option<Self::Message> {
+        let along = self.udp.as_mut().filter(|_| self.last_by_udp)?.try_receive_along()?;
+        Some(RouterMessage::Udp(along))
     }
 
     /// Waits in the shared-memory receiver, whose wait strategy governs, with the UDP socket among what else
@@ -170,5 +180,90 @@ impl<S: Receiver, U: Receiver> Receiver for RouterReceiver<S, U> {
     fn readiness(&self) -> Vec<BorrowedFd<'_>> {
         let shm = self.shm.iter().flat_map(Receiver::readiness);
         shm.chain(self.udp.iter().flat_map(Receiver::readiness)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    #[derive(Debug)]
+    struct Octet(Bytes, Path);
+
+    impl Deref for Octet {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl From<Octet> for Bytes {
+        fn from(octet: Octet) -> Self {
+            octet.0
+        }
+    }
+
+    impl Message for Octet {
+        fn path(&self) -> Path {
+            self.1
+        }
+
+        fn source(&self) -> Option<Locator> {
+            None
+        }
+    }
+
+    /// Has taken all of it from the system already.
+    struct Taken(VecDeque<Octet>);
+
+    impl Taken {
+        fn of(octets: &[u8], path: Path) -> Self {
+            Self(octets.iter().map(|&octet| Octet(Bytes::copy_from_slice(&[octet]), path)).collect())
+        }
+    }
+
+    impl Receiver for Taken {
+        type Message = Octet;
+
+        fn try_receive(&mut self) -> Option<Incoming<Octet>> {
+            self.try_receive_along().map(Incoming::Message)
+        }
+
+        fn try_receive_along(&mut self) -> Option<Octet> {
+            self.0.pop_front()
+        }
+
+        fn wait(&mut self, _deadline: Option<Instant>, _also: &[BorrowedFd<'_>]) -> Wake {
+            Wake::Ready
+        }
+
+        fn arm(&mut self) -> Wake {
+            Wake::Ready
+        }
+
+        fn readiness(&self) -> Vec<BorrowedFd<'_>> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn what_came_along_is_that_of_the_path_by_which_the_last_message_came() {
+        let (shm, udp) = (Taken::of(&[1, 2], Path::SharedMemory), Taken::of(&[3, 4, 5], Path::Udp));
+        let mut receiver = RouterReceiver::new(Some(shm), Some(udp), Arc::default());
+        assert!(receiver.try_receive_along().is_none(), "nothing was received");
+        let next = |receiver: &mut RouterReceiver<_, _>| match receiver.try_receive() {
+            Some(Incoming::Message(message)) => message[0],
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(next(&mut receiver), 3);
+        let along = receiver.try_receive_along().map(|message| (message[0], message.path()));
+        assert_eq!(along, Some((4, Path::Udp)));
+        assert_eq!(next(&mut receiver), 1);
+        assert!(receiver.try_receive_along().is_none(), "shared memory is taken one by one");
+        assert_eq!(next(&mut receiver), 5);
+        assert!(receiver.try_receive_along().is_none());
+        assert_eq!(next(&mut receiver), 2, "nothing is skipped");
     }
 }

@@ -1,8 +1,10 @@
 //! Many datagrams at once: segmented, in one system call, or one by one, they arrive as they were.
 
 use crate::participant::{Participant, Token, loopback, random_domain};
+use bytes::Bytes;
 use proptest::prelude::*;
-use zerodds_core::{Peer, Transport as _};
+use zerodds_core::{Peer, Receiver as _, Transport as _};
+use zerodds_transport_udp::Patience;
 
 /// Sends all of it while the receiver empties its buffer only afterwards, so no more than fits there.
 fn arrives_intact(sizes: &[usize]) {
@@ -46,6 +48,77 @@ fn small_and_large_ones_between_each_other_arrive_in_order() {
 fn an_empty_batch_sends_nothing() {
     let a = Participant::on_loopback(random_domain());
     assert_eq!(a.transport.send_batch(&[], Peer::new(&a.transport.locators())).unwrap(), 0);
+}
+
+/// Datagrams that lie one after another.
+fn run_of(token: Token, from: u32, count: u32, len: usize) -> Vec<u8> {
+    (from..from + count).flat_map(|index| token.message(index, len)).collect()
+}
+
+#[test]
+fn a_run_arrives_intact_where_it_is_segmented_and_where_not() {
+    for (len, count, tail) in
+        [(1400, 40, 900), (1400, 40, 0), (60_000, 1, 0), (9_000, 20, 100), (20, 200, 16)]
+    {
+        let (domain, token) = (random_domain(), Token::random());
+        let (a, mut b) = (Participant::on_loopback(domain), Participant::on_loopback(domain));
+        let run = [run_of(token, 0, count, len), token.message(count, len)[..tail].to_vec()].concat();
+        let to = b.transport.locators();
+        let sent = a.transport.send_run(&run, len, Peer::new(&to), &mut Patience::default()).unwrap();
+        assert_eq!(sent, run.chunks(len).count());
+        for datagram in run.chunks(len) {
+            assert!(b.next(token)[..] == *datagram);
+        }
+        assert_eq!(a.transport.counters().sent_bytes, run.len() as u64);
+    }
+}
+
+#[test]
+fn what_somebody_keeps_is_not_overwritten_by_what_comes_later_and_what_is_kept_as_bytes_is_small() {
+    let (domain, token) = (random_domain(), Token::random());
+    let (a, mut b) = (Participant::on_loopback(domain), Participant::on_loopback(domain));
+    let to = b.transport.locators();
+    let (mut kept, mut kept_bytes) = (Vec::new(), Vec::new());
+    for round in 0..20 {
+        let run = run_of(token, round * 40, 40, 1400);
+        let sent = a.transport.send_run(&run, 1400, Peer::new(&to), &mut Patience::default()).unwrap();
+        assert_eq!(sent, 40);
+        for index in round * 40..(round + 1) * 40 {
+            let message = b.next(token);
+            match index % 40 {
+                7 => kept.push((index, message)),
+                8 => kept_bytes.push((index, Bytes::from(message))),
+                _ => assert!(message[..] == token.message(index, 1400)),
+            }
+        }
+    }
+    assert!(kept.iter().all(|(index, message)| message[..] == token.message(*index, 1400)));
+    for (index, bytes) in kept_bytes {
+        assert!(bytes == token.message(index, 1400));
+        assert!(bytes.try_into_mut().unwrap().capacity() < 2 * 1400, "it keeps the buffer that it came in");
+    }
+}
+
+#[test]
+fn what_came_with_a_message_needs_no_other_call_to_the_system() {
+    let (domain, token) = (random_domain(), Token::random());
+    let (a, mut b) = (Participant::on_loopback(domain), Participant::on_loopback(domain));
+    assert!(b.receiver.try_receive_along().is_none());
+    let run = run_of(token, 0, 40, 1400);
+    let to = b.transport.locators();
+    a.transport.send_run(&run, 1400, Peer::new(&to), &mut Patience::default()).unwrap();
+    assert!(b.receiver.try_receive_along().is_none(), "it makes none itself");
+    let mut along = 0;
+    let mut received = b.next(token)[..] == run[..1400];
+    while received && along < 39 {
+        match b.receiver.try_receive_along() {
+            Some(message) if message.starts_with(&token.message(0, 16)) => along += 1,
+            Some(_) => {}
+            None => received = b.next(token).len() == 1400,
+        }
+    }
+    // Where the system does not put them together, a few come at a time.
+    assert!(along >= 20, "{along}");
 }
 
 proptest! {

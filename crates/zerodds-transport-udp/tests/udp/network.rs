@@ -257,3 +257,28 @@ fn a_slow_network_costs_datagrams_that_are_counted_and_blocks_nobody() {
     assert!(before.elapsed() < Duration::from_secs(20));
     assert_eq!(a.transport.counters().lost_messages, 71 - sent as u64);
 }
+
+#[test]
+fn what_one_packet_carries_follows_the_link() {
+    let test = "network::what_one_packet_carries_follows_the_link";
+    if !inside(test, LINK_UP) {
+        return;
+    }
+    let mut a = Participant::with(0, &Config::default());
+    let peer = [Locator::from(SocketAddr::from(([10, 77, 0, 2], 7411)))];
+    let payload = |a: &Participant| a.transport.packet_payload(Peer::new(&peer));
+    let Some(before) = payload(&a) else {
+        println!("SKIPPED: the system does not segment");
+        return;
+    };
+    assert_eq!(before, 1472);
+    for (mtu, expected) in [(1300, 1272), (9000, 8972)] {
+        run(&format!("ip link set veth1 mtu {mtu} && ip link set veth0 mtu {mtu}"));
+        let deadline = hang_bound();
+        while payload(&a) != Some(expected) {
+            a.receiver.wait(deadline, &[]);
+            a.receiver.try_receive();
+            assert!(deadline > Some(Instant::now()), "{:?} with an MTU of {mtu}", payload(&a));
+        }
+    }
+}
