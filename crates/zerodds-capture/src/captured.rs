@@ -44,9 +44,14 @@ impl<T: Transport> Captured<T> {
 
     /// Has `send` send `messages` to one peer, in order, by something that is not part of [`Transport`]; it answers how
     /// many of them were sent.
-    pub fn send_each(&self, messages: &[&[u8]], to: Peer<'_>, send: impl FnOnce(&T) -> usize) -> usize {
+    pub fn send_each<'m>(
+        &self,
+        messages: impl Iterator<Item = &'m [u8]> + Clone,
+        to: Peer<'_>,
+        send: impl FnOnce(&T) -> usize,
+    ) -> usize {
         let Some(tap) = &self.tap else { return send(&self.inner) };
-        let pending: Vec<_> = messages.iter().map(|message| tap.begin(message.len())).collect();
+        let pending: Vec<_> = messages.clone().map(|message| tap.begin(message.len())).collect();
         let count = send(&self.inner);
         for (pending, message) in pending.into_iter().zip(messages).take(count) {
             if let Some(pending) = pending {
@@ -132,17 +137,29 @@ impl<T: Transport> Transport for Captured<T> {
     }
 }
 
+impl<R: Receiver> CapturedReceiver<R> {
+    fn capture(&self, message: &R::Message) {
+        if let Some(pending) = self.tap.as_ref().and_then(|tap| tap.begin(message.len())) {
+            pending.received(message.to_vec(), message.source(), None);
+        }
+    }
+}
+
 impl<R: Receiver> Receiver for CapturedReceiver<R> {
     type Message = R::Message;
 
     fn try_receive(&mut self) -> Option<Incoming<Self::Message>> {
         let incoming = self.inner.try_receive();
-        if let (Some(tap), Some(Incoming::Message(message))) = (&self.tap, &incoming)
-            && let Some(pending) = tap.begin(message.len())
-        {
-            pending.received(message.to_vec(), message.source(), None);
+        if let Some(Incoming::Message(message)) = &incoming {
+            self.capture(message);
         }
         incoming
+    }
+
+    fn try_receive_along(&mut self) -> Option<Self::Message> {
+        let message = self.inner.try_receive_along()?;
+        self.capture(&message);
+        Some(message)
     }
 
     fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {

@@ -9,7 +9,7 @@ use zerodds_core::{
     Counters, Delivery, Incoming, Loan, LoanError, Locator, Message, Path, Peer, Reach, Reason, Receiver,
     SendError, Sent, Transport, Wake,
 };
-use zerodds_transport_udp::UdpTransport;
+use zerodds_transport_udp::{Patience, UdpTransport};
 
 /// A UDP transport, as RTPS discovery uses it (DDSI-RTPS 2.5 §9.6.2).
 pub(crate) trait Datagrams: Transport {
@@ -17,12 +17,18 @@ pub(crate) trait Datagrams: Transport {
 
     fn metatraffic_multicast_locators(&self) -> Vec<Locator>;
 
-    /// Sends datagrams to one peer, in order, until one is not taken; how many were.
-    fn send_all(&self, datagrams: &[&[u8]], to: Peer<'_>) -> usize {
-        let is_taken = |datagram: &&&[u8]| {
+    /// The longest datagram of which many go to this peer at once, each in a packet of its own. `None`: not here.
+    fn packet_payload(&self, _to: Peer<'_>) -> Option<usize> {
+        None
+    }
+
+    /// Sends a run of datagrams of `len` octets, of which the last may be shorter, to one peer, in order, until one is not taken;
+    /// how many were.
+    fn send_run(&self, run: &[u8], len: usize, to: Peer<'_>, _patience: &mut Patience) -> usize {
+        let is_taken = |datagram: &&[u8]| {
             self.send_bytes(datagram, &[to], Delivery::BestEffort).is_ok_and(|sent| sent.unserved.is_empty())
         };
-        datagrams.iter().take_while(is_taken).count()
+        run.chunks(len.max(1)).take_while(is_taken).count()
     }
 }
 
@@ -35,8 +41,12 @@ impl Datagrams for UdpTransport {
         self.metatraffic_multicast_locators()
     }
 
-    fn send_all(&self, datagrams: &[&[u8]], to: Peer<'_>) -> usize {
-        self.send_batch(datagrams, to).unwrap_or(0)
+    fn packet_payload(&self, to: Peer<'_>) -> Option<usize> {
+        self.packet_payload(to)
+    }
+
+    fn send_run(&self, run: &[u8], len: usize, to: Peer<'_>, patience: &mut Patience) -> usize {
+        self.send_run(run, len, to, patience).unwrap_or(0)
     }
 }
 
@@ -49,8 +59,12 @@ impl<T: Datagrams> Datagrams for Captured<T> {
         self.inner().metatraffic_multicast_locators()
     }
 
-    fn send_all(&self, datagrams: &[&[u8]], to: Peer<'_>) -> usize {
-        self.send_each(datagrams, to, |udp| udp.send_all(datagrams, to))
+    fn packet_payload(&self, to: Peer<'_>) -> Option<usize> {
+        self.inner().packet_payload(to)
+    }
+
+    fn send_run(&self, run: &[u8], len: usize, to: Peer<'_>, patience: &mut Patience) -> usize {
+        self.send_each(run.chunks(len.max(1)), to, |udp| udp.send_run(run, len, to, patience))
     }
 }
 
@@ -62,6 +76,10 @@ impl<T: Datagrams> Datagrams for zerodds_core::testing::Faulty<T> {
 
     fn metatraffic_multicast_locators(&self) -> Vec<Locator> {
         self.inner().metatraffic_multicast_locators()
+    }
+
+    fn packet_payload(&self, to: Peer<'_>) -> Option<usize> {
+        self.inner().packet_payload(to)
     }
 }
 

@@ -11,11 +11,25 @@
 //! whose numbers are right. The chunk is a multiple of the fragment size on the wire, so that the fragments of
 //! all chunks number one sample consistently.
 //!
+//! How long a fragment is:
+//!
+//! | for | a fragment is | because |
+//! |---|---|---|
+//! | anyone | up to 60,000 bytes | a stock Dust reader stops at 256 missing ones, and others pay for each |
+//! | a peer that runs this plug-in | what fits a packet of the path | IP then takes nothing apart, to be put together packet by packet: a run of them is handed over as one, which stays one as far as the hardware or a virtual cable lets it. What is lost is one packet |
+//! | the same, a sample of several chunks | up to 60,000 bytes | its fragments must not reach across the ends of chunks |
+//!
+//! Who runs the plug-in is known by its shared-memory locator, whatever host it is on. On loopback and wherever packets are
+//! large, what fits one is large. The length may change between a sample and its repetition, as the path does: numbers then
+//! mean something else, and the reader begins again, see [`reassembly`](crate::reassembly). Rejected: a shorter header of our
+//! own below RTPS. It would save 4 % of the bytes, and no tool would see through it.
+//!
 //! Rejected: letting Dust fragment. It has one fragment size for shared memory and UDP alike, encodes every
 //! fragment by itself, and reads fragments with a panic where more than 256 are missing.
 
 use crate::outgoing::{HEARTBEAT_LEN, Outgoing};
-use crate::rtps::{DataFragFields, HEADER_LEN, MessageWriter, flag};
+use crate::rtps::{Data, DataFrag, DataFragFields, HEADER_LEN, MessageWriter, SUBMESSAGE_HEADER_LEN, flag};
+use std::iter::Peekable;
 use std::ops::RangeInclusive;
 use zerodds_core::Endianness;
 
@@ -24,7 +38,7 @@ use zerodds_core::Endianness;
 pub(crate) const OVERHEAD_MAX: usize = 512;
 
 /// The largest fragment made. Below the 65,507 bytes of a UDP datagram with room for the overhead, and large,
-/// since every fragment costs the receiver a system call and a stock Dust reader stops at 256 missing ones.
+/// since every fragment costs others a system call and a stock Dust reader stops at 256 missing ones.
 const FRAGMENT_LEN_MAX: usize = 60_000;
 
 /// Which sizes a participant's samples are cut into.
@@ -32,6 +46,7 @@ const FRAGMENT_LEN_MAX: usize = 60_000;
 pub(crate) struct Fragmenter {
     fragment_len: u16,
     chunk_len: usize,
+    datagram_len_max: usize,
 }
 
 /// Part of a sample, or all of it, that has to leave in fragments.
@@ -40,6 +55,20 @@ struct Part<'m> {
     inline_qos: &'m [u8],
     payload: &'m [u8],
     numbers: RangeInclusive<u32>,
+}
+
+/// The datagrams of an outgoing sample, as they are made.
+pub(crate) struct Pieces<'m> {
+    /// What every datagram begins with.
+    head: &'m [u8],
+    /// The same and a DATA_FRAG, whose length and number are written over.
+    template: Vec<u8>,
+    part: Part<'m>,
+    numbers: Peekable<std::vec::IntoIter<u32>>,
+    last: u32,
+    /// What is still to follow the last fragment, in its datagram or another.
+    tail: Vec<u8>,
+    datagram_len_max: usize,
 }
 
 impl Fragmenter {
@@ -51,7 +80,7 @@ impl Fragmenter {
         let wanted = message_len_max.saturating_sub(OVERHEAD_MAX).max(fragment_len_max);
         let count = wanted.div_ceil(fragment_len_max);
         let fragment_len = (wanted / count) as u16;
-        Self { fragment_len, chunk_len: count * usize::from(fragment_len) }
+        Self { fragment_len, chunk_len: count * usize::from(fragment_len), datagram_len_max }
     }
 
     /// The fragment size to tell Dust: what it writes whole.
@@ -80,89 +109,205 @@ impl Fragmenter {
         (self.chunk_len / self.fragment_len as usize) as u32
     }
 
+    /// The numbers that fragments of this chunk may have, in a sample of this length: one that is one chunk may have been cut
+    /// into packets, see [`cut`](Self::cut).
+    pub(crate) const fn numbers_of(&self, chunk: u32, sample_len: u32) -> RangeInclusive<u32> {
+        if sample_len as usize > self.chunk_len { self.fragments_of(chunk) } else { 1..=u32::MAX }
+    }
+
     /// The datagrams that carry an outgoing DATA or DATA_FRAG: all of its fragments, or those `wanted`, in ascending order.
     /// Nothing if it is neither.
+    ///
+    /// `packet` is what one packet carries to this peer, if it takes fragments of any number and length well. A sample that is
+    /// one chunk is cut to fit; of the others the fragments must not reach across the ends of chunks.
     ///
     /// The HEARTBEAT that Dust appended follows the last. Where fragments are repeated on request, Dust
     /// appends none; a HEARTBEAT_FRAG with `repair_count` then asks at once for what got lost again.
     pub(crate) fn cut<'m>(
         &self,
         message: &'m [u8],
-        outgoing: &'m Outgoing,
-        wanted: Option<&'m [u32]>,
+        outgoing: &Outgoing,
+        wanted: Option<&[u32]>,
+        packet: Option<usize>,
         repair_count: i32,
-    ) -> impl Iterator<Item = Vec<u8>> + use<'m> {
-        let part = self.part(message, outgoing);
-        let fragment_len = usize::from(self.fragment_len);
-        let numbers: Vec<u32> = part.iter().flat_map(|part| part.numbers.clone()).collect();
-        let numbers: Vec<u32> = match wanted {
-            Some(wanted) => {
-                numbers.into_iter().filter(|number| wanted.binary_search(number).is_ok()).collect()
+    ) -> Option<Pieces<'m>> {
+        let part = self.part(message, outgoing, packet)?;
+        let mut numbers: Vec<u32> = part.numbers.clone().collect();
+        if let Some(wanted) = wanted {
+            numbers.retain(|number| wanted.binary_search(number).is_ok());
+        }
+        let last = *numbers.last()?;
+        let (head, fields) = (&message[..outgoing.offset], part.fields);
+        let mut template = writer(head, head.len() + FRAGMENT_HEADER_LEN);
+        template.data_frag(fields, &[], &[]);
+        let tail = match wanted {
+            Some(_) => {
+                let mut asks = writer(&head[..HEADER_LEN], HEADER_LEN + HEARTBEAT_LEN);
+                asks.heartbeat_frag(&fields, *part.numbers.end(), repair_count);
+                asks.into_bytes().split_off(HEADER_LEN)
             }
-            None => numbers,
+            None => outgoing.heartbeat(message).to_vec(),
         };
-        let last = numbers.last().copied();
-        numbers.into_iter().filter_map(move |number| {
-            let part = part.as_ref()?;
-            let start = (number - part.numbers.start()) as usize * fragment_len;
-            let payload = &part.payload[start..part.payload.len().min(start + fragment_len)];
-            let inline_qos = if number == 1 { part.inline_qos } else { &[] };
-            let q = if inline_qos.is_empty() { 0 } else { flag::INLINE_QOS };
-            let frag = DataFragFields { flags: part.fields.flags | q, first: number, ..part.fields };
-            let mut datagram = writer(message, outgoing, payload.len());
-            datagram.data_frag(frag, inline_qos, payload);
-            if Some(number) == last {
-                match wanted {
-                    Some(_) => datagram.heartbeat_frag(&frag, *part.numbers.end(), repair_count),
-                    None => datagram.verbatim(outgoing.heartbeat(message)),
-                };
-            }
-            Some(datagram.into_bytes())
-        })
+        let fits_packet = packet.filter(|_| fields.fragment_len < self.fragment_len);
+        let datagram_len_max = fits_packet.unwrap_or(self.datagram_len_max);
+        let (template, numbers) = (template.into_bytes(), numbers.into_iter().peekable());
+        Some(Pieces { head, template, part, numbers, last, tail, datagram_len_max })
     }
 
     /// What is to be cut.
-    fn part<'m>(&self, message: &'m [u8], outgoing: &Outgoing) -> Option<Part<'m>> {
-        if let Some(data) = outgoing.data(message) {
-            let flags = if outgoing.is_alive() { 0 } else { flag::FRAG_KEY };
-            let sample_len = u32::try_from(data.payload.len()).ok()?;
-            let fields = DataFragFields {
-                flags,
-                reader: data.reader,
-                writer: data.writer,
-                sequence_number: data.sequence_number,
-                first: 1,
-                fragment_len: self.fragment_len,
-                sample_len,
-            };
-            let numbers = 1..=sample_len.div_ceil(u32::from(self.fragment_len));
-            return Some(Part { fields, inline_qos: data.inline_qos, payload: data.payload, numbers });
-        }
-        let chunk = outgoing.chunk(message)?;
-        let first = *self.fragments_of(chunk.first).start();
-        let count = u32::try_from(chunk.payload.len().div_ceil(usize::from(self.fragment_len))).ok()?;
-        let fields = DataFragFields {
-            flags: 0,
-            reader: chunk.reader,
-            writer: chunk.writer,
-            sequence_number: chunk.sequence_number,
-            first,
-            fragment_len: self.fragment_len,
-            sample_len: chunk.sample_len,
+    fn part<'m>(&self, message: &'m [u8], outgoing: &Outgoing, packet: Option<usize>) -> Option<Part<'m>> {
+        let (fields, inline_qos, payload, sample_len) = match outgoing.data(message) {
+            Some(data) => {
+                let flags = if outgoing.is_alive() { 0 } else { flag::FRAG_KEY };
+                let sample_len = u32::try_from(data.payload.len()).ok()?;
+                let Data { reader, writer, sequence_number, inline_qos, payload } = data;
+                let fields = DataFragFields {
+                    flags,
+                    reader,
+                    writer,
+                    sequence_number,
+                    first: 1,
+                    fragment_len: self.fragment_len,
+                    sample_len,
+                };
+                (fields, inline_qos, payload, sample_len)
+            }
+            None => {
+                let chunk = outgoing.chunk(message)?;
+                let DataFrag { reader, writer, sequence_number, sample_len, payload, .. } = chunk;
+                let first = *self.fragments_of(chunk.first).start();
+                let fragment_len = self.fragment_len;
+                let fields = DataFragFields {
+                    flags: 0,
+                    reader,
+                    writer,
+                    sequence_number,
+                    first,
+                    fragment_len,
+                    sample_len,
+                };
+                (fields, &[][..], payload, sample_len)
+            }
         };
-        Some(Part { fields, inline_qos: &[], payload: chunk.payload, numbers: first..=first + count - 1 })
+        let is_one_chunk = sample_len as usize <= self.chunk_len;
+        let fragment_len = packet.filter(|_| is_one_chunk).map_or(self.fragment_len, |len| self.in_a(len));
+        let count = u32::try_from(payload.len().div_ceil(usize::from(fragment_len))).ok()?;
+        let numbers = fields.first..=fields.first + count.checked_sub(1)?;
+        Some(Part { fields: DataFragFields { fragment_len, ..fields }, inline_qos, payload, numbers })
+    }
+
+    /// The length of the fragments that fit a packet which carries so much.
+    fn in_a(&self, packet: usize) -> u16 {
+        let fits = packet.saturating_sub(FRAGMENT_OVERHEAD) & !3;
+        match u16::try_from(fits) {
+            Ok(len) if usize::from(len) >= OVERHEAD_MAX => len.min(self.fragment_len),
+            _ => self.fragment_len,
+        }
     }
 }
 
-/// A message that begins like `message`, up to its DATA.
-fn writer(message: &[u8], outgoing: &Outgoing, payload_len: usize) -> MessageWriter {
+#[cfg(test)]
+impl Fragmenter {
+    /// What [`cut`](Self::cut) makes, datagram by datagram.
+    pub(crate) fn datagrams(
+        &self,
+        message: &[u8],
+        outgoing: &Outgoing,
+        wanted: Option<&[u32]>,
+        packet: Option<usize>,
+        repair_count: i32,
+    ) -> Vec<Vec<u8>> {
+        let (mut datagrams, mut run) = (Vec::new(), Vec::new());
+        let mut pieces = self.cut(message, outgoing, wanted, packet, repair_count);
+        while let Some(len) = pieces.as_mut().and_then(|pieces| pieces.next_run(&mut run)) {
+            datagrams.extend(run.chunks(len).map(<[u8]>::to_vec));
+        }
+        datagrams
+    }
+}
+
+impl Pieces<'_> {
+    /// Writes the next datagrams into `run`, one after another, as many as one system call may take: all of the length that it
+    /// answers with, but for the last, which may be shorter. `None`: there are no more.
+    pub(crate) fn next_run(&mut self, run: &mut Vec<u8>) -> Option<usize> {
+        run.clear();
+        let (mut len, mut count) = (None, 0);
+        while let Some((next_len, has_tail)) = self.upcoming() {
+            let first_len = *len.get_or_insert(next_len);
+            let is_last_shorter = run.len() < count * first_len;
+            let is_full = count == RUN_MAX || run.len() + next_len > RUN_LEN_MAX;
+            if count > 0 && (is_last_shorter || is_full || next_len > first_len) {
+                break;
+            }
+            self.write(run, has_tail);
+            count += 1;
+        }
+        len
+    }
+
+    /// The length of the next datagram, and whether what follows the last fragment is in it: where there is room for both.
+    fn upcoming(&mut self) -> Option<(usize, bool)> {
+        let Some(&number) = self.numbers.peek() else {
+            return (!self.tail.is_empty()).then_some((self.head.len() + self.tail.len(), true));
+        };
+        let (inline_qos, payload) = self.part.piece(number);
+        let len = self.template.len() + inline_qos.len() + payload.len();
+        let has_tail = number == self.last && len + self.tail.len() <= self.datagram_len_max;
+        Some((len + if has_tail { self.tail.len() } else { 0 }, has_tail))
+    }
+
+    /// Appends the next datagram.
+    fn write(&mut self, run: &mut Vec<u8>, has_tail: bool) {
+        let at = run.len();
+        let Some(number) = self.numbers.next() else {
+            run.extend_from_slice(self.head);
+            run.append(&mut self.tail);
+            return;
+        };
+        let (inline_qos, payload) = self.part.piece(number);
+        run.extend_from_slice(&self.template);
+        let header = &mut run[at + self.head.len()..];
+        let len = FRAGMENT_HEADER_LEN - SUBMESSAGE_HEADER_LEN + inline_qos.len() + payload.len();
+        header[2..4].copy_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
+        header[DataFrag::FIRST_OFFSET..][..4].copy_from_slice(&number.to_le_bytes());
+        if !inline_qos.is_empty() {
+            header[1] |= flag::INLINE_QOS;
+            run.extend_from_slice(inline_qos);
+        }
+        run.extend_from_slice(payload);
+        if has_tail {
+            run.append(&mut self.tail);
+        }
+    }
+}
+
+impl<'m> Part<'m> {
+    /// The inline QoS and payload of one fragment.
+    fn piece(&self, number: u32) -> (&'m [u8], &'m [u8]) {
+        let len = usize::from(self.fields.fragment_len);
+        let start = (number - self.numbers.start()) as usize * len;
+        let payload = &self.payload[start..self.payload.len().min(start + len)];
+        (if number == 1 { self.inline_qos } else { &[] }, payload)
+    }
+}
+
+/// A message that begins with these submessages, header and all.
+fn writer(head: &[u8], capacity: usize) -> MessageWriter {
     let mut header = [0; HEADER_LEN];
-    header.copy_from_slice(&message[..HEADER_LEN]);
-    let capacity = outgoing.offset + payload_len + OVERHEAD_MAX.max(HEARTBEAT_LEN);
+    header.copy_from_slice(&head[..HEADER_LEN]);
     let mut writer = MessageWriter::new(&header, Endianness::Little, capacity);
-    writer.verbatim(&message[HEADER_LEN..outgoing.offset]);
+    writer.verbatim(&head[HEADER_LEN..]);
     writer
 }
+
+/// Octets of a DATA_FRAG up to its inline QoS or payload.
+const FRAGMENT_HEADER_LEN: usize = 36;
+/// Octets of a datagram besides its fragment, without inline QoS: header 20, INFO_DST 16, INFO_TS 12, DATA_FRAG 36.
+const FRAGMENT_OVERHEAD: usize = 48 + FRAGMENT_HEADER_LEN;
+/// The most datagrams of one run: all Linux takes at once, before 6.9.
+const RUN_MAX: usize = 64;
+/// The most octets of one run: one IPv4 datagram's payload.
+const RUN_LEN_MAX: usize = 65_507;
 
 #[cfg(test)]
 mod tests {
@@ -246,7 +391,8 @@ mod tests {
         let inline_qos = [0x70, 0, 16, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 1, 0, 0, 0];
         let message = as_dust_writes(&payload(200_000), &inline_qos, true);
         let outgoing = Outgoing::read(&message).expect("a message");
-        let datagrams: Vec<_> = Fragmenter::new(16 * MIB, 65_507).cut(&message, &outgoing, None, 0).collect();
+        let datagrams: Vec<_> =
+            Fragmenter::new(16 * MIB, 65_507).datagrams(&message, &outgoing, None, None, 0);
         assert_eq!(datagrams.len(), 4);
         for (index, datagram) in datagrams.iter().enumerate() {
             assert_eq!(frag(datagram).inline_qos.is_empty(), index != 0);
@@ -256,12 +402,70 @@ mod tests {
     }
 
     #[test]
+    fn for_a_peer_that_takes_any_number_fragments_fit_packets_and_larger_ones_pick_themselves() {
+        let message = as_dust_writes(&payload(MIB), &[], true);
+        let outgoing = Outgoing::read(&message).expect("a message");
+        for (packet, fragment_len, count) in [
+            (Some(1472), 1388, 756),
+            (Some(8972), 8888, 118),
+            (Some(65_508), 59_916, 18),
+            // Less than any network's packets: not known.
+            (Some(100), 59_916, 18),
+            (None, 59_916, 18),
+        ] {
+            let datagrams = Fragmenter::new(16 * MIB, 65_507).datagrams(&message, &outgoing, None, packet, 0);
+            assert_eq!(usize::from(frag(&datagrams[0]).fragment_len), fragment_len);
+            assert_eq!(datagrams.iter().map(|datagram| frag(datagram).payload.len()).sum::<usize>(), MIB);
+            assert_eq!(datagrams.len(), count);
+            let max = packet.filter(|&packet| packet > 100).unwrap_or(65_507);
+            assert!(datagrams.iter().all(|datagram| datagram.len() <= max));
+            let last = contents(&datagrams[count - 1]).pop();
+            assert!(matches!(last, Some(Content::Heartbeat(_))));
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_that_does_not_fit_the_last_packet_has_one_of_its_own() {
+        let message = as_dust_writes(&payload(1388 * 50), &[], true);
+        let outgoing = Outgoing::read(&message).expect("a message");
+        let datagrams = Fragmenter::new(16 * MIB, 65_507).datagrams(&message, &outgoing, None, Some(1472), 0);
+        assert_eq!(datagrams.len(), 51);
+        let found: Vec<_> = contents(&datagrams[50]);
+        assert!(matches!(found[..], [Content::InfoDst(PEER), Content::InfoTs(_), Content::Heartbeat(_)]));
+    }
+
+    #[test]
+    fn a_sample_of_several_chunks_is_cut_the_same_for_all() {
+        let fragmenter = Fragmenter::new(100_000, 65_507);
+        let sample = payload(3 * fragmenter.chunk_len());
+        let message = chunk_as_dust_writes(&sample, fragmenter.chunk_len(), 2);
+        let outgoing = Outgoing::read(&message).expect("a message");
+        let cut = |packet| fragmenter.datagrams(&message, &outgoing, None, packet, 0);
+        assert_eq!(cut(Some(1472)), cut(None));
+        assert_eq!(frag(&cut(None)[0]).first, *fragmenter.fragments_of(2).start());
+    }
+
+    #[test]
+    fn fragments_of_any_length_are_repeated_by_their_numbers() {
+        // As Dust writes what it was asked to repeat: the one chunk.
+        let fragmenter = Fragmenter::new(16 * MIB, 65_507);
+        let sample = payload(MIB);
+        let message = chunk_as_dust_writes(&sample, fragmenter.chunk_len(), 1);
+        let outgoing = Outgoing::read(&message).expect("a message");
+        let datagrams = fragmenter.datagrams(&message, &outgoing, Some(&[700, 756]), Some(1472), 0);
+        let found: Vec<_> = datagrams.iter().map(|datagram| frag(datagram)).collect();
+        assert_eq!(found.iter().map(|frag| frag.first).collect::<Vec<_>>(), [700, 756]);
+        assert_eq!(found[0].payload, &sample[699 * 1388..700 * 1388]);
+        assert_eq!(found[1].payload, &sample[755 * 1388..]);
+    }
+
+    #[test]
     fn only_wanted_fragments_are_repeated_and_the_last_asks_again() {
         let message = as_dust_writes(&payload(600_000), &[], false);
         let outgoing = Outgoing::read(&message).expect("a message");
         let fragmenter = Fragmenter::new(16 * MIB, 65_507);
         let wanted = [2, 3, 9, 4_000_000];
-        let datagrams: Vec<_> = fragmenter.cut(&message, &outgoing, Some(&wanted), 5).collect();
+        let datagrams: Vec<_> = fragmenter.datagrams(&message, &outgoing, Some(&wanted), None, 5);
         assert_eq!(datagrams.iter().map(|datagram| frag(datagram).first).collect::<Vec<_>>(), [2, 3, 9]);
         let asks = |datagram: &Vec<u8>| {
             contents(datagram).iter().any(|one| matches!(one, Content::HeartbeatFrag(_)))
@@ -279,10 +483,30 @@ mod tests {
         let mut acknack = message;
         acknack.extend_from_slice(&[0x06, 1, 0, 0]);
         let outgoing = Outgoing::read(&acknack).expect("a message");
-        assert_eq!(Fragmenter::new(MIB, 65_507).cut(&acknack, &outgoing, None, 0).count(), 0);
+        assert_eq!(Fragmenter::new(MIB, 65_507).datagrams(&acknack, &outgoing, None, None, 0), [[0; 0]; 0]);
     }
 
     proptest! {
+        #[test]
+        fn a_run_is_of_one_length_but_for_its_last_and_no_longer_than_a_datagram(
+            len in 1_usize..400_000, qos in any::<bool>(), heartbeat in any::<bool>(), packet in prop::option::of(500_usize..10_000),
+        ) {
+            let inline_qos = [0x70, 0, 4, 0, 1, 1, 1, 1, 1, 0, 0, 0];
+            let message = as_dust_writes(&payload(len), if qos { &inline_qos } else { &[] }, heartbeat);
+            let outgoing = Outgoing::read(&message).expect("a message");
+            let (fragmenter, mut run, mut all) = (Fragmenter::new(MIB, 65_507), Vec::new(), Vec::new());
+            let mut pieces = fragmenter.cut(&message, &outgoing, None, packet, 0).expect("a sample");
+            while let Some(len) = pieces.next_run(&mut run) {
+                prop_assert!(run.len() <= RUN_LEN_MAX && run.chunks(len).count() <= RUN_MAX);
+                let datagrams = run.chunks(len).map(<[u8]>::to_vec);
+                prop_assert!(datagrams.clone().all(|datagram| !contents(&datagram).is_empty()));
+                all.extend(datagrams);
+            }
+            prop_assert_eq!(&all, &fragmenter.datagrams(&message, &outgoing, None, packet, 0));
+            let last = contents(&all[all.len() - 1]).pop();
+            prop_assert_eq!(matches!(last, Some(Content::Heartbeat(_))), heartbeat);
+        }
+
         #[test]
         fn the_fragments_of_all_chunks_make_up_the_sample(len in 1_usize..400_000, chunk_max in 70_000_usize..300_000) {
             let fragmenter = Fragmenter::new(chunk_max, 9000);
@@ -295,7 +519,7 @@ mod tests {
             let mut joined = Vec::new();
             for message in &messages {
                 let outgoing = Outgoing::read(message).expect("a message");
-                for datagram in fragmenter.cut(message, &outgoing, None, 0) {
+                for datagram in fragmenter.datagrams(message, &outgoing, None, None, 0) {
                     prop_assert!(datagram.len() <= 9000);
                     let frag = frag(&datagram);
                     prop_assert_eq!((frag.first - 1) as usize * usize::from(frag.fragment_len), joined.len());

@@ -18,6 +18,8 @@ pub struct Gate {
     contacts: Arc<Contacts>,
     now: Instant,
     out: Vec<Vec<u8>>,
+    /// What came last by UDP, if nothing has happened since.
+    before: Option<Vec<u8>>,
 }
 
 impl Gate {
@@ -28,7 +30,7 @@ impl Gate {
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
         let (wanted, departed, tally) = Default::default();
         let inbound = Inbound::new(budget, fragmenter, Arc::clone(&contacts), wanted, departed, tally);
-        let mut gate = Self { inbound, contacts, now: Instant::now(), out: Vec::new() };
+        let mut gate = Self { inbound, contacts, now: Instant::now(), out: Vec::new(), before: None };
         let mut announcement = MessageWriter::new(&PEER.header(), Endianness::Little, 64);
         let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
         announcement
@@ -42,6 +44,15 @@ impl Gate {
     /// A message comes. What passes is RTPS again: it begins with a header, its submessages are whole, and those
     /// that Dust reads are in order.
     pub fn message(&mut self, message: &[u8], by_shm: bool) {
+        let mut next = Some(message.to_vec());
+        if let Some(before) = self.before.take().filter(|_| !by_shm) {
+            next = self.inbound.follow(&before, || next.take());
+            if next.is_none() {
+                self.before = Some(before);
+                return;
+            }
+        }
+        self.before = next.filter(|_| !by_shm);
         let path = if by_shm { Path::SharedMemory } else { Path::Udp };
         self.inbound.message(message, Some(path), Some(OWN), self.now, &mut self.out);
         self.pass();
@@ -49,6 +60,7 @@ impl Gate {
 
     /// Dust acknowledges, in words that it got from somewhere.
     pub fn acknowledges(&mut self, message: &[u8]) {
+        self.before = None;
         for submessage in Submessages::of(message).flatten().filter(|sub| sub.kind == kind::ACKNACK) {
             if let Ok(acknack) = AckNack::read(&submessage) {
                 let writer = Guid { prefix: PEER, entity: acknack.writer };
@@ -59,6 +71,7 @@ impl Gate {
 
     /// Time passes, and what is due is asked for.
     pub fn later(&mut self, by: Duration) {
+        self.before = None;
         self.now += by;
         let requests = self.inbound.requests(&[7; HEADER_LEN], self.now, &mut self.out);
         for request in requests {
@@ -74,6 +87,7 @@ impl Gate {
 
     /// A participant ends.
     pub fn dies(&mut self, prefix: [u8; 12]) {
+        self.before = None;
         self.inbound.died(GuidPrefix(prefix), self.now, &mut self.out);
         self.pass();
     }

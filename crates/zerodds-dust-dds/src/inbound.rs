@@ -16,6 +16,7 @@
 //! Valid traffic is copied once, into the vector that Dust's interface asks for, and not changed otherwise.
 
 mod admit;
+mod follow;
 mod kept;
 
 use crate::contacts::Contacts;
@@ -30,6 +31,7 @@ use crate::rtps::{
 };
 use crate::tally::Tally;
 use crate::wanted::Wanted;
+use follow::Followed;
 use kept::Kept;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,6 +50,8 @@ pub(crate) struct Inbound {
     own: Option<GuidPrefix>,
     /// What the submessage in hand brings about: Dust sees it after what has been kept of the message so far.
     brought_about: Vec<Vec<u8>>,
+    /// The last fragment of the message in hand, if more of its sample are welcome.
+    followed: Option<Followed>,
 }
 
 /// What the receiver of a message knows when it reaches a submessage (DDSI-RTPS 2.5 §8.3.4).
@@ -82,7 +86,17 @@ impl Inbound {
     ) -> Self {
         let (reassembly, estates) = (Reassembly::new(budget, contacts), Estates::default());
         let brought_about = Vec::new();
-        Self { reassembly, fragmenter, estates, departed, wanted, tally, own: None, brought_about }
+        Self {
+            reassembly,
+            fragmenter,
+            estates,
+            departed,
+            wanted,
+            tally,
+            own: None,
+            brought_about,
+            followed: None,
+        }
     }
 
     /// Takes a message that came by `path`, or from ourselves, for the participant `own` if its name is known
@@ -96,6 +110,7 @@ impl Inbound {
         out: &mut Vec<Vec<u8>>,
     ) {
         self.own = own;
+        self.followed = None;
         let prefix = match header(message) {
             Ok(prefix) => prefix,
             Err(malformed) => return self.tally.malformed(malformed),
@@ -209,8 +224,9 @@ impl Inbound {
             }
             Content::DataFrag(frag) => {
                 // Dust knows no writer of a participant that has not announced itself.
-                if self.estates.has(prefix) {
-                    self.reassembly.fragment(&context.origin, &frag, now);
+                let is_known = self.estates.has(prefix);
+                if is_known && self.reassembly.fragment(&context.origin, &frag, now) {
+                    self.followed = Some(Followed::by(submessage, prefix, &frag));
                 }
                 Ok(Fate::Drop)
             }

@@ -17,7 +17,7 @@
 //! | A sample | to a same-host peer that runs this | to anyone else |
 //! |---|---|---|
 //! | up to 64 KB | shared memory | one datagram |
-//! | up to `ZERODDS_SHM_MAX_DATAGRAM` (16 MiB) | shared memory, in one piece | UDP fragments |
+//! | up to `ZERODDS_SHM_MAX_DATAGRAM` (16 MiB) | shared memory, in one piece | UDP fragments; such as fit packets to who runs this |
 //! | above | UDP fragments | UDP fragments |
 //!
 //! # What to know about Dust DDS 0.16

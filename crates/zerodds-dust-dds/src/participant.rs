@@ -9,7 +9,7 @@
 //! ```
 //! The actor thread is Dust's only one. It waits for a peer's room only with a sample, 40 ms at most for each reader that
 //! is not known to be stalled (`writer::PATIENCE`), lets one that is megabytes behind catch up for 2 ms, and waits 4 ms for
-//! each 16 datagrams of a sample in fragments where the socket's buffer is full. Nothing that it holds while it waits is
+//! each mebibyte of a sample in fragments where the socket's buffer is full. Nothing that it holds while it waits is
 //! needed by the receive thread.
 
 use crate::contacts::Contacts;

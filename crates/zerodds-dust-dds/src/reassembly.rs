@@ -24,7 +24,7 @@ use crate::contacts::{Contact, Contacts};
 use crate::rtps::{
     DataFrag, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
 };
-use partial::Partial;
+pub(crate) use partial::Partial;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,16 +117,16 @@ impl Reassembly {
         self.dropped
     }
 
-    /// Takes fragments of a sample.
-    pub(crate) fn fragment(&mut self, origin: &Origin, frag: &DataFrag<'_>, now: Instant) {
+    /// Takes fragments of a sample; whether others of it are welcome.
+    pub(crate) fn fragment(&mut self, origin: &Origin, frag: &DataFrag<'_>, now: Instant) -> bool {
         let guid = Guid { prefix: origin.prefix, entity: frag.writer };
         let number = frag.sequence_number;
         if frag.sample_len as usize > self.budget {
-            return;
+            return false;
         }
         if let Some(writer) = self.writers.get_mut(&guid).filter(|writer| writer.given.contains(&number)) {
             if !self.contacts.is_requested(&guid, number) {
-                return;
+                return false;
             }
             writer.given.remove(&number);
         }
@@ -138,18 +138,29 @@ impl Reassembly {
             Writer::new(*origin, given_count)
         });
         if writer.held.contains_key(&number) {
-            return;
+            return false;
         }
         writer.origin = *origin;
         let partial = writer.partial.entry(number).or_insert_with(|| Partial::new(origin, frag, born, now));
-        if !partial.add(frag, now) || !partial.is_complete() {
-            return;
+        // What has come of the others is of no use any more: nobody will send the rest.
+        if partial.is_cut_anew(frag) {
+            *partial = Partial::new(origin, frag, born, now);
         }
-        let Some(complete) = writer.partial.remove(&number) else { return };
+        let is_new = partial.add(frag, now);
+        if !is_new || !partial.is_complete() {
+            return is_new;
+        }
+        let Some(complete) = writer.partial.remove(&number) else { return false };
         writer.give(number);
         writer.held.insert(number, complete.into_message());
         self.contacts.given(&guid, number);
         self.freed.push(guid);
+        false
+    }
+
+    /// The sample in the making that a fragment was just taken for.
+    pub(crate) fn partial(&mut self, writer: &Guid, number: i64) -> Option<&mut Partial> {
+        self.writers.get_mut(writer)?.partial.get_mut(&number)
     }
 
     /// Hands over what nothing holds up any more, in order.

@@ -52,8 +52,8 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             if let Some(message) = own {
                 self.inbound.message(&message, None, shared.prefix(), now, &mut self.out);
             }
-            if let Some(incoming) = incoming {
-                self.incoming(incoming, now);
+            if let (Some(incoming), Some(receiver)) = (incoming, &mut receiver) {
+                self.incoming(incoming, receiver, now);
             }
             let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
             let (missing, silent) = (self.inbound.deadline(), self.inbound.lease_deadline());
@@ -66,15 +66,19 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             } else if idle {
                 sleep(&mut receiver, missing.into_iter().chain(silent).min(), &shared.loopback);
             }
-            for message in self.out.drain(..) {
-                (self.dust)(message, &shared.stopped);
-            }
+            self.give();
         }
     }
 
-    fn incoming<M: Message>(&mut self, incoming: Incoming<M>, now: Instant) {
+    fn give(&mut self) {
+        for message in self.out.drain(..) {
+            (self.dust)(message, &self.shared.stopped);
+        }
+    }
+
+    fn incoming<R: Receiver>(&mut self, incoming: Incoming<R::Message>, receiver: &mut R, now: Instant) {
         match incoming {
-            Incoming::Message(message) => self.message(&message, message.path(), message.source(), now),
+            Incoming::Message(message) => self.messages(message, receiver, now),
             Incoming::PeerUp(peer) => self.announce_to(peer),
             Incoming::PeerDown(peer, Reason::PeerGone | Reason::PeerDied | Reason::PeerClosed) => {
                 if let Some(prefix) = self.neighbourhood.unlinked(&peer) {
@@ -84,6 +88,16 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             // The participant may live.
             Incoming::PeerDown(peer, _) => drop(self.neighbourhood.unlinked(&peer)),
             _ => {}
+        }
+    }
+
+    /// Takes a message and what came along with it. There is a number of those, which a call to the system had room for.
+    fn messages<R: Receiver>(&mut self, first: R::Message, receiver: &mut R, now: Instant) {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            self.message(&message, message.path(), message.source(), now);
+            self.give();
+            next = self.inbound.follow(&message, || receiver.try_receive_along());
         }
     }
 
@@ -217,7 +231,10 @@ mod tests {
     fn last_fragment() -> Vec<u8> {
         let sample = as_dust_writes(&[7; 200_000], &[], true);
         let outgoing = Outgoing::read(&sample).expect("a message");
-        Fragmenter::new(1 << 20, 65_507).cut(&sample, &outgoing, None, 0).last().expect("fragments")
+        Fragmenter::new(1 << 20, 65_507)
+            .datagrams(&sample, &outgoing, None, None, 0)
+            .pop()
+            .expect("fragments")
     }
 
     #[test]

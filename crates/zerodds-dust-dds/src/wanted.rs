@@ -4,7 +4,8 @@
 //!   NACK_FRAG "fragments 3, 7 of sample 42" ──▶ noted here; Dust is asked for the chunk that holds them
 //!   DATA_FRAG chunk, from Dust              ──▶ of it, fragments 3 and 7 leave
 //! ```
-//! Dust knows nothing of our fragments, only of its chunks. It repeats a whole chunk on request, which costs a
+//! Dust knows nothing of our fragments, only of its chunks. A request does not say how long fragments are; most samples are one
+//! chunk, which has them all, and those that are more are remembered. Dust repeats a whole chunk on request, which costs a
 //! copy in memory; what goes over the network is what was asked for. A reader that lacks more than one NACK_FRAG
 //! can name sends several, and Dust answers each: the first answer has everything, the others nothing. Rejected: keeping a copy of every sample
 //! that left in fragments. Dust has one already, for exactly as long as it may be asked for.
@@ -17,7 +18,8 @@
 use crate::fragment::Fragmenter;
 use crate::rtps::{EntityId, Guid, NackFrag, NackFragFields};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 /// A sample of one of our writers, as one reader lacks parts of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +48,8 @@ struct Books {
     debts: HashMap<Debt, Owed>,
     /// Of the last request that Dust was given.
     count: i32,
+    /// The last samples that are more than one chunk.
+    chunked: VecDeque<(EntityId, i64)>,
 }
 
 /// Shared: the receive thread notes, Dust's thread takes.
@@ -53,6 +57,15 @@ struct Books {
 pub(crate) struct Wanted(Mutex<Books>);
 
 impl Wanted {
+    /// A sample of this writer leaves in more than one chunk.
+    pub(crate) fn is_chunked(&self, writer: EntityId, sequence_number: i64) {
+        let chunked = &mut self.0.lock().chunked;
+        if !chunked.contains(&(writer, sequence_number)) {
+            chunked.truncate(CHUNKED_MAX - 1);
+            chunked.push_front((writer, sequence_number));
+        }
+    }
+
     /// Notes what `reader` asks for, and answers with what Dust has to be asked for.
     pub(crate) fn note(
         &self,
@@ -61,10 +74,13 @@ impl Wanted {
         fragmenter: &Fragmenter,
     ) -> Option<NackFragFields> {
         let debt = Debt { reader, writer: nack.writer, sequence_number: nack.sequence_number };
-        let mut chunks: BTreeSet<u32> = nack.wanted().map(|number| fragmenter.chunk_of(number)).collect();
+        let mut books = self.0.lock();
+        // The fragments of a sample that is one chunk are of the length that suits its reader's path, and all in that chunk.
+        let is_chunked = books.chunked.contains(&(nack.writer, nack.sequence_number));
+        let chunk_of = |number| if is_chunked { fragmenter.chunk_of(number) } else { 1 };
+        let mut chunks: BTreeSet<u32> = nack.wanted().map(chunk_of).collect();
         let base = *chunks.first()?;
         chunks.retain(|chunk| chunk - base < 256);
-        let mut books = self.0.lock();
         let kept: usize = books.debts.values().map(Owed::len).sum();
         let full = books.debts.len() >= DEBTS_MAX && !books.debts.contains_key(&debt);
         if full || kept >= NUMBERS_MAX {
@@ -93,7 +109,7 @@ impl Wanted {
         Some(fields)
     }
 
-    /// What `reader` is owed of this chunk of a sample, which is no longer owed afterwards; nothing where an earlier
+    /// What `reader` is owed of this chunk of a sample, `numbers` of its fragments, which is no longer owed afterwards; nothing where an earlier
     /// answer had it. `None`: it did not ask, the chunk is being sent for the first time.
     pub(crate) fn take(
         &self,
@@ -101,7 +117,7 @@ impl Wanted {
         writer: EntityId,
         sequence_number: i64,
         chunk: u32,
-        fragmenter: &Fragmenter,
+        numbers: RangeInclusive<u32>,
     ) -> Option<Vec<u32>> {
         let debt = Debt { reader, writer, sequence_number };
         let debts = &mut self.0.lock().debts;
@@ -111,7 +127,7 @@ impl Wanted {
         if *asked == 0 {
             owed.asked.remove(&chunk);
         }
-        let taken = owed.fragments.extract_if(fragmenter.fragments_of(chunk), |_| true).collect();
+        let taken = owed.fragments.extract_if(numbers, |_| true).collect();
         if owed.asked.is_empty() {
             debts.remove(&debt);
         }
@@ -121,6 +137,9 @@ impl Wanted {
 
 /// Beyond it everything is forgotten: readers ask again.
 const DEBTS_MAX: usize = 1024;
+/// Who still has older ones has at least a datagram's worth of memory in each, hundreds of megabytes; they are taken to be
+/// one chunk, of which the readers' requests get little, until Dust repeats them.
+const CHUNKED_MAX: usize = 4096;
 /// The same, in numbers of fragments and chunks of all debts together: a few MiB.
 const NUMBERS_MAX: usize = 1 << 18;
 
@@ -153,27 +172,32 @@ mod tests {
         wanted.note(READER, &nack, fragmenter).expect("something is wanted")
     }
 
+    /// What is owed of a sample that is one chunk.
+    fn take(wanted: &Wanted, reader: Guid, number: i64, chunk: u32) -> Option<Vec<u32>> {
+        wanted.take(reader, WRITER, number, chunk, 1..=u32::MAX)
+    }
+
     #[test]
     fn dust_is_asked_for_its_one_chunk_and_the_reader_gets_what_it_asked_for() {
         let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 65_507));
         let asked = note(&wanted, &fragmenter, 3, &[0, 4]);
         assert_eq!((asked.base, asked.bits), (1, 0));
-        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![3, 7]));
-        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), None, "nothing is owed twice");
+        assert_eq!(take(&wanted, READER, 42, 1), Some(vec![3, 7]));
+        assert_eq!(take(&wanted, READER, 42, 1), None, "nothing is owed twice");
     }
 
     #[test]
     fn fragments_of_several_chunks_are_asked_for_chunk_by_chunk() {
         let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(1 << 20, 65_507));
         let second = *fragmenter.fragments_of(2).start();
+        wanted.is_chunked(WRITER, 42);
         let asked = note(&wanted, &fragmenter, second - 1, &[0, 1, 40]);
         assert_eq!(
             (asked.base, asked.bits, asked.bitmap[0]),
             (1, 4, 0b0101 << 28 & !0x8000_0000 | 0x5000_0000)
         );
-        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![second - 1]));
-        assert_eq!(wanted.take(READER, WRITER, 42, 2, &fragmenter), Some(vec![second]));
-        assert_eq!(wanted.take(READER, WRITER, 42, 3, &fragmenter), None);
+        let take = |chunk| wanted.take(READER, WRITER, 42, chunk, fragmenter.numbers_of(chunk, 4 << 20));
+        assert_eq!([take(1), take(2), take(3)], [Some(vec![second - 1]), Some(vec![second]), None]);
     }
 
     #[test]
@@ -183,10 +207,31 @@ mod tests {
             assert_eq!(note(&wanted, &fragmenter, base, &[0, 255]).base, 1, "all in the first chunk");
         }
         let all = Some(vec![1, 256, 300, 555, 700, 955]);
-        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), all);
-        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![]), "the second answer");
-        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![]), "the third");
-        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), None, "nobody asked for this");
+        assert_eq!(take(&wanted, READER, 42, 1), all);
+        assert_eq!(take(&wanted, READER, 42, 1), Some(vec![]), "the second answer");
+        assert_eq!(take(&wanted, READER, 42, 1), Some(vec![]), "the third");
+        assert_eq!(take(&wanted, READER, 42, 1), None, "nobody asked for this");
+    }
+
+    #[test]
+    fn all_fragments_of_a_sample_that_is_one_chunk_are_in_it_however_many_they_are() {
+        let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 65_507));
+        let far = 4 * *fragmenter.fragments_of(1).end();
+        assert_eq!(note(&wanted, &fragmenter, far, &[0, 200]).base, 1);
+        assert_eq!(take(&wanted, READER, 42, 1), Some(vec![far, far + 200]));
+        wanted.is_chunked(WRITER, 42);
+        assert_eq!(note(&wanted, &fragmenter, far, &[0]).base, 4);
+    }
+
+    #[test]
+    fn which_samples_are_more_than_one_chunk_is_known_of_the_last_ones() {
+        let wanted = Wanted::default();
+        (0..2 * CHUNKED_MAX as i64)
+            .chain([2 * CHUNKED_MAX as i64 - 1])
+            .for_each(|number| wanted.is_chunked(WRITER, number));
+        let chunked = &wanted.0.lock().chunked;
+        assert_eq!(chunked.len(), CHUNKED_MAX);
+        assert!(chunked.contains(&(WRITER, CHUNKED_MAX as i64)));
     }
 
     #[test]
@@ -212,8 +257,8 @@ mod tests {
         let (wanted, fragmenter) = (Wanted::default(), Fragmenter::new(16 << 20, 65_507));
         note(&wanted, &fragmenter, 1, &[]);
         let other = Guid { prefix: GuidPrefix([3; 12]), ..READER };
-        assert_eq!(wanted.take(other, WRITER, 42, 1, &fragmenter), None);
-        assert_eq!(wanted.take(READER, WRITER, 41, 1, &fragmenter), None);
-        assert_eq!(wanted.take(READER, WRITER, 42, 1, &fragmenter), Some(vec![1]));
+        assert_eq!(take(&wanted, other, 42, 1), None);
+        assert_eq!(take(&wanted, READER, 41, 1), None);
+        assert_eq!(take(&wanted, READER, 42, 1), Some(vec![1]));
     }
 }

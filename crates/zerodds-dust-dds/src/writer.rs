@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use zerodds_core::{
     Delivery, Loan, LoanError, Locator, LocatorKind, Path, Peer, Refusal, SendError, Sent, Transport,
 };
+use zerodds_transport_udp::Patience;
 
 /// One participant's writing side, on Dust's thread. Its end is the participant's end.
 pub(crate) struct Writer<S: Transport, U: Datagrams> {
@@ -49,6 +50,8 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     /// Peers whose shared memory did not take a sample.
     troubled: HashMap<Locator, Trouble>,
     repair_count: i32,
+    /// The datagrams that are sent next.
+    run: Vec<u8>,
 }
 
 /// What a peer's shared memory does not take.
@@ -116,8 +119,8 @@ impl<L: Loan> Buffer<'_, L> {
 
 impl<S: Transport, U: Datagrams> Writer<S, U> {
     pub(crate) fn new(running: Running<S, U>) -> Self {
-        let (private, written, troubled) = (Vec::new(), HashMap::new(), HashMap::new());
-        Self { running, private, lent: None, lends: false, written, troubled, repair_count: 0 }
+        let (private, written, troubled, run) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
+        Self { running, private, lent: None, lends: false, written, troubled, repair_count: 0, run }
     }
 
     fn shared(&self) -> &Shared<S, U> {
@@ -263,9 +266,14 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         let (chunk, prefix) = outgoing.chunk(message).zip(outgoing.to)?;
         let reader = Guid { prefix, entity: chunk.reader };
         let Shared { wanted, fragmenter, .. } = self.shared();
-        let taken = wanted.take(reader, chunk.writer, chunk.sequence_number, chunk.first, fragmenter);
+        let is_one_chunk = chunk.sample_len as usize <= fragmenter.chunk_len();
+        if !is_one_chunk {
+            wanted.is_chunked(chunk.writer, chunk.sequence_number);
+        }
+        let numbers = fragmenter.numbers_of(chunk.first, chunk.sample_len);
+        let taken = wanted.take(reader, chunk.writer, chunk.sequence_number, chunk.first, numbers);
         // A sample that is one chunk Dust writes as a DATA, unless it was asked: here for another writer's sample.
-        let is_stray = taken.is_none() && chunk.sample_len as usize <= fragmenter.chunk_len();
+        let is_stray = taken.is_none() && is_one_chunk;
         if is_stray { Some(Vec::new()) } else { taken }
     }
 
@@ -279,16 +287,18 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     ) -> Outcome {
         let shared = self.running.shared();
         self.repair_count = self.repair_count.wrapping_add(1);
-        let mut pieces = shared.fragmenter.cut(message, outgoing, wanted, self.repair_count).peekable();
-        if pieces.peek().is_none() {
-            return Outcome::Refused;
-        }
-        // As many at a time as the socket's buffer may hold, so that a sample does not lie in memory twice.
-        let mut all_sent = true;
-        while pieces.peek().is_some() {
-            let batch: Vec<_> = pieces.by_ref().take(BATCH).collect();
-            let batch: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
-            all_sent &= shared.router.udp().send_all(&batch, peer) == batch.len();
+        let udp = shared.router.udp();
+        // Whoever announces shared memory, reached by it or not, runs this plug-in, whose reassembly takes any number of fragments.
+        let packet = shm_locator(peer).and_then(|_| udp.packet_payload(peer));
+        let pieces = shared.fragmenter.cut(message, outgoing, wanted, packet, self.repair_count);
+        let Some(mut pieces) = pieces else { return Outcome::Refused };
+        let (mut all_sent, mut runs, mut patience) = (true, 0, Patience::default());
+        while let Some(len) = pieces.next_run(&mut self.run) {
+            if runs % RUNS_A_PATIENCE == 0 {
+                patience = Patience::default();
+            }
+            runs += 1;
+            all_sent &= udp.send_run(&self.run, len, peer, &mut patience) == self.run.len().div_ceil(len);
         }
         if wanted.is_none() {
             shared.router.record_pieces(peer, message.len());
@@ -378,8 +388,8 @@ fn shm_locator(peer: Peer<'_>) -> Option<Locator> {
 pub(crate) const PATIENCE: Duration = Duration::from_millis(40);
 /// From here on, a copy costs more than a loan.
 const LARGE: usize = 256 << 10;
-/// Datagrams handed to the system at once.
-const BATCH: usize = 16;
+/// Runs of datagrams, a mebibyte, for which room in the socket's buffer is waited for once.
+const RUNS_A_PATIENCE: u32 = 16;
 /// Beyond it all are tried anew: those that are gone are among them.
 const TROUBLED_MAX: usize = 1024;
 

@@ -13,39 +13,66 @@
 
 mod parties;
 
-use parties::{Guard, PATIENCE, ROLE, Stack, publish, role, subscribe, wait_for_readers};
+use parties::{Guard, PATIENCE, ROLE, join_with, publish, role, subscribe, wait_for_readers};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use zerodds_dust_dds::ZeroDds;
 
 const LENS: [usize; 4] = [0, 1_000, 100_000, 1 << 20];
 /// Nobody else is on these hosts.
 const DOMAIN: i32 = 7;
 
-/// Not a test: one of the two, when this process is a child.
+/// Not a test: one of the two, when this process is a child. What a packet carries is another in each round.
 #[test]
 fn child_process() {
     let Some(words) = role() else { return };
-    let party = Stack::Ours.join(DOMAIN);
+    // On shared memory too, by which participants of this plug-in know each other.
+    let ours = ZeroDds::new(Default::default(), Default::default());
+    let lost = words[1].parse().unwrap();
+    let party = join_with(if lost > 0 { ours.with_udp_faults(lost, 7) } else { ours }, DOMAIN);
+    let rounds = &words[2..];
     if words[0] == "reads" {
-        subscribe(&party.reader(true, 64), &LENS);
-        let received = party.monitor.as_ref().unwrap().traffic().udp.samples_received;
-        assert_eq!(received, LENS.len() as u64);
+        let reader = party.reader(true, 64);
+        rounds.iter().for_each(|_| subscribe(&reader, &LENS));
+        let traffic = party.monitor.as_ref().unwrap().traffic();
+        let (received, reassembled) = (traffic.udp.samples_received, traffic.reassembled);
+        assert_eq!(received, (LENS.len() * rounds.len()) as u64);
+        assert_eq!(traffic.malformed, 0);
+        assert!(reassembled >= 2 * rounds.len() as u64, "{traffic:?}");
     } else {
         let writer = party.writer(true, 4);
         wait_for_readers(&writer, 1);
-        publish(&writer, &LENS);
+        for mtu in rounds {
+            let narrow = ["link", "set", "cable", "mtu", mtu];
+            assert!(Command::new("ip").args(narrow).status().unwrap().success());
+            publish(&writer, &LENS);
+        }
+        let sent = party.monitor.as_ref().unwrap().counters().sent_messages;
+        let packets = LENS.iter().sum::<usize>() / 1_500 * rounds.len();
+        assert!(sent > packets as u64, "fragments fit packets: {sent}");
     }
     party.leave();
 }
 
 #[test]
 fn two_hosts_that_have_an_address_in_common_exchange_over_udp() {
+    exchange("0 1500");
+}
+
+#[test]
+fn two_hosts_exchange_though_packets_are_lost_and_become_smaller_and_larger() {
+    exchange("30 1500 1300 1400 800 1500");
+}
+
+/// One of two hosts writes and the other reads, which lose so many of a thousand datagrams each way, with this MTU in each round.
+fn exchange(how: &str) {
     let tried = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).output();
     if !tried.is_ok_and(|output| output.status.success()) {
         println!("SKIPPED: network namespaces need root, and the commands unshare and ip");
         return;
     }
-    let (writes, reads) = (Guard(host("10.79.0.1", "writes")), Guard(host("10.79.0.2", "reads")));
+    let [writes, reads] = [("10.79.0.1", "writes"), ("10.79.0.2", "reads")]
+        .map(|(address, role)| Guard(host(address, &format!("{role} {how}"))));
     lay_cable(&writes.0, &reads.0);
     reads.succeed();
     writes.succeed();

@@ -243,7 +243,7 @@ mod tests {
         announcement[38..40].copy_from_slice(&len.to_le_bytes());
         let outgoing = Outgoing::read(&announcement).expect("a message");
         let pieces: Vec<_> =
-            Fragmenter::new(1 << 20, 65_507).cut(&announcement, &outgoing, None, 0).collect();
+            Fragmenter::new(1 << 20, 65_507).datagrams(&announcement, &outgoing, None, None, 0);
         assert!(pieces.len() > 1);
         assert_eq!(pieces.iter().map(|piece| gate.pass(piece).len()).sum::<usize>(), 1);
         assert_eq!(died(&mut gate), [READER_GUID, SENDER_GUID]);

@@ -354,7 +354,7 @@ fn a_request_for_fragments_becomes_one_for_their_chunk() {
     assert_eq!((nack.wanted().collect::<Vec<_>>(), nack.sequence_number), (vec![1], 42));
     let reader = Guid { prefix: SENDER, entity: READER };
     let fragmenter = Fragmenter::new(1 << 20, 65_507);
-    assert_eq!(gate.wanted.take(reader, WRITER, 42, 1, &fragmenter), Some(vec![3, 5]));
+    assert_eq!(gate.wanted.take(reader, WRITER, 42, 1, fragmenter.numbers_of(1, 1 << 20)), Some(vec![3, 5]));
 }
 
 /// An ACKNACK, and a NACK_FRAG, by which the message is cut.
@@ -402,7 +402,7 @@ fn a_reassembled_sample_passes_the_same_checks() {
     let mut sample = as_dust_writes(&[7; 200_000], &[], true);
     sample[56..60].copy_from_slice(&EntityId::UNKNOWN.0);
     let outgoing = Outgoing::read(&sample).expect("a message");
-    let datagrams: Vec<_> = Fragmenter::new(1 << 20, 65_507).cut(&sample, &outgoing, None, 0).collect();
+    let datagrams: Vec<_> = Fragmenter::new(1 << 20, 65_507).datagrams(&sample, &outgoing, None, None, 0);
     let seen: Vec<_> = datagrams.iter().flat_map(|datagram| gate.pass(datagram)).collect();
     let [whole, heartbeat] = &seen[..] else { panic!("{} messages", seen.len()) };
     let submessage = Submessages::of(whole).last().expect("a DATA").expect("whole");
@@ -419,7 +419,7 @@ fn fragments(writer: EntityId, number: i64) -> Vec<Vec<u8>> {
     sample[60..64].copy_from_slice(&writer.0);
     sample[68..72].copy_from_slice(&(number as u32).to_le_bytes());
     let outgoing = Outgoing::read(&sample).expect("a message");
-    Fragmenter::new(1 << 20, 65_507).cut(&sample, &outgoing, None, 0).collect()
+    Fragmenter::new(1 << 20, 65_507).datagrams(&sample, &outgoing, None, None, 0)
 }
 
 fn heartbeat_alone(writer: EntityId, first: i64, last: i64) -> Vec<u8> {

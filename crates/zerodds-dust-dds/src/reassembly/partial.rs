@@ -5,7 +5,11 @@
 //! ```
 //! The buffer is the message that Dust will be handed, so that completing it costs no second copy, except
 //! where inline QoS has to be put before the payload: only the first fragment carries it, and may come last.
-//! It is the system's zeroed pages, so that a claimed length takes no memory before that much has come.
+//!
+//! A claimed length takes no memory before that much has come: the buffer grows with what comes, in the room that it was made
+//! with, which is memory used before wherever the allocator has some. (Zeroed pages of the system cost 259 page faults for a
+//! mebibyte.) Where one comes far ahead of the others, what is between would have to be written to; such a
+//! buffer is put into the system's zeroed pages.
 
 use super::{Origin, PATIENCE};
 use crate::rtps::{DataFields, DataFrag, EntityId, MessageWriter, flag};
@@ -14,8 +18,11 @@ use std::time::{Duration, Instant};
 use zerodds_core::Endianness;
 
 #[derive(Debug)]
-pub(super) struct Partial {
+pub(crate) struct Partial {
+    /// As far as something has come.
     message: Vec<u8>,
+    /// Octets of the whole message.
+    message_len: usize,
     /// Where the payload begins.
     payload_at: usize,
     fragment_len: u16,
@@ -60,10 +67,12 @@ impl Partial {
         });
         let prefix = message.into_bytes();
         let payload_at = prefix.len();
-        let mut message = untouched(payload_at + sample_len);
-        message[..payload_at].copy_from_slice(&prefix);
+        let message_len = payload_at + sample_len;
+        let mut message = Vec::with_capacity(message_len);
+        message.extend_from_slice(&prefix);
         Self {
             message,
+            message_len,
             payload_at,
             fragment_len: frag.fragment_len,
             sample_len: frag.sample_len,
@@ -90,16 +99,9 @@ impl Partial {
             return false;
         }
         let before = self.missing;
-        for (number, bytes) in (frag.first - 1..).zip(frag.payload.chunks(usize::from(frag.fragment_len))) {
-            let (word, bit) = (number as usize / 64, 1_u64 << (number % 64));
-            if self.present[word] & bit == 0 {
-                self.present[word] |= bit;
-                self.missing -= 1;
-                let at = self.payload_at + number as usize * usize::from(self.fragment_len);
-                self.message[at..at + bytes.len()].copy_from_slice(bytes);
-            }
+        for (number, bytes) in (frag.first..).zip(frag.payload.chunks(usize::from(frag.fragment_len))) {
+            self.place(number, bytes);
         }
-        self.highest = self.highest.max(frag.first + u32::from(frag.count) - 1);
         if frag.first == 1 && self.inline_qos.is_empty() {
             self.inline_qos = frag.inline_qos.to_vec();
         }
@@ -109,6 +111,52 @@ impl Partial {
             self.ask_at = now + PATIENCE;
         }
         self.missing < before
+    }
+
+    /// Whether a fragment belongs to this sample, but the writer has cut it into others since.
+    pub(super) fn is_cut_anew(&self, frag: &DataFrag<'_>) -> bool {
+        frag.fragment_len != self.fragment_len && frag.sample_len == self.sample_len
+    }
+
+    /// Takes a fragment of full length by its number; `false` for the last, and for what would complete the sample.
+    pub(crate) fn follow(&mut self, number: u32, bytes: &[u8]) -> bool {
+        let is_full = (1..self.total()).contains(&number) && bytes.len() == usize::from(self.fragment_len);
+        let is_taken = is_full && self.missing > 1;
+        if is_taken {
+            self.place(number, bytes);
+        }
+        is_taken
+    }
+
+    /// Copies one fragment to its place, unless it is there already.
+    fn place(&mut self, number: u32, bytes: &[u8]) {
+        let index = number - 1;
+        let (word, bit) = (index as usize / 64, 1_u64 << (index % 64));
+        if self.present[word] & bit != 0 {
+            return;
+        }
+        self.present[word] |= bit;
+        self.missing -= 1;
+        self.highest = self.highest.max(number);
+        let at = self.payload_at + index as usize * usize::from(self.fragment_len);
+        match at.checked_sub(self.message.len()) {
+            Some(0) => return self.message.extend_from_slice(bytes),
+            Some(gap) if gap > GAP_MAX => {
+                let mut pages = untouched(self.message_len);
+                pages[..self.message.len()].copy_from_slice(&self.message);
+                self.message = pages;
+            }
+            _ => {}
+        }
+        let end = at + bytes.len();
+        if self.message.len() < end {
+            self.message.resize(end, 0);
+        }
+        self.message[at..end].copy_from_slice(bytes);
+    }
+
+    fn total(&self) -> u32 {
+        self.sample_len.div_ceil(u32::from(self.fragment_len))
     }
 
     pub(super) const fn is_complete(&self) -> bool {
@@ -125,9 +173,9 @@ impl Partial {
         self.message
     }
 
-    /// Bytes that it takes.
+    /// Bytes that it takes once it is whole.
     pub(super) const fn len(&self) -> usize {
-        self.message.len()
+        self.message_len
     }
 
     pub(super) const fn born(&self) -> u64 {
@@ -174,8 +222,7 @@ impl Partial {
     /// a sample while it is still sending it; what is under way must not be asked for.)
     pub(super) fn missing_windows(&self, now: Instant) -> Vec<Window> {
         let sending = now.duration_since(self.fed_at) < PATIENCE;
-        let total = self.sample_len.div_ceil(u32::from(self.fragment_len));
-        let until = if sending { self.highest } else { total };
+        let until = if sending { self.highest } else { self.total() };
         let absent = |index: &u32| self.present[*index as usize / 64] & (1 << (index % 64)) == 0;
         let mut windows: Vec<Window> = Vec::new();
         for number in (0..until).filter(absent).map(|index| index + 1) {
@@ -206,6 +253,8 @@ impl Window {
 
 /// How long an answer to a request takes at most on one host.
 const ANSWER: Duration = Duration::from_millis(4);
+/// What is missing before a fragment that came and is not written to, at most.
+const GAP_MAX: usize = 64 << 10;
 /// Header 20, INFO_TS 12, DATA 24.
 const PREFIX_LEN_MAX: usize = 56;
 /// A DATA up to its payload.
@@ -221,26 +270,51 @@ mod tests {
     use crate::rtps::GuidPrefix;
     use crate::untouched::tests::present;
 
-    #[test]
-    fn a_claimed_length_takes_neither_memory_nor_time_before_it_has_come() {
-        let frag = DataFrag {
+    fn fragment(fragment_len: u16, sample_len: u32, payload: &[u8]) -> DataFrag<'_> {
+        DataFrag {
             reader: EntityId::UNKNOWN,
             writer: EntityId([0, 0, 1, 3]),
             sequence_number: 1,
             first: 1,
             count: 1,
-            fragment_len: 1,
-            sample_len: 64 << 20,
+            fragment_len,
+            sample_len,
             inline_qos: &[],
-            payload: &[7],
+            payload,
             key: false,
             order: Endianness::Little,
-        };
+        }
+    }
+
+    fn begun(frag: &DataFrag<'_>) -> Partial {
         let origin = Origin { header: [0; 20], prefix: GuidPrefix::UNKNOWN, timestamp: None, path: None };
-        let mut partial = Partial::new(&origin, &frag, 1, Instant::now());
+        Partial::new(&origin, frag, 1, Instant::now())
+    }
+
+    #[test]
+    fn what_is_far_ahead_of_the_others_takes_no_memory_for_what_is_between() {
+        let bytes = [7; 1000];
+        let mut frag = fragment(1_000, 64 << 20, &bytes);
+        let mut partial = begun(&frag);
+        for first in [2, 60_000, 100, 3, 1, 4, 67_000] {
+            frag.first = first;
+            assert!(partial.add(&frag, Instant::now()));
+        }
+        let pages = present(&partial.message);
+        assert!(pages < 600, "{pages} of 16,384 pages");
+        let payload = &partial.message[partial.payload_at..];
+        assert!(payload[..4_000].iter().chain(&payload[66_999_000..67_000_000]).all(|&octet| octet == 7));
+        assert!(payload[4_000..99_000].iter().all(|&octet| octet == 0));
+    }
+
+    #[test]
+    fn a_claimed_length_takes_neither_memory_nor_time_before_it_has_come() {
+        let frag = fragment(1, 64 << 20, &[7]);
+        let mut partial = begun(&frag);
         assert!(partial.add(&frag, Instant::now()));
         let pages = present(&partial.message);
         assert!(pages < 600, "{pages} of 16,384 pages");
+        assert!(partial.message.capacity() < (64 << 20) + 64);
         let windows = partial.missing_windows(Instant::now() + PATIENCE);
         assert!(windows.capacity() < 2 * WINDOWS_MAX, "looked for {} windows", windows.capacity());
     }

@@ -39,7 +39,7 @@ impl Receiver {
         for submessage in Submessages::of(datagram) {
             let submessage = submessage.expect("whole");
             match Content::read(&submessage).expect("well-formed") {
-                Content::DataFrag(frag) => self.reassembly.fragment(&origin, &frag, self.now),
+                Content::DataFrag(frag) => drop(self.reassembly.fragment(&origin, &frag, self.now)),
                 Content::Heartbeat(heartbeat) => {
                     seen = match self.reassembly.heartbeat(origin.prefix, &heartbeat, self.now) {
                         Hearing::AsItIs => Some((heartbeat.last, heartbeat.count)),
@@ -130,8 +130,13 @@ fn sample(number: i64, len: usize) -> Vec<u8> {
 }
 
 fn datagrams(message: &[u8], wanted: Option<&[u32]>) -> Vec<Vec<u8>> {
+    datagrams_in(None, message, wanted)
+}
+
+/// Cut to fit packets.
+fn datagrams_in(packet: Option<usize>, message: &[u8], wanted: Option<&[u32]>) -> Vec<Vec<u8>> {
     let outgoing = Outgoing::read(message).expect("a message");
-    fragmenter().cut(message, &outgoing, wanted, 1).collect()
+    fragmenter().datagrams(message, &outgoing, wanted, packet, 1)
 }
 
 /// What a request asks for.
@@ -410,17 +415,45 @@ fn several_fragments_of_one_submessage_all_count() {
     assert_eq!(receiver.samples(), [(5, bytes)]);
 }
 
+#[test]
+fn a_sample_that_is_cut_anew_is_begun_anew_and_what_is_asked_for_is_of_the_new_cut() {
+    let mut receiver = Receiver::new(BUDGET);
+    let message = sample(1, 10_000);
+    let before = datagrams(&message, None);
+    before[1..].iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    let after = datagrams_in(Some(700), &message, None);
+    assert!(after.len() > before.len());
+    after[..3].iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    let rest: Vec<u32> = (4..=17).collect();
+    let asked = receiver.requests(Duration::from_millis(30));
+    assert_eq!(asked.iter().flat_map(wanted).collect::<Vec<_>>(), [(1, rest.clone())]);
+    datagrams_in(Some(700), &message, Some(&rest)).iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    assert_eq!(receiver.samples(), [(1, payload(1, 10_000))]);
+    assert_eq!(receiver.reassembly.dropped(), 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Every sample of a reliable writer arrives whole and once, however datagrams are lost, doubled and swapped,
-    /// as long as the writer answers and repeats its HEARTBEAT.
+    /// Every sample of a reliable writer arrives whole and once, however datagrams are lost, doubled and swapped, and what packets
+    /// carry changes, as long as the writer answers and repeats its HEARTBEAT.
     #[test]
-    fn nothing_is_lost_and_nothing_comes_twice(lens in prop::collection::vec(1_usize..60_000, 1..6), seed in any::<u64>()) {
+    fn nothing_is_lost_and_nothing_comes_twice(
+        lens in prop::collection::vec(1_usize..60_000, 1..6), seed in any::<u64>(),
+        packets in prop::collection::vec(prop::option::of(700_usize..2_000), 3),
+    ) {
         let mut receiver = Receiver::new(BUDGET);
         let mut fates = seed;
         let messages: Vec<_> = lens.iter().zip(1..).map(|(&len, number)| sample(number, len)).collect();
-        let mut on_the_way: Vec<Vec<u8>> = messages.iter().flat_map(|message| datagrams(message, None)).collect();
-        for _round in 0..1_000 {
+        let mut on_the_way: Vec<Vec<u8>> =
+            messages.iter().flat_map(|message| datagrams_in(packets[0], message, None)).collect();
+        for round in 0..1_000 {
+            let packet = packets[round / 2 % 3].filter(|_| round < 20);
             for datagram in std::mem::take(&mut on_the_way) {
                 fates = fates.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 match fates >> 60 {
@@ -435,7 +468,7 @@ proptest! {
                 }
             }
             for (number, wanted) in receiver.requests(Duration::from_millis(30)).iter().flat_map(wanted) {
-                on_the_way.extend(datagrams(&messages[number as usize - 1], Some(&wanted)));
+                on_the_way.extend(datagrams_in(packet, &messages[number as usize - 1], Some(&wanted)));
             }
             let writer = receiver.reassembly.writers.get(&WRITER_GUID);
             let known = |number| writer.is_some_and(|one| one.partial.contains_key(&number) || one.held.contains_key(&number));
@@ -445,7 +478,7 @@ proptest! {
             }
             // What Dust's ACKNACK asks for: samples of which nothing is there.
             let unknown = messages.iter().zip(1..).filter(|&(_, number)| !known(number) && !have.contains(&number));
-            on_the_way.extend(unknown.flat_map(|(message, _)| datagrams(message, None)));
+            on_the_way.extend(unknown.flat_map(|(message, _)| datagrams_in(packet, message, None)));
             let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 64);
             let (first, last) = (1, messages.len() as i64);
             heartbeat.heartbeat(HeartbeatFields { reader: READER, writer: WRITER, first, last, count: 1 });

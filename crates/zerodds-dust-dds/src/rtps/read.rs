@@ -283,6 +283,9 @@ pub(crate) struct DataFrag<'a> {
 const DATA_FRAG_TO_INLINE_QOS: u16 = 28;
 
 impl<'a> DataFrag<'a> {
+    /// Where `first` stands in the submessage.
+    pub(crate) const FIRST_OFFSET: usize = 24;
+
     pub(crate) fn read(submessage: &Submessage<'a>) -> Result<Self, Malformed> {
         let whole = Self::read_unchecked(submessage)?;
         let Self { first, count, fragment_len, sample_len, .. } = whole;

@@ -1,0 +1,190 @@
+//! The short way of fragments that follow one another, hundreds for a sample where they are cut to fit packets.
+//!
+//! ```text
+//!   first    header │ INFO_DST │ INFO_TS │ DATA_FRAG, number 7 │ payload    checked, as every message
+//!   next     the same octets ............., number 8 │ payload    compared, and copied to where it belongs
+//!   next     the same octets ............., number 9 │ payload
+//! ```
+//! What is the same octet for octet needs no second look: it is for us, of a writer that is heard, and of the sample in the
+//! making. Only the number and the payload are new, and are checked. Whatever is not of this shape (the last fragment,
+//! which is shorter or has a HEARTBEAT behind it; inline QoS; what completes the sample) takes the long way, and nothing else
+//! happens in between, so that what the first one found stays true. The time of the first is good enough for all.
+
+use super::Inbound;
+use crate::rtps::{DataFrag, Guid, GuidPrefix, Submessage};
+use std::ops::Deref;
+use zerodds_core::Endianness;
+
+/// A fragment that was taken, as its message has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Followed {
+    writer: Guid,
+    sequence_number: i64,
+    /// Where its number stands in the message.
+    number_at: usize,
+    /// Where its payload begins, and the message ends.
+    payload_at: usize,
+    end: usize,
+    order: Endianness,
+}
+
+impl Followed {
+    pub(super) fn by(submessage: &Submessage<'_>, prefix: GuidPrefix, frag: &DataFrag<'_>) -> Self {
+        Self {
+            writer: Guid { prefix, entity: frag.writer },
+            sequence_number: frag.sequence_number,
+            number_at: submessage.offset + DataFrag::FIRST_OFFSET,
+            payload_at: submessage.end() - frag.payload.len(),
+            end: submessage.end(),
+            order: frag.order,
+        }
+    }
+}
+
+impl Inbound {
+    /// Takes the messages that `next` has as far as each is the next fragment after `message`, which was the last to be
+    /// taken. What is not is answered with, and has to be taken as [`message`](Self::message) does.
+    pub(crate) fn follow<M: Deref<Target = [u8]>>(
+        &mut self,
+        message: &[u8],
+        mut next: impl FnMut() -> Option<M>,
+    ) -> Option<M> {
+        let followed = self.followed.take().filter(|followed| followed.end == message.len());
+        let Some(Followed { writer, sequence_number, number_at, payload_at, order, .. }) = followed else {
+            return next();
+        };
+        let Some(partial) = self.reassembly.partial(&writer, sequence_number) else { return next() };
+        loop {
+            let candidate = next()?;
+            let is_alike = candidate.len() == message.len()
+                && candidate[..number_at] == message[..number_at]
+                && candidate[number_at + 4..payload_at] == message[number_at + 4..payload_at];
+            let number =
+                candidate.get(number_at..).and_then(|at| at.first_chunk()).map(|&octets| match order {
+                    Endianness::Big => u32::from_be_bytes(octets),
+                    Endianness::Little => u32::from_le_bytes(octets),
+                });
+            let is_next =
+                number.is_some_and(|number| is_alike && partial.follow(number, &candidate[payload_at..]));
+            if !is_next {
+                return Some(candidate);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fragment::Fragmenter;
+    use crate::inbound::tests::Gate;
+    use crate::outgoing::Outgoing;
+    use crate::outgoing::tests::{PEER, as_dust_writes};
+    use crate::rtps::EntityId;
+    use proptest::prelude::*;
+    use zerodds_core::Path;
+
+    impl Gate {
+        /// What Dust sees of messages that came together, as the receive thread takes them, and how many took the long way.
+        fn stream(&mut self, messages: &[Vec<u8>]) -> (Vec<Vec<u8>>, usize) {
+            let (mut rest, mut out, mut long) = (messages.iter().cloned(), Vec::new(), 0);
+            let mut next = rest.next();
+            while let Some(message) = next {
+                self.inbound.message(&message, Some(Path::Udp), Some(PEER), self.now, &mut out);
+                next = self.inbound.follow(&message, || rest.next());
+                long += 1;
+            }
+            (out, long)
+        }
+    }
+
+    fn payload(len: usize) -> Vec<u8> {
+        (0..len).map(|index| (index % 251) as u8).collect()
+    }
+
+    /// A sample of one of two writers, cut to fit packets, with its HEARTBEAT.
+    fn fragments(writer: u8, number: u8, len: usize, packet: usize) -> Vec<Vec<u8>> {
+        let mut sample = as_dust_writes(&payload(len), &[], true);
+        let heartbeat = sample.len() - 32;
+        for at in [60, heartbeat + 8] {
+            sample[at..at + 4].copy_from_slice(&EntityId([0, 0, writer, 3]).0);
+        }
+        for at in [68, heartbeat + 24] {
+            sample[at] = number;
+        }
+        let outgoing = Outgoing::read(&sample).expect("a message");
+        Fragmenter::new(1 << 20, 65_507).datagrams(&sample, &outgoing, None, Some(packet), 0)
+    }
+
+    #[test]
+    fn of_a_sample_that_comes_in_order_only_the_first_and_the_last_take_the_long_way() {
+        let mut gate = Gate::new();
+        let datagrams = fragments(1, 1, 500_000, 1472);
+        assert_eq!(datagrams.len(), 361);
+        let (seen, long) = gate.stream(&datagrams);
+        assert_eq!((seen.len(), long), (2, 2), "a DATA and a HEARTBEAT");
+        assert!(seen[0].ends_with(&payload(500_000)));
+    }
+
+    #[test]
+    fn what_is_not_taken_has_no_followers() {
+        let mut gate = Gate::new();
+        let mut for_another = fragments(1, 1, 100_000, 1472);
+        for_another.iter_mut().for_each(|datagram| datagram[24] ^= 1);
+        assert_eq!(gate.stream(&for_another), (vec![], for_another.len()), "it is for somebody else");
+        let datagrams = fragments(1, 1, 100_000, 1472);
+        gate.stream(&datagrams);
+        assert_eq!(gate.stream(&datagrams[..70]).1, 70, "Dust has it");
+    }
+
+    /// What happens to a datagram, or between it and the next.
+    fn fates() -> impl Strategy<Value = Vec<(u16, u16, u8)>> {
+        prop::collection::vec((0..10_u16, any::<u16>(), any::<u8>()), 300)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        /// However datagrams of two writers and two ways to cut are lost, doubled, swapped and changed, what comes of them is what
+        /// comes of each by itself.
+        #[test]
+        fn the_short_way_leads_where_the_long_one_does(
+            fates in fates(), packets in prop::array::uniform2(prop_oneof![Just(600_usize), Just(1472)]), mix in any::<bool>(),
+        ) {
+            let kinds = [fragments(1, 1, 60_000, packets[0]), fragments(2, 1, 60_000, packets[1]), fragments(1, 2, 60_000, 1472)];
+            let [one, other, third] = &kinds;
+            let mut all: Vec<Vec<u8>> = if mix {
+                one.iter().zip(other).flat_map(|(one, other)| [one.clone(), other.clone()]).chain(third.clone()).collect()
+            } else {
+                kinds.concat()
+            };
+            all.extend(fragments(1, 1, 60_000, packets[1]));
+            for (index, (fate, at, octet)) in fates.into_iter().enumerate() {
+                if index + 1 >= all.len() {
+                    break;
+                }
+                match fate {
+                    0 => drop(all.remove(index)),
+                    1 => all.insert(index, all[index].clone()),
+                    2 => all.swap(index, index + 1),
+                    3 => {
+                        let at = usize::from(at) % if octet & 1 == 0 { 90 } else { all[index].len() };
+                        if let Some(changed) = all[index].get_mut(at) {
+                            *changed ^= octet;
+                        }
+                    }
+                    4 => all[index].truncate(usize::from(at)),
+                    _ => {}
+                }
+            }
+            let (mut short, mut long) = (Gate::new(), Gate::new());
+            long.now = short.now;
+            let seen: Vec<_> = all.iter().flat_map(|datagram| long.pass(datagram)).collect();
+            prop_assert!(short.stream(&all).0 == seen);
+            prop_assert_eq!(short.malformed(), long.malformed());
+            prop_assert_eq!(short.inbound.deadline(), long.inbound.deadline());
+            let later = short.now + std::time::Duration::from_millis(25);
+            let mut asked = [&mut short, &mut long].map(|gate| gate.inbound.requests(&[0; 20], later, &mut Vec::new()));
+            asked.iter_mut().for_each(|requests| requests.sort_by(|a, b| a.message.cmp(&b.message)));
+            prop_assert_eq!(&asked[0], &asked[1]);
+        }
+    }
+}
