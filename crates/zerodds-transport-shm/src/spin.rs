@@ -59,10 +59,16 @@ impl Spinner {
     /// A sleep ended that began when nothing was there, woken from the given core.
     pub(crate) fn woken(&mut self, idle_since: Option<Instant>, waker: Option<u32>) {
         if self.strategy == WaitStrategy::Adaptive {
-            self.is_remote = waker.is_some_and(|core| core as usize != rustix::thread::sched_getcpu());
-            let is_quick = idle_since.is_some_and(|idle| idle.elapsed() < ADAPTIVE_WINDOW + WAKES_COST);
-            self.quick = if self.is_remote && is_quick { self.quick.saturating_add(1) } else { 0 };
+            let is_remote = waker.is_some_and(|core| core as usize != rustix::thread::sched_getcpu());
+            self.judge(idle_since.filter(|_| is_remote).map(|since| since.elapsed()), is_remote);
         }
+    }
+
+    /// What a wake says of the next one, after so long a sleep where that is known.
+    fn judge(&mut self, slept: Option<Duration>, is_remote: bool) {
+        self.is_remote = is_remote;
+        let is_quick = is_remote && slept.is_some_and(|slept| slept < ADAPTIVE_WINDOW + WAKES_COST);
+        self.quick = if is_quick { self.quick.saturating_add(1) } else { 0 };
     }
 }
 
@@ -77,8 +83,7 @@ mod tests {
     use super::*;
     use rustix::thread::CpuSet;
 
-    /// Another core than any.
-    const ELSEWHERE: Option<u32> = Some(u32::MAX);
+    const QUICK: Option<Duration> = Some(Duration::from_micros(60));
 
     #[test]
     fn parking_never_spins_and_spinning_never_parks() {
@@ -90,14 +95,14 @@ mod tests {
     fn the_adaptive_strategy_spins_only_after_a_quick_wake_from_another_core() {
         let mut spinner = Spinner::new(WaitStrategy::Adaptive);
         assert_eq!(spinner.window(false), None);
-        spinner.woken(spinner.clock(), ELSEWHERE);
+        spinner.judge(QUICK, true);
         assert!(spinner.window(false).is_some(), "woken at once, from elsewhere");
         assert_eq!(spinner.window(true), None, "others are waited for too");
-        spinner.woken(Some(Instant::now() - Duration::from_secs(1)), ELSEWHERE);
+        spinner.judge(Some(ADAPTIVE_WINDOW + WAKES_COST), true);
         assert_eq!(spinner.window(false), None, "messages are rare");
-        spinner.woken(spinner.clock(), ELSEWHERE);
-        spinner.woken(spinner.clock(), None);
-        assert_eq!(spinner.window(false), None, "nobody says from where");
+        spinner.judge(QUICK, true);
+        spinner.judge(QUICK, false);
+        assert_eq!(spinner.window(false), None, "this one came from here, or nobody said from where");
     }
 
     #[test]
@@ -121,18 +126,18 @@ mod tests {
         for _ in 0..8 {
             let mut wakes = 0;
             while spinner.window(false).is_none() {
-                spinner.woken(Some(Instant::now()), ELSEWHERE);
+                spinner.judge(QUICK, true);
                 wakes += 1;
             }
             wakes_before_spins.push(wakes);
             spinner.in_vain();
         }
         assert_eq!(wakes_before_spins, [1, 2, 4, 8, 16, 32, 64, 64]);
-        (0..64).for_each(|_| spinner.woken(Some(Instant::now()), ELSEWHERE));
+        (0..64).for_each(|_| spinner.judge(QUICK, true));
         spinner.found();
         assert!(spinner.window(false).is_some(), "it goes on");
         spinner.in_vain();
-        (0..2).for_each(|_| spinner.woken(Some(Instant::now()), ELSEWHERE));
+        (0..2).for_each(|_| spinner.judge(QUICK, true));
         assert!(spinner.window(false).is_some(), "and is no more careful than at first");
     }
 }

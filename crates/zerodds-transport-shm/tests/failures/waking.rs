@@ -3,11 +3,11 @@
 use crate::shims;
 use crate::support::child::{hear, tell};
 use crate::support::roles::{echo, send_numbered, until_echoed};
-use crate::support::{Node, PATIENCE, deadline, fresh_domain, pair, reliable, scaled};
+use crate::support::{Node, PATIENCE, deadline, fresh_domain, pair, pair_with, reliable, scaled};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::{Duration, Instant};
 use zerodds_core::{Delivery, Incoming, Peer, Receiver, Refusal, Transport, Wake};
-use zerodds_transport_shm::ShmReceiver;
+use zerodds_transport_shm::{Config, ShmReceiver, WaitStrategy};
 
 /// Plays the roles of this module.
 pub(crate) fn play(words: &[&str]) -> bool {
@@ -68,7 +68,8 @@ fn f39_what_came_before_the_receiver_lay_down_does_not_let_it_sleep() {
 #[test]
 fn f39_no_wake_up_is_lost_whatever_the_moment() {
     for (wait, seed) in [(parked as fn(&mut ShmReceiver) -> u64, 1), (polled, 2)] {
-        let (mut a, b) = pair();
+        // Whoever spins a little finds the message as a rule, and does not sleep.
+        let (mut a, b) = pair_with(&Config::default().wait(WaitStrategy::Park));
         let (to_a, to_b) = (a.locator(), b.locator());
         let Node { transport, mut receiver } = b;
         let total = scaled(20_000, 5_000_000);
