@@ -8,23 +8,23 @@ use crate::peer::{Link, link_ended};
 use crate::pool::Pool;
 use crate::promise::{Claim, Offer, Promise, Standing};
 use crate::region::Broken;
-use std::collections::HashMap;
+use crate::shared::owner_word;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerodds_core::{Locator, Reason};
-
-/// Seeded anew in each process, since peers choose parts of their locators.
-type Hashing = foldhash::fast::RandomState;
 
 /// All of it is behind one mutex, held for no longer than it takes to find room and to fill slots.
 pub(crate) struct Outbound {
     pub(crate) arena: Arena,
     /// Nothing is allocated or published any more: what peers still read must stay as it is.
     pub(crate) closed: bool,
-    up: HashMap<Locator, OutPeer, Hashing>,
+    /// Peers with a link, by incarnation: all of them are of our host and domain. In an order, since a send to one of a few
+    /// finds it sooner than by a hash that peers, who choose their own incarnation, cannot foresee.
+    up: BTreeMap<u64, OutPeer>,
     /// Links that are over, whose peers may still take what is left and hold messages until their sockets close.
     leaving: Vec<OutPeer>,
-    attempts: HashMap<Locator, Attempt, Hashing>,
+    attempts: BTreeMap<Locator, Attempt>,
     /// Ring bytes that our own receiver pins, once something was sent to it.
     own: Option<u64>,
     /// Ring bytes that all peers together may pin.
@@ -111,9 +111,9 @@ impl Outbound {
         Self {
             arena,
             closed: false,
-            up: HashMap::default(),
+            up: BTreeMap::new(),
             leaving: Vec::new(),
-            attempts: HashMap::default(),
+            attempts: BTreeMap::new(),
             own: None,
             pinnable,
             tally: Tally::default(),
@@ -159,7 +159,7 @@ impl Outbound {
         if self.closed {
             return None;
         }
-        let peer = self.up.get_mut(to)?;
+        let peer = find(&mut self.up, to)?;
         let Ok(Published::Yes) = peer.out.push(&peer.link.memory, bytes) else { return None };
         peer.unrung = false;
         self.tally.messages += 1;
@@ -181,7 +181,7 @@ impl Outbound {
         // What goes through the lane pins nothing.
         let is_small = matches!(payload, Payload::Small(_)) && notice == Notice::Ring;
         let quota = if is_small { 0 } else { self.quota() };
-        let Some(peer) = self.up.get_mut(to) else { return Outcome::Unreachable(self.why_not(to)) };
+        let Some(peer) = find(&mut self.up, to) else { return Outcome::Unreachable(self.why_not(to)) };
         if let Payload::Record { len, .. } = payload
             && u64::from(len) > peer.link.len_max
         {
@@ -223,7 +223,7 @@ impl Outbound {
     /// wait for the peer, which is not slow.
     pub(crate) fn is_far_ahead(&mut self, to: &Locator, len: usize, quarters: u64) -> bool {
         let Self { up, arena, .. } = self;
-        up.get_mut(to).is_some_and(|peer| {
+        find(up, to).is_some_and(|peer| {
             let far = arena::warm_len(ring::record_len(len).max(peer.out.next_len())) / 4 * quarters;
             if peer.out.waiting() >= far {
                 // A peer that broke the protocol is found out at the next send to it.
@@ -238,7 +238,7 @@ impl Outbound {
 
     /// The peer was let catch up for long enough.
     pub(crate) fn go_ahead(&mut self, to: &Locator) {
-        if let Some(peer) = self.up.get_mut(to) {
+        if let Some(peer) = find(&mut self.up, to) {
             peer.is_slow = true;
         }
     }
@@ -247,7 +247,7 @@ impl Outbound {
     pub(crate) fn room(&mut self, to: &Locator, len: usize, promise: Promise) -> Option<Parts> {
         let quota = self.quota();
         // What comes of a peer without a link, or one that broke the protocol, is found out by the send.
-        let Some(peer) = self.up.get_mut(to) else { return Some(Parts::All) };
+        let Some(peer) = find(&mut self.up, to) else { return Some(Parts::All) };
         let record = (ring::record_len(len), promise);
         let room = peer.out.room(&peer.link.memory, &mut self.arena, record, quota);
         room.unwrap_or(Some(Parts::All))
@@ -269,7 +269,7 @@ impl Outbound {
         find_out: impl FnOnce(&mut OutPeer, &mut Arena, &Offer) -> Result<(), Broken>,
     ) -> Outcome {
         let Offered { link, offer } = &offered;
-        let mut peers = self.up.get_mut(&link.locator).into_iter().chain(&mut self.leaving);
+        let mut peers = find(&mut self.up, &link.locator).into_iter().chain(&mut self.leaving);
         if let Some(peer) = peers.find(|peer| Arc::ptr_eq(&peer.link, link))
             && let Err(broken) = find_out(peer, &mut self.arena, offer)
         {
@@ -323,7 +323,7 @@ impl Outbound {
 
     /// The link to a peer, if it can be sent to.
     pub(crate) fn link(&self, to: &Locator) -> Option<&Arc<Link>> {
-        self.up.get(to).map(|peer| &peer.link)
+        self.up.get(&owner_word(to)).map(|peer| &peer.link).filter(|link| link.locator == *to)
     }
 
     /// The state of reaching a peer that has no link.
@@ -385,7 +385,8 @@ impl Outbound {
     pub(crate) fn set_up(&mut self, link: Arc<Link>) {
         self.attempts.remove(&link.locator);
         let out = OutLink::new(link.outgoing);
-        if let Some(old) = self.up.insert(link.locator, OutPeer { link, out, unrung: false, is_slow: false })
+        if let Some(old) =
+            self.up.insert(owner_word(&link.locator), OutPeer { link, out, unrung: false, is_slow: false })
         {
             self.leaving.push(old);
         }
@@ -417,11 +418,11 @@ impl Outbound {
 
     /// Removes a link from those that are sent on, if it is one.
     fn take_down(&mut self, link: &Arc<Link>, reason: Reason, retry_at: Instant) -> Option<OutPeer> {
-        if !self.up.get(&link.locator).is_some_and(|peer| Arc::ptr_eq(&peer.link, link)) {
+        if !find(&mut self.up, &link.locator).is_some_and(|peer| Arc::ptr_eq(&peer.link, link)) {
             return None;
         }
         self.attempts.insert(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
-        self.up.remove(&link.locator)
+        self.up.remove(&owner_word(&link.locator))
     }
 }
 
@@ -431,6 +432,11 @@ impl OutPeer {
         // A peer that broke the protocol is found out at the next send to it.
         self.out.is_filling(&self.link.memory, arena, quota).unwrap_or(true)
     }
+}
+
+/// The peer at this locator, if there is a link with it.
+fn find<'a>(up: &'a mut BTreeMap<u64, OutPeer>, at: &Locator) -> Option<&'a mut OutPeer> {
+    up.get_mut(&owner_word(at)).filter(|peer| peer.link.locator == *at)
 }
 
 /// Takes back every reference to `record`, all of which belong to messages that could be taken back when the arena looked; whether it is free now.
