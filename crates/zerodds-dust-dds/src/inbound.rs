@@ -226,7 +226,7 @@ impl Inbound {
                 // Dust knows no writer of a participant that has not announced itself.
                 let is_known = self.estates.has(prefix);
                 if is_known && self.reassembly.fragment(&context.origin, &frag, now) {
-                    self.followed = Some(Followed::by(submessage, prefix, &frag));
+                    self.followed = Followed::by(submessage, prefix, &frag);
                 }
                 Ok(Fate::Drop)
             }

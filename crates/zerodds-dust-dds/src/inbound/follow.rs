@@ -7,8 +7,8 @@
 //! ```
 //! What is the same octet for octet needs no second look: it is for us, of a writer that is heard, and of the sample in the
 //! making. Only the number and the payload are new, and are checked. Whatever is not of this shape (the last fragment,
-//! which is shorter or has a HEARTBEAT behind it; inline QoS; what completes the sample) takes the long way, and nothing else
-//! happens in between, so that what the first one found stays true. The time of the first is good enough for all.
+//! which is shorter or has a HEARTBEAT behind it; inline QoS, or octets behind the payload, as of a writer that rounds lengths up;
+//! what completes the sample) takes the long way, and nothing else happens in between, so that what the first one found stays true. The time of the first is good enough for all.
 
 use super::Inbound;
 use crate::rtps::{DataFrag, Guid, GuidPrefix, Submessage};
@@ -29,15 +29,18 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    pub(super) fn by(submessage: &Submessage<'_>, prefix: GuidPrefix, frag: &DataFrag<'_>) -> Self {
-        Self {
+    /// `None`: there is more in it than fields and payload.
+    pub(super) fn by(submessage: &Submessage<'_>, prefix: GuidPrefix, frag: &DataFrag<'_>) -> Option<Self> {
+        let payload_at = submessage.offset + DataFrag::PAYLOAD_OFFSET;
+        let is_plain = payload_at + frag.payload.len() == submessage.end();
+        is_plain.then(|| Self {
             writer: Guid { prefix, entity: frag.writer },
             sequence_number: frag.sequence_number,
             number_at: submessage.offset + DataFrag::FIRST_OFFSET,
-            payload_at: submessage.end() - frag.payload.len(),
+            payload_at,
             end: submessage.end(),
             order: frag.order,
-        }
+        })
     }
 }
 
@@ -79,7 +82,7 @@ mod tests {
     use crate::inbound::tests::Gate;
     use crate::outgoing::Outgoing;
     use crate::outgoing::tests::{PEER, as_dust_writes};
-    use crate::rtps::EntityId;
+    use crate::rtps::{EntityId, flag, kind};
     use proptest::prelude::*;
     use zerodds_core::Path;
 
@@ -101,9 +104,14 @@ mod tests {
         (0..len).map(|index| (index % 251) as u8).collect()
     }
 
+    /// Of which all fragments are alike.
+    fn alike(len: usize) -> Vec<u8> {
+        (0..len).map(|index| (index % 4) as u8).collect()
+    }
+
     /// A sample of one of two writers, cut to fit packets, with its HEARTBEAT.
-    fn fragments(writer: u8, number: u8, len: usize, packet: usize) -> Vec<Vec<u8>> {
-        let mut sample = as_dust_writes(&payload(len), &[], true);
+    fn fragments(writer: u8, number: u8, payload: &[u8], packet: usize) -> Vec<Vec<u8>> {
+        let mut sample = as_dust_writes(payload, &[], true);
         let heartbeat = sample.len() - 32;
         for at in [60, heartbeat + 8] {
             sample[at..at + 4].copy_from_slice(&EntityId([0, 0, writer, 3]).0);
@@ -115,10 +123,45 @@ mod tests {
         Fragmenter::new(1 << 20, 65_507).datagrams(&sample, &outgoing, None, Some(packet), 0)
     }
 
+    /// The same fragment, as a writer puts it that has inline QoS in each, or fills each up.
+    fn dressed(mut datagram: Vec<u8>, (has_qos, padding): (bool, usize)) -> Vec<u8> {
+        if datagram[48] == kind::DATA_FRAG {
+            let len = usize::from(u16::from_le_bytes([datagram[50], datagram[51]]));
+            datagram.splice(52 + len..52 + len, vec![0xee; padding]);
+            if has_qos {
+                datagram[49] |= flag::INLINE_QOS;
+                datagram.splice(84..84, INLINE_QOS);
+            }
+            let len = len + padding + if has_qos { INLINE_QOS.len() } else { 0 };
+            datagram[50..52].copy_from_slice(&(len as u16).to_le_bytes());
+        }
+        datagram
+    }
+
+    const INLINE_QOS: [u8; 12] = [0x70, 0, 4, 0, 1, 1, 1, 1, 1, 0, 0, 0];
+
+    #[test]
+    fn what_is_behind_a_payload_is_no_part_of_it() {
+        let datagrams =
+            fragments(1, 1, &alike(100_000), 1472).into_iter().map(|datagram| dressed(datagram, (false, 4)));
+        let (seen, _) = Gate::new().stream(&datagrams.collect::<Vec<_>>());
+        assert!(seen[0].ends_with(&alike(100_000)));
+    }
+
+    #[test]
+    fn inline_qos_counts_though_the_fragment_that_has_it_comes_second() {
+        let datagrams =
+            fragments(1, 1, &payload(100_000), 1472).into_iter().map(|datagram| dressed(datagram, (true, 0)));
+        let mut datagrams = datagrams.collect::<Vec<_>>();
+        datagrams.swap(0, 1);
+        let (seen, _) = Gate::new().stream(&datagrams);
+        assert!(seen[0].ends_with(&[&INLINE_QOS[..], &payload(100_000)].concat()));
+    }
+
     #[test]
     fn of_a_sample_that_comes_in_order_only_the_first_and_the_last_take_the_long_way() {
         let mut gate = Gate::new();
-        let datagrams = fragments(1, 1, 500_000, 1472);
+        let datagrams = fragments(1, 1, &payload(500_000), 1472);
         assert_eq!(datagrams.len(), 361);
         let (seen, long) = gate.stream(&datagrams);
         assert_eq!((seen.len(), long), (2, 2), "a DATA and a HEARTBEAT");
@@ -128,10 +171,10 @@ mod tests {
     #[test]
     fn what_is_not_taken_has_no_followers() {
         let mut gate = Gate::new();
-        let mut for_another = fragments(1, 1, 100_000, 1472);
+        let mut for_another = fragments(1, 1, &payload(100_000), 1472);
         for_another.iter_mut().for_each(|datagram| datagram[24] ^= 1);
         assert_eq!(gate.stream(&for_another), (vec![], for_another.len()), "it is for somebody else");
-        let datagrams = fragments(1, 1, 100_000, 1472);
+        let datagrams = fragments(1, 1, &payload(100_000), 1472);
         gate.stream(&datagrams);
         assert_eq!(gate.stream(&datagrams[..70]).1, 70, "Dust has it");
     }
@@ -148,15 +191,20 @@ mod tests {
         #[test]
         fn the_short_way_leads_where_the_long_one_does(
             fates in fates(), packets in prop::array::uniform2(prop_oneof![Just(600_usize), Just(1472)]), mix in any::<bool>(),
+            dresses in prop::array::uniform3((any::<bool>(), 0..5_usize)),
         ) {
-            let kinds = [fragments(1, 1, 60_000, packets[0]), fragments(2, 1, 60_000, packets[1]), fragments(1, 2, 60_000, 1472)];
+            let (varied, alike) = (payload(60_000), alike(60_000));
+            let mut kinds = [fragments(1, 1, &varied, packets[0]), fragments(2, 1, &alike, packets[1]), fragments(1, 2, &varied, 1472)];
+            for (kind, dress) in kinds.iter_mut().zip(dresses) {
+                *kind = kind.drain(..).map(|datagram| dressed(datagram, dress)).collect();
+            }
             let [one, other, third] = &kinds;
             let mut all: Vec<Vec<u8>> = if mix {
                 one.iter().zip(other).flat_map(|(one, other)| [one.clone(), other.clone()]).chain(third.clone()).collect()
             } else {
                 kinds.concat()
             };
-            all.extend(fragments(1, 1, 60_000, packets[1]));
+            all.extend(fragments(1, 1, &varied, packets[1]));
             for (index, (fate, at, octet)) in fates.into_iter().enumerate() {
                 if index + 1 >= all.len() {
                     break;
@@ -182,9 +230,12 @@ mod tests {
             prop_assert_eq!(short.malformed(), long.malformed());
             prop_assert_eq!(short.inbound.deadline(), long.inbound.deadline());
             let later = short.now + std::time::Duration::from_millis(25);
-            let mut asked = [&mut short, &mut long].map(|gate| gate.inbound.requests(&[0; 20], later, &mut Vec::new()));
-            asked.iter_mut().for_each(|requests| requests.sort_by(|a, b| a.message.cmp(&b.message)));
-            prop_assert_eq!(&asked[0], &asked[1]);
+            let [missing, expected] = [&short, &long].map(|gate| gate.inbound.reassembly.missing(later));
+            prop_assert_eq!(missing, expected);
+            // What is missing comes, and so all is seen.
+            for datagram in kinds.concat() {
+                prop_assert!(short.pass(&datagram) == long.pass(&datagram));
+            }
         }
     }
 }

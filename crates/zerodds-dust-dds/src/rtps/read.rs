@@ -285,6 +285,8 @@ const DATA_FRAG_TO_INLINE_QOS: u16 = 28;
 impl<'a> DataFrag<'a> {
     /// Where `first` stands in the submessage.
     pub(crate) const FIRST_OFFSET: usize = 24;
+    /// Where its payload begins in the submessage, unless there is inline QoS.
+    pub(crate) const PAYLOAD_OFFSET: usize = 36;
 
     pub(crate) fn read(submessage: &Submessage<'a>) -> Result<Self, Malformed> {
         let whole = Self::read_unchecked(submessage)?;
