@@ -121,7 +121,7 @@ impl Reassembly {
     pub(crate) fn fragment(&mut self, origin: &Origin, frag: &DataFrag<'_>, now: Instant) -> bool {
         let guid = Guid { prefix: origin.prefix, entity: frag.writer };
         let number = frag.sequence_number;
-        if frag.sample_len as usize > self.budget {
+        if frag.sample_len as usize > self.budget || frag.total() > FRAGMENTS_MAX {
             return false;
         }
         if let Some(writer) = self.writers.get_mut(&guid).filter(|writer| writer.given.contains(&number)) {
@@ -426,6 +426,9 @@ impl Writer {
 /// How long a sample may stand still before its writer is asked for the rest.
 const PATIENCE: Duration = Duration::from_millis(20);
 const PARTIALS_MAX: usize = 64;
+/// The most fragments of a sample. A bit is kept for each, whatever has come; 128 MiB in fragments that fit the smallest packets
+/// are fewer.
+const FRAGMENTS_MAX: u32 = 1 << 20;
 const GIVEN_MAX: usize = 1024;
 const WRITERS_MAX: usize = 256;
 /// Beyond it all are forgotten: Dust hears of those writers again once their own counts have caught up.

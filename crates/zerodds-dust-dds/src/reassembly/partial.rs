@@ -9,7 +9,8 @@
 //! A claimed length takes no memory before that much has come: the buffer grows with what comes, in the room that it was made
 //! with, which is memory used before wherever the allocator has some. (Zeroed pages of the system cost 259 page faults for a
 //! mebibyte.) Where one comes far ahead of the others, what is between would have to be written to; such a
-//! buffer is put into the system's zeroed pages.
+//! buffer is put into the system's zeroed pages. What is far is less where fragments are small, so that
+//! tiny ones cannot make much be written.
 
 use super::{Origin, PATIENCE};
 use crate::rtps::{DataFields, DataFrag, EntityId, MessageWriter, flag};
@@ -141,7 +142,7 @@ impl Partial {
         let at = self.payload_at + index as usize * usize::from(self.fragment_len);
         match at.checked_sub(self.message.len()) {
             Some(0) => return self.message.extend_from_slice(bytes),
-            Some(gap) if gap > GAP_MAX => {
+            Some(gap) if gap > GAP_MAX.min(GAP_FRAGMENTS * usize::from(self.fragment_len)) => {
                 let mut pages = untouched(self.message_len);
                 pages[..self.message.len()].copy_from_slice(&self.message);
                 self.message = pages;
@@ -255,6 +256,8 @@ impl Window {
 const ANSWER: Duration = Duration::from_millis(4);
 /// What is missing before a fragment that came and is not written to, at most.
 const GAP_MAX: usize = 64 << 10;
+/// The same in fragments, as many as are sent at once: such runs may overtake each other.
+const GAP_FRAGMENTS: usize = 64;
 /// Header 20, INFO_TS 12, DATA 24.
 const PREFIX_LEN_MAX: usize = 56;
 /// A DATA up to its payload.
@@ -301,10 +304,37 @@ mod tests {
             assert!(partial.add(&frag, Instant::now()));
         }
         let pages = present(&partial.message);
-        assert!(pages < 600, "{pages} of 16,384 pages");
+        assert!(pages < PLACES_MAX, "{pages} of 16,384 pages");
         let payload = &partial.message[partial.payload_at..];
         assert!(payload[..4_000].iter().chain(&payload[66_999_000..67_000_000]).all(|&octet| octet == 7));
         assert!(payload[4_000..99_000].iter().all(|&octet| octet == 0));
+    }
+
+    /// Pages of three places, each of which may be one of the system's huge pages, and what is around them.
+    const PLACES_MAX: usize = 3 * 512 + 64;
+
+    #[test]
+    fn tiny_fragments_far_from_each_other_take_no_memory_for_what_is_between() {
+        let mut frag = fragment(16, 16 << 20, &[7; 16]);
+        let mut partial = begun(&frag);
+        // Each as far ahead as a whole run of larger ones may be.
+        for step in 0..256 {
+            frag.first = 1 + step * 4_096;
+            assert!(partial.add(&frag, Instant::now()));
+        }
+        assert_eq!(partial.message.len(), partial.message_len, "in zeroed pages, nothing was grown");
+    }
+
+    #[test]
+    fn a_run_that_overtakes_another_is_no_reason_for_other_memory() {
+        let bytes = [7; 1388];
+        let mut frag = fragment(1_388, 16 << 20, &bytes);
+        let mut partial = begun(&frag);
+        for first in [1, 45, 89] {
+            frag.first = first;
+            assert!(partial.add(&frag, Instant::now()));
+        }
+        assert_eq!(partial.message.len(), partial.payload_at + 89 * 1_388);
     }
 
     #[test]

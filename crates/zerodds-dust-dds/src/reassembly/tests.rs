@@ -4,7 +4,7 @@ use super::*;
 use crate::fragment::Fragmenter;
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};
-use crate::rtps::{AckNack, Content, Data, EntityId, Submessage, Submessages, flag, kind};
+use crate::rtps::{AckNack, Content, Data, DataFragFields, EntityId, Submessage, Submessages, flag, kind};
 use proptest::prelude::*;
 
 const WRITER_GUID: Guid = Guid { prefix: GuidPrefix(*b"me, who else"), entity: WRITER };
@@ -335,6 +335,25 @@ fn memory_is_bounded_whatever_a_peer_claims() {
     let huge = datagrams(&sample(1, 2 << 20), None);
     receiver.take(&huge[0]);
     assert!(receiver.handed_over.is_empty());
+}
+
+#[test]
+fn a_sample_of_more_fragments_than_anyone_makes_is_not_begun() {
+    for (len, is_begun) in [(FRAGMENTS_MAX, true), (FRAGMENTS_MAX + 1, false)] {
+        let mut receiver = Receiver::new(BUDGET);
+        let fields = DataFragFields {
+            flags: 0,
+            reader: READER,
+            writer: WRITER,
+            sequence_number: 1,
+            first: 1,
+            fragment_len: 1,
+            sample_len: len,
+        };
+        let mut message = MessageWriter::new(&HEADER, Endianness::Little, 64);
+        receiver.take(message.data_frag(fields, &[], &[7]).as_bytes());
+        assert_eq!(receiver.reassembly.partial(&WRITER_GUID, 1).is_some(), is_begun, "{len}");
+    }
 }
 
 #[test]
