@@ -457,6 +457,27 @@ fn a_sample_that_is_cut_anew_is_begun_anew_and_what_is_asked_for_is_of_the_new_c
     assert_eq!(receiver.reassembly.dropped(), 0);
 }
 
+#[test]
+fn a_sample_whose_missing_fragments_are_none_any_more_is_asked_for_in_the_new_cut() {
+    let mut receiver = Receiver::new(BUDGET);
+    let message = sample(1, 10_000);
+    let before = datagrams_in(Some(700), &message, None);
+    let heartbeat = before.last().expect("the last has it");
+    before[..9].iter().chain([heartbeat]).for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    let mut asked = receiver.requests(Duration::from_millis(30));
+    // What the writer repeats is cut for larger packets.
+    for _ in 0..2 {
+        let wanted: Vec<u32> = asked.iter().flat_map(wanted).flat_map(|(_, numbers)| numbers).collect();
+        datagrams(&message, Some(&wanted)).iter().for_each(|datagram| {
+            receiver.take(datagram);
+        });
+        asked = receiver.requests(Duration::from_millis(30));
+    }
+    assert_eq!(receiver.samples(), [(1, payload(1, 10_000))]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Every sample of a reliable writer arrives whole and once, however datagrams are lost, doubled and swapped, and what packets
