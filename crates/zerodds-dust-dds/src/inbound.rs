@@ -30,7 +30,7 @@ use crate::rtps::{
     Submessages, header,
 };
 use crate::tally::Tally;
-use crate::wanted::Wanted;
+use crate::wanted::{Along, Wanted};
 use follow::Followed;
 use kept::Kept;
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub(crate) struct Inbound {
     own: Option<GuidPrefix>,
     /// What the submessage in hand brings about: Dust sees it after what has been kept of the message so far.
     brought_about: Vec<Vec<u8>>,
+    /// What the requests for fragments before the submessage in hand have asked Dust for.
+    along: Along,
     /// The last fragment of the message in hand, if more of its sample are welcome.
     followed: Option<Followed>,
 }
@@ -95,6 +97,7 @@ impl Inbound {
             tally,
             own: None,
             brought_about,
+            along: Along::default(),
             followed: None,
         }
     }
@@ -110,7 +113,7 @@ impl Inbound {
         out: &mut Vec<Vec<u8>>,
     ) {
         self.own = own;
-        self.followed = None;
+        (self.followed, self.along) = (None, Along::default());
         let prefix = match header(message) {
             Ok(prefix) => prefix,
             Err(malformed) => return self.tally.malformed(malformed),
@@ -201,6 +204,9 @@ impl Inbound {
     fn submessage(&mut self, context: &mut Context, submessage: &Submessage<'_>) -> Result<Fate, Malformed> {
         let content = Content::read(submessage)?;
         let (prefix, now) = (context.origin.prefix, context.now);
+        if !matches!(content, Content::NackFrag(_)) {
+            self.along = Along::default();
+        }
         match content {
             Content::InfoDst(prefix) => {
                 context.for_us = prefix == GuidPrefix::UNKNOWN || self.own.is_none_or(|own| prefix == own);
@@ -243,7 +249,8 @@ impl Inbound {
             Content::NackFrag(nack) => {
                 // Nor does it know a reader of such a one.
                 if self.estates.has(prefix) {
-                    self.brought_about.extend(self.nack_frag(&context.origin, &nack));
+                    let request = self.nack_frag(&context.origin, &nack);
+                    self.brought_about.extend(request);
                 }
                 Ok(Fate::Drop)
             }
@@ -294,9 +301,9 @@ impl Inbound {
     }
 
     /// Turns a request for fragments, which Dust knows nothing of, into one for the chunks that hold them.
-    fn nack_frag(&self, origin: &Origin, nack: &NackFrag<'_>) -> Option<Vec<u8>> {
+    fn nack_frag(&mut self, origin: &Origin, nack: &NackFrag<'_>) -> Option<Vec<u8>> {
         let reader = Guid { prefix: origin.prefix, entity: nack.reader };
-        let fields = self.wanted.note(reader, nack, &self.fragmenter)?;
+        let fields = self.wanted.note(reader, nack, &self.fragmenter, &mut self.along)?;
         let mut message = MessageWriter::new(&origin.header, Endianness::Little, 96);
         message.nack_frag(&fields);
         Some(message.into_bytes())

@@ -7,7 +7,8 @@
 //! Dust knows nothing of our fragments, only of its chunks. A request does not say how long fragments are; most samples are one
 //! chunk, which has them all, and those that are more are remembered. Dust repeats a whole chunk on request, which costs a
 //! copy in memory; what goes over the network is what was asked for. A reader that lacks more than one NACK_FRAG
-//! can name sends several, and Dust answers each: the first answer has everything, the others nothing. Rejected: keeping a copy of every sample
+//! can name sends several. Of those that follow one another in a message Dust is asked once for each chunk; of others it answers
+//! each: the first answer has everything, the others nothing. Rejected: keeping a copy of every sample
 //! that left in fragments. Dust has one already, for exactly as long as it may be asked for.
 //!
 //! Dust 0.16 does not look which of its writers a NACK_FRAG is for: each that is matched with the reader answers, from its
@@ -43,6 +44,10 @@ impl Owed {
     }
 }
 
+/// What consecutive requests of one message, by the same reader for the same sample, have asked Dust for.
+#[derive(Debug, Default)]
+pub(crate) struct Along(Option<(Debt, BTreeSet<u32>)>);
+
 #[derive(Debug, Default)]
 struct Books {
     debts: HashMap<Debt, Owed>,
@@ -66,12 +71,13 @@ impl Wanted {
         }
     }
 
-    /// Notes what `reader` asks for, and answers with what Dust has to be asked for.
+    /// Notes what `reader` asks for, and answers with what Dust has to be asked for, unless it was along with this.
     pub(crate) fn note(
         &self,
         reader: Guid,
         nack: &NackFrag<'_>,
         fragmenter: &Fragmenter,
+        along: &mut Along,
     ) -> Option<NackFragFields> {
         let debt = Debt { reader, writer: nack.writer, sequence_number: nack.sequence_number };
         let mut books = self.0.lock();
@@ -79,8 +85,9 @@ impl Wanted {
         let is_chunked = books.chunked.contains(&(nack.writer, nack.sequence_number));
         let chunk_of = |number| if is_chunked { fragmenter.chunk_of(number) } else { 1 };
         let mut chunks: BTreeSet<u32> = nack.wanted().map(chunk_of).collect();
-        let base = *chunks.first()?;
-        chunks.retain(|chunk| chunk - base < 256);
+        if chunks.is_empty() {
+            return None;
+        }
         let kept: usize = books.debts.values().map(Owed::len).sum();
         let full = books.debts.len() >= DEBTS_MAX && !books.debts.contains_key(&debt);
         if full || kept >= NUMBERS_MAX {
@@ -88,6 +95,14 @@ impl Wanted {
         }
         let owed = books.debts.entry(debt).or_default();
         owed.fragments.extend(nack.wanted());
+        let (_, asked) = match &mut along.0 {
+            Some(one) if one.0 == debt => one,
+            other => other.insert((debt, BTreeSet::new())),
+        };
+        chunks.retain(|chunk| !asked.contains(chunk) || !owed.asked.contains_key(chunk));
+        let base = *chunks.first()?;
+        chunks.retain(|chunk| chunk - base < 256);
+        asked.extend(&chunks);
         chunks.iter().for_each(|&chunk| *owed.asked.entry(chunk).or_default() += 1);
         books.count = books.count.saturating_add(1);
         let count = books.count;
@@ -169,7 +184,7 @@ mod tests {
             MessageWriter::new(&[b'R'; 20], Endianness::Little, 64).nack_frag(&fields).as_bytes().to_vec();
         let submessage = Submessages::of(&message).next().expect("one").expect("whole");
         let Ok(Content::NackFrag(nack)) = Content::read(&submessage) else { panic!("no NACK_FRAG") };
-        wanted.note(READER, &nack, fragmenter).expect("something is wanted")
+        wanted.note(READER, &nack, fragmenter, &mut Along::default()).expect("something is wanted")
     }
 
     /// What is owed of a sample that is one chunk.

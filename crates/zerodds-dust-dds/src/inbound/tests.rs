@@ -357,6 +357,28 @@ fn a_request_for_fragments_becomes_one_for_their_chunk() {
     assert_eq!(gate.wanted.take(reader, WRITER, 42, 1, fragmenter.numbers_of(1, 1 << 20)), Some(vec![3, 5]));
 }
 
+#[test]
+fn requests_that_follow_one_another_ask_dust_once_and_nothing_of_them_is_forgotten() {
+    let window = |sequence_number, base| {
+        let (bits, bitmap, count) = (0, [0; 8], 1);
+        NackFragFields { reader: READER, writer: WRITER, sequence_number, base, bits, bitmap, count }
+    };
+    let mut request = message();
+    request.info_dst(PEER);
+    for base in [1, 300, 600] {
+        request.nack_frag(&window(42, base));
+    }
+    request.nack_frag(&window(43, 5));
+    let mut gate = Gate::new();
+    let reader = Guid { prefix: SENDER, entity: READER };
+    let take = |gate: &Gate, number| gate.wanted.take(reader, WRITER, number, 1, 1..=u32::MAX);
+    // Another message is another request.
+    assert_eq!([gate.pass(request.as_bytes()).len(), gate.pass(request.as_bytes()).len()], [2, 2]);
+    assert_eq!(take(&gate, 42), Some(vec![1, 300, 600]));
+    assert_eq!([take(&gate, 42), take(&gate, 42)], [Some(vec![]), None], "two answers");
+    assert_eq!([take(&gate, 43), take(&gate, 43), take(&gate, 43)], [Some(vec![5]), Some(vec![]), None]);
+}
+
 /// An ACKNACK, and a NACK_FRAG, by which the message is cut.
 fn asks(message: &mut MessageWriter) -> &mut MessageWriter {
     let (reader, writer, sequence_number, base) = (READER, WRITER, 42, 1);

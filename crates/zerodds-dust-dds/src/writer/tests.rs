@@ -213,7 +213,8 @@ fn nothing_is_sent_of_what_dust_answers_for_a_writer_that_was_not_asked() {
     let Ok(Content::NackFrag(nack)) = Content::read(&submessage) else { panic!("no NACK_FRAG") };
     for _ in 0..3 {
         let Shared { wanted, fragmenter, .. } = scene.writer.shared();
-        let _ = wanted.note(Guid { prefix: PEER, entity: READER }, &nack, fragmenter);
+        let _ =
+            wanted.note(Guid { prefix: PEER, entity: READER }, &nack, fragmenter, &mut Default::default());
     }
     let sent = |scene: &Scene| scene.narrow.each_ref().map(Memory::queued).iter().sum::<usize>();
     let messages = |scene: &mut Scene, messages: &[Vec<u8>]| {
