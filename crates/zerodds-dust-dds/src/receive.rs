@@ -91,12 +91,16 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
         }
     }
 
-    /// Takes a message and what came along with it. There is a number of those, which a call to the system had room for.
-    fn messages<R: Receiver>(&mut self, first: R::Message, receiver: &mut R, now: Instant) {
+    /// Takes a message and those that came along with it and may follow it. There is a number of those, which a call to the
+    /// system had room for. What Dust is given may have waited for room.
+    fn messages<R: Receiver>(&mut self, first: R::Message, receiver: &mut R, mut now: Instant) {
         let mut next = Some(first);
         while let Some(message) = next {
             self.message(&message, message.path(), message.source(), now);
-            self.give();
+            if !self.out.is_empty() {
+                self.give();
+                now = Instant::now();
+            }
             next = self.inbound.follow(&message, || receiver.try_receive_along());
         }
     }
@@ -201,7 +205,7 @@ mod tests {
     use crate::estate::Estates;
     use crate::fragment::Fragmenter;
     use crate::outgoing::Outgoing;
-    use crate::outgoing::tests::{HEADER, as_dust_writes};
+    use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};
     use crate::rtps::{DataFields, EntityId, HeartbeatFields, MessageWriter, flag, pid};
     use bytes::Bytes;
     use std::ops::Deref;
@@ -227,14 +231,15 @@ mod tests {
         announcement.into_bytes()
     }
 
-    /// The last fragment of a reliable sample, with the HEARTBEAT.
-    fn last_fragment() -> Vec<u8> {
+    /// A reliable sample in four fragments, the last with the HEARTBEAT.
+    fn fragments() -> Vec<Vec<u8>> {
         let sample = as_dust_writes(&[7; 200_000], &[], true);
         let outgoing = Outgoing::read(&sample).expect("a message");
-        Fragmenter::new(1 << 20, 65_507)
-            .datagrams(&sample, &outgoing, None, None, 0)
-            .pop()
-            .expect("fragments")
+        Fragmenter::new(1 << 20, 65_507).datagrams(&sample, &outgoing, None, None, 0)
+    }
+
+    fn last_fragment() -> Vec<u8> {
+        fragments().pop().expect("fragments")
     }
 
     #[test]
@@ -297,6 +302,8 @@ mod tests {
     struct Stream {
         turn: u32,
         heartbeat: Bytes,
+        /// Came along with it.
+        along: Option<Vec<u8>>,
     }
 
     const HEARTBEATS_AT: [u32; 2] = [BACKLOG_MAX / 2, BACKLOG_MAX + BACKLOG_MAX / 2];
@@ -337,6 +344,10 @@ mod tests {
             Some(Incoming::Message(Datagram(if its { self.heartbeat.clone() } else { strange })))
         }
 
+        fn try_receive_along(&mut self) -> Option<Datagram> {
+            self.along.take().map(|along| Datagram(along.into()))
+        }
+
         fn wait(&mut self, _: Option<Instant>, _: &[BorrowedFd<'_>]) -> Wake {
             Wake::Ready
         }
@@ -351,6 +362,26 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_message_that_dust_had_to_make_room_for_came_after_that() {
+        let given = std::cell::Cell::new(None);
+        let shm = Hub::new().open(Path::SharedMemory, 1 << 20, 16);
+        let shared = Arc::new(Shared::new(shm, NoUdp).expect("a socket pair"));
+        let mut reception = Reception::new(shared, |_, _: &AtomicBool| given.set(Some(Instant::now())));
+        let before = Instant::now().checked_sub(Duration::from_secs(1)).expect("up for a second");
+        let [first, mut second, third, _] = fragments().try_into().expect("four");
+        reception.message(&announcement(), Path::Udp, None, before);
+        reception.message(&first, Path::Udp, None, before);
+        let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 64);
+        let (reader, writer) = (READER, WRITER);
+        heartbeat.heartbeat(HeartbeatFields { reader, writer, first: 1, last: 42, count: 1 });
+        second.splice(HEADER.len()..HEADER.len(), heartbeat.into_bytes().split_off(HEADER.len()));
+        let mut receiver = Stream { turn: 0, heartbeat: Bytes::new(), along: Some(third) };
+        reception.messages(Datagram(second.into()), &mut receiver, before);
+        assert!(receiver.along.is_none());
+        assert!(reception.inbound.deadline() > given.get(), "the third fragment came later");
+    }
+
+    #[test]
     fn who_stays_silent_is_taken_leave_of_though_there_is_always_more_but_not_before_what_may_have_waited() {
         let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 64);
         let (reader, writer) = (EntityId::UNKNOWN, EntityId([0, 0, 1, 3]));
@@ -358,7 +389,7 @@ mod tests {
         let heartbeat = Bytes::from(heartbeat.into_bytes());
         // Over whenever nothing of it is at hand.
         let lease = [0; 8];
-        let heard = heard(lease, Some(Stream { turn: 0, heartbeat: heartbeat.clone() }), 4);
+        let heard = heard(lease, Some(Stream { turn: 0, heartbeat: heartbeat.clone(), along: None }), 4);
         assert_eq!(header(&heard[0]), header(&HEADER));
         assert_eq!(heard[1..], [heartbeat.to_vec(), heartbeat.to_vec(), farewell()]);
     }

@@ -99,7 +99,8 @@ impl<S: Message, U: Message> Message for RouterMessage<S, U> {
     }
 }
 
-/// Receives from both paths in turn, so that neither starves the other. Messages of one path keep their
+/// Receives from both paths in turn, so that neither starves the other; what was taken from the system along with a datagram
+/// has a turn for each message too, unless it is asked for, which makes one turn of it. Messages of one path keep their
 /// order; between the paths there is none, which RTPS sequence numbers make good.
 #[derive(Debug)]
 pub struct RouterReceiver<S, U> {

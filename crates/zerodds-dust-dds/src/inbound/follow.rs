@@ -46,7 +46,8 @@ impl Followed {
 
 impl Inbound {
     /// Takes the messages that `next` has as far as each is the next fragment after `message`, which was the last to be
-    /// taken. What is not is answered with, and has to be taken as [`message`](Self::message) does.
+    /// taken. What is not is answered with, and has to be taken as [`message`](Self::message) does. Where nothing can follow,
+    /// nothing is taken: others than `next` get their turn.
     pub(crate) fn follow<M: Deref<Target = [u8]>>(
         &mut self,
         message: &[u8],
@@ -54,9 +55,9 @@ impl Inbound {
     ) -> Option<M> {
         let followed = self.followed.take().filter(|followed| followed.end == message.len());
         let Some(Followed { writer, sequence_number, number_at, payload_at, order, .. }) = followed else {
-            return next();
+            return None;
         };
-        let Some(partial) = self.reassembly.partial(&writer, sequence_number) else { return next() };
+        let partial = self.reassembly.partial(&writer, sequence_number)?;
         loop {
             let candidate = next()?;
             let is_alike = candidate.len() == message.len()
@@ -93,7 +94,7 @@ mod tests {
             let mut next = rest.next();
             while let Some(message) = next {
                 self.inbound.message(&message, Some(Path::Udp), Some(PEER), self.now, &mut out);
-                next = self.inbound.follow(&message, || rest.next());
+                next = self.inbound.follow(&message, || rest.next()).or_else(|| rest.next());
                 long += 1;
             }
             (out, long)
@@ -177,6 +178,18 @@ mod tests {
         let datagrams = fragments(1, 1, &payload(100_000), 1472);
         gate.stream(&datagrams);
         assert_eq!(gate.stream(&datagrams[..70]).1, 70, "Dust has it");
+    }
+
+    #[test]
+    fn nothing_is_taken_where_nothing_can_follow() {
+        let mut gate = Gate::new();
+        let datagrams = fragments(1, 1, &payload(10_000), 1472);
+        // The last has a HEARTBEAT behind it; before the others, and after them.
+        for datagram in [&datagrams[7], &datagrams[0], &datagrams[7]] {
+            gate.pass(datagram);
+            let followed = datagram[..] == datagrams[0][..];
+            assert_eq!(gate.inbound.follow(datagram, || Some(vec![0])).is_some(), followed);
+        }
     }
 
     /// What happens to a datagram, or between it and the next.
