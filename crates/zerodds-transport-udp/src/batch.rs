@@ -196,22 +196,28 @@ impl Sender {
     }
 
     /// The longest datagram of which many go to `to` by one system call, each in a packet of its own; `None` where the system
-    /// does not segment.
+    /// does not segment. Asked anew each time, and so what is sent after it goes by the answer: the kernel tells of links and
+    /// addresses that change, but not of a route's packet size, nor of one that a router reports.
     pub(crate) fn packet_payload(&self, to: SocketAddr) -> Option<usize> {
-        self.segments_to(to).map(|segments| segments.len_max).filter(|&len_max| len_max > 0)
+        self.segments_max()?;
+        let len_max = socket::packet_payload(to).unwrap_or(0);
+        let mut paths = self.paths.lock();
+        make_room(&mut paths, to);
+        paths.insert(to, len_max);
+        (len_max > 0).then_some(len_max)
     }
 
     fn segments_to(&self, to: SocketAddr) -> Option<Segments> {
-        let count_max = self.segmentation.as_ref()?.max_gso_segments();
-        if count_max < 2 {
-            return None;
-        }
+        let count_max = self.segments_max()?;
         let mut paths = self.paths.lock();
-        if paths.len() >= PATHS_MAX && !paths.contains_key(&to) {
-            paths.clear();
-        }
+        make_room(&mut paths, to);
         let len_max = *paths.entry(to).or_insert_with(|| socket::packet_payload(to).unwrap_or(0));
         Some(Segments { len_max, count_max })
+    }
+
+    /// The most datagrams that one send may be segmented into, where it may.
+    fn segments_max(&self) -> Option<usize> {
+        self.segmentation.as_ref().map(UdpSocketState::max_gso_segments).filter(|&max| max > 1)
     }
 }
 
@@ -287,6 +293,13 @@ const SEGMENTED_MAX: usize = 65_507;
 const STALE_ERRORS_MAX: u32 = 8;
 /// The longest wait before a full socket is tried again.
 const PAUSE: Duration = Duration::from_micros(200);
+
+/// For one more path.
+fn make_room(paths: &mut HashMap<SocketAddr, usize>, to: SocketAddr) {
+    if paths.len() >= PATHS_MAX && !paths.contains_key(&to) {
+        paths.clear();
+    }
+}
 
 /// Sends at least one datagram, without segmentation.
 fn send_plain(socket: &Socket, datagrams: &[&[u8]], to: SocketAddr) -> rustix::io::Result<usize> {

@@ -259,8 +259,8 @@ fn a_slow_network_costs_datagrams_that_are_counted_and_blocks_nobody() {
 }
 
 #[test]
-fn what_one_packet_carries_follows_the_link() {
-    let test = "network::what_one_packet_carries_follows_the_link";
+fn what_one_packet_carries_follows_the_link_and_the_route() {
+    let test = "network::what_one_packet_carries_follows_the_link_and_the_route";
     if !inside(test, LINK_UP) {
         return;
     }
@@ -281,4 +281,7 @@ fn what_one_packet_carries_follows_the_link() {
             assert!(deadline > Some(Instant::now()), "{:?} with an MTU of {mtu}", payload(&a));
         }
     }
+    // Of this nobody is told.
+    run("ip route add 10.77.0.2 dev veth0 mtu 1200");
+    assert_eq!(payload(&a), Some(1172));
 }
