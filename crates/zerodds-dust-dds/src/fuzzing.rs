@@ -46,7 +46,8 @@ impl Gate {
     pub fn message(&mut self, message: &[u8], by_shm: bool) {
         let mut next = Some(message.to_vec());
         if let Some(before) = self.before.take().filter(|_| !by_shm) {
-            next = self.inbound.follow(&before, || next.take());
+            let other = self.inbound.follow(&before, || next.take());
+            next = other.or(next);
             if next.is_none() {
                 self.before = Some(before);
                 return;

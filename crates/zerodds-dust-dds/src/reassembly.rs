@@ -289,15 +289,17 @@ impl Reassembly {
         requests
     }
 
-    /// What will be asked for by `now`, by writer and sample: windows by base, number of bits and bitmap.
+    /// What will be asked for by `now`, by writer and sample: base, number of bits and bitmap of each window.
     #[cfg(test)]
-    pub(crate) fn missing(&self, now: Instant) -> HashMap<(Guid, i64), Vec<(u32, u32, [u32; 8])>> {
-        let partials = self.writers.iter().flat_map(|(&guid, writer)| {
-            writer.partial.iter().map(move |(&number, partial)| ((guid, number), partial))
+    pub(crate) fn missing(&self, now: Instant) -> HashMap<(Guid, i64), Vec<u32>> {
+        let samples = self.writers.iter().flat_map(|(&guid, writer)| {
+            writer
+                .partial
+                .iter()
+                .map(move |(&number, partial)| ((guid, number), partial.missing_windows(now)))
         });
-        let windows = |partial: &Partial| partial.missing_windows(now).into_iter();
-        let windows = |partial| windows(partial).map(|one| (one.base, one.bits, one.bitmap)).collect();
-        partials.map(|(sample, partial)| (sample, windows(partial))).collect()
+        let numbers = |one: &partial::Window| [one.base, one.bits].into_iter().chain(one.bitmap);
+        samples.map(|(sample, windows)| (sample, windows.iter().flat_map(numbers).collect())).collect()
     }
 
     /// Drops partial samples until another of this length fits.

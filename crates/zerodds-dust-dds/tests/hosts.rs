@@ -14,9 +14,12 @@
 mod parties;
 
 use parties::{Guard, PATIENCE, ROLE, join_with, publish, role, subscribe, wait_for_readers};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use zerodds_core::{Locator, Peer};
 use zerodds_dust_dds::ZeroDds;
+use zerodds_transport_udp::{Config, UdpTransport};
 
 const LENS: [usize; 4] = [0, 1_000, 100_000, 1 << 20];
 /// Nobody else is on these hosts.
@@ -49,7 +52,11 @@ fn child_process() {
         }
         let sent = party.monitor.as_ref().unwrap().counters().sent_messages;
         let packets = LENS.iter().sum::<usize>() / 1_500 * rounds.len();
-        assert!(sent > packets as u64, "fragments fit packets: {sent}");
+        if segments() {
+            assert!(sent > packets as u64, "fragments fit packets: {sent}");
+        } else {
+            eprintln!("SKIPPED: the system does not segment");
+        }
     }
     party.leave();
 }
@@ -76,6 +83,13 @@ fn exchange(how: &str) {
     lay_cable(&writes.0, &reads.0);
     reads.succeed();
     writes.succeed();
+}
+
+/// Whether this host sends many packets by one system call, without which fragments do not fit packets.
+fn segments() -> bool {
+    let udp = UdpTransport::open(DOMAIN as u32, &Config::default()).unwrap();
+    let other = Locator::from(SocketAddr::from(([10, 79, 0, 2], 7_411)));
+    udp.packet_payload(Peer::new(&[other])).is_some()
 }
 
 /// This test binary in a role, on a host of its own, once the cable is there.

@@ -193,15 +193,16 @@ impl<R: Receiver> Receiver for FaultyReceiver<R> {
                 Incoming::Message(message) => message,
                 event => return Some(event),
             };
-            let late = self.inbound.overtake();
-            match self.inbound.fate() {
-                Fate::Pass => self.due.push_back(message),
-                Fate::Twice => self.due.extend([message.clone(), message]),
-                Fate::Hold(behind) => self.inbound.held.push_back((behind, message)),
-                Fate::Lose => {}
-            }
-            self.due.extend(late);
+            self.comes(message);
         }
+    }
+
+    fn try_receive_along(&mut self) -> Option<FaultyMessage> {
+        while self.due.is_empty() {
+            let message = self.inner.try_receive_along()?;
+            self.comes(FaultyMessage::of(message));
+        }
+        self.due.pop_front()
     }
 
     fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {
@@ -218,6 +219,18 @@ impl<R: Receiver> Receiver for FaultyReceiver<R> {
 }
 
 impl<R> FaultyReceiver<R> {
+    /// Another message meets its fate.
+    fn comes(&mut self, message: FaultyMessage) {
+        let late = self.inbound.overtake();
+        match self.inbound.fate() {
+            Fate::Pass => self.due.push_back(message),
+            Fate::Twice => self.due.extend([message.clone(), message]),
+            Fate::Hold(behind) => self.inbound.held.push_back((behind, message)),
+            Fate::Lose => {}
+        }
+        self.due.extend(late);
+    }
+
     fn is_idle(&self) -> bool {
         self.due.is_empty() && self.inbound.held.is_empty()
     }
@@ -346,6 +359,56 @@ mod tests {
     fn a_duplicate_follows_its_original() {
         let numbers = received(Faults { duplicate_per_mille: 100, seed: 7, ..Faults::default() });
         assert!(numbers.len() > usize::from(MESSAGES) && numbers.is_sorted());
+    }
+
+    /// Has taken all of it from the system already.
+    struct Taken(VecDeque<FaultyMessage>);
+
+    impl Receiver for Taken {
+        type Message = FaultyMessage;
+
+        fn try_receive(&mut self) -> Option<Incoming<FaultyMessage>> {
+            self.try_receive_along().map(Incoming::Message)
+        }
+
+        fn try_receive_along(&mut self) -> Option<FaultyMessage> {
+            self.0.pop_front()
+        }
+
+        fn wait(&mut self, _deadline: Option<Instant>, _also: &[BorrowedFd<'_>]) -> Wake {
+            Wake::Ready
+        }
+
+        fn arm(&mut self) -> Wake {
+            Wake::Ready
+        }
+
+        fn readiness(&self) -> Vec<BorrowedFd<'_>> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn what_came_along_meets_the_same_fates() {
+        let faults = Faults { lose_per_mille: 100, delay_per_mille: 100, seed: 7, ..Faults::default() };
+        let taken = |takes_along: bool| {
+            let octets = (0..=255).map(|octet| Bytes::copy_from_slice(&[octet]));
+            let messages = octets.map(|bytes| FaultyMessage { bytes, path: Path::Udp, source: None });
+            let (inner, due) = (Taken(messages.collect()), VecDeque::new());
+            let mut receiver = FaultyReceiver { inner, inbound: Delayed::new(faults, 7), due };
+            let (mut octets, mut along) = (Vec::new(), 0);
+            while let Some(Incoming::Message(message)) = receiver.try_receive() {
+                octets.push(message[0]);
+                while let Some(message) = takes_along.then(|| receiver.try_receive_along()).flatten() {
+                    octets.push(message[0]);
+                    along += 1;
+                }
+            }
+            (octets, along)
+        };
+        let (octets, along) = taken(true);
+        assert_eq!(octets, taken(false).0);
+        assert!(along > 200 && octets.len() < 256 && !octets.is_sorted(), "{along} of {octets:?}");
     }
 
     #[test]

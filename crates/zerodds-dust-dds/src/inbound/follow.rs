@@ -54,12 +54,13 @@ impl Inbound {
         mut next: impl FnMut() -> Option<M>,
     ) -> Option<M> {
         let followed = self.followed.take().filter(|followed| followed.end == message.len());
-        let Some(Followed { writer, sequence_number, number_at, payload_at, order, .. }) = followed else {
-            return None;
-        };
+        let Followed { writer, sequence_number, number_at, payload_at, order, .. } = followed?;
         let partial = self.reassembly.partial(&writer, sequence_number)?;
         loop {
-            let candidate = next()?;
+            let Some(candidate) = next() else {
+                self.followed = followed;
+                return None;
+            };
             let is_alike = candidate.len() == message.len()
                 && candidate[..number_at] == message[..number_at]
                 && candidate[number_at + 4..payload_at] == message[number_at + 4..payload_at];
@@ -178,6 +179,19 @@ mod tests {
         let datagrams = fragments(1, 1, &payload(100_000), 1472);
         gate.stream(&datagrams);
         assert_eq!(gate.stream(&datagrams[..70]).1, 70, "Dust has it");
+    }
+
+    #[test]
+    fn what_comes_later_follows_too_if_nothing_has_happened_in_between() {
+        let mut gate = Gate::new();
+        let datagrams = fragments(1, 1, &payload(10_000), 1472);
+        gate.pass(&datagrams[0]);
+        for datagram in &datagrams[1..7] {
+            let mut next = Some(datagram.clone());
+            assert!(gate.inbound.follow(&datagrams[0], || next.take()).is_none());
+            assert!(next.is_none(), "it was taken");
+        }
+        assert!(gate.pass(&datagrams[7])[0].ends_with(&payload(10_000)));
     }
 
     #[test]
