@@ -10,6 +10,8 @@
 //!   cargo xtask instructions     the hot paths, counted
 //!   cargo xtask fuzz             the fuzz targets, each for so many seconds
 //!   cargo xtask sanitize         the transport's tests under ThreadSanitizer and AddressSanitizer
+//!   cargo xtask crash            lives ended at every store and step
+//!   cargo xtask soak             processes that come, go, die and freeze, for so many minutes
 //! ```
 //! They are Rust and not shell, so that they run wherever the workspace builds and have tests of their own. The
 //! compiler, rustfmt and clippy already see to most of the house style; here is only what they do not know.

@@ -44,7 +44,7 @@ enum Chore {
         /// With the systems of benches/peers, from the registry.
         #[arg(long)]
         peers: bool,
-        /// These parts only: transport,fan,dds,peers,rest
+        /// These parts only: transport,fan,dds,net,crowd,peers,rest,calls
         #[arg(long, value_delimiter = ',')]
         parts: Vec<String>,
         /// Adds to what was measured before.

@@ -92,8 +92,8 @@ pub trait Receiver: Send + 'static {
     }
 
     /// Waits until something may have arrived, one of `also` becomes readable, the deadline passes or the
-    /// transport is closed. May wake without cause; uses no CPU while waiting but as far as its waiting
-    /// strategy spins, which ends by itself where nothing comes.
+    /// transport is closed. May wake without cause; uses CPU while waiting only as far as its waiting
+    /// strategy spins.
     fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake;
 
     /// Prepares for waiting on [`readiness`](Self::readiness) in the caller's own `poll`, `epoll` or executor:

@@ -16,14 +16,13 @@
 //! | for | a fragment is | because |
 //! |---|---|---|
 //! | anyone | up to 60,000 bytes | a stock Dust reader stops at 256 missing ones, and others pay for each |
-//! | a peer that runs this plug-in | what fits a packet of the path | IP then takes nothing apart, to be put together packet by packet: a run of them is handed over as one, which stays one as far as the hardware or a virtual cable lets it. What is lost is one packet |
+//! | a peer that runs this plug-in, where the system sends many by one call (GSO) | what fits a packet of the path | IP then takes nothing apart, to be put together packet by packet: a run of them is handed over as one, which stays one as far as the hardware or a virtual cable lets it. What is lost is one packet |
 //! | the same, a sample of several chunks | up to 60,000 bytes | its fragments must not reach across the ends of chunks |
 //!
 //! Who runs the plug-in is known by its shared-memory locator, whatever host it is on. On loopback and wherever packets are
 //! large, what fits one is large. The length may change between a sample and its repetition, as the path does: numbers then
 //! mean something else, and the reader begins again, see [`reassembly`](crate::reassembly). Where none that it asked for is left,
-//! the last fragment shows it that. A reader of an earlier version does not begin again: it waits for 3 s, and drops what it
-//! had. Rejected: a shorter header of our own below RTPS. It would save 4 % of the bytes, and no tool would see through it.
+//! the last fragment shows it that. Rejected: a shorter header of our own below RTPS. It would save 4 % of the bytes, and no tool would see through it.
 //!
 //! Rejected: letting Dust fragment. It has one fragment size for shared memory and UDP alike, encodes every
 //! fragment by itself, and reads fragments with a panic where more than 256 are missing.
@@ -193,11 +192,19 @@ impl Fragmenter {
                 (fields, &[][..], payload, sample_len)
             }
         };
-        let is_one_chunk = sample_len as usize <= self.chunk_len;
-        let fragment_len = packet.filter(|_| is_one_chunk).map_or(self.fragment_len, |len| self.in_a(len));
+        let fragment_len = self.cut_of(sample_len, packet);
         let count = u32::try_from(payload.len().div_ceil(usize::from(fragment_len))).ok()?;
         let numbers = fields.first..=fields.first + count.checked_sub(1)?;
         Some(Part { fields: DataFragFields { fragment_len, ..fields }, inline_qos, payload, numbers })
+    }
+
+    /// The length of the fragments of a sample, for a peer with such packets.
+    fn cut_of(&self, sample_len: u32, packet: Option<usize>) -> u16 {
+        let is_one_chunk = sample_len as usize <= self.chunk_len;
+        let in_packets = packet.filter(|_| is_one_chunk).map(|packet| self.in_a(packet));
+        in_packets
+            .filter(|&len| sample_len.div_ceil(u32::from(len)) <= FRAGMENTS_MAX)
+            .unwrap_or(self.fragment_len)
     }
 
     /// The length of the fragments that fit a packet which carries so much.
@@ -306,8 +313,12 @@ fn writer(head: &[u8], capacity: usize) -> MessageWriter {
 
 /// Octets of a DATA_FRAG up to its inline QoS or payload.
 const FRAGMENT_HEADER_LEN: usize = 36;
-/// Octets of a datagram besides its fragment, without inline QoS: header 20, INFO_DST 16, INFO_TS 12, DATA_FRAG 36.
+/// Octets of a datagram besides its fragment: header 20, INFO_DST 16, INFO_TS 12, DATA_FRAG 36. Inline QoS comes on top, with
+/// which the first of a keyed sample takes two packets.
 const FRAGMENT_OVERHEAD: usize = 48 + FRAGMENT_HEADER_LEN;
+/// The most fragments of a sample: a reader keeps a bit for each, whatever has come. 512 MiB in the smallest that are cut here
+/// are as many.
+pub(crate) const FRAGMENTS_MAX: u32 = 1 << 20;
 /// The most datagrams of one run: all Linux takes at once, before 6.9.
 const RUN_MAX: usize = 64;
 /// The most octets of one run: one IPv4 datagram's payload.
@@ -426,6 +437,19 @@ mod tests {
             let last = contents(&datagrams[count - 1]).pop();
             assert!(matches!(last, Some(Content::Heartbeat(_))));
         }
+    }
+
+    #[test]
+    fn more_fragments_than_a_reader_takes_are_not_made_of_any_sample() {
+        let fragmenter = Fragmenter::new(1 << 30, 65_507);
+        let packet = Some(512 + FRAGMENT_OVERHEAD);
+        assert_eq!(fragmenter.cut_of(512 * FRAGMENTS_MAX, packet), 512);
+        assert_eq!(
+            fragmenter.cut_of(512 * FRAGMENTS_MAX + 1, packet),
+            fragmenter.fragment_len,
+            "one too many"
+        );
+        assert_eq!(fragmenter.cut_of(512 * FRAGMENTS_MAX + 1, packet.map(|len| len + 4)), 516);
     }
 
     #[test]

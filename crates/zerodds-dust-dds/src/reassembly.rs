@@ -21,6 +21,7 @@
 mod partial;
 
 use crate::contacts::{Contact, Contacts};
+use crate::fragment::FRAGMENTS_MAX;
 use crate::rtps::{
     DataFrag, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
 };
@@ -428,9 +429,6 @@ impl Writer {
 /// How long a sample may stand still before its writer is asked for the rest.
 const PATIENCE: Duration = Duration::from_millis(20);
 const PARTIALS_MAX: usize = 64;
-/// The most fragments of a sample. A bit is kept for each, whatever has come; 128 MiB in fragments that fit the smallest packets
-/// are fewer.
-const FRAGMENTS_MAX: u32 = 1 << 20;
 const GIVEN_MAX: usize = 1024;
 const WRITERS_MAX: usize = 256;
 /// Beyond it all are forgotten: Dust hears of those writers again once their own counts have caught up.

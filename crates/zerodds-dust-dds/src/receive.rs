@@ -91,8 +91,8 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
         }
     }
 
-    /// Takes a message and those that came along with it and may follow it. There is a number of those, which a call to the
-    /// system had room for. What Dust is given may have waited for room.
+    /// Takes a message and those that came along with it and may follow it. There are no more of those than one
+    /// system call brings. The clock is read again after Dust was given something, which may have waited for room in its inbox.
     fn messages<R: Receiver>(&mut self, first: R::Message, receiver: &mut R, mut now: Instant) {
         let mut next = Some(first);
         while let Some(message) = next {

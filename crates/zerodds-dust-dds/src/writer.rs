@@ -288,7 +288,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         let shared = self.running.shared();
         self.repair_count = self.repair_count.wrapping_add(1);
         let udp = shared.router.udp();
-        // Whoever announces shared memory, reached by it or not, runs this plug-in, whose reassembly takes any number of fragments.
+        // Whoever announces shared memory, reached by it or not, runs this plug-in, whose reassembly takes fragments of any length.
         let packet = shm_locator(peer).and_then(|_| udp.packet_payload(peer));
         let pieces = shared.fragmenter.cut(message, outgoing, wanted, packet, self.repair_count);
         let Some(mut pieces) = pieces else { return Outcome::Refused };

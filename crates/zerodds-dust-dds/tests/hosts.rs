@@ -13,7 +13,7 @@
 
 mod parties;
 
-use parties::{Guard, PATIENCE, ROLE, join_with, publish, role, subscribe, wait_for_readers};
+use parties::{Guard, PATIENCE, ROLE, join_with, publish, role, subscribe_to_rounds, wait_for_readers};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ fn child_process() {
     let rounds = &words[2..];
     if words[0] == "reads" {
         let reader = party.reader(true, 64);
-        rounds.iter().for_each(|_| subscribe(&reader, &LENS));
+        subscribe_to_rounds(&reader, &LENS, rounds.len());
         let traffic = party.monitor.as_ref().unwrap().traffic();
         let (received, reassembled) = (traffic.udp.samples_received, traffic.reassembled);
         assert_eq!(received, (LENS.len() * rounds.len()) as u64);

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let subscriber = participant.create_subscriber(&qos)?;
     let mut reader = subscriber.create_datareader_cdr::<Shape>(&topic, None)?;
 
-    // From here on nothing changes: write, dispose, take, read, mio, streams.
+    // In `main` nothing changes from here on: write, dispose, take, read, mio, streams.
     for x in 0..20 {
         writer.write(shape(x), None).map_err(|error| error.to_string())?;
         std::thread::sleep(Duration::from_millis(50));

@@ -76,7 +76,7 @@
 //! At three levels: [`Config`] for a participant, [`Publisher::with_options`] and [`Subscriber::with_options`] for
 //! the endpoints that are made by it from then on, and the same used once for a single endpoint. [`Options`] has
 //! the threshold below which samples stay in RTPS, what to do when the ring is full, and whether to share at all;
-//! the ring's size, who may map it and how to wait are in the transport's
+//! the ring's size and who may map it are in the transport's
 //! [`Config`](zerodds_transport_shm::Config). Environment variables set the same. [`ZeroDds::stats`] says what
 //! happened, [`ZeroDds::participants`] who shares.
 //!

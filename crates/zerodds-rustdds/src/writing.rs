@@ -266,7 +266,8 @@ impl Outlet {
 
     /// A sample that is too short to be shared, as CDR. It is not tried where the last one was not: then it is measured first.
     pub(crate) fn short<D: Serialize>(&self, sample: &D) -> Result<Option<Bytes>, cdr::Error> {
-        // What is longer than RTPS can say has to be measured to be refused, and room that was guessed is kept with the sample.
+        // Bounded, since what is longer than RTPS can say has to be measured to be refused, and what was guessed too large stays
+        // allocated for as long as the sample.
         let bound = self.options.threshold.min(SHORT_MAX);
         // ORDER: Relaxed; a guess.
         let likely = self.last_len.load(Ordering::Relaxed);

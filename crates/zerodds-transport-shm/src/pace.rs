@@ -7,8 +7,8 @@
 //! ```
 //! A sender could go on until its ring is full. But on one processor nobody reads while it writes, and what lies in the
 //! ring by then is more than the processors' caches hold: each byte goes to memory and comes back from there. So it pauses
-//! once three quarters of what stays warm (arena.rs) wait for one receiver, until less than half does: were it one bound, each
-//! message of a MiB would change the processes, which the three receivers of such messages had an eighth less from.
+//! once three quarters of what stays warm (arena.rs) wait for one receiver, until less than half does: with one bound
+//! for both, messages of a MiB switched processes for each, which cost three receivers an eighth of their throughput.
 //!
 //! It does so for [`PATIENCE`] at most, and once: a receiver that does not catch up by then is slow, stopped or keeps
 //! what it takes, and is not waited for again before it has. A pause comes after the message was sent, so no message is

@@ -2,7 +2,7 @@
 //!
 //! Waking a halted core costs some 25 µs, finding a message while spinning less than one. But spinning pays only
 //! if the sender runs on another core and its next message comes within the window; on one core it delays the
-//! very sender that it waits for. The adaptive strategy therefore judges by two facts about the last wait: the
+//! very sender that it waits for. The adaptive strategy therefore judges by two facts about each wait: the
 //! core it was woken from, and the time from going idle to that wake, which has the wakes of both sides in it where
 //! they answer each other. A spin in vain makes it more careful: twice as many quick wakes in a row come before the next,
 //! so that messages which come a little too late for the window cost next to nothing.

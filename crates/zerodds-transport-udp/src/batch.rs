@@ -13,7 +13,7 @@
 //! first: a refusal would switch segmentation off for good.
 //!
 //! Nothing here waits for long. The caller may be a stack's only thread, and a lost datagram is repaired by
-//! RTPS where that matters; a blocked stack is not. [`Patience`] is the whole wait of one call.
+//! RTPS where that matters; a blocked stack is not. [`Patience`] is the whole wait of one call, or of several that share it.
 
 use crate::interfaces::Link;
 use crate::socket::{self, Family};

@@ -8,7 +8,8 @@
 //! What is the same octet for octet needs no second look: it is for us, of a writer that is heard, and of the sample in the
 //! making. Only the number and the payload are new, and are checked. Whatever is not of this shape (the last fragment,
 //! which is shorter or has a HEARTBEAT behind it; inline QoS, or octets behind the payload, as of a writer that rounds lengths up;
-//! what completes the sample) takes the long way, and nothing else happens in between, so that what the first one found stays true. The time of the first is good enough for all.
+//! what completes the sample) takes the long way, and nothing else happens in between, so that what the first one found stays
+//! true. The time of the first is good enough for all.
 
 use super::Inbound;
 use crate::rtps::{DataFrag, Guid, GuidPrefix, Submessage};

@@ -231,16 +231,21 @@ pub(crate) fn publish(writer: &DataWriter<Blob>, lens: &[usize]) {
 
 /// Takes one sample of each length, in order, and nothing else.
 pub(crate) fn subscribe(reader: &DataReader<Blob>, lens: &[usize]) {
+    subscribe_to_rounds(reader, lens, 1);
+}
+
+/// As often as that, each time with numbers from 0. In one call, since samples of the next round may come along.
+pub(crate) fn subscribe_to_rounds(reader: &DataReader<Blob>, lens: &[usize], rounds: usize) {
     let condition = reader.get_statuscondition();
     condition.set_enabled_statuses(&[StatusKind::DataAvailable]).unwrap();
     let mut wait_set = WaitSet::new();
     wait_set.attach_condition(Condition::StatusCondition(condition)).unwrap();
-    let mut expected = (0..).zip(lens.iter().copied());
-    let mut outstanding = lens.len();
+    let mut expected = (0..rounds).flat_map(|_| (0..).zip(lens.iter().copied()));
+    let mut outstanding = rounds * lens.len();
     let deadline = Instant::now() + PATIENCE;
     while outstanding > 0 {
         if let Err(error) = wait_set.wait(dds(deadline.saturating_duration_since(Instant::now()))) {
-            panic!("{error:?} with {outstanding} of {} samples to come", lens.len());
+            panic!("{error:?} with {outstanding} of {} samples to come", rounds * lens.len());
         }
         let Ok(samples) = reader.take(64, ANY_SAMPLE_STATE, ANY_VIEW_STATE, ANY_INSTANCE_STATE) else {
             continue;

@@ -108,14 +108,15 @@ fn what_came_with_a_message_needs_no_other_call_to_the_system() {
     let to = b.transport.locators();
     a.transport.send_run(&run, 1400, Peer::new(&to), &mut Patience::default()).unwrap();
     assert!(b.receiver.try_receive_along().is_none(), "it makes none itself");
-    let mut along = 0;
-    let mut received = b.next(token)[..] == run[..1400];
-    while received && along < 39 {
+    assert!(b.next(token)[..] == run[..1400]);
+    let (mut received, mut along) = (1, 0);
+    while received < 40 {
         match b.receiver.try_receive_along() {
             Some(message) if message.starts_with(&token.message(0, 16)) => along += 1,
-            Some(_) => {}
-            None => received = b.next(token).len() == 1400,
+            Some(_) => continue,
+            None => assert_eq!(b.next(token).len(), 1400),
         }
+        received += 1;
     }
     // Where the system does not put them together, a few come at a time.
     assert!(along >= 20, "{along}");
