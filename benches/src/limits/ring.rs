@@ -301,10 +301,7 @@ impl Reader {
     }
 
     fn sleep(&self, until: Option<Instant>) -> rustix::io::Result<()> {
-        let left = until.map(|until| {
-            let left = until.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
-        });
+        let left = left(until);
         if let Bed::EventFd(bell) = &self.bed {
             if let Some(left) = &left {
                 use rustix::event::{PollFd, PollFlags, poll};
@@ -316,6 +313,12 @@ impl Reader {
         }
         futex::wait(self.lane.word(HEAD), futex::Flags::empty(), self.tail, left.as_ref())
     }
+}
+
+/// The time until then, for the kernel.
+pub(super) fn left(until: Option<Instant>) -> Option<Timespec> {
+    let left = until?.saturating_duration_since(Instant::now());
+    Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() })
 }
 
 /// Whether `tail`, which wraps, is at `wanted` or past it.

@@ -9,11 +9,10 @@
 //! Writers share nothing but the word that says whether the reader sleeps; the first to find it so takes it back, and wakes. One
 //! ring with a lock, or with a cursor that writers reserve by, would have them wait for each other.
 
-use super::ring::{BELL, Lane, Reader};
+use super::ring::{BELL, Lane, Reader, left};
 use crate::system::Failure;
 use rustix::io::Errno;
 use rustix::thread::futex;
-use rustix::time::Timespec;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -58,11 +57,7 @@ impl Bell {
     }
 
     fn sleep(&self, seen: u32, until: Option<Instant>) -> rustix::io::Result<()> {
-        let left = until.map(|until| {
-            let left = until.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
-        });
-        futex::wait(self.word(), futex::Flags::empty(), seen, left.as_ref())
+        futex::wait(self.word(), futex::Flags::empty(), seen, left(until).as_ref())
     }
 
     fn word(&self) -> &AtomicU32 {

@@ -22,7 +22,8 @@
 //! Who runs the plug-in is known by its shared-memory locator, whatever host it is on. On loopback and wherever packets are
 //! large, what fits one is large. The length may change between a sample and its repetition, as the path does: numbers then
 //! mean something else, and the reader begins again, see [`reassembly`](crate::reassembly). Where none that it asked for is left,
-//! the last fragment shows it that. Rejected: a shorter header of our own below RTPS. It would save 4 % of the bytes, and no tool would see through it.
+//! the last fragment shows it that. Rejected: a shorter header of our own below RTPS. It would save 4 % of the bytes, and no tool
+//! would see through it.
 //!
 //! Rejected: letting Dust fragment. It has one fragment size for shared memory and UDP alike, encodes every
 //! fragment by itself, and reads fragments with a panic where more than 256 are missing.
@@ -141,7 +142,7 @@ impl Fragmenter {
         }
         let last = *numbers.last()?;
         let (head, fields) = (&message[..outgoing.offset], part.fields);
-        let mut template = writer(head, head.len() + FRAGMENT_HEADER_LEN);
+        let mut template = writer(head, head.len() + DataFrag::PAYLOAD_OFFSET);
         template.data_frag(fields, &[], &[]);
         let tail = match wanted {
             Some(_) => {
@@ -278,7 +279,7 @@ impl Pieces<'_> {
         let (inline_qos, payload) = self.part.piece(number);
         run.extend_from_slice(&self.template);
         let header = &mut run[at + self.head.len()..];
-        let len = FRAGMENT_HEADER_LEN - SUBMESSAGE_HEADER_LEN + inline_qos.len() + payload.len();
+        let len = DataFrag::PAYLOAD_OFFSET - SUBMESSAGE_HEADER_LEN + inline_qos.len() + payload.len();
         header[2..4].copy_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
         header[DataFrag::FIRST_OFFSET..][..4].copy_from_slice(&number.to_le_bytes());
         if !inline_qos.is_empty() {
@@ -311,11 +312,9 @@ fn writer(head: &[u8], capacity: usize) -> MessageWriter {
     writer
 }
 
-/// Octets of a DATA_FRAG up to its inline QoS or payload.
-const FRAGMENT_HEADER_LEN: usize = 36;
 /// Octets of a datagram besides its fragment: header 20, INFO_DST 16, INFO_TS 12, DATA_FRAG 36. Inline QoS comes on top, with
 /// which the first of a keyed sample takes two packets.
-const FRAGMENT_OVERHEAD: usize = 48 + FRAGMENT_HEADER_LEN;
+const FRAGMENT_OVERHEAD: usize = 48 + DataFrag::PAYLOAD_OFFSET;
 /// The most fragments of a sample: a reader keeps a bit for each, whatever has come. 512 MiB in the smallest that are cut here
 /// are as many.
 pub(crate) const FRAGMENTS_MAX: u32 = 1 << 20;

@@ -152,8 +152,8 @@ impl Wanted {
 
 /// Beyond it everything is forgotten: readers ask again.
 const DEBTS_MAX: usize = 1024;
-/// Who still has older ones has at least a datagram's worth of memory in each, hundreds of megabytes; they are taken to be
-/// one chunk, of which the readers' requests get little, until Dust repeats them.
+/// A writer that keeps more samples of several chunks than this keeps hundreds of megabytes. Older ones are taken for one chunk,
+/// so that requests for them are answered in part until Dust repeats them.
 const CHUNKED_MAX: usize = 4096;
 /// The same, in numbers of fragments and chunks of all debts together: a few MiB.
 const NUMBERS_MAX: usize = 1 << 18;

@@ -6,8 +6,8 @@
 //! | `ZERODDS_SHM_WHEN_FULL` | [`Options::when_full`] | `block`, `fail`, `udp` | `block` |
 //!
 //! and those of the transport: `ZERODDS_SHM`, `ZERODDS_SHM_MAX_DATAGRAM`, `ZERODDS_SHM_ACCESS` (`ZERODDS_SHM_WAIT` has
-//! no effect: sessions sleep in an event loop), see [`zerodds_transport_shm::Config`], and `ZERODDS_CAPTURE` and `ZERODDS_CAPTURE_MAX`, see
-//! [`zerodds_capture::Config`]. The ring and its access policy belong to a participant, since its
+//! no effect: sessions sleep in an event loop), see [`zerodds_transport_shm::Config`], and `ZERODDS_CAPTURE` and
+//! `ZERODDS_CAPTURE_MAX`, see [`zerodds_capture::Config`]. The ring and its access policy belong to a participant, since its
 //! endpoints share one ring; everything else can be set for each endpoint.
 
 use crate::protocol::Prefix;

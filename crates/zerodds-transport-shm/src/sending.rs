@@ -145,8 +145,7 @@ impl Sending {
         if let LoanKind::Small(bytes) = &message.0 {
             return Self::send_small(shared, bytes, to, delivery, notice);
         }
-        let sending = Self::begin(shared, message, to, delivery, notice);
-        if sending.without_room.is_empty() { sending.sent } else { sending.complete(shared, delivery) }
+        Self::begin(shared, message, to, delivery, notice).complete(shared, delivery)
     }
 
     /// Sends bytes that are small, which are copied only if somebody has to be waited for.
@@ -173,6 +172,9 @@ impl Sending {
 
     /// Waits for those without room as long as the delivery says; what became of the message.
     fn complete(mut self, shared: &Arc<Shared>, delivery: Delivery) -> Sent {
+        if self.without_room.is_empty() {
+            return self.sent;
+        }
         if let (Delivery::Reliable { deadline }, false) = (delivery, self.is_done()) {
             self.wait(shared, deadline);
         }

@@ -60,7 +60,7 @@ impl Spinner {
     pub(crate) fn woken(&mut self, idle_since: Option<Instant>, waker: Option<u32>) {
         if self.strategy == WaitStrategy::Adaptive {
             let is_remote = waker.is_some_and(|core| core as usize != rustix::thread::sched_getcpu());
-            self.judge(idle_since.filter(|_| is_remote).map(|since| since.elapsed()), is_remote);
+            self.judge(idle_since.map(|since| since.elapsed()), is_remote);
         }
     }
 

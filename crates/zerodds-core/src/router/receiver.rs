@@ -99,8 +99,8 @@ impl<S: Message, U: Message> Message for RouterMessage<S, U> {
     }
 }
 
-/// Receives from both paths in turn, so that neither starves the other; what was taken from the system along with a datagram
-/// has a turn for each message too, unless it is asked for, which makes one turn of it. Messages of one path keep their
+/// Receives from both paths in turn, so that neither starves the other. Datagrams that one system call brought have a turn each
+/// as well, unless they are taken by `try_receive_along`: then they share the turn of the first. Messages of one path keep their
 /// order; between the paths there is none, which RTPS sequence numbers make good.
 #[derive(Debug)]
 pub struct RouterReceiver<S, U> {
@@ -187,67 +187,7 @@ impl<S: Receiver, U: Receiver> Receiver for RouterReceiver<S, U> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::VecDeque;
-
-    #[derive(Debug)]
-    struct Octet(Bytes, Path);
-
-    impl Deref for Octet {
-        type Target = [u8];
-
-        fn deref(&self) -> &[u8] {
-            &self.0
-        }
-    }
-
-    impl From<Octet> for Bytes {
-        fn from(octet: Octet) -> Self {
-            octet.0
-        }
-    }
-
-    impl Message for Octet {
-        fn path(&self) -> Path {
-            self.1
-        }
-
-        fn source(&self) -> Option<Locator> {
-            None
-        }
-    }
-
-    /// Has taken all of it from the system already.
-    struct Taken(VecDeque<Octet>);
-
-    impl Taken {
-        fn of(octets: &[u8], path: Path) -> Self {
-            Self(octets.iter().map(|&octet| Octet(Bytes::copy_from_slice(&[octet]), path)).collect())
-        }
-    }
-
-    impl Receiver for Taken {
-        type Message = Octet;
-
-        fn try_receive(&mut self) -> Option<Incoming<Octet>> {
-            self.try_receive_along().map(Incoming::Message)
-        }
-
-        fn try_receive_along(&mut self) -> Option<Octet> {
-            self.0.pop_front()
-        }
-
-        fn wait(&mut self, _deadline: Option<Instant>, _also: &[BorrowedFd<'_>]) -> Wake {
-            Wake::Ready
-        }
-
-        fn arm(&mut self) -> Wake {
-            Wake::Ready
-        }
-
-        fn readiness(&self) -> Vec<BorrowedFd<'_>> {
-            Vec::new()
-        }
-    }
+    use crate::testing::Taken;
 
     #[test]
     fn what_came_along_is_that_of_the_path_by_which_the_last_message_came() {

@@ -310,7 +310,7 @@ impl Message for FaultyMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Hub;
+    use crate::testing::{Hub, Taken};
 
     const MESSAGES: u16 = 2_000;
 
@@ -361,40 +361,12 @@ mod tests {
         assert!(numbers.len() > usize::from(MESSAGES) && numbers.is_sorted());
     }
 
-    /// Has taken all of it from the system already.
-    struct Taken(VecDeque<FaultyMessage>);
-
-    impl Receiver for Taken {
-        type Message = FaultyMessage;
-
-        fn try_receive(&mut self) -> Option<Incoming<FaultyMessage>> {
-            self.try_receive_along().map(Incoming::Message)
-        }
-
-        fn try_receive_along(&mut self) -> Option<FaultyMessage> {
-            self.0.pop_front()
-        }
-
-        fn wait(&mut self, _deadline: Option<Instant>, _also: &[BorrowedFd<'_>]) -> Wake {
-            Wake::Ready
-        }
-
-        fn arm(&mut self) -> Wake {
-            Wake::Ready
-        }
-
-        fn readiness(&self) -> Vec<BorrowedFd<'_>> {
-            Vec::new()
-        }
-    }
-
     #[test]
     fn what_came_along_meets_the_same_fates() {
         let faults = Faults { lose_per_mille: 100, delay_per_mille: 100, seed: 7, ..Faults::default() };
         let taken = |takes_along: bool| {
-            let octets = (0..=255).map(|octet| Bytes::copy_from_slice(&[octet]));
-            let messages = octets.map(|bytes| FaultyMessage { bytes, path: Path::Udp, source: None });
-            let (inner, due) = (Taken(messages.collect()), VecDeque::new());
+            let inner = Taken::of(&(0..=255).collect::<Vec<_>>(), Path::Udp);
+            let due = VecDeque::new();
             let mut receiver = FaultyReceiver { inner, inbound: Delayed::new(faults, 7), due };
             let (mut octets, mut along) = (Vec::new(), 0);
             while let Some(Incoming::Message(message)) = receiver.try_receive() {

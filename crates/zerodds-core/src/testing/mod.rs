@@ -5,6 +5,10 @@
 
 mod faulty;
 mod memory;
+#[cfg(test)]
+mod taken;
 
 pub use faulty::{Faults, Faulty, FaultyMessage, FaultyReceiver};
 pub use memory::{Hub, Memory, MemoryLoan, MemoryMessage, MemoryReceiver};
+#[cfg(test)]
+pub(crate) use taken::Taken;
