@@ -260,6 +260,18 @@ pub(crate) fn ask_deaf(process: &mut Process, what: &str) -> Deaf {
     Deaf { lost: next(), links: next(), descriptors: next(), messages: next() }
 }
 
+/// Asks again until the answer is as it should be in the end.
+pub(crate) fn ask_deaf_until(process: &mut Process, what: &str, is_so: impl Fn(&Deaf) -> bool) -> Deaf {
+    let until = deadline();
+    loop {
+        let now = ask_deaf(process, what);
+        if is_so(&now) {
+            return now;
+        }
+        assert!(Instant::now() < until, "asked for its {what}, it stays at {now:?}");
+    }
+}
+
 /// Plays an application that receives only when it is told to, all that there is.
 pub(crate) fn play_deaf(domain: &str) {
     let mut node = Node::with(domain.parse().expect("a domain"), &Config::default().access(Access::Any));
