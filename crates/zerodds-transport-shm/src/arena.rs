@@ -19,7 +19,8 @@
 //! Rejected: reference counts in shared memory (a dead reader corrupts them), fixed-size pools (no
 //! variable-size sample fits them all), a first-in first-out ring (one held record stops it).
 
-use std::collections::BTreeMap;
+use crate::area::Area;
+use crate::layout::ring;
 
 /// Names a record of the arena.
 pub(crate) type RecordId = u32;
@@ -39,6 +40,16 @@ pub(crate) struct Record {
     pub(crate) holders: u32,
     /// Whether it lies in the reserve, and so may not be held by a receiver.
     pub(crate) in_reserve: bool,
+    /// Its neighbours in its part of the ring.
+    pub(crate) before: Option<RecordId>,
+    pub(crate) behind: Option<RecordId>,
+}
+
+impl Record {
+    /// The first byte after it.
+    pub(crate) const fn end(&self) -> u64 {
+        self.start + self.len
+    }
 }
 
 /// Whether a reference can be taken back.
@@ -65,7 +76,6 @@ pub(crate) struct Arena {
     reserve: Area,
     records: Vec<Record>,
     vacant: Vec<RecordId>,
-    unit: u64,
     /// Nothing is put beyond this, for want of memory.
     limit: u64,
     /// Bytes of all live records.
@@ -76,26 +86,16 @@ pub(crate) struct Arena {
     peak: u64,
 }
 
-#[derive(Debug)]
-struct Area {
-    base: u64,
-    soft_end: u64,
-    end: u64,
-    next: u64,
-    live: BTreeMap<u64, RecordId>,
-}
-
 impl Arena {
     /// An arena of `main` bytes that may be held and `reserve` bytes that may not, starting at `base`; all are
-    /// multiples of `unit`. The main part is used up to `soft` bytes until more is needed.
-    pub(crate) fn new(base: u64, soft: u64, main: u64, reserve: u64, unit: u64) -> Self {
+    /// multiples of [`UNIT`]. The main part is used up to `soft` bytes until more is needed.
+    pub(crate) fn new(base: u64, soft: u64, main: u64, reserve: u64) -> Self {
         let middle = base + main;
         Self {
             main: Area::new(base, base + soft.min(main), middle),
             reserve: Area::new(middle, middle + reserve, middle + reserve),
             records: Vec::new(),
             vacant: Vec::new(),
-            unit,
             limit: u64::MAX,
             in_use: 0,
             held: 0,
@@ -118,38 +118,40 @@ impl Arena {
         parts: Parts,
         mut take_back: impl FnMut(&mut Self, RecordId) -> bool,
     ) -> Option<RecordId> {
-        let len = len.checked_next_multiple_of(self.unit)?.max(self.unit);
+        let len = len.checked_next_multiple_of(UNIT)?.max(UNIT);
         if len > self.reserve.end - self.main.base {
             return None;
         }
-        let warm = self.main.base + warm_len(len);
-        let start = self
-            .walk(Part::Main, len, &mut |_, _| false)
-            .or_else(|| self.main.grow(len, warm.min(self.limit)))
-            .or_else(|| self.walk(Part::Main, len, &mut take_back))
-            .or_else(|| self.main.grow(len, self.limit))
-            .or_else(|| match parts {
-                Parts::Main => None,
-                Parts::All => self.walk(Part::Reserve, len, &mut take_back),
-            })?;
-        let in_reserve = start >= self.main.end;
-        let record = Record { start, len, references: 1, firm: 1, holders: 0, in_reserve };
-        let id = match self.vacant.pop() {
-            Some(id) => {
-                self.records[id as usize] = record;
-                id
-            }
-            None => {
-                self.records.push(record);
-                (self.records.len() - 1) as RecordId
-            }
-        };
-        let area = self.area(in_reserve);
-        area.next = start + len;
-        area.live.insert(start, id);
+        let warm = (self.main.base + warm_len(len)).min(self.limit);
+        let is_found = self.walk(Part::Main, len, &mut |_, _| false)
+            || self.main.grow(&self.records, len, warm)
+            || self.walk(Part::Main, len, &mut take_back)
+            || self.main.grow(&self.records, len, self.limit);
+        if is_found {
+            Some(self.put(Part::Main, len))
+        } else if parts == Parts::All && self.walk(Part::Reserve, len, &mut take_back) {
+            Some(self.put(Part::Reserve, len))
+        } else {
+            None
+        }
+    }
+
+    /// Adds a record where room was found for it.
+    fn put(&mut self, part: Part, len: u64) -> RecordId {
+        let in_reserve = part == Part::Reserve;
+        let id = self.vacant.pop().unwrap_or(self.records.len() as RecordId);
+        let start = self.area(in_reserve).next;
+        let record =
+            Record { start, len, references: 1, firm: 1, holders: 0, in_reserve, before: None, behind: None };
+        match self.records.get_mut(id as usize) {
+            Some(place) => *place = record,
+            None => self.records.push(record),
+        }
+        let (area, records) = self.area_and_records(in_reserve);
+        area.put(records, id);
         self.in_use += len;
         self.peak = self.peak.max(self.in_use);
-        Some(id)
+        id
     }
 
     /// Bytes of all live records, and the most that they ever were.
@@ -169,21 +171,21 @@ impl Arena {
 
     /// Whether the record with this id that started at `start` is still there.
     pub(crate) fn is_live(&self, id: RecordId, start: u64) -> bool {
-        let area = if start >= self.main.end { &self.reserve } else { &self.main };
-        area.live.get(&start) == Some(&id)
+        let record = self.record(id);
+        record.references > 0 && record.start == start
     }
 
     /// Shortens a record to `len` bytes.
     pub(crate) fn shorten(&mut self, id: RecordId, len: u64) {
-        let len = len.next_multiple_of(self.unit).max(self.unit);
+        let len = len.next_multiple_of(UNIT).max(UNIT);
         let record = &mut self.records[id as usize];
         if len >= record.len {
             return;
         }
-        let (old_end, in_reserve) = (record.start + record.len, record.in_reserve);
+        let (old_end, in_reserve) = (record.end(), record.in_reserve);
         self.in_use -= record.len - len;
         record.len = len;
-        let new_end = record.start + len;
+        let new_end = record.end();
         let area = self.area(in_reserve);
         if area.next == old_end {
             area.next = new_end;
@@ -232,14 +234,11 @@ impl Arena {
         if record.references > 0 {
             return;
         }
-        let (start, in_reserve) = (record.start, record.in_reserve);
+        let in_reserve = record.in_reserve;
         self.in_use -= record.len;
         self.vacant.push(id);
-        let area = self.area(in_reserve);
-        area.live.remove(&start);
-        if area.live.is_empty() {
-            area.next = area.base;
-        }
+        let (area, records) = self.area_and_records(in_reserve);
+        area.remove(records, id);
     }
 
     /// Records that are live.
@@ -249,46 +248,55 @@ impl Arena {
     }
 
     fn area(&mut self, in_reserve: bool) -> &mut Area {
-        if in_reserve { &mut self.reserve } else { &mut self.main }
+        self.area_and_records(in_reserve).0
     }
 
-    /// Walks once around a part of the ring in search of `len` free bytes.
+    fn area_and_records(&mut self, in_reserve: bool) -> (&mut Area, &mut [Record]) {
+        (if in_reserve { &mut self.reserve } else { &mut self.main }, &mut self.records)
+    }
+
+    /// Walks once around a part of the ring in search of `len` free bytes; whether they are there, where the area goes on.
     fn walk(
         &mut self,
         part: Part,
         len: u64,
         take_back: &mut impl FnMut(&mut Self, RecordId) -> bool,
-    ) -> Option<u64> {
+    ) -> bool {
         let in_reserve = part == Part::Reserve;
         let limit = self.limit;
-        let area = self.area(in_reserve);
+        let (area, records) = self.area_and_records(in_reserve);
         let end = area.soft_end.min(limit);
         if area.base + len > end {
-            return None;
+            return false;
         }
-        let mut at = area.first_to_look_at(len, end);
+        let begun_at = area.next;
+        area.begin_walk(records, len, end);
         // Each round passes, frees or wraps: once around is the live records and two wraps.
-        for _ in 0..area.live.len() + 3 {
-            let area = self.area(in_reserve);
-            if at + len > end {
-                at = area.base;
+        for _ in 0..area.count() + 3 {
+            let (area, records) = self.area_and_records(in_reserve);
+            if area.next + len > end {
+                area.go_to_base();
                 continue;
             }
-            // Records do not overlap, so the last one that starts before the end of the gap decides.
-            let Some((&start, &id)) = area.live.range(..at + len).next_back() else { return Some(at) };
-            let record_end = start + self.records[id as usize].len;
-            if record_end <= at {
-                return Some(at);
+            let Some(id) = area.ahead() else { return true };
+            let record = &records[id as usize];
+            if area.next + len <= record.start {
+                return true;
             }
-            let free = self.records[id as usize].firm == 0 && take_back(self, id);
-            if !free {
-                at = record_end;
+            let is_free = record.firm == 0 && take_back(self, id);
+            if !is_free {
+                let (area, records) = self.area_and_records(in_reserve);
+                area.pass(records);
             }
         }
-        None
+        let (area, records) = self.area_and_records(in_reserve);
+        area.go_back_to(records, begun_at);
+        false
     }
 }
 
+/// Records begin at multiples of this.
+const UNIT: u64 = ring::UNIT as u64;
 /// Records up to this many bytes are always copied out: quicker than giving them back, and held for ever they
 /// would break up the ring.
 const HELD_MIN: u64 = 4096;
@@ -309,42 +317,14 @@ enum Part {
     Reserve,
 }
 
-impl Area {
-    fn new(base: u64, soft_end: u64, end: u64) -> Self {
-        Self { base, soft_end, end, next: base, live: BTreeMap::new() }
-    }
-
-    /// Where a walk for `len` bytes begins: behind what was put last. At the beginning at the end of the area, and from beyond
-    /// the part that stays warm once half of that is free: a ring that had to grow for a while shrinks to it again, and
-    /// what lies behind a little that is free there is not walked over for it.
-    fn first_to_look_at(&self, len: u64, end: u64) -> u64 {
-        let free = self.base + warm_len(len) / 2;
-        let is_free = || self.live.first_key_value().is_none_or(|(&first, _)| first >= free);
-        let is_cold = self.next >= self.base + warm_len(len) && is_free();
-        if is_cold || self.next + len > end { self.base } else { self.next }
-    }
-
-    /// Uses more of the area, up to `limit`, so that `len` bytes fit behind all that was in use.
-    fn grow(&mut self, len: u64, limit: u64) -> Option<u64> {
-        let start = if self.live.is_empty() { self.base } else { self.soft_end };
-        let end = start + len;
-        (end <= self.end.min(limit)).then(|| {
-            self.soft_end = self.soft_end.max(end);
-            start
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
-    const UNIT: u64 = 64;
-
     fn arena() -> Arena {
-        Arena::new(4096, 1024, 8192, 2048, UNIT)
+        Arena::new(4096, 1024, 8192, 2048)
     }
 
     fn never(_: &mut Arena, _: RecordId) -> bool {
@@ -364,7 +344,7 @@ mod tests {
     #[test]
     fn a_ring_that_had_to_grow_uses_its_warm_beginning_once_that_is_free_again() {
         const LEN: u64 = 1 << 20;
-        let mut arena = Arena::new(0, LEN, 24 * LEN, 8 * LEN, UNIT);
+        let mut arena = Arena::new(0, LEN, 24 * LEN, 8 * LEN);
         let mut live: VecDeque<_> =
             (0..20).map(|_| arena.allocate(LEN, Parts::All, never).expect("room")).collect();
         // The receiver catches up, and is one behind from then on.
@@ -384,7 +364,7 @@ mod tests {
     #[test]
     fn a_little_room_at_the_beginning_is_not_walked_back_to() {
         const LEN: u64 = 1 << 20;
-        let mut arena = Arena::new(0, UNIT, 24 * LEN, 8 * LEN, UNIT);
+        let mut arena = Arena::new(0, UNIT, 24 * LEN, 8 * LEN);
         let first = arena.allocate(UNIT, Parts::All, never).expect("room");
         let live = [(); 10].map(|()| arena.allocate(LEN, Parts::All, never).expect("room"));
         arena.release(first, Hold::Firm);
@@ -476,7 +456,7 @@ mod tests {
     #[test]
     fn what_was_to_be_used_beyond_what_memory_there_is_is_used_after_what_can_be_taken_back() {
         const LEN: u64 = WARM_MIN;
-        let mut arena = Arena::new(0, 1024, 4 * LEN, LEN, UNIT);
+        let mut arena = Arena::new(0, 1024, 4 * LEN, LEN);
         let allocate = |arena: &mut Arena| {
             let found = arena.allocate(LEN, Parts::All, |arena, id| {
                 arena.release(id, Hold::Loose);
@@ -501,11 +481,22 @@ mod tests {
         assert_eq!(arena().allocate(u64::MAX - 63, Parts::All, never), None);
     }
 
+    /// The most bytes that lie free beside each other in either part.
+    fn longest_gap(arena: &Arena, live: &[RecordId]) -> u64 {
+        let mut ranges: Vec<_> =
+            live.iter().map(|&id| arena.record(id)).map(|r| (r.start, r.end())).collect();
+        ranges.extend([(12288, 12288), (14336, 14336)]);
+        ranges.sort_unstable();
+        let ends = std::iter::once(4096).chain(ranges.iter().map(|range| range.1));
+        ends.zip(&ranges).map(|(end, next)| next.0 - end).max().unwrap_or(0)
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Allocate(u64),
         Drop(usize),
         Shorten(usize, u64),
+        Loosen(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -513,6 +504,7 @@ mod tests {
             (0u64..3000).prop_map(Step::Allocate),
             any::<usize>().prop_map(Step::Drop),
             (any::<usize>(), 0u64..3000).prop_map(|(which, len)| Step::Shorten(which, len)),
+            any::<usize>().prop_map(Step::Loosen),
         ]
     }
 
@@ -521,16 +513,33 @@ mod tests {
         fn live_records_never_overlap_and_stay_inside(steps in prop::collection::vec(step(), 1..200)) {
             let mut arena = arena();
             let mut live: Vec<RecordId> = Vec::new();
+            let hold = |arena: &Arena, id| if arena.record(id).firm == 0 { Hold::Loose } else { Hold::Firm };
             for step in steps {
                 match step {
                     Step::Allocate(len) => {
-                        if let Some(id) = arena.allocate(len, Parts::All, never) {
-                            prop_assert!(arena.record(id).len >= len);
-                            live.push(id);
+                        let mut taken_back = Vec::new();
+                        let found = arena.allocate(len, Parts::All, |arena, id| {
+                            arena.release(id, Hold::Loose);
+                            taken_back.push(id);
+                            true
+                        });
+                        live.retain(|id| !taken_back.contains(id));
+                        match found {
+                            Some(id) => {
+                                prop_assert!(arena.record(id).len >= len);
+                                live.push(id);
+                            }
+                            None => prop_assert!(longest_gap(&arena, &live) < len),
                         }
                     }
                     Step::Drop(which) if !live.is_empty() => {
-                        arena.release(live.swap_remove(which % live.len()), Hold::Firm);
+                        let id = live.swap_remove(which % live.len());
+                        arena.release(id, hold(&arena, id));
+                    }
+                    Step::Loosen(which) if !live.is_empty() => {
+                        let id = live[which % live.len()];
+                        arena.retain(id, Hold::Loose);
+                        arena.release(id, hold(&arena, id));
                     }
                     Step::Shorten(which, len) if !live.is_empty() => {
                         arena.shorten(live[which % live.len()], len);

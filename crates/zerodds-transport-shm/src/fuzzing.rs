@@ -256,7 +256,7 @@ impl Outgoing {
     /// Nothing was sent.
     #[must_use]
     pub fn new() -> Self {
-        let arena = Arena::new(4096, 16 << 10, 1 << 20, 256 << 10, ring::UNIT as u64);
+        let arena = Arena::new(4096, 16 << 10, 1 << 20, 256 << 10);
         Self {
             memory: Haunted::new(),
             link: OutLink::new(WAY),

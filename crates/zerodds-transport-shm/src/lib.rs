@@ -56,6 +56,8 @@
 #![cfg_attr(zerodds_model, allow(dead_code, reason = "the model uses a part of the algorithms"))]
 
 #[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+mod area;
+#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
 mod arena;
 #[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model), feature = "tokio"))]
 mod asynchronous;

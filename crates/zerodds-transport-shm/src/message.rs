@@ -1,7 +1,8 @@
 //! What is lent for writing and what is received.
 
-use crate::arena::RecordId;
+use crate::arena::{Hold, RecordId};
 use crate::doorbell::Space;
+use crate::outbound::Outbound;
 use crate::peer::Reading;
 use crate::shared::Shared;
 use crate::short::Short;
@@ -26,11 +27,23 @@ pub(crate) struct RecordLoan {
     pub(crate) bytes: LoanedBytes,
     pub(crate) record: RecordId,
     pub(crate) shared: Arc<Shared>,
+    /// It was given back under a lock that somebody had already.
+    pub(crate) is_given_back: bool,
+}
+
+impl RecordLoan {
+    /// Gives it back, where the lock is had already.
+    pub(crate) fn give_back(mut self, outbound: &mut Outbound) {
+        outbound.arena.release(self.record, Hold::Firm);
+        self.is_given_back = true;
+    }
 }
 
 impl Drop for RecordLoan {
     fn drop(&mut self) {
-        self.shared.release(self.record);
+        if !self.is_given_back {
+            self.shared.release(self.record);
+        }
     }
 }
 

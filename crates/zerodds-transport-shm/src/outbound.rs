@@ -4,11 +4,13 @@ use crate::arena::{self, Arena, Hold, Parts, RecordId};
 use crate::doorbell::Space;
 use crate::layout::ring;
 use crate::outlink::{OutLink, Payload, Published};
+use crate::pace;
 use crate::peer::{Link, link_ended};
 use crate::pool::Pool;
 use crate::promise::{Claim, Offer, Promise, Standing};
-use crate::region::Broken;
+use crate::region::{Broken, Region};
 use crate::shared::owner_word;
+use crate::sys::Mapping;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -127,19 +129,25 @@ impl Outbound {
 
     /// Finds room for a record of `len` bytes, taking back what is in the way and yields.
     pub(crate) fn allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
-        let busy = |peer: &&mut OutPeer| !peer.out.is_idle();
-        for peer in self.up.values_mut().chain(self.leaving.iter_mut()).filter(busy) {
-            // A peer that broke the protocol is found out, and its link closed, at the next send to it.
-            let _ = peer.out.reap(&peer.link.memory, &mut self.arena);
-        }
+        // A peer that broke the protocol is found out, and its link closed, at the next send to it.
+        self.for_each_busy(|peer, arena| {
+            let _ = peer.out.reap(&peer.link.memory, arena);
+        });
         if let Some(found) = self.try_allocate(len, claim) {
             return Some(found);
         }
         // Whoever gets none may sleep until something is given back: nothing that was may be overlooked.
-        for peer in self.up.values_mut().chain(self.leaving.iter_mut()).filter(busy) {
-            let _ = peer.out.reap_all(&peer.link.memory, &mut self.arena);
-        }
+        self.for_each_busy(|peer, arena| {
+            let _ = peer.out.reap_all(&peer.link.memory, arena);
+        });
         self.try_allocate(len, claim)
+    }
+
+    /// Goes through those who have, or had, something of the ring.
+    fn for_each_busy(&mut self, mut visit: impl FnMut(&mut OutPeer, &mut Arena)) {
+        let Self { arena, up, leaving, .. } = self;
+        let peers = up.values_mut().chain(leaving).filter(|peer| !peer.out.is_idle());
+        peers.for_each(|peer| visit(peer, arena));
     }
 
     fn try_allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
@@ -164,6 +172,41 @@ impl Outbound {
         peer.unrung = false;
         self.tally.messages += 1;
         self.tally.bytes += bytes.len() as u64;
+        Some(peer.link.is_asleep().then(|| Arc::clone(&peer.link)))
+    }
+
+    /// Shortens a record to its message, and completes its header, which is there for inspection.
+    pub(crate) fn complete(&mut self, ring: &Mapping, id: RecordId, len: usize) {
+        self.arena.shorten(id, ring::record_len(len));
+        self.longest = self.longest.max(len as u64);
+        self.tally.records += 1;
+        self.tally.written += len as u64;
+        let mut header = [0; 16];
+        header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+        header[8..].copy_from_slice(&self.tally.records.to_le_bytes());
+        ring.copy_in(self.arena.record(id).start as usize, &header);
+    }
+
+    /// Sends a record to one peer as [`push`](Self::push) does small messages; whether we may be far ahead of it.
+    pub(crate) fn give(
+        &mut self,
+        to: &Locator,
+        (id, len): (RecordId, u32),
+        promise: Promise,
+        is_ahead: &mut bool,
+    ) -> Option<Option<Arc<Link>>> {
+        if self.closed {
+            return None;
+        }
+        let quota = self.quota();
+        let peer = find(&mut self.up, to).filter(|peer| u64::from(len) <= peer.link.len_max)?;
+        let Ok(true) = peer.out.give(&peer.link.memory, &mut self.arena, (id, len), promise, quota) else {
+            return None;
+        };
+        peer.unrung = false;
+        self.tally.messages += 1;
+        self.tally.bytes += u64::from(len);
+        *is_ahead |= peer.out.waiting() >= peer.far(len as usize, pace::PAUSING);
         Some(peer.link.is_asleep().then(|| Arc::clone(&peer.link)))
     }
 
@@ -219,12 +262,11 @@ impl Outbound {
         }
     }
 
-    /// Whether so many quarters of the ring that stays warm with messages of this length, or of that of the one it takes next,
-    /// wait for the peer, which is not slow.
+    /// Whether so much waits for the peer, which is not slow, that we are [far](OutPeer::far) ahead of it.
     pub(crate) fn is_far_ahead(&mut self, to: &Locator, len: usize, quarters: u64) -> bool {
         let Self { up, arena, .. } = self;
         find(up, to).is_some_and(|peer| {
-            let far = arena::warm_len(ring::record_len(len).max(peer.out.next_len())) / 4 * quarters;
+            let far = peer.far(len, quarters);
             if peer.out.waiting() >= far {
                 // A peer that broke the protocol is found out at the next send to it.
                 let _ = peer.out.reap(&peer.link.memory, arena);
@@ -427,6 +469,11 @@ impl Outbound {
 }
 
 impl OutPeer {
+    /// So many quarters of the ring that stays warm with messages of this length, or of that of the one it takes next.
+    fn far(&self, len: usize, quarters: u64) -> u64 {
+        arena::warm_len(ring::record_len(len).max(self.out.next_len())) / 4 * quarters
+    }
+
     /// Whether so much waits for the peer that it should be woken.
     fn is_filling(&mut self, arena: &mut Arena, quota: u64) -> bool {
         // A peer that broke the protocol is found out at the next send to it.

@@ -130,6 +130,9 @@ impl OutLink {
             Payload::Small(bytes) => return self.push(region, bytes),
             Payload::Record { id, len } => (id, len),
         };
+        if self.give(region, arena, (id, len), promise, quota)? {
+            return Ok(Published::Yes);
+        }
         if self.refused {
             return Ok(Published::Refused);
         }
@@ -138,7 +141,7 @@ impl OutLink {
             return Ok(Published::Full);
         }
         let record = *arena.record(id);
-        if record.in_reserve || self.is_over(quota, record) {
+        if record.in_reserve || self.is_over(quota, &record) {
             self.reap(region, arena)?;
         }
         let mut admission = self.admit(arena, id, promise, quota);
@@ -174,6 +177,42 @@ impl OutLink {
         }
         self.forget_newest(arena);
         Ok(Published::Refused)
+    }
+
+    /// Sends a record that is read in place, if nothing stands in the way of that.
+    pub(crate) fn give(
+        &mut self,
+        region: &impl Region,
+        arena: &mut Arena,
+        (id, len): (RecordId, u32),
+        promise: Promise,
+        quota: u64,
+    ) -> Result<bool, Broken> {
+        if self.refused || self.slots.is_full(region)? {
+            return Ok(false);
+        }
+        let record = arena.record(id);
+        if record.in_reserve || self.is_over(quota, record) || !arena.may_be_held(id) {
+            return Ok(false);
+        }
+        let Some(handle) = self.handle() else { return Ok(false) };
+        let bytes = record.len;
+        let message = Queued { record: id, bytes, handle: Some(handle), promise, offer: None };
+        self.enqueue(region, arena, len, message);
+        if self.passes(region)? {
+            return Ok(true);
+        }
+        self.forget_newest(arena);
+        Ok(false)
+    }
+
+    /// A release handle that nobody has.
+    fn handle(&mut self) -> Option<u32> {
+        self.free_handles.pop().or_else(|| {
+            let is_left = (self.handles_made as usize) < link::HANDLES;
+            self.handles_made += u32::from(is_left);
+            is_left.then(|| self.handles_made - 1)
+        })
     }
 
     /// Sends a small message, which goes through the lane and pins nothing.
@@ -228,7 +267,12 @@ impl OutLink {
                     if taken.hold() == Hold::Loose {
                         arena.make_firm(taken.record);
                     }
-                    self.held.push(Held { record: taken.record, bytes: taken.bytes, handle, position });
+                    let held = Held { record: taken.record, bytes: taken.bytes, handle, position };
+                    if self.slots.is_released(region, handle, position) {
+                        self.forget(arena, &held);
+                    } else {
+                        self.held.push(held);
+                    }
                 }
                 None => self.dequeue(arena, taken, Standing::Taken),
             }
@@ -245,14 +289,19 @@ impl OutLink {
             let Some(held) = self.held.get(self.look) else { return };
             if self.slots.is_released(region, held.handle, held.position) {
                 let held = self.held.swap_remove(self.look);
-                self.free_handles.push(held.handle);
-                self.pinned -= held.bytes;
-                arena.let_go(held.record);
-                arena.release(held.record, Hold::Firm);
+                self.forget(arena, &held);
             } else {
                 self.look += 1;
             }
         }
+    }
+
+    /// Drops the reference of what was given back.
+    fn forget(&mut self, arena: &mut Arena, held: &Held) {
+        self.free_handles.push(held.handle);
+        self.pinned -= held.bytes;
+        arena.let_go(held.record);
+        arena.release(held.record, Hold::Firm);
     }
 
     /// Takes back what yields to this claim, oldest first, up to the last that references `record`, unless one among them does
@@ -458,14 +507,14 @@ impl OutLink {
         }
     }
 
-    fn is_over(&self, quota: u64, record: Record) -> bool {
+    fn is_over(&self, quota: u64, record: &Record) -> bool {
         self.pinned > 0 && self.pinned + record.len > quota
     }
 
     /// How a record may travel: in place within the quota, otherwise copied by its receiver. What cannot be taken back waits
     /// beyond the quota unless nothing else is queued; and in the reserve it is an offer.
     fn admit(&mut self, arena: &Arena, id: RecordId, promise: Promise, quota: u64) -> Admission {
-        let record = *arena.record(id);
+        let record = arena.record(id);
         let over_quota = self.is_over(quota, record);
         if (over_quota || record.in_reserve) && !self.takes_anywhere(promise) {
             return Admission::Refused;
@@ -476,14 +525,7 @@ impl OutLink {
         if over_quota || !arena.may_be_held(id) {
             return Admission::Copied;
         }
-        match self.free_handles.pop() {
-            Some(handle) => Admission::InPlace(handle),
-            None if (self.handles_made as usize) < link::HANDLES => {
-                self.handles_made += 1;
-                Admission::InPlace(self.handles_made - 1)
-            }
-            None => Admission::Copied,
-        }
+        self.handle().map_or(Admission::Copied, Admission::InPlace)
     }
 
     fn enqueue(&mut self, region: &impl Region, arena: &mut Arena, len: u32, message: Queued) {

@@ -45,7 +45,7 @@ impl Shared {
 }
 
 /// Quarters of the warm part of the ring that wait for a receiver when a pause begins, and no more do when it ends.
-const PAUSING: u64 = 3;
+pub(crate) const PAUSING: u64 = 3;
 const GOING_ON: u64 = 2;
 /// Ample for a receiver that reads to be woken and to read a MiB.
 const PATIENCE: Duration = Duration::from_millis(2);

@@ -130,7 +130,11 @@ impl Sending {
     ) -> Self {
         let message = trimmed(shared, message);
         let promise = Promise::of(delivery);
-        let (sent, without_room) = Round::new(shared, Parcel::of(&message), promise, notice).first(to, 0);
+        let mut round = Round::new(shared, Parcel::of(&message), promise, notice);
+        if let LoanKind::Record(loan) = &message.0 {
+            round.outbound.complete(&shared.ring, loan.record, loan.bytes.len());
+        }
+        let (sent, without_room) = round.first(to, 0);
         Self { message, promise, notice, without_room, turn: Turn::Anybodys, sent }
     }
 
@@ -142,10 +146,46 @@ impl Sending {
         delivery: Delivery,
         notice: Notice,
     ) -> Sent {
-        if let LoanKind::Small(bytes) = &message.0 {
-            return Self::send_small(shared, bytes, to, delivery, notice);
+        match message.0 {
+            LoanKind::Small(bytes) => Self::send_small(shared, &bytes, to, delivery, notice),
+            LoanKind::Record(loan) if leaves_ring(shared, &loan) => {
+                let bytes = loan.bytes.to_vec();
+                drop(loan);
+                Self::send_small(shared, &bytes, to, delivery, notice)
+            }
+            LoanKind::Record(loan) if notice == Notice::Ring => Self::send_record(shared, loan, to, delivery),
+            record @ LoanKind::Record(_) => {
+                Self::begin(shared, ShmLoan(record), to, delivery, notice).complete(shared, delivery)
+            }
         }
-        Self::begin(shared, message, to, delivery, notice).complete(shared, delivery)
+    }
+
+    /// Sends a record of our ring, and lets receivers who are far behind catch up.
+    fn send_record(shared: &Arc<Shared>, loan: RecordLoan, to: &[Peer<'_>], delivery: Delivery) -> Sent {
+        let (promise, len) = (Promise::of(delivery), loan.bytes.len());
+        let mut outbound = shared.outbound.lock();
+        outbound.complete(&shared.ring, loan.record, len);
+        let mut is_ahead = false;
+        let record = (loan.record, len as u32);
+        let (served, asleep) = to_first(shared, to, |to| outbound.give(to, record, promise, &mut is_ahead));
+        let sent = if served == to.len() {
+            loan.give_back(&mut outbound);
+            drop(outbound);
+            asleep.iter().for_each(|link| link.ring());
+            shared.bell.notify_space();
+            Sent { by_shm: served as u32, ..Sent::default() }
+        } else {
+            is_ahead = true;
+            let round = Round::under(shared, outbound, Parcel::Record(&loan), promise, Notice::Ring, asleep);
+            let (sent, without_room) = round.first(to, served);
+            let message = ShmLoan(LoanKind::Record(loan));
+            Self { message, promise, notice: Notice::Ring, without_room, turn: Turn::Anybodys, sent }
+                .complete(shared, delivery)
+        };
+        if let (true, Delivery::Reliable { deadline }) = (is_ahead, delivery) {
+            shared.keep_pace(to, len, deadline);
+        }
+        sent
     }
 
     /// Sends bytes that are small, which are copied only if somebody has to be waited for.
@@ -327,7 +367,7 @@ struct Round<'a> {
     promise: Promise,
     notice: Notice,
     sent: Sent,
-    asleep: SmallVec<[Arc<Link>; 2]>,
+    asleep: Asleep,
     broken: Vec<(Arc<Link>, Broken)>,
     /// While a copy was made, it stood in the way of whoever looked for room, and could not be taken back.
     copied: bool,
@@ -335,25 +375,24 @@ struct Round<'a> {
 
 impl<'a> Round<'a> {
     fn new(shared: &'a Arc<Shared>, parcel: Parcel<'a>, promise: Promise, notice: Notice) -> Self {
-        let outbound = shared.outbound.lock();
-        let (sent, asleep) = (Sent::default(), SmallVec::new());
-        let broken = Vec::new();
-        Self { shared, outbound, parcel, promise, notice, sent, asleep, broken, copied: false }
+        Self::under(shared, shared.outbound.lock(), parcel, promise, notice, Asleep::new())
     }
 
-    /// Shortens the record to the message, and completes its header.
-    fn complete_record(&mut self) {
-        let Parcel::Record(loan) = self.parcel else { return };
-        let len = loan.bytes.len();
-        self.outbound.arena.shorten(loan.record, ring::record_len(len));
-        self.outbound.longest = self.outbound.longest.max(len as u64);
-        let start = self.outbound.arena.record(loan.record).start as usize;
-        self.write_header(start, len);
+    /// The same under a lock that is had already, with those who are to be woken for what was done under it.
+    fn under(
+        shared: &'a Arc<Shared>,
+        outbound: MutexGuard<'a, Outbound>,
+        parcel: Parcel<'a>,
+        promise: Promise,
+        notice: Notice,
+        asleep: Asleep,
+    ) -> Self {
+        let (sent, broken) = (Sent::default(), Vec::new());
+        Self { shared, outbound, parcel, promise, notice, sent, asleep, broken, copied: false }
     }
 
     /// The first round, after which it is known who has no room. So many peers of the beginning have the message already.
     fn first(mut self, to: &[Peer<'_>], served: usize) -> (Sent, Targets) {
-        self.complete_record();
         self.sent.by_shm = served as u32;
         let mut without_room = Targets::new();
         for (index, &peer) in to.iter().enumerate().skip(served) {
@@ -469,7 +508,7 @@ impl<'a> Round<'a> {
         MutexGuard::unlocked(&mut self.outbound, || {
             ring.copy_in(record.start as usize + ring::RECORD_HEADER_LEN, bytes);
         });
-        self.write_header(record.start as usize, bytes.len());
+        self.outbound.complete(ring, id, bytes.len());
         let payload = Payload::Record { id, len: bytes.len() as u32 };
         let outcome = self.outbound.publish(to, payload, self.promise, self.notice);
         self.outbound.arena.release(id, Hold::Firm);
@@ -510,17 +549,6 @@ impl<'a> Round<'a> {
         Outcome::Sent(None)
     }
 
-    /// Completes the header of a record, which is there for inspection.
-    fn write_header(&mut self, start: usize, len: usize) {
-        let tally = &mut self.outbound.tally;
-        tally.records += 1;
-        tally.written += len as u64;
-        let mut header = [0; 16];
-        header[..4].copy_from_slice(&(len as u32).to_le_bytes());
-        header[8..].copy_from_slice(&tally.records.to_le_bytes());
-        self.shared.ring.copy_in(start, &header);
-    }
-
     /// Wakes who is to be woken, without the lock, since that is a system call.
     fn end(mut self, without_room: &Targets) -> Sent {
         let unrung = if without_room.is_empty() { Vec::new() } else { self.outbound.unrung() };
@@ -539,34 +567,48 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Sends bytes by the lanes of the first of these peers, up to one with whom that takes more than a push: the usual case of
-/// small messages, which are many, without what all others need. How many have it.
+/// Links of peers that have to be woken.
+type Asleep = SmallVec<[Arc<Link>; 2]>;
+
+/// Sends bytes by the lanes of the first of these peers. How many have it.
 fn push_to_first(shared: &Shared, bytes: &[u8], to: &[Peer<'_>]) -> usize {
     let mut outbound = shared.outbound.lock();
-    let mut asleep = SmallVec::<[Arc<Link>; 2]>::new();
-    let mut served = 0;
-    for &peer in to {
-        let Some(link) = shared.neighbour(peer).and_then(|to| outbound.push(to, bytes)) else { break };
-        if let Some(link) = link {
-            asleep.push(link);
-        }
-        served += 1;
-    }
+    let (served, asleep) = to_first(shared, to, |to| outbound.push(to, bytes));
     drop(outbound);
     asleep.iter().for_each(|link| link.ring());
     served
 }
 
-/// A message that has become small, and a loan of another transport, leave the ring as a copy.
+/// Gives a message to the first of these peers, up to one with whom that takes more than a few stores: the usual case,
+/// without what all others need. How many have it, and whom of them to wake.
+fn to_first(
+    shared: &Shared,
+    to: &[Peer<'_>],
+    mut give: impl FnMut(&Locator) -> Option<Option<Arc<Link>>>,
+) -> (usize, Asleep) {
+    let mut asleep = Asleep::new();
+    let mut served = 0;
+    for &peer in to {
+        let Some(link) = shared.neighbour(peer).and_then(&mut give) else { break };
+        if let Some(link) = link {
+            asleep.push(link);
+        }
+        served += 1;
+    }
+    (served, asleep)
+}
+
+/// A message that leaves the ring does so as a copy.
 fn trimmed(shared: &Arc<Shared>, message: ShmLoan) -> ShmLoan {
     match &message.0 {
-        LoanKind::Record(loan)
-            if loan.bytes.len() <= lane::MESSAGE_MAX || !Arc::ptr_eq(&loan.shared, shared) =>
-        {
-            ShmLoan(LoanKind::Small(loan.bytes.to_vec()))
-        }
+        LoanKind::Record(loan) if leaves_ring(shared, loan) => ShmLoan(LoanKind::Small(loan.bytes.to_vec())),
         _ => message,
     }
+}
+
+/// Whether it has become small, or is a loan of another transport.
+fn leaves_ring(shared: &Arc<Shared>, loan: &RecordLoan) -> bool {
+    loan.bytes.len() <= lane::MESSAGE_MAX || !Arc::ptr_eq(&loan.shared, shared)
 }
 
 /// How long an offer of so many bytes stands at least: ample for a receiver that reads to be woken and to copy them.

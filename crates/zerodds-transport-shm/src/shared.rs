@@ -105,8 +105,7 @@ impl Shared {
         let reserve = largest.next_multiple_of(PAGE);
         let ring_len = ring::HEADER_LEN + main + reserve;
         let ring = segment::create("zerodds-ring", ring_len, owner, Sharing::ReadOnly)?;
-        let (base, unit) = (ring::HEADER_LEN as u64, ring::UNIT as u64);
-        let arena = Arena::new(base, SOFT_START, main as u64, reserve as u64, unit);
+        let arena = Arena::new(ring::HEADER_LEN as u64, SOFT_START, main as u64, reserve as u64);
         Ok(Self {
             locator: Locator::shared_memory(host, incarnation, domain_id),
             identity: OurIdentity {

@@ -229,13 +229,7 @@ impl ShmTransport {
         notice: Notice,
     ) -> Result<Sent, SendError> {
         let shared = &self.open_for_sending()?.shared;
-        // Small messages are no reason to wait for whoever has large ones to read.
-        let large = matches!(message.0, LoanKind::Record(_)).then(|| message.len());
-        let sent = Sending::send(shared, message, to, delivery, notice);
-        if let (Delivery::Reliable { deadline }, Notice::Ring, Some(len)) = (delivery, notice, large) {
-            shared.keep_pace(to, len, deadline);
-        }
-        Ok(sent)
+        Ok(Sending::send(shared, message, to, delivery, notice))
     }
 
     fn try_open(domain_id: u32, incarnation: Option<Incarnation>, config: &Config) -> Result<Open, Reason> {
@@ -434,7 +428,7 @@ impl Shared {
     fn loan_record(self: &Arc<Self>, len: usize) -> Result<RecordLoan, LoanError> {
         let (record, at) = self.allocate(len)?;
         let bytes = LoanedBytes::new(Arc::clone(&self.ring), at, len);
-        Ok(RecordLoan { bytes, record, shared: Arc::clone(self) })
+        Ok(RecordLoan { bytes, record, shared: Arc::clone(self), is_given_back: false })
     }
 
     /// Calls `attempt` until it gives an answer, waiting in between for peers to give space back.

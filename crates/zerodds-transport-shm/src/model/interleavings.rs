@@ -255,7 +255,7 @@ fn each_is_received_or_refused(records: [bool; 2]) {
         let payloads = Arc::new([Cell::new(1u64), Cell::new(1u64)]);
         let (shared, bytes) = (Arc::clone(&model), Arc::clone(&payloads));
         let sender = thread::spawn(move || {
-            let mut arena = Arena::new(ring::HEADER_LEN as u64, 1 << 16, 1 << 16, 1 << 13, ring::UNIT as u64);
+            let mut arena = Arena::new(ring::HEADER_LEN as u64, 1 << 16, 1 << 16, 1 << 13);
             let mut out = OutLink::new(WAY);
             [0, 1].map(|number: u8| {
                 let id = arena.allocate(RECORD_LEN, Parts::All, |_, _| false).expect("room");

@@ -102,7 +102,7 @@ impl Sender {
     fn new(world: Arc<World>) -> Self {
         Self {
             world,
-            arena: Arena::new(ring::HEADER_LEN as u64, MAIN, MAIN, RESERVE, ring::UNIT as u64),
+            arena: Arena::new(ring::HEADER_LEN as u64, MAIN, MAIN, RESERVE),
             outs: [OutLink::new(WAY), OutLink::new(WAY)],
             rung: [doorbell::NEVER_RUNG; RECEIVERS],
             lost: [0; RECEIVERS],

@@ -49,7 +49,7 @@ impl Scene {
         let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
         Self {
             link: Watched(memory, AtomicUsize::new(0)),
-            arena: Arena::new(ring::HEADER_LEN as u64, 1 << 20, 64 << 20, 1 << 20, ring::UNIT as u64),
+            arena: Arena::new(ring::HEADER_LEN as u64, 1 << 20, 64 << 20, 1 << 20),
             out: OutLink::new(WAY),
             incoming: InLink::new(WAY, 65 << 20, true),
             kept: Vec::new(),
