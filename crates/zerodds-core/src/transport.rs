@@ -175,7 +175,8 @@ pub enum Delivery {
     BestEffort,
     /// Wait for room until the deadline; a peer that has none by then is listed as unserved. Nothing that
     /// was already sent is taken back. A sender that is far ahead of a receiver may be held for a moment after the
-    /// message was sent (shared memory: 2 ms at most, and not past the deadline), so that the receiver catches up.
+    /// message was sent (shared memory: 2 ms and 1 ms for each MiB of it at most, and not past the deadline), so that
+    /// the receiver catches up.
     Reliable {
         /// When to stop waiting.
         deadline: Instant,

@@ -4,6 +4,7 @@ use crate::arena::{Hold, RecordId};
 use crate::doorbell::Space;
 use crate::outbound::Outbound;
 use crate::peer::Reading;
+use crate::receiver::MUCH;
 use crate::shared::Shared;
 use crate::short::Short;
 use crate::slots;
@@ -110,7 +111,7 @@ impl Drop for InPlace {
         // In a forked child it is the parent's message that this is a copy of.
         if link.generation.is_ours() {
             slots::release(&link.memory, link.outgoing.reverse(), self.handle, self.position);
-            link.notify_space(Space::Any);
+            link.notify_space(if self.bytes.len() < MUCH { Space::Any } else { Space::Much });
         }
     }
 }

@@ -206,7 +206,7 @@ impl Outbound {
         peer.unrung = false;
         self.tally.messages += 1;
         self.tally.bytes += u64::from(len);
-        *is_ahead |= peer.out.waiting() >= peer.far(len as usize, pace::PAUSING);
+        *is_ahead |= peer.out.unread() >= peer.far(len as usize, pace::PAUSING);
         Some(peer.link.is_asleep().then(|| Arc::clone(&peer.link)))
     }
 
@@ -267,14 +267,14 @@ impl Outbound {
         let Self { up, arena, .. } = self;
         find(up, to).is_some_and(|peer| {
             let far = peer.far(len, quarters);
-            if peer.out.waiting() >= far {
+            if peer.out.unread() >= far {
                 // A peer that broke the protocol is found out at the next send to it.
                 let _ = peer.out.reap(&peer.link.memory, arena);
             }
-            let waiting = peer.out.waiting();
+            let unread = peer.out.unread();
             // Whoever is slow with large messages has not caught up where one of them is all that waits.
-            peer.is_slow &= waiting >= far / 2;
-            waiting >= far && !peer.is_slow
+            peer.is_slow &= unread >= far / 2;
+            unread >= far && !peer.is_slow
         })
     }
 

@@ -383,6 +383,11 @@ impl OutLink {
         self.waiting
     }
 
+    /// Ring bytes of what the receiver has not taken, and of what it has most likely taken last and reads.
+    pub(crate) fn unread(&self) -> u64 {
+        self.waiting + self.held.last().map_or(0, |held| held.bytes)
+    }
+
     /// Whether a quarter of what this link may take waits to be taken: of its lane, its slots or its `quota` of the ring.
     pub(crate) fn is_filling(
         &mut self,

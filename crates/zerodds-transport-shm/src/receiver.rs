@@ -317,8 +317,8 @@ impl InPeer {
                 Body::Copied(bytes)
             }
             Some(Taken::InPlace { at, len, handle, position }) => {
-                // Its slot is free again, its bytes are not yet.
-                self.notify_space(len);
+                // Its slot is free again, its bytes are not yet: what is much by itself is told of when it is given back.
+                self.notify_space(if len < MUCH { len } else { 0 });
                 let reading = &self.reading;
                 let ring = reading.ring.in_place().ok_or(Broken("it is not read in place"))?;
                 let bytes = SharedBytes::new(Arc::clone(ring), at, len);
@@ -375,6 +375,6 @@ fn any_readable(also: &[BorrowedFd<'_>], bell: Option<BorrowedFd<'_>>, timeout: 
 /// Between two attempts to wait that the kernel refuses.
 const PAUSE: Duration = Duration::from_millis(1);
 /// What a sender that is far ahead is woken for: some messages, and less than it is ahead by, so that both go on.
-const MUCH: usize = 1 << 20;
+pub(crate) const MUCH: usize = 1 << 20;
 /// Looks between two glances at the clock.
 const LOOKS_PER_CLOCK: u32 = 32;

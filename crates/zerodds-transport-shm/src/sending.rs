@@ -148,12 +148,9 @@ impl Sending {
     ) -> Sent {
         match message.0 {
             LoanKind::Small(bytes) => Self::send_small(shared, &bytes, to, delivery, notice),
-            LoanKind::Record(loan) if leaves_ring(shared, &loan) => {
-                let bytes = loan.bytes.to_vec();
-                drop(loan);
-                Self::send_small(shared, &bytes, to, delivery, notice)
+            LoanKind::Record(loan) if notice == Notice::Ring && !leaves_ring(shared, &loan) => {
+                Self::send_record(shared, loan, to, delivery)
             }
-            LoanKind::Record(loan) if notice == Notice::Ring => Self::send_record(shared, loan, to, delivery),
             record @ LoanKind::Record(_) => {
                 Self::begin(shared, ShmLoan(record), to, delivery, notice).complete(shared, delivery)
             }
