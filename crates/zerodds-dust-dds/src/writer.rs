@@ -15,9 +15,10 @@
 //! message's length can take back what slow readers have not read yet, and a HEARTBEAT is not worth that.
 //!
 //! Called on Dust's only thread: with a sample a peer without room is waited for [`PATIENCE`] at most, and not again before
-//! it has taken something; one that is megabytes behind is let catch up for 2 ms besides. What carries no sample,
-//! HEARTBEAT and ACKNACK above all, waits for nobody: it is said again, and where many participants discover each other at
-//! once, each would wait for one that waits for the next. What a peer misses is counted, and repaired by RTPS.
+//! it has taken something; one that is megabytes behind is let catch up besides, for 2 ms and 1 ms for each MiB of the
+//! sample at most. What carries no sample, HEARTBEAT and ACKNACK above all, waits for nobody: it is said again, and where
+//! many participants discover each other at once, each would wait for one that waits for the next. What a peer misses is
+//! counted, and repaired by RTPS.
 
 use crate::announce::refreshed;
 use crate::contacts::Contacts;

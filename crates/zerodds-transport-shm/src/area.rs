@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   first ─▶ … ─▶ record    ahead ─▶ … ─▶ last
-//!                         ▲ next
+//!                         ▲ at
 //! ```
 //! A list through the arena's table: to put a record at the place that a walk has found, and to remove one, takes a few stores.
 //!
@@ -16,18 +16,27 @@ pub(crate) struct Area {
     pub(crate) base: u64,
     pub(crate) soft_end: u64,
     pub(crate) end: u64,
-    /// Where the next record is looked for; never within one.
-    pub(crate) next: u64,
-    /// The first record beyond it.
-    ahead: Option<RecordId>,
+    /// Where the next record is looked for.
+    place: Place,
+    /// Where the walk began.
+    begun: Place,
     first: Option<RecordId>,
     last: Option<RecordId>,
     count: usize,
 }
 
+/// A place that is not within a record.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: u64,
+    /// The first record beyond it.
+    ahead: Option<RecordId>,
+}
+
 impl Area {
     pub(crate) const fn new(base: u64, soft_end: u64, end: u64) -> Self {
-        Self { base, soft_end, end, next: base, ahead: None, first: None, last: None, count: 0 }
+        let place = Place { at: base, ahead: None };
+        Self { base, soft_end, end, place, begun: place, first: None, last: None, count: 0 }
     }
 
     /// How many records it has.
@@ -35,15 +44,16 @@ impl Area {
         self.count
     }
 
-    /// The first record beyond `next`.
-    pub(crate) const fn ahead(&self) -> Option<RecordId> {
-        self.ahead
+    /// Where the next record is looked for.
+    pub(crate) const fn next(&self) -> u64 {
+        self.place.at
     }
 
-    /// Adds this record, which starts at `next`; the one after it is looked for behind it.
+    /// Adds this record, which starts there; the one after it is looked for behind it.
     pub(crate) fn put(&mut self, records: &mut [Record], id: RecordId) {
-        let before = match self.ahead {
-            Some(ahead) => records[ahead as usize].before.replace(id),
+        let behind = self.place.ahead;
+        let before = match behind {
+            Some(behind) => records[behind as usize].before.replace(id),
             None => self.last.replace(id),
         };
         match before {
@@ -51,12 +61,12 @@ impl Area {
             None => self.first = Some(id),
         }
         let record = &mut records[id as usize];
-        (record.before, record.behind) = (before, self.ahead);
-        self.next = record.end();
+        (record.before, record.behind) = (before, behind);
+        self.place.at = record.end();
         self.count += 1;
     }
 
-    /// Removes this record. Where it was the last one, the next is put at the beginning, where memory is warm.
+    /// Removes this record. Where it was the only one, the next is put at the beginning, where memory is warm.
     pub(crate) fn remove(&mut self, records: &mut [Record], id: RecordId) {
         let Record { before, behind, .. } = records[id as usize];
         match before {
@@ -67,12 +77,24 @@ impl Area {
             Some(behind) => records[behind as usize].before = before,
             None => self.last = before,
         }
-        if self.ahead == Some(id) {
-            self.ahead = behind;
-        }
         self.count -= 1;
-        if self.count == 0 {
-            self.next = self.base;
+        for place in [&mut self.place, &mut self.begun] {
+            if place.ahead == Some(id) {
+                place.ahead = behind;
+            }
+            if self.count == 0 {
+                place.at = self.base;
+            }
+        }
+    }
+
+    /// Shortens this record. What comes next follows it if it was to follow it before.
+    pub(crate) fn shorten(&mut self, records: &mut [Record], id: RecordId, len: u64) {
+        let record = &mut records[id as usize];
+        let is_last_put = self.place.at == record.end();
+        record.len = len;
+        if is_last_put {
+            self.place.at = record.end();
         }
     }
 
@@ -80,46 +102,68 @@ impl Area {
     /// the part that stays warm once half of that is free: a ring that had to grow for a while shrinks to it again, and
     /// what lies behind a little that is free there is not walked over for it.
     pub(crate) fn begin_walk(&mut self, records: &[Record], len: u64, end: u64) {
+        self.begun = self.place;
         let free = self.base + warm_len(len) / 2;
         let is_free = || self.first.is_none_or(|first| records[first as usize].start >= free);
-        let is_cold = self.next >= self.base + warm_len(len) && is_free();
-        if is_cold || self.next + len > end {
+        let is_cold = self.place.at >= self.base + warm_len(len) && is_free();
+        if is_cold || self.place.at + len > end {
             self.go_to_base();
         }
     }
 
-    /// Goes on behind the record that is ahead.
-    pub(crate) fn pass(&mut self, records: &[Record]) {
-        if let Some(ahead) = self.ahead {
-            let record = &records[ahead as usize];
-            (self.next, self.ahead) = (record.end(), record.behind);
-        }
+    /// The records that begin within the next `len` bytes.
+    pub(crate) fn within<'a>(
+        &self,
+        records: &'a [Record],
+        len: u64,
+    ) -> impl Iterator<Item = RecordId> + use<'a> {
+        let end = self.place.at + len;
+        let is_within = move |id: &RecordId| records[*id as usize].start < end;
+        std::iter::successors(self.place.ahead.filter(is_within), move |&id| {
+            records[id as usize].behind.filter(is_within)
+        })
+    }
+
+    /// Goes on behind this record, which begins beyond the place.
+    pub(crate) fn pass(&mut self, records: &[Record], id: RecordId) {
+        let record = &records[id as usize];
+        self.place = Place { at: record.end(), ahead: record.behind };
     }
 
     pub(crate) const fn go_to_base(&mut self) {
-        (self.next, self.ahead) = (self.base, self.first);
+        self.place = Place { at: self.base, ahead: self.first };
     }
 
     /// Goes back to where a walk in vain began.
-    pub(crate) fn go_back_to(&mut self, records: &[Record], next: u64) {
-        self.go_to_base();
-        while let Some(ahead) = self.ahead
-            && records[ahead as usize].start < next
-        {
-            self.ahead = records[ahead as usize].behind;
-        }
-        self.next = if self.count == 0 { self.base } else { next };
+    pub(crate) const fn go_back(&mut self) {
+        self.place = self.begun;
     }
 
     /// Uses more of the area, up to `limit`: `len` bytes behind its last record are looked at next, if there are so many.
     pub(crate) fn grow(&mut self, records: &[Record], len: u64, limit: u64) -> bool {
-        let start = self.last.map_or(self.base, |last| records[last as usize].end());
-        let end = start + len;
+        let at = self.last.map_or(self.base, |last| records[last as usize].end());
+        let end = at + len;
         let is_there = end <= self.end.min(limit);
         if is_there {
             self.soft_end = self.soft_end.max(end);
-            (self.next, self.ahead) = (start, None);
+            self.place = Place { at, ahead: None };
         }
         is_there
+    }
+
+    /// What holds between any two calls.
+    #[cfg(test)]
+    pub(crate) fn check(&self, records: &[Record]) {
+        let order: Vec<RecordId> =
+            std::iter::successors(self.first, |&id| records[id as usize].behind).collect();
+        let mut back: Vec<RecordId> =
+            std::iter::successors(self.last, |&id| records[id as usize].before).collect();
+        back.reverse();
+        assert_eq!((order.len(), &order), (self.count, &back));
+        let record = |id: RecordId| &records[id as usize];
+        assert!(order.windows(2).all(|pair| record(pair[0]).end() <= record(pair[1]).start));
+        let at = self.place.at;
+        assert_eq!(self.place.ahead, order.iter().copied().find(|&id| record(id).start >= at));
+        assert!(order.iter().all(|&id| record(id).start >= at || record(id).end() <= at));
     }
 }

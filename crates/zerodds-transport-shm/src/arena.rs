@@ -38,14 +38,18 @@ pub(crate) struct Record {
     pub(crate) firm: u32,
     /// How many receivers may read it in place.
     pub(crate) holders: u32,
-    /// Whether it lies in the reserve, and so may not be held by a receiver.
-    pub(crate) in_reserve: bool,
-    /// Its neighbours in its part of the ring.
+    part: Part,
+    /// Its neighbours there.
     pub(crate) before: Option<RecordId>,
     pub(crate) behind: Option<RecordId>,
 }
 
 impl Record {
+    /// Whether it lies in the reserve, and so may not be held by a receiver.
+    pub(crate) fn in_reserve(&self) -> bool {
+        self.part == Part::Reserve
+    }
+
     /// The first byte after it.
     pub(crate) const fn end(&self) -> u64 {
         self.start + self.len
@@ -112,24 +116,24 @@ impl Arena {
 
     /// Finds room for `len` bytes with one reference. `take_back` is asked for records that are in the way and
     /// answers whether it dropped every reference to one.
-    pub(crate) fn allocate(
+    pub(crate) fn allocate<F: FnMut(&mut Self, RecordId) -> bool>(
         &mut self,
         len: u64,
         parts: Parts,
-        mut take_back: impl FnMut(&mut Self, RecordId) -> bool,
+        mut take_back: F,
     ) -> Option<RecordId> {
         let len = len.checked_next_multiple_of(UNIT)?.max(UNIT);
         if len > self.reserve.end - self.main.base {
             return None;
         }
         let warm = (self.main.base + warm_len(len)).min(self.limit);
-        let is_found = self.walk(Part::Main, len, &mut |_, _| false)
+        let is_found = self.walk(Part::Main, len, None::<&mut F>)
             || self.main.grow(&self.records, len, warm)
-            || self.walk(Part::Main, len, &mut take_back)
+            || self.walk(Part::Main, len, Some(&mut take_back))
             || self.main.grow(&self.records, len, self.limit);
         if is_found {
             Some(self.put(Part::Main, len))
-        } else if parts == Parts::All && self.walk(Part::Reserve, len, &mut take_back) {
+        } else if parts == Parts::All && self.walk(Part::Reserve, len, Some(&mut take_back)) {
             Some(self.put(Part::Reserve, len))
         } else {
             None
@@ -138,16 +142,15 @@ impl Arena {
 
     /// Adds a record where room was found for it.
     fn put(&mut self, part: Part, len: u64) -> RecordId {
-        let in_reserve = part == Part::Reserve;
         let id = self.vacant.pop().unwrap_or(self.records.len() as RecordId);
-        let start = self.area(in_reserve).next;
+        let start = self.part(part).0.next();
         let record =
-            Record { start, len, references: 1, firm: 1, holders: 0, in_reserve, before: None, behind: None };
+            Record { start, len, references: 1, firm: 1, holders: 0, part, before: None, behind: None };
         match self.records.get_mut(id as usize) {
             Some(place) => *place = record,
             None => self.records.push(record),
         }
-        let (area, records) = self.area_and_records(in_reserve);
+        let (area, records) = self.part(part);
         area.put(records, id);
         self.in_use += len;
         self.peak = self.peak.max(self.in_use);
@@ -178,18 +181,13 @@ impl Arena {
     /// Shortens a record to `len` bytes.
     pub(crate) fn shorten(&mut self, id: RecordId, len: u64) {
         let len = len.next_multiple_of(UNIT).max(UNIT);
-        let record = &mut self.records[id as usize];
+        let record = self.records[id as usize];
         if len >= record.len {
             return;
         }
-        let (old_end, in_reserve) = (record.end(), record.in_reserve);
         self.in_use -= record.len - len;
-        record.len = len;
-        let new_end = record.end();
-        let area = self.area(in_reserve);
-        if area.next == old_end {
-            area.next = new_end;
-        }
+        let (area, records) = self.part(record.part);
+        area.shorten(records, id, len);
     }
 
     /// Adds a reference.
@@ -204,7 +202,7 @@ impl Arena {
     pub(crate) fn may_be_held(&self, id: RecordId) -> bool {
         let (record, (main, reserve)) = (self.record(id), self.capacity());
         let more = if record.holders == 0 { record.len } else { 0 };
-        !record.in_reserve && record.len > HELD_MIN && self.held + more <= main - reserve
+        !record.in_reserve() && record.len > HELD_MIN && self.held + more <= main - reserve
     }
 
     /// One more receiver may read it in place.
@@ -234,10 +232,10 @@ impl Arena {
         if record.references > 0 {
             return;
         }
-        let in_reserve = record.in_reserve;
+        let part = record.part;
         self.in_use -= record.len;
         self.vacant.push(id);
-        let (area, records) = self.area_and_records(in_reserve);
+        let (area, records) = self.part(part);
         area.remove(records, id);
     }
 
@@ -247,50 +245,48 @@ impl Arena {
         self.records.len() - self.vacant.len()
     }
 
-    fn area(&mut self, in_reserve: bool) -> &mut Area {
-        self.area_and_records(in_reserve).0
-    }
-
-    fn area_and_records(&mut self, in_reserve: bool) -> (&mut Area, &mut [Record]) {
-        (if in_reserve { &mut self.reserve } else { &mut self.main }, &mut self.records)
+    fn part(&mut self, part: Part) -> (&mut Area, &mut [Record]) {
+        let area = match part {
+            Part::Main => &mut self.main,
+            Part::Reserve => &mut self.reserve,
+        };
+        (area, &mut self.records)
     }
 
     /// Walks once around a part of the ring in search of `len` free bytes; whether they are there, where the area goes on.
+    /// Where something in the way cannot be taken back, nothing before it is.
     fn walk(
         &mut self,
         part: Part,
         len: u64,
-        take_back: &mut impl FnMut(&mut Self, RecordId) -> bool,
+        mut take_back: Option<&mut impl FnMut(&mut Self, RecordId) -> bool>,
     ) -> bool {
-        let in_reserve = part == Part::Reserve;
         let limit = self.limit;
-        let (area, records) = self.area_and_records(in_reserve);
+        let (area, records) = self.part(part);
         let end = area.soft_end.min(limit);
         if area.base + len > end {
             return false;
         }
-        let begun_at = area.next;
         area.begin_walk(records, len, end);
-        // Each round passes, frees or wraps: once around is the live records and two wraps.
+        // Each round passes, or wraps: once around is the live records and two wraps.
         for _ in 0..area.count() + 3 {
-            let (area, records) = self.area_and_records(in_reserve);
-            if area.next + len > end {
+            let (area, records) = self.part(part);
+            if area.next() + len > end {
                 area.go_to_base();
                 continue;
             }
-            let Some(id) = area.ahead() else { return true };
-            let record = &records[id as usize];
-            if area.next + len <= record.start {
-                return true;
+            let stays = |&id: &RecordId| take_back.is_none() || records[id as usize].firm > 0;
+            let mut passed = area.within(records, len).filter(stays).last();
+            while passed.is_none() {
+                let (area, records) = self.part(part);
+                let Some(first) = area.within(records, len).next() else { return true };
+                let is_free = take_back.as_mut().is_some_and(|take_back| take_back(self, first));
+                passed = (!is_free).then_some(first);
             }
-            let is_free = record.firm == 0 && take_back(self, id);
-            if !is_free {
-                let (area, records) = self.area_and_records(in_reserve);
-                area.pass(records);
-            }
+            let (area, records) = self.part(part);
+            passed.into_iter().for_each(|passed| area.pass(records, passed));
         }
-        let (area, records) = self.area_and_records(in_reserve);
-        area.go_back_to(records, begun_at);
+        self.part(part).0.go_back();
         false
     }
 }
@@ -311,7 +307,7 @@ pub(crate) fn warm_len(len: u64) -> u64 {
     (2 * len + WARM_EXTRA).max(WARM_MIN)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Main,
     Reserve,
@@ -368,10 +364,9 @@ mod tests {
         let first = arena.allocate(UNIT, Parts::All, never).expect("room");
         let live = [(); 10].map(|()| arena.allocate(LEN, Parts::All, never).expect("room"));
         arena.release(first, Hold::Firm);
-        arena.release(live[9], Hold::Firm);
-        arena.main.next -= LEN;
+        arena.shorten(live[9], UNIT);
         let small = arena.allocate(UNIT, Parts::All, never).expect("room");
-        assert_eq!(arena.record(small).start, UNIT + 9 * LEN);
+        assert_eq!(arena.record(small).start, UNIT + 9 * LEN + UNIT);
     }
 
     #[test]
@@ -393,10 +388,10 @@ mod tests {
         let mut arena = arena();
         let in_main: Vec<_> =
             (0..4).map(|_| arena.allocate(2048, Parts::All, never).expect("room")).collect();
-        assert!(in_main.iter().all(|&id| !arena.record(id).in_reserve));
+        assert!(in_main.iter().all(|&id| !arena.record(id).in_reserve()));
         let reserve =
             arena.allocate(2048, Parts::All, never).expect("the reserve takes one of the largest size");
-        assert!(arena.record(reserve).in_reserve);
+        assert!(arena.record(reserve).in_reserve());
         assert_eq!(arena.allocate(64, Parts::All, never), None);
         arena.release(in_main[2], Hold::Firm);
         assert!(arena.allocate(2048, Parts::All, never).is_some());
@@ -416,6 +411,20 @@ mod tests {
         });
         assert!(id.is_some());
         assert_eq!(arena.live(), before - 1, "two records made room for one");
+    }
+
+    #[test]
+    fn nothing_is_taken_back_in_vain_before_something_that_stays() {
+        let mut arena = arena();
+        let mut is_loose = false;
+        while let Some(id) = arena.allocate(512, Parts::All, never) {
+            if is_loose {
+                arena.retain(id, Hold::Loose);
+                arena.release(id, Hold::Firm);
+            }
+            is_loose = !is_loose;
+        }
+        assert_eq!(arena.allocate(1024, Parts::All, |_, _| panic!("taken back for nothing")), None);
     }
 
     #[test]
@@ -493,7 +502,9 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Allocate(u64),
+        /// The bits say which records are not given back when they are asked for.
+        Allocate(u64, Parts, u8),
+        Confine(u64),
         Drop(usize),
         Shorten(usize, u64),
         Loosen(usize),
@@ -501,7 +512,9 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (0u64..3000).prop_map(Step::Allocate),
+            (0u64..3000, prop_oneof![Just(Parts::Main), Just(Parts::All)], any::<u8>())
+                .prop_map(|(len, parts, kept)| Step::Allocate(len, parts, kept)),
+            (0u64..40).prop_map(Step::Confine),
             any::<usize>().prop_map(Step::Drop),
             (any::<usize>(), 0u64..3000).prop_map(|(which, len)| Step::Shorten(which, len)),
             any::<usize>().prop_map(Step::Loosen),
@@ -516,12 +529,19 @@ mod tests {
             let hold = |arena: &Arena, id| if arena.record(id).firm == 0 { Hold::Loose } else { Hold::Firm };
             for step in steps {
                 match step {
-                    Step::Allocate(len) => {
+                    Step::Allocate(len, parts, kept) => {
                         let mut taken_back = Vec::new();
-                        let found = arena.allocate(len, Parts::All, |arena, id| {
-                            arena.release(id, Hold::Loose);
-                            taken_back.push(id);
-                            true
+                        let found = arena.allocate(len, parts, |arena, id| {
+                            let is_free = kept >> (id % 8) & 1 == 0;
+                            // As a queue is taken back: with others.
+                            let with_it: Vec<_> = if is_free { vec![id, id + 1] } else { Vec::new() };
+                            for id in with_it.into_iter().filter(|id| live.contains(id)) {
+                                if arena.record(id).references > 0 && arena.record(id).firm == 0 {
+                                    arena.release(id, Hold::Loose);
+                                    taken_back.push(id);
+                                }
+                            }
+                            is_free
                         });
                         live.retain(|id| !taken_back.contains(id));
                         match found {
@@ -529,7 +549,19 @@ mod tests {
                                 prop_assert!(arena.record(id).len >= len);
                                 live.push(id);
                             }
-                            None => prop_assert!(longest_gap(&arena, &live) < len),
+                            None if parts == Parts::All && kept == 0 && arena.limit == u64::MAX => {
+                                prop_assert!(longest_gap(&arena, &live) < len);
+                            }
+                            None => {}
+                        }
+                    }
+                    // Nothing is live beyond what memory there is.
+                    Step::Confine(units) => {
+                        let used = live.iter().map(|&id| arena.record(id)).filter(|record| !record.in_reserve());
+                        let used = used.map(Record::end).max().unwrap_or(4096);
+                        arena.confine(used + units * UNIT);
+                        if units % 2 == 0 {
+                            arena.confine(u64::MAX);
                         }
                     }
                     Step::Drop(which) if !live.is_empty() => {
@@ -546,13 +578,15 @@ mod tests {
                     }
                     _ => {}
                 }
+                arena.main.check(&arena.records);
+                arena.reserve.check(&arena.records);
                 let mut ranges: Vec<_> = live.iter().map(|&id| *arena.record(id)).collect();
                 ranges.sort_by_key(|record| record.start);
                 for pair in ranges.windows(2) {
                     prop_assert!(pair[0].start + pair[0].len <= pair[1].start);
                 }
                 for record in &ranges {
-                    let (low, high) = if record.in_reserve { (12288, 14336) } else { (4096, 12288) };
+                    let (low, high) = if record.in_reserve() { (12288, 14336) } else { (4096, 12288) };
                     prop_assert!(record.start >= low && record.start + record.len <= high);
                     prop_assert_eq!(record.start % UNIT, 0);
                 }

@@ -99,6 +99,11 @@ pub(crate) enum Space {
 }
 
 impl Space {
+    /// What so many bytes are by themselves.
+    pub(crate) const fn of(len: usize) -> Self {
+        if len < MUCH { Self::Any } else { Self::Much }
+    }
+
     const fn waiting(self) -> u32 {
         match self {
             Self::Any => 1,
@@ -107,6 +112,8 @@ impl Space {
     }
 }
 
+/// What a sender that is far ahead is woken for: some messages, and less than it is ahead by, so that both go on.
+const MUCH: usize = 1 << 20;
 const SPACE_STEP: u32 = 4;
 
 /// Sender: announces that it waits for space. It must try once more before it sleeps on the value.

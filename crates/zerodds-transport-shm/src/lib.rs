@@ -45,7 +45,7 @@
 //! | Layer | Modules |
 //! |---|---|
 //! | what is shared, byte by byte | `layout`, docs/protocol.md |
-//! | the algorithms, without any pointer or system call | `lane`, `slots`, `doorbell`, `ending`, `arena`, then `inlink` and `outlink` |
+//! | the algorithms, without any pointer or system call | `lane`, `slots`, `doorbell`, `ending`, `arena` and its `area`, then `inlink` and `outlink` |
 //! | kernel objects | `segment`, `bell`, `sys` (the only unsafe code) |
 //! | finding and trusting peers | `rendezvous`, `handshake`, `control` |
 //! | what a user holds | `config`, `transport`, `message`, `receiver` |

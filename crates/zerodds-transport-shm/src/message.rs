@@ -4,7 +4,6 @@ use crate::arena::{Hold, RecordId};
 use crate::doorbell::Space;
 use crate::outbound::Outbound;
 use crate::peer::Reading;
-use crate::receiver::MUCH;
 use crate::shared::Shared;
 use crate::short::Short;
 use crate::slots;
@@ -35,8 +34,8 @@ pub(crate) struct RecordLoan {
 impl RecordLoan {
     /// Gives it back, where the lock is had already.
     pub(crate) fn give_back(mut self, outbound: &mut Outbound) {
-        outbound.arena.release(self.record, Hold::Firm);
         self.is_given_back = true;
+        outbound.arena.release(self.record, Hold::Firm);
     }
 }
 
@@ -111,7 +110,7 @@ impl Drop for InPlace {
         // In a forked child it is the parent's message that this is a copy of.
         if link.generation.is_ours() {
             slots::release(&link.memory, link.outgoing.reverse(), self.handle, self.position);
-            link.notify_space(if self.bytes.len() < MUCH { Space::Any } else { Space::Much });
+            link.notify_space(Space::of(self.bytes.len()));
         }
     }
 }

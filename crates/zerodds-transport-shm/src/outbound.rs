@@ -187,7 +187,8 @@ impl Outbound {
         ring.copy_in(self.arena.record(id).start as usize, &header);
     }
 
-    /// Sends a record to one peer as [`push`](Self::push) does small messages; whether we may be far ahead of it.
+    /// Sends a record to one peer as [`push`](Self::push) does small messages. `is_ahead` is set where we may be far ahead of
+    /// it.
     pub(crate) fn give(
         &mut self,
         to: &Locator,
@@ -206,7 +207,7 @@ impl Outbound {
         peer.unrung = false;
         self.tally.messages += 1;
         self.tally.bytes += u64::from(len);
-        *is_ahead |= peer.out.unread() >= peer.far(len as usize, pace::PAUSING);
+        *is_ahead |= peer.is_behind(len as usize, pace::PAUSING);
         Some(peer.link.is_asleep().then(|| Arc::clone(&peer.link)))
     }
 
@@ -262,19 +263,15 @@ impl Outbound {
         }
     }
 
-    /// Whether so much waits for the peer, which is not slow, that we are [far](OutPeer::far) ahead of it.
+    /// Whether we are so many quarters of the ring's warm part ahead of the peer, which is not slow.
     pub(crate) fn is_far_ahead(&mut self, to: &Locator, len: usize, quarters: u64) -> bool {
         let Self { up, arena, .. } = self;
         find(up, to).is_some_and(|peer| {
-            let far = peer.far(len, quarters);
-            if peer.out.unread() >= far {
+            if peer.is_behind(len, quarters) {
                 // A peer that broke the protocol is found out at the next send to it.
                 let _ = peer.out.reap(&peer.link.memory, arena);
             }
-            let unread = peer.out.unread();
-            // Whoever is slow with large messages has not caught up where one of them is all that waits.
-            peer.is_slow &= unread >= far / 2;
-            unread >= far && !peer.is_slow
+            peer.is_behind(len, quarters) && !peer.is_slow
         })
     }
 
@@ -469,9 +466,14 @@ impl Outbound {
 }
 
 impl OutPeer {
-    /// So many quarters of the ring that stays warm with messages of this length, or of that of the one it takes next.
-    fn far(&self, len: usize, quarters: u64) -> u64 {
-        arena::warm_len(ring::record_len(len).max(self.out.next_len())) / 4 * quarters
+    /// Whether so many quarters of the ring that stays warm with messages of this length, or of that of the one that the peer
+    /// reads or takes next, are not read yet. Where it is less than half of that, a slow peer has caught up; of large messages
+    /// it has not while one of them is all that waits.
+    fn is_behind(&mut self, len: usize, quarters: u64) -> bool {
+        let far = arena::warm_len(ring::record_len(len).max(self.out.next_len())) / 4 * quarters;
+        let behind = self.out.behind();
+        self.is_slow &= behind >= far / 2;
+        behind >= far
     }
 
     /// Whether so much waits for the peer that it should be woken.

@@ -11,6 +11,7 @@
 //! which check them; the first inconsistency is an error that closes the link.
 
 use crate::arena::{Arena, Hold, Parts, Record, RecordId};
+use crate::doorbell::Space;
 use crate::ending;
 use crate::lane::LaneWriter;
 use crate::layout::{Direction, lane, link, ring, slot};
@@ -58,8 +59,17 @@ pub(crate) struct OutLink {
     waiting: u64,
     /// Best-effort messages that were taken back.
     lost: u64,
+    /// Nothing is published any more.
+    over: Option<Over>,
+}
+
+/// Why nothing is published on a link any more.
+#[derive(Clone, Copy, Debug)]
+enum Over {
     /// A message was refused.
-    refused: bool,
+    Refused,
+    /// The peer broke the protocol when it was asked whether it takes one.
+    Broken(Broken),
 }
 
 #[derive(Debug)]
@@ -112,7 +122,7 @@ impl OutLink {
             pinned: 0,
             waiting: 0,
             lost: 0,
-            refused: false,
+            over: None,
         }
     }
 
@@ -133,15 +143,15 @@ impl OutLink {
         if self.give(region, arena, (id, len), promise, quota)? {
             return Ok(Published::Yes);
         }
-        if self.refused {
-            return Ok(Published::Refused);
+        if self.over.is_some() {
+            return self.outcome(Published::Refused);
         }
         let mut offered = None;
         if !self.has_slot(region, arena)? {
             return Ok(Published::Full);
         }
         let record = *arena.record(id);
-        if record.in_reserve || self.is_over(quota, &record) {
+        if record.in_reserve() || self.is_over(quota, &record) {
             self.reap(region, arena)?;
         }
         let mut admission = self.admit(arena, id, promise, quota);
@@ -166,17 +176,9 @@ impl OutLink {
                 None
             }
         };
-        self.enqueue(
-            region,
-            arena,
-            len,
-            Queued { record: id, bytes: record.len, handle, promise, offer: offered.clone() },
-        );
-        if self.passes(region)? {
-            return Ok(offered.map_or(Published::Yes, Published::Offered));
-        }
-        self.forget_newest(arena);
-        Ok(Published::Refused)
+        let message = Queued { record: id, bytes: record.len, handle, promise, offer: offered.clone() };
+        self.post(region, arena, len, message);
+        self.outcome(offered.map_or(Published::Yes, Published::Offered))
     }
 
     /// Sends a record that is read in place, if nothing stands in the way of that.
@@ -188,22 +190,18 @@ impl OutLink {
         promise: Promise,
         quota: u64,
     ) -> Result<bool, Broken> {
-        if self.refused || self.slots.is_full(region)? {
+        if self.over.is_some() || self.slots.is_full(region)? {
             return Ok(false);
         }
         let record = arena.record(id);
-        if record.in_reserve || self.is_over(quota, record) || !arena.may_be_held(id) {
+        if record.in_reserve() || self.is_over(quota, record) || !arena.may_be_held(id) {
             return Ok(false);
         }
         let Some(handle) = self.handle() else { return Ok(false) };
         let bytes = record.len;
         let message = Queued { record: id, bytes, handle: Some(handle), promise, offer: None };
-        self.enqueue(region, arena, len, message);
-        if self.passes(region)? {
-            return Ok(true);
-        }
-        self.forget_newest(arena);
-        Ok(false)
+        self.post(region, arena, len, message);
+        Ok(self.over.is_none())
     }
 
     /// A release handle that nobody has.
@@ -218,21 +216,34 @@ impl OutLink {
     /// Sends a small message, which goes through the lane and pins nothing.
     pub(crate) fn push(&mut self, region: &impl Region, bytes: &[u8]) -> Result<Published, Broken> {
         debug_assert!(bytes.len() <= lane::MESSAGE_MAX, "larger messages are records");
-        if self.refused {
-            return Ok(Published::Refused);
+        if self.over.is_some() {
+            return self.outcome(Published::Refused);
         }
         if !self.lane.push(region, self.message, bytes)? {
             return Ok(Published::Full);
         }
-        Ok(if self.passes(region)? { Published::Yes } else { Published::Refused })
+        self.look_at_end(region);
+        self.outcome(Published::Yes)
     }
 
-    /// Whether the receiver takes the message that was just published, or will.
-    fn passes(&mut self, region: &impl Region) -> Result<bool, Broken> {
+    /// Finds out whether the receiver takes the message that was just published, or will.
+    fn look_at_end(&mut self, region: &impl Region) {
         let message = self.message;
         self.message += 1;
-        self.refused = ending::is_refused(region, self.direction, message)?;
-        Ok(!self.refused)
+        self.over = match ending::is_refused(region, self.direction, message) {
+            Ok(false) => None,
+            Ok(true) => Some(Over::Refused),
+            Err(broken) => Some(Over::Broken(broken)),
+        };
+    }
+
+    /// What became of a message, of which this is to be said while nothing is over.
+    fn outcome(&self, published: Published) -> Result<Published, Broken> {
+        match self.over {
+            None => Ok(published),
+            Some(Over::Refused) => Ok(Published::Refused),
+            Some(Over::Broken(broken)) => Err(broken),
+        }
     }
 
     /// Drops the references of what was taken and copied, and of what was given back as far as a bounded look at what is
@@ -383,9 +394,20 @@ impl OutLink {
         self.waiting
     }
 
-    /// Ring bytes of what the receiver has not taken, and of what it has most likely taken last and reads.
-    pub(crate) fn unread(&self) -> u64 {
-        self.waiting + self.held.last().map_or(0, |held| held.bytes)
+    /// Ring bytes of what the receiver has not taken, and of what it reads, where it will tell that it gave that back.
+    pub(crate) fn behind(&self) -> u64 {
+        self.waiting + self.reading()
+    }
+
+    /// Ring bytes of the message that the receiver has taken last and not given back, if it is much by itself.
+    fn reading(&self) -> u64 {
+        let oldest = self.oldest();
+        let reading =
+            self.held.last().filter(|held| held.position + 1 == oldest).map_or(0, |held| held.bytes);
+        match Space::of(reading as usize) {
+            Space::Much => reading,
+            Space::Any => 0,
+        }
     }
 
     /// Whether a quarter of what this link may take waits to be taken: of its lane, its slots or its `quota` of the ring.
@@ -402,9 +424,9 @@ impl OutLink {
         Ok(much(self) || self.lane.is_filling(region)?)
     }
 
-    /// Ring bytes of the message that the receiver takes next, if it lies there; else 0.
+    /// Ring bytes of the message that the receiver takes next, if it lies there, or of the one that it reads, if that is longer.
     pub(crate) fn next_len(&self) -> u64 {
-        self.queued.front().map_or(0, |queued| queued.bytes)
+        self.queued.front().map_or(0, |queued| queued.bytes).max(self.reading())
     }
 
     /// Whether nothing of the ring is referenced by this link.
@@ -521,16 +543,25 @@ impl OutLink {
     fn admit(&mut self, arena: &Arena, id: RecordId, promise: Promise, quota: u64) -> Admission {
         let record = arena.record(id);
         let over_quota = self.is_over(quota, record);
-        if (over_quota || record.in_reserve) && !self.takes_anywhere(promise) {
+        if (over_quota || record.in_reserve()) && !self.takes_anywhere(promise) {
             return Admission::Refused;
         }
-        if record.in_reserve && promise == Promise::Reliable {
+        if record.in_reserve() && promise == Promise::Reliable {
             return Admission::Offered;
         }
         if over_quota || !arena.may_be_held(id) {
             return Admission::Copied;
         }
         self.handle().map_or(Admission::Copied, Admission::InPlace)
+    }
+
+    /// Publishes a record, and finds out what becomes of it.
+    fn post(&mut self, region: &impl Region, arena: &mut Arena, len: u32, message: Queued) {
+        self.enqueue(region, arena, len, message);
+        self.look_at_end(region);
+        if matches!(self.over, Some(Over::Refused)) {
+            self.forget_newest(arena);
+        }
     }
 
     fn enqueue(&mut self, region: &impl Region, arena: &mut Arena, len: u32, message: Queued) {

@@ -39,7 +39,8 @@ pub struct ShmReceiver {
 struct InPeer {
     reading: Arc<Reading>,
     incoming: InLink,
-    /// Bytes of the peer's ring that were taken since it was last told that it was much.
+    /// Bytes of the peer's ring that were taken since it was last told that it was much, but for messages that are much by
+    /// themselves and are read in place.
     taken: usize,
 }
 
@@ -318,7 +319,7 @@ impl InPeer {
             }
             Some(Taken::InPlace { at, len, handle, position }) => {
                 // Its slot is free again, its bytes are not yet: what is much by itself is told of when it is given back.
-                self.notify_space(if len < MUCH { len } else { 0 });
+                self.notify_space(if Space::of(len) == Space::Much { 0 } else { len });
                 let reading = &self.reading;
                 let ring = reading.ring.in_place().ok_or(Broken("it is not read in place"))?;
                 let bytes = SharedBytes::new(Arc::clone(ring), at, len);
@@ -328,14 +329,14 @@ impl InPeer {
         Ok(Some(ShmMessage { body, source }))
     }
 
-    /// `len` more bytes were taken. It is much when it is `MUCH`, or there is nothing left to take meanwhile.
+    /// `len` more bytes were taken. It is much as well when there is nothing left to take meanwhile.
     fn notify_space(&mut self, len: usize) {
         self.taken += len;
-        let is_much = self.taken >= MUCH || !self.incoming.is_ready(&self.reading.memory);
-        if is_much {
-            self.taken = 0;
+        let mut given = Space::of(self.taken);
+        if given == Space::Much || !self.incoming.is_ready(&self.reading.memory) {
+            (self.taken, given) = (0, Space::Much);
         }
-        self.reading.notify_space(if is_much { Space::Much } else { Space::Any });
+        self.reading.notify_space(given);
     }
 }
 
@@ -374,7 +375,5 @@ fn any_readable(also: &[BorrowedFd<'_>], bell: Option<BorrowedFd<'_>>, timeout: 
 
 /// Between two attempts to wait that the kernel refuses.
 const PAUSE: Duration = Duration::from_millis(1);
-/// What a sender that is far ahead is woken for: some messages, and less than it is ahead by, so that both go on.
-pub(crate) const MUCH: usize = 1 << 20;
 /// Looks between two glances at the clock.
 const LOOKS_PER_CLOCK: u32 = 32;

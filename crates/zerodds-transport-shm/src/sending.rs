@@ -134,7 +134,13 @@ impl Sending {
         if let LoanKind::Record(loan) = &message.0 {
             round.outbound.complete(&shared.ring, loan.record, loan.bytes.len());
         }
-        let (sent, without_room) = round.first(to, 0);
+        let first = round.first(to, 0);
+        Self::after(message, promise, notice, first)
+    }
+
+    /// What is left to do after the first round.
+    fn after(message: ShmLoan, promise: Promise, notice: Notice, first: (Sent, Targets)) -> Self {
+        let (sent, without_room) = first;
         Self { message, promise, notice, without_room, turn: Turn::Anybodys, sent }
     }
 
@@ -152,7 +158,14 @@ impl Sending {
                 Self::send_record(shared, loan, to, delivery)
             }
             record @ LoanKind::Record(_) => {
-                Self::begin(shared, ShmLoan(record), to, delivery, notice).complete(shared, delivery)
+                let (record, paces) = (ShmLoan(record), notice == Notice::Ring);
+                let len = record.len();
+                let sent = Self::begin(shared, record, to, delivery, notice).complete(shared, delivery);
+                // Small messages are no reason to wait for whoever has large ones to read.
+                if paces && len > lane::MESSAGE_MAX {
+                    shared.keep_pace(to, len, delivery);
+                }
+                sent
             }
         }
     }
@@ -174,13 +187,12 @@ impl Sending {
         } else {
             is_ahead = true;
             let round = Round::under(shared, outbound, Parcel::Record(&loan), promise, Notice::Ring, asleep);
-            let (sent, without_room) = round.first(to, served);
+            let first = round.first(to, served);
             let message = ShmLoan(LoanKind::Record(loan));
-            Self { message, promise, notice: Notice::Ring, without_room, turn: Turn::Anybodys, sent }
-                .complete(shared, delivery)
+            Self::after(message, promise, Notice::Ring, first).complete(shared, delivery)
         };
-        if let (true, Delivery::Reliable { deadline }) = (is_ahead, delivery) {
-            shared.keep_pace(to, len, deadline);
+        if is_ahead {
+            shared.keep_pace(to, len, delivery);
         }
         sent
     }
@@ -204,7 +216,7 @@ impl Sending {
             return sent;
         }
         let message = ShmLoan(LoanKind::Small(bytes.to_vec()));
-        Self { message, promise, notice, without_room, turn: Turn::Anybodys, sent }.complete(shared, delivery)
+        Self::after(message, promise, notice, (sent, without_room)).complete(shared, delivery)
     }
 
     /// Waits for those without room as long as the delivery says; what became of the message.
@@ -309,7 +321,7 @@ impl Sending {
     /// Whoever waits leaves the reserve to others, but for what it has offered there.
     fn leave_reserve(&mut self, shared: &Shared) {
         let LoanKind::Record(loan) = &self.message.0 else { return };
-        let in_reserve = shared.outbound.lock().arena.record(loan.record).in_reserve;
+        let in_reserve = shared.outbound.lock().arena.record(loan.record).in_reserve();
         if in_reserve {
             self.message = ShmLoan(LoanKind::Small(loan.bytes.to_vec()));
         }

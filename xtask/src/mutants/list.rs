@@ -42,8 +42,8 @@ pub const GUARDS: &[Mutant] = &[
     Mutant {
         guard: "the reserve",
         file: "arena.rs",
-        from: "Parts::All => self.walk(Part::Reserve, len, &mut take_back),",
-        to: "Parts::All => None,",
+        from: "parts == Parts::All && self.walk(Part::Reserve, len, Some(&mut take_back))",
+        to: "parts == Parts::All && false",
         test: "zerodds-transport-shm::regressions::a_receiver_that_does_not_read_leaves_the_reserve_to_others",
     },
     Mutant {
@@ -273,6 +273,34 @@ pub const ORDERINGS: &[Mutant] = &[
         from: "self.taken >= MUCH || !self.incoming.is_ready(&self.reading.memory)",
         to: "self.taken >= MUCH",
         test: "zerodds-transport-shm::lib::pace::tests::a_sender_that_lets_its_receiver_catch_up_is_told_once_for_many_messages",
+    },
+    Mutant {
+        guard: "whoever lets a receiver catch up with large messages is told when one was read",
+        file: "message.rs",
+        from: "link.notify_space(Space::of(self.bytes.len()));",
+        to: "link.notify_space(Space::Any);",
+        test: "zerodds-transport-shm::lib::pace::tests::a_message_that_is_much_by_itself_counts_until_it_is_given_back",
+    },
+    Mutant {
+        guard: "a large message counts until it was read",
+        file: "outlink.rs",
+        from: "self.waiting + self.reading()",
+        to: "self.waiting",
+        test: "zerodds-transport-shm::lib::pace::tests::a_message_that_is_much_by_itself_counts_until_it_is_given_back",
+    },
+    Mutant {
+        guard: "a slow receiver that has caught up is waited for again",
+        file: "outbound.rs",
+        from: "        self.is_slow &= behind >= far / 2;\n",
+        to: "",
+        test: "zerodds-transport-shm::lib::pace::tests::a_receiver_that_does_not_catch_up_is_let_do_so_once",
+    },
+    Mutant {
+        guard: "nothing is taken back in vain",
+        file: "arena.rs",
+        from: "take_back.is_none() || records[id as usize].firm > 0",
+        to: "take_back.is_none()",
+        test: "zerodds-transport-shm::lib::arena::tests::nothing_is_taken_back_in_vain_before_something_that_stays",
     },
     Mutant {
         guard: "the process of a peer that was met before there was a link",
