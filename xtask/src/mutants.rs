@@ -11,6 +11,7 @@ mod list;
 
 use crate::suite::{Suite, TestName, Verdict};
 pub use list::{GUARDS, ORDERINGS};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,15 +46,14 @@ struct Build {
 }
 
 const BUILDS: [Build; 2] = [
-    Build { mutants: GUARDS, arguments: &["-p", PACKAGE], variables: &[], target: "mutants/guards" },
+    Build { mutants: GUARDS, arguments: &[], variables: &[], target: "mutants/guards" },
     Build {
         mutants: ORDERINGS,
-        arguments: &["-p", PACKAGE, "--release"],
+        arguments: &["--release"],
         variables: &[("RUSTFLAGS", "--cfg zerodds_model"), ("LOOM_MAX_PREEMPTIONS", "3")],
         target: "mutants/orderings",
     },
 ];
-const PACKAGE: &str = "zerodds-transport-shm";
 
 /// Runs the mutants in whose name or file `only` stands, prints a line for each and says whether all were caught.
 ///
@@ -128,7 +128,10 @@ fn built(build: &Build, copy: &Path, target: &Path, tests: &[TestName]) -> Resul
         .copied()
         .chain([("CARGO_TARGET_DIR", folder), ("CARGO_INCREMENTAL", "0")])
         .collect();
-    Suite::build_as(copy, tests, build.arguments, &variables)
+    let packages: BTreeSet<&str> = tests.iter().map(|test| test.package.as_str()).collect();
+    let packages = packages.into_iter().flat_map(|package| ["-p", package]);
+    let arguments: Vec<&str> = build.arguments.iter().copied().chain(packages).collect();
+    Suite::build_as(copy, tests, &arguments, &variables)
 }
 
 fn name(mutant: &Mutant) -> Result<TestName, String> {
