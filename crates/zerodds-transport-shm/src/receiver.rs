@@ -199,11 +199,11 @@ impl ShmReceiver {
 
     /// Looks again and again for so long; whether something came.
     fn spin(&mut self, window: Duration, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> bool {
-        let mut start = None;
+        let (mut start, mut spent) = (None, Duration::ZERO);
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
                 if self.is_ready() || self.shared.is_ended() {
-                    self.spinner.found();
+                    self.spinner.found(spent);
                     return true;
                 }
                 std::hint::spin_loop();
@@ -212,8 +212,8 @@ impl ShmReceiver {
                 return true;
             }
             let now = Instant::now();
-            let start = *start.get_or_insert(now);
-            if now - start >= window || deadline.is_some_and(|at| now >= at) {
+            spent = now - *start.get_or_insert(now);
+            if spent >= window || deadline.is_some_and(|at| now >= at) {
                 self.spinner.in_vain();
                 return false;
             }

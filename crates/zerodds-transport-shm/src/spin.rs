@@ -1,11 +1,16 @@
 //! How long to spin before sleeping.
 //!
-//! Waking a halted core costs some 25 µs, finding a message while spinning less than one. But spinning pays only
+//! Waking a halted core costs some 5 µs to 40 µs, finding a message while spinning less than one. But spinning pays only
 //! if the sender runs on another core and its next message comes within the window; on one core it delays the
 //! very sender that it waits for. The adaptive strategy therefore judges by two facts about each wait: the
 //! core it was woken from, and the time from going idle to that wake, which has the wakes of both sides in it where
-//! they answer each other. A spin in vain makes it more careful: twice as many quick wakes in a row come before the next,
-//! so that messages which come a little too late for the window cost next to nothing.
+//! they answer each other. Where that is long it may be for slow wakes: the other one's has to end within the window before
+//! both can find each other awake, so that is longer then.
+//!
+//! A spin in vain makes it more careful: twice as many quick wakes in a row come before the next, so that messages which come
+//! a little too late for the window cost next to nothing. One that finds something does not make up for that, two in a row
+//! do: of messages that come at a pace the first comes soon after a wake that took long, and the next does not. And where a
+//! second one finds something late again, the other side does not stay awake: that would be spun for with each message.
 
 use crate::config::WaitStrategy;
 use std::time::{Duration, Instant};
@@ -14,17 +19,22 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Spinner {
     strategy: WaitStrategy,
-    /// Adaptive: quick wakes in a row, each of which would have been worth spinning for.
+    /// Adaptive: how long to spin.
+    window: Duration,
+    /// Quick wakes in a row, each of which would have been worth spinning for.
     quick: u32,
     /// So many of them before the next spin.
     wanted: u32,
+    /// The last wait found something by spinning, in time or late.
+    found: Option<Found>,
     /// The last wake came from another core.
     is_remote: bool,
 }
 
 impl Spinner {
     pub(crate) const fn new(strategy: WaitStrategy) -> Self {
-        Self { strategy, quick: 0, wanted: 1, is_remote: true }
+        let window = WINDOW.spun;
+        Self { strategy, window, quick: 0, wanted: 1, found: None, is_remote: true }
     }
 
     /// The time, if the strategy asks for it.
@@ -39,19 +49,25 @@ impl Spinner {
             WaitStrategy::Park => None,
             // Looking at descriptors is a system call, and whoever has them has threads that want this core as well.
             WaitStrategy::Adaptive if has_company => None,
-            WaitStrategy::Adaptive => (self.quick >= self.wanted).then_some(ADAPTIVE_WINDOW),
+            WaitStrategy::Adaptive => (self.quick >= self.wanted).then_some(self.window),
             WaitStrategy::SpinThenPark(window) => Some(window),
             WaitStrategy::Spin => Some(Duration::MAX),
         }
     }
 
-    /// Something was found by spinning.
-    pub(crate) fn found(&mut self) {
-        self.wanted = 1;
+    /// Something was found by spinning for so long.
+    pub(crate) fn found(&mut self, spent: Duration) {
+        let found = if spent < WINDOW.spun { Found::InTime } else { Found::Late };
+        match (self.found.replace(found), found) {
+            (Some(_), Found::InTime) => self.wanted = 1,
+            (Some(Found::Late), Found::Late) => self.in_vain(),
+            (None, _) | (Some(Found::InTime), Found::Late) => {}
+        }
     }
 
     /// The window passed and nothing came.
     pub(crate) fn in_vain(&mut self) {
+        self.found = None;
         self.quick = 0;
         self.wanted = (2 * self.wanted).min(WANTED_MAX);
     }
@@ -67,16 +83,32 @@ impl Spinner {
     /// What a wake says of the next one, after so long a sleep where that is known.
     fn judge(&mut self, slept: Option<Duration>, is_remote: bool) {
         self.is_remote = is_remote;
-        let is_quick = is_remote && slept.is_some_and(|slept| slept < ADAPTIVE_WINDOW + WAKES_COST);
-        self.quick = if is_quick { self.quick.saturating_add(1) } else { 0 };
+        let slept = slept.filter(|_| is_remote);
+        let window = slept.and_then(|slept| [WINDOW, LONG_WINDOW].into_iter().find(|of| slept < of.slept));
+        self.quick = if window.is_some() { self.quick.saturating_add(1) } else { 0 };
+        self.window = window.map_or(WINDOW.spun, |window| window.spun);
     }
 }
 
-const ADAPTIVE_WINDOW: Duration = Duration::from_micros(25);
-/// Of the two wakes of a question and its answer.
-const WAKES_COST: Duration = Duration::from_micros(50);
+/// How a spin went that was not in vain.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    InTime,
+    Late,
+}
+
+/// How long is spun after sleeps of less than so long.
+struct Window {
+    spun: Duration,
+    /// That, and the two wakes of a question and its answer.
+    slept: Duration,
+}
+
+const WINDOW: Window = Window { spun: Duration::from_micros(25), slept: Duration::from_micros(75) };
+/// For wakes of 25 µs and more.
+const LONG_WINDOW: Window = Window { spun: Duration::from_micros(60), slept: Duration::from_micros(150) };
 /// Messages that come a little too late have one of so many spun for.
-const WANTED_MAX: u32 = 64;
+const WANTED_MAX: u32 = 128;
 
 #[cfg(test)]
 mod tests {
@@ -98,7 +130,9 @@ mod tests {
         spinner.judge(QUICK, true);
         assert!(spinner.window(false).is_some(), "woken at once, from elsewhere");
         assert_eq!(spinner.window(true), None, "others are waited for too");
-        spinner.judge(Some(ADAPTIVE_WINDOW + WAKES_COST), true);
+        spinner.judge(Some(WINDOW.slept), true);
+        assert_eq!(spinner.window(false), Some(LONG_WINDOW.spun), "wakes may take long");
+        spinner.judge(Some(LONG_WINDOW.slept), true);
         assert_eq!(spinner.window(false), None, "messages are rare");
         spinner.judge(QUICK, true);
         spinner.judge(QUICK, false);
@@ -120,24 +154,42 @@ mod tests {
     }
 
     #[test]
-    fn each_spin_in_vain_has_the_next_one_come_later_and_one_that_finds_something_at_once() {
+    fn each_spin_in_vain_has_the_next_one_come_later_and_two_that_find_something_at_once() {
         let mut spinner = Spinner::new(WaitStrategy::Adaptive);
         let mut wakes_before_spins = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..9 {
             let mut wakes = 0;
             while spinner.window(false).is_none() {
                 spinner.judge(QUICK, true);
                 wakes += 1;
             }
             wakes_before_spins.push(wakes);
+            // The first after a slow wake is found, the next is too late.
+            spinner.found(Duration::ZERO);
             spinner.in_vain();
         }
-        assert_eq!(wakes_before_spins, [1, 2, 4, 8, 16, 32, 64, 64]);
-        (0..64).for_each(|_| spinner.judge(QUICK, true));
-        spinner.found();
+        assert_eq!(wakes_before_spins, [1, 2, 4, 8, 16, 32, 64, 128, 128]);
+        (0..128).for_each(|_| spinner.judge(QUICK, true));
+        (0..2).for_each(|_| spinner.found(Duration::ZERO));
         assert!(spinner.window(false).is_some(), "it goes on");
         spinner.in_vain();
         (0..2).for_each(|_| spinner.judge(QUICK, true));
         assert!(spinner.window(false).is_some(), "and is no more careful than at first");
+    }
+
+    #[test]
+    fn who_is_answered_late_spins_on_only_if_that_wakes_the_other_side_for_good() {
+        let slow = Some(LONG_WINDOW.slept - Duration::from_micros(1));
+        let mut spinner = Spinner::new(WaitStrategy::Adaptive);
+        spinner.judge(slow, true);
+        spinner.found(WINDOW.spun);
+        spinner.found(Duration::ZERO);
+        assert!(spinner.window(false).is_some(), "it stays awake");
+        spinner.found(WINDOW.spun);
+        assert!(spinner.window(false).is_some(), "once is no sign");
+        spinner.found(WINDOW.spun);
+        assert_eq!(spinner.window(false), None, "it sleeps between messages");
+        spinner.judge(slow, true);
+        assert_eq!(spinner.window(false), None, "and is not spun for with each");
     }
 }
