@@ -37,11 +37,12 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitStrategy {
-    /// Sleep in the kernel at once: least CPU. A wake costs 2 µs on one core, 5 to 40 µs across cores.
+    /// Sleep in the kernel at once: least CPU. A wake costs 2 µs on one core, 20 to 45 µs across those of a virtual
+    /// machine.
     Park,
-    /// Spin for at most 25 µs before sleeping, 60 where wakes seem to take long, but only while messages from another core come
-    /// about as quickly, ever more rarely where they come too late for it, and never beside other descriptors. On one core it does as `Park` does. An idle
-    /// process uses no CPU.
+    /// Spin for at most 25 µs before sleeping, 60 where wakes seem to take long, but only while messages from another core
+    /// come about as quickly, ever more rarely where they come too late for it, and never beside other descriptors. On one
+    /// core it does as `Park` does. An idle process uses no CPU.
     #[default]
     Adaptive,
     /// Always spin this long before sleeping. On a single core that delays every message by as much.
