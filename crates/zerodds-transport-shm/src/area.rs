@@ -39,11 +39,6 @@ impl Area {
         Self { base, soft_end, end, place, begun: place, first: None, last: None, count: 0 }
     }
 
-    /// How many records it has.
-    pub(crate) const fn count(&self) -> usize {
-        self.count
-    }
-
     /// Where the next record is looked for.
     pub(crate) const fn next(&self) -> u64 {
         self.place.at

@@ -254,7 +254,7 @@ impl Arena {
     }
 
     /// Walks once around a part of the ring in search of `len` free bytes; whether they are there, where the area goes on.
-    /// Where something in the way cannot be taken back, nothing before it is.
+    /// Where a firm record is in the way, nothing before it is taken back.
     fn walk(
         &mut self,
         part: Part,
@@ -268,10 +268,17 @@ impl Arena {
             return false;
         }
         area.begin_walk(records, len, end);
-        // Each round passes, or wraps: once around is the live records and two wraps.
-        for _ in 0..area.count() + 3 {
+        let (begun_at, mut has_wrapped) = (area.next(), false);
+        // Each round passes some records, or wraps.
+        loop {
             let (area, records) = self.part(part);
+            if has_wrapped && area.next() >= begun_at {
+                break;
+            }
             if area.next() + len > end {
+                if std::mem::replace(&mut has_wrapped, true) {
+                    break;
+                }
                 area.go_to_base();
                 continue;
             }

@@ -137,9 +137,9 @@ impl OwnBell {
         }
     }
 
-    /// Wakes our own senders that wait for space.
-    pub(crate) fn notify_space(&self) {
-        notify_space(&self.object.mapping, Space::Much);
+    /// Wakes our own senders that wait for so much space.
+    pub(crate) fn notify_space(&self, given: Space) {
+        notify_space(&self.object.mapping, given);
     }
 }
 

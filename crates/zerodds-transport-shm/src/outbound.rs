@@ -201,6 +201,7 @@ impl Outbound {
         }
         let quota = self.quota();
         let peer = find(&mut self.up, to).filter(|peer| u64::from(len) <= peer.link.len_max)?;
+        peer.note_pace(len as usize);
         let Ok(true) = peer.out.give(&peer.link.memory, &mut self.arena, (id, len), promise, quota) else {
             return None;
         };
@@ -230,6 +231,9 @@ impl Outbound {
             && u64::from(len) > peer.link.len_max
         {
             return Outcome::TooLarge { max: peer.link.len_max as usize };
+        }
+        if let Payload::Record { len, .. } = payload {
+            peer.note_pace(len as usize);
         }
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
         self.tally.lost += peer.out.take_lost();
@@ -275,10 +279,10 @@ impl Outbound {
         })
     }
 
-    /// The peer was let catch up for long enough.
-    pub(crate) fn go_ahead(&mut self, to: &Locator) {
+    /// The peer was let catch up for long enough, if it is still behind.
+    pub(crate) fn go_ahead(&mut self, to: &Locator, len: usize) {
         if let Some(peer) = find(&mut self.up, to) {
-            peer.is_slow = true;
+            peer.is_slow |= peer.is_behind(len, pace::GOING_ON);
         }
     }
 
@@ -467,13 +471,15 @@ impl Outbound {
 
 impl OutPeer {
     /// Whether so many quarters of the ring that stays warm with messages of this length, or of that of the one that the peer
-    /// reads or takes next, are not read yet. Where it is less than half of that, a slow peer has caught up; of large messages
-    /// it has not while one of them is all that waits.
-    fn is_behind(&mut self, len: usize, quarters: u64) -> bool {
+    /// reads or takes next, are not read yet.
+    fn is_behind(&self, len: usize, quarters: u64) -> bool {
         let far = arena::warm_len(ring::record_len(len).max(self.out.next_len())) / 4 * quarters;
-        let behind = self.out.behind();
-        self.is_slow &= behind >= far / 2;
-        behind >= far
+        self.out.behind() >= far
+    }
+
+    /// Before a message of this length counts: a slow peer has caught up where that would end a pause.
+    fn note_pace(&mut self, len: usize) {
+        self.is_slow &= self.is_behind(len, pace::GOING_ON);
     }
 
     /// Whether so much waits for the peer that it should be woken.

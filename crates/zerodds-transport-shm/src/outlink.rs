@@ -49,6 +49,8 @@ pub(crate) struct OutLink {
     message: u64,
     queued: VecDeque<Queued>,
     held: Vec<Held>,
+    /// Position and bytes of the one that was taken last, if it is held.
+    newest: Option<(u64, u64)>,
     /// Which of those held is looked at next.
     look: usize,
     free_handles: Vec<u32>,
@@ -116,6 +118,7 @@ impl OutLink {
             message: 0,
             queued: VecDeque::new(),
             held: Vec::new(),
+            newest: None,
             look: 0,
             free_handles: Vec::new(),
             handles_made: 0,
@@ -282,6 +285,7 @@ impl OutLink {
                     if self.slots.is_released(region, handle, position) {
                         self.forget(arena, &held);
                     } else {
+                        self.newest = Some((position, held.bytes));
                         self.held.push(held);
                     }
                 }
@@ -309,6 +313,7 @@ impl OutLink {
 
     /// Drops the reference of what was given back.
     fn forget(&mut self, arena: &mut Arena, held: &Held) {
+        self.newest = self.newest.filter(|&(position, _)| position != held.position);
         self.free_handles.push(held.handle);
         self.pinned -= held.bytes;
         arena.let_go(held.record);
@@ -403,8 +408,8 @@ impl OutLink {
     fn reading(&self) -> u64 {
         let oldest = self.oldest();
         let reading =
-            self.held.last().filter(|held| held.position + 1 == oldest).map_or(0, |held| held.bytes);
-        match Space::of(reading as usize) {
+            self.newest.filter(|(position, _)| position + 1 == oldest).map_or(0, |(_, bytes)| bytes);
+        match Space::of((reading as usize).saturating_sub(ring::RECORD_HEADER_LEN)) {
             Space::Much => reading,
             Space::Any => 0,
         }

@@ -42,14 +42,14 @@ impl Shared {
         });
         if caught_up.is_none() {
             let mut outbound = self.outbound.lock();
-            candidates().for_each(|to| outbound.go_ahead(&to));
+            candidates().for_each(|to| outbound.go_ahead(&to, len));
         }
     }
 }
 
 /// Quarters of the warm part of the ring that a receiver has yet to read when a pause begins, and has no more when it ends.
 pub(crate) const PAUSING: u64 = 3;
-const GOING_ON: u64 = 2;
+pub(crate) const GOING_ON: u64 = 2;
 
 /// Ample for a receiver that reads to be woken and to read a message of so many bytes.
 const fn patience(len: usize) -> Duration {
@@ -86,9 +86,14 @@ mod tests {
 
         /// Sends so many messages, which may each wait for so long.
         fn send(&self, count: usize, patience: Duration) {
+            self.send_of(LEN, count, patience);
+        }
+
+        fn send_of(&self, len: usize, count: usize, patience: Duration) {
+            let bytes = vec![7; len];
             for _ in 0..count {
                 let delivery = Delivery::Reliable { deadline: Instant::now() + patience };
-                let sent = self.sender.send_bytes(&[7; LEN], &[Peer::new(&[self.to])], delivery);
+                let sent = self.sender.send_bytes(&bytes, &[Peer::new(&[self.to])], delivery);
                 assert_eq!(sent.expect("open").by_shm, 1);
             }
         }
@@ -152,11 +157,7 @@ mod tests {
         const LARGE: usize = 4 << 20;
         let mut pair = Pair::new(2_700_000_000 - std::process::id());
         let goes_on = |pair: &Pair| !pair.shared.outbound.lock().is_far_ahead(&pair.to, LARGE, GOING_ON);
-        for _ in 0..2 {
-            let delivery = Delivery::Reliable { deadline: Instant::now() };
-            let sent = pair.sender.send_bytes(&vec![7; LARGE], &[Peer::new(&[pair.to])], delivery);
-            assert_eq!(sent.expect("open").by_shm, 1);
-        }
+        pair.send_of(LARGE, 2, Duration::ZERO);
         let said = |pair: &Pair| pair.shared.bell.arm_space(Space::Much);
         let before = said(&pair);
         let first = pair.next();
@@ -191,11 +192,22 @@ mod tests {
     }
 
     #[test]
+    fn a_receiver_of_large_messages_that_has_caught_up_is_waited_for_again() {
+        const LARGE: usize = 4 << 20;
+        let mut pair = Pair::new(2_650_000_000 - std::process::id());
+        let is_far_ahead = |pair: &Pair| pair.shared.outbound.lock().is_far_ahead(&pair.to, LARGE, PAUSING);
+        pair.send_of(LARGE, 1, Duration::ZERO);
+        pair.send_of(LARGE, 1, Duration::from_secs(60));
+        assert!(!is_far_ahead(&pair), "it is slow, and was waited for");
+        pair.take(2);
+        pair.send_of(LARGE, 2, Duration::ZERO);
+        assert!(is_far_ahead(&pair), "it had caught up");
+    }
+
+    #[test]
     fn what_follows_one_large_message_is_not_held_up_by_it() {
         let mut pair = Pair::new(3_100_000_000 - std::process::id());
-        let delivery = Delivery::Reliable { deadline: Instant::now() };
-        let sent = pair.sender.send_bytes(&vec![7; 3 << 20], &[Peer::new(&[pair.to])], delivery);
-        assert_eq!(sent.expect("open").by_shm, 1);
+        pair.send_of(3 << 20, 1, Duration::ZERO);
         assert!(!pair.is_far_ahead());
         let kept = pair.next();
         pair.send(1, Duration::ZERO);

@@ -108,7 +108,7 @@ impl Link {
             // Between setting the flag and looking who sleeps, as doorbell.rs argues.
             full_fence();
             self.own_bell.ring();
-            self.own_bell.notify_space();
+            self.own_bell.notify_space(Space::Much);
         }
         first
     }

@@ -71,7 +71,7 @@ impl ShmReceiver {
         // ORDER: SeqCst, see doorbell.rs: this is looked at between arming and sleeping.
         if self.arrived.is_empty() && self.shared.inbox.filled.load(Ordering::SeqCst) {
             self.arrived = self.shared.inbox.take_all();
-            self.shared.bell.notify_space();
+            self.shared.bell.notify_space(Space::Any);
         }
         !self.arrived.is_empty()
     }

@@ -182,7 +182,7 @@ impl Sending {
             loan.give_back(&mut outbound);
             drop(outbound);
             asleep.iter().for_each(|link| link.ring());
-            shared.bell.notify_space();
+            shared.bell.notify_space(Space::Any);
             Sent { by_shm: served as u32, ..Sent::default() }
         } else {
             is_ahead = true;
@@ -314,7 +314,7 @@ impl Sending {
             target.had_turn |= target.offered.is_some();
             round.settle(target)
         });
-        shared.bell.notify_space();
+        shared.bell.notify_space(Space::Any);
         true
     }
 
@@ -564,7 +564,7 @@ impl<'a> Round<'a> {
         drop(self.outbound);
         self.asleep.iter().for_each(|link| link.ring());
         if self.copied {
-            self.shared.bell.notify_space();
+            self.shared.bell.notify_space(Space::Any);
         }
         if !without_room.is_empty() {
             self.shared.rouse(&unrung);

@@ -5,6 +5,7 @@ use crate::bell::OwnBell;
 use crate::config::Config;
 use crate::control::closing::Closer;
 use crate::crash;
+use crate::doorbell::Space;
 use crate::handshake::{Goodbye, OurIdentity};
 use crate::layout::{PAGE, ring};
 use crate::message::ShmMessage;
@@ -244,7 +245,7 @@ impl Shared {
         // A forked child has copies of the parent's references, and perhaps of a lock that nobody will release.
         if self.generation.is_ours() {
             release(&mut self.outbound.lock());
-            self.bell.notify_space();
+            self.bell.notify_space(Space::Any);
         }
     }
 }

@@ -8,9 +8,10 @@
 //! both can find each other awake, so that is longer then.
 //!
 //! A spin in vain makes it more careful: twice as many quick wakes in a row come before the next, so that messages which come
-//! a little too late for the window cost next to nothing. One that finds something does not make up for that, two in a row
-//! do: of messages that come at a pace the first comes soon after a wake that took long, and the next does not. And where a
-//! second one finds something late again, the other side does not stay awake: that would be spun for with each message.
+//! a little too late for the window cost next to nothing. One that finds something does not make up for that, a long run of
+//! them does: messages may come in pairs, and of those that come at a pace the first comes soon after a wake that took
+//! long. And where a second one finds something late again, the other side does not stay awake: that would be spun for with
+//! each message.
 
 use crate::config::WaitStrategy;
 use std::time::{Duration, Instant};
@@ -25,8 +26,10 @@ pub(crate) struct Spinner {
     quick: u32,
     /// So many of them before the next spin.
     wanted: u32,
-    /// The last wait found something by spinning, in time or late.
-    found: Option<Found>,
+    /// Spins in a row that found something.
+    run: u32,
+    /// The last one did so late: the other side was asleep.
+    was_late: bool,
     /// The last wake came from another core.
     is_remote: bool,
 }
@@ -34,7 +37,7 @@ pub(crate) struct Spinner {
 impl Spinner {
     pub(crate) const fn new(strategy: WaitStrategy) -> Self {
         let window = WINDOW.spun;
-        Self { strategy, window, quick: 0, wanted: 1, found: None, is_remote: true }
+        Self { strategy, window, quick: 0, wanted: 1, run: 0, was_late: false, is_remote: true }
     }
 
     /// The time, if the strategy asks for it.
@@ -57,18 +60,23 @@ impl Spinner {
 
     /// Something was found by spinning for so long.
     pub(crate) fn found(&mut self, spent: Duration) {
-        let found = if spent < WINDOW.spun { Found::InTime } else { Found::Late };
-        match (self.found.replace(found), found) {
-            (Some(_), Found::InTime) => self.wanted = 1,
-            (Some(Found::Late), Found::Late) => self.in_vain(),
-            (None, _) | (Some(Found::InTime), Found::Late) => {}
+        if spent >= WINDOW.spun {
+            if std::mem::replace(&mut self.was_late, true) {
+                self.in_vain();
+            }
+            return;
+        }
+        // Both are awake now.
+        (self.window, self.was_late) = (WINDOW.spun, false);
+        self.run = self.run.saturating_add(1);
+        if self.run >= self.wanted.max(RUN_MIN) {
+            self.wanted = 1;
         }
     }
 
     /// The window passed and nothing came.
     pub(crate) fn in_vain(&mut self) {
-        self.found = None;
-        self.quick = 0;
+        (self.run, self.was_late, self.quick) = (0, false, 0);
         self.wanted = (2 * self.wanted).min(WANTED_MAX);
     }
 
@@ -82,19 +90,15 @@ impl Spinner {
 
     /// What a wake says of the next one, after so long a sleep where that is known.
     fn judge(&mut self, slept: Option<Duration>, is_remote: bool) {
-        self.is_remote = is_remote;
+        (self.is_remote, self.run, self.was_late) = (is_remote, 0, false);
         let slept = slept.filter(|_| is_remote);
         let window = slept.and_then(|slept| [WINDOW, LONG_WINDOW].into_iter().find(|of| slept < of.slept));
-        self.quick = if window.is_some() { self.quick.saturating_add(1) } else { 0 };
+        // Two sides that back off in step must not miss each other for ever: the clock's last digit has them count differently.
+        let is_odd = slept.is_some_and(|slept| slept.subsec_nanos() % 2 == 1);
+        let step = 1 + u32::from(is_odd && self.wanted > STEP_MIN);
+        self.quick = if window.is_some() { self.quick.saturating_add(step) } else { 0 };
         self.window = window.map_or(WINDOW.spun, |window| window.spun);
     }
-}
-
-/// How a spin went that was not in vain.
-#[derive(Clone, Copy, Debug)]
-enum Found {
-    InTime,
-    Late,
 }
 
 /// How long is spun after sleeps of less than so long.
@@ -109,6 +113,10 @@ const WINDOW: Window = Window { spun: Duration::from_micros(25), slept: Duration
 const LONG_WINDOW: Window = Window { spun: Duration::from_micros(60), slept: Duration::from_micros(150) };
 /// Messages that come a little too late have one of so many spun for.
 const WANTED_MAX: u32 = 128;
+/// So many spins that find something make up for all in vain, or as many wakes as are waited for.
+const RUN_MIN: u32 = 16;
+/// Who waits for no more wakes than that meets the other side soon in any case.
+const STEP_MIN: u32 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -154,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn each_spin_in_vain_has_the_next_one_come_later_and_two_that_find_something_at_once() {
+    fn each_spin_in_vain_has_the_next_one_come_later_until_a_long_run_of_them_finds_something() {
         let mut spinner = Spinner::new(WaitStrategy::Adaptive);
         let mut wakes_before_spins = Vec::new();
         for _ in 0..9 {
@@ -164,13 +172,15 @@ mod tests {
                 wakes += 1;
             }
             wakes_before_spins.push(wakes);
-            // The first after a slow wake is found, the next is too late.
-            spinner.found(Duration::ZERO);
+            // A pair of messages, or one that comes at a pace after a slow wake; the next is too late.
+            (0..2).for_each(|_| spinner.found(Duration::ZERO));
             spinner.in_vain();
         }
         assert_eq!(wakes_before_spins, [1, 2, 4, 8, 16, 32, 64, 128, 128]);
         (0..128).for_each(|_| spinner.judge(QUICK, true));
-        (0..2).for_each(|_| spinner.found(Duration::ZERO));
+        (0..127).for_each(|_| spinner.found(Duration::ZERO));
+        assert_eq!(spinner.wanted, 128);
+        spinner.found(Duration::ZERO);
         assert!(spinner.window(false).is_some(), "it goes on");
         spinner.in_vain();
         (0..2).for_each(|_| spinner.judge(QUICK, true));
@@ -182,14 +192,31 @@ mod tests {
         let slow = Some(LONG_WINDOW.slept - Duration::from_micros(1));
         let mut spinner = Spinner::new(WaitStrategy::Adaptive);
         spinner.judge(slow, true);
+        assert_eq!(spinner.window(false), Some(LONG_WINDOW.spun));
         spinner.found(WINDOW.spun);
+        assert_eq!(spinner.window(false), Some(LONG_WINDOW.spun), "once is no sign");
         spinner.found(Duration::ZERO);
-        assert!(spinner.window(false).is_some(), "it stays awake");
-        spinner.found(WINDOW.spun);
-        assert!(spinner.window(false).is_some(), "once is no sign");
-        spinner.found(WINDOW.spun);
+        assert_eq!(spinner.window(false), Some(WINDOW.spun), "both are awake");
+        spinner.judge(slow, true);
+        (0..2).for_each(|_| spinner.found(WINDOW.spun));
         assert_eq!(spinner.window(false), None, "it sleeps between messages");
         spinner.judge(slow, true);
         assert_eq!(spinner.window(false), None, "and is not spun for with each");
+    }
+
+    #[test]
+    fn two_sides_that_back_off_in_step_count_differently() {
+        let wakes_until_spin = |slept| {
+            let mut spinner = Spinner::new(WaitStrategy::Adaptive);
+            (0..7).for_each(|_| spinner.in_vain());
+            let mut wakes = 0;
+            while spinner.window(false).is_none() {
+                spinner.judge(Some(slept), true);
+                wakes += 1;
+            }
+            wakes
+        };
+        let slept = Duration::from_micros(60);
+        assert_eq!([slept, slept + Duration::from_nanos(1)].map(wakes_until_spin), [128, 64]);
     }
 }

@@ -281,7 +281,7 @@ impl Open {
         }
         shared.outbound.lock().closed = true;
         shared.requests.push(Request::Stop);
-        shared.bell.notify_space();
+        shared.bell.notify_space(Space::Much);
         if let Some(control) = self.control.lock().take() {
             control.join();
         }

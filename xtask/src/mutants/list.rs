@@ -70,7 +70,7 @@ pub const GUARDS: &[Mutant] = &[
     Mutant {
         guard: "a slow receiver that has caught up is waited for again",
         file: "outbound.rs",
-        from: "        self.is_slow &= behind >= far / 2;\n",
+        from: "        self.is_slow &= self.is_behind(len, pace::GOING_ON);\n",
         to: "",
         test: "zerodds-transport-shm::lib::pace::tests::a_receiver_that_does_not_catch_up_is_let_do_so_once",
     },

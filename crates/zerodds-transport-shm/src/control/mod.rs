@@ -11,6 +11,7 @@ mod strangers;
 
 use crate::bell::timespec;
 use crate::crash;
+use crate::doorbell::Space;
 use crate::handshake::{Frame, Goodbye, Kind, Refused, is_admitted};
 use crate::outbound::pause_before_retry;
 use crate::peer::{Link, Reading, link_ended};
@@ -356,7 +357,7 @@ impl Worker {
                 Progress::Up(link) => self.up(token, link),
                 Progress::Woken => {
                     self.shared.bell.ring();
-                    self.shared.bell.notify_space();
+                    self.shared.bell.notify_space(Space::Much);
                 }
                 Progress::Bye(link, why) => self.bye(&link, why),
                 Progress::Broken(link, reason) => self.broken(&link, reason),
@@ -494,7 +495,7 @@ impl Worker {
                 arrival.refuse(&self.shared);
             }
             let uid = link.uid;
-            self.shared.bell.notify_space();
+            self.shared.bell.notify_space(Space::Much);
             self.forget_unreceived(uid);
         } else if let Some(peer) = connection.peer() {
             // The other side's own connection may be under way instead.
