@@ -157,7 +157,10 @@ impl Outbound {
             Claim::Copy(parts) => parts,
         };
         arena.allocate(len, parts, |arena, record| {
-            take_back(up.values_mut().chain(leaving.iter_mut()), arena, (record, claim), &mut tally.lost)
+            // Where one of its receivers has to get it, there is no use in taking it from the others.
+            let all_yield = up.values().chain(&*leaving).all(|peer| peer.out.yields(record, claim));
+            let peers = up.values_mut().chain(leaving.iter_mut());
+            all_yield && take_back(peers, arena, (record, claim), &mut tally.lost)
         })
     }
 

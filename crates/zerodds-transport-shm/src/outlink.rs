@@ -320,8 +320,14 @@ impl OutLink {
         arena.release(held.record, Hold::Firm);
     }
 
-    /// Takes back what yields to this claim, oldest first, up to the last that references `record`, unless one among them does
-    /// not; what the receiver takes meanwhile stays taken.
+    /// Whether what references `record` here could be taken back: all that is queued before it goes with it.
+    pub(crate) fn yields(&self, record: RecordId, claim: Claim) -> bool {
+        let last = self.queued.iter().rposition(|queued| queued.record == record);
+        last.is_none_or(|last| self.queued.iter().take(last + 1).all(|queued| queued.yields_to(claim)))
+    }
+
+    /// Takes back what [yields](Self::yields) to this claim, oldest first, up to the last that references `record`; what the
+    /// receiver takes meanwhile stays taken.
     pub(crate) fn take_back(
         &mut self,
         region: &impl Region,
@@ -332,7 +338,7 @@ impl OutLink {
         let Some(last) = self.queued.iter().rposition(|queued| queued.record == record) else {
             return Ok(());
         };
-        if self.queued.iter().take(last + 1).any(|queued| !queued.yields_to(claim)) {
+        if !self.yields(record, claim) {
             return Ok(());
         }
         let target = self.oldest() + last as u64;

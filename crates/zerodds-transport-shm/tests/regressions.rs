@@ -229,6 +229,28 @@ fn a_receiver_that_reads_nothing_reliable_is_sent_no_more_best_effort_than_its_s
     }
 }
 
+/// Two receivers of the same best-effort messages, before which one of them has something reliable to take.
+#[test]
+fn nothing_is_taken_from_one_receiver_that_another_one_has_to_get() {
+    const COUNT: u64 = 5;
+    let domain = fresh_domain();
+    let [mut a, mut b, mut c] = [(); 3].map(|()| Node::with(domain, &small()));
+    let to = [b.locator(), c.locator()];
+    to.into_iter().for_each(|peer| a.link_to(peer));
+    let first = a.send_pattern(&[Peer::new(&to[1..])], 0, 50_000, reliable());
+    assert_eq!(first.by_shm, 1);
+    let both = [Peer::new(&to[..1]), Peer::new(&to[1..])];
+    for number in 1..=COUNT {
+        assert_eq!(a.send_pattern(&both, number, 50_000, Delivery::BestEffort).by_shm, 2);
+    }
+    // Until there is no room, which everything that can be taken back is asked for.
+    let loans: Vec<_> = std::iter::from_fn(|| a.transport.loan(200_000).ok()).collect();
+    assert!(!loans.is_empty());
+    assert_eq!(a.transport.counters().lost_messages, 0);
+    assert!((1..=COUNT).all(|number| is_intact(&b.next_message(), number)));
+    assert!((0..=COUNT).all(|number| is_intact(&c.next_message(), number)));
+}
+
 #[test]
 fn a_socket_whose_name_is_no_text_hides_nobody() {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
