@@ -22,7 +22,6 @@ pub(crate) struct Area {
     begun: Place,
     first: Option<RecordId>,
     last: Option<RecordId>,
-    count: usize,
 }
 
 /// A place that is not within a record.
@@ -36,7 +35,7 @@ struct Place {
 impl Area {
     pub(crate) const fn new(base: u64, soft_end: u64, end: u64) -> Self {
         let place = Place { at: base, ahead: None };
-        Self { base, soft_end, end, place, begun: place, first: None, last: None, count: 0 }
+        Self { base, soft_end, end, place, begun: place, first: None, last: None }
     }
 
     /// Where the next record is looked for.
@@ -58,7 +57,6 @@ impl Area {
         let record = &mut records[id as usize];
         (record.before, record.behind) = (before, behind);
         self.place.at = record.end();
-        self.count += 1;
     }
 
     /// Removes this record. Where it was the only one, the next is put at the beginning, where memory is warm.
@@ -72,12 +70,11 @@ impl Area {
             Some(behind) => records[behind as usize].before = before,
             None => self.last = before,
         }
-        self.count -= 1;
         for place in [&mut self.place, &mut self.begun] {
             if place.ahead == Some(id) {
                 place.ahead = behind;
             }
-            if self.count == 0 {
+            if self.first.is_none() {
                 place.at = self.base;
             }
         }
@@ -154,7 +151,7 @@ impl Area {
         let mut back: Vec<RecordId> =
             std::iter::successors(self.last, |&id| records[id as usize].before).collect();
         back.reverse();
-        assert_eq!((order.len(), &order), (self.count, &back));
+        assert_eq!(order, back);
         let record = |id: RecordId| &records[id as usize];
         assert!(order.windows(2).all(|pair| record(pair[0]).end() <= record(pair[1]).start));
         let at = self.place.at;
