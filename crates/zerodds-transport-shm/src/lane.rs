@@ -12,14 +12,16 @@
 //! ```
 //! Each record says itself that it is there: its first word is written last, and the first word behind it is zeroed
 //! before. So the receiver looks where the message will be, and a message crosses from core to core with the
-//! cache line that announces it. A lane that was drained starts again at its beginning once it has used its first
-//! page, so that a link that carries only discovery keeps one page of it resident.
+//! cache line that announces it. A lane that is drained where a page of it ends starts again at its beginning, so that a
+//! link that carries only discovery keeps one page of it resident. The receiver has read the lines that are written next,
+//! a round ago, and has them still: the sender asks for them ahead of time, as far as it knows them to be free, since each
+//! message waits for its own to be there.
 //!
 //! Rejected: a shared tail: one cache line more that goes to and fro for every message.
 
 use crate::layout::{Direction, PAGE, lane, link};
 use crate::region::{Broken, Region};
-use crate::short::{self, Short};
+use crate::short::{PIECE, Short};
 use crate::sync::Ordering;
 
 /// The sending end.
@@ -90,6 +92,10 @@ impl LaneWriter {
         // the total order with the load of the bell in `doorbell::ring` lets no receiver that went to
         // sleep miss the message.
         region.u32(first + lane::READY).store(word, Ordering::SeqCst);
+        if self.free() >= AHEAD + record_len {
+            let lines = (0..record_len).step_by(LINE);
+            lines.for_each(|line| region.will_write(self.at(self.tail + AHEAD + line)));
+        }
         Ok(true)
     }
 
@@ -118,8 +124,9 @@ impl LaneWriter {
         if to_end < record_len {
             return Ok(to_end);
         }
-        let used_first_page = self.tail % LANE_LEN >= PAGE as u64;
-        Ok(if used_first_page && self.is_drained(region)? { to_end } else { 0 })
+        let page = |position: u64| position / PAGE as u64;
+        let ends_page = page(self.tail) != page(self.tail + record_len);
+        Ok(if ends_page && self.is_drained(region)? { to_end } else { 0 })
     }
 
     fn checked_head(&self, region: &impl Region) -> Result<u64, Broken> {
@@ -143,6 +150,7 @@ impl LaneReader {
     }
 
     /// The oldest message, if there is one.
+    #[inline]
     pub(crate) fn peek(&mut self, region: &impl Region) -> Result<Option<LaneRecord>, Broken> {
         let mut word = self.look(region);
         if word == lane::pad(self.head) {
@@ -176,11 +184,13 @@ impl LaneReader {
     }
 
     /// Whether something was sent that was not taken.
+    #[inline]
     pub(crate) fn is_ready(&self, region: &impl Region) -> bool {
         self.look(region) != lane::NOTHING
     }
 
     /// The first word at the head.
+    #[inline]
     fn look(&self, region: &impl Region) -> u32 {
         let at = self.direction.lane() + (self.head % LANE_LEN) as usize;
         // ORDER: SeqCst; its Acquire half sees the record, the total order with the setting of the bell in
@@ -191,11 +201,11 @@ impl LaneReader {
     /// Copies the payload of the record that [`peek`](Self::peek) found. Room is given back for several at once: whether
     /// it was now, so that a sender who waits for it must be told. What is left over in a lane that is empty is too little
     /// to be waited for.
+    #[inline]
     pub(crate) fn take(&mut self, region: &impl Region, record: LaneRecord) -> (Short, bool) {
         debug_assert_eq!(record.position, self.head, "records are taken in order, once");
         let at = self.direction.lane() + (self.head % LANE_LEN) as usize + lane::HEADER_LEN;
-        let mut bytes = short::zeroed(record.len);
-        region.copy_out(at, &mut bytes);
+        let bytes = Short::copied(record.len, |from, piece| region.copy_out(at + from, piece));
         self.head += record_len(record.len);
         let frees = self.head - self.head_told >= TOLD_AT;
         let head = region.u64(self.direction.lane_head());
@@ -212,6 +222,12 @@ impl LaneReader {
     }
 }
 
+/// How far ahead of its messages a sender asks for the lines that it will write: some messages, since a line comes from another
+/// processor as late as several of them.
+const AHEAD: u64 = 512;
+const LINE: usize = 64;
+// Of a record whole pieces are read.
+const _: () = assert!(lane::HEADER_LEN.is_multiple_of(PIECE) && lane::ALIGN.is_multiple_of(PIECE));
 /// Bytes that are given back at the latest when they are this many.
 // In the model more than one record of its, so that some are told of and some are not.
 const TOLD_AT: u64 = if cfg!(zerodds_model) { 48 } else { LANE_LEN / 8 };

@@ -16,6 +16,8 @@ pub(crate) trait Region: Send + Sync {
     fn copy_in(&self, at: usize, from: &[u8]);
     /// Reads bytes. What a peer changes meanwhile may come out torn; the caller proves that it did not.
     fn copy_out(&self, at: usize, to: &mut [u8]);
+    /// The cache line at `at` will be written soon: a hint, of which nothing need come.
+    fn will_write(&self, _at: usize) {}
 }
 
 /// A peer wrote something into shared memory that no correct peer writes; the text says what. The link is

@@ -533,7 +533,7 @@ impl<'a> Round<'a> {
         }
         // Everybody else may send while a copy is made.
         let copied = |outbound: &mut MutexGuard<'_, Outbound>, bytes: &[u8]| {
-            Body::Copied(MutexGuard::unlocked(outbound, || Short::from_slice(bytes)))
+            Body::Copied(MutexGuard::unlocked(outbound, || Short::from(bytes)))
         };
         let body = match *parcel {
             Parcel::Record(loan) if outbound.keep_own(loan.record) => {

@@ -1,13 +1,116 @@
 //! Bytes of a message that are few as a rule, and then need no allocation.
 
-use smallvec::SmallVec;
+use std::ops::{Deref, DerefMut};
 
 /// Bytes, up to 96 of them in place.
-pub(crate) type Short = SmallVec<[u8; INLINE]>;
+#[derive(Clone, Debug)]
+pub(crate) enum Short {
+    InPlace(Few),
+    Heap(Vec<u8>),
+}
+
+/// At most 96 bytes. Aligned, since a received message is moved before it is read: what was stored in pieces that are loaded
+/// again as they are, is had from the processor's store buffer, and all else only from its cache.
+#[derive(Clone, Debug)]
+#[repr(align(16))]
+pub(crate) struct Few {
+    bytes: [u8; INLINE],
+    len: u8,
+}
 
 const INLINE: usize = 96;
+/// How long the pieces are in which few bytes are copied.
+pub(crate) const PIECE: usize = 16;
 
-/// `len` zeros.
-pub(crate) fn zeroed(len: usize) -> Short {
-    if len <= INLINE { Short::from_buf_and_len([0; INLINE], len) } else { Short::from_vec(vec![0; len]) }
+impl Short {
+    /// `len` zeros.
+    #[inline]
+    pub(crate) fn zeroed(len: usize) -> Self {
+        if len <= INLINE {
+            Self::InPlace(Few { bytes: [0; INLINE], len: len as u8 })
+        } else {
+            Self::Heap(vec![0; len])
+        }
+    }
+
+    /// `len` bytes that `copy(at, piece)` writes: all at once, or rounded up to whole pieces.
+    #[inline]
+    pub(crate) fn copied(len: usize, mut copy: impl FnMut(usize, &mut [u8])) -> Self {
+        let mut short = Self::zeroed(len);
+        match &mut short {
+            Self::InPlace(few) => {
+                let (pieces, _) = few.bytes.as_chunks_mut::<PIECE>();
+                for (index, piece) in pieces.iter_mut().take(len.div_ceil(PIECE)).enumerate() {
+                    copy(index * PIECE, piece);
+                }
+            }
+            Self::Heap(bytes) => copy(0, bytes),
+        }
+        short
+    }
+
+    /// The same bytes in a vector.
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::InPlace(_) => self.to_vec(),
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl From<&[u8]> for Short {
+    fn from(bytes: &[u8]) -> Self {
+        let mut short = Self::zeroed(bytes.len());
+        short.copy_from_slice(bytes);
+        short
+    }
+}
+
+impl Deref for Short {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::InPlace(few) => &few.bytes[..few.len as usize],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for Short {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::InPlace(few) => &mut few.bytes[..few.len as usize],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Short {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Short {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_every_length_are_copied_and_no_more_than_whole_pieces_are_asked_for() {
+        let source: Vec<u8> = (0..=255).collect();
+        for len in 0..=200 {
+            let mut until = 0;
+            let copied = Short::copied(len, |at, piece| {
+                piece.copy_from_slice(&source[at..at + piece.len()]);
+                until = at + piece.len();
+            });
+            assert_eq!(copied[..], source[..len]);
+            assert!(until <= len.next_multiple_of(PIECE), "{until} for {len}");
+            assert_eq!(copied, Short::from(&source[..len]));
+            assert_eq!(copied.into_vec(), source[..len]);
+        }
+    }
 }

@@ -101,6 +101,52 @@ impl Spinner {
     }
 }
 
+/// Small messages that come one right after the other. Whoever takes them as fast as they come finds nothing again and again,
+/// while the next one is being written.
+#[derive(Debug)]
+pub(crate) struct Burst {
+    /// Since nothing was found.
+    taken: u32,
+    /// So many make it likely that more come at once.
+    wanted: u32,
+}
+
+impl Burst {
+    /// A message was taken.
+    pub(crate) fn took(&mut self) {
+        self.taken = self.taken.saturating_add(1);
+    }
+
+    /// Nothing is left; whether that may be for a moment only.
+    pub(crate) fn may_go_on(&mut self) -> bool {
+        let taken = std::mem::take(&mut self.taken);
+        if (BURST_MIN..self.wanted).contains(&taken) {
+            // What was in vain for long may be worth it again.
+            self.wanted -= 1;
+        }
+        taken >= self.wanted
+    }
+
+    pub(crate) fn went_on(&mut self) {
+        self.wanted = BURST_MIN;
+    }
+
+    /// It was waited for in vain, as it is each time where the sender needs this very processor.
+    pub(crate) fn was_over(&mut self) {
+        self.wanted = (2 * self.wanted).min(BURST_MAX);
+    }
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self { taken: 0, wanted: BURST_MIN }
+    }
+}
+
+const BURST_MIN: u32 = 16;
+/// More than a lane holds.
+const BURST_MAX: u32 = 1024;
+
 /// How long is spun after sleeps of less than so long.
 struct Window {
     spun: Duration,
@@ -129,6 +175,25 @@ mod tests {
     fn parking_never_spins_and_spinning_never_parks() {
         assert_eq!(Spinner::new(WaitStrategy::Park).window(false), None);
         assert_eq!(Spinner::new(WaitStrategy::Spin).window(false), Some(Duration::MAX));
+    }
+
+    #[test]
+    fn a_burst_is_waited_for_less_often_once_that_was_in_vain_and_again_after_a_while() {
+        let mut burst = Burst::default();
+        let mut take = |burst: &mut Burst, count: u32| {
+            (0..count).for_each(|_| burst.took());
+            burst.may_go_on()
+        };
+        assert!(!take(&mut burst, 1) && !take(&mut burst, BURST_MIN - 1), "single messages");
+        assert!(take(&mut burst, BURST_MIN) && !take(&mut burst, 0), "once for each burst");
+        (0..3).for_each(|_| burst.was_over());
+        assert!(!take(&mut burst, 4 * BURST_MIN) && take(&mut burst, 8 * BURST_MIN));
+        let tries = (0..).take_while(|_| !take(&mut burst, BURST_MIN)).count();
+        assert!(tries > 50 && tries < 8 * BURST_MIN as usize, "{tries} bursts until the next attempt");
+        (0..30).for_each(|_| burst.was_over());
+        assert!(take(&mut burst, BURST_MAX), "what is long enough always counts");
+        burst.went_on();
+        assert!(take(&mut burst, BURST_MIN));
     }
 
     #[test]

@@ -120,12 +120,12 @@ impl ShmTransport {
     /// # Errors
     /// As [`Transport::loan`]; [`LoanError::Full`] only after the deadline.
     pub fn loan_before(&self, len: usize, deadline: Instant) -> Result<ShmLoan, LoanError> {
-        let open = self.open_inner()?;
-        open.shared
-            .wait_for_space(Space::Any, deadline, || match self.loan(len) {
-                Err(LoanError::Full { .. }) => None,
-                outcome => Some(outcome),
-            })
+        let loan = self.loan(len);
+        let Err(LoanError::Full { .. }) = loan else { return loan };
+        let attempt = || Some(self.loan(len)).filter(|loan| !matches!(loan, Err(LoanError::Full { .. })));
+        self.open_inner()?
+            .shared
+            .wait_for_space(Space::Any, deadline, attempt)
             .unwrap_or(Err(LoanError::Full { len }))
     }
 

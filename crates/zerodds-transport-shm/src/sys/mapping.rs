@@ -47,6 +47,7 @@ impl Mapping {
     }
 
     /// The address of `at..at + len`, which must lie inside.
+    #[inline]
     fn pointer(&self, at: usize, len: usize) -> *mut u8 {
         assert!(
             at.checked_add(len).is_some_and(|end| end <= self.len()),
@@ -57,6 +58,7 @@ impl Mapping {
 }
 
 impl Region for Mapping {
+    #[inline]
     fn u32(&self, at: usize) -> &AtomicU32 {
         assert!(at.is_multiple_of(4) && self.writable);
         let word = self.pointer(at, 4).cast::<u32>();
@@ -65,6 +67,7 @@ impl Region for Mapping {
         unsafe { AtomicU32::from_ptr(word) }
     }
 
+    #[inline]
     fn u64(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8) && self.writable);
         let word = self.pointer(at, 8).cast::<u64>();
@@ -81,11 +84,25 @@ impl Region for Mapping {
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) }
     }
 
+    #[inline]
     fn copy_out(&self, at: usize, to: &mut [u8]) {
         let from = self.pointer(at, to.len());
         // SAFETY: `from` is valid for `to.len()` bytes (checked), `to` is exclusive, so they do not overlap. A peer that
         // writes meanwhile makes the bytes meaningless but they are plain octets: every value is one.
         unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) }
+    }
+
+    #[inline]
+    fn will_write(&self, at: usize) {
+        let line = self.pointer(at, 1);
+        // SAFETY: a hint, which reads and writes nothing a program could see, and faults nowhere. The intrinsic for it becomes
+        // one for reading where the processor's features are not known.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
     }
 }
 
