@@ -59,7 +59,7 @@ impl Area {
         self.place.at = record.end();
     }
 
-    /// Removes this record. Where it was the only one, the next is put at the beginning, where memory is warm.
+    /// Removes this record.
     pub(crate) fn remove(&mut self, records: &mut [Record], id: RecordId) {
         let Record { before, behind, .. } = records[id as usize];
         match before {
@@ -74,9 +74,6 @@ impl Area {
             if place.ahead == Some(id) {
                 place.ahead = behind;
             }
-            if self.first.is_none() {
-                place.at = self.base;
-            }
         }
     }
 
@@ -90,7 +87,17 @@ impl Area {
         }
     }
 
-    /// A walk for `len` bytes begins: behind what was put last. At the beginning at the end of the area, and from beyond
+    /// Goes on behind what was put last, up to `limit`, if nothing lies there: also where the beginning is free again.
+    pub(crate) fn go_on(&mut self, len: u64, limit: u64) -> bool {
+        let end = self.place.at + len;
+        let is_there = self.place.ahead.is_none() && end <= self.end.min(limit);
+        if is_there {
+            self.soft_end = self.soft_end.max(end);
+        }
+        is_there
+    }
+
+    /// A walk for `len` bytes begins: behind what was put last. At the beginning where there is nothing, at the end of the area, and from beyond
     /// the part that stays warm once half of that is free: a ring that had to grow for a while shrinks to it again, and
     /// what lies behind a little that is free there is not walked over for it.
     pub(crate) fn begin_walk(&mut self, records: &[Record], len: u64, end: u64) {
@@ -98,7 +105,7 @@ impl Area {
         let free = self.base + warm_len(len) / 2;
         let is_free = || self.first.is_none_or(|first| records[first as usize].start >= free);
         let is_cold = self.place.at >= self.base + warm_len(len) && is_free();
-        if is_cold || self.place.at + len > end {
+        if is_cold || self.first.is_none() || self.place.at + len > end {
             self.go_to_base();
         }
     }

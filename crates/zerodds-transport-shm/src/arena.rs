@@ -9,7 +9,8 @@
 //! back, and *hops over* what cannot. A ring that was drained starts again at its beginning, where memory is
 //! warm, and so does one whose beginning is free again once more than some MiB were gone through. The used part ends at
 //! `soft end`, which grows only when a walk found no room: at first before anything is taken back, past some MiB only
-//! after that.
+//! after that. While receivers take what comes as fast as it comes, those MiB are gone through without a walk
+//! (outbound.rs).
 //!
 //! Receivers may hold records of the main part in place for as long as they like, so it may fill up or break
 //! into pieces. The **reserve** has room for one message of the largest size and is never held: what lies there
@@ -122,11 +123,8 @@ impl Arena {
         parts: Parts,
         mut take_back: F,
     ) -> Option<RecordId> {
-        let len = len.checked_next_multiple_of(UNIT)?.max(UNIT);
-        if len > self.reserve.end - self.main.base {
-            return None;
-        }
-        let warm = (self.main.base + warm_len(len)).min(self.limit);
+        let len = self.record_len(len)?;
+        let warm = self.warm_end(len);
         let is_found = self.walk(Part::Main, len, None::<&mut F>)
             || self.main.grow(&self.records, len, warm)
             || self.walk(Part::Main, len, Some(&mut take_back))
@@ -138,6 +136,24 @@ impl Arena {
         } else {
             None
         }
+    }
+
+    /// The same behind the last one, within what stays warm, if nothing lies there.
+    pub(crate) fn go_on(&mut self, len: u64) -> Option<RecordId> {
+        let len = self.record_len(len)?;
+        let warm = self.warm_end(len);
+        self.main.go_on(len, warm).then(|| self.put(Part::Main, len))
+    }
+
+    /// The length of a record in whole units, if there can be one.
+    fn record_len(&self, len: u64) -> Option<u64> {
+        let len = len.checked_next_multiple_of(UNIT)?.max(UNIT);
+        (len <= self.reserve.end - self.main.base).then_some(len)
+    }
+
+    /// Where what stays warm with records of this length ends.
+    fn warm_end(&self, len: u64) -> u64 {
+        (self.main.base + warm_len(len)).min(self.limit)
     }
 
     /// Adds a record where room was found for it.
@@ -345,6 +361,26 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_goes_on_is_put_behind_the_last_one_up_to_the_end_of_what_stays_warm() {
+        const LEN: u64 = 1 << 20;
+        let mut arena = Arena::new(0, UNIT, 24 * LEN, 8 * LEN);
+        for number in 0..WARM_MIN / LEN {
+            // The beginning is free again each time.
+            let id = arena.go_on(LEN).expect("room");
+            assert_eq!(arena.record(id).start, number * LEN);
+            arena.release(id, Hold::Firm);
+        }
+        assert_eq!(arena.go_on(LEN), None);
+        let at_base = arena.allocate(LEN, Parts::All, never).expect("room");
+        assert_eq!(arena.record(at_base).start, 0);
+        let next = arena.go_on(LEN).expect("room");
+        arena.release(at_base, Hold::Firm);
+        assert_eq!(arena.record(next).start, LEN);
+        arena.confine(2 * LEN);
+        assert_eq!(arena.go_on(UNIT), None, "there is no memory for more");
+    }
+
+    #[test]
     fn a_ring_that_had_to_grow_uses_its_warm_beginning_once_that_is_free_again() {
         const LEN: u64 = 1 << 20;
         let mut arena = Arena::new(0, LEN, 24 * LEN, 8 * LEN);
@@ -511,6 +547,7 @@ mod tests {
     enum Step {
         /// The bits say which records are not given back when they are asked for.
         Allocate(u64, Parts, u8),
+        GoOn(u64),
         Confine(u64),
         Drop(usize),
         Shorten(usize, u64),
@@ -521,6 +558,7 @@ mod tests {
         prop_oneof![
             (0u64..3000, prop_oneof![Just(Parts::Main), Just(Parts::All)], any::<u8>())
                 .prop_map(|(len, parts, kept)| Step::Allocate(len, parts, kept)),
+            (0u64..3000).prop_map(Step::GoOn),
             (0u64..40).prop_map(Step::Confine),
             any::<usize>().prop_map(Step::Drop),
             (any::<usize>(), 0u64..3000).prop_map(|(which, len)| Step::Shorten(which, len)),
@@ -562,6 +600,7 @@ mod tests {
                             None => {}
                         }
                     }
+                    Step::GoOn(len) => live.extend(arena.go_on(len)),
                     // Nothing is live beyond what memory there is.
                     Step::Confine(units) => {
                         let used = live.iter().map(|&id| arena.record(id)).filter(|record| !record.in_reserve());

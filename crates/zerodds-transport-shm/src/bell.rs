@@ -158,6 +158,11 @@ impl PeerBell {
         doorbell::is_asleep(&self.mapping, self.rung.load(Ordering::Relaxed))
     }
 
+    /// Whether the peer seems to be awake.
+    pub(crate) fn seems_awake(&self) -> bool {
+        doorbell::seems_awake(&self.mapping)
+    }
+
     /// After publishing: wakes the peer if it sleeps. `false` if it must be told in another way.
     pub(crate) fn ring(&self) -> bool {
         // ORDER: Relaxed, as above, and for the store: it says that the peer was woken already. Of two threads that ring at

@@ -75,6 +75,12 @@ pub(crate) fn is_asleep(region: &impl Region, rung: u32) -> bool {
     bell & ASLEEP != 0 && bell != rung
 }
 
+/// Sender: whether the receiver did not say that it sleeps, as a hint.
+pub(crate) fn seems_awake(region: &impl Region) -> bool {
+    // ORDER: Relaxed; nothing that must hold is decided by it.
+    region.u32(doorbell::BELL).load(Ordering::Relaxed) & ASLEEP == 0
+}
+
 /// Sender: after publishing, finds out whether the receiver must be woken, and where it sleeps; with what the word says
 /// now, to be remembered when it was woken.
 pub(crate) fn ring(region: &impl Region, rung: u32) -> Option<(Bed, u32)> {

@@ -128,7 +128,15 @@ impl Outbound {
     }
 
     /// Finds room for a record of `len` bytes, taking back what is in the way and yields.
+    ///
+    /// While a receiver takes what comes as fast as it comes, on another processor, it is not asked how far it is before some
+    /// MiB were gone through. Its answer lies in lines that it writes all the time; and where it has read last is warm for it,
+    /// so that to have each line back from its cache takes longer than to write where nobody was for a while.
     pub(crate) fn allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
+        let flows = self.up.values().any(|peer| !peer.out.is_idle() && peer.link.seems_awake());
+        if flows && let Some(found) = self.arena.go_on(len) {
+            return Some(found);
+        }
         // A peer that broke the protocol is found out, and its link closed, at the next send to it.
         self.for_each_busy(|peer, arena| {
             let _ = peer.out.reap(&peer.link.memory, arena);

@@ -154,7 +154,7 @@ impl OutLink {
             return Ok(Published::Full);
         }
         let record = *arena.record(id);
-        if record.in_reserve() || self.is_over(quota, &record) {
+        if record.in_reserve() || self.is_over(quota, &record) || self.has_no_handle() {
             self.reap(region, arena)?;
         }
         let mut admission = self.admit(arena, id, promise, quota);
@@ -209,11 +209,17 @@ impl OutLink {
 
     /// A release handle that nobody has.
     fn handle(&mut self) -> Option<u32> {
+        if self.has_no_handle() {
+            return None;
+        }
         self.free_handles.pop().or_else(|| {
-            let is_left = (self.handles_made as usize) < link::HANDLES;
-            self.handles_made += u32::from(is_left);
-            is_left.then(|| self.handles_made - 1)
+            self.handles_made += 1;
+            Some(self.handles_made - 1)
         })
+    }
+
+    fn has_no_handle(&self) -> bool {
+        self.free_handles.is_empty() && self.handles_made as usize == link::HANDLES
     }
 
     /// Sends a small message, which goes through the lane and pins nothing.

@@ -68,6 +68,11 @@ impl Link {
         self.bell.as_ref().is_none_or(PeerBell::is_asleep)
     }
 
+    /// Whether the peer seems to be awake; one that may not be asked does not.
+    pub(crate) fn seems_awake(&self) -> bool {
+        self.bell.as_ref().is_some_and(PeerBell::seems_awake)
+    }
+
     /// After publishing: wakes the peer if it sleeps.
     pub(crate) fn ring(&self) {
         if !self.bell.as_ref().is_some_and(PeerBell::ring) {

@@ -122,6 +122,7 @@ impl ShmReceiver {
             }
             match peer.take() {
                 Ok(Some(message)) => {
+                    self.burst.took();
                     self.shared.stats.received(message.len());
                     return Some(Incoming::Message(message));
                 }

@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_burst_is_waited_for_less_often_once_that_was_in_vain_and_again_after_a_while() {
         let mut burst = Burst::default();
-        let mut take = |burst: &mut Burst, count: u32| {
+        let take = |burst: &mut Burst, count: u32| {
             (0..count).for_each(|_| burst.took());
             burst.may_go_on()
         };

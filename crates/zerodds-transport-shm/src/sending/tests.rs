@@ -103,3 +103,28 @@ fn a_small_message_reaches_everybody_behind_one_who_cannot_be_reached() {
     }
     assert_eq!(scene.transport.counters().sent_messages, 4);
 }
+
+#[test]
+fn the_ring_goes_on_for_a_receiver_that_is_awake_and_starts_again_for_one_that_sleeps() {
+    let [transport, peer] = [(); 2].map(|()| ShmTransport::open(4_000_022, &Config::default()));
+    let (mut receiver, to) = (peer.receiver().expect("available, and taken once"), peer.locators()[0]);
+    while !matches!(transport.reach(Peer::new(&[to])), Reach::Ready(_)) {
+        std::thread::yield_now();
+    }
+    while !matches!(receiver.receive(Some(far())), Some(Incoming::PeerUp(_))) {}
+    let exchange = |receiver: &mut ShmReceiver| {
+        let loan = transport.loan(64 << 10).expect("room");
+        let LoanKind::Record(record) = &loan.0 else { panic!("it is small") };
+        let start = transport.books().expect("ours").outbound.lock().arena.record(record.record).start;
+        let sent = transport.send(loan, &[Peer::new(&[to])], Delivery::BestEffort).expect("open");
+        assert_eq!(sent.by_shm, 1);
+        assert!(matches!(receiver.try_receive(), Some(Incoming::Message(_))), "read and given back");
+        start
+    };
+    let starts = [(); 10].map(|()| exchange(&mut receiver));
+    assert!(starts.is_sorted_by(|a, b| a < b), "{starts:?}");
+    assert_eq!(receiver.arm(), zerodds_core::Wake::TimedOut);
+    assert_eq!(exchange(&mut receiver), starts[0]);
+    let more = [(); 100].map(|()| exchange(&mut receiver));
+    assert!(more.iter().all(|&start| start < starts[0] + (4 << 20)), "it went beyond what stays warm");
+}
