@@ -131,9 +131,11 @@ impl Outbound {
     ///
     /// While a receiver takes what comes as fast as it comes, on another processor, it is not asked how far it is before some
     /// MiB were gone through. Its answer lies in lines that it writes all the time; and where it has read last is warm for it,
-    /// so that to have each line back from its cache takes longer than to write where nobody was for a while.
+    /// so that to have each line back from its cache takes longer than to write where nobody was for a while. Messages that do
+    /// not fit into that cache leave it anyway.
     pub(crate) fn allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
-        let flows = self.up.values().any(|peer| !peer.out.is_idle() && peer.link.seems_awake());
+        let is_read = |peer: &OutPeer| !peer.out.is_idle() && peer.link.seems_awake();
+        let flows = len <= FLOWING_MAX && self.up.values().any(is_read);
         if flows && let Some(found) = self.arena.go_on(len) {
             return Some(found);
         }
@@ -534,5 +536,7 @@ pub(crate) fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
     }
 }
 
+/// Records of more bytes are not expected to be in a receiver's cache when they were read.
+const FLOWING_MAX: u64 = 512 << 10;
 /// Peers without a link that are remembered; beyond it those that are not being tried are forgotten.
 const ATTEMPTS_MAX: usize = 4096;
