@@ -30,14 +30,16 @@ pub(crate) struct Spinner {
     run: u32,
     /// The last one did so late: the other side was asleep.
     was_late: bool,
-    /// The last wake came from another core.
+    /// The last wake that was looked at came from another core.
     is_remote: bool,
+    /// Wakes that were not looked at since.
+    passed: u32,
 }
 
 impl Spinner {
     pub(crate) const fn new(strategy: WaitStrategy) -> Self {
         let window = WINDOW.spun;
-        Self { strategy, window, quick: 0, wanted: 1, run: 0, was_late: false, is_remote: true }
+        Self { strategy, window, quick: 0, wanted: 1, run: 0, was_late: false, is_remote: true, passed: 0 }
     }
 
     /// The time, if the strategy asks for it.
@@ -82,10 +84,20 @@ impl Spinner {
 
     /// A sleep ended that began when nothing was there, woken from the given core.
     pub(crate) fn woken(&mut self, idle_since: Option<Instant>, waker: Option<u32>) {
-        if self.strategy == WaitStrategy::Adaptive {
+        if self.strategy == WaitStrategy::Adaptive && self.looks() {
             let is_remote = waker.is_some_and(|core| core as usize != rustix::thread::sched_getcpu());
             self.judge(idle_since.map(|since| since.elapsed()), is_remote);
         }
+    }
+
+    /// Whether a wake is looked at. Where both sides share a core most are not: to ask which core this is takes as long as a clock.
+    const fn looks(&mut self) -> bool {
+        self.passed += 1;
+        let looks = self.is_remote || self.passed >= PASSED_MAX;
+        if looks {
+            self.passed = 0;
+        }
+        looks
     }
 
     /// What a wake says of the next one, after so long a sleep where that is known.
@@ -157,6 +169,8 @@ struct Window {
 const WINDOW: Window = Window { spun: Duration::from_micros(25), slept: Duration::from_micros(75) };
 /// For wakes of 25 µs and more.
 const LONG_WINDOW: Window = Window { spun: Duration::from_micros(60), slept: Duration::from_micros(150) };
+/// One wake of so many from the same core is looked at.
+const PASSED_MAX: u32 = 16;
 /// Messages that come a little too late have one of so many spun for.
 const WANTED_MAX: u32 = 128;
 /// So many spins that find something make up for all in vain, or as many wakes as are waited for.
@@ -194,6 +208,16 @@ mod tests {
         assert!(take(&mut burst, BURST_MAX), "what is long enough always counts");
         burst.went_on();
         assert!(take(&mut burst, BURST_MIN));
+    }
+
+    #[test]
+    fn of_wakes_from_the_same_core_a_few_are_looked_at_and_of_others_all() {
+        let mut spinner = Spinner::new(WaitStrategy::Adaptive);
+        assert!((0..100).all(|_| spinner.looks()), "nothing is known yet");
+        spinner.judge(None, false);
+        assert_eq!((0..10 * PASSED_MAX).filter(|_| spinner.looks()).count(), 10);
+        spinner.judge(QUICK, true);
+        assert!((0..100).all(|_| spinner.looks()));
     }
 
     #[test]
