@@ -97,9 +97,9 @@ impl Area {
         is_there
     }
 
-    /// A walk for `len` bytes begins: behind what was put last. At the beginning where there is nothing, at the end of the area, and from beyond
-    /// the part that stays warm once half of that is free: a ring that had to grow for a while shrinks to it again, and
-    /// what lies behind a little that is free there is not walked over for it.
+    /// A walk for `len` bytes begins: behind what was put last. At the beginning where there is nothing, at the end of the
+    /// area, and from beyond the part that stays warm once half of that is free: a ring that had to grow for a while shrinks
+    /// to it again, and what lies behind a little that is free there is not walked over for it.
     pub(crate) fn begin_walk(&mut self, records: &[Record], len: u64, end: u64) {
         self.begun = self.place;
         let free = self.base + warm_len(len) / 2;

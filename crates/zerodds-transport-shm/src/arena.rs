@@ -138,11 +138,13 @@ impl Arena {
         }
     }
 
-    /// The same behind the last one, within what stays warm, if nothing lies there.
+    /// The same behind the last one, within what stays warm, if nothing lies there and it may be held: otherwise it has to be
+    /// found out what was given back.
     pub(crate) fn go_on(&mut self, len: u64) -> Option<RecordId> {
         let len = self.record_len(len)?;
         let warm = self.warm_end(len);
-        self.main.go_on(len, warm).then(|| self.put(Part::Main, len))
+        let is_there = self.leaves_room(len) && self.main.go_on(len, warm);
+        is_there.then(|| self.put(Part::Main, len))
     }
 
     /// The length of a record in whole units, if there can be one.
@@ -216,9 +218,15 @@ impl Arena {
     /// Whether a receiver may read this record in place. All that are read so leave room for one record of the largest size:
     /// no number of receivers, nor of links that one of them makes and leaves, has the whole main part.
     pub(crate) fn may_be_held(&self, id: RecordId) -> bool {
-        let (record, (main, reserve)) = (self.record(id), self.capacity());
+        let record = self.record(id);
         let more = if record.holders == 0 { record.len } else { 0 };
-        !record.in_reserve() && record.len > HELD_MIN && self.held + more <= main - reserve
+        !record.in_reserve() && record.len > HELD_MIN && self.leaves_room(more)
+    }
+
+    /// Whether so many bytes more may be held.
+    fn leaves_room(&self, more: u64) -> bool {
+        let (main, reserve) = self.capacity();
+        self.held + more <= main - reserve
     }
 
     /// One more receiver may read it in place.

@@ -79,6 +79,9 @@ impl InLink {
         copy_out: impl Fn(usize, &mut [u8]) -> Result<(), Broken>,
         give_back: impl Fn(u32, u64),
     ) -> Result<Option<Taken>, Broken> {
+        if let Some((bytes, frees)) = self.take_due(link) {
+            return Ok(Some(Taken::Copied { bytes, frees }));
+        }
         for _ in 0..RETRIES_MAX {
             let next = self.next(link)?;
             if next.as_ref().is_some_and(|next| !self.may_take(link, next.message())) {
@@ -120,8 +123,8 @@ impl InLink {
         Ok(None)
     }
 
-    /// Takes the next message if it is a small one and due: the usual case, without what all others need. Says whether its room
-    /// was given back, as [`Taken::Copied`] does. `None`: [`take`](Self::take) finds out what there is.
+    /// The first step of [`take`](Self::take), which finds out what there is where this is `None`: a small message that is due,
+    /// since nothing can come before it. Says whether its room was given back, as [`Taken::Copied`] does.
     #[inline]
     pub(crate) fn take_due(&mut self, link: &impl Region) -> Option<(Short, bool)> {
         if self.end != End::Open {
@@ -215,10 +218,6 @@ impl InLink {
     }
 
     fn next(&mut self, link: &impl Region) -> Result<Option<Next>, Broken> {
-        // Nothing can come before the number that is due.
-        if let Some(due) = self.lane.peek(link)?.filter(|lane| lane.message == self.taken) {
-            return Ok(Some(Next::Lane(due)));
-        }
         let slot = self.slots.peek(link)?;
         if let Peeked::Ready(due) = slot
             && due.message == self.taken

@@ -34,6 +34,8 @@ pub(crate) struct Outbound {
     pub(crate) tally: Tally,
     /// Ring bytes, from its start, that were found to be affordable.
     pub(crate) reserved_until: u64,
+    /// No more was, when it was last asked for.
+    pub(crate) is_short: bool,
     /// Ring bytes, from its start, whose pages were made present.
     pub(crate) populated_until: u64,
     /// The longest message so far.
@@ -120,11 +122,18 @@ impl Outbound {
             pinnable,
             tally: Tally::default(),
             reserved_until: 0,
+            is_short: false,
             populated_until: 0,
             longest: 0,
             waiters: 0,
             pausing: 0,
         }
+    }
+
+    /// Whether a receiver takes records of this length while more is sent, and nothing else waits for what others give back.
+    fn flows(&self, len: u64) -> bool {
+        let takes = |peer: &OutPeer| peer.out.waiting() > 0 && peer.link.seems_awake();
+        len <= FLOWING_MAX && !self.is_short && self.leaving.is_empty() && self.up.values().any(takes)
     }
 
     /// Finds room for a record of `len` bytes, taking back what is in the way and yields.
@@ -134,9 +143,9 @@ impl Outbound {
     /// so that to have each line back from its cache takes longer than to write where nobody was for a while. Messages that do
     /// not fit into that cache leave it anyway.
     pub(crate) fn allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
-        let is_read = |peer: &OutPeer| !peer.out.is_idle() && peer.link.seems_awake();
-        let flows = len <= FLOWING_MAX && self.up.values().any(is_read);
-        if flows && let Some(found) = self.arena.go_on(len) {
+        if self.flows(len)
+            && let Some(found) = self.arena.go_on(len)
+        {
             return Some(found);
         }
         // A peer that broke the protocol is found out, and its link closed, at the next send to it.

@@ -27,13 +27,14 @@ pub struct Pool {
     pub reserve: u64,
     /// Loans, messages that were not taken and messages that are held: each record once, however many peers it went to.
     pub in_use: u64,
-    /// The most that was in use at once so far.
+    /// The most that was in use at once so far. Of messages of at most 512 KiB that receivers take as fast as they come, up to
+    /// 4 MiB count that were given back and not looked for yet.
     pub peak: u64,
     /// Sent and not taken yet; a record counts once for each peer.
     pub unread: u64,
     /// Taken and read in place, or kept; a record counts once for each peer. What was sent to ourselves counts here from
     /// the send on.
     pub held_by_peers: u64,
-    /// Memory asked of the system so far. It grows with what is needed at once, up to `capacity` and `reserve`.
+    /// Memory asked of the system so far. It grows with the peak, up to `capacity` and `reserve`.
     pub reserved: u64,
 }

@@ -110,7 +110,7 @@ impl ShmReceiver {
             if peer.reading.down.get().is_some() {
                 peer.close();
             }
-            // Returned from here: each further enum that it passed through were a copy, which would have to wait for the last one.
+            // The first step of what follows. Returned from here: each further enum that it passed through were a copy, which would have to wait for the last one.
             if let Some((bytes, frees)) = peer.incoming.take_due(&peer.reading.memory) {
                 if frees {
                     peer.notify_space(bytes.len());
@@ -177,14 +177,18 @@ impl ShmReceiver {
         if left == Some(Duration::ZERO) {
             return Doze::Over(Wake::TimedOut);
         }
+        let may_go_on = self.burst.may_go_on();
         if let Some(window) = self.spinner.window(!also.is_empty()) {
             if self.spin(window, deadline, also) {
                 let is_more = self.is_ready() || !self.shared.is_ended();
                 return Doze::Over(if is_more { Wake::Ready } else { Wake::Closed });
             }
             left = until(deadline);
-        } else if self.burst.may_go_on() && self.linger() {
-            return Doze::Over(Wake::Ready);
+        } else if may_go_on {
+            if self.linger() {
+                return Doze::Over(Wake::Ready);
+            }
+            left = until(deadline);
         }
         let bed = if also.is_empty() { Bed::Futex } else { Bed::Poll };
         let idle_since = self.spinner.clock();
@@ -406,7 +410,7 @@ fn any_readable(also: &[BorrowedFd<'_>], bell: Option<BorrowedFd<'_>>, timeout: 
 
 /// Between two attempts to wait that the kernel refuses.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long the next message of a burst is waited for: to say that one sleeps, and that one does not after all, costs both sides
+/// How long the next message of a burst is waited for, and one look more: to say that one sleeps, and that one does not after all, costs both sides
 /// more than that where they are on different processors.
 const LULL: Duration = Duration::from_micros(3);
 /// A pause is a tenth of a microsecond, or less.

@@ -205,7 +205,9 @@ impl Shared {
         let until = end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
         let needed = until - outbound.reserved_until;
         crash::step("grow");
-        if let Err(limit) = limits::check(needed) {
+        let checked = limits::check(needed);
+        outbound.is_short = checked.is_err();
+        if let Err(limit) = checked {
             outbound.arena.release(id, Hold::Firm);
             // What there is already may yet be taken back.
             outbound.arena.confine(outbound.reserved_until);
@@ -435,7 +437,7 @@ fn message_max(config: &Config) -> usize {
 const RTPS_OVERHEAD: usize = 4096;
 /// The ring's holdable part is at least this long.
 const MAIN_MIN: usize = 4 << 20;
-/// The ring uses this much before it grows.
+/// The ring uses this much before it grows: with a receiver that sleeps between messages.
 const SOFT_START: u64 = 256 << 10;
 /// Memory is asked for in steps of this, since asking means reading files.
 const RESERVE_STEP: u64 = 2 << 20;

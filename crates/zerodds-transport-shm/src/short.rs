@@ -60,6 +60,9 @@ impl Short {
 
 impl From<&[u8]> for Short {
     fn from(bytes: &[u8]) -> Self {
+        if bytes.len() > INLINE {
+            return Self::Heap(bytes.to_vec());
+        }
         let mut short = Self::zeroed(bytes.len());
         short.copy_from_slice(bytes);
         short

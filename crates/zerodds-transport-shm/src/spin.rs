@@ -113,7 +113,7 @@ impl Spinner {
     }
 }
 
-/// Small messages that come one right after the other. Whoever takes them as fast as they come finds nothing again and again,
+/// Messages that come one right after the other. Whoever takes them as fast as they come finds nothing again and again,
 /// while the next one is being written.
 #[derive(Debug)]
 pub(crate) struct Burst {
@@ -186,7 +186,7 @@ mod tests {
     const QUICK: Option<Duration> = Some(Duration::from_micros(60));
 
     #[test]
-    fn parking_never_spins_and_spinning_never_parks() {
+    fn parking_has_no_window_and_spinning_never_parks() {
         assert_eq!(Spinner::new(WaitStrategy::Park).window(false), None);
         assert_eq!(Spinner::new(WaitStrategy::Spin).window(false), Some(Duration::MAX));
     }

@@ -56,17 +56,24 @@ impl Scene {
         }
     }
 
-    /// One send, which looks for what was given back, and its take; how many words it looked at.
+    /// One send by a sender that looks for what was given back; how many words it looked at.
     fn send(&mut self, promise: Promise, quota: u64) -> (Published, usize) {
         let looks = |link: &Watched| link.1.load(std::sync::atomic::Ordering::Relaxed);
         let before = looks(&self.link);
         let Self { link, arena, out, .. } = self;
         out.reap(link, arena).expect("a correct receiver");
+        let published = self.send_on(promise, quota);
+        (published, looks(&self.link) - before)
+    }
+
+    /// One send by a sender that does not.
+    fn send_on(&mut self, promise: Promise, quota: u64) -> Published {
+        let Self { link, arena, out, .. } = self;
         let id = arena.allocate(RECORD_LEN, Parts::All, |_, _| false).expect("room");
         let payload = Payload::Record { id, len: LEN };
         let published = out.publish(link, arena, payload, promise, quota).expect("a correct receiver");
         arena.release(id, Hold::Firm);
-        (published, looks(&self.link) - before)
+        published
     }
 
     /// Where a copy would be of use.
@@ -101,6 +108,17 @@ fn a_send_looks_at_no_more_words_however_much_its_receiver_holds() {
         assert!(looks < 64, "{looks} looks beside {} messages that are held", scene.kept.len());
     }
     assert_eq!(scene.kept.len(), 1_000);
+}
+
+#[test]
+fn a_handle_that_was_given_back_is_found_when_there_is_no_other() {
+    let mut scene = Scene::new();
+    for sent in 0..2 * link::HANDLES {
+        assert_eq!(scene.send_on(Promise::Reliable, QUOTA), Published::Yes);
+        scene.take();
+        assert_eq!(scene.kept.len(), 1, "message {sent} is read in place");
+        scene.give_back(0);
+    }
 }
 
 #[test]
