@@ -82,6 +82,27 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-transport-shm::lib::arena::tests::nothing_is_taken_back_in_vain_before_something_that_stays",
     },
     Mutant {
+        guard: "a small message waits for what was sent before it",
+        file: "inlink.rs",
+        from: "self.lane.peek(link).ok()?.filter(|record| record.message == self.taken)?",
+        to: "self.lane.peek(link).ok()??",
+        test: "zerodds-transport-shm::exchange::small_and_large_messages_keep_the_order_in_which_they_were_sent",
+    },
+    Mutant {
+        guard: "what was given back is looked for when no handle is left",
+        file: "outlink.rs",
+        from: "self.is_over(quota, &record) || self.has_no_handle()",
+        to: "self.is_over(quota, &record)",
+        test: "zerodds-transport-shm::lib::outlink::tests::a_handle_that_was_given_back_is_found_when_there_is_no_other",
+    },
+    Mutant {
+        guard: "the ring starts again for a receiver that sleeps",
+        file: "outbound.rs",
+        from: "peer.out.waiting() > 0 && peer.link.seems_awake()",
+        to: "peer.out.waiting() > 0",
+        test: "zerodds-transport-shm::lib::sending::tests::the_ring_goes_on_for_a_receiver_that_is_awake_and_starts_again_for_one_that_sleeps",
+    },
+    Mutant {
         guard: "the quota of a receiver",
         file: "outbound.rs",
         from: "self.pinnable.saturating_sub(left) / (receivers + 1)",
