@@ -33,7 +33,7 @@ pub(crate) struct RecordLoan {
 
 impl RecordLoan {
     /// Gives it back, where the lock is had already.
-    pub(crate) fn give_back(mut self, outbound: &mut Outbound) {
+    pub(crate) fn give_back(&mut self, outbound: &mut Outbound) {
         self.is_given_back = true;
         outbound.arena.release(self.record, Hold::Firm);
     }

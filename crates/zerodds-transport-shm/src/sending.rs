@@ -171,7 +171,7 @@ impl Sending {
     }
 
     /// Sends a record of our ring, and lets receivers who are far behind catch up.
-    fn send_record(shared: &Arc<Shared>, loan: RecordLoan, to: &[Peer<'_>], delivery: Delivery) -> Sent {
+    fn send_record(shared: &Arc<Shared>, mut loan: RecordLoan, to: &[Peer<'_>], delivery: Delivery) -> Sent {
         let (promise, len) = (Promise::of(delivery), loan.bytes.len());
         let mut outbound = shared.outbound.lock();
         outbound.complete(&shared.ring, loan.record, len);
@@ -509,13 +509,14 @@ impl<'a> Round<'a> {
     fn publish_copy(&mut self, to: &Locator, bytes: &[u8]) -> Outcome {
         let Some(parts) = self.outbound.room(to, bytes.len(), self.promise) else { return Outcome::Full };
         let claim = Claim::Copy(parts);
-        let Ok((id, record)) = self.shared.allocate_in(&mut self.outbound, bytes.len(), claim) else {
+        let Ok(id) = self.shared.allocate_in(&mut self.outbound, bytes.len(), claim) else {
             return Outcome::Full;
         };
+        let start = self.outbound.arena.record(id).start as usize + ring::RECORD_HEADER_LEN;
         // Nobody else sees the record yet, and everybody else may send meanwhile.
         let ring = &self.shared.ring;
         MutexGuard::unlocked(&mut self.outbound, || {
-            ring.copy_in(record.start as usize + ring::RECORD_HEADER_LEN, bytes);
+            ring.copy_in(start, bytes);
         });
         self.outbound.complete(ring, id, bytes.len());
         let payload = Payload::Record { id, len: bytes.len() as u32 };

@@ -160,8 +160,8 @@ impl Shared {
     /// A record for `len` bytes of payload and where its payload starts.
     pub(crate) fn allocate(&self, len: usize) -> Result<(RecordId, usize), LoanError> {
         let mut outbound = self.outbound.lock();
-        let (id, record) = match self.allocate_in(&mut outbound, len, Claim::Loan) {
-            Ok(found) => found,
+        let id = match self.allocate_in(&mut outbound, len, Claim::Loan) {
+            Ok(id) => id,
             Err(error) => {
                 let unrung = outbound.unrung();
                 drop(outbound);
@@ -169,19 +169,20 @@ impl Shared {
                 return Err(error);
             }
         };
+        let &Record { start, len, .. } = outbound.arena.record(id);
         // A length far beyond what was ever sent is a bound rather than a length: its pages come as they are touched.
-        let likely = record.len.min(outbound.longest.max(POPULATED_AT_ONCE));
-        let fresh = record.start + likely > outbound.populated_until;
+        let likely = len.min(outbound.longest.max(POPULATED_AT_ONCE));
+        let fresh = start + likely > outbound.populated_until;
         if fresh {
-            outbound.populated_until = record.start + likely;
+            outbound.populated_until = start + likely;
         }
         drop(outbound);
         if fresh {
             // A refusal here only means that the pages come by faults.
-            let _ = self.ring.populate(record.start as usize & !(PAGE - 1), likely as usize);
+            let _ = self.ring.populate(start as usize & !(PAGE - 1), likely as usize);
             crash::step("populated");
         }
-        Ok((id, record.start as usize + ring::RECORD_HEADER_LEN))
+        Ok((id, start as usize + ring::RECORD_HEADER_LEN))
     }
 
     /// The same under the lock, for which memory is reserved but not made present.
@@ -190,17 +191,16 @@ impl Shared {
         outbound: &mut Outbound,
         len: usize,
         claim: Claim,
-    ) -> Result<(RecordId, Record), LoanError> {
+    ) -> Result<RecordId, LoanError> {
         if outbound.closed {
             return Err(LoanError::Closed);
         }
         let record_len = ring::record_len(len);
         let full = LoanError::Full { len };
         let id = outbound.allocate(record_len, claim).ok_or(full)?;
-        let record = *outbound.arena.record(id);
-        let end = record.start + record.len;
+        let end = outbound.arena.record(id).end();
         if end <= outbound.reserved_until {
-            return Ok((id, record));
+            return Ok(id);
         }
         let until = end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
         let needed = until - outbound.reserved_until;
@@ -213,15 +213,14 @@ impl Shared {
             outbound.arena.confine(outbound.reserved_until);
             let found = outbound.allocate(record_len, claim);
             outbound.arena.confine(u64::MAX);
-            let Some(id) = found else {
+            return found.ok_or_else(|| {
                 Stats::add(&self.stats.no_memory, 1);
-                return Err(LoanError::NoMemory { needed, limit: limit.to_string() });
-            };
-            return Ok((id, *outbound.arena.record(id)));
+                LoanError::NoMemory { needed, limit: limit.to_string() }
+            });
         }
         outbound.reserved_until = until;
         crash::step("grown");
-        Ok((id, record))
+        Ok(id)
     }
 
     /// Room is wanted: wakes these peers, and our own receiver if something waits for it.
