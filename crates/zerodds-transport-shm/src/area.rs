@@ -89,12 +89,7 @@ impl Area {
 
     /// Goes on behind what was put last, up to `limit`, if nothing lies there: also where the beginning is free again.
     pub(crate) fn go_on(&mut self, len: u64, limit: u64) -> bool {
-        let end = self.place.at + len;
-        let is_there = self.place.ahead.is_none() && end <= self.end.min(limit);
-        if is_there {
-            self.soft_end = self.soft_end.max(end);
-        }
-        is_there
+        self.place.ahead.is_none() && self.extend(self.place.at + len, limit)
     }
 
     /// A walk for `len` bytes begins: behind what was put last. At the beginning where there is nothing, at the end of the
@@ -141,11 +136,18 @@ impl Area {
     /// Uses more of the area, up to `limit`: `len` bytes behind its last record are looked at next, if there are so many.
     pub(crate) fn grow(&mut self, records: &[Record], len: u64, limit: u64) -> bool {
         let at = self.last.map_or(self.base, |last| records[last as usize].end());
-        let end = at + len;
+        let is_there = self.extend(at + len, limit);
+        if is_there {
+            self.place = Place { at, ahead: None };
+        }
+        is_there
+    }
+
+    /// Uses the area up to `end`, if that is not beyond `limit`.
+    fn extend(&mut self, end: u64, limit: u64) -> bool {
         let is_there = end <= self.end.min(limit);
         if is_there {
             self.soft_end = self.soft_end.max(end);
-            self.place = Place { at, ahead: None };
         }
         is_there
     }

@@ -138,11 +138,11 @@ impl Arena {
         }
     }
 
-    /// The same behind the last one, within what stays warm, if nothing lies there and it may be held: otherwise it has to be
-    /// found out what was given back.
-    pub(crate) fn go_on(&mut self, len: u64) -> Option<RecordId> {
+    /// The same behind the last one, before `limit` and within what stays warm, if nothing lies there and it may be held:
+    /// otherwise it has to be found out what was given back.
+    pub(crate) fn go_on(&mut self, len: u64, limit: u64) -> Option<RecordId> {
         let len = self.record_len(len)?;
-        let warm = self.warm_end(len);
+        let warm = self.warm_end(len).min(limit);
         let is_there = self.leaves_room(len) && self.main.go_on(len, warm);
         is_there.then(|| self.put(Part::Main, len))
     }

@@ -225,6 +225,7 @@ impl LaneReader {
 /// How far ahead of its messages a sender asks for the lines that it will write: some messages, since a line comes from another
 /// processor as late as several of them.
 const AHEAD: u64 = 512;
+/// What comes from another processor at once.
 const LINE: usize = 64;
 // Of a record whole pieces are read.
 const _: () = assert!(lane::HEADER_LEN.is_multiple_of(PIECE) && lane::ALIGN.is_multiple_of(PIECE));

@@ -32,9 +32,10 @@ pub(crate) struct RecordLoan {
 }
 
 impl RecordLoan {
-    /// Gives it back, where the lock is had already.
+    /// Gives it back, where the lock is had already. It covers no bytes from then on.
     pub(crate) fn give_back(&mut self, outbound: &mut Outbound) {
         self.is_given_back = true;
+        self.bytes.truncate(0);
         outbound.arena.release(self.record, Hold::Firm);
     }
 }

@@ -130,10 +130,11 @@ impl Outbound {
         }
     }
 
-    /// Whether a receiver takes records of this length while more is sent, and nothing else waits for what others give back.
+    /// Whether a receiver takes records of this length while more is sent. A link that is being left has to be looked at
+    /// each time, since what is given back on it adds to what everybody may have.
     fn flows(&self, len: u64) -> bool {
         let takes = |peer: &OutPeer| peer.out.waiting() > 0 && peer.link.seems_awake();
-        len <= FLOWING_MAX && !self.is_short && self.leaving.is_empty() && self.up.values().any(takes)
+        len <= FLOWING_MAX && self.leaving.is_empty() && self.up.values().any(takes)
     }
 
     /// Finds room for a record of `len` bytes, taking back what is in the way and yields.
@@ -143,8 +144,9 @@ impl Outbound {
     /// so that to have each line back from its cache takes longer than to write where nobody was for a while. Messages that do
     /// not fit into that cache leave it anyway.
     pub(crate) fn allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
+        let affordable = if self.is_short { self.reserved_until } else { u64::MAX };
         if self.flows(len)
-            && let Some(found) = self.arena.go_on(len)
+            && let Some(found) = self.arena.go_on(len, affordable)
         {
             return Some(found);
         }
@@ -545,7 +547,7 @@ pub(crate) fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
     }
 }
 
-/// Records of more bytes are not expected to be in a receiver's cache when they were read.
-const FLOWING_MAX: u64 = 512 << 10;
+/// Longer records are not expected to be in a receiver's cache when they were read.
+const FLOWING_MAX: u64 = ring::record_len(512 << 10);
 /// Peers without a link that are remembered; beyond it those that are not being tried are forgotten.
 const ATTEMPTS_MAX: usize = 4096;

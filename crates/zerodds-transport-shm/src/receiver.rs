@@ -110,7 +110,8 @@ impl ShmReceiver {
             if peer.reading.down.get().is_some() {
                 peer.close();
             }
-            // The first step of what follows. Returned from here: each further enum that it passed through were a copy, which would have to wait for the last one.
+            // The first step of what follows. Returned from here: each further enum that it passed through were a copy, which
+            // would have to wait for the last one.
             if let Some((bytes, frees)) = peer.incoming.take_due(&peer.reading.memory) {
                 if frees {
                     peer.notify_space(bytes.len());
@@ -177,6 +178,7 @@ impl ShmReceiver {
         if left == Some(Duration::ZERO) {
             return Doze::Over(Wake::TimedOut);
         }
+        // Asked where it spins as well: a burst ends with each wait.
         let may_go_on = self.burst.may_go_on();
         if let Some(window) = self.spinner.window(!also.is_empty()) {
             if self.spin(window, deadline, also) {
@@ -285,6 +287,7 @@ impl Receiver for ShmReceiver {
     /// As provided, but that whoever was woken looks once and not twice.
     fn receive(&mut self, deadline: Option<Instant>) -> Option<Incoming<ShmMessage>> {
         loop {
+            // Returned as it is: to take it out and put it in again were two copies.
             let incoming = self.try_receive();
             if incoming.is_some() {
                 return incoming;

@@ -169,9 +169,9 @@ impl Shared {
                 return Err(error);
             }
         };
-        let &Record { start, len, .. } = outbound.arena.record(id);
+        let &Record { start, len: record_len, .. } = outbound.arena.record(id);
         // A length far beyond what was ever sent is a bound rather than a length: its pages come as they are touched.
-        let likely = len.min(outbound.longest.max(POPULATED_AT_ONCE));
+        let likely = record_len.min(outbound.longest.max(POPULATED_AT_ONCE));
         let fresh = start + likely > outbound.populated_until;
         if fresh {
             outbound.populated_until = start + likely;

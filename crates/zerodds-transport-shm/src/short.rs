@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 /// Bytes, up to 96 of them in place.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Short {
     InPlace(Few),
     Heap(Vec<u8>),
@@ -11,7 +11,7 @@ pub(crate) enum Short {
 
 /// At most 96 bytes. Aligned, since a received message is moved before it is read: what was stored in pieces that are loaded
 /// again as they are, is had from the processor's store buffer, and all else only from its cache.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[repr(align(16))]
 pub(crate) struct Few {
     bytes: [u8; INLINE],
@@ -25,7 +25,7 @@ pub(crate) const PIECE: usize = 16;
 impl Short {
     /// `len` zeros.
     #[inline]
-    pub(crate) fn zeroed(len: usize) -> Self {
+    fn zeroed(len: usize) -> Self {
         if len <= INLINE {
             Self::InPlace(Few { bytes: [0; INLINE], len: len as u8 })
         } else {

@@ -12,6 +12,9 @@
 //! them does: messages may come in pairs, and of those that come at a pace the first comes soon after a wake that took
 //! long. And where a second one finds something late again, the other side does not stay awake: that would be spun for with
 //! each message.
+//!
+//! Whatever the strategy, a receiver that took many messages one right after the other waits for some microseconds for more
+//! before it says that it sleeps: see [`Burst`].
 
 use crate::config::WaitStrategy;
 use std::time::{Duration, Instant};
@@ -84,14 +87,15 @@ impl Spinner {
 
     /// A sleep ended that began when nothing was there, woken from the given core.
     pub(crate) fn woken(&mut self, idle_since: Option<Instant>, waker: Option<u32>) {
-        if self.strategy == WaitStrategy::Adaptive && self.looks() {
+        if self.strategy == WaitStrategy::Adaptive && self.looks_now() {
             let is_remote = waker.is_some_and(|core| core as usize != rustix::thread::sched_getcpu());
             self.judge(idle_since.map(|since| since.elapsed()), is_remote);
         }
     }
 
-    /// Whether a wake is looked at. Where both sides share a core most are not: to ask which core this is takes as long as a clock.
-    const fn looks(&mut self) -> bool {
+    /// Counts a wake; whether it is looked at. Where both sides share a core most are not: to ask which core this is takes as
+    /// long as a clock.
+    const fn looks_now(&mut self) -> bool {
         self.passed += 1;
         let looks = self.is_remote || self.passed >= PASSED_MAX;
         if looks {
@@ -117,7 +121,7 @@ impl Spinner {
 /// while the next one is being written.
 #[derive(Debug)]
 pub(crate) struct Burst {
-    /// Since nothing was found.
+    /// Since the last wait.
     taken: u32,
     /// So many make it likely that more come at once.
     wanted: u32,
@@ -213,11 +217,11 @@ mod tests {
     #[test]
     fn of_wakes_from_the_same_core_a_few_are_looked_at_and_of_others_all() {
         let mut spinner = Spinner::new(WaitStrategy::Adaptive);
-        assert!((0..100).all(|_| spinner.looks()), "nothing is known yet");
+        assert!((0..100).all(|_| spinner.looks_now()), "nothing is known yet");
         spinner.judge(None, false);
-        assert_eq!((0..10 * PASSED_MAX).filter(|_| spinner.looks()).count(), 10);
+        assert_eq!((0..10 * PASSED_MAX).filter(|_| spinner.looks_now()).count(), 10);
         spinner.judge(QUICK, true);
-        assert!((0..100).all(|_| spinner.looks()));
+        assert!((0..100).all(|_| spinner.looks_now()));
     }
 
     #[test]

@@ -28,18 +28,32 @@ fn a_record_that_goes_on_is_put_behind_the_last_one_up_to_the_end_of_what_stays_
     let mut arena = Arena::new(0, UNIT, 24 * LEN, 8 * LEN);
     for number in 0..WARM_MIN / LEN {
         // The beginning is free again each time.
-        let id = arena.go_on(LEN).expect("room");
+        let id = arena.go_on(LEN, u64::MAX).expect("room");
         assert_eq!(arena.record(id).start, number * LEN);
         arena.release(id, Hold::Firm);
     }
-    assert_eq!(arena.go_on(LEN), None);
+    assert_eq!(arena.go_on(LEN, u64::MAX), None);
     let at_base = arena.allocate(LEN, Parts::All, never).expect("room");
     assert_eq!(arena.record(at_base).start, 0);
-    let next = arena.go_on(LEN).expect("room");
+    assert_eq!(arena.go_on(LEN, 2 * LEN - UNIT), None, "that would be beyond the limit");
+    let next = arena.go_on(LEN, u64::MAX).expect("room");
     arena.release(at_base, Hold::Firm);
     assert_eq!(arena.record(next).start, LEN);
     arena.confine(2 * LEN);
-    assert_eq!(arena.go_on(UNIT), None, "there is no memory for more");
+    assert_eq!(arena.go_on(UNIT, u64::MAX), None, "there is no memory for more");
+}
+
+#[test]
+fn no_record_goes_on_that_could_not_be_held_for_all_that_is_known() {
+    const LEN: u64 = 64 << 10;
+    let mut arena = Arena::new(0, UNIT, 16 * LEN, 8 * LEN);
+    for _ in 0..8 {
+        let id = arena.go_on(LEN, u64::MAX).expect("room");
+        arena.hold(id);
+    }
+    assert_eq!(arena.go_on(UNIT, u64::MAX), None);
+    arena.let_go(0);
+    assert!(arena.go_on(LEN, u64::MAX).is_some());
 }
 
 #[test]
@@ -253,7 +267,7 @@ proptest! {
                         None => {}
                     }
                 }
-                Step::GoOn(len) => live.extend(arena.go_on(len)),
+                Step::GoOn(len) => live.extend(arena.go_on(len, u64::MAX)),
                 // Nothing is live beyond what memory there is.
                 Step::Confine(units) => {
                     let used = live.iter().map(|&id| arena.record(id)).filter(|record| !record.in_reserve());

@@ -1,4 +1,4 @@
-//! Whose turn of the reserve it is, and who gets a small message.
+//! Whose turn of the reserve it is, who gets a small message, and where in the ring a record lies.
 
 use super::*;
 use crate::{Config, ShmReceiver, ShmTransport};
@@ -113,8 +113,8 @@ fn the_ring_goes_on_for_a_receiver_that_is_awake_and_starts_again_for_one_that_s
         std::thread::yield_now();
     }
     while !matches!(receiver.receive(Some(far())), Some(Incoming::PeerUp(_))) {}
-    let exchange = |receiver: &mut ShmReceiver| {
-        let loan = transport.loan(64 << 10).expect("room");
+    let exchange = |receiver: &mut ShmReceiver, len: usize| {
+        let loan = transport.loan(len).expect("room");
         let LoanKind::Record(record) = &loan.0 else { panic!("it is small") };
         let start = transport.books().expect("ours").outbound.lock().arena.record(record.record).start;
         let sent = transport.send(loan, &[Peer::new(&[to])], Delivery::BestEffort).expect("open");
@@ -122,10 +122,13 @@ fn the_ring_goes_on_for_a_receiver_that_is_awake_and_starts_again_for_one_that_s
         assert!(matches!(receiver.try_receive(), Some(Incoming::Message(_))), "read and given back");
         start
     };
-    let starts = [(); 10].map(|()| exchange(&mut receiver));
+    const LEN: usize = 64 << 10;
+    let starts = [(); 10].map(|()| exchange(&mut receiver, LEN));
     assert!(starts.is_sorted_by(|a, b| a < b), "{starts:?}");
     assert_eq!(receiver.arm(), zerodds_core::Wake::TimedOut);
-    assert_eq!(exchange(&mut receiver), starts[0]);
-    let more = [(); 100].map(|()| exchange(&mut receiver));
+    assert_eq!(exchange(&mut receiver, LEN), starts[0]);
+    let more = [(); 100].map(|()| exchange(&mut receiver, LEN));
     assert!(more.iter().all(|&start| start < starts[0] + (4 << 20)), "it went beyond what stays warm");
+    let large = [(); 3].map(|()| exchange(&mut receiver, (512 << 10) + 1));
+    assert_eq!(large, [starts[0]; 3], "what leaves the receiver's cache anyway starts again");
 }

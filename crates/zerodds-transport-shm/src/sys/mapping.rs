@@ -97,11 +97,11 @@ impl Region for Mapping {
         let line = self.pointer(at, 1);
         // SAFETY: a hint, which reads and writes nothing a program could see, and faults nowhere. The intrinsic for it becomes
         // one for reading where the processor's features are not known.
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         unsafe {
             std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(any(not(target_arch = "x86_64"), miri))]
         let _ = line;
     }
 }
