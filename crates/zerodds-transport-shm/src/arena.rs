@@ -51,6 +51,11 @@ impl Record {
         self.part == Part::Reserve
     }
 
+    /// The first byte of its payload.
+    pub(crate) const fn payload(&self) -> usize {
+        self.start as usize + ring::RECORD_HEADER_LEN
+    }
+
     /// The first byte after it.
     pub(crate) const fn end(&self) -> u64 {
         self.start + self.len

@@ -37,8 +37,8 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitStrategy {
-    /// Sleep in the kernel at once, or some microseconds after a burst of messages, which may go on: least CPU. A wake costs 2 µs on one core, 20 to 45 µs across those of a virtual
-    /// machine.
+    /// Sleep in the kernel at once, or some microseconds after a burst of messages, which may go on: least CPU. A wake costs
+    /// 2 µs on one core, 20 to 45 µs across those of a virtual machine.
     Park,
     /// Spin for at most 25 µs before sleeping, 60 where wakes seem to take long, but only while messages from another core
     /// come about as quickly, ever more rarely where they come too late for it, and never beside other descriptors. On one

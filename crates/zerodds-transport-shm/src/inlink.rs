@@ -130,7 +130,7 @@ impl InLink {
         if self.end != End::Open {
             return None;
         }
-        // A peer that broke the protocol is found out there.
+        // A peer that broke the protocol is found out by `take`.
         let due = self.lane.peek(link).ok()?.filter(|record| record.message == self.taken)?;
         self.taken = due.message.wrapping_add(1);
         Some(self.lane.take(link, due))

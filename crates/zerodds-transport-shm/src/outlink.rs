@@ -582,8 +582,7 @@ impl OutLink {
     }
 
     fn enqueue(&mut self, region: &impl Region, arena: &mut Arena, len: u32, message: Queued) {
-        let start = arena.record(message.record).start as usize;
-        let offset = (start + ring::RECORD_HEADER_LEN) / ring::UNIT;
+        let offset = arena.record(message.record).payload() / ring::UNIT;
         let word = message.handle.unwrap_or(slot::NO_HANDLE);
         self.slots.publish(region, self.message, offset as u32, len, word);
         self.pinned += message.bytes;

@@ -413,8 +413,8 @@ fn any_readable(also: &[BorrowedFd<'_>], bell: Option<BorrowedFd<'_>>, timeout: 
 
 /// Between two attempts to wait that the kernel refuses.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long the next message of a burst is waited for, and one look more: to say that one sleeps, and that one does not after all, costs both sides
-/// more than that where they are on different processors.
+/// How long the next message of a burst is waited for, and one look more: to say that one sleeps, and that one does not
+/// after all, costs both sides more than that where they are on different processors.
 const LULL: Duration = Duration::from_micros(3);
 /// A pause is a tenth of a microsecond, or less.
 const PAUSES_PER_LOOK: u32 = 64;

@@ -3,7 +3,7 @@
 
 use crate::arena::Hold;
 use crate::doorbell::Space;
-use crate::layout::{lane, ring};
+use crate::layout::lane;
 use crate::message::{Body, LoanKind, OwnRecord, RecordLoan, ShmLoan, ShmMessage};
 use crate::outbound::{Notice, Offered, Outbound, Outcome};
 use crate::outlink::Payload;
@@ -512,11 +512,11 @@ impl<'a> Round<'a> {
         let Ok(id) = self.shared.allocate_in(&mut self.outbound, bytes.len(), claim) else {
             return Outcome::Full;
         };
-        let start = self.outbound.arena.record(id).start as usize + ring::RECORD_HEADER_LEN;
+        let at = self.outbound.arena.record(id).payload();
         // Nobody else sees the record yet, and everybody else may send meanwhile.
         let ring = &self.shared.ring;
         MutexGuard::unlocked(&mut self.outbound, || {
-            ring.copy_in(start, bytes);
+            ring.copy_in(at, bytes);
         });
         self.outbound.complete(ring, id, bytes.len());
         let payload = Payload::Record { id, len: bytes.len() as u32 };
@@ -538,8 +538,8 @@ impl<'a> Round<'a> {
         };
         let body = match *parcel {
             Parcel::Record(loan) if outbound.keep_own(loan.record) => {
-                let start = outbound.arena.record(loan.record).start as usize + ring::RECORD_HEADER_LEN;
-                let bytes = SharedBytes::new(Arc::clone(&shared.ring), start, loan.bytes.len());
+                let at = outbound.arena.record(loan.record).payload();
+                let bytes = SharedBytes::new(Arc::clone(&shared.ring), at, loan.bytes.len());
                 Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })
             }
             Parcel::Record(loan) => copied(outbound, &loan.bytes),

@@ -1,6 +1,6 @@
 //! What the sending side, the receiver and the control thread of one transport share.
 
-use crate::arena::{Arena, Hold, Record, RecordId};
+use crate::arena::{Arena, Hold, RecordId};
 use crate::bell::OwnBell;
 use crate::config::Config;
 use crate::control::closing::Closer;
@@ -169,7 +169,8 @@ impl Shared {
                 return Err(error);
             }
         };
-        let &Record { start, len: record_len, .. } = outbound.arena.record(id);
+        let record = outbound.arena.record(id);
+        let (start, record_len, at) = (record.start, record.len, record.payload());
         // A length far beyond what was ever sent is a bound rather than a length: its pages come as they are touched.
         let likely = record_len.min(outbound.longest.max(POPULATED_AT_ONCE));
         let fresh = start + likely > outbound.populated_until;
@@ -182,7 +183,7 @@ impl Shared {
             let _ = self.ring.populate(start as usize & !(PAGE - 1), likely as usize);
             crash::step("populated");
         }
-        Ok((id, start as usize + ring::RECORD_HEADER_LEN))
+        Ok((id, at))
     }
 
     /// The same under the lock, for which memory is reserved but not made present.

@@ -1,6 +1,6 @@
 //! Bytes of a message that are few as a rule, and then need no allocation.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 
 /// Bytes, up to 96 of them in place.
 #[derive(Debug)]
@@ -63,9 +63,9 @@ impl From<&[u8]> for Short {
         if bytes.len() > INLINE {
             return Self::Heap(bytes.to_vec());
         }
-        let mut short = Self::zeroed(bytes.len());
-        short.copy_from_slice(bytes);
-        short
+        let mut few = Few { bytes: [0; INLINE], len: bytes.len() as u8 };
+        few.bytes[..bytes.len()].copy_from_slice(bytes);
+        Self::InPlace(few)
     }
 }
 
@@ -75,15 +75,6 @@ impl Deref for Short {
     fn deref(&self) -> &[u8] {
         match self {
             Self::InPlace(few) => &few.bytes[..few.len as usize],
-            Self::Heap(bytes) => bytes,
-        }
-    }
-}
-
-impl DerefMut for Short {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::InPlace(few) => &mut few.bytes[..few.len as usize],
             Self::Heap(bytes) => bytes,
         }
     }

@@ -125,7 +125,7 @@ impl ShmTransport {
         let attempt = || Some(self.loan(len)).filter(|loan| !matches!(loan, Err(LoanError::Full { .. })));
         self.open_inner()?
             .shared
-            .wait_for_space(Space::Any, deadline, attempt)
+            .await_space(Space::Any, deadline, attempt)
             .unwrap_or(Err(LoanError::Full { len }))
     }
 
@@ -438,9 +438,16 @@ impl Shared {
         deadline: Instant,
         mut attempt: impl FnMut() -> Option<T>,
     ) -> Option<T> {
-        if let Some(answer) = attempt() {
-            return Some(answer);
-        }
+        attempt().or_else(|| self.await_space(wanted, deadline, attempt))
+    }
+
+    /// The same after an attempt in vain.
+    fn await_space<T>(
+        &self,
+        wanted: Space,
+        deadline: Instant,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
         *self.outbound.lock().waiters(wanted) += 1;
         let answer = loop {
             let armed = self.bell.arm_space(wanted);

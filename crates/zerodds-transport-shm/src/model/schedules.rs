@@ -135,7 +135,7 @@ impl Sender {
             (None, Promise::Reliable) => self.wait(attempt),
             (found, _) => found?,
         };
-        let at = self.arena.record(id).start as usize + ring::RECORD_HEADER_LEN;
+        let at = self.arena.record(id).payload();
         self.world.payload(at).store(number, Ordering::Relaxed);
         Some(id)
     }
