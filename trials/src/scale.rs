@@ -116,7 +116,7 @@ pub fn play(words: &[String]) -> Result<(), String> {
 }
 
 fn hub(domain: u32, count: u64) -> Result<(), String> {
-    // Three for each peer.
+    // Two for each peer.
     let limit = Rlimit { current: Some(DESCRIPTORS_MAX), maximum: Some(DESCRIPTORS_MAX) };
     setrlimit(Resource::Nofile, limit).map_err(|error| error.to_string())?;
     let received = Arc::new(AtomicU64::new(0));

@@ -4,6 +4,9 @@
 //!   peers of our user ── shutdown ─▶ mouth ═ a pair of sockets, shut ═ ear ─▶ readiness (epoll, edges) ─▶ poll
 //!   ourselves ────────── shutdown ─────▲
 //! ```
+//! A peer gets the mouth when it finds us asleep in poll for the first time; until then its WAKE goes to our control thread, which
+//! rings for it.
+//!
 //! One doorbell serves all peers of our own user, of which any may be hostile. So what they hold must not be able to stop who
 //! rings it, or to keep us busy. The pair is shut down both ways before anybody sees it: nothing can be sent through it any more, neither
 //! octets nor descriptors. Shutting it once more changes nothing, but tells whoever watches the ear: that is the ring. It never
@@ -37,6 +40,7 @@ use rustix::time::Timespec;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A doorbell of our own, on which we sleep.
@@ -46,14 +50,15 @@ pub(crate) struct OwnBell {
     readiness: OwnedFd,
     /// Where we hear.
     _ear: OwnedFd,
-    /// Its other end, of which each peer of our user gets a copy.
+    /// Its other end, of which each peer of our user gets a copy that has to wake us in poll.
     mouth: OwnedFd,
 }
 
 /// A peer's doorbell, which we ring.
 pub(crate) struct PeerBell {
     mapping: Mapping,
-    mouth: Given,
+    /// Once it was asked for.
+    mouth: OnceLock<Given>,
     /// What the last ring of ours that is done left in its word.
     rung: std::sync::atomic::AtomicU32,
 }
@@ -75,9 +80,14 @@ impl OwnBell {
         Ok(bell)
     }
 
-    /// What peers need to ring it.
-    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.object.fd.as_fd(), self.mouth.as_fd()]
+    /// What peers need to ring it while we sleep on the futex.
+    pub(crate) fn memory(&self) -> BorrowedFd<'_> {
+        self.object.fd.as_fd()
+    }
+
+    /// What they need besides while we sleep in poll.
+    pub(crate) fn mouth(&self) -> BorrowedFd<'_> {
+        self.mouth.as_fd()
     }
 
     /// Readable when we were rung in poll, until it is emptied.
@@ -117,7 +127,7 @@ impl OwnBell {
 
     /// Wakes ourselves: something other than a message happened.
     pub(crate) fn ring(&self) {
-        ring(&self.object.mapping, &self.mouth, doorbell::NEVER_RUNG);
+        ring(&self.object.mapping, Some(&self.mouth), doorbell::NEVER_RUNG);
     }
 
     /// Announces that a sender of this process waits for space; everything must be tried once more.
@@ -144,12 +154,17 @@ impl OwnBell {
 }
 
 impl PeerBell {
-    pub(crate) fn map(memory: &OwnedFd, mouth: Given, owner: u64) -> Result<Self, MapError> {
-        if !is_stream(&mouth) {
-            return Err(MapError::NotAStream);
-        }
+    pub(crate) fn map(memory: &OwnedFd, owner: u64) -> Result<Self, MapError> {
         let mapping = segment::map(memory, at::LEN, owner, Sharing::ReadWrite)?;
-        Ok(Self { mapping, mouth, rung: doorbell::NEVER_RUNG.into() })
+        Ok(Self { mapping, mouth: OnceLock::new(), rung: doorbell::NEVER_RUNG.into() })
+    }
+
+    /// TRUST: any descriptor of a peer. From now on this wakes it in poll.
+    pub(crate) fn set_mouth(&self, mouth: Given) -> Result<(), &'static str> {
+        if !is_stream(&mouth) {
+            return Err("what is to wake it in poll is no unix stream socket");
+        }
+        self.mouth.set(mouth).map_err(|_| "it gave twice what wakes it in poll")
     }
 
     /// After publishing: whether the peer must be woken.
@@ -163,15 +178,18 @@ impl PeerBell {
         doorbell::seems_awake(&self.mapping)
     }
 
-    /// After publishing: wakes the peer if it sleeps. `false` if it must be told in another way.
-    pub(crate) fn ring(&self) -> bool {
+    /// After publishing: wakes the peer if it sleeps; by `send_wake` if we have not got its mouth, or the system forbids to use it.
+    pub(crate) fn ring(&self, send_wake: impl FnOnce()) {
         // ORDER: Relaxed, as above, and for the store: it says that the peer was woken already. Of two threads that ring at
         // once the one whose value stands in the word says so last, or the next message has the peer woken once more.
-        let rung = ring(&self.mapping, &self.mouth, self.rung.load(Ordering::Relaxed));
-        rung.is_none_or(|(now, is_told)| {
+        let rung =
+            ring(&self.mapping, self.mouth.get().map(|mouth| &**mouth), self.rung.load(Ordering::Relaxed));
+        if let Some((now, is_told)) = rung {
+            if !is_told {
+                send_wake();
+            }
             self.rung.store(now, Ordering::Relaxed);
-            is_told
-        })
+        }
     }
 
     /// After giving space back: wakes the peer's senders if they wait for it.
@@ -181,7 +199,7 @@ impl PeerBell {
 }
 
 /// If the owner had to be woken: what the word says now, and whether it was told.
-fn ring(bell: &Mapping, mouth: &OwnedFd, rung: u32) -> Option<(u32, bool)> {
+fn ring(bell: &Mapping, mouth: Option<&OwnedFd>, rung: u32) -> Option<(u32, bool)> {
     let (bed, now) = doorbell::ring(bell, rung)?;
     crash::step("wake");
     // ORDER: Relaxed; a hint.
@@ -191,7 +209,7 @@ fn ring(bell: &Mapping, mouth: &OwnedFd, rung: u32) -> Option<(u32, bool)> {
             wake(bell.u32(at::BELL));
             true
         }
-        Bed::Poll => shout(mouth),
+        Bed::Poll => mouth.is_some_and(shout),
     };
     Some((now, is_told))
 }
@@ -244,10 +262,25 @@ mod tests {
         OwnBell::create(1).expect("bell")
     }
 
-    /// The same bell as its peers have it.
+    /// The same bell as its peers have it at first.
+    fn mapped(bell: &OwnBell) -> PeerBell {
+        let memory = bell.memory().try_clone_to_owned().expect("dup");
+        PeerBell::map(&memory, 1).expect("a bell")
+    }
+
+    /// As those have it who had to wake us in poll.
     fn peer_of(bell: &OwnBell) -> PeerBell {
-        let [memory, mouth] = bell.fds().map(|fd| fd.try_clone_to_owned().expect("dup"));
-        PeerBell::map(&memory, Given::new(mouth, &Arc::default()), 1).expect("a bell")
+        let peer = mapped(bell);
+        let mouth = bell.mouth().try_clone_to_owned().expect("dup");
+        peer.set_mouth(Given::new(mouth, &Arc::default())).expect("a mouth");
+        peer
+    }
+
+    /// Whether it is done without a WAKE.
+    fn rings(peer: &PeerBell) -> bool {
+        let mut by_bell = true;
+        peer.ring(|| by_bell = false);
+        by_bell
     }
 
     /// Whether poll returns at once.
@@ -260,7 +293,7 @@ mod tests {
     fn a_ring_between_arming_and_sleeping_is_not_missed() {
         let bell = bell();
         let peer = peer_of(&bell);
-        for ring in [&|| bell.ring(), &|| assert!(peer.ring())] as [&dyn Fn(); 2] {
+        for ring in [&|| bell.ring(), &|| assert!(rings(&peer))] as [&dyn Fn(); 2] {
             let armed = bell.arm(Bed::Futex);
             ring();
             // Without a deadline: a missed ring would hang here.
@@ -282,7 +315,23 @@ mod tests {
         bell.arm(Bed::Poll);
         bell.disarm();
         bell.ring();
-        assert!(peer.ring() && !is_readable(&bell));
+        assert!(rings(&peer) && !is_readable(&bell));
+    }
+
+    #[test]
+    fn a_wake_takes_the_place_of_a_mouth_that_was_not_given_yet_and_one_is_enough_for_a_sleep() {
+        let bell = bell();
+        let peer = mapped(&bell);
+        let armed = bell.arm(Bed::Futex);
+        assert!(rings(&peer), "a futex needs none");
+        bell.sleep(armed, None);
+        bell.disarm();
+        bell.arm(Bed::Poll);
+        assert!(!rings(&peer) && !is_readable(&bell), "only a WAKE can tell it");
+        assert!(rings(&peer), "which is under way for this sleep");
+        bell.disarm();
+        bell.arm(Bed::Poll);
+        assert!(!rings(&peer), "and not for the next one");
     }
 
     #[test]
@@ -297,7 +346,7 @@ mod tests {
     fn whatever_a_peer_does_to_its_end_is_a_ring_or_nothing() {
         let bell = bell();
         let (hostile, honest) = (peer_of(&bell), peer_of(&bell));
-        let mouth = &*hostile.mouth;
+        let mouth = &**hostile.mouth.get().expect("it has got one");
         let flags = rustix::fs::fcntl_getfl(mouth).expect("flags");
         rustix::fs::fcntl_setfl(mouth, flags - rustix::fs::OFlags::NONBLOCK).expect("ours as well");
         // With any room in it this would fill it, or hang.
@@ -314,19 +363,17 @@ mod tests {
             shutdown(mouth, how).expect("a ring");
             assert!(bell.empty() && !is_readable(&bell), "rung once");
             bell.arm(Bed::Poll);
-            assert!(honest.ring() && is_readable(&bell), "others are heard as ever");
+            assert!(rings(&honest) && is_readable(&bell), "others are heard as ever");
             bell.disarm();
             assert!(bell.empty());
         }
     }
 
     #[test]
-    fn a_descriptor_that_is_no_stream_is_refused() {
+    fn a_mouth_that_is_no_stream_and_a_second_one_are_refused() {
         let bell = bell();
-        let map = |mouth| {
-            let memory = bell.object.fd.try_clone().expect("dup");
-            PeerBell::map(&memory, Given::new(mouth, &Arc::default()), 1)
-        };
+        let peer = mapped(&bell);
+        let set = |mouth| peer.set_mouth(Given::new(mouth, &Arc::default()));
         let datagrams = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
         let internet = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
         let pipe = rustix::pipe::pipe();
@@ -337,7 +384,8 @@ mod tests {
             pipe.expect("a pipe").1,
             event.expect("an eventfd"),
         ];
-        assert!(others.into_iter().all(|other| map(other).is_err()));
-        assert!(map(bell.mouth.try_clone().expect("dup")).is_ok());
+        assert!(others.into_iter().all(|other| set(other).is_err()));
+        assert!(set(bell.mouth.try_clone().expect("dup")).is_ok());
+        assert!(set(bell.mouth.try_clone().expect("dup")).is_err(), "one for each peer");
     }
 }

@@ -4,14 +4,17 @@
 //!   connector                                      acceptor
 //!      │  (both have looked at SO_PEERCRED)            │
 //!      ├── HELLO {version, layout, locator, nonce} ───▶│
-//!      │◀── WELCOME {…, nonce} + ring, bell, mouth
-//!      ├── ATTACH + ring, bell, mouth, link ──────────▶│   the link holds the acceptor's nonce
+//!      │◀── WELCOME {…, nonce} + ring, bell ───────────┤
+//!      ├── ATTACH + ring, bell, link ─────────────────▶│   the link holds the acceptor's nonce
 //!      │◀── READY                                      │   and now the connector's: both have seen it
 //!      ├── DONE ──────────────────────────────────────▶│
 //!      │            REFUSE {reason} instead of any of these; BYE by either side at the end
 //! ```
 //! 64 bytes each, little-endian, one per packet. Whatever does not parse closes the connection. Between users the
-//! doorbell and its socket (bell.rs) are left out of WELCOME and ATTACH, and WAKE takes their place while the link is up.
+//! doorbell is left out of WELCOME and ATTACH, and WAKE takes its place while the link is up.
+//!
+//! What rings a doorbell in poll (bell.rs) is a descriptor more for each peer, of which only those have a use who wake somebody
+//! that sleeps there. So who has to, and has not got it yet, sends WAKE, and the first WAKE of a peer of our user is answered with MOUTH.
 
 use crate::config::Access;
 use crate::layout::{LAYOUT_HASH, MAGIC, VERSION};
@@ -31,8 +34,10 @@ pub(crate) enum Kind {
     Done,
     Refuse(Refused),
     Bye(Goodbye),
-    /// Between users: a message or space may be there.
+    /// Of who cannot ring: a message or space may be there.
     Wake,
+    /// What rings the sender's doorbell when it sleeps in poll.
+    Mouth,
 }
 
 impl Kind {
@@ -47,6 +52,7 @@ impl Kind {
             Self::Refuse(_) => "send REFUSE",
             Self::Bye(_) => "send BYE",
             Self::Wake => "send WAKE",
+            Self::Mouth => "send MOUTH",
         }
     }
 }
@@ -111,6 +117,7 @@ impl Frame {
             Kind::Refuse(reason) => (6, reason as u32 + 1),
             Kind::Bye(why) => (7, why as u32),
             Kind::Wake => (8, 0),
+            Kind::Mouth => (9, 0),
         };
         let mut bytes = [0; FRAME_LEN];
         bytes[0..8].copy_from_slice(&MAGIC.to_le_bytes());
@@ -139,6 +146,7 @@ impl Frame {
             (6, reason) => Kind::Refuse(Refused::from_number(reason)?),
             (7, why) => Kind::Bye(Goodbye::from_number(why)?),
             (8, 0) => Kind::Wake,
+            (9, 0) => Kind::Mouth,
             _ => return None,
         };
         let mut locator = [0; Locator::WIRE_LEN];
@@ -225,7 +233,7 @@ mod tests {
         )
     }
 
-    const KINDS: [Kind; 14] = [
+    const KINDS: [Kind; 15] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Attach,
@@ -240,6 +248,7 @@ mod tests {
         Kind::Bye(Goodbye::Wished),
         Kind::Bye(Goodbye::Broken),
         Kind::Wake,
+        Kind::Mouth,
     ];
 
     #[test]

@@ -41,8 +41,8 @@ pub(crate) struct Link {
     pub(crate) uid: u32,
     /// How to wake a process of our user.
     pub(crate) bell: Option<PeerBell>,
-    /// How to wake one of another user, since whoever can write a doorbell can silence it for others; and one of ours whose
-    /// bell does not ring.
+    /// How to wake one of another user, since whoever can write a doorbell can silence it for others; and one of ours that sleeps
+    /// in poll while we have not got its mouth.
     pub(crate) wake: Frame,
     /// The doorbell on which we wait.
     pub(crate) own_bell: Arc<OwnBell>,
@@ -75,8 +75,9 @@ impl Link {
 
     /// After publishing: wakes the peer if it sleeps.
     pub(crate) fn ring(&self) {
-        if !self.bell.as_ref().is_some_and(PeerBell::ring) {
-            self.send_wake();
+        match &self.bell {
+            Some(bell) => bell.ring(|| self.send_wake()),
+            None => self.send_wake(),
         }
     }
 

@@ -26,8 +26,6 @@ pub(crate) struct Object {
 pub(crate) enum MapError {
     #[error("it is not a regular memory file")]
     NotAFile,
-    #[error("it is not a unix stream socket")]
-    NotAStream,
     #[error("its size is {found} bytes instead of {expected}")]
     Size { found: u64, expected: u64 },
     #[error("it lacks the seals {0:?}")]

@@ -30,6 +30,8 @@ pub(super) struct Connection {
     nonce: u64,
     /// Readable when the peer's process exits.
     process: Option<OwnedFd>,
+    /// The peer was given what wakes us in poll.
+    gave_mouth: bool,
 }
 
 enum Stage {
@@ -58,7 +60,7 @@ pub(super) enum Progress {
     Hello(Locator),
     /// The link carries messages from now on.
     Up(Arc<Link>),
-    /// A peer of another user has sent something, or made room.
+    /// A peer that cannot ring has sent something, or made room.
     Woken,
     /// The peer said goodbye.
     Bye(Arc<Link>, Goodbye),
@@ -100,6 +102,7 @@ impl Connection {
             deadline: Some(deadline),
             nonce: random().map_err(unavailable)?,
             process: None,
+            gave_mouth: false,
         })
     }
 
@@ -177,7 +180,7 @@ impl Connection {
     fn own_objects<'a>(&self, shared: &'a Shared) -> Vec<BorrowedFd<'a>> {
         let mut fds = vec![shared.ring_fd.as_fd()];
         if self.credentials.is_user(shared.identity.uid) {
-            fds.extend(shared.bell.fds());
+            fds.push(shared.bell.memory());
         }
         fds
     }
@@ -196,13 +199,18 @@ impl Connection {
             Received::Frame(frame, fds) => (frame, fds),
         };
         // A descriptor that is closed may keep a thread for as long as its maker likes: none is taken that is not asked for.
-        if !fds.is_empty() && !matches!(frame.kind, Kind::Welcome | Kind::Attach) {
+        if !fds.is_empty() && !self.expects_descriptors(frame.kind) {
             return self.fail(shared, Reason::Protocol("it sent descriptors that nobody asked for".into()));
         }
-        if let Stage::Leaving(_, frames) = &mut self.stage {
-            if frame.kind == Kind::Wake {
+        if let Stage::Leaving(link, frames) = &mut self.stage {
+            match frame.kind {
                 // It drains the link, and says of room.
-                return Progress::Woken;
+                Kind::Wake => return self.woken(shared),
+                Kind::Mouth => {
+                    let taken = take_mouth(link, fds);
+                    return taken.unwrap_or_else(|reason| self.fail(shared, reason));
+                }
+                _ => {}
             }
             // A goodbye may still be under way; whoever goes on is not waited for.
             *frames += 1;
@@ -231,6 +239,24 @@ impl Connection {
         self.step(shared, &frame, fds).unwrap_or_else(|reason| self.fail(shared, reason))
     }
 
+    const fn expects_descriptors(&self, with: Kind) -> bool {
+        matches!(
+            (&self.stage, with),
+            (Stage::Welcome, Kind::Welcome)
+                | (Stage::Attach, Kind::Attach)
+                | (Stage::Up(_) | Stage::Leaving(..), Kind::Mouth)
+        )
+    }
+
+    /// Something may be there, of a peer that cannot ring. If all that it lacks is what wakes us in poll, it gets that: once.
+    fn woken(&mut self, shared: &Shared) -> Progress {
+        if !self.gave_mouth && self.credentials.is_user(shared.identity.uid) {
+            // Where the socket has no room now, the next one is answered.
+            self.gave_mouth = self.send(shared, Kind::Mouth, &[shared.bell.mouth()]).is_ok();
+        }
+        Progress::Woken
+    }
+
     /// A handshake that failed ends the connection; a link that is up must be left in order, and one that is being left is not
     /// refused.
     fn fail(&self, shared: &Shared, reason: Reason) -> Progress {
@@ -244,7 +270,8 @@ impl Connection {
 
     fn step(&mut self, shared: &Shared, frame: &Frame, fds: Vec<Given>) -> Result<Progress, Reason> {
         match (&self.stage, frame.kind) {
-            (Stage::Up(_), Kind::Wake) => Ok(Progress::Woken),
+            (Stage::Up(_), Kind::Wake) => Ok(self.woken(shared)),
+            (Stage::Up(link), Kind::Mouth) => take_mouth(link, fds),
             (Stage::Up(link), Kind::Bye(why)) => Ok(Progress::Bye(Arc::clone(link), why)),
             (Stage::Hello, Kind::Hello) => Ok(Progress::Hello(frame.locator)),
             (Stage::Welcome, Kind::Welcome) => self.attach(shared, frame, fds),
@@ -296,8 +323,8 @@ impl Connection {
     /// TRUST: descriptors and numbers of a peer; checked by `segment::map`.
     fn map_objects(&self, shared: &Shared, frame: &Frame, fds: Vec<Given>) -> Result<Objects, Reason> {
         let (ring_fd, bell) = if self.credentials.is_user(shared.identity.uid) {
-            let [ring, memory, mouth] = exactly(fds)?;
-            let bell = PeerBell::map(&memory, mouth, owner_word(&frame.locator))
+            let [ring, memory] = exactly(fds)?;
+            let bell = PeerBell::map(&memory, owner_word(&frame.locator))
                 .map_err(|error| not_mapped("doorbell", &error))?;
             (ring, Some(bell))
         } else {
@@ -395,6 +422,14 @@ fn not_mapped(what: &str, error: &MapError) -> Reason {
 fn exactly<const N: usize>(fds: Vec<Given>) -> Result<[Given; N], Reason> {
     let found = fds.len();
     fds.try_into().map_err(|_| Reason::Protocol(format!("{found} descriptors came instead of {N}")))
+}
+
+/// TRUST: what a peer says wakes it in poll; none was asked for of one of another user.
+fn take_mouth(link: &Link, fds: Vec<Given>) -> Result<Progress, Reason> {
+    let [mouth] = exactly(fds)?;
+    let bell = link.bell.as_ref().ok_or("another user's bell is not ours to ring");
+    bell.and_then(|bell| bell.set_mouth(mouth)).map_err(|what| Reason::Protocol(what.into()))?;
+    Ok(Progress::Nothing)
 }
 
 fn refusal(reason: Refused, frame: &Frame) -> Reason {

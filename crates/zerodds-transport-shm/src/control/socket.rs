@@ -16,7 +16,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Descriptors that travel with one frame at most.
-pub(crate) const FDS_MAX: usize = 4;
+pub(crate) const FDS_MAX: usize = 3;
 
 /// Descriptors that the kernel lets travel with one packet (`SCM_MAX_FD`): room for all, or it closes the rest itself, at once.
 const FDS_OF_ANYBODY: usize = 253;

@@ -1,14 +1,14 @@
 //! What rogues do. Each says `done N`: how many of its attacks the victim must have counted.
 
 use super::rogue::{
-    ATTACH, Attach, BELL_LEN, BYE, Call, DONE, FIXED, HELLO, LINK_LEN, MAGIC, READ_ONLY, READY, RING_LEN,
-    Rogue, Target, WAKE, memfd, stream_pair,
+    ATTACH, Attach, BELL_LEN, BYE, Call, DONE, FIXED, HELLO, LINK_LEN, MAGIC, MOUTH, READ_ONLY, READY,
+    RING_LEN, Rogue, Target, WAKE, WELCOME, memfd, stream_pair,
 };
 use crate::support::child::{hear, tell};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::SealFlags;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use zerodds_core::Locator;
 
 /// Attacks as told.
@@ -62,9 +62,9 @@ fn handshakes(victim: Locator) -> u64 {
         refused(call);
     }
     // Every word of a HELLO, with something else in it; other kinds of frames in its place.
-    for (at, word) in [(0, 0), (8, 1), (8, 4), (12, 0), (16, 0), (16, 9), (20, 1), (24, 1), (28, 1), (32, 1)]
+    for (at, word) in [(0, 0), (8, 1), (8, 4), (12, 0), (16, 0), (16, 10), (20, 1), (24, 1), (28, 1), (32, 1)]
         .into_iter()
-        .chain([READY, ATTACH, DONE, WAKE].map(|kind| (16, kind)))
+        .chain([READY, ATTACH, DONE, WAKE, MOUTH].map(|kind| (16, kind)))
     {
         let target = fresh(victim, &mut random);
         let call = target.call();
@@ -110,13 +110,10 @@ fn spoilt_attachments(victim: Locator, random: &mut Random) -> u64 {
     spoils.push(Box::new(|attach, _| attach.fds.push(null())));
     spoils.push(Box::new(|attach, _| attach.fds.extend((0..11).map(|_| null()))));
     // Each one replaced by something of another kind.
-    for place in 0..4 {
-        for kind in 0..10 {
+    for place in 0..3 {
+        for kind in 0..KINDS {
             spoils.push(Box::new(move |attach, target| {
-                let last = attach.fds.len() - 1;
-                let place = place.min(last);
-                // A stream socket is in its place where the bell's is; nothing is, there.
-                let kind = if (kind, place, last) == (8, 2, 3) { 0 } else { kind };
+                let place = place.min(attach.fds.len() - 1);
                 attach.fds[place] = of_kind(kind, target);
             }));
         }
@@ -134,6 +131,11 @@ fn spoilt_attachments(victim: Locator, random: &mut Random) -> u64 {
     count
 }
 
+/// Kinds of descriptors that no object is of.
+const KINDS: u32 = 10;
+/// The one of a mouth.
+const STREAM: u32 = 8;
+
 /// A descriptor that is not what it should be.
 fn of_kind(kind: u32, target: Target) -> OwnedFd {
     match kind {
@@ -147,7 +149,7 @@ fn of_kind(kind: u32, target: Target) -> OwnedFd {
         // Of the right size for nobody, and blocking.
         6 => target.object(BELL_LEN + 1, FIXED),
         7 => datagrams(),
-        8 => stream_pair().0,
+        STREAM => stream_pair().0,
         _ => eventfd(u32::MAX, EventfdFlags::CLOEXEC).expect("an eventfd"),
     }
 }
@@ -161,11 +163,9 @@ fn headers(victim: Locator, step: usize) -> u64 {
             let target = fresh(victim, &mut random);
             let linked = target.attach(|attach| {
                 let which = count as usize % attach.fds.len();
-                // The socket has no header.
-                let which = if attach.fds.len() == 4 && which == 2 { 3 } else { which };
                 let (len, seals) = match (attach.fds.len(), which) {
                     (_, 0) => (RING_LEN, READ_ONLY),
-                    (4, 1) => (BELL_LEN, FIXED),
+                    (3, 1) => (BELL_LEN, FIXED),
                     _ => (LINK_LEN, FIXED),
                 };
                 let mut header = target.header(len);
@@ -240,12 +240,11 @@ fn disturb(rogue: &Rogue, random: &mut Random, step: u64) {
 /// Of one user: the doorbell, with its owner's bits as they are when it sleeps on the futex. Others would leave the victim
 /// asleep beside what others send, which a process of its user is trusted not to do (docs/trust.md).
 fn doorbell(rogue: &Rogue, value: u64) {
-    if let [_, bell, mouth] = &rogue.theirs[..] {
+    if let [_, bell] = &rogue.theirs[..] {
         for at in [0x80, 0x84, 0x100] {
             let _ = rustix::io::pwrite(bell, &(value as u32 & !2 | 1).to_le_bytes(), at);
         }
         let _ = rustix::io::pwrite(bell, &[value as u8; 64], 0x200);
-        let _ = rustix::net::send(mouth, &value.to_ne_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 }
 
@@ -291,17 +290,34 @@ fn bulk(victim: Locator) {
     done(4);
 }
 
-/// Links on which a wake-up has a descriptor with it, of a kind that we use, and that would be closed for ever.
+/// Links on which descriptors come that nobody asked for: of a kind that we use with a wake-up or a frame of the handshake, no
+/// mouth or more than one of them, one of another kind; and of another user any.
 fn gifts(victim: Locator) {
     let mut random = Random(10);
-    for _ in 0..4 {
+    let mut count = 0;
+    let mut refused = |gifts: &[(u32, &[BorrowedFd<'_>])]| {
         let target = fresh(victim, &mut random);
         let rogue = target.attach(|_| {}).expect("admitted");
-        let (gift, _kept) = stream_pair();
-        rogue.call.say(&target.frame(WAKE), &[gift.as_fd()]);
+        for (kind, fds) in gifts {
+            rogue.call.say(&target.frame(*kind), fds);
+        }
         let said =
             std::iter::from_fn(|| rogue.call.hear()).find(|(frame, _)| super::rogue::kind(frame) == BYE);
         assert_eq!(said.expect("the link is closed").0[20], 2, "for what came by it");
+        count += 1;
+        target
+    };
+    let (gift, _kept) = stream_pair();
+    let gift = gift.as_fd();
+    for kind in [WAKE, WELCOME, ATTACH] {
+        refused(&[(kind, &[gift])]);
+    }
+    refused(&[(MOUTH, &[])]);
+    refused(&[(MOUTH, &[gift, gift])]);
+    refused(&[(MOUTH, &[gift]), (MOUTH, &[gift])]);
+    let mut target = fresh(victim, &mut Random(11));
+    for kind in (0..KINDS).filter(|&kind| kind != STREAM) {
+        target = refused(&[(MOUTH, &[of_kind(kind, target).as_fd()])]);
     }
     // Whoever has said goodbye is not refused for it: a link is not refused once it was up.
     let target = fresh(victim, &mut random);
@@ -311,7 +327,7 @@ fn gifts(victim: Locator) {
     rogue.call.say(&target.frame(WAKE), &[gift.as_fd()]);
     let mut said = std::iter::from_fn(|| rogue.call.hear());
     assert!(said.all(|(frame, _)| super::rogue::kind(&frame) == BYE));
-    done(4);
+    done(count);
 }
 
 /// Every place for handshakes that one user can have, taken without a word, and taken again as soon as it is lost.
@@ -397,9 +413,9 @@ fn drain(victim: Locator) {
 fn stuff(victim: Locator) {
     let mut random = Random(10);
     let rogue = fresh(victim, &mut random).attach(|_| {}).expect("admitted");
+    let mouth = &rogue.mouth();
     tell("done 0");
     hear();
-    let mouth = rogue.mouth();
     let flags = rustix::fs::fcntl_getfl(mouth).expect("flags");
     rustix::fs::fcntl_setfl(mouth, flags - rustix::fs::OFlags::NONBLOCK).expect("ours as well");
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(mouth, 1);
@@ -428,8 +444,9 @@ fn shut(victim: Locator, how: &str) {
         "writing" => rustix::net::Shutdown::Write,
         _ => rustix::net::Shutdown::Both,
     };
-    rustix::net::shutdown(rogue.mouth(), how).expect("a connected socket");
-    let aside = rustix::net::connect(rogue.mouth(), &rustix::net::SocketAddrUnix::new_unnamed());
+    let mouth = rogue.mouth();
+    rustix::net::shutdown(&mouth, how).expect("a connected socket");
+    let aside = rustix::net::connect(&mouth, &rustix::net::SocketAddrUnix::new_unnamed());
     assert!(aside.is_err(), "it cannot be connected elsewhere");
     done(0);
 }
@@ -438,7 +455,7 @@ fn shut(victim: Locator, how: &str) {
 fn enclose(victim: Locator) {
     let mut random = Random(12);
     let rogue = fresh(victim, &mut random).attach(|_| {}).expect("admitted");
-    let mut hosts = Lingering::new();
+    let (mouth, mut hosts) = (rogue.mouth(), Lingering::new());
     for _ in 0..8 {
         let own = hosts.next();
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -446,7 +463,7 @@ fn enclose(victim: Locator) {
         let fds = [own.as_fd()];
         assert!(control.push(rustix::net::SendAncillaryMessage::ScmRights(&fds)));
         let octet = [std::io::IoSlice::new(&[1])];
-        let _ = rustix::net::sendmsg(rogue.mouth(), &octet, &mut control, SendFlags::DONTWAIT);
+        let _ = rustix::net::sendmsg(&mouth, &octet, &mut control, SendFlags::DONTWAIT);
         std::thread::spawn(move || drop(own));
     }
     done(0);

@@ -297,6 +297,7 @@ fn a_peer_that_says_goodbye_and_goes_on_sending_holds_up_nobody() {
 fn f30_a_bell_that_a_peer_makes_blocking_and_fills_stops_nobody_who_rings_it() {
     for manner in ["victim events", "victim beside"] {
         let mut scene = Scene::with(manner);
+        scene.exchange(1);
         let mut caller = Process::start(&format!("caller {}", scene.at.port()), &[]);
         assert_eq!(caller.hear(), "ready");
         let rogue = scene.rogue("stuff", None);

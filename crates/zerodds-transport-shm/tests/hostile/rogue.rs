@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use zerodds_core::{Endianness, Incarnation, Locator};
 
 pub(crate) const MAGIC: [u8; 8] = *b"ZERODDS\x01";
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 pub(crate) const LAYOUT_HASH: u32 = 0x595c_0195;
 pub(crate) const LINK_LEN: usize = 0x1b000;
 pub(crate) const BELL_LEN: usize = 0x1000;
@@ -31,6 +31,7 @@ pub(crate) const DONE: u32 = 5;
 pub(crate) const REFUSE: u32 = 6;
 pub(crate) const BYE: u32 = 7;
 pub(crate) const WAKE: u32 = 8;
+pub(crate) const MOUTH: u32 = 9;
 
 /// Somebody to attack, and the name under which we do it.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,7 @@ pub(crate) struct Rogue {
     pub(crate) target: Target,
     pub(crate) call: Call,
     pub(crate) link: OwnedFd,
-    /// The victim's ring and, for a process of its user, its doorbell: the memory and the socket.
+    /// The victim's ring and, for a process of its user, its doorbell.
     pub(crate) theirs: Vec<OwnedFd>,
 }
 
@@ -122,9 +123,8 @@ impl Target {
         rustix::io::pwrite(&link, &welcome[56..64], 0x80).expect("a memfd");
         rustix::fs::fcntl_add_seals(&link, FIXED).expect("sealed");
         let mut fds = vec![self.object(RING_LEN, READ_ONLY)];
-        if theirs.len() == 3 {
+        if theirs.len() == 2 {
             fds.push(self.object(BELL_LEN, FIXED));
-            fds.push(stream_pair().0);
         }
         fds.push(link.try_clone().expect("a descriptor"));
         let mut attach = Attach { frame: self.frame(ATTACH), fds };
@@ -201,9 +201,13 @@ impl Rogue {
         u64::from_le_bytes(word)
     }
 
-    /// The socket by which all peers of the victim's user wake it.
-    pub(crate) fn mouth(&self) -> &OwnedFd {
-        self.theirs.get(2).expect("of the victim's user")
+    /// The socket by which all peers of the victim's user wake it in poll: it is given to whoever cannot wake it otherwise.
+    pub(crate) fn mouth(&self) -> OwnedFd {
+        self.call.say(&self.target.frame(WAKE), &[]);
+        let said = std::iter::from_fn(|| self.call.hear()).find(|(frame, _)| kind(frame) == MOUTH);
+        let (_, mut fds) = said.expect("of the victim's user");
+        assert_eq!(fds.len(), 1, "one descriptor, and it is the mouth");
+        fds.remove(0)
     }
 
     /// Publishes a slot of direction 0 (5.2): `len` bytes from `unit` of our ring, which are all zero.

@@ -196,8 +196,7 @@ pub(crate) fn play(domain: &str, manner: &str) {
     });
     loop {
         assert_eq!(hear(), "status");
-        let counters = transport.counters();
-        let descriptors = std::fs::read_dir("/proc/self/fd").expect("proc").count();
+        let (counters, descriptors) = (transport.counters(), descriptors());
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let cpu_ns = cpu.tv_sec as u64 * 1_000_000_000 + cpu.tv_nsec as u64;
         let (refused, broken) = (counters.refused, counters.protocol_errors);
@@ -208,6 +207,10 @@ pub(crate) fn play(domain: &str, manner: &str) {
             memory_kib("VmHWM:")
         ));
     }
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("proc").count()
 }
 
 fn memory_kib(which: &str) -> u64 {
@@ -284,8 +287,7 @@ pub(crate) fn play_deaf(domain: &str) {
                 messages += u64::from(matches!(incoming, Incoming::Message(_)));
             }
         }
-        let counters = node.transport.counters();
-        let descriptors = std::fs::read_dir("/proc/self/fd").expect("proc").count();
+        let (counters, descriptors) = (node.transport.counters(), descriptors());
         tell(format_args!("{} {} {descriptors} {messages}", counters.lost_messages, counters.links));
     }
 }
@@ -295,12 +297,19 @@ pub(crate) fn play_caller(domain: &str) {
     let mut node = Node::open(domain.parse().expect("a domain"));
     let neighbours = node.transport.neighbours();
     neighbours.iter().for_each(|&neighbour| node.link_to(neighbour));
+    let to: Vec<[Locator; 1]> = neighbours.iter().map(|&neighbour| [neighbour]).collect();
+    let to: Vec<Peer<'_>> = to.iter().map(|locators| Peer::new(locators)).collect();
+    // Until it has got what wakes the victim in poll.
+    let (linked, until) = (descriptors(), deadline());
+    while descriptors() == linked {
+        assert!(Instant::now() < until, "the victim gives nothing to wake it with");
+        let _ = node.send_pattern(&to, 0, 200, Delivery::BestEffort);
+        std::thread::yield_now();
+    }
     tell("ready");
     loop {
         hear();
         for number in 0..100 {
-            let to: Vec<[Locator; 1]> = neighbours.iter().map(|&neighbour| [neighbour]).collect();
-            let to: Vec<Peer<'_>> = to.iter().map(|locators| Peer::new(locators)).collect();
             let _ = node.send_pattern(&to, number, 200, Delivery::BestEffort);
         }
         tell("sent");
