@@ -30,6 +30,12 @@ impl Neighbourhood {
         self.0.entry(peer).or_insert(prefix);
     }
 
+    /// Who has a link with us. The kernel would tell of their death, so they live, however long they are silent: stopped by a
+    /// debugger, frozen with their container.
+    pub(crate) fn linked(&self) -> impl Iterator<Item = GuidPrefix> {
+        self.0.values().copied()
+    }
+
     /// The link of `peer` ended: who that was.
     pub(crate) fn unlinked(&mut self, peer: &Locator) -> Option<GuidPrefix> {
         self.0.remove(peer)
@@ -86,8 +92,10 @@ mod tests {
         let mut neighbourhood = Neighbourhood::default();
         neighbourhood.note(PEER, PREFIX);
         neighbourhood.note(PEER, GuidPrefix([7; 12]));
+        assert!(neighbourhood.linked().eq([PREFIX]));
         assert_eq!(neighbourhood.unlinked(&PEER), Some(PREFIX), "the first word counts");
         assert_eq!(neighbourhood.unlinked(&PEER), None, "it ends once");
+        assert_eq!(neighbourhood.linked().next(), None);
     }
 
     #[test]

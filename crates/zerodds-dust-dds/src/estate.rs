@@ -130,7 +130,7 @@ impl Estates {
     /// Something came from this participant.
     pub(crate) fn heard(&mut self, prefix: GuidPrefix, now: Instant) {
         if let Some(participant) = self.participants.get_mut(&prefix) {
-            participant.heard_at = now;
+            participant.heard_at = participant.heard_at.max(now);
         }
     }
 

@@ -168,8 +168,15 @@ impl Inbound {
         self.estates.deadline()
     }
 
-    /// Takes leave of the participants that by `as_of` had been silent for longer than they had said, and have not been heard since.
-    pub(crate) fn end_leases(&mut self, as_of: Instant, out: &mut Vec<Vec<u8>>) {
+    /// Takes leave of the participants that by `as_of` had been silent for longer than they had said, and have not been heard since,
+    /// but for those that are known to live.
+    pub(crate) fn end_leases(
+        &mut self,
+        as_of: Instant,
+        alive: impl Iterator<Item = GuidPrefix>,
+        out: &mut Vec<Vec<u8>>,
+    ) {
+        alive.for_each(|prefix| self.estates.heard(prefix, as_of));
         for prefix in self.estates.ended(self.own, as_of) {
             tracing::info!(participant = ?prefix, "participant is silent; its lease has ended");
             self.take_leave_of(prefix);

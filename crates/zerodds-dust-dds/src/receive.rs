@@ -61,7 +61,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
                 self.ask_for_fragments(now);
             } else if is_due(silent) {
                 if let Some(as_of) = overdue.turn(now, idle) {
-                    self.inbound.end_leases(as_of, &mut self.out);
+                    self.inbound.end_leases(as_of, self.neighbourhood.linked(), &mut self.out);
                 }
             } else if idle {
                 sleep(&mut receiver, missing.into_iter().chain(silent).min(), &shared.loopback);

@@ -339,10 +339,13 @@ mod tests {
         gate.pass(&message().into_bytes());
         gate.now += Duration::from_secs(19);
         let mut out = Vec::new();
-        gate.inbound.end_leases(gate.now, &mut out);
+        gate.inbound.end_leases(gate.now, std::iter::empty(), &mut out);
         assert_eq!(out, [[0; 0]; 0], "whatever comes of a participant shows that it lives");
         gate.now += Duration::from_secs(1);
-        gate.inbound.end_leases(gate.now, &mut out);
+        gate.inbound.end_leases(gate.now, std::iter::once(SENDER), &mut out);
+        assert_eq!(out, [[0; 0]; 0], "and so does its link");
+        gate.now += Duration::from_secs(20);
+        gate.inbound.end_leases(gate.now, std::iter::empty(), &mut out);
         assert_eq!(disposed(&out), [READER_GUID, SENDER_GUID]);
         assert_eq!(gate.pass(&announcement).len(), 1, "it may come back at any time");
     }

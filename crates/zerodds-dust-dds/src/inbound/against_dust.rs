@@ -309,7 +309,7 @@ fn a_writer_does_not_wait_for_readers_whose_lease_has_ended() {
         // From here on nothing is heard of it: Dust would forget it, and match its readers again with the third.
         let mut out = Vec::new();
         while victim.answer() > 0 {
-            inbound.end_leases(Instant::now() + Duration::from_secs(2), &mut out);
+            inbound.end_leases(Instant::now() + Duration::from_secs(2), std::iter::empty(), &mut out);
             out.drain(..).for_each(|message| victim.give(message));
         }
         introduce(&victim, &third, &mut inbound, |_| {});
