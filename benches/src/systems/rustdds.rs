@@ -22,7 +22,7 @@ use rustdds::{
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use zerodds_rustdds::{Config, Events, ZeroDds, no_key};
+use zerodds_rustdds::{Config, Events, PeerPath, ZeroDds, no_key};
 
 /// RustDDS in one of its ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,10 +208,9 @@ impl RustddsParty {
     /// Whether everybody who is matched shares memory with us, if that is what this is about.
     fn is_linked(&self) -> bool {
         let Some(session) = &self.session else { return true };
-        let participants = session.participants();
-        let is_up = |remote: &GUID| {
-            participants.iter().any(|(prefix, is_up)| *is_up && remote.to_bytes()[..12] == prefix[..])
-        };
+        let mut paths = session.paths();
+        paths.retain(PeerPath::is_shared);
+        let is_up = |remote: &GUID| paths.iter().any(|peer| remote.to_bytes()[..12] == peer.participant);
         self.matches.iter().all(|(_, remote)| is_up(remote))
     }
 }

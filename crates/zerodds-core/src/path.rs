@@ -65,6 +65,9 @@ pub enum Reason {
     Protocol(String),
     /// The peer's rendezvous is not there or did not answer; tried again with back-off.
     NoAnswer,
+    /// There is a link, but readers of the peer take plain samples only: they are not made with this project, or without
+    /// shared memory.
+    PlainReaders,
     /// The message is larger than `ZERODDS_SHM_MAX_DATAGRAM`.
     TooLarge {
         /// The message's length in bytes.
@@ -105,6 +108,9 @@ impl fmt::Display for Reason {
             Self::PeerGone => f.write_str("the peer is gone"),
             Self::Protocol(what) => write!(f, "the peer broke the shared-memory protocol: {what}"),
             Self::NoAnswer => f.write_str("the peer's rendezvous did not answer; it is tried again"),
+            Self::PlainReaders => f.write_str(
+                "the peer's readers take plain samples only (made without this project, or with shared memory off)",
+            ),
             Self::TooLarge { len, max } => write!(
                 f,
                 "the message of {len} bytes exceeds the {max} bytes of ZERODDS_SHM_MAX_DATAGRAM; raise it to \

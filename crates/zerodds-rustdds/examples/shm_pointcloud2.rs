@@ -127,7 +127,7 @@ fn receive() -> Result<(), Box<dyn Error>> {
 fn wait_for_a_reader(zerodds: &ZeroDds, matches: &Events) -> Result<(), Box<dyn Error>> {
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut met = 0;
-    while met < 3 || !zerodds.participants().iter().any(|&(_, shares)| shares) {
+    while met < 3 || !zerodds.paths().iter().any(|peer| peer.is_shared()) {
         match matches.next_within(Duration::from_millis(100)) {
             Some(Status::RemoteReaderMatched { local_writer, .. })
                 if local_writer.entity_id.entity_kind.is_user_defined() =>

@@ -13,7 +13,7 @@ use crate::lifespan::{self, NEVER, Ticks};
 use crate::protocol::{Descriptor, Entity, HEADER_LEN, Note, Received, SampleKey, parse};
 use crate::watch::Watch;
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use zerodds_core::{Incarnation, Incoming, Locator, Message, Reason, Receiver, Wake};
 use zerodds_transport_shm::{LinkId, ShmReceiver};
@@ -59,6 +59,9 @@ pub(crate) struct Inbox {
     is_behind: bool,
     /// Until when it does, for what expires.
     alarm: Ticks,
+    /// How many offers are among the news, and how many are suffered.
+    offers: usize,
+    offers_max: usize,
     /// Messages that no session sends.
     pub(crate) strange: u64,
     /// Where messages are captured.
@@ -68,7 +71,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new(receiver: Option<ShmReceiver>, watch: &Arc<Watch>) -> Self {
         let watch = watch.is_on().then(|| Arc::clone(watch));
-        Self { receiver, watch, ..Self::default() }
+        Self { receiver, watch, offers_max: OFFERS_MAX, ..Self::default() }
     }
 
     /// The sample that a descriptor stands for, if it is here.
@@ -102,6 +105,7 @@ impl Inbox {
         self.asleep = false;
         self.empty();
         self.expire();
+        (self.offers, self.offers_max) = (0, OFFERS_MAX);
         (std::mem::take(&mut self.taken), std::mem::take(&mut self.news))
     }
 
@@ -181,12 +185,73 @@ impl Inbox {
             Some((_, peer, Received::Note(Note::Taken { reader, writer, up_to }))) => {
                 self.taken.push(TakenUpTo { peer, reader, writer, up_to })
             }
-            Some((source, _, Received::Note(note))) => self.news.push_back(News::Note(source, note)),
+            Some((source, _, Received::Note(note))) => self.put_in(source, note),
             None => self.strange += 1,
         }
+    }
+
+    /// News for the attendant, which may not come to it for a while.
+    fn put_in(&mut self, source: Locator, note: Note) {
+        if let Note::Readers(offers) = &note {
+            self.offers += offers.len();
+        }
+        self.news.push_back(News::Note(source, note));
+        if self.offers > self.offers_max {
+            self.forget_old_offers();
+        }
+    }
+
+    /// TRUST: of all that a peer says it offers the last counts, and is kept. Looked for rarely enough to cost nothing.
+    fn forget_old_offers(&mut self) {
+        let mut heard = HashSet::new();
+        let mut kept = VecDeque::with_capacity(self.news.len());
+        self.offers = 0;
+        for news in self.news.drain(..).rev() {
+            if let News::Note(source, Note::Readers(offers)) = &news {
+                if !heard.insert(*source) {
+                    continue;
+                }
+                self.offers += offers.len();
+            }
+            kept.push_front(news);
+        }
+        self.news = kept;
+        self.offers_max = OFFERS_MAX.max(2 * self.offers);
     }
 }
 
 /// Messages that are taken in at once: far more than can lie in the links of all peers when somebody looks for a sample
 /// among them.
 const MESSAGES_MAX: usize = 1 << 17;
+/// Offers among the news before those are looked for that others have replaced.
+const OFFERS_MAX: usize = 1 << 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Offer;
+    use zerodds_core::HostTag;
+
+    #[test]
+    fn of_what_a_peer_says_again_and_again_that_it_offers_the_last_is_kept() {
+        let mut inbox = Inbox::new(None, &Arc::new(Watch::new(None, [0; 12])));
+        let peer = |peer: u8| {
+            Locator::shared_memory(HostTag::from_bytes([0; 8]), Incarnation::from_bytes([peer; 8]), 0)
+        };
+        let offers = |window| vec![Offer { reader: [1; 4], window }; OFFERS_MAX / 8];
+        inbox.news.push_back(News::Up(peer(1), None));
+        inbox.put_in(peer(2), Note::Readers(offers(0)));
+        inbox.put_in(peer(2), Note::Leaving);
+        for window in 1..=100 {
+            inbox.put_in(peer(1), Note::Readers(offers(window)));
+            assert!(inbox.news.len() <= 2 * 8 + 3, "bounded, however long nobody attends to it");
+        }
+        inbox.forget_old_offers();
+        let news: Vec<_> = inbox.news.into_iter().collect();
+        assert!(matches!(
+            &news[..],
+            [News::Up(..), News::Note(a, Note::Readers(_)), News::Note(_, Note::Leaving), News::Note(b, Note::Readers(last))]
+                if *a == peer(2) && *b == peer(1) && last[0].window == 100
+        ));
+    }
+}

@@ -195,11 +195,12 @@ impl Appetite {
         let samples = limits.map_or(RUSTDDS_MAX_SAMPLES, |limits| of(limits.max_samples)).min(WINDOW_MAX);
         let depth = match qos.history() {
             Some(History::KeepAll) => {
+                if !reliable {
+                    // Of each instance the reader inside keeps no more than it may.
+                    return Self { keep: Keep::All(samples as usize), limit: None, lifespan };
+                }
                 let room = limits.map_or(samples, |limits| samples.min(of(limits.max_samples_per_instance)));
-                return match reliable {
-                    true => Self { keep: Keep::All(roomy(room) as usize), limit: Some(room), lifespan },
-                    false => Self { keep: Keep::All(room as usize), limit: None, lifespan },
-                };
+                return Self { keep: Keep::All(roomy(room) as usize), limit: Some(room), lifespan };
             }
             Some(History::KeepLast { depth }) => usize::try_from(depth).unwrap_or(1).max(1),
             None => 1,

@@ -139,5 +139,5 @@ pub use config::{Config, Options, WhenFull};
 pub use endpoints::{Publisher, Subscriber};
 pub use events::{EventStream, Events};
 pub use loan::Loan;
-pub use session::{AttachError, Stats, ZeroDds};
-pub use zerodds_core::ConfigError;
+pub use session::{AttachError, PeerPath, Stats, ZeroDds};
+pub use zerodds_core::{ConfigError, Path, Reason};

@@ -34,11 +34,14 @@ pub(crate) struct Target {
     pub(crate) reader: Entity,
     /// Where its session is reached; `None`: it gets plain samples.
     pub(crate) shared: Option<Way>,
+    /// Some reader there is reliable, and may be waited for.
+    pub(crate) is_reliable: bool,
 }
 
 /// Where the samples of one writer go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
+    /// Those with reliable readers first.
     pub(crate) targets: Vec<Target>,
     /// Whether a sample may be directed: all readers are reliable, and each is the only one of its participant. Where it may
     /// not, and one participant cannot have a descriptor, nobody gets one.
@@ -58,7 +61,7 @@ impl Plan {
     /// The same, with readers that are about to be matched: as long as there are any, nobody gets descriptors, which
     /// would reach them too.
     pub(crate) fn awaiting(mut self, readers: impl IntoIterator<Item = (Prefix, Entity)>) -> Self {
-        let plain = |(prefix, reader)| Target { prefix, reader, shared: None };
+        let plain = |(prefix, reader)| Target { prefix, reader, shared: None, is_reliable: true };
         self.pending = readers.into_iter().map(plain).collect();
         if !self.pending.is_empty() {
             self.targets.iter_mut().for_each(|target| target.shared = None);
@@ -128,11 +131,13 @@ impl Matched {
             let of = |reader| offers.iter().find(|offer| offer.reader == reader).copied();
             let offers: Vec<Offer> = readers.iter().filter_map(|&reader| of(reader)).collect();
             let shared = way.filter(|_| offers.len() == readers.len());
-            plan.targets.push(Target { prefix, reader, shared });
+            let is_reliable = readers.iter().any(|&reader| reliable((prefix, reader)));
+            plan.targets.push(Target { prefix, reader, shared, is_reliable });
             // Whoever keeps all is waited for, whichever way samples go.
             let limited = offers.into_iter().filter(|offer| offer.window > 0);
             plan.windows.extend(limited.map(|offer| (incarnation(prefix), offer)));
         }
+        plan.targets.sort_by_key(|target| !target.is_reliable);
         let mut readers =
             living().flat_map(|(&prefix, readers)| readers.iter().map(move |&reader| (prefix, reader)));
         plan.may_direct = living().all(|(_, readers)| readers.len() == 1) && readers.all(reliable);
@@ -171,7 +176,8 @@ mod tests {
         assert_eq!(plan.windows, [(incarnation(HERE), one[0])], "it is waited for all the same");
         let both = [offer([1; 4]), offer([2; 4])];
         let plan = matched.plan(|_| true, |_| Some((Some(way()), &both)), |_| false);
-        assert_eq!(plan.targets, [Target { prefix: HERE, reader: [1; 4], shared: Some(way()) }]);
+        let target = Target { prefix: HERE, reader: [1; 4], shared: Some(way()), is_reliable: false };
+        assert_eq!(plan.targets, [target]);
         matched.remove(HERE, [2; 4]);
         assert!(matched.plan(|_| true, |_| Some((Some(way()), &one)), |_| true).has_shared());
     }
@@ -191,6 +197,19 @@ mod tests {
     }
 
     #[test]
+    fn participants_with_a_reliable_reader_come_first() {
+        let mut matched = Matched::default();
+        for (prefix, reader) in [(HERE, [1; 4]), (THERE, [1; 4]), (THERE, [2; 4])] {
+            matched.add(prefix, reader);
+        }
+        let offers = [offer([1; 4]), offer([2; 4])];
+        let reliable = |reader| reader == (THERE, [2; 4]);
+        let plan = matched.plan(|_| true, |_| Some((Some(way()), &offers)), reliable);
+        let targets: Vec<_> = plan.targets.iter().map(|target| (target.prefix, target.is_reliable)).collect();
+        assert_eq!(targets, [(THERE, true), (HERE, false)]);
+    }
+
+    #[test]
     fn nobody_gets_descriptors_while_a_reader_is_about_to_be_matched() {
         let mut matched = Matched::default();
         matched.add(HERE, [1; 4]);
@@ -204,7 +223,8 @@ mod tests {
         let later = plan(&[(THERE, [3; 4])]);
         assert!(!later.has_shared());
         let newcomers = plan(&[]).newcomers(&later);
-        assert_eq!(newcomers, [Target { prefix: THERE, reader: [3; 4], shared: None }]);
+        assert_eq!(newcomers.len(), 1);
+        assert_eq!((newcomers[0].prefix, newcomers[0].reader, newcomers[0].shared), (THERE, [3; 4], None));
         assert!(later.newcomers(&plan(&[])).is_empty());
     }
 

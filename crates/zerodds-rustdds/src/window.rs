@@ -29,6 +29,8 @@ pub(crate) struct Outlook {
 #[derive(Debug, Default)]
 struct State {
     plan: Arc<Plan>,
+    /// Samples that have a place, and no id yet.
+    placed: usize,
     /// Samples that RTPS may have by now, by id, and the readers that do not owe them: as many as are being written.
     begun: Vec<(u64, Vec<Reader>)>,
     /// Samples that some reader may not have taken, in the order of their sequence numbers.
@@ -56,6 +58,33 @@ struct Sample {
     first: i64,
     /// Readers that will never be given it.
     excused: Vec<Reader>,
+}
+
+/// Room for one sample with every reader, so that threads which write at once do not all have the same. Dropped, it is free again.
+pub(crate) struct Place {
+    outlook: Arc<Outlook>,
+    is_used: bool,
+}
+
+impl Place {
+    /// RTPS is about to be given the sample.
+    pub(crate) fn begin(mut self, id: u64) -> Arc<Outlook> {
+        self.is_used = true;
+        let mut state = self.outlook.state.lock();
+        state.placed -= 1;
+        state.begun.push((id, Vec::new()));
+        drop(state);
+        Arc::clone(&self.outlook)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.is_used {
+            self.outlook.state.lock().placed -= 1;
+            self.outlook.changed.notify_all();
+        }
+    }
 }
 
 impl Outlook {
@@ -98,14 +127,10 @@ impl Outlook {
         }
     }
 
-    /// RTPS is about to be given a sample.
-    pub(crate) fn begin(&self, id: u64) {
-        self.state.lock().begun.push((id, Vec::new()));
-    }
-
-    /// RTPS has not taken it.
+    /// RTPS has not taken a sample that was begun.
     pub(crate) fn give_up(&self, id: u64) {
         self.state.lock().take_begun(id);
+        self.changed.notify_all();
     }
 
     /// It was written under these sequence numbers.
@@ -122,19 +147,24 @@ impl Outlook {
         }
     }
 
-    /// Whether every reader has room for one more sample now.
-    pub(crate) fn has_room(&self) -> bool {
-        self.state.lock().has_room()
+    /// A place for one more sample, if every reader has room for it now.
+    pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
+        self.state.lock().place(self)
     }
 
-    /// Waits until every reader has room for one more sample; `false` after the deadline. `ask` has a reader say what
+    /// The same whether there is room or not.
+    pub(crate) fn place_anyway(self: &Arc<Self>) -> Place {
+        self.state.lock().place_anyway(self)
+    }
+
+    /// Waits until every reader has room for one more sample; `None` after the deadline. `ask` has a reader say what
     /// was taken next: once, and again whenever that was not enough, also over several calls for one sample.
-    pub(crate) fn wait_for_room(
-        &self,
+    pub(crate) fn wait_for_place(
+        self: &Arc<Self>,
         deadline: Instant,
         asked: &mut Asked,
         ask: impl Fn(Incarnation, Entity, i64),
-    ) -> bool {
+    ) -> Option<Place> {
         let mut state = self.state.lock();
         while !state.has_room() {
             let mut full = state.full();
@@ -144,10 +174,10 @@ impl Outlook {
                     full.iter().for_each(|&((peer, reader), heard)| ask(peer, reader, heard))
                 });
             } else if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return state.has_room();
+                break;
             }
         }
-        true
+        state.place(self)
     }
 }
 
@@ -175,6 +205,15 @@ impl State {
         new.map(|excused| excused.push(reader)).is_some()
     }
 
+    fn place(&mut self, outlook: &Arc<Outlook>) -> Option<Place> {
+        self.has_room().then(|| self.place_anyway(outlook))
+    }
+
+    fn place_anyway(&mut self, outlook: &Arc<Outlook>) -> Place {
+        self.placed += 1;
+        Place { outlook: Arc::clone(outlook), is_used: false }
+    }
+
     fn has_room(&self) -> bool {
         self.plan.windows.iter().all(|window| self.has_room_for(window))
     }
@@ -195,7 +234,8 @@ impl State {
         } else {
             self.samples.len() - passed
         };
-        under_way < offer.window as usize
+        let begun = self.begun.iter().filter(|(_, excused)| !excused.contains(&reader)).count();
+        under_way + begun + self.placed < offer.window as usize
     }
 
     fn taken_by(&self, reader: &Reader) -> i64 {
@@ -226,18 +266,22 @@ mod tests {
 
     const READER: Entity = [1; 4];
 
-    fn outlook(window: u32) -> (Outlook, (Incarnation, Entity)) {
+    fn outlook(window: u32) -> (Arc<Outlook>, (Incarnation, Entity)) {
         let incarnation = Incarnation::from_bytes([1; 8]);
-        let outlook = Outlook::default();
+        let outlook = Arc::<Outlook>::default();
         let windows = vec![(incarnation, Offer { reader: READER, window })];
         outlook.set_plan(Plan { windows, ..Plan::default() });
         (outlook, (incarnation, READER))
     }
 
     /// A sample whose id is its first sequence number.
-    fn write(outlook: &Outlook, first: i64, last: i64) {
-        outlook.begin(first as u64);
+    fn write(outlook: &Arc<Outlook>, first: i64, last: i64) {
+        outlook.place_anyway().begin(first as u64);
         outlook.set_written(first as u64, first, last);
+    }
+
+    fn has_room(outlook: &Arc<Outlook>) -> bool {
+        outlook.place().is_some()
     }
 
     fn at_once() -> Instant {
@@ -253,7 +297,7 @@ mod tests {
             write(&outlook, sequence, sequence);
         }
         let asked = AtomicU32::new(0);
-        let said = outlook.wait_for_room(
+        let said = outlook.wait_for_place(
             Instant::now() + Duration::from_secs(60),
             &mut Asked::default(),
             |peer, entity, _| {
@@ -261,7 +305,7 @@ mod tests {
                 outlook.set_taken(reader, i64::from(asked.fetch_add(1, Ordering::Relaxed) + 1));
             },
         );
-        assert!(said);
+        assert!(said.is_some());
         assert_eq!(asked.into_inner(), 3, "it said 1, 2 and 3");
     }
 
@@ -271,9 +315,10 @@ mod tests {
         write(&outlook, 1, 1);
         let (count, mut asked) = (AtomicU32::new(0), Asked::default());
         for _ in 0..3 {
-            assert!(!outlook.wait_for_room(at_once(), &mut asked, |_, _, _| {
+            let place = outlook.wait_for_place(at_once(), &mut asked, |_, _, _| {
                 count.fetch_add(1, Ordering::Relaxed);
-            }));
+            });
+            assert!(place.is_none());
         }
         assert_eq!(count.into_inner(), 1);
     }
@@ -282,12 +327,54 @@ mod tests {
     fn a_writer_waits_for_the_reader_that_has_not_taken() {
         let (outlook, reader) = outlook(2);
         for sequence in 1..=2 {
-            assert!(outlook.wait_for_room(at_once(), &mut Asked::default(), nobody));
+            assert!(outlook.wait_for_place(at_once(), &mut Asked::default(), nobody).is_some());
             write(&outlook, sequence, sequence);
         }
-        assert!(!outlook.wait_for_room(at_once(), &mut Asked::default(), nobody));
+        assert!(outlook.wait_for_place(at_once(), &mut Asked::default(), nobody).is_none());
         outlook.set_taken(reader, 1);
-        assert!(outlook.wait_for_room(at_once(), &mut Asked::default(), nobody));
+        assert!(outlook.wait_for_place(at_once(), &mut Asked::default(), nobody).is_some());
+    }
+
+    #[test]
+    fn threads_that_write_at_once_have_no_more_places_than_there_is_room_for() {
+        let (outlook, reader) = outlook(3);
+        let mut places: Vec<Place> = std::iter::from_fn(|| outlook.place()).collect();
+        assert_eq!(places.len(), 3);
+        let begun = places.pop().expect("one").begin(7);
+        assert!(!has_room(&outlook), "it is under way");
+        begun.give_up(7);
+        places.extend(outlook.place());
+        assert_eq!(places.len(), 3);
+        for (place, sequence) in places.drain(..).zip(1..) {
+            place.begin(sequence).set_written(sequence, sequence as i64, sequence as i64);
+        }
+        assert!(!has_room(&outlook), "they were written");
+        outlook.set_taken(reader, 1);
+        let place = outlook.place();
+        assert!(place.is_some() && !has_room(&outlook), "one was taken");
+        drop(place);
+        assert!(has_room(&outlook));
+    }
+
+    #[test]
+    fn a_place_that_is_not_used_wakes_who_waits_for_one() {
+        for is_begun in [false, true] {
+            let (outlook, _) = outlook(1);
+            let place = outlook.place().expect("room");
+            std::thread::scope(|scope| {
+                let far = Instant::now() + Duration::from_secs(60);
+                let waiting = scope.spawn({
+                    let outlook = &outlook;
+                    move || outlook.wait_for_place(far, &mut Asked::default(), nobody)
+                });
+                if is_begun {
+                    place.begin(1).give_up(1)
+                } else {
+                    drop(place)
+                }
+                assert!(waiting.join().expect("no panic").is_some());
+            });
+        }
     }
 
     #[test]
@@ -297,7 +384,7 @@ mod tests {
             write(&outlook, 1, 1);
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| {
-                    outlook.wait_for_room(
+                    outlook.wait_for_place(
                         Instant::now() + Duration::from_secs(60),
                         &mut Asked::default(),
                         nobody,
@@ -308,7 +395,7 @@ mod tests {
                 } else {
                     outlook.set_taken(reader, 1)
                 }
-                assert!(waiting.join().expect("no panic"));
+                assert!(waiting.join().expect("no panic").is_some());
             });
         }
     }
@@ -320,18 +407,18 @@ mod tests {
         let incarnation = Incarnation::from_bytes([2; 8]);
         let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
         outlook.set_plan(Plan { windows, ..Plan::default() });
-        assert!(outlook.wait_for_room(at_once(), &mut Asked::default(), nobody));
+        assert!(outlook.wait_for_place(at_once(), &mut Asked::default(), nobody).is_some());
     }
 
     #[test]
     fn a_sample_counts_once_however_many_sequence_numbers_it_has() {
         let (outlook, reader) = outlook(2);
         write(&outlook, 1, 5);
-        assert!(outlook.has_room(), "one of two is under way");
+        assert!(has_room(&outlook), "one of two is under way");
         write(&outlook, 6, 10);
-        assert!(!outlook.has_room());
+        assert!(!has_room(&outlook));
         outlook.set_taken(reader, 3);
-        assert!(outlook.has_room(), "the reader's own of the first sample's numbers was taken");
+        assert!(has_room(&outlook), "the reader's own of the first sample's numbers was taken");
     }
 
     #[test]
@@ -339,20 +426,20 @@ mod tests {
         let (outlook, reader) = outlook(1);
         outlook.set_taken(reader, 1);
         write(&outlook, 1, 1);
-        assert!(outlook.has_room());
+        assert!(has_room(&outlook));
     }
 
     #[test]
     fn a_reader_that_comes_while_a_sample_is_handed_to_rtps_does_not_owe_it() {
         let (outlook, _) = outlook(1);
-        outlook.begin(7);
+        outlook.place_anyway().begin(7);
         let incarnation = Incarnation::from_bytes([2; 8]);
         let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
         outlook.set_plan(Plan { windows, ..Plan::default() });
         outlook.set_written(7, 1, 1);
-        assert!(outlook.has_room(), "RTPS may have had it before there was the reader");
+        assert!(has_room(&outlook), "RTPS may have had it before there was the reader");
         write(&outlook, 2, 2);
-        assert!(!outlook.has_room());
+        assert!(!has_room(&outlook));
     }
 
     #[test]
@@ -360,25 +447,25 @@ mod tests {
         for is_quick in [false, true] {
             let (outlook, reader) = outlook(2);
             write(&outlook, 1, 1);
-            outlook.begin(2);
+            outlook.place_anyway().begin(2);
             if is_quick {
                 outlook.excuse(reader, 2);
             }
             outlook.set_written(2, 2, 2);
             outlook.excuse(reader, 2);
             outlook.excuse(reader, 1_000);
-            assert!(outlook.has_room(), "one is under way");
+            assert!(has_room(&outlook), "one is under way");
             write(&outlook, 3, 3);
-            assert!(!outlook.has_room(), "the first was not taken");
+            assert!(!has_room(&outlook), "the first was not taken");
             outlook.set_taken(reader, 1);
-            assert!(outlook.has_room());
+            assert!(has_room(&outlook));
         }
     }
 
     #[test]
     fn excuses_are_kept_no_longer_than_somebody_owes_the_sample() {
         let (first, second) = (Incarnation::from_bytes([1; 8]), Incarnation::from_bytes([2; 8]));
-        let outlook = Outlook::default();
+        let outlook = Arc::<Outlook>::default();
         let windows = [first, second].map(|peer| (peer, Offer { reader: READER, window: 1 })).into();
         outlook.set_plan(Plan { windows, ..Plan::default() });
         write(&outlook, 1, 1);
@@ -386,7 +473,7 @@ mod tests {
         for sequence in 2..100 {
             write(&outlook, sequence, sequence);
             outlook.excuse((first, READER), sequence as u64);
-            assert!(!outlook.has_room(), "the second reader owes it, and the first an older one");
+            assert!(!has_room(&outlook), "the second reader owes it, and the first an older one");
             outlook.set_taken((second, READER), sequence);
             assert_eq!(outlook.state.lock().samples.len(), 1, "what the first has not taken");
         }

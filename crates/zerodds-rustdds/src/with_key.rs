@@ -215,7 +215,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     /// As there.
     pub fn dispose(&self, key: &D::K, source_timestamp: Option<Timestamp>) -> WriteResult<(), ()> {
         let outlet = &self.writer.outlet;
-        outlet.wait_for_room(outlet.deadline()).map_err(|refused| refused.with(()))?;
+        let _place = outlet.wait_for_place(outlet.deadline()).map_err(|refused| refused.with(()))?;
         self.writer.carrier.dispose(key, source_timestamp)
     }
 

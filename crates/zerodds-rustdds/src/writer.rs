@@ -2,7 +2,7 @@
 
 use crate::cdr::{self, Frame};
 use crate::loan::Memory;
-use crate::window::Asked;
+use crate::window::{Asked, Place};
 use crate::writing::{Begun, Outlet, Parcel, Post, Posts, Refused, Remains, Transit, Undescribed};
 use ::bytes::Bytes;
 use futures::channel::oneshot;
@@ -69,7 +69,7 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Refused> {
         let deadline = self.outlet.deadline();
-        self.outlet.wait_for_room(deadline)?;
+        let place = self.outlet.wait_for_place(deadline)?;
         let draft = match self.outlet.short(sample)? {
             Some(bytes) => Draft::Plain(bytes),
             None => {
@@ -79,7 +79,7 @@ impl<C: Carrier> Writer<C> {
                 draft(sample, len, parcel)?
             }
         };
-        Ok(self.publish(draft, key, options, deadline)?)
+        Ok(self.publish(draft, place, key, options, deadline)?)
     }
 
     pub(crate) async fn write_async<D: Serialize>(
@@ -90,7 +90,7 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Refused> {
         let deadline = self.outlet.deadline();
-        self.wait_for_room_async(deadline).await?;
+        let place = self.wait_for_place_async(deadline).await?;
         let draft = match self.outlet.short(sample)? {
             Some(bytes) => Draft::Plain(bytes),
             None => {
@@ -100,7 +100,7 @@ impl<C: Carrier> Writer<C> {
                 draft(sample, len, parcel)?
             }
         };
-        Ok(self.publish_async(draft, key, options, deadline).await?)
+        Ok(self.publish_async(draft, place, key, options, deadline).await?)
     }
 
     /// Room for a sample that is to be filled in place; `None`: it will not be shared.
@@ -129,12 +129,15 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        let parcel = self.outlet.wait_for_room(deadline).and_then(|()| match self.moves(&memory, options) {
-            Some(len) => self.outlet.parcel(len, instance, deadline),
-            None => Ok(None),
+        let room = self.outlet.wait_for_place(deadline).and_then(|place| {
+            let parcel = match self.moves(&memory, options) {
+                Some(len) => self.outlet.parcel(len, instance, deadline)?,
+                None => None,
+            };
+            Ok((place, parcel))
         });
-        let draft = self.filled(memory, parcel, options)?;
-        Ok(self.publish(draft, key, options, deadline)?)
+        let (draft, place) = self.filled(memory, room, options)?;
+        Ok(self.publish(draft, place, key, options, deadline)?)
     }
 
     pub(crate) async fn publish_filled_async(
@@ -145,15 +148,17 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        let parcel = match self.wait_for_room_async(deadline).await {
-            Err(refused) => Err(refused),
-            Ok(()) => match self.moves(&memory, options) {
-                Some(len) => self.parcel_async(len, instance, deadline).await,
-                None => Ok(None),
-            },
+        let room = async {
+            let place = self.wait_for_place_async(deadline).await?;
+            let parcel = match self.moves(&memory, options) {
+                Some(len) => self.parcel_async(len, instance, deadline).await?,
+                None => None,
+            };
+            Ok((place, parcel))
         };
-        let draft = self.filled(memory, parcel, options)?;
-        Ok(self.publish_async(draft, key, options, deadline).await?)
+        let room = room.await;
+        let (draft, place) = self.filled(memory, room, options)?;
+        Ok(self.publish_async(draft, place, key, options, deadline).await?)
     }
 
     /// The length of a loan that was made outside of the ring, if there is somebody to share it with by now.
@@ -164,31 +169,35 @@ impl<C: Carrier> Writer<C> {
         }
     }
 
-    /// What a loan is published as, given room for one that moves.
+    /// What a loan is published as, given a place, and room for one that moves.
     fn filled(
         &self,
         memory: Memory,
-        parcel: Result<Option<Parcel>, Refused>,
+        room: Result<(Place, Option<Parcel>), Refused>,
         options: &WriteOptions,
-    ) -> Result<Draft, Unwritten> {
-        match (memory, parcel) {
-            (memory, Err(why)) => Err(Unwritten { why, memory: Some(memory) }),
-            (Memory::Ring(parcel), Ok(_)) if self.outlet.may_share(options) => Ok(Draft::Shared(parcel)),
-            (memory @ Memory::Ring(_), Ok(_)) => Ok(Draft::Plain(Bytes::copy_from_slice(memory.sample()))),
-            (Memory::Heap(bytes), Ok(None)) => Ok(Draft::Plain(bytes.into())),
-            (Memory::Heap(bytes), Ok(Some(mut parcel))) => {
+    ) -> Result<(Draft, Place), Unwritten> {
+        let (place, parcel) = match room {
+            Ok(room) => room,
+            Err(why) => return Err(Unwritten { why, memory: Some(memory) }),
+        };
+        let draft = match (memory, parcel) {
+            (Memory::Ring(parcel), _) if self.outlet.may_share(options) => Draft::Shared(parcel),
+            (memory @ Memory::Ring(_), _) => Draft::Plain(Bytes::copy_from_slice(memory.sample())),
+            (Memory::Heap(bytes), None) => Draft::Plain(bytes.into()),
+            (Memory::Heap(bytes), Some(mut parcel)) => {
                 parcel.cdr_mut().copy_from_slice(&bytes);
-                Ok(Draft::Shared(parcel))
+                Draft::Shared(parcel)
             }
-        }
+        };
+        Ok((draft, place))
     }
 
-    pub(crate) async fn wait_for_room_async(&self, deadline: Instant) -> Result<(), Refused> {
-        if self.outlet.has_room() {
-            return Ok(());
+    async fn wait_for_place_async(&self, deadline: Instant) -> Result<Place, Refused> {
+        if let Some(place) = self.outlet.place() {
+            return Ok(place);
         }
         let (outlet, mut asked) = (Arc::clone(&self.outlet), Asked::default());
-        let step = move |until, is_last| answer(outlet.go_on_waiting_for_room(until, &mut asked), is_last);
+        let step = move |until, is_last| answer(outlet.go_on_waiting_for_place(until, &mut asked), is_last);
         elsewhere(deadline, step).await?
     }
 
@@ -212,6 +221,7 @@ impl<C: Carrier> Writer<C> {
     fn publish(
         &self,
         draft: Draft,
+        place: Place,
         key: &C::Key,
         options: &WriteOptions,
         deadline: Instant,
@@ -227,7 +237,7 @@ impl<C: Carrier> Writer<C> {
                 self.outlet.dispatch(transit)?
             }
         };
-        let mut round = Round::begin(&self.outlet, posts.undescribed.take());
+        let mut round = Round::begin(&self.outlet, posts.undescribed.take(), place);
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 // The usual case: nothing has been waited for, so that RustDDS's own clock serves.
@@ -253,6 +263,7 @@ impl<C: Carrier> Writer<C> {
     async fn publish_async(
         &self,
         draft: Draft,
+        place: Place,
         key: &C::Key,
         options: &WriteOptions,
         deadline: Instant,
@@ -265,7 +276,7 @@ impl<C: Carrier> Writer<C> {
                 self.outlet.dispatch(arrived(transit, deadline).await?)?
             }
         };
-        let mut round = Round::begin(&self.outlet, posts.undescribed.take());
+        let mut round = Round::begin(&self.outlet, posts.undescribed.take(), place);
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 let deadline = if round.has_begun() { self.outlet.later() } else { deadline };
@@ -358,9 +369,9 @@ struct Round {
 }
 
 impl Round {
-    fn begin(outlet: &Outlet, undescribed: Option<Undescribed>) -> Self {
+    fn begin(outlet: &Outlet, undescribed: Option<Undescribed>, place: Place) -> Self {
         Self {
-            begun: outlet.begin(undescribed.as_ref()),
+            begun: outlet.begin(undescribed.as_ref(), place),
             undescribed,
             carried: None,
             descriptors: 0,

@@ -17,7 +17,7 @@ use crate::protocol::{
 };
 use crate::routes::{Plan, Target};
 use crate::session::{Owner, Session, split};
-use crate::window::{Asked, Outlook};
+use crate::window::{Asked, Outlook, Place};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustdds::dds::WriteError;
@@ -194,6 +194,11 @@ impl Outlet {
         };
         // Whoever comes late is served from RustDDS's history, so the samples have to be there.
         let volatile = matches!(qos.durability(), None | Some(Durability::Volatile));
+        if options.shm && !volatile && owner.session.transport.availability().is_ok() {
+            tracing::info!(
+                "topic {topic_name}: samples go by UDP, since they have to be in RTPS for its DURABILITY"
+            );
+        }
         Self {
             owner: Arc::clone(owner),
             entity,
@@ -242,26 +247,32 @@ impl Outlet {
         now.checked_add(self.patience.unwrap_or_default().max(A_MOMENT)).unwrap_or(now + A_YEAR)
     }
 
-    /// Whether readers that keep all have room now; best effort waits for nobody. What they have taken they say without
-    /// waking anybody: it is looked for when it matters.
-    pub(crate) fn has_room(&self) -> bool {
-        if self.patience.is_none() || self.outlook.has_room() {
-            return true;
+    /// A place for one more sample with all readers that keep all, if they have room now; best effort waits for nobody. What they have
+    /// taken they say without waking anybody: it is looked for when it matters.
+    pub(crate) fn place(&self) -> Option<Place> {
+        if self.patience.is_none() {
+            return Some(self.outlook.place_anyway());
         }
-        self.session().listen();
-        self.outlook.has_room()
+        self.outlook.place().or_else(|| {
+            self.session().listen();
+            self.outlook.place()
+        })
     }
 
     /// Waits for that.
-    pub(crate) fn wait_for_room(&self, deadline: Instant) -> Result<(), Refused> {
-        self.go_on_waiting_for_room(deadline, &mut Asked::default())
+    pub(crate) fn wait_for_place(&self, deadline: Instant) -> Result<Place, Refused> {
+        self.go_on_waiting_for_place(deadline, &mut Asked::default())
     }
 
-    /// As [`wait_for_room`](Self::wait_for_room), after such calls for the same sample in which readers were asked.
-    pub(crate) fn go_on_waiting_for_room(&self, deadline: Instant, asked: &mut Asked) -> Result<(), Refused> {
+    /// As [`wait_for_place`](Self::wait_for_place), after such calls for the same sample in which readers were asked.
+    pub(crate) fn go_on_waiting_for_place(
+        &self,
+        deadline: Instant,
+        asked: &mut Asked,
+    ) -> Result<Place, Refused> {
         let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
-        let room = self.has_room() || self.outlook.wait_for_room(deadline, asked, ask) || self.has_room();
-        room.then_some(()).ok_or(Refused::WouldBlock)
+        let place = self.place().or_else(|| self.outlook.wait_for_place(deadline, asked, ask));
+        place.or_else(|| self.place()).ok_or(Refused::WouldBlock)
     }
 
     /// A sample that is too short to be shared, as CDR. It is not tried where the last one was not: then it is measured first.
@@ -317,7 +328,12 @@ impl Outlet {
                 Err(Refused::WouldBlock)
             }
             (Err(error), _) => {
-                self.fall_back(&error);
+                let remedy = match error {
+                    LoanError::TooLarge { .. } => "; ZERODDS_SHM_MAX_DATAGRAM sets the limit",
+                    LoanError::Full { .. } => "; ZERODDS_SHM_MAX_DATAGRAM sizes the ring",
+                    _ => "",
+                };
+                self.fall_back(&error.to_string(), remedy);
                 Ok(None)
             }
         }
@@ -332,15 +348,18 @@ impl Outlet {
     ) -> Result<Transit, Refused> {
         let plan = self.outlook.plan();
         let len = parcel.cdr().len();
-        let shared = || plan.targets.iter().filter_map(|target| Some((target.prefix, target.shared?)));
-        let locators: Vec<Locator> = shared().map(|(_, way)| way.locator).collect();
+        let locators: Vec<Locator> =
+            shared_targets(&plan).filter_map(|target| Some(target.shared?.locator)).collect();
         let peers: Vec<Peer<'_>> =
             locators.iter().map(|locator| Peer::new(std::slice::from_ref(locator))).collect();
-        let delivery = match self.patience {
-            Some(_) => Delivery::Reliable { deadline },
-            None => Delivery::BestEffort,
+        // Nobody waits for readers that are best effort, and what they have not taken makes way for what comes.
+        let reliable = || shared_targets(&plan).filter(|target| target.is_reliable).count();
+        let (delivery, waited) = match self.patience {
+            Some(_) => (Delivery::Reliable { deadline }, reliable()),
+            None => (Delivery::BestEffort, peers.len()),
         };
-        let readers = shared().map(|(prefix, _)| incarnation(prefix)).collect();
+        let (peers, others) = peers.split_at(waited);
+        let readers = shared_targets(&plan).map(|target| incarnation(target.prefix)).collect();
         let undescribed = self.numbered(readers);
         let Parcel { mut loan, instance } = parcel;
         if let Some(header) = loan.first_chunk_mut::<HEADER_LEN>() {
@@ -350,8 +369,9 @@ impl Outlet {
                 .write(header);
         }
         let captured = self.session().watch.begin(HEADER_LEN + len);
-        let sending = self.session().transport.begin_quietly(loan, &peers, delivery);
-        let sending = sending.map_err(|error| Refused::Internal(error.to_string()))?;
+        let sending = self.session().transport.begin_quietly(loan, peers, delivery);
+        let mut sending = sending.map_err(|error| Refused::Internal(error.to_string()))?;
+        sending.also_best_effort(others);
         Ok(Transit { sending, waits: self.waits(), captured, undescribed, len, plan })
     }
 
@@ -366,7 +386,7 @@ impl Outlet {
         undescribed.readers.clear();
         let mut shared: Vec<&Target> = Vec::new();
         let mut plain: Vec<&Target> = Vec::new();
-        let mut full = false;
+        let (mut full, mut fallback) = (false, None);
         let mut index = 0;
         for target in &plan.targets {
             let Some(way) = target.shared else {
@@ -385,15 +405,28 @@ impl Outlet {
                     plain.push(target);
                     self.session().say(incarnation(target.prefix), Note::Forget { id: undescribed.key.id });
                 }
-                (Some(Refusal::Full), WhenFull::Udp) => plain.push(target),
                 // What best effort has no room for is lost, there as anywhere; the transport has counted it.
-                (Some(Refusal::Full), WhenFull::Block) if self.patience.is_none() => shared.push(target),
+                (Some(Refusal::Full), _) if !target.is_reliable => shared.push(target),
+                (Some(Refusal::Full), WhenFull::Udp) => {
+                    fallback =
+                        Some(("a reader has no room".into(), "; ZERODDS_SHM_WHEN_FULL=block waits for it"));
+                    plain.push(target);
+                }
                 (Some(Refusal::Full), _) => full = true,
+                (Some(Refusal::TooLarge { len, max }), _) => {
+                    let why =
+                        format!("{len} bytes are more than the {max} that a reader of another user takes");
+                    fallback = Some((why, "; its ZERODDS_SHM_MAX_DATAGRAM sets the limit"));
+                    plain.push(target);
+                }
                 (Some(_), _) => plain.push(target),
             }
         }
         if full {
             return Err((Refused::WouldBlock, Remains::Ring(sample)));
+        }
+        if let Some((why, remedy)) = fallback {
+            self.fall_back(&why, remedy);
         }
         let bytes = || Bytes::copy_from_slice(cdr_of(&sample));
         let to_all = || smallvec![Post::plain(bytes())];
@@ -429,10 +462,9 @@ impl Outlet {
     }
 
     /// RTPS is about to be given a sample, which is this one where it was shared.
-    pub(crate) fn begin(&self, shared: Option<&Undescribed>) -> Begun {
+    pub(crate) fn begin(&self, shared: Option<&Undescribed>, place: Place) -> Begun {
         let id = shared.map_or_else(|| self.session().next_id(), |undescribed| undescribed.key.id);
-        self.outlook.begin(id);
-        Begun { outlook: Arc::clone(&self.outlook), id: Some(id) }
+        Begun { outlook: place.begin(id), id: Some(id) }
     }
 
     /// The next sample's number, which is under way from here on.
@@ -468,14 +500,9 @@ impl Outlet {
     }
 
     /// A sample goes by UDP although it was meant for shared memory: said once for each writer, counted always.
-    fn fall_back(&self, why: &LoanError) {
+    fn fall_back(&self, why: &str, remedy: &str) {
         self.session().totals.fallbacks.fetch_add(1, Ordering::Relaxed);
         if !self.said.swap(true, Ordering::Relaxed) {
-            let remedy = match why {
-                LoanError::TooLarge { .. } => "; ZERODDS_SHM_MAX_DATAGRAM sets the limit",
-                LoanError::Full { .. } => "; ZERODDS_SHM_MAX_DATAGRAM sizes the ring",
-                _ => "",
-            };
             tracing::warn!("topic {}: {why}; such samples go by UDP{remedy}", self.topic_name);
         }
     }
@@ -485,6 +512,11 @@ impl Drop for Outlet {
     fn drop(&mut self) {
         self.owner.session.remove_writer(self.entity);
     }
+}
+
+/// The participants whose sessions are reached.
+fn shared_targets(plan: &Plan) -> impl Iterator<Item = &Target> {
+    plan.targets.iter().filter(|target| target.shared.is_some())
 }
 
 impl Target {

@@ -74,7 +74,7 @@ fn a_capture_equals_what_was_delivered_byte_for_byte_on_both_sides() {
         delivered.last().is_some_and(|chunk: &Chunk| chunk.number as usize == LENS.len() - 1)
     });
     let shared: usize = child.hear().parse().expect("a number");
-    let from = *party.zerodds.participants().iter().map(|(prefix, _)| prefix).next().expect("the child");
+    let from = party.zerodds.paths().first().expect("the child").participant;
     let own = prefix(&party);
     child.tell("leave");
     child.expect("left");

@@ -372,8 +372,7 @@ fn a_writer_that_begins_to_wait_without_a_link_hears_of_what_is_taken_on_the_nex
             });
             for ((party, other), lost) in [(&here, &there), (&there, &here)].into_iter().zip(lost) {
                 eventually("there is another link", || {
-                    let peers = party.zerodds.participants();
-                    party.zerodds.stats().links_lost > lost && peers.contains(&(prefix(other), true))
+                    party.zerodds.stats().links_lost > lost && shares_with(party, prefix(other))
                 });
             }
             // Whatever else would wake the writer has by then; otherwise this shows nothing.

@@ -69,6 +69,12 @@ impl Scene {
         Process::start(&format!("read {}", self.place), &[])
     }
 
+    /// One with a QoS of its own.
+    fn subscriber_with(&self, qos_word: &str) -> Process {
+        let (place, _) = self.place.rsplit_once(' ').expect("a QoS");
+        Process::start(&format!("read {place} {qos_word}"), &[])
+    }
+
     /// Settles the writer with the reader and with new children.
     fn settle(&mut self, children: &mut [&mut Process]) {
         let mut matched = vec![false; children.len()];
@@ -339,8 +345,18 @@ impl Moments {
 
 #[test]
 fn a_stopped_best_effort_subscriber_slows_nobody() {
-    let mut scene = Scene::new("stopped", "best:4");
-    let mut other = scene.subscriber();
+    slows_nobody("stopped", "best:4");
+}
+
+#[test]
+fn a_stopped_best_effort_subscriber_slows_no_reliable_writer_and_none_of_its_reliable_readers() {
+    slows_nobody("stopped-beside", "last:4");
+}
+
+/// A best-effort subscriber that is stopped beside another, of a writer with this QoS.
+fn slows_nobody(name: &str, qos_word: &str) {
+    let mut scene = Scene::new(name, qos_word);
+    let mut other = scene.subscriber_with("best:4");
     scene.settle(&mut [&mut other]);
     let Scene { here, writer, near, .. } = &mut scene;
     let mut number = 0;

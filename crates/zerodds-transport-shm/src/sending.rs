@@ -28,6 +28,8 @@ pub struct ShmSending {
     shared: Arc<Shared>,
     /// Until it is finished.
     sending: Option<Sending>,
+    /// Peers that it was given to, or was to be.
+    peers: usize,
 }
 
 /// A message that was sent: its bytes can still be read, and stay in the ring until this is dropped.
@@ -37,8 +39,17 @@ pub struct ShmSent {
 }
 
 impl ShmSending {
-    pub(crate) const fn new(shared: Arc<Shared>, sending: Sending) -> Self {
-        Self { shared, sending: Some(sending) }
+    pub(crate) const fn new(shared: Arc<Shared>, sending: Sending, peers: usize) -> Self {
+        Self { shared, sending: Some(sending), peers }
+    }
+
+    /// Gives the message to further peers, best effort: nobody waits for them, and what they have not taken makes room for what comes
+    /// later. What became of it [`finish`](Self::finish) says; their indices go on after those of the peers before.
+    pub fn also_best_effort(&mut self, to: &[Peer<'_>]) {
+        if let Some(sending) = self.sending.as_mut().filter(|_| !to.is_empty()) {
+            sending.also_best_effort(&self.shared, to, self.peers);
+            self.peers += to.len();
+        }
     }
 
     /// Whether nobody needs to be waited for: all are served or cannot be, or the message is best effort.
@@ -136,6 +147,15 @@ impl Sending {
         }
         let first = round.first(to, 0);
         Self::after(message, promise, notice, first)
+    }
+
+    /// The same for further peers, whose indices begin at `index`, and for whom nobody waits.
+    fn also_best_effort(&mut self, shared: &Arc<Shared>, to: &[Peer<'_>], index: usize) {
+        let round = Round::new(shared, Parcel::of(&self.message), Promise::BestEffort, self.notice);
+        let (mut sent, without_room) = round.first(to, 0);
+        miss(shared, &mut sent, &without_room, Promise::BestEffort);
+        sent.unserved.iter_mut().for_each(|peer| peer.index += index);
+        self.sent.add(sent);
     }
 
     /// What is left to do after the first round.
@@ -330,18 +350,21 @@ impl Sending {
     /// What became of it, and the message; whoever has no room by now, or did not take what it was offered, goes without.
     pub(crate) fn finish(mut self, shared: &Arc<Shared>) -> (Sent, ShmLoan) {
         self.settle(shared);
-        if !self.without_room.is_empty() {
-            let missed = match self.promise {
-                Promise::BestEffort => &shared.stats.lost_messages,
-                Promise::Reliable => &shared.stats.timed_out_messages,
-            };
-            Stats::add(missed, self.without_room.len() as u64);
-            let unserved = self.without_room.drain(..);
-            self.sent
-                .unserved
-                .extend(unserved.map(|target| Unserved { index: target.index, why: Refusal::Full }));
-        }
+        miss(shared, &mut self.sent, &self.without_room, self.promise);
         (self.sent, self.message)
+    }
+}
+
+/// Whoever had no room goes without, and is counted.
+fn miss(shared: &Shared, sent: &mut Sent, without_room: &Targets, promise: Promise) {
+    let missed = match promise {
+        Promise::BestEffort => &shared.stats.lost_messages,
+        Promise::Reliable => &shared.stats.timed_out_messages,
+    };
+    if !without_room.is_empty() {
+        Stats::add(missed, without_room.len() as u64);
+        let unserved = without_room.iter().map(|target| Unserved { index: target.index, why: Refusal::Full });
+        sent.unserved.extend(unserved);
     }
 }
 

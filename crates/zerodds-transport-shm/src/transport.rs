@@ -211,7 +211,7 @@ impl ShmTransport {
     ) -> Result<ShmSending, SendError> {
         let shared = &self.open_for_sending()?.shared;
         let sending = Sending::begin(shared, message, to, delivery, notice);
-        Ok(ShmSending::new(Arc::clone(shared), sending))
+        Ok(ShmSending::new(Arc::clone(shared), sending, to.len()))
     }
 
     /// Whether a participant listens at this locator of our host: one that does not, and whose link ended, is gone. Where the

@@ -51,6 +51,11 @@ impl ShmSending {
         match self.0 {}
     }
 
+    /// There is nobody to send to.
+    pub fn also_best_effort(&mut self, _to: &[Peer<'_>]) {
+        match self.0 {}
+    }
+
     /// Nothing was sent.
     pub fn finish(self) -> (Sent, ShmSent) {
         match self.0 {}

@@ -1,7 +1,7 @@
 //! The thread of a session: turns events into plans, and keeps links up.
 
-use super::obituary::Obituary;
-use super::registry::Errand;
+use super::obituary::{Obituary, hex};
+use super::registry::{Errand, PeerPath};
 use super::{EVENTS_MAX, Noted, Session};
 use crate::inbox::{Aside, News};
 use crate::lifespan::{self, NEVER};
@@ -33,6 +33,8 @@ pub(super) struct Attendant {
     mourns: bool,
     /// What was offered last.
     offers: Vec<Offer>,
+    /// What was last known of how samples reach whom.
+    paths: Vec<PeerPath>,
     /// Where sessions listen, if that was looked up since the news came that are attended to.
     listening: Option<Option<HashSet<Locator>>>,
 }
@@ -82,6 +84,7 @@ impl Attendant {
             saying: None,
             mourns,
             offers: Vec::new(),
+            paths: Vec::new(),
             listening: None,
         })
     }
@@ -118,8 +121,10 @@ impl Attendant {
         }
         let Noted { errands, events } = std::mem::take(&mut *self.session.noted.lock());
         errands.into_iter().for_each(|errand| self.run_errand(errand));
-        self.retry();
-        self.refresh();
+        let is_tried = self.retry();
+        if self.refresh() || is_tried {
+            self.say_paths();
+        }
         for event in &events {
             self.session.broadcast.tell(event);
             // Whoever is woken by that may take its time, and RustDDS's queue drops what it has no room for.
@@ -142,7 +147,6 @@ impl Attendant {
                 self.say_taken(|prefix| incarnation(*prefix) == id);
                 let missed = self.session.registry.lock().missed(id);
                 missed.into_iter().for_each(|(reader, sample)| self.session.say_missed(reader, sample));
-                tracing::debug!("participant {id}: large samples go by shared memory");
             }
             News::Down(peer, reason) => self.lose(peer, &reason),
             News::Note(from, note) => {
@@ -168,9 +172,8 @@ impl Attendant {
             Reason::PeerGone => !self.listens(&peer),
             _ => false,
         };
-        let silent = self.session.registry.lock().set_down(id, has_died);
+        let silent = self.session.registry.lock().set_down(id, reason.clone(), has_died);
         self.session.totals.links_lost.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!("participant {id}: samples go by UDP: {reason}");
         match silent {
             Some(prefix) if has_died => self.mourn(prefix),
             silent => {
@@ -225,9 +228,9 @@ impl Attendant {
         }
     }
 
-    /// Plans first, then the news of what we offer.
-    fn refresh(&mut self) {
-        let Some(offers) = self.session.registry.lock().refresh() else { return };
+    /// Plans first, then the news of what we offer; whether anything may have changed.
+    fn refresh(&mut self) -> bool {
+        let Some(offers) = self.session.registry.lock().refresh() else { return false };
         if offers != self.offers {
             let peers: Vec<Incarnation> = self.session.registry.lock().up().collect();
             for peer in peers {
@@ -237,6 +240,22 @@ impl Attendant {
             // Writers may wait for less now.
             self.say_taken(|_| true);
         }
+        true
+    }
+
+    /// Says how samples reach whom where that has changed, but for what passes.
+    fn say_paths(&mut self) {
+        let paths: Vec<PeerPath> = self.session.registry.lock().paths().collect();
+        if paths == self.paths {
+            return;
+        }
+        for peer in paths.iter().filter(|peer| !matches!(peer.reason, Reason::Handshake | Reason::NoAnswer)) {
+            if !self.paths.contains(peer) {
+                let PeerPath { participant, path, reason } = peer;
+                tracing::info!(participant = hex(*participant), %path, %reason, "path of participant");
+            }
+        }
+        self.paths = paths;
     }
 
     fn say_taken(&self, to: impl Fn(&Prefix) -> bool) {
@@ -254,10 +273,11 @@ impl Attendant {
         }
     }
 
-    /// Tries to reach whom we miss, at growing intervals, for as long as anybody listens there.
-    fn retry(&mut self) {
+    /// Tries to reach whom we miss, at growing intervals, for as long as anybody listens there; whether it was time for any.
+    fn retry(&mut self) -> bool {
         let now = Instant::now();
         let due: Vec<_> = self.retries.extract_if(|_, retry| retry.at <= now).collect();
+        let is_tried = !due.is_empty();
         for (peer, retry) in due {
             let Some(locator) = self.session.transport.locator_of(peer) else { continue };
             match retry.suspect {
@@ -266,6 +286,7 @@ impl Attendant {
                 _ => {}
             }
         }
+        is_tried
     }
 
     fn reach(&mut self, peer: Incarnation, locator: Locator, mut retry: Retry) {
@@ -277,9 +298,11 @@ impl Attendant {
                 let participant = self.session.registry.lock().participant(peer);
                 return participant.into_iter().for_each(|prefix| self.mourn(prefix));
             }
-            Reach::Unreachable(Reason::PeerGone) => retry.absent += 1,
-            // What forbids a link now may pass.
-            Reach::Unreachable(_) => retry.absent = 0,
+            Reach::Unreachable(reason) => {
+                // What forbids a link now may pass.
+                retry.absent = if reason == Reason::PeerGone { retry.absent + 1 } else { 0 };
+                self.session.registry.lock().set_unreachable(peer, reason);
+            }
         }
         if retry.absent == ABSENT_MAX {
             return self.session.registry.lock().give_up(peer);

@@ -15,6 +15,7 @@ mod obituary;
 mod registry;
 mod unsaid;
 
+pub use registry::PeerPath;
 pub(crate) use registry::{Limit, split};
 
 use crate::arrivals::{Missing, Tally};
@@ -33,7 +34,7 @@ use registry::{Errand, Registry};
 use rustdds::dds::CreateResult;
 use rustdds::{
     DomainParticipant, DomainParticipantStatusEvent, DomainParticipantStatusListener, QosPolicies,
-    RTPSEntity, StatusEvented,
+    RTPSEntity, StatusEvented, Topic,
 };
 use std::collections::BTreeSet;
 use std::io;
@@ -156,7 +157,6 @@ pub(crate) struct Session {
     owed_at: Mutex<Option<Instant>>,
     waker: mio::Waker,
     ended: AtomicBool,
-    next_id: AtomicU64,
     losses: AtomicU64,
 }
 
@@ -226,9 +226,9 @@ impl ZeroDds {
             unsaid: Mutex::default(),
             owed_at: Mutex::default(),
             ended: AtomicBool::new(false),
-            next_id: AtomicU64::new(1),
             losses: AtomicU64::new(0),
         });
+        session.note_the_past();
         let mourns = config.access_is_own_user();
         let attendant = Attendant::new(Arc::clone(&session), poll, &participant, mourns)?.start()?;
         let attendant = Mutex::new(Some(attendant));
@@ -283,21 +283,48 @@ impl ZeroDds {
         self.0.session.transport.availability()
     }
 
-    /// The participants known to this one, by their GUID prefixes, and whether samples reach them by shared memory.
+    /// The participants known to this one, whether samples reach them by shared memory, and why. Changes are logged at level `info`.
     ///
     /// ```no_run
     /// # use zerodds_rustdds::{Config, ZeroDds};
     /// # let zerodds = ZeroDds::attach(&rustdds::DomainParticipant::new(0)?, Config::default())?;
-    /// for (participant, is_shared) in zerodds.participants() {
-    ///     println!("{participant:02x?}: {}", if is_shared { "shared memory" } else { "UDP" });
+    /// for peer in zerodds.paths() {
+    ///     println!("{:02x?} by {}: {}", peer.participant, peer.path, peer.reason);
     ///     // For a test of what a program does when the path changes:
-    ///     zerodds.disconnect(participant);
+    ///     zerodds.disconnect(peer.participant);
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn participants(&self) -> Vec<([u8; 12], bool)> {
-        self.0.session.registry.lock().participants().collect()
+    pub fn paths(&self) -> Vec<PeerPath> {
+        self.0.session.registry.lock().paths().collect()
+    }
+
+    /// As RustDDS's `DomainParticipant::find_topic`, which keeps all writers of the participant waiting, and the session, for as
+    /// long as it waits itself. This looks again and again instead.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use zerodds_rustdds::{Config, ZeroDds};
+    /// # let zerodds = ZeroDds::attach(&rustdds::DomainParticipant::new(0)?, Config::default())?;
+    /// if let Some(topic) = zerodds.find_topic("rt/points", Duration::from_secs(10))? {
+    ///     println!("somebody has {topic:?}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find_topic(&self, name: &str, timeout: Duration) -> CreateResult<Option<Topic>> {
+        let begun = Instant::now();
+        loop {
+            let found = self.0.participant.find_topic(name, Duration::ZERO)?;
+            let left = timeout.saturating_sub(begun.elapsed());
+            if found.is_some() || left.is_zero() {
+                return Ok(found);
+            }
+            std::thread::sleep(left.min(BETWEEN_LOOKS));
+        }
     }
 
     /// Ends the shared-memory link to a participant, by its GUID prefix, as if it had broken. Samples go by UDP
@@ -333,7 +360,7 @@ impl Drop for Owner {
 impl Session {
     pub(crate) fn next_id(&self) -> u64 {
         // ORDER: Relaxed; only uniqueness matters.
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+        NEXT_ID.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn add_writer(&self, writer: Entity, topic: TopicHash, outlook: Arc<Outlook>) {
@@ -353,16 +380,29 @@ impl Session {
 
     /// As [`look`](Self::look); how many reports there were.
     fn note(&self) -> usize {
+        self.note_if(|_| true)
+    }
+
+    /// What was reported before there was this session. Readers that were found by then may be gone, and RustDDS's queue may have had no
+    /// room for that. Those that are there it reports anew to each writer that comes.
+    fn note_the_past(&self) {
+        while self.note_if(|event| !matches!(event, DomainParticipantStatusEvent::ReaderDetected { .. })) > 0
+        {
+        }
+    }
+
+    fn note_if(&self, matters: impl Fn(&DomainParticipantStatusEvent) -> bool) -> usize {
         let status = self.status.lock();
         // The queue drops what it has no room for: it is emptied first, and thought about then.
         let events: Vec<_> = std::iter::from_fn(|| status.try_recv_status()).take(EVENTS_MAX).collect();
         let count = events.len();
         if count > 0 {
             let mut registry = self.registry.lock();
-            let errands: Vec<_> = events.iter().flat_map(|event| registry.note(event)).collect();
+            let errands: Vec<_> =
+                events.iter().filter(|event| matters(event)).flat_map(|event| registry.note(event)).collect();
             registry.replan();
             if self.watch.is_on() {
-                self.watch.meet(registry.participants().map(|(prefix, _)| prefix));
+                self.watch.meet(registry.participants());
             }
             drop(registry);
             let mut noted = self.noted.lock();
@@ -595,6 +635,8 @@ impl Session {
     }
 }
 
+/// Between two looks for a topic.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// Why a participant has no ring although the system would have one.
 const SECURED: &str = "the participant is under DDS Security, and shared memory is not encrypted; \
                        Config::share_secured(true) shares it all the same";
@@ -602,5 +644,7 @@ const SECURED: &str = "the participant is under DDS Security, and shared memory 
 const SOON: Duration = Duration::from_millis(1);
 /// Reports that are looked at together: as many as RustDDS's queue holds, twice.
 const EVENTS_MAX: usize = 4096;
+/// The next sample's id: of the process, since sessions that one participant has one after the other have the same incarnation.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Participants with a session in this process.
 static ATTACHED: Mutex<BTreeSet<Prefix>> = Mutex::new(BTreeSet::new());

@@ -69,7 +69,8 @@ fn message(dead: Prefix, number: i64) -> Vec<u8> {
     message
 }
 
-fn hex(prefix: Prefix) -> String {
+/// A GUID prefix as other tools show it.
+pub(super) fn hex(prefix: Prefix) -> String {
     prefix.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 

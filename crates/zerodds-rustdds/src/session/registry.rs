@@ -10,8 +10,28 @@ use rustdds::policy::Reliability;
 use rustdds::{DomainParticipantStatusEvent as Status, GUID};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use zerodds_core::{Incarnation, Locator};
+use zerodds_core::{Incarnation, Locator, Path, Reason};
 use zerodds_transport_shm::LinkId;
+
+/// How samples reach another participant, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerPath {
+    /// Its GUID prefix.
+    pub participant: [u8; 12],
+    /// The path of samples from the threshold on, if QoS leaves them the choice (docs/qos.md).
+    pub path: Path,
+    /// Why that one.
+    pub reason: Reason,
+}
+
+impl PeerPath {
+    /// Whether that is shared memory.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.path == Path::SharedMemory
+    }
+}
 
 /// The state of a session.
 #[derive(Debug)]
@@ -63,6 +83,8 @@ struct Session {
     leaving: bool,
     /// Its process has died, of which RustDDS may not have been told yet: no writer here waits for it.
     dead: bool,
+    /// Why there is no link, once that is known.
+    without: Option<Reason>,
     /// What it offers, or did before the link was lost: its readers keep all even so, and will say what was taken
     /// when there is a link again.
     offers: Vec<Offer>,
@@ -225,10 +247,11 @@ impl Registry {
 
     /// The link is over, by the death of its process or otherwise; the participant behind it, if it is known and did not say
     /// that it leaves.
-    pub(crate) fn set_down(&mut self, peer: Incarnation, has_died: bool) -> Option<Prefix> {
+    pub(crate) fn set_down(&mut self, peer: Incarnation, why: Reason, has_died: bool) -> Option<Prefix> {
         self.stale = true;
         let session = self.sessions.get_mut(&peer)?;
         session.up = false;
+        session.without = Some(why);
         let silent = (!session.leaving).then_some(session.prefix);
         if silent == Some(None) && has_died {
             if self.unknown_dead.len() == UNKNOWN_DEAD_MAX {
@@ -238,6 +261,15 @@ impl Registry {
         }
         self.forget_strangers();
         silent.flatten()
+    }
+
+    /// It cannot be reached for now.
+    pub(crate) fn set_unreachable(&mut self, peer: Incarnation, why: Reason) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            // Nobody ever listened for it.
+            let never = why == Reason::PeerGone && session.link.is_none();
+            session.without = Some(if never { Reason::NoLocator } else { why });
+        }
     }
 
     /// Sessions without a link, of participants that we do not know, are nothing to us.
@@ -264,7 +296,6 @@ impl Registry {
     pub(crate) fn set_offers(&mut self, peer: Incarnation, offers: Vec<Offer>) {
         if let Some(session) = self.sessions.get_mut(&peer).filter(|session| session.up && !session.leaving) {
             session.offers = offers;
-            session.offers.truncate(OFFERS_MAX);
             session.speaks = true;
             self.stale = true;
         }
@@ -315,15 +346,29 @@ impl Registry {
         self.sessions.iter().filter(|(_, session)| session.up).map(|(&peer, _)| peer)
     }
 
-    /// The participants that we know of, and whether samples reach them by shared memory: their session has said which
-    /// readers take them, and if some are matched with writers here, then such ones.
-    pub(crate) fn participants(&self) -> impl Iterator<Item = (Prefix, bool)> + '_ {
+    /// The participants that we know of.
+    pub(crate) fn participants(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.sessions.values().filter_map(|session| session.prefix)
+    }
+
+    /// How samples reach the participants that we know of. By shared memory: their session has said which readers take them, and
+    /// if some are matched with writers here, then such ones.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = PeerPath> + '_ {
         self.sessions.values().filter_map(|session| {
-            let prefix = session.prefix?;
-            let mut readers = self.matched.values().flat_map(|matched| matched.readers_of(prefix)).peekable();
+            let participant = session.prefix?;
+            let mut readers =
+                self.matched.values().flat_map(|matched| matched.readers_of(participant)).peekable();
             let is_offered = |reader| session.offers.iter().any(|offer| offer.reader == reader);
-            let shares = session.up && session.speaks;
-            Some((prefix, shares && (readers.peek().is_none() || readers.any(is_offered))))
+            let (path, reason) = if !session.up {
+                (Path::Udp, session.without.clone().unwrap_or(Reason::Handshake))
+            } else if !session.speaks {
+                (Path::Udp, Reason::Handshake)
+            } else if readers.peek().is_none() || readers.any(is_offered) {
+                (Path::SharedMemory, Reason::LinkReady)
+            } else {
+                (Path::Udp, Reason::PlainReaders)
+            };
+            Some(PeerPath { participant, path, reason })
         })
     }
 
@@ -491,8 +536,6 @@ pub(crate) fn split(guid: &GUID) -> (Prefix, Entity) {
 
 /// More than can die between a link and the match that it comes before.
 const UNKNOWN_DEAD_MAX: usize = 64;
-/// Readers of one participant that are remembered; whoever has more gets plain samples for the others.
-const OFFERS_MAX: usize = 1 << 16;
 
 #[cfg(test)]
 mod tests {
@@ -526,7 +569,7 @@ mod tests {
         let mut registry = Registry::new([1; 12], None);
         registry.set_up(there(), None);
         registry.set_offers(there(), vec![Offer { reader: READER, window: 0 }]);
-        assert_eq!(registry.set_down(there(), false), None);
+        assert_eq!(registry.set_down(there(), Reason::PeerGone, false), None);
         assert!(registry.sessions.is_empty(), "nothing here is matched with it");
     }
 
@@ -536,7 +579,7 @@ mod tests {
         for (has_died, errand) in [(true, Errand::Mourn([2; 12])), (false, Errand::Reach(there()))] {
             let mut registry = Registry::new([1; 12], None);
             registry.set_up(there(), None);
-            assert_eq!(registry.set_down(there(), has_died), None);
+            assert_eq!(registry.set_down(there(), Reason::PeerGone, has_died), None);
             let errands = registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
             assert_eq!(errands, [errand]);
             assert!(registry.unknown_dead.is_empty());
@@ -595,7 +638,7 @@ mod tests {
         let mut registry = Registry::new([1; 12], None);
         registry.set_up(there(), None);
         registry.set_leaving(there());
-        assert_eq!(registry.set_down(there(), true), None);
+        assert_eq!(registry.set_down(there(), Reason::PeerDied, true), None);
         assert!(registry.unknown_dead.is_empty());
     }
 
@@ -604,14 +647,14 @@ mod tests {
         let mut registry = met();
         registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
         assert!(registry.sessions.contains_key(&there()), "its link is up");
-        assert_eq!(registry.set_down(there(), false), None, "RustDDS knows of its end");
+        assert_eq!(registry.set_down(there(), Reason::PeerGone, false), None, "RustDDS knows of its end");
         assert!(registry.sessions.is_empty());
     }
 
     #[test]
     fn a_participant_that_loses_its_link_is_remembered_until_it_is_lost() {
         let mut registry = met();
-        assert_eq!(registry.set_down(there(), false), Some([2; 12]));
+        assert_eq!(registry.set_down(there(), Reason::PeerGone, false), Some([2; 12]));
         assert!(!registry.sessions[&there()].offers.is_empty(), "its readers keep all even so");
         registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
         assert!(registry.sessions.is_empty());

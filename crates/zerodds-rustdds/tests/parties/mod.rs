@@ -189,6 +189,11 @@ pub(crate) fn next(reader: &mut no_key::DataReader<Chunk>) -> Chunk {
     found.expect("found")
 }
 
+/// Whether samples go by shared memory between a party and this participant.
+pub(crate) fn shares_with(party: &Party, participant: [u8; 12]) -> bool {
+    party.zerodds.paths().iter().any(|peer| peer.participant == participant && peer.is_shared())
+}
+
 /// The GUID prefix of a party.
 pub(crate) fn prefix(party: &Party) -> [u8; 12] {
     prefix_of(&party.participant)

@@ -13,7 +13,7 @@ use rustdds::{
 };
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
-use zerodds_rustdds::{AttachError, Config, Events, ZeroDds};
+use zerodds_rustdds::{AttachError, Config, Events, PeerPath, ZeroDds};
 
 /// One participant.
 pub(super) struct Party {
@@ -76,8 +76,9 @@ impl Party {
         let Some(session) = self.session.as_ref().filter(|session| session.availability().is_ok()) else {
             return self.matches.len();
         };
-        let linked: Vec<_> = session.participants().into_iter().filter(|(_, shares)| *shares).collect();
-        let is_linked = |guid: &GUID| linked.iter().any(|(prefix, _)| guid.to_bytes()[..12] == prefix[..]);
+        let mut linked = session.paths();
+        linked.retain(PeerPath::is_shared);
+        let is_linked = |guid: &GUID| linked.iter().any(|peer| guid.to_bytes()[..12] == peer.participant);
         self.matches.iter_mut().map(|found| usize::from(is_linked(&found.remote) || found.resigns())).sum()
     }
 
