@@ -36,7 +36,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The README's Rust examples, compiled and run as doc tests of this crate.
+/// The README's Rust programs, compiled as doc tests of this crate.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

@@ -16,7 +16,7 @@ pub struct Incarnation([u8; 8]);
 
 impl HostTag {
     /// The tag of the host with this boot id, for processes that share the object identified by `scope`
-    /// (device and inode of a network namespace, or of a rendezvous directory).
+    /// (device and inode of a network namespace).
     ///
     /// The hash is FNV-1a over 64 bits of the boot id's text, then both numbers in little-endian order: part
     /// of the protocol (docs/protocol.md), since two builds must agree on it.

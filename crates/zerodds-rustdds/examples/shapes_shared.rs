@@ -28,7 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let participant = DomainParticipant::new(0)?;
     let zerodds = ZeroDds::attach(&participant, Config::from_env()?)?;
     let qos = QosPolicyBuilder::new().build();
-    let topic = participant.create_topic("Square".into(), "ShapeType".into(), &qos, TopicKind::WithKey)?;
+    // Another layout has another name: readers of the shapes demo could not decode it.
+    let (name, type_name) = ("TexturedSquare".into(), "TexturedShapeType".into());
+    let topic = participant.create_topic(name, type_name, &qos, TopicKind::WithKey)?;
 
     let publisher = zerodds.create_publisher(&qos)?;
     let writer = publisher.create_datawriter_cdr::<Shape>(&topic, None)?;

@@ -21,16 +21,22 @@
 //! let subscriber = ShmTransport::open(domain, &Config::default());
 //! let mut receiver = subscriber.receiver().expect("taken once");
 //!
-//! // Participants announce their locators by discovery; peers of this host are also found directly.
-//! let to = publisher.neighbours();
-//! while !matches!(publisher.reach(Peer::new(&to)), Reach::Ready(_)) {
-//!     std::thread::yield_now(); // or send over UDP meanwhile, as a router does
+//! // Participants announce their locators by discovery; those of this host are also found directly. Each is a peer of its own:
+//! // several locators in one `Peer` are ways to the same peer.
+//! let found = publisher.neighbours();
+//! let to: Vec<Peer<'_>> = found.iter().map(|locator| Peer::new(std::slice::from_ref(locator))).collect();
+//! let deadline = Instant::now() + Duration::from_secs(10);
+//! let mut news = publisher.receiver().expect("taken once");
+//! while to.iter().any(|peer| matches!(publisher.reach(*peer), Reach::Pending(_))) {
+//!     // Sleeps until a peer is there; a router sends over UDP meanwhile.
+//!     if news.receive(Some(deadline)).is_none() {
+//!         break;
+//!     }
 //! }
 //! let mut loan = publisher.loan(1_000_000).expect("memory of the ring");
 //! loan.fill(7);
-//! let deadline = Instant::now() + Duration::from_secs(10);
-//! let sent = publisher.send(loan, &[Peer::new(&to)], Delivery::Reliable { deadline }).expect("open");
-//! assert_eq!(sent.by_shm, 1);
+//! let sent = publisher.send(loan, &to, Delivery::Reliable { deadline }).expect("open");
+//! assert!(sent.unserved.is_empty(), "{:?}", sent.unserved); // whom it did not reach, and why
 //!
 //! let message = loop {
 //!     match receiver.receive(Some(deadline)).expect("in time") {
