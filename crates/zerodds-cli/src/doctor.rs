@@ -209,7 +209,7 @@ const SETTINGS: [&str; 13] = [
 ];
 /// Those of them that this command does not read.
 const OF_RUSTDDS: [&str; 2] = ["ZERODDS_SHM_THRESHOLD", "ZERODDS_SHM_WHEN_FULL"];
-/// A socket, what the peer is rung by, its process.
+/// A socket, its process, and what it is woken by if it waits in poll.
 const DESCRIPTORS_PER_PEER: u64 = 3;
 /// Fewer than this are soon too few.
 const PEERS_FEW: u64 = 64;

@@ -7,7 +7,7 @@ use rustdds::policy::History;
 use rustdds::{DomainParticipant, DomainParticipantStatusEvent as Status, RTPSEntity, StatusEvented};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use zerodds_rustdds::{AttachError, Config, ZeroDds};
+use zerodds_rustdds::{AttachError, Config, Reason, ZeroDds};
 
 #[test]
 fn two_thousand_changes_of_path_are_seen_by_no_reader() {
@@ -193,6 +193,51 @@ fn readers_that_were_gone_before_a_session_came_keep_no_writer_from_sharing() {
     let writer = here.writer(&topic, &best_effort(4));
     let mut reader = there.reader(&topic, &best_effort(4));
     meet(&here, &writer, &mut [&mut reader]);
+}
+
+#[test]
+fn the_path_to_every_participant_has_a_reason() {
+    let (here, there, beside) = (Party::new(), Party::new(), Party::new());
+    let off =
+        Party::with(Config::default().transport(zerodds_transport_shm::Config::default().enabled(false)));
+    let plain = DomainParticipant::new(domain()).expect("a participant");
+    let topic = unique("reasons");
+    let qos = best_effort(1);
+    let _writers = [&here, &off].map(|party| party.writer(&topic, &qos));
+    let _readers = [&there, &off].map(|party| party.reader(&topic, &qos));
+    let _plain = [&beside.participant, &plain].map(|participant| {
+        let topic = participant.create_topic(
+            topic.clone(),
+            CHUNK.into(),
+            &rustdds::QosPolicies::qos_none(),
+            rustdds::TopicKind::NoKey,
+        );
+        let subscriber = participant.create_subscriber(&qos).expect("a subscriber");
+        subscriber.create_datareader_no_key_cdr::<Chunk>(&topic.expect("a topic"), Some(qos.clone()))
+    });
+    let reasons = |party: &Party, expected: &[([u8; 12], Reason)]| {
+        eventually("there is a reason for each", || {
+            let paths = party.zerodds.paths();
+            let found = |(participant, reason): &([u8; 12], Reason)| {
+                paths.iter().any(|peer| {
+                    (peer.participant, &peer.reason) == (*participant, reason)
+                        && peer.is_shared() == (*reason == Reason::LinkReady)
+                })
+            };
+            expected.iter().all(found)
+        });
+    };
+    let [of_there, of_beside, of_off] = [&there, &beside, &off].map(prefix);
+    reasons(
+        &here,
+        &[
+            (of_there, Reason::LinkReady),
+            (of_beside, Reason::PlainReaders),
+            (of_off, Reason::NoLocator),
+            (prefix_of(&plain), Reason::NoLocator),
+        ],
+    );
+    reasons(&off, &[(of_there, Reason::SwitchedOff), (of_beside, Reason::SwitchedOff)]);
 }
 
 /// More than RustDDS's queue of status events has room for.

@@ -245,7 +245,7 @@ impl Attendant {
 
     /// Says how samples reach whom where that has changed, but for what passes.
     fn say_paths(&mut self) {
-        let paths: Vec<PeerPath> = self.session.registry.lock().paths().collect();
+        let paths = self.session.paths();
         if paths == self.paths {
             return;
         }

@@ -106,7 +106,7 @@ pub struct Stats {
     pub plain_samples: u64,
     /// Descriptors handed to RTPS: one for each sample that all readers share, one for each participant otherwise.
     pub descriptors: u64,
-    /// Samples meant for shared memory that went over UDP for want of room or because they were too large.
+    /// Samples meant for shared memory that went over UDP, to some reader at least, for want of room or because they were too large.
     pub fallbacks: u64,
     /// Samples that came by shared memory for a reader here.
     pub arrived_samples: u64,
@@ -277,10 +277,7 @@ impl ZeroDds {
     /// # Errors
     /// The reason, with the setting that changes it.
     pub fn availability(&self) -> Result<(), Reason> {
-        if self.0.session.refused {
-            return Err(Reason::Unavailable(SECURED.to_owned()));
-        }
-        self.0.session.transport.availability()
+        self.0.session.availability()
     }
 
     /// The participants known to this one, whether samples reach them by shared memory, and why. Changes are logged at level `info`.
@@ -297,7 +294,7 @@ impl ZeroDds {
     /// ```
     #[must_use]
     pub fn paths(&self) -> Vec<PeerPath> {
-        self.0.session.registry.lock().paths().collect()
+        self.0.session.paths()
     }
 
     /// As RustDDS's `DomainParticipant::find_topic`, which keeps all writers of the participant waiting, and the session, for as
@@ -361,6 +358,21 @@ impl Session {
     pub(crate) fn next_id(&self) -> u64 {
         // ORDER: Relaxed; only uniqueness matters.
         NEXT_ID.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn availability(&self) -> Result<(), Reason> {
+        if self.refused {
+            return Err(Reason::Unavailable(SECURED.to_owned()));
+        }
+        self.transport.availability()
+    }
+
+    fn paths(&self) -> Vec<PeerPath> {
+        let mut paths: Vec<PeerPath> = self.registry.lock().paths().collect();
+        if let Err(reason) = self.availability() {
+            paths.iter_mut().for_each(|peer| peer.reason = reason.clone());
+        }
+        paths
     }
 
     pub(crate) fn add_writer(&self, writer: Entity, topic: TopicHash, outlook: Arc<Outlook>) {
