@@ -357,6 +357,16 @@ mod tests {
 
     const WRITER: (Prefix, Entity) = ([1; 12], [2; 4]);
 
+    #[test]
+    fn the_limit_of_an_instance_is_not_taken_for_that_of_all_where_nobody_waits_for_it() {
+        let limits = ResourceLimits { max_samples: 1_000, max_instances: 100, max_samples_per_instance: 10 };
+        let keep_all = || QosPolicyBuilder::new().history(History::KeepAll).resource_limits(limits);
+        let best_effort = Appetite::of(&keep_all().reliability(Reliability::BestEffort).build());
+        assert_eq!((best_effort.keep, best_effort.limit), (Keep::All(1_000), None));
+        let reliable = Reliability::Reliable { max_blocking_time: rustdds::Duration::from_secs(1) };
+        assert_eq!(Appetite::of(&keep_all().reliability(reliable).build()).limit, Some(10));
+    }
+
     fn progress(window: u32) -> Progress {
         let progress = Progress::default();
         progress.set_window(window);
