@@ -34,9 +34,7 @@ use dust_dds::transport::interface::WriteMessage;
 use dust_dds::transport::types::Locator as DustLocator;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use zerodds_core::{
-    Delivery, Loan, LoanError, Locator, LocatorKind, Path, Peer, Refusal, SendError, Sent, Transport,
-};
+use zerodds_core::{Delivery, Loan, LoanError, Locator, Path, Peer, Refusal, SendError, Sent, Transport};
 use zerodds_transport_udp::Patience;
 
 /// One participant's writing side, on Dust's thread. Its end is the participant's end.
@@ -296,7 +294,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         self.repair_count = self.repair_count.wrapping_add(1);
         let udp = shared.router.udp();
         // Whoever announces shared memory, reached by it or not, runs this plug-in, whose reassembly takes fragments of any length.
-        let packet = shm_locator(peer).and_then(|_| udp.packet_payload(peer));
+        let packet = peer.shm_locator().and_then(|_| udp.packet_payload(peer));
         let pieces = shared.fragmenter.cut(message, outgoing, wanted, packet, self.repair_count);
         let Some(mut pieces) = pieces else { return Outcome::Refused };
         let (mut all_sent, mut runs, mut patience) = (true, 0, Patience::default());
@@ -343,7 +341,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             Err(SendError::Loan(LoanError::Full { .. })) => Outcome::Full,
             Err(_) => Outcome::Refused,
         };
-        if let (Some(locator), kind::DATA) = (shm_locator(peer), outgoing.kind) {
+        if let (Some(locator), kind::DATA) = (peer.shm_locator(), outgoing.kind) {
             match outcome {
                 Outcome::Sent(_) => trouble.stalled = false,
                 Outcome::Full => trouble.stalled = true,
@@ -355,7 +353,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     }
 
     fn trouble(&self, peer: Peer<'_>) -> Trouble {
-        let trouble = shm_locator(peer).and_then(|locator| self.troubled.get(&locator));
+        let trouble = peer.shm_locator().and_then(|locator| self.troubled.get(&locator));
         trouble.copied().unwrap_or_default()
     }
 
@@ -385,10 +383,6 @@ fn note_contact(contacts: &Contacts, message: &[u8], outgoing: &Outgoing, locato
     {
         contacts.note(Guid { prefix, entity: acknack.writer }, &acknack, locators);
     }
-}
-
-fn shm_locator(peer: Peer<'_>) -> Option<Locator> {
-    peer.locators.iter().find(|locator| locator.kind() == LocatorKind::SharedMemory).copied()
 }
 
 /// The longest that Dust's thread waits for a peer's room.

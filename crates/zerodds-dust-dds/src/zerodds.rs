@@ -186,6 +186,7 @@ impl ZeroDds {
             default_unicast_locator_list: user.iter().map(for_dust).collect(),
             metatraffic_unicast_locator_list: metatraffic.iter().map(for_dust).collect(),
             metatraffic_multicast_locator_list: multicast.iter().map(for_dust).collect(),
+            // Every sample goes to each peer by its own best path.
             default_multicast_locator_list: Vec::new(),
             fragment_size,
         }

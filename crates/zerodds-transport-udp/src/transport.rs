@@ -130,13 +130,6 @@ impl UdpTransport {
         self.0.groups.iter().map(|group| Locator::from(group.address())).collect()
     }
 
-    /// Where samples may be multicast to (`defaultMulticastLocatorList`): nowhere, so that every sample goes
-    /// to each peer by its own best path.
-    #[must_use]
-    pub const fn default_multicast_locators(&self) -> Vec<Locator> {
-        Vec::new()
-    }
-
     /// The participant id of the well-known ports; `None` where all were taken and the system chose ports.
     #[must_use]
     pub fn participant_id(&self) -> Option<u32> {
