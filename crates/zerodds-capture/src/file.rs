@@ -21,12 +21,12 @@ use pcap_file::pcapng::blocks::interface_statistics::{InterfaceStatisticsBlock, 
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::{DataLink, Endianness};
 use rustix::fs::OFlags;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, geteuid, getrlimit};
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -202,11 +202,16 @@ fn section() -> io::Result<PcapNgWriter<Vec<u8>>> {
     PcapNgWriter::with_section_header(Vec::new(), section).map_err(io::Error::other)
 }
 
-/// A file that only we write, and only its owner reads: it has everything that was published.
+/// A file that only we write, and that only we, its owner, read: it has everything that was published.
 fn create(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags.bits().cast_signed());
+    options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OWNER_ONLY)
+        .custom_flags(flags.bits().cast_signed());
     let file = options.open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
@@ -216,6 +221,13 @@ fn create(path: &Path) -> io::Result<File> {
         Err(TryLockError::WouldBlock) => return Err(io::Error::other("another process captures into it")),
         Err(TryLockError::Error(error)) => return Err(error),
     }
+    // It may be an old file, with the owner and the permissions that it had.
+    let (owner, user) = (file.metadata()?.uid(), geteuid().as_raw());
+    if owner != user {
+        let why = format!("it belongs to user {owner}, who could read it, and not to user {user}: remove it");
+        return Err(io::Error::other(why));
+    }
+    file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
     file.set_len(0)?;
     Ok(file)
 }
@@ -231,6 +243,8 @@ fn nanoseconds(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 
+/// The permissions of the file.
+const OWNER_ONLY: u32 = 0o600;
 /// The direction in the flags of a packet block.
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;

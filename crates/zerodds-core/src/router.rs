@@ -24,8 +24,7 @@ mod share;
 pub use receiver::{RouterLoan, RouterMessage, RouterReceiver};
 
 use crate::{
-    Counters, Delivery, LoanError, Locator, LocatorKind, Path, PathReport, Peer, Reach, Reason, SendError,
-    Sent, Transport,
+    Counters, Delivery, LoanError, Locator, Path, PathReport, Peer, Reach, Reason, SendError, Sent, Transport,
 };
 use dispatch::Dispatch;
 use ledger::{Ledger, News, Note};
@@ -195,7 +194,7 @@ impl<S: Transport, U: Transport> Transport for Router<S, U> {
         match (self.udp.reach(peer), by_shm) {
             (Reach::Ready(path), _) => Reach::Ready(path),
             (_, pending @ Reach::Pending(_)) => pending,
-            (Reach::Unreachable(_), by_shm) if shm_locator(peer).is_some() => by_shm,
+            (Reach::Unreachable(_), by_shm) if peer.shm_locator().is_some() => by_shm,
             (by_udp, _) => by_udp,
         }
     }
@@ -265,11 +264,7 @@ impl<S: Transport, U: Transport> Transport for Router<S, U> {
 
 /// What the ledger and the log call a peer; a multicast group has no name, since it is on no path of its own.
 fn name(peer: Peer<'_>) -> Option<Locator> {
-    shm_locator(peer).or_else(|| peer.locators.iter().find(|locator| !locator.is_multicast()).copied())
-}
-
-fn shm_locator(peer: Peer<'_>) -> Option<Locator> {
-    peer.locators.iter().find(|locator| locator.kind() == LocatorKind::SharedMemory).copied()
+    peer.shm_locator().or_else(|| peer.locators.iter().find(|locator| !locator.is_multicast()).copied())
 }
 
 #[cfg(test)]

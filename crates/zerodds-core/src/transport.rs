@@ -7,7 +7,7 @@
 //! The traits have associated types rather than trait objects, so that a 64-byte message costs no
 //! allocation and no indirect call, and so that [`Router`](crate::Router) is itself a transport.
 
-use crate::{Counters, LoanError, Locator, Path, Reach, Reason, Refusal, SendError};
+use crate::{Counters, LoanError, Locator, LocatorKind, Path, Reach, Reason, Refusal, SendError};
 use bytes::Bytes;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
@@ -165,6 +165,12 @@ impl<'a> Peer<'a> {
     #[must_use]
     pub const fn new(locators: &'a [Locator]) -> Self {
         Self { locators }
+    }
+
+    /// Where it is reached through shared memory, if it announced that.
+    #[must_use]
+    pub fn shm_locator(self) -> Option<Locator> {
+        self.locators.iter().find(|locator| locator.kind() == LocatorKind::SharedMemory).copied()
     }
 }
 

@@ -27,7 +27,7 @@
 //! nor read, since Dust's reader of it trusts the lengths it finds.
 //!
 //! # Where to read on
-//! `participant` (what runs), `writer` and `receive` (the two threads), then what they use: `outgoing`,
+//! `participant` (what runs), `writer` and `receive` (the two threads), then what they use: `outgoing`, `forecast`,
 //! `repair`, `fragment`, `wanted`, `departed` on the way out; `inbound`, `discovery`, `reassembly`, `contacts`,
 //! `estate` on the way in; `announce`, `loopback` for discovery; `rtps` for the wire format.
 #![forbid(unsafe_code)]
@@ -38,6 +38,7 @@ mod datagrams;
 mod departed;
 mod discovery;
 mod estate;
+mod forecast;
 mod fragment;
 #[cfg(fuzzing)]
 pub mod fuzzing;

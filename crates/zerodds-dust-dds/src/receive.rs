@@ -13,6 +13,7 @@ use crate::participant::Shared;
 use crate::rtps::header;
 use crate::writer::PATIENCE;
 use dust_dds::transport::interface::TransportDataReceiver;
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::future::Future;
 use std::os::fd::AsFd;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake as WakeTask, Waker};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zerodds_core::{Delivery, Incoming, Locator, Message, Path, Peer, Reason, Receiver, Transport, Wake};
 
 /// What the receive thread works with.
@@ -180,23 +181,46 @@ fn sleep(receiver: &mut Option<impl Receiver>, deadline: Option<Instant>, loopba
 }
 
 /// Gives a message to Dust, waiting for room in its inbox until the participant is stopped.
-pub(crate) fn give_to(dust: &TransportDataReceiver, message: Vec<u8>, stopped: &AtomicBool) {
+pub(crate) fn give_to(
+    dust: &TransportDataReceiver,
+    turn: &Mutex<()>,
+    message: Vec<u8>,
+    stopped: &AtomicBool,
+) {
+    in_turn(turn, dust.receive_message(message), stopped);
+}
+
+/// Waits in turn until `taken` is, or the participant is stopped. The participants of a factory have one inbox, which remembers
+/// one waker: two that waited for it would wake each other all the time.
+fn in_turn(turn: &Mutex<()>, taken: impl Future<Output = ()>, stopped: &AtomicBool) {
     struct Unpark(Thread);
     impl WakeTask for Unpark {
         fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
     }
-    let mut taken = pin!(dust.receive_message(message));
+    // ORDER: Acquire; pairs with the Release in the drop of `Running`, which unparks after it.
+    let is_stopped = || stopped.load(Ordering::Acquire);
+    // Never for good: whose turn it is may wait for Dust's thread, and that for the end of this one.
+    let _turn = loop {
+        match turn.try_lock_for(TURN) {
+            Some(turn) => break turn,
+            None if is_stopped() => return,
+            None => {}
+        }
+    };
+    let mut taken = pin!(taken);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     while taken.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Pending {
-        // ORDER: Acquire; pairs with the Release in the drop of `Running`, which unparks after it.
-        if stopped.load(Ordering::Acquire) {
+        if is_stopped() {
             return;
         }
         std::thread::park();
     }
 }
+
+/// How long a stopped participant may wait for its turn.
+const TURN: Duration = Duration::from_millis(10);
 
 #[cfg(all(test, feature = "testing"))]
 mod tests {
@@ -208,9 +232,18 @@ mod tests {
     use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};
     use crate::rtps::{DataFields, EntityId, HeartbeatFields, MessageWriter, flag, pid};
     use bytes::Bytes;
+    use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
+    use dust_dds::infrastructure::{listener::NO_LISTENER, qos::QosKind, status::NO_STATUS};
+    use dust_dds::runtime::DdsRuntime;
+    use dust_dds::std_runtime::StdRuntime;
+    use dust_dds::transport::interface::{
+        RtpsTransportParticipant, TransportParticipantFactory, WriteMessage,
+    };
+    use dust_dds::transport::types::Locator as DustLocator;
     use std::ops::Deref;
     use std::os::fd::BorrowedFd;
-    use std::time::Duration;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::mpsc;
     use zerodds_core::Endianness;
     use zerodds_core::testing::{Hub, Memory};
 
@@ -406,5 +439,85 @@ mod tests {
             reception.inbound.deadline().is_none_or(|next| next > due),
             "what stays due lets nobody sleep"
         );
+    }
+
+    /// Hands out the inboxes of a factory's participants, which say nothing.
+    struct Inboxes(mpsc::Sender<TransportDataReceiver>);
+
+    struct Mute([u8; 1]);
+
+    impl WriteMessage for Mute {
+        fn write_buffer_mut(&mut self) -> &mut [u8] {
+            &mut self.0
+        }
+
+        fn write_message(&mut self, _: usize, _: &[DustLocator]) {}
+    }
+
+    impl TransportParticipantFactory for Inboxes {
+        fn create_participant(&self, _: i32, inbox: TransportDataReceiver) -> RtpsTransportParticipant {
+            self.0.send(inbox).expect("waited for");
+            RtpsTransportParticipant {
+                message_writer: Box::new(Mute([0])),
+                default_unicast_locator_list: Vec::new(),
+                metatraffic_unicast_locator_list: Vec::new(),
+                metatraffic_multicast_locator_list: Vec::new(),
+                default_multicast_locator_list: Vec::new(),
+                fragment_size: 1,
+            }
+        }
+    }
+
+    fn is_ready_at_once(future: impl Future) -> bool {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// The inboxes of two participants of one factory, which have no room: Dust's thread never comes to them.
+    fn full_inboxes() -> [TransportDataReceiver; 2] {
+        let (runtime, (give, given)) = (StdRuntime::new(), mpsc::channel());
+        runtime.spawner().spawn(async {
+            loop {
+                std::thread::park();
+            }
+        });
+        let factory =
+            DomainParticipantFactoryAsync::new(runtime, [1; 4], [1; 4], Inboxes(give), Default::default());
+        let inboxes = [(); 2].map(|()| {
+            let created = factory.create_participant(0, QosKind::Default, NO_LISTENER, NO_STATUS);
+            assert!(!is_ready_at_once(created));
+            given.try_recv().expect("its transport was asked for")
+        });
+        while is_ready_at_once(inboxes[0].receive_message(Vec::new())) {}
+        inboxes
+    }
+
+    /// Counts how often it is looked whether Dust has taken a message.
+    fn counted(taken: impl Future<Output = ()>, looks: &AtomicU32) -> impl Future<Output = ()> {
+        let mut taken = Box::pin(taken);
+        std::future::poll_fn(move |context| {
+            looks.fetch_add(1, Ordering::Relaxed);
+            taken.as_mut().poll(context)
+        })
+    }
+
+    #[test]
+    fn of_two_participants_of_a_factory_one_at_a_time_waits_for_room_in_dusts_inbox_and_both_can_be_stopped()
+    {
+        let [first, second] = full_inboxes();
+        let (turn, stopped, looks) =
+            (Mutex::new(()), AtomicBool::new(false), [const { AtomicU32::new(0) }; 2]);
+        let wait = |inbox: &TransportDataReceiver, looks, stopped: &_| {
+            in_turn(&turn, counted(inbox.receive_message(Vec::new()), looks), stopped);
+        };
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait(&first, &looks[0], &stopped));
+            while looks[0].load(Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            wait(&second, &looks[1], &AtomicBool::new(true));
+            stopped.store(true, Ordering::Release);
+            waiting.thread().unpark();
+        });
+        assert_eq!(looks[1].load(Ordering::Relaxed), 0, "it would wake the first, and that it");
     }
 }

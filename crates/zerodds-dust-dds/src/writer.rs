@@ -10,8 +10,8 @@
 //! tell: two hosts have one in common wherever the same bridge was made for containers on both.
 //!
 //! Dust asks for the buffer before it knows how long the message will be, and panics where that is too short:
-//! so it always has the length of the longest message there can be. After a large one that went through shared
-//! memory the next buffer *is* shared memory, which saves a copy. It is not always, because the loan of a whole
+//! so it always has the length of the longest message there can be. Where a large one for shared memory is to be expected
+//! (`forecast`), the buffer *is* shared memory, which saves a copy. It is not always, because the loan of a whole
 //! message's length can take back what slow readers have not read yet, and a HEARTBEAT is not worth that.
 //!
 //! Called on Dust's only thread: with a sample a peer without room is waited for [`PATIENCE`] at most, and not again before
@@ -24,6 +24,7 @@ use crate::announce::refreshed;
 use crate::contacts::Contacts;
 use crate::datagrams::Datagrams;
 use crate::departed::Departed;
+use crate::forecast::Forecast;
 use crate::outgoing::Outgoing;
 use crate::participant::{Running, Shared};
 use crate::repair::repair;
@@ -33,9 +34,7 @@ use dust_dds::transport::interface::WriteMessage;
 use dust_dds::transport::types::Locator as DustLocator;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use zerodds_core::{
-    Delivery, Loan, LoanError, Locator, LocatorKind, Path, Peer, Refusal, SendError, Sent, Transport,
-};
+use zerodds_core::{Delivery, Loan, LoanError, Locator, Path, Peer, Refusal, SendError, Sent, Transport};
 use zerodds_transport_udp::Patience;
 
 /// One participant's writing side, on Dust's thread. Its end is the participant's end.
@@ -44,8 +43,8 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     /// What the next message is written into, unless it is lent.
     private: Vec<u8>,
     lent: Option<S::Loan>,
-    /// The last large message went through shared memory.
-    lends: bool,
+    /// Whether the next message is a large one that goes through shared memory.
+    forecast: Forecast,
     /// The last sample of each of our writers, as its HEARTBEATs said.
     written: HashMap<EntityId, i64>,
     /// Peers whose shared memory did not take a sample.
@@ -77,7 +76,7 @@ enum Outcome {
 impl<S: Transport, U: Datagrams> WriteMessage for Writer<S, U> {
     fn write_buffer_mut(&mut self) -> &mut [u8] {
         let len = self.shared().fragmenter.message_len_max();
-        self.lent = if self.lends { self.shared().router.shm().loan(len).ok() } else { None };
+        self.lent = if self.forecast.is_large() { self.shared().router.shm().loan(len).ok() } else { None };
         match &mut self.lent {
             Some(loan) => loan,
             None => {
@@ -92,14 +91,16 @@ impl<S: Transport, U: Datagrams> WriteMessage for Writer<S, U> {
     fn write_message(&mut self, len: usize, locators: &[DustLocator]) {
         let locators: Vec<Locator> =
             locators.iter().map(|one| Locator::new(one.kind(), one.port(), one.address())).collect();
-        match self.lent.take() {
+        let path = match self.lent.take() {
             Some(loan) => self.write(Buffer::Lent(loan), len, &locators),
             None => {
                 let mut private = std::mem::take(&mut self.private);
-                self.write(Buffer::Private(&mut private), len, &locators);
+                let path = self.write(Buffer::Private(&mut private), len, &locators);
                 self.private = private;
+                path
             }
-        }
+        };
+        self.forecast.note(len >= LARGE && path == Some(Path::SharedMemory));
     }
 }
 
@@ -121,24 +122,27 @@ impl<L: Loan> Buffer<'_, L> {
 impl<S: Transport, U: Datagrams> Writer<S, U> {
     pub(crate) fn new(running: Running<S, U>) -> Self {
         let (private, written, troubled, run) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
-        Self { running, private, lent: None, lends: false, written, troubled, repair_count: 0, run }
+        let forecast = Forecast::default();
+        Self { running, private, lent: None, forecast, written, troubled, repair_count: 0, run }
     }
 
     fn shared(&self) -> &Shared<S, U> {
         self.running.shared()
     }
 
-    fn write(&mut self, mut buffer: Buffer<'_, S::Loan>, len: usize, locators: &[Locator]) {
+    /// Writes a message to whom it is for; by which path it went, if it was for a peer and went.
+    fn write(&mut self, mut buffer: Buffer<'_, S::Loan>, len: usize, locators: &[Locator]) -> Option<Path> {
         let message = &mut buffer.bytes()[..len];
-        let Ok(outgoing) = Outgoing::read(message) else { return };
+        let outgoing = Outgoing::read(message).ok()?;
         if let Some(header) = message.first_chunk::<HEADER_LEN>() {
             self.shared().header.get_or_init(|| *header);
         }
         match outgoing.to {
             None => self.write_to_everyone(message, &outgoing, locators),
             to if to == self.shared().prefix() => self.write_to_ourselves(message, &outgoing),
-            Some(_) => self.write_to_peer(buffer, len, &outgoing, locators),
+            Some(_) => return self.write_to_peer(buffer, len, &outgoing, locators),
         }
+        None
     }
 
     fn write_to_ourselves(&self, message: &mut [u8], outgoing: &Outgoing) {
@@ -179,11 +183,11 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         len: usize,
         outgoing: &Outgoing,
         locators: &[Locator],
-    ) {
+    ) -> Option<Path> {
         let peer = Peer::new(locators);
         let message = &mut buffer.bytes()[..len];
         if is_departed(&self.shared().departed, message, outgoing) || self.is_stray(message, outgoing) {
-            return;
+            return None;
         }
         if let Some(Heartbeat { writer, last, .. }) = outgoing.read_heartbeat(message) {
             let written = self.written.entry(writer).or_default();
@@ -196,18 +200,18 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             self.send_whole(buffer, len, outgoing, peer)
         } else {
             match self.wanted(message, outgoing) {
-                Some(nothing) if nothing.is_empty() => return,
+                Some(nothing) if nothing.is_empty() => return None,
                 wanted => self.send_fragments(message, outgoing, wanted.as_deref(), peer),
             }
         };
-        match outcome {
-            Outcome::Sent(path) if sample => self.shared().tally.sent_sample(path),
-            Outcome::Sent(_) => {}
-            Outcome::Full | Outcome::Refused => self.shared().tally.unserved(),
+        let Outcome::Sent(path) = outcome else {
+            self.shared().tally.unserved();
+            return None;
+        };
+        if sample {
+            self.shared().tally.sent_sample(path);
         }
-        if len >= LARGE {
-            self.lends = outcome == Outcome::Sent(Path::SharedMemory);
-        }
+        Some(path)
     }
 
     /// The longest message that this peer would be sent whole, for one of `len` bytes.
@@ -290,7 +294,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         self.repair_count = self.repair_count.wrapping_add(1);
         let udp = shared.router.udp();
         // Whoever announces shared memory, reached by it or not, runs this plug-in, whose reassembly takes fragments of any length.
-        let packet = shm_locator(peer).and_then(|_| udp.packet_payload(peer));
+        let packet = peer.shm_locator().and_then(|_| udp.packet_payload(peer));
         let pieces = shared.fragmenter.cut(message, outgoing, wanted, packet, self.repair_count);
         let Some(mut pieces) = pieces else { return Outcome::Refused };
         let (mut all_sent, mut runs, mut patience) = (true, 0, Patience::default());
@@ -337,7 +341,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             Err(SendError::Loan(LoanError::Full { .. })) => Outcome::Full,
             Err(_) => Outcome::Refused,
         };
-        if let (Some(locator), kind::DATA) = (shm_locator(peer), outgoing.kind) {
+        if let (Some(locator), kind::DATA) = (peer.shm_locator(), outgoing.kind) {
             match outcome {
                 Outcome::Sent(_) => trouble.stalled = false,
                 Outcome::Full => trouble.stalled = true,
@@ -349,7 +353,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     }
 
     fn trouble(&self, peer: Peer<'_>) -> Trouble {
-        let trouble = shm_locator(peer).and_then(|locator| self.troubled.get(&locator));
+        let trouble = peer.shm_locator().and_then(|locator| self.troubled.get(&locator));
         trouble.copied().unwrap_or_default()
     }
 
@@ -379,10 +383,6 @@ fn note_contact(contacts: &Contacts, message: &[u8], outgoing: &Outgoing, locato
     {
         contacts.note(Guid { prefix, entity: acknack.writer }, &acknack, locators);
     }
-}
-
-fn shm_locator(peer: Peer<'_>) -> Option<Locator> {
-    peer.locators.iter().find(|locator| locator.kind() == LocatorKind::SharedMemory).copied()
 }
 
 /// The longest that Dust's thread waits for a peer's room.

@@ -15,6 +15,7 @@ use dust_dds::transport::interface::{
     RtpsTransportParticipant, TransportDataReceiver, TransportParticipantFactory,
 };
 use dust_dds::transport::types::Locator as DustLocator;
+use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub struct ZeroDds {
     udp: zerodds_transport_udp::Config,
     capture: Option<Capture>,
     registry: Arc<Registry>,
+    /// Whose turn it is to wait for room in the inbox of the factory's participants.
+    turn: Arc<Mutex<()>>,
     #[cfg(feature = "testing")]
     faults: Option<zerodds_core::testing::Faults>,
 }
@@ -73,6 +76,7 @@ impl ZeroDds {
             udp,
             capture: None,
             registry: Arc::default(),
+            turn: Arc::default(),
             #[cfg(feature = "testing")]
             faults: None,
         }
@@ -167,7 +171,8 @@ impl ZeroDds {
             none if none.is_empty() => vec![well_known_group(domain_id)],
             groups => groups,
         };
-        let receive = move |message, stopped: &_| give_to(&dust, message, stopped);
+        let turn = Arc::clone(&self.turn);
+        let receive = move |message, stopped: &_| give_to(&dust, &turn, message, stopped);
         let shm = self.captured(shm, Path::SharedMemory, domain_id);
         let udp = self.captured(udp, Path::Udp, domain_id);
         let running = participant::start(shm, udp, &self.registry, receive);
@@ -181,6 +186,7 @@ impl ZeroDds {
             default_unicast_locator_list: user.iter().map(for_dust).collect(),
             metatraffic_unicast_locator_list: metatraffic.iter().map(for_dust).collect(),
             metatraffic_multicast_locator_list: multicast.iter().map(for_dust).collect(),
+            // Every sample goes to each peer by its own best path.
             default_multicast_locator_list: Vec::new(),
             fragment_size,
         }

@@ -8,11 +8,13 @@
 //! The kernel tells of every change through a netlink socket, which the receiver watches together with its
 //! own; whoever else is about to rely on the table asks it too, which costs one system call. The messages
 //! themselves are not parsed: they only say that it is time to look. Where netlink is not to be had (another
-//! system, a sandbox) the table is scanned again when it is older than three seconds, at the same occasions.
+//! system, a sandbox), or the last scan failed (for want of a descriptor), the table is scanned again when that was three
+//! seconds ago, at the same occasions.
 
 use crate::config::InterfaceChoice;
 use crate::interfaces::InterfaceTable;
 use parking_lot::{Mutex, RwLock};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,22 +25,35 @@ pub(crate) struct Network {
     chosen: Vec<InterfaceChoice>,
     table: RwLock<Arc<InterfaceTable>>,
     notices: Option<OwnedFd>,
-    scanned: Mutex<Instant>,
+    last: Mutex<Scan>,
+    scan: fn(&[InterfaceChoice]) -> io::Result<InterfaceTable>,
+}
+
+/// The last scan.
+#[derive(Debug)]
+struct Scan {
+    at: Instant,
+    /// The notices that it answered were taken, and the table is as it was.
+    failed: bool,
 }
 
 impl Network {
     /// Scans for the first time.
     pub(crate) fn open(chosen: &[InterfaceChoice]) -> Self {
         // Subscribed first, so that no change is missed between the scan and the subscription.
-        let notices = subscribe();
-        let network = Self {
-            chosen: chosen.to_vec(),
-            table: RwLock::default(),
-            notices,
-            scanned: Mutex::new(Instant::now()),
-        };
-        network.scan();
+        let network = Self::new(chosen, subscribe(), InterfaceTable::scan);
         tracing::debug!(interfaces = %network.table(), "UDP uses these interfaces");
+        network
+    }
+
+    fn new(
+        chosen: &[InterfaceChoice],
+        notices: Option<OwnedFd>,
+        scan: fn(&[InterfaceChoice]) -> io::Result<InterfaceTable>,
+    ) -> Self {
+        let last = Mutex::new(Scan { at: Instant::now(), failed: false });
+        let network = Self { chosen: chosen.to_vec(), table: RwLock::default(), notices, last, scan };
+        network.scan(&mut network.last.lock());
         network
     }
 
@@ -49,16 +64,14 @@ impl Network {
 
     /// Scans again if something may have changed; `Some(true)` if something of the table has.
     pub(crate) fn refresh(&self) -> Option<bool> {
-        let mut scanned = self.scanned.lock();
-        let outdated = match &self.notices {
-            Some(notices) => drain(notices),
-            None => scanned.elapsed() >= RESCAN_AFTER,
-        };
+        let mut last = self.last.lock();
+        let notified = self.notices.as_ref().is_some_and(drain);
+        let untold = self.notices.is_none() || last.failed;
+        let outdated = notified || (untold && last.at.elapsed() >= RESCAN_AFTER);
         if !outdated {
             return None;
         }
-        *scanned = Instant::now();
-        let changed = self.scan();
+        let changed = self.scan(&mut last);
         if changed {
             tracing::info!(interfaces = %self.table(), "the interfaces of UDP have changed");
         }
@@ -70,9 +83,11 @@ impl Network {
         self.notices.as_ref().map(AsFd::as_fd)
     }
 
-    fn scan(&self) -> bool {
-        match InterfaceTable::scan(&self.chosen) {
+    fn scan(&self, last: &mut Scan) -> bool {
+        last.at = Instant::now();
+        match (self.scan)(&self.chosen) {
             Ok(table) => {
+                last.failed = false;
                 let mut current = self.table.write();
                 let changed = **current != table;
                 if changed {
@@ -81,7 +96,12 @@ impl Network {
                 changed
             }
             Err(error) => {
-                tracing::warn!(%error, "the interfaces of this host cannot be listed; UDP keeps those it knows");
+                if !std::mem::replace(&mut last.failed, true) {
+                    tracing::warn!(
+                        %error,
+                        "the interfaces of this host cannot be listed; UDP keeps those it knows until they can"
+                    );
+                }
                 false
             }
         }
@@ -133,4 +153,38 @@ fn subscribe() -> Option<OwnedFd> {
 #[cfg(not(target_os = "linux"))]
 fn drain(_: &OwnedFd) -> bool {
     false
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+    use std::os::unix::net::UnixDatagram;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn a_scan_that_failed_is_made_again_after_a_pause_though_nothing_changes_any_more() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        static SCANS: AtomicU32 = AtomicU32::new(0);
+        // The first finds one interface, the second has no descriptor, the third finds another one.
+        fn scan(_: &[InterfaceChoice]) -> io::Result<InterfaceTable> {
+            match SCANS.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(InterfaceTable::of(&[("eth0", "192.0.2.7", 24, true)])),
+                1 => Err(Errno::MFILE.into()),
+                _ => Ok(InterfaceTable::of(&[("eth1", "198.51.100.7", 24, true)])),
+            }
+        }
+        let (kernel, notices) = UnixDatagram::pair().unwrap();
+        notices.set_nonblocking(true).unwrap();
+        let network = Network::new(&[], Some(notices.into()), scan);
+        assert_eq!(network.refresh(), None);
+        kernel.send(b"RTM_NEWADDR").unwrap();
+        assert_eq!(network.refresh(), Some(false));
+        network.last.lock().at += HOUR;
+        assert_eq!(network.refresh(), None, "not at once");
+        network.last.lock().at -= HOUR + RESCAN_AFTER;
+        assert_eq!(network.refresh(), Some(true));
+        network.last.lock().at -= RESCAN_AFTER;
+        assert_eq!(network.refresh(), None, "the kernel tells of what comes now");
+    }
 }

@@ -24,6 +24,10 @@ pub(crate) struct Readiness {
 pub(crate) struct Readable(u32);
 
 impl Readable {
+    pub(crate) const fn any(self) -> bool {
+        self.0 != 0
+    }
+
     pub(crate) const fn has(self, position: usize) -> bool {
         self.0 & (1 << position) != 0
     }

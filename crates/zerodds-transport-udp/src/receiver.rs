@@ -90,6 +90,10 @@ impl Inbox {
     /// One batch from every socket that has something.
     fn fill(&mut self, shared: &Shared) {
         let readable = self.readiness.now();
+        // Asked only where there is something to read: it costs a system call.
+        if !readable.any() || shared.is_closed() {
+            return;
+        }
         for position in 0..self.listeners.len() {
             if readable.has(position) {
                 self.read(position);
@@ -154,9 +158,10 @@ impl Scratch {
 impl Receiver for UdpReceiver {
     type Message = UdpMessage;
 
-    /// After the transport was closed: what had been read from the sockets before, then `None`.
+    /// After the transport was closed: what had been read from the sockets before, then `None`. In a forked child: copies of
+    /// that, then `None`.
     fn try_receive(&mut self) -> Option<Incoming<UdpMessage>> {
-        if self.inbox.queue.is_empty() && !self.shared.is_closed() {
+        if self.inbox.queue.is_empty() {
             self.inbox.fill(&self.shared);
         }
         self.try_receive_along().map(Incoming::Message)
@@ -172,8 +177,12 @@ impl Receiver for UdpReceiver {
         if !self.inbox.queue.is_empty() {
             return Wake::Ready;
         }
+        // First, since to a forked child it is closed, though nothing there wakes it.
+        if self.shared.is_closed() {
+            return Wake::Closed;
+        }
         match self.inbox.readiness.wait(deadline, also) {
-            _ if self.shared.is_closed() => Wake::Closed,
+            true if self.shared.is_closed() => Wake::Closed,
             true => Wake::Ready,
             false => Wake::TimedOut,
         }

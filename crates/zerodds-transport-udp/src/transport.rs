@@ -46,6 +46,8 @@ pub struct UdpLoan(Vec<u8>);
 /// What the handles and the receiver share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// The process that opened it.
+    process: u32,
     config: Config,
     participant_id: Option<u32>,
     ports: Vec<Ports>,
@@ -97,6 +99,7 @@ impl UdpTransport {
             user: pair.user.1,
         });
         Ok(Self(Arc::new(Shared {
+            process: std::process::id(),
             config: config.clone(),
             participant_id: claim.participant_id,
             ports: ports.collect(),
@@ -127,13 +130,6 @@ impl UdpTransport {
         self.0.groups.iter().map(|group| Locator::from(group.address())).collect()
     }
 
-    /// Where samples may be multicast to (`defaultMulticastLocatorList`): nowhere, so that every sample goes
-    /// to each peer by its own best path.
-    #[must_use]
-    pub const fn default_multicast_locators(&self) -> Vec<Locator> {
-        Vec::new()
-    }
-
     /// The participant id of the well-known ports; `None` where all were taken and the system chose ports.
     #[must_use]
     pub fn participant_id(&self) -> Option<u32> {
@@ -151,7 +147,7 @@ impl UdpTransport {
     #[must_use]
     pub fn multicast_works(&self) -> bool {
         self.0.refresh();
-        self.0.groups.iter().any(Group::works)
+        self.0.is_ours() && self.0.groups.iter().any(Group::works)
     }
 
     /// Sends datagrams in order to one peer, in as few system calls as the kernel allows; for the fragments
@@ -186,6 +182,9 @@ impl UdpTransport {
     /// is what the path carries without IP fragmentation. `None` where the system does not do that, or does not know the way.
     #[must_use]
     pub fn packet_payload(&self, to: Peer<'_>) -> Option<usize> {
+        if self.0.is_closed() {
+            return None;
+        }
         match self.0.route(to).ok()? {
             Route::Unicast(address) => self.0.sender(Family::of(address.ip()))?.packet_payload(address),
             Route::Group(_) => None,
@@ -292,6 +291,9 @@ impl Transport for UdpTransport {
     }
 
     fn receiver(&self) -> Option<UdpReceiver> {
+        if !self.0.is_ours() {
+            return None;
+        }
         let inbox = self.0.inbox.lock().take()?;
         Some(UdpReceiver { shared: Arc::clone(&self.0), inbox })
     }
@@ -301,7 +303,8 @@ impl Transport for UdpTransport {
     }
 
     fn close(&self) {
-        if !self.0.closed.swap(true, Ordering::Release) {
+        // The bell is one object with that of a forked child, whose parent it would wake for ever.
+        if self.0.is_ours() && !self.0.closed.swap(true, Ordering::Release) {
             // Fails only where it has no effect: the receiver is gone.
             let _ = self.0.bell.shutdown(Shutdown::Both);
         }
@@ -309,12 +312,22 @@ impl Transport for UdpTransport {
 }
 
 impl Shared {
+    /// Also to a forked child: the sockets and what waits in them are its parent's. It has copies of locks, too, perhaps of
+    /// one that nobody will release.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closed.load(Ordering::Acquire) || !self.is_ours()
+    }
+
+    /// Whether this is the process that opened it. Costs a system call.
+    fn is_ours(&self) -> bool {
+        std::process::id() == self.process
     }
 
     /// Brings interfaces and memberships up to date; `true` if something has changed.
     pub(crate) fn refresh(&self) -> bool {
+        if !self.is_ours() {
+            return false;
+        }
         let Some(changed) = self.network.refresh() else { return false };
         // What one packet carries may be another, though the addresses are the same.
         self.senders().for_each(Sender::forget_paths);
@@ -395,6 +408,9 @@ impl Shared {
     }
 
     fn locators(&self, port: impl Fn(&Ports) -> u16) -> Vec<Locator> {
+        if !self.is_ours() {
+            return Vec::new();
+        }
         self.refresh();
         let table = self.network.table();
         let addresses = self.ports.iter().flat_map(|ports| {

@@ -1,7 +1,7 @@
 //! One send of a router on its way: what each path did for its share of the peers, added up.
 
 use super::share::Share;
-use super::{Router, name, shm_locator};
+use super::{Router, name};
 use crate::{Delivery, Path, Peer, Reach, Refusal, SendError, Sent, Transport, Unserved};
 
 pub(super) struct Dispatch<'a, S, U> {
@@ -71,7 +71,7 @@ impl<'a, S: Transport, U: Transport> Dispatch<'a, S, U> {
     /// That UDP has no address of a peer which announced shared memory is the lesser half of the answer.
     fn explain(&self, unserved: &mut Unserved) {
         let peer = self.to[unserved.index];
-        if let (Refusal::Unreachable(reason), Some(_)) = (&mut unserved.why, shm_locator(peer))
+        if let (Refusal::Unreachable(reason), Some(_)) = (&mut unserved.why, peer.shm_locator())
             && let Reach::Pending(why) | Reach::Unreachable(why) = self.router.shm.reach(peer)
         {
             *reason = why;

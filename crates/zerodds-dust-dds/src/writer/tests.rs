@@ -181,6 +181,29 @@ fn a_peer_without_room_for_samples_is_stalled_though_a_heartbeat_finds_room() {
     assert!(!stalled(&scene));
 }
 
+#[test]
+fn a_heartbeat_between_large_samples_is_not_lent_what_the_samples_are() {
+    let mut scene = Scene::new(too_large);
+    let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 128);
+    let fields = HeartbeatFields { reader: READER, writer: WRITER, first: 1, last: 42, count: 1 };
+    heartbeat.info_dst(PEER).heartbeat(fields);
+    let (heartbeat, sample) = (heartbeat.into_bytes(), as_dust_writes(&payload(), &[], true));
+    let mut lent = |message: &[u8]| {
+        scene.writer.write_buffer_mut();
+        let lent = scene.writer.lent.is_some();
+        scene.write(message, |scene| &scene.wide);
+        lent
+    };
+    (0..3).for_each(|_| _ = lent(&sample));
+    assert!(lent(&sample));
+    lent(&heartbeat);
+    assert!(!lent(&heartbeat), "what follows a small message");
+    (0..4).for_each(|_| _ = (lent(&sample), lent(&heartbeat)));
+    for _ in 0..4 {
+        assert_eq!((lent(&sample), lent(&heartbeat)), (true, false), "they take turns");
+    }
+}
+
 /// As Dust answers a request for fragments of this writer: with the sample, if it has it, or a GAP.
 fn answers(writer: EntityId) -> [Vec<u8>; 2] {
     let message = || MessageWriter::new(&HEADER, Endianness::Little, 1024);

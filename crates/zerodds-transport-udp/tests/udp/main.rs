@@ -4,6 +4,7 @@
 
 mod batches;
 mod exchange;
+mod forking;
 mod groups;
 mod namespace;
 mod network;
