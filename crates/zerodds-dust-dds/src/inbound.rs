@@ -250,8 +250,8 @@ impl Inbound {
                 Ok(Fate::Drop)
             }
             Content::Gap(gap) => {
-                self.reassembly.gap(prefix, &gap);
-                Ok(bounded_gap(submessage, &gap))
+                let is_next = self.reassembly.gap(prefix, &gap);
+                Ok(if is_next { bounded_gap(submessage, &gap) } else { Fate::Drop })
             }
             Content::NackFrag(nack) => {
                 // Nor does it know a reader of such a one.

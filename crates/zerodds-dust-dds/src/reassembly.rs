@@ -3,11 +3,13 @@
 //! ```text
 //!   DATA_FRAG ──▶ partial sample ──complete──▶ held back while an older one is not ──▶ DATA for Dust
 //!   HEARTBEAT ──▶ NACK_FRAGs for what is missing; Dust sees it end before the first partial sample
+//!   GAP ────────▶ dropped while an older sample is partial or held
 //! ```
 //! Why not Dust: it panics where the missing fragments of a sample span more than 256, and reads only one
 //! fragment per submessage. Why hold back: a reliable reader of Dust drops what is not next in order, and
 //! would ask for it whole. Why shorten the HEARTBEAT: told of a sample that it has not got, Dust asks for
-//! all of it; told that the writer's last sample is the one before, it acknowledges that and waits.
+//! all of it; told that the writer's last sample is the one before, it acknowledges that and waits. Why drop the GAP: Dust takes
+//! all that is older for received. It asks again for what the GAP covers once the HEARTBEAT speaks of that.
 //!
 //! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
 //! and so without one; only when Dust asks for it anew.
@@ -217,12 +219,14 @@ impl Reassembly {
         }
     }
 
-    /// These samples will not come.
-    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) {
+    /// These samples will not come. `false`: Dust must not hear of it yet, since an older one is still to come.
+    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) -> bool {
         let guid = Guid { prefix, entity: gap.writer };
-        if self.writers.get_mut(&guid).is_some_and(|writer| writer.forget(|number| gap.covers(number))) {
+        let Some(writer) = self.writers.get_mut(&guid) else { return true };
+        if writer.forget(|number| gap.covers(number)) {
             self.freed.push(guid);
         }
+        writer.first_pending().is_none_or(|pending| pending > gap.last())
     }
 
     /// This sample came whole.
@@ -421,8 +425,13 @@ impl Writer {
     }
 
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
-        let pending = self.partial.keys().chain(self.held.keys()).min();
-        pending.map_or(heartbeat.last, |&pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
+        let pending = self.first_pending();
+        pending.map_or(heartbeat.last, |pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
+    }
+
+    /// The first sample that Dust is still to be given.
+    fn first_pending(&self) -> Option<i64> {
+        self.partial.keys().chain(self.held.keys()).min().copied()
     }
 }
 

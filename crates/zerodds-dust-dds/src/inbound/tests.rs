@@ -511,13 +511,44 @@ fn a_sample_completed_in_the_middle_of_a_message_follows_what_stands_before_it()
     );
 }
 
+/// A GAP from one number up to another, and the number `more`.
+fn gap(start: i64, base: i64, more: Option<u32>) -> Vec<u8> {
+    let set = more.map_or(long(0).to_vec(), |distance| [long(32), long(0x8000_0000 >> distance)].concat());
+    let mut gap = message();
+    gap.verbatim(&raw(kind::GAP, 0, &[&ids()[..], &number(start), &number(base), &set].concat()));
+    gap.into_bytes()
+}
+
 #[test]
 fn a_held_sample_follows_the_gap_that_stands_for_the_one_before() {
     let mut gate = behind_an_incomplete_one(WRITER);
-    let mut gap = message();
-    gap.verbatim(&raw(kind::GAP, 0, &[&ids()[..], &number(5), &number(6), &long(0)].concat()));
-    let seen = gate.pass(&gap.into_bytes());
+    let seen = gate.pass(&gap(5, 6, None));
     assert_eq!(told(&seen), [(kind::GAP, 6), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+}
+
+#[test]
+fn a_gap_does_not_overtake_an_incomplete_sample_for_which_dust_would_no_longer_wait() {
+    let pieces = fragments(WRITER, 5);
+    let (last, others) = pieces.split_last().expect("fragments");
+    for (heartbeat_first, overtaking) in
+        [(true, gap(6, 7, None)), (false, gap(6, 7, None)), (true, gap(4, 5, Some(1)))]
+    {
+        let mut gate = Gate::new();
+        let heartbeat = heartbeat_alone(WRITER, 5, 7);
+        if heartbeat_first {
+            others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+            assert_eq!(told(&gate.pass(&heartbeat)), [(kind::HEARTBEAT, 4)]);
+        } else {
+            assert_eq!(told(&gate.pass(&heartbeat)), [(kind::HEARTBEAT, 7)]);
+            others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+        }
+        assert_eq!(told(&gate.pass(&gap(3, 5, None))), [(kind::GAP, 5)], "what is older");
+        assert_eq!(told(&gate.pass(&overtaking)), []);
+        let seen = gate.pass(last);
+        assert_eq!(told(&seen)[0], (kind::DATA, 5));
+        assert_eq!(told(&seen)[1..].first(), heartbeat_first.then_some(&(kind::HEARTBEAT, 7)), "Dust asks");
+        assert_eq!(told(&gate.pass(&overtaking)).len(), 1, "and is told again");
+    }
 }
 
 #[test]
