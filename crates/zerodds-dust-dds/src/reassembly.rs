@@ -89,7 +89,7 @@ struct Writer {
     given_at: Option<Instant>,
 }
 
-/// A message that asks a writer for fragments.
+/// A message that asks a writer for fragments, as long as the smallest datagram at most.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) message: Vec<u8>,
@@ -265,15 +265,18 @@ impl Reassembly {
                 self.freed.push(guid);
             }
             let contact = self.contacts.of(&guid);
-            let mut message = MessageWriter::new(header, Endianness::Little, 256);
-            message.info_dst(guid.prefix);
-            let before = self.nack_count;
+            let mut messages: Vec<MessageWriter> = Vec::new();
             for (&number, partial) in
                 writer.partial.iter_mut().filter(|(_, partial)| partial.asks_at() <= now)
             {
                 let windows = partial.missing_windows(now);
                 partial.asked(now, !windows.is_empty());
-                let Some(contact) = &contact else { continue };
+                let Some(contact) = contact.as_ref().filter(|_| !windows.is_empty()) else { continue };
+                let message = with_room(&mut messages, windows.len() * NackFragFields::LEN_MAX, || {
+                    let mut message = MessageWriter::new(header, Endianness::Little, REQUEST_LEN_MAX);
+                    message.info_dst(guid.prefix);
+                    message
+                });
                 for window in windows {
                     self.nack_count = self.nack_count.wrapping_add(1);
                     message.nack_frag(&NackFragFields {
@@ -287,9 +290,9 @@ impl Reassembly {
                     });
                 }
             }
-            if let Some(Contact { locators, .. }) = contact.filter(|_| self.nack_count != before) {
-                requests.push(Request { message: message.into_bytes(), locators });
-            }
+            let Some(Contact { locators, .. }) = contact else { continue };
+            let messages = messages.into_iter().map(MessageWriter::into_bytes);
+            requests.extend(messages.map(|message| Request { message, locators: locators.clone() }));
         }
         requests
     }
@@ -435,8 +438,20 @@ impl Writer {
     }
 }
 
+/// The last of these messages, or another behind it where that has no room for so much.
+fn with_room(
+    messages: &mut Vec<MessageWriter>,
+    len: usize,
+    another: impl FnOnce() -> MessageWriter,
+) -> &mut MessageWriter {
+    let last = messages.pop_if(|last| last.len() + len <= REQUEST_LEN_MAX);
+    messages.push_mut(last.unwrap_or_else(another))
+}
+
 /// How long a sample may stand still before its writer is asked for the rest.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// The smallest limit that datagrams may be given (`ZERODDS_UDP_MAX_DATAGRAM`): what is longer would not leave.
+const REQUEST_LEN_MAX: usize = 1232;
 const PARTIALS_MAX: usize = 64;
 const GIVEN_MAX: usize = 1024;
 const WRITERS_MAX: usize = 256;

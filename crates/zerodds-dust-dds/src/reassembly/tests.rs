@@ -319,6 +319,28 @@ fn what_is_still_being_sent_is_not_asked_for() {
 }
 
 #[test]
+fn no_request_is_longer_than_the_smallest_datagram_and_everything_is_asked_for() {
+    let mut receiver = Receiver::new(BUDGET);
+    // Of each window the first and the last.
+    let missing: Vec<u32> = (0..12).flat_map(|window| [window * 256 + 1, window * 256 + 256]).collect();
+    let present: Vec<u32> = (1..=12 * 256 + 2).filter(|number| !missing.contains(number)).collect();
+    for number in [1, 2, 3] {
+        datagrams_in(Some(700), &sample(number, 1_900_000), Some(&present)).iter().for_each(|datagram| {
+            receiver.take(datagram);
+        });
+    }
+    let heartbeat = Heartbeat { reader: READER, writer: WRITER, first: 1, last: 3, count: 1 };
+    let _ = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now);
+    let requests = receiver.requests(Duration::ZERO);
+    assert!(requests.iter().all(|request| request.message.len() <= 1_232));
+    let mut asked = vec![Vec::new(); 3];
+    for (number, wanted) in requests.iter().flat_map(wanted) {
+        asked[number as usize - 1].extend(wanted);
+    }
+    assert_eq!(asked, vec![missing; 3]);
+}
+
+#[test]
 fn memory_is_bounded_whatever_a_peer_claims() {
     let mut receiver = Receiver::new(1 << 20);
     for number in 1..1_000 {
