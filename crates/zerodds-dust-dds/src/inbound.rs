@@ -43,6 +43,7 @@ pub(crate) struct Inbound {
     reassembly: Reassembly,
     fragmenter: Fragmenter,
     estates: Estates,
+    contacts: Arc<Contacts>,
     departed: Arc<Departed>,
     wanted: Arc<Wanted>,
     tally: Arc<Tally>,
@@ -86,12 +87,13 @@ impl Inbound {
         departed: Arc<Departed>,
         tally: Arc<Tally>,
     ) -> Self {
-        let (reassembly, estates) = (Reassembly::new(budget, contacts), Estates::default());
-        let brought_about = Vec::new();
+        let reassembly = Reassembly::new(budget, Arc::clone(&contacts));
+        let (estates, brought_about) = (Estates::default(), Vec::new());
         Self {
             reassembly,
             fragmenter,
             estates,
+            contacts,
             departed,
             wanted,
             tally,
@@ -343,5 +345,7 @@ const GAP_SPAN_MAX: i64 = 1024;
 
 #[cfg(test)]
 mod against_dust;
+#[cfg(test)]
+mod order;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,9 @@
 //!   HEARTBEAT ──▶ NACK_FRAGs for what is missing; Dust sees it end before the first partial sample
 //!   GAP ────────▶ dropped while an older sample is partial or held
 //! ```
+//! What is held back and asked for is for our reliable readers, where a writer has any: best-effort ones take what is
+//! complete, and no writer answers them.
+//!
 //! Why not Dust: it panics where the missing fragments of a sample span more than 256, and reads only one
 //! fragment per submessage. Why hold back: a reliable reader of Dust drops what is not next in order, and
 //! would ask for it whole. Why shorten the HEARTBEAT: told of a sample that it has not got, Dust asks for
@@ -170,7 +173,8 @@ impl Reassembly {
     pub(crate) fn release(&mut self, out: &mut Vec<Assembled>) {
         for guid in self.freed.drain(..) {
             if let Some(writer) = self.writers.get_mut(&guid) {
-                writer.release(out);
+                let is_ordered = !writer.partial.is_empty() && self.contacts.has_reliable(&guid);
+                writer.release(is_ordered, out);
             }
         }
     }
@@ -251,7 +255,7 @@ impl Reassembly {
     }
 
     /// The NACK_FRAGs that are due, from `header`'s participant. A sample that stays incomplete however often
-    /// it is asked for is dropped.
+    /// it is asked for is dropped, and so is one for which nobody may ask: until then Dust hears of nothing behind it.
     pub(crate) fn requests(&mut self, header: &[u8; HEADER_LEN], now: Instant) -> Vec<Request> {
         let mut requests = Vec::new();
         for (&guid, writer) in &mut self.writers {
@@ -280,7 +284,7 @@ impl Reassembly {
                 for window in windows {
                     self.nack_count = self.nack_count.wrapping_add(1);
                     message.nack_frag(&NackFragFields {
-                        reader: partial.reader_or(contact.reader),
+                        reader: contact.reader_for(partial.reader()),
                         writer: guid.entity,
                         sequence_number: number,
                         base: window.base,
@@ -394,11 +398,11 @@ impl Writer {
         self.partial.len() + self.held.len() < before
     }
 
-    /// Hands over what no older partial sample holds up, and tells Dust of samples that a shortened HEARTBEAT
-    /// had kept from it.
-    fn release(&mut self, out: &mut Vec<Assembled>) {
-        let origin = self.origin;
-        let first_partial = self.partial.keys().next().copied().filter(|_| self.heartbeat.is_some());
+    /// Hands over what no older partial sample holds up, where readers need them in order, and tells Dust of samples that a
+    /// shortened HEARTBEAT had kept from it.
+    fn release(&mut self, is_ordered: bool, out: &mut Vec<Assembled>) {
+        let (origin, is_ordered) = (self.origin, is_ordered && self.heartbeat.is_some());
+        let first_partial = self.partial.keys().next().copied().filter(|_| is_ordered);
         let first_partial = first_partial.unwrap_or(i64::MAX);
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < first_partial) {
             out.push(Assembled { origin, message: entry.remove() });

@@ -183,9 +183,9 @@ impl Partial {
         self.born
     }
 
-    /// The reader whom the writer addressed, or `other` if it addressed all.
-    pub(super) fn reader_or(&self, other: EntityId) -> EntityId {
-        if self.reader == EntityId::UNKNOWN { other } else { self.reader }
+    /// The reader whom the writer addressed, if it did not address all.
+    pub(super) const fn reader(&self) -> EntityId {
+        self.reader
     }
 
     /// The writer says that it has sent all of it: ask soon, but not again while an answer may be under way.

@@ -1,10 +1,11 @@
 //! Reassembly against a model writer that fragments, loses, reorders and repeats.
 
 use super::*;
+use crate::contacts::tests::{LISTENS_AT, acknowledges};
 use crate::fragment::Fragmenter;
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};
-use crate::rtps::{AckNack, Content, Data, DataFragFields, EntityId, Submessage, Submessages, flag, kind};
+use crate::rtps::{Content, Data, DataFragFields, EntityId, Submessages};
 use proptest::prelude::*;
 
 const WRITER_GUID: Guid = Guid { prefix: GuidPrefix(*b"me, who else"), entity: WRITER };
@@ -22,6 +23,7 @@ struct Receiver {
 impl Receiver {
     fn new(budget: usize) -> Self {
         let contacts = Arc::new(Contacts::default());
+        contacts.came(READER, true);
         dust_acknowledges(&contacts, 1, false);
         Self {
             reassembly: Reassembly::new(budget, Arc::clone(&contacts)),
@@ -90,24 +92,9 @@ impl Receiver {
     }
 }
 
-/// Dust sends an ACKNACK of everything below `base`, which it may ask for.
-fn dust_acknowledges(contacts: &Contacts, base: u8, requests: bool) {
-    let mut body = [0; 28];
-    body[..4].copy_from_slice(&READER.0);
-    body[4..8].copy_from_slice(&WRITER.0);
-    body[12] = base;
-    if requests {
-        (body[16], body[23]) = (1, 0x80);
-    }
-    let submessage = Submessage {
-        kind: kind::ACKNACK,
-        flags: flag::ENDIANNESS,
-        offset: 0,
-        open_ended: false,
-        body: &body,
-    };
-    let acknack = AckNack::read(&submessage).expect("well-formed");
-    contacts.note(WRITER_GUID, &acknack, &[Locator::new(1, 7411, [1; 16])]);
+/// Dust acknowledges everything below `base`, for which it may ask.
+fn dust_acknowledges(contacts: &Contacts, base: u8, asks: bool) {
+    acknowledges(contacts, READER, WRITER_GUID, base, asks);
 }
 
 fn fragmenter() -> Fragmenter {
@@ -191,7 +178,7 @@ fn dust_hears_of_a_lost_fragment_only_when_it_is_there() {
     assert_eq!(seen, Some((0, 1)), "the HEARTBEAT ends before the sample");
     let requests = receiver.requests(Duration::ZERO);
     assert_eq!(requests.iter().flat_map(wanted).collect::<Vec<_>>(), [(1, vec![3])]);
-    assert_eq!(requests[0].locators, [Locator::new(1, 7411, [1; 16])]);
+    assert_eq!(requests[0].locators, [LISTENS_AT]);
     receiver.take(&datagrams(&message, Some(&[3]))[0]);
     assert_eq!(receiver.samples(), [(1, payload(1, 10_000))]);
     let heartbeats = receiver.heartbeats();
