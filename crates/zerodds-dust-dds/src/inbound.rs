@@ -87,7 +87,7 @@ impl Inbound {
         departed: Arc<Departed>,
         tally: Arc<Tally>,
     ) -> Self {
-        let reassembly = Reassembly::new(budget, Arc::clone(&contacts));
+        let reassembly = Reassembly::new(budget, Arc::clone(&contacts), Arc::clone(&tally));
         let (estates, brought_about) = (Estates::default(), Vec::new());
         Self {
             reassembly,
@@ -161,7 +161,6 @@ impl Inbound {
         let requests = self.reassembly.requests(header, now);
         self.release(now);
         out.append(&mut self.brought_about);
-        self.tally.set_incomplete(self.reassembly.dropped());
         requests
     }
 

@@ -20,6 +20,8 @@
 //! What is held goes to Dust when the inbound path asks for it: after each submessage, which Dust may have to see before it, as a
 //! GAP or the older sample, come whole; and not later, since a HEARTBEAT in the same message may count on it.
 //!
+//! Where no reader is reliable, an incomplete sample is over when a newer one is whole.
+//!
 //! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
 //! sample of the participant that has most is dropped: a reliable writer sends it again, since Dust never acknowledged it.
 
@@ -30,6 +32,7 @@ use crate::fragment::FRAGMENTS_MAX;
 use crate::rtps::{
     DataFrag, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
 };
+use crate::tally::Tally;
 pub(crate) use partial::Partial;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -67,8 +70,7 @@ pub(crate) struct Reassembly {
     contacts: Arc<Contacts>,
     /// Bytes that partial and held samples may take.
     budget: usize,
-    /// Partial samples that were given up.
-    dropped: u64,
+    tally: Arc<Tally>,
     /// Orders partial samples by age.
     clock: u64,
     nack_count: i32,
@@ -113,14 +115,9 @@ pub(crate) enum Hearing {
 }
 
 impl Reassembly {
-    pub(crate) fn new(budget: usize, contacts: Arc<Contacts>) -> Self {
+    pub(crate) fn new(budget: usize, contacts: Arc<Contacts>, tally: Arc<Tally>) -> Self {
         let (writers, counts, freed) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { writers, counts, freed, contacts, budget, dropped: 0, clock: 0, nack_count: 0 }
-    }
-
-    /// Partial samples that were given up so far.
-    pub(crate) const fn dropped(&self) -> u64 {
-        self.dropped
+        Self { writers, counts, freed, contacts, tally, budget, clock: 0, nack_count: 0 }
     }
 
     /// Takes fragments of a sample; whether others of it are welcome.
@@ -161,7 +158,22 @@ impl Reassembly {
         writer.held.insert(number, complete.into_message());
         self.contacts.given(&guid, number);
         self.freed.push(guid);
+        self.drop_overtaken(&guid, number);
         false
+    }
+
+    /// Drops what is older than a sample that is whole, unless a reader is reliable: Dust would not take it any more.
+    fn drop_overtaken(&mut self, guid: &Guid, number: i64) {
+        let Some(writer) = self.writers.get_mut(guid).filter(|writer| !writer.partial.is_empty()) else {
+            return;
+        };
+        if self.contacts.has_reliable(guid) {
+            return;
+        }
+        let newer = writer.partial.split_off(&number);
+        let overtaken = std::mem::replace(&mut writer.partial, newer);
+        self.tally.incomplete(overtaken.len());
+        self.freed.push(*guid);
     }
 
     /// The sample in the making that a fragment was just taken for.
@@ -240,6 +252,7 @@ impl Reassembly {
         if writer.forget(|one| one == number) {
             self.freed.push(*guid);
         }
+        self.drop_overtaken(guid, number);
     }
 
     /// This participant is gone.
@@ -265,7 +278,7 @@ impl Reassembly {
             let before = writer.partial.len();
             writer.partial.retain(|_, partial| !partial.is_hopeless(now));
             if writer.partial.len() < before {
-                self.dropped += (before - writer.partial.len()) as u64;
+                self.tally.incomplete(before - writer.partial.len());
                 self.freed.push(guid);
             }
             let contact = self.contacts.of(&guid);
@@ -363,7 +376,7 @@ impl Reassembly {
             writer.partial.remove(&number);
         }
         self.freed.push(guid);
-        self.dropped += 1;
+        self.tally.incomplete(1);
         true
     }
 }

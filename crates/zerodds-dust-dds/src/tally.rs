@@ -88,8 +88,8 @@ impl Tally {
         count(&self.reassembled);
     }
 
-    pub(crate) fn set_incomplete(&self, total: u64) {
-        self.incomplete.store(total, Ordering::Relaxed);
+    pub(crate) fn incomplete(&self, samples: usize) {
+        self.incomplete.fetch_add(samples as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn unserved(&self) {
