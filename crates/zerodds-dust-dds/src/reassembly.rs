@@ -65,6 +65,9 @@ pub(crate) struct Reassembly {
     /// Counts of HEARTBEATs that Dust was given of writers which are no longer here, where they are ahead of the writer's own:
     /// Dust hears of nothing that is not.
     counts: HashMap<Guid, i32>,
+    /// The last sample of each writer that is too large.
+    refused: HashMap<Guid, i64>,
+    has_refused: bool,
     /// Writers of which something is no longer waited for.
     freed: Vec<Guid>,
     contacts: Arc<Contacts>,
@@ -116,8 +119,18 @@ pub(crate) enum Hearing {
 
 impl Reassembly {
     pub(crate) fn new(budget: usize, contacts: Arc<Contacts>, tally: Arc<Tally>) -> Self {
-        let (writers, counts, freed) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { writers, counts, freed, contacts, tally, budget, clock: 0, nack_count: 0 }
+        Self {
+            writers: HashMap::new(),
+            counts: HashMap::new(),
+            refused: HashMap::new(),
+            has_refused: false,
+            freed: Vec::new(),
+            contacts,
+            tally,
+            budget,
+            clock: 0,
+            nack_count: 0,
+        }
     }
 
     /// Takes fragments of a sample; whether others of it are welcome.
@@ -125,6 +138,7 @@ impl Reassembly {
         let guid = Guid { prefix: origin.prefix, entity: frag.writer };
         let number = frag.sequence_number;
         if frag.sample_len as usize > self.budget || frag.total() > FRAGMENTS_MAX {
+            self.refuse(guid, frag);
             return false;
         }
         if let Some(writer) = self.writers.get_mut(&guid).filter(|writer| writer.given.contains(&number)) {
@@ -160,6 +174,29 @@ impl Reassembly {
         self.freed.push(guid);
         self.drop_overtaken(&guid, number);
         false
+    }
+
+    /// A sample that is never put together, however often it is repeated: counted once, and the first one is said.
+    fn refuse(&mut self, guid: Guid, frag: &DataFrag<'_>) {
+        let number = frag.sequence_number;
+        if self.refused.get(&guid).is_some_and(|&last| number <= last) {
+            return;
+        }
+        if self.refused.len() >= WRITERS_MAX && !self.refused.contains_key(&guid) {
+            self.refused.clear();
+        }
+        self.refused.insert(guid, number);
+        self.tally.incomplete(1);
+        if !std::mem::replace(&mut self.has_refused, true) {
+            tracing::warn!(
+                "a sample of {} bytes in {} fragments cannot be received: incomplete samples may take {} bytes, which a larger \
+                 ZERODDS_SHM_MAX_DATAGRAM on this side raises to eight times as much, and have {FRAGMENTS_MAX} fragments each; \
+                 further ones are only counted",
+                frag.sample_len,
+                frag.total(),
+                self.budget,
+            );
+        }
     }
 
     /// Drops what is older than a sample that is whole, unless a reader is reliable: Dust would not take it any more.
@@ -259,6 +296,7 @@ impl Reassembly {
     pub(crate) fn forget(&mut self, prefix: GuidPrefix) {
         self.writers.retain(|guid, _| guid.prefix != prefix);
         self.counts.retain(|guid, _| guid.prefix != prefix);
+        self.refused.retain(|guid, _| guid.prefix != prefix);
     }
 
     /// When [`requests`](Self::requests) has something to do again.

@@ -32,7 +32,8 @@ pub struct Traffic {
     pub fragmented: u64,
     /// Samples put together from fragments.
     pub reassembled: u64,
-    /// Samples of which some fragments never came; a reliable writer sends them again.
+    /// Samples of which some fragments never came; a reliable writer sends them again. Among them are those that are too
+    /// large to be put together, once each.
     pub incomplete: u64,
     /// Messages for a peer that had no room for them in time; RTPS repairs reliable ones.
     pub unserved: u64,

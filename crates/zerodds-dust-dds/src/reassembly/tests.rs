@@ -369,9 +369,19 @@ fn memory_is_bounded_whatever_a_peer_claims() {
         .map(Partial::len)
         .sum();
     assert!(bytes <= 1 << 20);
-    let huge = datagrams(&sample(1, 2 << 20), None);
-    receiver.take(&huge[0]);
     assert!(receiver.handed_over.is_empty());
+}
+
+#[test]
+fn a_sample_that_all_memory_is_too_small_for_counts_as_incomplete_once() {
+    let mut receiver = Receiver::new(1 << 20);
+    for (number, incomplete) in [(1, 1), (1, 1), (2, 2), (1, 2)] {
+        for datagram in datagrams(&sample(number, 2 << 20), None) {
+            receiver.take(&datagram);
+        }
+        assert_eq!(receiver.incomplete(), incomplete);
+    }
+    assert!(receiver.handed_over.is_empty() && receiver.reassembly.has_refused);
 }
 
 #[test]
