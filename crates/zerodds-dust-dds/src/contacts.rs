@@ -104,11 +104,15 @@ impl Contacts {
         books.talks.get(writer).is_some_and(|talk| talk.readers.keys().any(|&one| books.is_reliable(one)))
     }
 
-    /// Everything below was acknowledged by this reader; 0 if nothing is known.
-    pub(crate) fn acknowledged(&self, writer: &Guid, reader: EntityId) -> i64 {
+    /// Everything below was acknowledged by all readers that have spoken to this writer; 0 if none has, or not the one that it
+    /// addresses. What one has acknowledged may be on its way for another, which came later.
+    pub(crate) fn acknowledged(&self, writer: &Guid, addressed: EntityId) -> i64 {
         let books = self.0.lock();
-        let said = books.talks.get(writer).and_then(|talk| talk.readers.get(&reader));
-        said.map_or(0, |said| said.acknowledged)
+        let Some(talk) = books.talks.get(writer) else { return 0 };
+        if addressed != EntityId::UNKNOWN && !talk.readers.contains_key(&addressed) {
+            return 0;
+        }
+        talk.readers.values().map(|said| said.acknowledged).min().unwrap_or(0)
     }
 
     /// Whether Dust has asked for this sample since it last got it.
@@ -166,6 +170,25 @@ pub(crate) mod tests {
         [ONE, OTHER].iter().for_each(|&reader| acknowledges(&contacts, reader, WRITER, 1, true));
         contacts.given(&WRITER, 1);
         assert!(!contacts.is_requested(&WRITER, 1), "all readers are given it");
+    }
+
+    #[test]
+    fn what_all_readers_have_acknowledged_is_acknowledged_whoever_spoke_last() {
+        let contacts = Contacts::default();
+        let acknowledged = |addressed| contacts.acknowledged(&WRITER, addressed);
+        assert_eq!(acknowledged(EntityId::UNKNOWN), 0);
+        acknowledges(&contacts, ONE, WRITER, 8, false);
+        assert_eq!(
+            [ONE, EntityId::UNKNOWN, OTHER].map(acknowledged),
+            [8, 8, 0],
+            "the other has not spoken yet"
+        );
+        for (reader, base) in [(OTHER, 5), (ONE, 8)] {
+            acknowledges(&contacts, reader, WRITER, base, false);
+            assert_eq!([ONE, EntityId::UNKNOWN, OTHER].map(acknowledged), [5; 3]);
+        }
+        contacts.left(OTHER);
+        assert_eq!(acknowledged(ONE), 8);
     }
 
     #[test]

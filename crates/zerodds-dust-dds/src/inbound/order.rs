@@ -218,3 +218,22 @@ fn best_effort_readers_wait_for_nothing_though_the_writer_is_reliable() {
     assert_eq!(told(&seen)[0], (kind::DATA, 6));
     assert_eq!(asking(&mut gate), []);
 }
+
+#[test]
+fn what_a_late_joiner_lacks_is_waited_for_though_another_reader_has_it() {
+    for joins_last in [true, false] {
+        let (mut gate, late) = with_readers(true);
+        let mut bases = [(READER, 8), (late, 5)];
+        if !joins_last {
+            bases.reverse();
+        }
+        for (reader, base) in bases {
+            acknowledges(&gate.contacts, reader, Guid { prefix: SENDER, entity: WRITER }, base, false);
+        }
+        let pieces = fragments(WRITER, 5);
+        let (last, others) = pieces.split_last().expect("fragments");
+        others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+        gate.pass(&heartbeat_alone(WRITER, 5, 7));
+        assert_eq!(told(&gate.pass(last)).first(), Some(&(kind::DATA, 5)));
+    }
+}
