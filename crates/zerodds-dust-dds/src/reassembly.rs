@@ -23,7 +23,8 @@
 //! Where no reader is reliable, an incomplete sample is over when a newer one is whole.
 //!
 //! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
-//! sample of the participant that has most is dropped: a reliable writer sends it again, since Dust never acknowledged it.
+//! sample of the participant that has most, held ones included, is dropped: a reliable writer sends it again, since Dust never
+//! acknowledged it. What it held up goes to Dust.
 
 mod partial;
 
@@ -71,7 +72,7 @@ pub(crate) struct Reassembly {
     /// Writers of which something is no longer waited for.
     freed: Vec<Guid>,
     contacts: Arc<Contacts>,
-    /// Bytes that partial and held samples may take.
+    /// Bytes that partial samples, and those held behind them, may take.
     budget: usize,
     tally: Arc<Tally>,
     /// Orders partial samples by age.
@@ -382,27 +383,24 @@ impl Reassembly {
             self.counts.extend(ahead.map(|(guid, writer)| (guid, writer.given_count)));
         }
         loop {
-            let partials = || self.writers.values().flat_map(|writer| writer.partial.values());
-            let held: usize =
-                self.writers.values().flat_map(|writer| writer.held.values()).map(Vec::len).sum();
-            let bytes = held + partials().map(Partial::len).sum::<usize>() + frag.sample_len as usize;
-            let dropped = match (bytes <= self.budget, partials().count() < PARTIALS_MAX) {
+            let sum = |weight: fn(&Writer) -> usize| self.writers.values().map(weight).sum::<usize>();
+            let fits = sum(Writer::bytes) + frag.sample_len as usize <= self.budget;
+            let weight = match (fits, sum(Writer::partials) < PARTIALS_MAX) {
                 (true, true) => return,
-                (false, _) => self.drop_oldest(Partial::len),
-                (true, false) => self.drop_oldest(|_| 1),
+                (false, _) => Writer::bytes,
+                (true, false) => Writer::partials,
             };
-            if !dropped {
-                self.writers.values_mut().for_each(|writer| writer.held.clear());
+            if !self.drop_oldest(weight) {
                 return;
             }
         }
     }
 
-    /// Drops the oldest partial sample of the participant whose partial samples weigh most, so that nobody crowds others out.
-    fn drop_oldest(&mut self, weight: fn(&Partial) -> usize) -> bool {
+    /// Drops the oldest partial sample of the participant whose samples weigh most, so that nobody crowds others out.
+    fn drop_oldest(&mut self, weight: fn(&Writer) -> usize) -> bool {
         let mut weights: HashMap<GuidPrefix, usize> = HashMap::new();
         for (guid, writer) in &self.writers {
-            *weights.entry(guid.prefix).or_default() += writer.partial.values().map(weight).sum::<usize>();
+            *weights.entry(guid.prefix).or_default() += weight(writer);
         }
         let heaviest = weights.into_iter().max_by_key(|&(_, weight)| weight).map(|(prefix, _)| prefix);
         let its = self.writers.iter().filter(|(guid, _)| Some(guid.prefix) == heaviest);
@@ -431,6 +429,17 @@ impl Writer {
             given_last: 0,
             given_at: None,
         }
+    }
+
+    fn partials(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Bytes that its partial samples take, and what is held behind them. What nothing holds up goes to Dust at once.
+    fn bytes(&self) -> usize {
+        let Some((first, _)) = self.partial.first_key_value() else { return 0 };
+        let held = self.held.range(first..).map(|(_, message)| message.len());
+        self.partial.values().map(Partial::len).chain(held).sum()
     }
 
     /// This sample is Dust's now, or will be as soon as older ones are.

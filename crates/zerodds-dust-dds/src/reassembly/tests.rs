@@ -9,6 +9,7 @@ use crate::rtps::{Content, Data, DataFragFields, EntityId, Submessages};
 use proptest::prelude::*;
 
 const WRITER_GUID: Guid = Guid { prefix: GuidPrefix(*b"me, who else"), entity: WRITER };
+const ANOTHER: GuidPrefix = GuidPrefix(*b"one of many.");
 const OUR_HEADER: [u8; HEADER_LEN] = *b"RTPS\x02\x04\x01\x14the receiver";
 const BUDGET: usize = 64 << 20;
 
@@ -35,8 +36,11 @@ impl Receiver {
 
     /// Takes one datagram, as the inbound path does; returns the HEARTBEAT as Dust sees it.
     fn take(&mut self, datagram: &[u8]) -> Option<(i64, i32)> {
-        let origin =
-            Origin { header: HEADER, prefix: WRITER_GUID.prefix, timestamp: Some((7, 8)), path: None };
+        self.take_from(WRITER_GUID.prefix, datagram)
+    }
+
+    fn take_from(&mut self, prefix: GuidPrefix, datagram: &[u8]) -> Option<(i64, i32)> {
+        let origin = Origin { header: prefix.header(), prefix, timestamp: Some((7, 8)), path: None };
         let mut seen = None;
         for submessage in Submessages::of(datagram) {
             let submessage = submessage.expect("whole");
@@ -50,7 +54,8 @@ impl Receiver {
                     };
                 }
                 Content::HeartbeatFrag(frag) => {
-                    self.reassembly.heartbeat_frag(&WRITER_GUID, frag.sequence_number, self.now);
+                    let guid = Guid { prefix, entity: frag.writer };
+                    self.reassembly.heartbeat_frag(&guid, frag.sequence_number, self.now);
                 }
                 _ => {}
             }
@@ -409,13 +414,8 @@ fn a_participant_that_begins_ever_more_samples_crowds_out_its_own() {
         let mut receiver = Receiver::new(1 << 20);
         let ours = datagrams(&sample(1, 10_000), None);
         receiver.take(&ours[0]);
-        let prefix = GuidPrefix(*b"one of many.");
-        let origin = Origin { header: prefix.header(), prefix, timestamp: None, path: None };
         for number in 1..200 {
-            let begun = datagrams(&sample(number, flooding_len), None).remove(0);
-            let content = Submessages::of(&begun).map(|one| Content::read(&one.expect("whole"))).nth(2);
-            let Some(Ok(Content::DataFrag(frag))) = content else { panic!("no DATA_FRAG") };
-            receiver.reassembly.fragment(&origin, &frag, receiver.now);
+            receiver.take_from(ANOTHER, &datagrams(&sample(number, flooding_len), None)[0]);
         }
         assert!(receiver.incomplete() > 100);
         for datagram in &ours[1..] {
@@ -423,6 +423,27 @@ fn a_participant_that_begins_ever_more_samples_crowds_out_its_own() {
         }
         assert!(receiver.samples() == [(1, payload(1, 10_000))]);
     }
+}
+
+#[test]
+fn a_participant_that_has_ever_more_samples_wait_crowds_out_its_own() {
+    let mut receiver = Receiver::new(1 << 20);
+    let ours = datagrams(&sample(1, 300_000), None);
+    receiver.take(&ours[0]);
+    acknowledges(&receiver.contacts, READER, Guid { prefix: ANOTHER, ..WRITER_GUID }, 1, false);
+    receiver.take_from(ANOTHER, &datagrams(&sample(1, 3_000), None)[0]);
+    for number in 2..=100 {
+        for datagram in datagrams(&sample(number, 10_000), None) {
+            receiver.take_from(ANOTHER, &datagram);
+        }
+    }
+    let numbers: Vec<_> = receiver.samples().iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (2..=100).collect::<Vec<_>>(), "none that is whole is lost");
+    assert_eq!(receiver.incomplete(), 1, "what they waited for");
+    for datagram in &ours[1..] {
+        receiver.take(datagram);
+    }
+    assert!(receiver.samples().contains(&(1, payload(1, 300_000))));
 }
 
 #[test]
