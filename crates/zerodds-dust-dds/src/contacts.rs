@@ -4,8 +4,8 @@
 //! locators the writer listens. The datagram's source address would not do: stacks send from sockets on which
 //! they do not listen.
 //!
-//! It does not say whether that reader is reliable. Dust sends one for each of its readers, best-effort ones too, which a writer
-//! answers no NACK_FRAG of. So that is learned from what Dust announces of its readers, to ourselves as to everyone.
+//! It does not say whether that reader is reliable. Dust sends one for each of its readers, best-effort ones too, whose
+//! NACK_FRAGs a Dust writer does not answer. So that is learned from what Dust announces of its readers, to ourselves as to everyone.
 
 use crate::rtps::{AckNack, EntityId, Guid};
 use parking_lot::Mutex;

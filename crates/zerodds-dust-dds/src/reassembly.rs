@@ -6,7 +6,7 @@
 //!   GAP ────────▶ dropped while an older sample is partial or held
 //! ```
 //! What is held back and asked for is for our reliable readers, where a writer has any: best-effort ones take what is
-//! complete, and no writer answers them.
+//! complete, and a Dust writer does not answer them.
 //!
 //! Why not Dust: it panics where the missing fragments of a sample span more than 256, and reads only one
 //! fragment per submessage. Why hold back: a reliable reader of Dust drops what is not next in order, and
