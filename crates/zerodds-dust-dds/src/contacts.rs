@@ -3,67 +3,129 @@
 //! An ACKNACK names everything that a NACK_FRAG of ours needs: which local reader may ask, and at which
 //! locators the writer listens. The datagram's source address would not do: stacks send from sockets on which
 //! they do not listen.
+//!
+//! It does not say whether that reader is reliable. Dust sends one for each of its readers, best-effort ones too, whose
+//! NACK_FRAGs a Dust writer does not answer. So that is learned from what Dust announces of its readers, to ourselves as to everyone.
 
 use crate::rtps::{AckNack, EntityId, Guid};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use zerodds_core::Locator;
 
-/// Our readers, as a remote writer knows them.
-#[derive(Clone, Debug, Default)]
+/// Our reliable readers of a remote writer, of which there are some, and where it listens.
+#[derive(Clone, Debug)]
 pub(crate) struct Contact {
-    /// The one that last spoke to it.
-    pub(crate) reader: EntityId,
-    /// That reader has acknowledged everything below.
-    acknowledged: i64,
-    /// Samples that have not come yet, and the readers that ask for them: Dust speaks for each of its readers in turn, and
-    /// what one has not asked for another may still lack.
-    requested: Vec<(EntityId, i64)>,
-    /// Where the writer listens.
+    readers: Vec<EntityId>,
     pub(crate) locators: Vec<Locator>,
 }
 
-/// What our readers last said to each remote writer. Shared: Dust's thread writes, the receive thread reads.
+impl Contact {
+    /// Who asks for a sample that the writer sent to the reader `addressed`: that one, if the writer answers it.
+    pub(crate) fn reader_for(&self, addressed: EntityId) -> EntityId {
+        if self.readers.contains(&addressed) { addressed } else { self.readers[0] }
+    }
+}
+
+/// What our readers last said to a remote writer.
 #[derive(Debug, Default)]
-pub(crate) struct Contacts(Mutex<HashMap<Guid, Contact>>);
+struct Talk {
+    readers: BTreeMap<EntityId, Said>,
+    locators: Vec<Locator>,
+}
+
+/// What one of them said.
+#[derive(Debug)]
+struct Said {
+    /// It has acknowledged everything below.
+    acknowledged: i64,
+    /// Samples that it asks for and that have not come yet. Dust speaks for each of its readers in turn, and what one has not asked
+    /// for another may still lack.
+    requested: Vec<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    talks: HashMap<Guid, Talk>,
+    /// Those of our applications' readers that are reliable.
+    reliable: HashSet<EntityId>,
+}
+
+impl Books {
+    /// Discovery has only reliable readers that speak.
+    fn is_reliable(&self, reader: EntityId) -> bool {
+        !reader.is_user_defined() || self.reliable.contains(&reader)
+    }
+}
+
+/// Shared: Dust's thread writes what is said, the receive thread who is reliable, and reads both.
+#[derive(Debug, Default)]
+pub(crate) struct Contacts(Mutex<Books>);
 
 impl Contacts {
     /// Notes an ACKNACK that Dust sends to `writer` at `locators`.
     pub(crate) fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
-        let mut contacts = self.0.lock();
-        if contacts.len() >= CONTACTS_MAX && !contacts.contains_key(&writer) {
-            contacts.clear();
+        let talks = &mut self.0.lock().talks;
+        if talks.len() >= CONTACTS_MAX && !talks.contains_key(&writer) {
+            talks.clear();
         }
-        let contact = contacts.entry(writer).or_default();
-        contact.reader = acknack.reader;
-        contact.acknowledged = acknack.base;
-        contact.requested.retain(|&(reader, _)| reader != acknack.reader);
-        contact.requested.extend(acknack.requested().map(|number| (acknack.reader, number)));
-        if contact.locators != locators {
-            contact.locators = locators.to_vec();
+        let talk = talks.entry(writer).or_default();
+        let said = Said { acknowledged: acknack.base, requested: acknack.requested().collect() };
+        talk.readers.insert(acknack.reader, said);
+        if talk.locators != locators {
+            talk.locators = locators.to_vec();
         }
     }
 
+    /// A reader of ours is announced.
+    pub(crate) fn came(&self, reader: EntityId, is_reliable: bool) {
+        if is_reliable {
+            self.0.lock().reliable.insert(reader);
+        }
+    }
+
+    /// A reader of ours is no more.
+    pub(crate) fn left(&self, reader: EntityId) {
+        let mut books = self.0.lock();
+        books.reliable.remove(&reader);
+        books.talks.values_mut().for_each(|talk| drop(talk.readers.remove(&reader)));
+    }
+
+    /// Whom to ask `writer` for, and where; `None`: no reliable reader has spoken to it.
     pub(crate) fn of(&self, writer: &Guid) -> Option<Contact> {
-        self.0.lock().get(writer).cloned()
+        let books = self.0.lock();
+        let talk = books.talks.get(writer)?;
+        let readers: Vec<_> = talk.readers.keys().copied().filter(|&one| books.is_reliable(one)).collect();
+        (!readers.is_empty()).then(|| Contact { readers, locators: talk.locators.clone() })
     }
 
-    /// Everything below was acknowledged by this reader; 0 if nothing is known.
-    pub(crate) fn acknowledged(&self, writer: &Guid, reader: EntityId) -> i64 {
-        let contacts = self.0.lock();
-        contacts.get(writer).filter(|known| known.reader == reader).map_or(0, |known| known.acknowledged)
+    /// Whether a reliable reader of ours has spoken to this writer.
+    pub(crate) fn has_reliable(&self, writer: &Guid) -> bool {
+        let books = self.0.lock();
+        books.talks.get(writer).is_some_and(|talk| talk.readers.keys().any(|&one| books.is_reliable(one)))
+    }
+
+    /// Everything below was acknowledged by all readers that have spoken to this writer; 0 if none has, or not the one that it
+    /// addresses. What one has acknowledged may be on its way for another, which came later.
+    pub(crate) fn acknowledged(&self, writer: &Guid, addressed: EntityId) -> i64 {
+        let books = self.0.lock();
+        let Some(talk) = books.talks.get(writer) else { return 0 };
+        if addressed != EntityId::UNKNOWN && !talk.readers.contains_key(&addressed) {
+            return 0;
+        }
+        talk.readers.values().map(|said| said.acknowledged).min().unwrap_or(0)
     }
 
     /// Whether Dust has asked for this sample since it last got it.
     pub(crate) fn is_requested(&self, writer: &Guid, number: i64) -> bool {
-        let contacts = self.0.lock();
-        contacts.get(writer).is_some_and(|known| known.requested.iter().any(|&(_, one)| one == number))
+        let books = self.0.lock();
+        let mut said = books.talks.get(writer).into_iter().flat_map(|talk| talk.readers.values());
+        said.any(|said| said.requested.contains(&number))
     }
 
     /// Dust is given this sample now.
     pub(crate) fn given(&self, writer: &Guid, number: i64) {
-        if let Some(known) = self.0.lock().get_mut(writer) {
-            known.requested.retain(|&(_, requested)| requested != number);
+        if let Some(talk) = self.0.lock().talks.get_mut(writer) {
+            talk.readers.values_mut().for_each(|said| said.requested.retain(|&one| one != number));
         }
     }
 }
@@ -72,33 +134,78 @@ impl Contacts {
 const CONTACTS_MAX: usize = 4096;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::rtps::{GuidPrefix, Submessage, flag, kind};
 
-    const WRITER: Guid = Guid { prefix: GuidPrefix([7; 12]), entity: EntityId([0, 0, 1, 3]) };
+    /// Where the writers of tests listen.
+    pub(crate) const LISTENS_AT: Locator = Locator::new(1, 7411, [1; 16]);
 
-    /// This reader asks for the first sample, or for nothing.
-    fn acknowledges(contacts: &Contacts, reader: u8, asks: bool) {
+    /// Dust acknowledges everything below `base`, for which it may ask.
+    pub(crate) fn acknowledges(contacts: &Contacts, reader: EntityId, writer: Guid, base: u8, asks: bool) {
         let mut body = [0; 28];
-        (body[2], body[3], body[12]) = (reader, 4, 1);
-        body[4..8].copy_from_slice(&WRITER.entity.0);
-        (body[16], body[23]) = (1, if asks { 0x80 } else { 0 });
+        body[..4].copy_from_slice(&reader.0);
+        body[4..8].copy_from_slice(&writer.entity.0);
+        body[12] = base;
+        if asks {
+            (body[16], body[23]) = (1, 0x80);
+        }
         let (kind, flags) = (kind::ACKNACK, flag::ENDIANNESS);
         let submessage = Submessage { kind, flags, offset: 0, open_ended: false, body: &body };
-        contacts.note(WRITER, &AckNack::read(&submessage).expect("an ACKNACK"), &[]);
+        contacts.note(writer, &AckNack::read(&submessage).expect("an ACKNACK"), &[LISTENS_AT]);
     }
+
+    const WRITER: Guid = Guid { prefix: GuidPrefix([7; 12]), entity: EntityId([0, 0, 1, 3]) };
+    const ONE: EntityId = EntityId([0, 0, 1, 4]);
+    const OTHER: EntityId = EntityId([0, 0, 2, 4]);
 
     #[test]
     fn a_sample_that_one_reader_asks_for_is_requested_though_another_lacks_nothing() {
         let contacts = Contacts::default();
-        acknowledges(&contacts, 2, true);
-        acknowledges(&contacts, 1, false);
+        acknowledges(&contacts, OTHER, WRITER, 1, true);
+        acknowledges(&contacts, ONE, WRITER, 1, false);
         assert!(contacts.is_requested(&WRITER, 1));
-        acknowledges(&contacts, 2, false);
+        acknowledges(&contacts, OTHER, WRITER, 1, false);
         assert!(!contacts.is_requested(&WRITER, 1), "it has come some other way");
-        [1, 2].iter().for_each(|&reader| acknowledges(&contacts, reader, true));
+        [ONE, OTHER].iter().for_each(|&reader| acknowledges(&contacts, reader, WRITER, 1, true));
         contacts.given(&WRITER, 1);
         assert!(!contacts.is_requested(&WRITER, 1), "all readers are given it");
+    }
+
+    #[test]
+    fn what_all_readers_have_acknowledged_is_acknowledged_whoever_spoke_last() {
+        let contacts = Contacts::default();
+        let acknowledged = |addressed| contacts.acknowledged(&WRITER, addressed);
+        assert_eq!(acknowledged(EntityId::UNKNOWN), 0);
+        acknowledges(&contacts, ONE, WRITER, 8, false);
+        assert_eq!(
+            [ONE, EntityId::UNKNOWN, OTHER].map(acknowledged),
+            [8, 8, 0],
+            "the other has not spoken yet"
+        );
+        for (reader, base) in [(OTHER, 5), (ONE, 8)] {
+            acknowledges(&contacts, reader, WRITER, base, false);
+            assert_eq!([ONE, EntityId::UNKNOWN, OTHER].map(acknowledged), [5; 3]);
+        }
+        contacts.left(OTHER);
+        assert_eq!(acknowledged(ONE), 8);
+    }
+
+    #[test]
+    fn only_reliable_readers_that_are_there_ask() {
+        let contacts = Contacts::default();
+        let asks = |addressed| contacts.of(&WRITER).map(|contact| contact.reader_for(addressed));
+        [ONE, OTHER].iter().for_each(|&reader| acknowledges(&contacts, reader, WRITER, 1, true));
+        contacts.came(ONE, false);
+        assert_eq!((asks(ONE), contacts.has_reliable(&WRITER)), (None, false));
+        contacts.came(OTHER, true);
+        assert_eq!([asks(ONE), asks(OTHER), asks(EntityId::UNKNOWN)], [Some(OTHER); 3]);
+        assert!(contacts.has_reliable(&WRITER));
+        contacts.left(OTHER);
+        assert_eq!((asks(OTHER), contacts.has_reliable(&WRITER)), (None, false));
+        let discovery = Guid { entity: EntityId::SEDP_PUBLICATIONS_WRITER, ..WRITER };
+        let reader = EntityId([0, 0, 3, 0xc7]);
+        acknowledges(&contacts, reader, discovery, 1, false);
+        assert_eq!(contacts.of(&discovery).map(|contact| contact.reader_for(ONE)), Some(reader));
     }
 }

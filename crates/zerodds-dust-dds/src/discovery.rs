@@ -61,6 +61,15 @@ pub(crate) fn guid(payload: &[u8], id: u16) -> Option<Guid> {
     Guid::of(parameter(payload, id)?.1)
 }
 
+/// Whether an announced reader is reliable; one that does not say so is not (§9.6.3.2, DDS 1.4 §2.2.3).
+pub(crate) fn is_reliable_reader(payload: &[u8]) -> bool {
+    match parameter(payload, pid::RELIABILITY) {
+        Some((_, &[a, b, c, d, ..], Endianness::Big)) => u32::from_be_bytes([a, b, c, d]) == RELIABLE,
+        Some((_, &[a, b, c, d, ..], Endianness::Little)) => u32::from_le_bytes([a, b, c, d]) == RELIABLE,
+        _ => false,
+    }
+}
+
 /// How long the participant of an announcement may be silent, and where in the payload that stands, if it does; `None`: for
 /// ever.
 pub(crate) fn lease(payload: &[u8]) -> (Option<Duration>, Option<usize>) {
@@ -107,6 +116,8 @@ fn check_strings(value: &[u8], order: Endianness) -> Result<(), Malformed> {
 
 /// A lease whose end Dust does not see, in either byte order: some years.
 pub(crate) const LEASE_FOR_EVER: [u8; 8] = [0x7f, 0, 0, 0x7f, 0, 0, 0, 0];
+/// A reliability kind (§9.3.2).
+const RELIABLE: u32 = 2;
 const OPTIONS_AT: usize = 2;
 const ENCAPSULATION_LEN: usize = 4;
 const PARAMETER_HEADER_LEN: usize = 4;
@@ -150,6 +161,17 @@ mod tests {
         let mut long = two;
         long[12] = 9;
         assert!(check(&list(pid::PARTITION, &long)).is_err());
+    }
+
+    #[test]
+    fn a_reader_is_reliable_only_if_it_says_so_in_whatever_byte_order() {
+        let [reliable, best_effort] =
+            [2_u8, 1].map(|kind| list(pid::RELIABILITY, &[kind, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]));
+        let big = [0, 2, 0, 0, 0, 0x1a, 0, 4, 0, 0, 0, 2, 0, 1, 0, 0];
+        assert!(is_reliable_reader(&reliable) && is_reliable_reader(&big));
+        let unsaid = list(0x8005, &[2, 0, 0, 0]);
+        let short = list(pid::RELIABILITY, &[]);
+        assert!(![&best_effort[..], &unsaid, &short, &[]].iter().any(|payload| is_reliable_reader(payload)));
     }
 
     #[test]

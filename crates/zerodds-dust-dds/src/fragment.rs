@@ -326,7 +326,7 @@ const RUN_LEN_MAX: usize = 65_507;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
+    use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes, chunk_as_dust_writes};
     use crate::rtps::{Content, DataFrag, Submessages};
     use proptest::prelude::*;
 
@@ -348,26 +348,6 @@ mod tests {
 
     fn payload(len: usize) -> Vec<u8> {
         (0..len).map(|index| (index % 251) as u8).collect()
-    }
-
-    /// A DATA_FRAG as Dust writes it when a sample exceeds the chunk: its size field cut to 16 bits.
-    fn chunk_as_dust_writes(sample: &[u8], chunk_len: usize, number: u32) -> Vec<u8> {
-        let start = (number as usize - 1) * chunk_len;
-        let part = &sample[start..sample.len().min(start + chunk_len)];
-        let mut message = MessageWriter::new(&HEADER, Endianness::Little, part.len() + 256);
-        let fields = DataFragFields {
-            flags: 0,
-            reader: READER,
-            writer: WRITER,
-            sequence_number: 42,
-            first: number,
-            fragment_len: chunk_len as u16,
-            sample_len: sample.len() as u32,
-        };
-        message.info_dst(PEER).info_ts((7, 8)).data_frag(fields, &[], part);
-        let mut message = message.into_bytes();
-        message[50..52].copy_from_slice(&((32 + part.len()) as u16).to_le_bytes());
-        message
     }
 
     #[test]

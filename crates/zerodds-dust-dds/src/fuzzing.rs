@@ -59,11 +59,12 @@ impl Gate {
         self.pass();
     }
 
-    /// Dust acknowledges, in words that it got from somewhere.
+    /// Dust acknowledges, in words that it got from somewhere, for readers of which every other is reliable.
     pub fn acknowledges(&mut self, message: &[u8]) {
         self.before = None;
         for submessage in Submessages::of(message).flatten().filter(|sub| sub.kind == kind::ACKNACK) {
             if let Ok(acknack) = AckNack::read(&submessage) {
+                self.contacts.came(acknack.reader, acknack.reader.0[2] & 1 == 0);
                 let writer = Guid { prefix: PEER, entity: acknack.writer };
                 self.contacts.note(writer, &acknack, &[Locator::new(1, 7, [9; 16])]);
             }

@@ -43,6 +43,7 @@ pub(crate) struct Inbound {
     reassembly: Reassembly,
     fragmenter: Fragmenter,
     estates: Estates,
+    contacts: Arc<Contacts>,
     departed: Arc<Departed>,
     wanted: Arc<Wanted>,
     tally: Arc<Tally>,
@@ -86,12 +87,13 @@ impl Inbound {
         departed: Arc<Departed>,
         tally: Arc<Tally>,
     ) -> Self {
-        let (reassembly, estates) = (Reassembly::new(budget, contacts), Estates::default());
-        let brought_about = Vec::new();
+        let reassembly = Reassembly::new(budget, Arc::clone(&contacts), Arc::clone(&tally));
+        let (estates, brought_about) = (Estates::default(), Vec::new());
         Self {
             reassembly,
             fragmenter,
             estates,
+            contacts,
             departed,
             wanted,
             tally,
@@ -159,7 +161,6 @@ impl Inbound {
         let requests = self.reassembly.requests(header, now);
         self.release(now);
         out.append(&mut self.brought_about);
-        self.tally.set_incomplete(self.reassembly.dropped());
         requests
     }
 
@@ -250,8 +251,8 @@ impl Inbound {
                 Ok(Fate::Drop)
             }
             Content::Gap(gap) => {
-                self.reassembly.gap(prefix, &gap);
-                Ok(bounded_gap(submessage, &gap))
+                let is_next = self.reassembly.gap(prefix, &gap);
+                Ok(if is_next { bounded_gap(submessage, &gap) } else { Fate::Drop })
             }
             Content::NackFrag(nack) => {
                 // Nor does it know a reader of such a one.
@@ -343,5 +344,7 @@ const GAP_SPAN_MAX: i64 = 1024;
 
 #[cfg(test)]
 mod against_dust;
+#[cfg(test)]
+mod order;
 #[cfg(test)]
 mod tests;

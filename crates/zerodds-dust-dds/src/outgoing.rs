@@ -115,7 +115,7 @@ fn end_of(message: &[u8], offset: usize, stored_len: u16) -> Result<(usize, bool
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::rtps::{DataFields, HeartbeatFields, MessageWriter};
+    use crate::rtps::{DataFields, DataFragFields, HeartbeatFields, MessageWriter};
     use zerodds_core::Endianness;
 
     pub(crate) const HEADER: [u8; HEADER_LEN] = *b"RTPS\x02\x04\x01\x14me, who else";
@@ -137,6 +137,26 @@ pub(crate) mod tests {
         let mut message = message.into_bytes();
         let len = 20 + inline_qos.len() + payload.len();
         message[50..52].copy_from_slice(&(len as u16).to_le_bytes());
+        message
+    }
+
+    /// A DATA_FRAG as Dust writes it when a sample exceeds the chunk: its size field cut to 16 bits.
+    pub(crate) fn chunk_as_dust_writes(sample: &[u8], chunk_len: usize, number: u32) -> Vec<u8> {
+        let start = (number as usize - 1) * chunk_len;
+        let part = &sample[start..sample.len().min(start + chunk_len)];
+        let mut message = MessageWriter::new(&HEADER, Endianness::Little, part.len() + 256);
+        let fields = DataFragFields {
+            flags: 0,
+            reader: READER,
+            writer: WRITER,
+            sequence_number: 42,
+            first: number,
+            fragment_len: chunk_len as u16,
+            sample_len: sample.len() as u32,
+        };
+        message.info_dst(PEER).info_ts((7, 8)).data_frag(fields, &[], part);
+        let mut message = message.into_bytes();
+        message[50..52].copy_from_slice(&((32 + part.len()) as u16).to_le_bytes());
         message
     }
 

@@ -3,11 +3,16 @@
 //! ```text
 //!   DATA_FRAG ──▶ partial sample ──complete──▶ held back while an older one is not ──▶ DATA for Dust
 //!   HEARTBEAT ──▶ NACK_FRAGs for what is missing; Dust sees it end before the first partial sample
+//!   GAP ────────▶ dropped while an older sample is partial or held
 //! ```
+//! What is held back and asked for is for our reliable readers, where a writer has any: best-effort ones take what is
+//! complete, and a Dust writer does not answer them.
+//!
 //! Why not Dust: it panics where the missing fragments of a sample span more than 256, and reads only one
 //! fragment per submessage. Why hold back: a reliable reader of Dust drops what is not next in order, and
 //! would ask for it whole. Why shorten the HEARTBEAT: told of a sample that it has not got, Dust asks for
-//! all of it; told that the writer's last sample is the one before, it acknowledges that and waits.
+//! all of it; told that the writer's last sample is the one before, it acknowledges that and waits. Why drop the GAP: Dust takes
+//! all that is older for received. It asks again for what the GAP covers once the HEARTBEAT speaks of that.
 //!
 //! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
 //! and so without one; only when Dust asks for it anew.
@@ -15,8 +20,11 @@
 //! What is held goes to Dust when the inbound path asks for it: after each submessage, which Dust may have to see before it, as a
 //! GAP or the older sample, come whole; and not later, since a HEARTBEAT in the same message may count on it.
 //!
+//! Where no reader is reliable, an incomplete sample is over when a newer one is whole.
+//!
 //! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
-//! sample of the participant that has most is dropped: a reliable writer sends it again, since Dust never acknowledged it.
+//! sample of the participant that has most, held ones included, is dropped: a reliable writer sends it again, since Dust never
+//! acknowledged it. What it held up goes to Dust.
 
 mod partial;
 
@@ -25,6 +33,7 @@ use crate::fragment::FRAGMENTS_MAX;
 use crate::rtps::{
     DataFrag, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
 };
+use crate::tally::Tally;
 pub(crate) use partial::Partial;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -57,13 +66,15 @@ pub(crate) struct Reassembly {
     /// Counts of HEARTBEATs that Dust was given of writers which are no longer here, where they are ahead of the writer's own:
     /// Dust hears of nothing that is not.
     counts: HashMap<Guid, i32>,
+    /// The last sample of each writer that is too large.
+    refused: HashMap<Guid, i64>,
+    has_refused: bool,
     /// Writers of which something is no longer waited for.
     freed: Vec<Guid>,
     contacts: Arc<Contacts>,
-    /// Bytes that partial and held samples may take.
+    /// Bytes that partial samples, and those held behind them, may take.
     budget: usize,
-    /// Partial samples that were given up.
-    dropped: u64,
+    tally: Arc<Tally>,
     /// Orders partial samples by age.
     clock: u64,
     nack_count: i32,
@@ -87,7 +98,7 @@ struct Writer {
     given_at: Option<Instant>,
 }
 
-/// A message that asks a writer for fragments.
+/// A message that asks a writer for fragments, as long as the smallest datagram at most.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) message: Vec<u8>,
@@ -108,14 +119,19 @@ pub(crate) enum Hearing {
 }
 
 impl Reassembly {
-    pub(crate) fn new(budget: usize, contacts: Arc<Contacts>) -> Self {
-        let (writers, counts, freed) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { writers, counts, freed, contacts, budget, dropped: 0, clock: 0, nack_count: 0 }
-    }
-
-    /// Partial samples that were given up so far.
-    pub(crate) const fn dropped(&self) -> u64 {
-        self.dropped
+    pub(crate) fn new(budget: usize, contacts: Arc<Contacts>, tally: Arc<Tally>) -> Self {
+        Self {
+            writers: HashMap::new(),
+            counts: HashMap::new(),
+            refused: HashMap::new(),
+            has_refused: false,
+            freed: Vec::new(),
+            contacts,
+            tally,
+            budget,
+            clock: 0,
+            nack_count: 0,
+        }
     }
 
     /// Takes fragments of a sample; whether others of it are welcome.
@@ -123,6 +139,7 @@ impl Reassembly {
         let guid = Guid { prefix: origin.prefix, entity: frag.writer };
         let number = frag.sequence_number;
         if frag.sample_len as usize > self.budget || frag.total() > FRAGMENTS_MAX {
+            self.refuse(guid, frag);
             return false;
         }
         if let Some(writer) = self.writers.get_mut(&guid).filter(|writer| writer.given.contains(&number)) {
@@ -156,7 +173,45 @@ impl Reassembly {
         writer.held.insert(number, complete.into_message());
         self.contacts.given(&guid, number);
         self.freed.push(guid);
+        self.drop_overtaken(&guid, number);
         false
+    }
+
+    /// A sample that is never put together, however often it is repeated: counted once, and the first one is said.
+    fn refuse(&mut self, guid: Guid, frag: &DataFrag<'_>) {
+        let number = frag.sequence_number;
+        if self.refused.get(&guid).is_some_and(|&last| number <= last) {
+            return;
+        }
+        if self.refused.len() >= WRITERS_MAX && !self.refused.contains_key(&guid) {
+            self.refused.clear();
+        }
+        self.refused.insert(guid, number);
+        self.tally.incomplete(1);
+        if !std::mem::replace(&mut self.has_refused, true) {
+            tracing::warn!(
+                "a sample of {} bytes in {} fragments cannot be received: incomplete samples may take {} bytes, which a larger \
+                 ZERODDS_SHM_MAX_DATAGRAM on this side raises to eight times as much, and have {FRAGMENTS_MAX} fragments each; \
+                 further ones are only counted",
+                frag.sample_len,
+                frag.total(),
+                self.budget,
+            );
+        }
+    }
+
+    /// Drops what is older than a sample that is whole, unless a reader is reliable: Dust would not take it any more.
+    fn drop_overtaken(&mut self, guid: &Guid, number: i64) {
+        let Some(writer) = self.writers.get_mut(guid).filter(|writer| !writer.partial.is_empty()) else {
+            return;
+        };
+        if self.contacts.has_reliable(guid) {
+            return;
+        }
+        let newer = writer.partial.split_off(&number);
+        let overtaken = std::mem::replace(&mut writer.partial, newer);
+        self.tally.incomplete(overtaken.len());
+        self.freed.push(*guid);
     }
 
     /// The sample in the making that a fragment was just taken for.
@@ -168,7 +223,8 @@ impl Reassembly {
     pub(crate) fn release(&mut self, out: &mut Vec<Assembled>) {
         for guid in self.freed.drain(..) {
             if let Some(writer) = self.writers.get_mut(&guid) {
-                writer.release(out);
+                let is_ordered = !writer.partial.is_empty() && self.contacts.has_reliable(&guid);
+                writer.release(is_ordered, out);
             }
         }
     }
@@ -217,12 +273,14 @@ impl Reassembly {
         }
     }
 
-    /// These samples will not come.
-    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) {
+    /// These samples will not come. `false`: Dust must not hear of it yet, since an older one is still to come.
+    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) -> bool {
         let guid = Guid { prefix, entity: gap.writer };
-        if self.writers.get_mut(&guid).is_some_and(|writer| writer.forget(|number| gap.covers(number))) {
+        let Some(writer) = self.writers.get_mut(&guid) else { return true };
+        if writer.forget(|number| gap.covers(number)) {
             self.freed.push(guid);
         }
+        writer.first_pending().is_none_or(|pending| pending > gap.last())
     }
 
     /// This sample came whole.
@@ -232,12 +290,14 @@ impl Reassembly {
         if writer.forget(|one| one == number) {
             self.freed.push(*guid);
         }
+        self.drop_overtaken(guid, number);
     }
 
     /// This participant is gone.
     pub(crate) fn forget(&mut self, prefix: GuidPrefix) {
         self.writers.retain(|guid, _| guid.prefix != prefix);
         self.counts.retain(|guid, _| guid.prefix != prefix);
+        self.refused.retain(|guid, _| guid.prefix != prefix);
     }
 
     /// When [`requests`](Self::requests) has something to do again.
@@ -247,7 +307,7 @@ impl Reassembly {
     }
 
     /// The NACK_FRAGs that are due, from `header`'s participant. A sample that stays incomplete however often
-    /// it is asked for is dropped.
+    /// it is asked for is dropped, and so is one for which nobody may ask: until then Dust hears of nothing behind it.
     pub(crate) fn requests(&mut self, header: &[u8; HEADER_LEN], now: Instant) -> Vec<Request> {
         let mut requests = Vec::new();
         for (&guid, writer) in &mut self.writers {
@@ -257,23 +317,26 @@ impl Reassembly {
             let before = writer.partial.len();
             writer.partial.retain(|_, partial| !partial.is_hopeless(now));
             if writer.partial.len() < before {
-                self.dropped += (before - writer.partial.len()) as u64;
+                self.tally.incomplete(before - writer.partial.len());
                 self.freed.push(guid);
             }
             let contact = self.contacts.of(&guid);
-            let mut message = MessageWriter::new(header, Endianness::Little, 256);
-            message.info_dst(guid.prefix);
-            let before = self.nack_count;
+            let mut messages: Vec<MessageWriter> = Vec::new();
             for (&number, partial) in
                 writer.partial.iter_mut().filter(|(_, partial)| partial.asks_at() <= now)
             {
                 let windows = partial.missing_windows(now);
                 partial.asked(now, !windows.is_empty());
-                let Some(contact) = &contact else { continue };
+                let Some(contact) = contact.as_ref().filter(|_| !windows.is_empty()) else { continue };
+                let message = with_room(&mut messages, windows.len() * NackFragFields::LEN_MAX, || {
+                    let mut message = MessageWriter::new(header, Endianness::Little, REQUEST_LEN_MAX);
+                    message.info_dst(guid.prefix);
+                    message
+                });
                 for window in windows {
                     self.nack_count = self.nack_count.wrapping_add(1);
                     message.nack_frag(&NackFragFields {
-                        reader: partial.reader_or(contact.reader),
+                        reader: contact.reader_for(partial.reader()),
                         writer: guid.entity,
                         sequence_number: number,
                         base: window.base,
@@ -283,9 +346,9 @@ impl Reassembly {
                     });
                 }
             }
-            if let Some(Contact { locators, .. }) = contact.filter(|_| self.nack_count != before) {
-                requests.push(Request { message: message.into_bytes(), locators });
-            }
+            let Some(Contact { locators, .. }) = contact else { continue };
+            let messages = messages.into_iter().map(MessageWriter::into_bytes);
+            requests.extend(messages.map(|message| Request { message, locators: locators.clone() }));
         }
         requests
     }
@@ -320,27 +383,24 @@ impl Reassembly {
             self.counts.extend(ahead.map(|(guid, writer)| (guid, writer.given_count)));
         }
         loop {
-            let partials = || self.writers.values().flat_map(|writer| writer.partial.values());
-            let held: usize =
-                self.writers.values().flat_map(|writer| writer.held.values()).map(Vec::len).sum();
-            let bytes = held + partials().map(Partial::len).sum::<usize>() + frag.sample_len as usize;
-            let dropped = match (bytes <= self.budget, partials().count() < PARTIALS_MAX) {
+            let sum = |weight: fn(&Writer) -> usize| self.writers.values().map(weight).sum::<usize>();
+            let fits = sum(Writer::bytes) + frag.sample_len as usize <= self.budget;
+            let weight = match (fits, sum(Writer::partials) < PARTIALS_MAX) {
                 (true, true) => return,
-                (false, _) => self.drop_oldest(Partial::len),
-                (true, false) => self.drop_oldest(|_| 1),
+                (false, _) => Writer::bytes,
+                (true, false) => Writer::partials,
             };
-            if !dropped {
-                self.writers.values_mut().for_each(|writer| writer.held.clear());
+            if !self.drop_oldest(weight) {
                 return;
             }
         }
     }
 
-    /// Drops the oldest partial sample of the participant whose partial samples weigh most, so that nobody crowds others out.
-    fn drop_oldest(&mut self, weight: fn(&Partial) -> usize) -> bool {
+    /// Drops the oldest partial sample of the participant whose samples weigh most, so that nobody crowds others out.
+    fn drop_oldest(&mut self, weight: fn(&Writer) -> usize) -> bool {
         let mut weights: HashMap<GuidPrefix, usize> = HashMap::new();
         for (guid, writer) in &self.writers {
-            *weights.entry(guid.prefix).or_default() += writer.partial.values().map(weight).sum::<usize>();
+            *weights.entry(guid.prefix).or_default() += weight(writer);
         }
         let heaviest = weights.into_iter().max_by_key(|&(_, weight)| weight).map(|(prefix, _)| prefix);
         let its = self.writers.iter().filter(|(guid, _)| Some(guid.prefix) == heaviest);
@@ -352,7 +412,7 @@ impl Reassembly {
             writer.partial.remove(&number);
         }
         self.freed.push(guid);
-        self.dropped += 1;
+        self.tally.incomplete(1);
         true
     }
 }
@@ -371,6 +431,17 @@ impl Writer {
         }
     }
 
+    fn partials(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Bytes that its partial samples take, and what is held behind them. What nothing holds up goes to Dust at once.
+    fn bytes(&self) -> usize {
+        let Some((first, _)) = self.partial.first_key_value() else { return 0 };
+        let held = self.held.range(first..).map(|(_, message)| message.len());
+        self.partial.values().map(Partial::len).chain(held).sum()
+    }
+
     /// This sample is Dust's now, or will be as soon as older ones are.
     fn give(&mut self, number: i64) {
         self.given.insert(number);
@@ -387,11 +458,11 @@ impl Writer {
         self.partial.len() + self.held.len() < before
     }
 
-    /// Hands over what no older partial sample holds up, and tells Dust of samples that a shortened HEARTBEAT
-    /// had kept from it.
-    fn release(&mut self, out: &mut Vec<Assembled>) {
-        let origin = self.origin;
-        let first_partial = self.partial.keys().next().copied().filter(|_| self.heartbeat.is_some());
+    /// Hands over what no older partial sample holds up, where readers need them in order, and tells Dust of samples that a
+    /// shortened HEARTBEAT had kept from it.
+    fn release(&mut self, is_ordered: bool, out: &mut Vec<Assembled>) {
+        let (origin, is_ordered) = (self.origin, is_ordered && self.heartbeat.is_some());
+        let first_partial = self.partial.keys().next().copied().filter(|_| is_ordered);
         let first_partial = first_partial.unwrap_or(i64::MAX);
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < first_partial) {
             out.push(Assembled { origin, message: entry.remove() });
@@ -421,13 +492,30 @@ impl Writer {
     }
 
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
-        let pending = self.partial.keys().chain(self.held.keys()).min();
-        pending.map_or(heartbeat.last, |&pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
+        let pending = self.first_pending();
+        pending.map_or(heartbeat.last, |pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
     }
+
+    /// The first sample that Dust is still to be given.
+    fn first_pending(&self) -> Option<i64> {
+        self.partial.keys().chain(self.held.keys()).min().copied()
+    }
+}
+
+/// The last of these messages, or another behind it where that has no room for so much.
+fn with_room(
+    messages: &mut Vec<MessageWriter>,
+    len: usize,
+    another: impl FnOnce() -> MessageWriter,
+) -> &mut MessageWriter {
+    let last = messages.pop_if(|last| last.len() + len <= REQUEST_LEN_MAX);
+    messages.push_mut(last.unwrap_or_else(another))
 }
 
 /// How long a sample may stand still before its writer is asked for the rest.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// The smallest limit that datagrams may be given (`ZERODDS_UDP_MAX_DATAGRAM`): what is longer would not leave.
+const REQUEST_LEN_MAX: usize = 1232;
 const PARTIALS_MAX: usize = 64;
 const GIVEN_MAX: usize = 1024;
 const WRITERS_MAX: usize = 256;

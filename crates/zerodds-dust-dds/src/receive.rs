@@ -1,7 +1,7 @@
 //! The receive thread of a participant: takes from both transports and from ourselves, gives to Dust.
 //!
 //! It sleeps in the router's receiver, whose descriptors and the loopback's wake it; with nothing to do it uses
-//! no CPU. It wakes by itself only while fragments of a reliable sample are missing, and when a participant has been silent for
+//! no CPU. It wakes by itself only while fragments of a reliable writer are missing, and when a participant has been silent for
 //! as long as its lease. Leases end when nothing is left to be received: what waited while this process was stopped
 //! shows who lives. Where there is always something, they end once more has been received than can have waited; that is counted, as
 //! a clock goes on while a process is stopped.

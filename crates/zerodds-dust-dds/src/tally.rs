@@ -32,7 +32,8 @@ pub struct Traffic {
     pub fragmented: u64,
     /// Samples put together from fragments.
     pub reassembled: u64,
-    /// Samples of which some fragments never came; a reliable writer sends them again.
+    /// Samples of which some fragments never came; a reliable writer sends them again. Among them are those that are too
+    /// large to be put together, once each.
     pub incomplete: u64,
     /// Messages for a peer that had no room for them in time; RTPS repairs reliable ones.
     pub unserved: u64,
@@ -88,8 +89,8 @@ impl Tally {
         count(&self.reassembled);
     }
 
-    pub(crate) fn set_incomplete(&self, total: u64) {
-        self.incomplete.store(total, Ordering::Relaxed);
+    pub(crate) fn incomplete(&self, samples: usize) {
+        self.incomplete.fetch_add(samples as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn unserved(&self) {

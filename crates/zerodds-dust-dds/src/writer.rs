@@ -194,7 +194,8 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             *written = last.max(*written);
         }
         note_contact(&self.shared().contacts, message, outgoing, locators);
-        let sample = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
+        let is_users = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
+        let is_counted = is_users && is_beginning(message, outgoing);
         let whole = outgoing.kind != kind::DATA_FRAG && len <= self.whole_len_max(peer, len);
         let outcome = if whole {
             self.send_whole(buffer, len, outgoing, peer)
@@ -208,7 +209,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             self.shared().tally.unserved();
             return None;
         };
-        if sample {
+        if is_counted {
             self.shared().tally.sent_sample(path);
         }
         Some(path)
@@ -307,7 +308,9 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         }
         if wanted.is_none() {
             shared.router.record_pieces(peer, message.len());
-            shared.tally.fragmented();
+            if is_beginning(message, outgoing) {
+                shared.tally.fragmented();
+            }
         }
         if all_sent { Outcome::Sent(Path::Udp) } else { Outcome::Refused }
     }
@@ -374,6 +377,11 @@ fn is_departed(departed: &Departed, message: &[u8], outgoing: &Outgoing) -> bool
     let reader = outgoing.data(message).map(|data| data.reader);
     let reader = outgoing.to.zip(reader).map(|(prefix, entity)| Guid { prefix, entity });
     reader.is_some_and(|reader| departed.contains(&reader))
+}
+
+/// Whether a sample begins here: of one that Dust writes in chunks the first one counts.
+fn is_beginning(message: &[u8], outgoing: &Outgoing) -> bool {
+    outgoing.chunk(message).is_none_or(|chunk| chunk.first == 1)
 }
 
 /// Remembers, from an ACKNACK that Dust sends, whom to ask for fragments.

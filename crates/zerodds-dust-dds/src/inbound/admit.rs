@@ -100,14 +100,23 @@ impl Inbound {
                 self.estates.announced(writer, number, endpoint, || patched(submessage, data, &patches))
             }
         };
+        let is_ours = self.own == Some(prefix);
         match (news, data.writer, subject) {
-            (News::Came, EntityId::SEDP_SUBSCRIPTIONS_WRITER, Some(reader)) => self.departed.came(reader),
+            (News::Came, EntityId::SEDP_SUBSCRIPTIONS_WRITER, Some(reader)) => {
+                self.departed.came(reader);
+                if is_ours {
+                    self.contacts.came(reader.entity, discovery::is_reliable_reader(data.payload));
+                }
+            }
             (News::Left, EntityId::SEDP_SUBSCRIPTIONS_WRITER, Some(reader)) => {
                 self.departed.left(reader);
+                if is_ours {
+                    self.contacts.left(reader.entity);
+                }
                 let acknowledged = self.estates.acknowledgements(self.own, prefix, &[reader.entity]);
                 self.brought_about.extend(acknowledged);
             }
-            (News::Came, EntityId::SEDP_PUBLICATIONS_WRITER, Some(writer)) if self.own == Some(prefix) => {
+            (News::Came, EntityId::SEDP_PUBLICATIONS_WRITER, Some(writer)) if is_ours => {
                 self.brought_about.extend(self.estates.acknowledgements_to(writer.entity));
             }
             // Dust hears that the sample came, as it would ask for it for ever, but cannot read it.

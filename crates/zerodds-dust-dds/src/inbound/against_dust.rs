@@ -8,6 +8,7 @@
 //! protocol code and not only its parsers. Without the inbound path a few of them end the victim.
 
 use super::*;
+use crate::contacts::tests::acknowledges;
 use crate::rtps::{flag, kind};
 use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
 use dust_dds::domain::domain_participant::DomainParticipant;
@@ -380,6 +381,25 @@ fn a_writer_does_not_wait_for_a_reader_that_left_while_it_was_created() {
             writer.write(Note { id: 1, text: String::new() }, None).expect("nobody to wait for");
         }
         1
+    };
+    assert_eq!(outcome(trial), Some(1));
+}
+
+#[test]
+fn which_of_our_readers_is_reliable_is_learned_from_what_dust_says_of_them() {
+    let trial = || {
+        let (victim, partner) = (Captive::new(65), Captive::new(66));
+        let readers = [&victim.reader, &victim.reliable_reader()];
+        let [best_effort, reliable] = readers.map(|reader| guid(reader.get_instance_handle()).entity);
+        let (writer, mut inbound) = (guid(partner.writer.get_instance_handle()), inbound());
+        [best_effort, reliable]
+            .iter()
+            .for_each(|&one| acknowledges(&inbound.contacts, one, writer, 1, false));
+        while !inbound.contacts.has_reliable(&writer) {
+            heard(&victim, &partner, &mut inbound).into_iter().for_each(|message| victim.give(message));
+        }
+        let contact = inbound.contacts.of(&writer).expect("there is one");
+        usize::from(contact.reader_for(best_effort) == reliable)
     };
     assert_eq!(outcome(trial), Some(1));
 }

@@ -13,6 +13,7 @@ pub(super) const SENDER: GuidPrefix = GuidPrefix(*b"me, who else");
 /// An inbound path, and what it lets through.
 pub(super) struct Gate {
     pub(super) inbound: Inbound,
+    pub(super) contacts: Arc<Contacts>,
     tally: Arc<Tally>,
     wanted: Arc<Wanted>,
     pub(super) now: Instant,
@@ -22,12 +23,12 @@ impl Gate {
     pub(super) fn new() -> Self {
         let (tally, wanted): (Arc<Tally>, Arc<Wanted>) = Default::default();
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
-        let (contacts, departed) = Default::default();
-        let mut inbound =
-            Inbound::new(1 << 24, fragmenter, contacts, Arc::clone(&wanted), departed, Arc::clone(&tally));
+        let (contacts, departed): (Arc<Contacts>, _) = Default::default();
+        let (ours, all) = (Arc::clone(&contacts), (Arc::clone(&wanted), Arc::clone(&tally)));
+        let mut inbound = Inbound::new(1 << 24, fragmenter, ours, all.0, departed, all.1);
         let now = Instant::now();
         assert!(inbound.estates.admit(SENDER, None, now));
-        Self { inbound, tally, wanted, now }
+        Self { inbound, contacts, tally, wanted, now }
     }
 
     /// What Dust sees of a message for the participant [`PEER`].
@@ -47,25 +48,25 @@ pub(super) fn message() -> MessageWriter {
 }
 
 /// A submessage by its id and body, little-endian.
-fn raw(kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn raw(kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
     let len = (body.len() as u16).to_le_bytes();
     [&[kind, flags | 1][..], &len, body].concat()
 }
 
-fn ids() -> Vec<u8> {
+pub(super) fn ids() -> Vec<u8> {
     [READER.0, WRITER.0].concat()
 }
 
 /// A sequence number, little-endian.
-fn number(value: i64) -> Vec<u8> {
+pub(super) fn number(value: i64) -> Vec<u8> {
     [((value >> 32) as i32).to_le_bytes(), (value as i32).to_le_bytes()].concat()
 }
 
-fn long(value: u32) -> [u8; 4] {
+pub(super) fn long(value: u32) -> [u8; 4] {
     value.to_le_bytes()
 }
 
-fn heartbeat(first: i64, last: i64) -> HeartbeatFields {
+pub(super) fn heartbeat(first: i64, last: i64) -> HeartbeatFields {
     HeartbeatFields { reader: READER, writer: WRITER, first, last, count: 1 }
 }
 
@@ -433,112 +434,6 @@ fn a_reassembled_sample_passes_the_same_checks() {
     assert_eq!(heartbeat[heartbeat.len() - 28..], sample[sample.len() - 28..]);
     let traffic = gate.tally.traffic();
     assert_eq!((traffic.udp.samples_received, traffic.reassembled), (1, 1));
-}
-
-/// Sample `number` of `writer`, in fragments, without a HEARTBEAT.
-fn fragments(writer: EntityId, number: i64) -> Vec<Vec<u8>> {
-    let mut sample = as_dust_writes(&[7; 200_000], &[], false);
-    sample[60..64].copy_from_slice(&writer.0);
-    sample[68..72].copy_from_slice(&(number as u32).to_le_bytes());
-    let outgoing = Outgoing::read(&sample).expect("a message");
-    Fragmenter::new(1 << 20, 65_507).datagrams(&sample, &outgoing, None, None, 0)
-}
-
-fn heartbeat_alone(writer: EntityId, first: i64, last: i64) -> Vec<u8> {
-    let mut alone = message();
-    alone.heartbeat(HeartbeatFields { writer, ..heartbeat(first, last) });
-    alone.into_bytes()
-}
-
-/// What Dust sees, by kind and number: of a DATA its own, of a HEARTBEAT its last, of a GAP its end.
-fn told(seen: &[Vec<u8>]) -> Vec<(u8, i64)> {
-    let contents = seen.iter().flat_map(|message| Submessages::of(message)).map(|one| one.expect("whole"));
-    let numbers = contents.filter_map(|submessage| match Content::read(&submessage).expect("well-formed") {
-        Content::Data(data) => Some((kind::DATA, data.sequence_number)),
-        Content::Heartbeat(heartbeat) => Some((kind::HEARTBEAT, heartbeat.last)),
-        Content::Gap(gap) => Some((kind::GAP, gap.base)),
-        _ => None,
-    });
-    numbers.collect()
-}
-
-/// Sample 5 lacks a fragment, and 6, of the same reliable writer, is held behind it.
-fn behind_an_incomplete_one(writer: EntityId) -> Gate {
-    let mut gate = Gate::new();
-    assert_eq!(gate.pass(&fragments(writer, 5)[0]), [[0; 0]; 0]);
-    assert_eq!(told(&gate.pass(&heartbeat_alone(writer, 5, 6))), [(kind::HEARTBEAT, 4)]);
-    fragments(writer, 6).iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
-    gate
-}
-
-#[test]
-fn a_held_sample_follows_the_heartbeat_that_no_longer_has_the_one_before() {
-    let mut gate = behind_an_incomplete_one(WRITER);
-    let seen = gate.pass(&heartbeat_alone(WRITER, 6, 6));
-    assert_eq!(told(&seen), [(kind::HEARTBEAT, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
-}
-
-#[test]
-fn a_held_sample_follows_the_one_before_that_came_whole() {
-    let mut gate = behind_an_incomplete_one(WRITER);
-    let mut whole = as_dust_writes(b"payload", &[], false);
-    whole[68..72].copy_from_slice(&5_u32.to_le_bytes());
-    let seen = gate.pass(&whole);
-    assert_eq!(told(&seen), [(kind::DATA, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
-    assert_eq!(told(&gate.pass(&heartbeat_alone(WRITER, 5, 7))), [(kind::HEARTBEAT, 7)]);
-}
-
-#[test]
-fn a_sample_completed_in_the_middle_of_a_message_follows_what_stands_before_it() {
-    let mut gate = Gate::new();
-    let pieces = fragments(WRITER, 6);
-    let (last, others) = pieces.split_last().expect("fragments");
-    others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
-    let fields = DataFields { flags: flag::DATA, reader: READER, writer: WRITER, sequence_number: 5 };
-    let mut mixed = message();
-    mixed.info_dst(PEER).info_ts((7, 8)).data(fields, b"payload!").verbatim(&last[48..]);
-    let at = mixed.as_bytes().len() - (last.len() - 48);
-    let mut mixed = mixed.into_bytes();
-    mixed[at + 2..at + 4].copy_from_slice(&((last.len() - 52) as u16).to_le_bytes());
-    mixed.extend_from_slice(&heartbeat_alone(WRITER, 5, 6)[HEADER_LEN..]);
-    let seen = gate.pass(&mixed);
-    assert_eq!(told(&seen), [(kind::DATA, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
-    let rest = seen.last().expect("the HEARTBEAT");
-    assert_eq!(
-        (&rest[..20], &rest[20..32]),
-        (&mixed[..20], &mixed[36..48]),
-        "of the same participant and time"
-    );
-}
-
-#[test]
-fn a_held_sample_follows_the_gap_that_stands_for_the_one_before() {
-    let mut gate = behind_an_incomplete_one(WRITER);
-    let mut gap = message();
-    gap.verbatim(&raw(kind::GAP, 0, &[&ids()[..], &number(5), &number(6), &long(0)].concat()));
-    let seen = gate.pass(&gap.into_bytes());
-    assert_eq!(told(&seen), [(kind::GAP, 6), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
-}
-
-#[test]
-fn a_sample_held_behind_one_that_is_given_up_passes_the_same_checks() {
-    for (writer, passes) in [(WRITER, true), (EntityId::TYPE_LOOKUP_REQUEST_WRITER, false)] {
-        let mut gate = behind_an_incomplete_one(writer);
-        let mut out = Vec::new();
-        for after in [Duration::from_millis(30), Duration::from_secs(4)] {
-            gate.inbound.requests(&HEADER, gate.now + after, &mut out);
-        }
-        assert_eq!(told(&out).contains(&(kind::DATA, 6)), passes);
-    }
-}
-
-#[test]
-fn a_participant_that_has_not_announced_itself_begins_no_sample() {
-    let mut gate = Gate::new();
-    gate.inbound.estates.farewell(SENDER, None);
-    assert_eq!(fragments(WRITER, 5).iter().flat_map(|datagram| gate.pass(datagram)).count(), 0);
-    assert!(gate.inbound.estates.admit(SENDER, None, gate.now));
-    assert_eq!(fragments(WRITER, 5).iter().flat_map(|datagram| gate.pass(datagram)).count(), 1);
 }
 
 /// Every message that reaches Dust must read as a whole and hold nothing but what was checked.

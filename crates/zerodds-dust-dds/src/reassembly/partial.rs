@@ -12,8 +12,8 @@
 //! buffer is put into the system's zeroed pages. What is far is less where fragments are small, so that
 //! tiny ones cannot make much be written.
 
-use super::{Origin, PATIENCE};
-use crate::rtps::{DataFields, DataFrag, EntityId, MessageWriter, flag};
+use super::{Origin, PATIENCE, REQUEST_LEN_MAX};
+use crate::rtps::{DataFields, DataFrag, EntityId, HEADER_LEN, MessageWriter, NackFragFields, flag};
 use crate::untouched::untouched;
 use std::time::{Duration, Instant};
 use zerodds_core::Endianness;
@@ -183,9 +183,9 @@ impl Partial {
         self.born
     }
 
-    /// The reader whom the writer addressed, or `other` if it addressed all.
-    pub(super) fn reader_or(&self, other: EntityId) -> EntityId {
-        if self.reader == EntityId::UNKNOWN { other } else { self.reader }
+    /// The reader whom the writer addressed, if it did not address all.
+    pub(super) const fn reader(&self) -> EntityId {
+        self.reader
     }
 
     /// The writer says that it has sent all of it: ask soon, but not again while an answer may be under way.
@@ -264,8 +264,8 @@ const PREFIX_LEN_MAX: usize = 56;
 const DATA_LEN: usize = 24;
 /// How long a sample is kept of which nothing comes although it is asked for.
 const HOPE: Duration = Duration::from_secs(3);
-/// Windows of one request, so that it fits a small datagram.
-const WINDOWS_MAX: usize = 20;
+/// Windows of one request: what the smallest datagram has room for behind its header and an INFO_DST.
+const WINDOWS_MAX: usize = (REQUEST_LEN_MAX - HEADER_LEN - 16) / NackFragFields::LEN_MAX;
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {

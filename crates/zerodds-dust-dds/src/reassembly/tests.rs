@@ -1,13 +1,15 @@
 //! Reassembly against a model writer that fragments, loses, reorders and repeats.
 
 use super::*;
+use crate::contacts::tests::{LISTENS_AT, acknowledges};
 use crate::fragment::Fragmenter;
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};
-use crate::rtps::{AckNack, Content, Data, DataFragFields, EntityId, Submessage, Submessages, flag, kind};
+use crate::rtps::{Content, Data, DataFragFields, EntityId, Submessages};
 use proptest::prelude::*;
 
 const WRITER_GUID: Guid = Guid { prefix: GuidPrefix(*b"me, who else"), entity: WRITER };
+const ANOTHER: GuidPrefix = GuidPrefix(*b"one of many.");
 const OUR_HEADER: [u8; HEADER_LEN] = *b"RTPS\x02\x04\x01\x14the receiver";
 const BUDGET: usize = 64 << 20;
 
@@ -22,9 +24,10 @@ struct Receiver {
 impl Receiver {
     fn new(budget: usize) -> Self {
         let contacts = Arc::new(Contacts::default());
+        contacts.came(READER, true);
         dust_acknowledges(&contacts, 1, false);
         Self {
-            reassembly: Reassembly::new(budget, Arc::clone(&contacts)),
+            reassembly: Reassembly::new(budget, Arc::clone(&contacts), Arc::default()),
             contacts,
             now: Instant::now(),
             handed_over: Vec::new(),
@@ -33,8 +36,11 @@ impl Receiver {
 
     /// Takes one datagram, as the inbound path does; returns the HEARTBEAT as Dust sees it.
     fn take(&mut self, datagram: &[u8]) -> Option<(i64, i32)> {
-        let origin =
-            Origin { header: HEADER, prefix: WRITER_GUID.prefix, timestamp: Some((7, 8)), path: None };
+        self.take_from(WRITER_GUID.prefix, datagram)
+    }
+
+    fn take_from(&mut self, prefix: GuidPrefix, datagram: &[u8]) -> Option<(i64, i32)> {
+        let origin = Origin { header: prefix.header(), prefix, timestamp: Some((7, 8)), path: None };
         let mut seen = None;
         for submessage in Submessages::of(datagram) {
             let submessage = submessage.expect("whole");
@@ -48,13 +54,18 @@ impl Receiver {
                     };
                 }
                 Content::HeartbeatFrag(frag) => {
-                    self.reassembly.heartbeat_frag(&WRITER_GUID, frag.sequence_number, self.now);
+                    let guid = Guid { prefix, entity: frag.writer };
+                    self.reassembly.heartbeat_frag(&guid, frag.sequence_number, self.now);
                 }
                 _ => {}
             }
             self.release();
         }
         seen
+    }
+
+    fn incomplete(&self) -> u64 {
+        self.reassembly.tally.traffic().incomplete
     }
 
     fn release(&mut self) {
@@ -90,24 +101,9 @@ impl Receiver {
     }
 }
 
-/// Dust sends an ACKNACK of everything below `base`, which it may ask for.
-fn dust_acknowledges(contacts: &Contacts, base: u8, requests: bool) {
-    let mut body = [0; 28];
-    body[..4].copy_from_slice(&READER.0);
-    body[4..8].copy_from_slice(&WRITER.0);
-    body[12] = base;
-    if requests {
-        (body[16], body[23]) = (1, 0x80);
-    }
-    let submessage = Submessage {
-        kind: kind::ACKNACK,
-        flags: flag::ENDIANNESS,
-        offset: 0,
-        open_ended: false,
-        body: &body,
-    };
-    let acknack = AckNack::read(&submessage).expect("well-formed");
-    contacts.note(WRITER_GUID, &acknack, &[Locator::new(1, 7411, [1; 16])]);
+/// Dust acknowledges everything below `base`, for which it may ask.
+fn dust_acknowledges(contacts: &Contacts, base: u8, asks: bool) {
+    acknowledges(contacts, READER, WRITER_GUID, base, asks);
 }
 
 fn fragmenter() -> Fragmenter {
@@ -191,7 +187,7 @@ fn dust_hears_of_a_lost_fragment_only_when_it_is_there() {
     assert_eq!(seen, Some((0, 1)), "the HEARTBEAT ends before the sample");
     let requests = receiver.requests(Duration::ZERO);
     assert_eq!(requests.iter().flat_map(wanted).collect::<Vec<_>>(), [(1, vec![3])]);
-    assert_eq!(requests[0].locators, [Locator::new(1, 7411, [1; 16])]);
+    assert_eq!(requests[0].locators, [LISTENS_AT]);
     receiver.take(&datagrams(&message, Some(&[3]))[0]);
     assert_eq!(receiver.samples(), [(1, payload(1, 10_000))]);
     let heartbeats = receiver.heartbeats();
@@ -249,6 +245,30 @@ fn a_best_effort_sample_waits_for_nothing() {
 }
 
 #[test]
+fn a_best_effort_sample_that_lacks_a_fragment_is_over_when_a_newer_one_is_whole() {
+    let mut receiver = Receiver::new(BUDGET);
+    receiver.contacts.left(READER);
+    let begin = |receiver: &mut Receiver, number| {
+        receiver.take(&datagrams(&sample(number, 10_000), None)[0]);
+    };
+    [1, 2, 4].iter().for_each(|&number| begin(&mut receiver, number));
+    for datagram in datagrams(&sample(3, 10_000), None) {
+        receiver.take(&datagram);
+    }
+    assert!(receiver.samples() == [(3, payload(3, 10_000))]);
+    assert_eq!(receiver.incomplete(), 2);
+    begin(&mut receiver, 5);
+    receiver.reassembly.whole(&WRITER_GUID, 5);
+    assert_eq!(receiver.incomplete(), 3, "the fourth, and not the fifth, which came whole");
+    assert!(receiver.reassembly.writers[&WRITER_GUID].partial.is_empty());
+    receiver.contacts.came(READER, true);
+    dust_acknowledges(&receiver.contacts, 6, false);
+    begin(&mut receiver, 6);
+    receiver.reassembly.whole(&WRITER_GUID, 7);
+    assert_eq!(receiver.incomplete(), 3, "a reliable reader waits for the sixth");
+}
+
+#[test]
 fn what_the_writer_no_longer_has_is_not_waited_for() {
     let mut receiver = Receiver::new(BUDGET);
     receiver.take(&datagrams(&sample(1, 4_000), None)[1]);
@@ -278,7 +298,7 @@ fn a_writer_that_never_answers_is_asked_ever_less_often_and_then_given_up() {
     }
     assert!(asked > 5);
     assert_eq!(receiver.samples(), [(2, payload(2, 4_000))], "what it held up is handed over");
-    assert_eq!(receiver.reassembly.dropped(), 1);
+    assert_eq!(receiver.incomplete(), 1);
 }
 
 #[test]
@@ -319,6 +339,28 @@ fn what_is_still_being_sent_is_not_asked_for() {
 }
 
 #[test]
+fn no_request_is_longer_than_the_smallest_datagram_and_everything_is_asked_for() {
+    let mut receiver = Receiver::new(BUDGET);
+    // Of each window the first and the last.
+    let missing: Vec<u32> = (0..12).flat_map(|window| [window * 256 + 1, window * 256 + 256]).collect();
+    let present: Vec<u32> = (1..=12 * 256 + 2).filter(|number| !missing.contains(number)).collect();
+    for number in [1, 2, 3] {
+        datagrams_in(Some(700), &sample(number, 1_900_000), Some(&present)).iter().for_each(|datagram| {
+            receiver.take(datagram);
+        });
+    }
+    let heartbeat = Heartbeat { reader: READER, writer: WRITER, first: 1, last: 3, count: 1 };
+    let _ = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now);
+    let requests = receiver.requests(Duration::ZERO);
+    assert!(requests.iter().all(|request| request.message.len() <= 1_232));
+    let mut asked = vec![Vec::new(); 3];
+    for (number, wanted) in requests.iter().flat_map(wanted) {
+        asked[number as usize - 1].extend(wanted);
+    }
+    assert_eq!(asked, vec![missing; 3]);
+}
+
+#[test]
 fn memory_is_bounded_whatever_a_peer_claims() {
     let mut receiver = Receiver::new(1 << 20);
     for number in 1..1_000 {
@@ -332,9 +374,19 @@ fn memory_is_bounded_whatever_a_peer_claims() {
         .map(Partial::len)
         .sum();
     assert!(bytes <= 1 << 20);
-    let huge = datagrams(&sample(1, 2 << 20), None);
-    receiver.take(&huge[0]);
     assert!(receiver.handed_over.is_empty());
+}
+
+#[test]
+fn a_sample_that_all_memory_is_too_small_for_counts_as_incomplete_once() {
+    let mut receiver = Receiver::new(1 << 20);
+    for (number, incomplete) in [(1, 1), (1, 1), (2, 2), (1, 2)] {
+        for datagram in datagrams(&sample(number, 2 << 20), None) {
+            receiver.take(&datagram);
+        }
+        assert_eq!(receiver.incomplete(), incomplete);
+    }
+    assert!(receiver.handed_over.is_empty() && receiver.reassembly.has_refused);
 }
 
 #[test]
@@ -362,20 +414,36 @@ fn a_participant_that_begins_ever_more_samples_crowds_out_its_own() {
         let mut receiver = Receiver::new(1 << 20);
         let ours = datagrams(&sample(1, 10_000), None);
         receiver.take(&ours[0]);
-        let prefix = GuidPrefix(*b"one of many.");
-        let origin = Origin { header: prefix.header(), prefix, timestamp: None, path: None };
         for number in 1..200 {
-            let begun = datagrams(&sample(number, flooding_len), None).remove(0);
-            let content = Submessages::of(&begun).map(|one| Content::read(&one.expect("whole"))).nth(2);
-            let Some(Ok(Content::DataFrag(frag))) = content else { panic!("no DATA_FRAG") };
-            receiver.reassembly.fragment(&origin, &frag, receiver.now);
+            receiver.take_from(ANOTHER, &datagrams(&sample(number, flooding_len), None)[0]);
         }
-        assert!(receiver.reassembly.dropped() > 100);
+        assert!(receiver.incomplete() > 100);
         for datagram in &ours[1..] {
             receiver.take(datagram);
         }
         assert!(receiver.samples() == [(1, payload(1, 10_000))]);
     }
+}
+
+#[test]
+fn a_participant_that_has_ever_more_samples_wait_crowds_out_its_own() {
+    let mut receiver = Receiver::new(1 << 20);
+    let ours = datagrams(&sample(1, 300_000), None);
+    receiver.take(&ours[0]);
+    acknowledges(&receiver.contacts, READER, Guid { prefix: ANOTHER, ..WRITER_GUID }, 1, false);
+    receiver.take_from(ANOTHER, &datagrams(&sample(1, 3_000), None)[0]);
+    for number in 2..=100 {
+        for datagram in datagrams(&sample(number, 10_000), None) {
+            receiver.take_from(ANOTHER, &datagram);
+        }
+    }
+    let numbers: Vec<_> = receiver.samples().iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (2..=100).collect::<Vec<_>>(), "none that is whole is lost");
+    assert_eq!(receiver.incomplete(), 1, "what they waited for");
+    for datagram in &ours[1..] {
+        receiver.take(datagram);
+    }
+    assert!(receiver.samples().contains(&(1, payload(1, 300_000))));
 }
 
 #[test]
@@ -454,7 +522,7 @@ fn a_sample_that_is_cut_anew_is_begun_anew_and_what_is_asked_for_is_of_the_new_c
         receiver.take(datagram);
     });
     assert_eq!(receiver.samples(), [(1, payload(1, 10_000))]);
-    assert_eq!(receiver.reassembly.dropped(), 0);
+    assert_eq!(receiver.incomplete(), 0);
 }
 
 #[test]

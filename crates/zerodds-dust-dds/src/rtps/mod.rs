@@ -66,6 +66,7 @@ pub(crate) mod pid {
     pub(crate) const PAD: u16 = 0x0000;
     pub(crate) const SENTINEL: u16 = 0x0001;
     pub(crate) const PARTICIPANT_LEASE_DURATION: u16 = 0x0002;
+    pub(crate) const RELIABILITY: u16 = 0x001a;
     pub(crate) const PARTITION: u16 = 0x0029;
     pub(crate) const DEFAULT_UNICAST_LOCATOR: u16 = 0x0031;
     pub(crate) const METATRAFFIC_UNICAST_LOCATOR: u16 = 0x0032;

@@ -480,6 +480,11 @@ impl<'a> Gap<'a> {
         if base < start { Err(Malformed::Fields) } else { Ok(Self { reader, writer, start, base, set }) }
     }
 
+    /// The highest number that it covers, or the one before `start`.
+    pub(crate) fn last(&self) -> i64 {
+        self.set.iter().last().map_or(self.base - 1, |distance| self.base + i64::from(distance))
+    }
+
     /// Whether it says that this number will never come.
     pub(crate) fn covers(&self, number: i64) -> bool {
         (self.start..self.base).contains(&number)

@@ -64,6 +64,11 @@ pub(crate) struct NackFragFields {
     pub(crate) count: i32,
 }
 
+impl NackFragFields {
+    /// Octets of a NACK_FRAG with its header, at most.
+    pub(crate) const LEN_MAX: usize = SUBMESSAGE_HEADER_LEN + 60;
+}
+
 impl MessageWriter {
     /// A message with this header, whose submessages are written in this byte order.
     pub(crate) fn new(header: &[u8; HEADER_LEN], order: Endianness, capacity: usize) -> Self {
@@ -79,6 +84,11 @@ impl MessageWriter {
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// Octets written so far.
+    pub(crate) const fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Submessages that were written by somebody else, header and all.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::monitor::Registry;
-use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
+use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes, chunk_as_dust_writes};
 use crate::participant::start;
 use crate::rtps::{
     Content, DataFragFields, HeartbeatFields, MessageWriter, NackFragFields, Submessages, flag,
@@ -150,6 +150,19 @@ fn a_sample_that_shared_memory_refuses_goes_in_fragments() {
         let traffic = scene.writer.shared().tally.traffic();
         assert_eq!((traffic.udp.samples_sent, traffic.fragmented, traffic.unserved), (1, 1, 0));
     }
+}
+
+#[test]
+fn a_sample_that_dust_writes_in_chunks_counts_once() {
+    let mut scene = Scene::new(too_large);
+    let chunk_len = scene.writer.shared().fragmenter.chunk_len();
+    let sample = vec![7; 2 * chunk_len + 1_000];
+    for number in 1..=3 {
+        scene.write(&chunk_as_dust_writes(&sample, chunk_len, number), |scene| &scene.narrow);
+    }
+    assert!(scene.heard_by_udp() == sample);
+    let traffic = scene.writer.shared().tally.traffic();
+    assert_eq!((traffic.udp.samples_sent, traffic.fragmented, traffic.unserved), (1, 1, 0));
 }
 
 #[test]

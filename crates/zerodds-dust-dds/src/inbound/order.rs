@@ -1,0 +1,239 @@
+//! In which order Dust sees what is about a sample that comes in fragments, and who asks for those that are missing: tests.
+
+use super::tests::{Gate, SENDER, heartbeat, ids, long, message, number, raw};
+use super::*;
+use crate::contacts::tests::acknowledges;
+use crate::outgoing::Outgoing;
+use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
+use crate::rtps::{DataFields, EntityId, HeartbeatFields, flag, kind, pid};
+use std::time::Duration;
+
+/// Sample `number` of `writer`, in fragments, without a HEARTBEAT.
+fn fragments(writer: EntityId, number: i64) -> Vec<Vec<u8>> {
+    let mut sample = as_dust_writes(&[7; 200_000], &[], false);
+    sample[60..64].copy_from_slice(&writer.0);
+    sample[68..72].copy_from_slice(&(number as u32).to_le_bytes());
+    let outgoing = Outgoing::read(&sample).expect("a message");
+    Fragmenter::new(1 << 20, 65_507).datagrams(&sample, &outgoing, None, None, 0)
+}
+
+fn heartbeat_alone(writer: EntityId, first: i64, last: i64) -> Vec<u8> {
+    let mut alone = message();
+    alone.heartbeat(HeartbeatFields { writer, ..heartbeat(first, last) });
+    alone.into_bytes()
+}
+
+/// What Dust sees, by kind and number: of a DATA its own, of a HEARTBEAT its last, of a GAP its end.
+fn told(seen: &[Vec<u8>]) -> Vec<(u8, i64)> {
+    let contents = seen.iter().flat_map(|message| Submessages::of(message)).map(|one| one.expect("whole"));
+    let numbers = contents.filter_map(|submessage| match Content::read(&submessage).expect("well-formed") {
+        Content::Data(data) => Some((kind::DATA, data.sequence_number)),
+        Content::Heartbeat(heartbeat) => Some((kind::HEARTBEAT, heartbeat.last)),
+        Content::Gap(gap) => Some((kind::GAP, gap.base)),
+        _ => None,
+    });
+    numbers.collect()
+}
+
+/// Sample 5 lacks a fragment, and 6, of the same reliable writer, is held behind it.
+fn behind_an_incomplete_one(writer: EntityId) -> Gate {
+    let mut gate = Gate::new();
+    gate.contacts.came(READER, true);
+    acknowledges(&gate.contacts, READER, Guid { prefix: SENDER, entity: writer }, 5, false);
+    assert_eq!(gate.pass(&fragments(writer, 5)[0]), [[0; 0]; 0]);
+    assert_eq!(told(&gate.pass(&heartbeat_alone(writer, 5, 6))), [(kind::HEARTBEAT, 4)]);
+    fragments(writer, 6).iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+    gate
+}
+
+#[test]
+fn a_held_sample_follows_the_heartbeat_that_no_longer_has_the_one_before() {
+    let mut gate = behind_an_incomplete_one(WRITER);
+    let seen = gate.pass(&heartbeat_alone(WRITER, 6, 6));
+    assert_eq!(told(&seen), [(kind::HEARTBEAT, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+}
+
+#[test]
+fn a_held_sample_follows_the_one_before_that_came_whole() {
+    let mut gate = behind_an_incomplete_one(WRITER);
+    let mut whole = as_dust_writes(b"payload", &[], false);
+    whole[68..72].copy_from_slice(&5_u32.to_le_bytes());
+    let seen = gate.pass(&whole);
+    assert_eq!(told(&seen), [(kind::DATA, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+    assert_eq!(told(&gate.pass(&heartbeat_alone(WRITER, 5, 7))), [(kind::HEARTBEAT, 7)]);
+}
+
+#[test]
+fn a_sample_completed_in_the_middle_of_a_message_follows_what_stands_before_it() {
+    let mut gate = Gate::new();
+    let pieces = fragments(WRITER, 6);
+    let (last, others) = pieces.split_last().expect("fragments");
+    others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+    let fields = DataFields { flags: flag::DATA, reader: READER, writer: WRITER, sequence_number: 5 };
+    let mut mixed = message();
+    mixed.info_dst(PEER).info_ts((7, 8)).data(fields, b"payload!").verbatim(&last[48..]);
+    let at = mixed.as_bytes().len() - (last.len() - 48);
+    let mut mixed = mixed.into_bytes();
+    mixed[at + 2..at + 4].copy_from_slice(&((last.len() - 52) as u16).to_le_bytes());
+    mixed.extend_from_slice(&heartbeat_alone(WRITER, 5, 6)[HEADER_LEN..]);
+    let seen = gate.pass(&mixed);
+    assert_eq!(told(&seen), [(kind::DATA, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+    let rest = seen.last().expect("the HEARTBEAT");
+    assert_eq!(
+        (&rest[..20], &rest[20..32]),
+        (&mixed[..20], &mixed[36..48]),
+        "of the same participant and time"
+    );
+}
+
+/// A GAP from one number up to another, and the number `more`.
+fn gap(start: i64, base: i64, more: Option<u32>) -> Vec<u8> {
+    let set = more.map_or(long(0).to_vec(), |distance| [long(32), long(0x8000_0000 >> distance)].concat());
+    let mut gap = message();
+    gap.verbatim(&raw(kind::GAP, 0, &[&ids()[..], &number(start), &number(base), &set].concat()));
+    gap.into_bytes()
+}
+
+#[test]
+fn a_held_sample_follows_the_gap_that_stands_for_the_one_before() {
+    let mut gate = behind_an_incomplete_one(WRITER);
+    let seen = gate.pass(&gap(5, 6, None));
+    assert_eq!(told(&seen), [(kind::GAP, 6), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+}
+
+#[test]
+fn a_gap_does_not_overtake_an_incomplete_sample_for_which_dust_would_no_longer_wait() {
+    let pieces = fragments(WRITER, 5);
+    let (last, others) = pieces.split_last().expect("fragments");
+    for (heartbeat_first, overtaking) in
+        [(true, gap(6, 7, None)), (false, gap(6, 7, None)), (true, gap(4, 5, Some(1)))]
+    {
+        let mut gate = Gate::new();
+        let heartbeat = heartbeat_alone(WRITER, 5, 7);
+        if heartbeat_first {
+            others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+            assert_eq!(told(&gate.pass(&heartbeat)), [(kind::HEARTBEAT, 4)]);
+        } else {
+            assert_eq!(told(&gate.pass(&heartbeat)), [(kind::HEARTBEAT, 7)]);
+            others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+        }
+        assert_eq!(told(&gate.pass(&gap(3, 5, None))), [(kind::GAP, 5)], "what is older");
+        assert_eq!(told(&gate.pass(&overtaking)), []);
+        let seen = gate.pass(last);
+        assert_eq!(told(&seen)[0], (kind::DATA, 5));
+        assert_eq!(told(&seen)[1..].first(), heartbeat_first.then_some(&(kind::HEARTBEAT, 7)), "Dust asks");
+        assert_eq!(told(&gate.pass(&overtaking)).len(), 1, "and is told again");
+    }
+}
+
+#[test]
+fn a_sample_held_behind_one_that_is_given_up_passes_the_same_checks() {
+    for (writer, passes) in [(WRITER, true), (EntityId::TYPE_LOOKUP_REQUEST_WRITER, false)] {
+        let mut gate = behind_an_incomplete_one(writer);
+        let mut out = Vec::new();
+        for after in [Duration::from_millis(30), Duration::from_secs(4)] {
+            gate.inbound.requests(&HEADER, gate.now + after, &mut out);
+        }
+        assert_eq!(told(&out).contains(&(kind::DATA, 6)), passes);
+    }
+}
+
+#[test]
+fn a_participant_that_has_not_announced_itself_begins_no_sample() {
+    let mut gate = Gate::new();
+    gate.inbound.estates.farewell(SENDER, None);
+    assert_eq!(fragments(WRITER, 5).iter().flat_map(|datagram| gate.pass(datagram)).count(), 0);
+    assert!(gate.inbound.estates.admit(SENDER, None, gate.now));
+    assert_eq!(fragments(WRITER, 5).iter().flat_map(|datagram| gate.pass(datagram)).count(), 1);
+}
+
+/// Dust announces a reader of its own, to itself.
+fn announce(gate: &mut Gate, entity: EntityId, number: i64, kind: u8) {
+    let mut announcement = MessageWriter::new(&PEER.header(), Endianness::Little, 128);
+    let writer = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
+    announcement
+        .open_data(DataFields {
+            flags: flag::DATA,
+            reader: EntityId::UNKNOWN,
+            writer,
+            sequence_number: number,
+        })
+        .verbatim(&[0, 3, 0, 0])
+        .parameter(pid::ENDPOINT_GUID, &Guid { prefix: PEER, entity }.to_bytes())
+        .parameter(pid::RELIABILITY, &[kind, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
+        .parameter(pid::SENTINEL, &[]);
+    hear_from_ourselves(gate, announcement);
+}
+
+fn hear_from_ourselves(gate: &mut Gate, message: MessageWriter) {
+    let mut out = Vec::new();
+    gate.inbound.message(&message.into_bytes(), None, Some(PEER), gate.now, &mut out);
+    assert_eq!(out.len(), 1);
+}
+
+/// A participant with two readers of WRITER: a best-effort one, to which that sends, and another.
+fn with_readers(other_is_reliable: bool) -> (Gate, EntityId) {
+    let (mut gate, other) = (Gate::new(), EntityId([0, 0, 9, 4]));
+    assert!(gate.inbound.estates.admit(PEER, None, gate.now));
+    let kinds = [1, 1 + u8::from(other_is_reliable)];
+    for (number, (reader, kind)) in (1..).zip([READER, other].into_iter().zip(kinds)) {
+        announce(&mut gate, reader, number, kind);
+        acknowledges(&gate.contacts, reader, Guid { prefix: SENDER, entity: WRITER }, 5, false);
+    }
+    (gate, other)
+}
+
+/// Who asks for what is missing, in a while.
+fn asking(gate: &mut Gate) -> Vec<EntityId> {
+    gate.now += Duration::from_millis(30);
+    let requests = gate.inbound.requests(&PEER.header(), gate.now, &mut Vec::new());
+    let submessages = requests.iter().flat_map(|request| Submessages::of(&request.message)).flatten();
+    let readers = submessages.filter_map(|submessage| match Content::read(&submessage) {
+        Ok(Content::NackFrag(nack)) => Some(nack.reader),
+        _ => None,
+    });
+    readers.collect()
+}
+
+#[test]
+fn a_reliable_reader_asks_for_what_was_sent_to_a_best_effort_one_until_it_leaves() {
+    let (mut gate, reliable) = with_readers(true);
+    gate.pass(&fragments(WRITER, 5)[0]);
+    gate.pass(&heartbeat_alone(WRITER, 5, 6));
+    assert_eq!(asking(&mut gate), [reliable], "which the writer answers");
+    let mut disposal = MessageWriter::new(&PEER.header(), Endianness::Little, 128);
+    let ids = (EntityId::SEDP_SUBSCRIPTIONS_WRITER, EntityId::UNKNOWN);
+    disposal.disposed(ids, 7, pid::ENDPOINT_GUID, Guid { prefix: PEER, entity: reliable });
+    hear_from_ourselves(&mut gate, disposal);
+    gate.now += Duration::from_secs(1);
+    assert_eq!(asking(&mut gate), []);
+}
+
+#[test]
+fn best_effort_readers_wait_for_nothing_though_the_writer_is_reliable() {
+    let (mut gate, _) = with_readers(false);
+    gate.pass(&fragments(WRITER, 5)[0]);
+    gate.pass(&heartbeat_alone(WRITER, 5, 6));
+    let seen: Vec<_> = fragments(WRITER, 6).iter().flat_map(|datagram| gate.pass(datagram)).collect();
+    assert_eq!(told(&seen)[0], (kind::DATA, 6));
+    assert_eq!(asking(&mut gate), []);
+}
+
+#[test]
+fn what_a_late_joiner_lacks_is_waited_for_though_another_reader_has_it() {
+    for joins_last in [true, false] {
+        let (mut gate, late) = with_readers(true);
+        let mut bases = [(READER, 8), (late, 5)];
+        if !joins_last {
+            bases.reverse();
+        }
+        for (reader, base) in bases {
+            acknowledges(&gate.contacts, reader, Guid { prefix: SENDER, entity: WRITER }, base, false);
+        }
+        let pieces = fragments(WRITER, 5);
+        let (last, others) = pieces.split_last().expect("fragments");
+        others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+        gate.pass(&heartbeat_alone(WRITER, 5, 7));
+        assert_eq!(told(&gate.pass(last)).first(), Some(&(kind::DATA, 5)));
+    }
+}
