@@ -243,6 +243,30 @@ fn ten_thousand_messages_with_a_sleeping_receiver_miss_no_wake() {
 }
 
 #[test]
+fn further_peers_get_a_reliable_message_best_effort_and_what_they_have_not_taken_makes_room() {
+    const COUNT: u64 = 3_000;
+    let domain = fresh_domain();
+    let (mut a, mut b, mut idle) = (Node::open(domain), Node::open(domain), Node::open(domain));
+    [b.locator(), idle.locator()].into_iter().for_each(|peer| a.link_to(peer));
+    let (to_b, to_idle) = ([b.locator()], [idle.locator()]);
+    for number in 0..COUNT {
+        let mut loan = a.transport.loan(10_000).expect("room");
+        loan[..8].copy_from_slice(&number.to_le_bytes());
+        let mut sending = a.transport.begin_quietly(loan, &[Peer::new(&to_b)], reliable()).expect("open");
+        sending.also_best_effort(&[Peer::new(&to_idle)]);
+        assert!(sending.is_done(), "nobody is waited for");
+        let (sent, message) = sending.finish();
+        assert!(sent.by_shm == 2 && message.len() == 10_000, "{sent:?}");
+        assert_eq!(b.next_message()[..8], number.to_le_bytes());
+    }
+    let lost = a.transport.counters().lost_messages;
+    assert!(lost > 0 && lost < COUNT, "the oldest: {lost}");
+    for number in lost..COUNT {
+        assert_eq!(idle.next_message()[..8], number.to_le_bytes());
+    }
+}
+
+#[test]
 fn best_effort_never_waits_and_what_is_lost_is_counted() {
     let (a, mut b) = pair();
     let total = 5_000u64;
