@@ -40,6 +40,13 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-transport-shm::hostile::f30_a_bell_that_a_peer_shuts_rings_on_for_everybody",
     },
     Mutant {
+        guard: "one answer to whoever asks for what wakes us in poll",
+        file: "control/connection.rs",
+        from: "!self.gave_mouth && self.credentials",
+        to: "self.credentials",
+        test: "zerodds-transport-shm::hostile::f30_what_wakes_a_peer_in_poll_is_given_once_however_often_it_is_asked_for",
+    },
+    Mutant {
         guard: "the reserve",
         file: "arena.rs",
         from: "parts == Parts::All && self.walk(Part::Reserve, len, Some(&mut take_back))",

@@ -22,6 +22,7 @@ pub(crate) fn play(victim: Locator, manner: &[&str]) {
         ["crowd", size] => crowd(victim, size.parse().expect("a number")),
         ["bulk"] => bulk(victim),
         ["gifts"] => gifts(victim),
+        ["beg"] => beg(victim),
         ["occupy"] => occupy(victim),
         ["come-and-go", times] => come_and_go(victim, times.parse().expect("a number")),
         ["advance"] => advance(victim),
@@ -328,6 +329,20 @@ fn gifts(victim: Locator) {
     let mut said = std::iter::from_fn(|| rogue.call.hear());
     assert!(said.all(|(frame, _)| super::rogue::kind(&frame) == BYE));
     done(count);
+}
+
+/// Asks again and again for what wakes the victim in poll.
+fn beg(victim: Locator) {
+    let target = fresh(victim, &mut Random(13));
+    let rogue = target.attach(|_| {}).expect("admitted");
+    for _ in 0..100 {
+        rogue.call.say(&target.frame(WAKE), &[]);
+    }
+    rogue.call.say(&target.frame(BYE), &[]);
+    let said: Vec<_> = std::iter::from_fn(|| rogue.call.hear()).collect();
+    let given = said.iter().filter(|(frame, _)| super::rogue::kind(frame) == MOUTH);
+    assert_eq!(given.map(|(_, fds)| fds.len()).collect::<Vec<_>>(), [1], "it is given once");
+    done(0);
 }
 
 /// Every place for handshakes that one user can have, taken without a word, and taken again as soon as it is lost.

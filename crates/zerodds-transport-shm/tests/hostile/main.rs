@@ -336,6 +336,16 @@ fn f30_a_bell_that_a_peer_shuts_rings_on_for_everybody() {
 }
 
 #[test]
+fn f30_what_wakes_a_peer_in_poll_is_given_once_however_often_it_is_asked_for() {
+    let mut scene = Scene::set();
+    scene.exchange(1);
+    let before = scene.status();
+    let rogue = scene.rogue("beg", None);
+    drop(scene.exchange_while(rogue));
+    unharmed(&mut scene, before);
+}
+
+#[test]
 fn f30_descriptors_that_come_through_a_bell_and_cannot_be_closed_at_once_hold_up_nobody() {
     for manner in ["victim events", "victim beside"] {
         let mut scene = Scene::with(manner);
