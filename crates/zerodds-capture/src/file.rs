@@ -227,7 +227,13 @@ fn create(path: &Path) -> io::Result<File> {
         let why = format!("it belongs to user {owner}, who could read it, and not to user {user}: remove it");
         return Err(io::Error::other(why));
     }
-    file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
+    if let Err(error) = file.set_permissions(Permissions::from_mode(OWNER_ONLY)) {
+        // Some file systems have none: FAT, shares of other systems.
+        tracing::warn!(
+            "{}: others may read the capture, whose permissions cannot be set: {error}",
+            path.display()
+        );
+    }
     file.set_len(0)?;
     Ok(file)
 }

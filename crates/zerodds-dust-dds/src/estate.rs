@@ -32,7 +32,7 @@ use crate::rtps::{
     AckNackFields, DataFields, EntityId, Guid, GuidPrefix, HeartbeatFields, MessageWriter,
     SEQUENCE_NUMBER_MAX, flag, pid,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 use zerodds_core::Endianness;
 
@@ -130,7 +130,7 @@ impl Estates {
     /// Something came from this participant.
     pub(crate) fn heard(&mut self, prefix: GuidPrefix, now: Instant) {
         if let Some(participant) = self.participants.get_mut(&prefix) {
-            participant.heard_at = participant.heard_at.max(now);
+            participant.heard_at = now;
         }
     }
 
@@ -139,13 +139,21 @@ impl Estates {
         self.next_end
     }
 
-    /// The participants whose leases have ended, but for our own, as of a moment that may be past.
-    pub(crate) fn ended(&mut self, own: Option<GuidPrefix>, as_of: Instant) -> Vec<GuidPrefix> {
+    /// The participants whose leases have ended, but for our own and those that are known to live, as of a moment that may be past.
+    pub(crate) fn ended(
+        &mut self,
+        own: Option<GuidPrefix>,
+        alive: &HashSet<GuidPrefix>,
+        as_of: Instant,
+    ) -> Vec<GuidPrefix> {
         if self.next_end.is_none_or(|end| end > as_of) {
             return Vec::new();
         }
         let others = self.participants.iter().filter(|&(&prefix, _)| Some(prefix) != own);
-        let ends = others.filter_map(|(&prefix, one)| Some((prefix, one.lease_ends()?)));
+        // However short a lease is that does not end, it is not looked at all the time.
+        let later =
+            |prefix, end: Instant| if alive.contains(prefix) { end.max(as_of + LOOK_AGAIN) } else { end };
+        let ends = others.filter_map(|(prefix, one)| Some((*prefix, later(prefix, one.lease_ends()?))));
         let (ended, running): (Vec<_>, Vec<_>) = ends.partition(|&(_, end)| end <= as_of);
         self.next_end = running.into_iter().map(|(_, end)| end).min();
         ended.into_iter().map(|(prefix, _)| prefix).collect()
@@ -365,6 +373,8 @@ pub(crate) const PARTICIPANTS_MAX: usize = 1024;
 /// Where there is no room for another participant, those are forgotten that have been silent for so long, whatever their lease:
 /// participants announce themselves every few seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(100);
+/// Between two looks whether somebody silent is still known to live.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long leftovers of a dead participant are dropped. Should a live one be taken for dead, its next
 /// announcement after that brings it back.
 pub(crate) const GRAVE: Duration = Duration::from_secs(3);

@@ -80,7 +80,7 @@ impl Gate {
             assert!(!request.locators.is_empty(), "asked somewhere");
             in_order(&request.message);
         }
-        self.inbound.end_leases(self.now, std::iter::empty(), &mut self.out);
+        self.inbound.end_leases(self.now, std::iter::once(PEER), &mut self.out);
         let later = |deadline: Instant| deadline > self.now;
         assert!(self.inbound.deadline().is_none_or(later), "no deadline stays due: the thread would spin");
         assert!(self.inbound.lease_deadline().is_none_or(later), "nor does the end of a lease");

@@ -177,8 +177,7 @@ impl Inbound {
         alive: impl Iterator<Item = GuidPrefix>,
         out: &mut Vec<Vec<u8>>,
     ) {
-        alive.for_each(|prefix| self.estates.heard(prefix, as_of));
-        for prefix in self.estates.ended(self.own, as_of) {
+        for prefix in self.estates.ended(self.own, &alive.collect(), as_of) {
             tracing::info!(participant = ?prefix, "participant is silent; its lease has ended");
             self.take_leave_of(prefix);
         }

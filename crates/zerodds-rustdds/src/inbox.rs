@@ -193,7 +193,7 @@ impl Inbox {
     /// News for the attendant, which may not come to it for a while.
     fn put_in(&mut self, source: Locator, note: Note) {
         if let Note::Readers(offers) = &note {
-            self.offers += offers.len();
+            self.offers += 1 + offers.len();
         }
         self.news.push_back(News::Note(source, note));
         if self.offers > self.offers_max {
@@ -211,7 +211,7 @@ impl Inbox {
                 if !heard.insert(*source) {
                     continue;
                 }
-                self.offers += offers.len();
+                self.offers += 1 + offers.len();
             }
             kept.push_front(news);
         }

@@ -124,6 +124,7 @@ mod loan;
 pub mod msg;
 pub mod no_key;
 mod payload;
+mod posts;
 mod protocol;
 mod routes;
 mod session;

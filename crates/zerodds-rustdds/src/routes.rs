@@ -13,6 +13,7 @@
 //! the gap that one reader of a participant is told of lets RustDDS give up what its neighbour still waits for.
 
 use crate::protocol::{Entity, Offer, Prefix, incarnation};
+use rustdds::GUID;
 use std::collections::{BTreeMap, BTreeSet};
 use zerodds_core::{Incarnation, Locator};
 use zerodds_transport_shm::LinkId;
@@ -36,6 +37,16 @@ pub(crate) struct Target {
     pub(crate) shared: Option<Way>,
     /// Some reader there is reliable, and may be waited for.
     pub(crate) is_reliable: bool,
+}
+
+impl Target {
+    pub(crate) fn guid(&self) -> GUID {
+        let mut bytes = [0; 16];
+        let (prefix, entity) = bytes.split_at_mut(self.prefix.len());
+        prefix.copy_from_slice(&self.prefix);
+        entity.copy_from_slice(&self.reader);
+        GUID::from_bytes(bytes)
+    }
 }
 
 /// Where the samples of one writer go.

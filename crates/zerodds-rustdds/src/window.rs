@@ -145,6 +145,8 @@ impl Outlook {
             state.samples.insert(at, Sample { id, first, excused });
             state.forget_what_all_took();
         }
+        // It may have been taken before this was known, so that it took a place until now.
+        self.changed.notify_all();
     }
 
     /// A place for one more sample, if every reader has room for it now.
@@ -375,6 +377,31 @@ mod tests {
                 assert!(waiting.join().expect("no panic").is_some());
             });
         }
+    }
+
+    #[test]
+    fn a_sample_that_was_taken_before_it_counted_as_written_wakes_who_waits_for_its_place() {
+        let (outlook, reader) = outlook(1);
+        outlook.place().expect("room").begin(1);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn({
+                let outlook = &outlook;
+                // Whoever is asked has nothing new to say: it sleeps from then on.
+                let ask = |_, _, _| outlook.set_taken(reader, 1);
+                move || {
+                    outlook.wait_for_place(
+                        Instant::now() + Duration::from_secs(60),
+                        &mut Asked::default(),
+                        ask,
+                    )
+                }
+            });
+            while outlook.state.lock().taken_by(&reader) < 1 {
+                std::thread::yield_now();
+            }
+            outlook.set_written(1, 1, 1);
+            assert!(waiting.join().expect("no panic").is_some());
+        });
     }
 
     #[test]

@@ -6,8 +6,9 @@ use crate::delegate::{delegate_reader, delegate_writer, evented, source};
 use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{KeyedPayload, PreparedWithKey};
+use crate::posts::Post;
 use crate::writer::{Carrier, Writer};
-use crate::writing::{Outlet, Post, Refused};
+use crate::writing::{Outlet, Refused};
 use ::bytes::Bytes;
 use rustdds::dds::{ReadResult, WriteResult};
 use rustdds::with_key::{DataSample, Sample};
@@ -215,7 +216,8 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     /// As there.
     pub fn dispose(&self, key: &D::K, source_timestamp: Option<Timestamp>) -> WriteResult<(), ()> {
         let outlet = &self.writer.outlet;
-        let _place = outlet.wait_for_place(outlet.deadline()).map_err(|refused| refused.with(()))?;
+        // Nobody knows the sequence number that it gets: it takes no place.
+        drop(outlet.wait_for_place(outlet.deadline()).map_err(|refused| refused.with(()))?);
         self.writer.carrier.dispose(key, source_timestamp)
     }
 

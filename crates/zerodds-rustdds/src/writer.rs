@@ -2,8 +2,9 @@
 
 use crate::cdr::{self, Frame};
 use crate::loan::Memory;
+use crate::posts::{Post, Posts, Remains};
 use crate::window::{Asked, Place};
-use crate::writing::{Begun, Outlet, Parcel, Post, Posts, Refused, Remains, Transit, Undescribed};
+use crate::writing::{Begun, Measured, Outlet, Parcel, Refused, Transit, Undescribed};
 use ::bytes::Bytes;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
@@ -68,17 +69,10 @@ impl<C: Carrier> Writer<C> {
         key: &C::Key,
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Refused> {
+        let measured = self.outlet.measure(sample)?;
         let deadline = self.outlet.deadline();
-        let place = self.outlet.wait_for_place(deadline)?;
-        let draft = match self.outlet.short(sample)? {
-            Some(bytes) => Draft::Plain(bytes),
-            None => {
-                let len = self.outlet.measure(sample)?;
-                let shares = self.outlet.shares(len, options);
-                let parcel = if shares { self.outlet.parcel(len, instance, deadline)? } else { None };
-                draft(sample, len, parcel)?
-            }
-        };
+        let (place, parcel) = self.room(self.shared_len(&measured, options), instance, deadline)?;
+        let draft = draft(sample, measured, parcel)?;
         Ok(self.publish(draft, place, key, options, deadline)?)
     }
 
@@ -89,17 +83,11 @@ impl<C: Carrier> Writer<C> {
         key: &C::Key,
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Refused> {
+        let measured = self.outlet.measure(sample)?;
         let deadline = self.outlet.deadline();
-        let place = self.wait_for_place_async(deadline).await?;
-        let draft = match self.outlet.short(sample)? {
-            Some(bytes) => Draft::Plain(bytes),
-            None => {
-                let len = self.outlet.measure(sample)?;
-                let shares = self.outlet.shares(len, options);
-                let parcel = if shares { self.parcel_async(len, instance, deadline).await? } else { None };
-                draft(sample, len, parcel)?
-            }
-        };
+        let room = self.room_async(self.shared_len(&measured, options), instance, deadline).await;
+        let (place, parcel) = room?;
+        let draft = draft(sample, measured, parcel)?;
         Ok(self.publish_async(draft, place, key, options, deadline).await?)
     }
 
@@ -117,7 +105,11 @@ impl<C: Carrier> Writer<C> {
         if !self.outlet.shares(len, &WriteOptions::default()) {
             return Ok(None);
         }
-        self.parcel_async(len, instance, self.outlet.deadline()).await
+        let deadline = self.outlet.deadline();
+        match self.parcel_now(len, instance, deadline) {
+            Some(outcome) => outcome,
+            None => self.parcel_later(len, instance, deadline).await,
+        }
     }
 
     /// Publishes a sample that was filled in place.
@@ -129,13 +121,7 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        let room = self.outlet.wait_for_place(deadline).and_then(|place| {
-            let parcel = match self.moves(&memory, options) {
-                Some(len) => self.outlet.parcel(len, instance, deadline)?,
-                None => None,
-            };
-            Ok((place, parcel))
-        });
+        let room = self.room(self.moves(&memory, options), instance, deadline);
         let (draft, place) = self.filled(memory, room, options)?;
         Ok(self.publish(draft, place, key, options, deadline)?)
     }
@@ -148,17 +134,51 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        let room = async {
-            let place = self.wait_for_place_async(deadline).await?;
-            let parcel = match self.moves(&memory, options) {
-                Some(len) => self.parcel_async(len, instance, deadline).await?,
-                None => None,
-            };
-            Ok((place, parcel))
-        };
-        let room = room.await;
+        let room = self.room_async(self.moves(&memory, options), instance, deadline).await;
         let (draft, place) = self.filled(memory, room, options)?;
         Ok(self.publish_async(draft, place, key, options, deadline).await?)
+    }
+
+    /// The length of a sample that is to be shared.
+    fn shared_len(&self, measured: &Measured, options: &WriteOptions) -> Option<usize> {
+        match measured {
+            Measured::Long(len) if self.outlet.shares(*len, options) => Some(*len),
+            _ => None,
+        }
+    }
+
+    /// A place with all readers, and room in the ring for so many bytes if any are asked for. Whoever has room in the ring may wait
+    /// for a place, with a loan that was filled, so nobody who has a place waits for the ring.
+    fn room(
+        &self,
+        len: Option<usize>,
+        instance: u64,
+        deadline: Instant,
+    ) -> Result<(Place, Option<Parcel>), Refused> {
+        let place = self.outlet.wait_for_place(deadline)?;
+        let Some(len) = len else { return Ok((place, None)) };
+        if let Some(parcel) = self.parcel_now(len, instance, deadline) {
+            return Ok((place, parcel?));
+        }
+        drop(place);
+        let parcel = self.outlet.parcel(len, instance, deadline)?;
+        Ok((self.outlet.wait_for_place(deadline)?, parcel))
+    }
+
+    async fn room_async(
+        &self,
+        len: Option<usize>,
+        instance: u64,
+        deadline: Instant,
+    ) -> Result<(Place, Option<Parcel>), Refused> {
+        let place = self.wait_for_place_async(deadline).await?;
+        let Some(len) = len else { return Ok((place, None)) };
+        if let Some(parcel) = self.parcel_now(len, instance, deadline) {
+            return Ok((place, parcel?));
+        }
+        drop(place);
+        let parcel = self.parcel_later(len, instance, deadline).await?;
+        Ok((self.wait_for_place_async(deadline).await?, parcel))
     }
 
     /// The length of a loan that was made outside of the ring, if there is somebody to share it with by now.
@@ -201,21 +221,28 @@ impl<C: Carrier> Writer<C> {
         elsewhere(deadline, step).await?
     }
 
-    /// Room in the ring; it is waited for on another thread, and only if there is none now.
-    pub(crate) async fn parcel_async(
+    /// What came of asking for room in the ring, unless it is to be waited for.
+    fn parcel_now(
+        &self,
+        len: usize,
+        instance: u64,
+        deadline: Instant,
+    ) -> Option<Result<Option<Parcel>, Refused>> {
+        let outcome = self.outlet.parcel(len, instance, Instant::now());
+        let waits = matches!(outcome, Err(Refused::WouldBlock)) && Instant::now() < deadline;
+        (!waits).then_some(outcome)
+    }
+
+    /// Waits for room in the ring, on another thread.
+    async fn parcel_later(
         &self,
         len: usize,
         instance: u64,
         deadline: Instant,
     ) -> Result<Option<Parcel>, Refused> {
-        match self.outlet.parcel(len, instance, Instant::now()) {
-            Err(Refused::WouldBlock) if Instant::now() < deadline => {
-                let outlet = Arc::clone(&self.outlet);
-                let step = move |until, is_last| answer(outlet.parcel(len, instance, until), is_last);
-                elsewhere(deadline, step).await?
-            }
-            outcome => outcome,
-        }
+        let outlet = Arc::clone(&self.outlet);
+        let step = move |until, is_last| answer(outlet.parcel(len, instance, until), is_last);
+        elsewhere(deadline, step).await?
     }
 
     fn publish(
@@ -333,14 +360,15 @@ impl From<NotPublished> for Unwritten {
 }
 
 /// Serializes a sample to where it goes.
-fn draft<D: Serialize>(sample: &D, len: usize, parcel: Option<Parcel>) -> Result<Draft, Refused> {
-    match parcel {
-        None => Ok(Draft::Plain(cdr::to_bytes(sample, len)?)),
-        Some(mut parcel) => {
+fn draft<D: Serialize>(sample: &D, measured: Measured, parcel: Option<Parcel>) -> Result<Draft, Refused> {
+    Ok(match (measured, parcel) {
+        (Measured::Short(bytes), _) => Draft::Plain(bytes),
+        (Measured::Long(len), None) => Draft::Plain(cdr::to_bytes(sample, len)?),
+        (Measured::Long(_), Some(mut parcel)) => {
             cdr::write_into(sample, parcel.cdr_mut())?;
-            Ok(Draft::Shared(parcel))
+            Draft::Shared(parcel)
         }
-    }
+    })
 }
 
 /// A sample that everybody has whom it is waited for.

@@ -12,6 +12,7 @@ use crate::cdr;
 use crate::config::{Options, WhenFull};
 use crate::lifespan::Lifespan;
 use crate::payload::Payload;
+use crate::posts::{Post, Posts, Remains, cdr_of, like};
 use crate::protocol::{
     Descriptor, Entity, HEADER_LEN, Note, SampleHeader, SampleKey, TopicHash, incarnation,
 };
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustdds::dds::WriteError;
 use rustdds::policy::{Durability, Reliability};
-use rustdds::{GUID, QosPolicies, SampleIdentity, Timestamp, WriteOptions, WriteOptionsBuilder};
+use rustdds::{GUID, QosPolicies, SampleIdentity, Timestamp, WriteOptions};
 use serde::Serialize;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
@@ -100,6 +101,14 @@ impl From<cdr::Error> for Refused {
     fn from(error: cdr::Error) -> Self {
         Self::Cdr(error)
     }
+}
+
+/// What is known of a sample before it is known where it goes.
+pub(crate) enum Measured {
+    /// Its CDR: it is too short to be shared.
+    Short(Bytes),
+    /// The length of its CDR.
+    Long(usize),
 }
 
 /// Room in the ring for a sample.
@@ -275,8 +284,18 @@ impl Outlet {
         place.or_else(|| self.place()).ok_or(Refused::WouldBlock)
     }
 
+    /// Measures a sample, or serializes it at once where it is likely too short to be shared.
+    pub(crate) fn measure<D: Serialize>(&self, sample: &D) -> Result<Measured, cdr::Error> {
+        if let Some(bytes) = self.short(sample)? {
+            return Ok(Measured::Short(bytes));
+        }
+        let len = cdr::serialized_len(sample)?;
+        self.last_len.store(len, Ordering::Relaxed);
+        Ok(Measured::Long(len))
+    }
+
     /// A sample that is too short to be shared, as CDR. It is not tried where the last one was not: then it is measured first.
-    pub(crate) fn short<D: Serialize>(&self, sample: &D) -> Result<Option<Bytes>, cdr::Error> {
+    fn short<D: Serialize>(&self, sample: &D) -> Result<Option<Bytes>, cdr::Error> {
         // Bounded, since what is longer than RTPS can say has to be measured to be refused, and what was guessed too large stays
         // allocated for as long as the sample.
         let bound = self.options.threshold.min(SHORT_MAX);
@@ -290,13 +309,6 @@ impl Outlet {
             self.last_len.store(bytes.len(), Ordering::Relaxed);
         }
         Ok(bytes)
-    }
-
-    /// The length of any other sample, as CDR.
-    pub(crate) fn measure<D: Serialize>(&self, sample: &D) -> Result<usize, cdr::Error> {
-        let len = cdr::serialized_len(sample)?;
-        self.last_len.store(len, Ordering::Relaxed);
-        Ok(len)
     }
 
     /// Whether a sample of this length is shared with anyone.
@@ -405,8 +417,12 @@ impl Outlet {
                     plain.push(target);
                     self.session().say(incarnation(target.prefix), Note::Forget { id: undescribed.key.id });
                 }
-                // What best effort has no room for is lost, there as anywhere; the transport has counted it.
-                (Some(Refusal::Full), _) if !target.is_reliable => shared.push(target),
+                // What best effort has no room for is lost, there as anywhere; the transport has counted it. A reliable
+                // writer heeds none but its reliable readers.
+                (Some(Refusal::Full), WhenFull::Block) if self.patience.is_none() => shared.push(target),
+                (Some(Refusal::Full), _) if self.patience.is_some() && !target.is_reliable => {
+                    shared.push(target)
+                }
                 (Some(Refusal::Full), WhenFull::Udp) => {
                     fallback =
                         Some(("a reader has no room".into(), "; ZERODDS_SHM_WHEN_FULL=block waits for it"));
@@ -452,13 +468,17 @@ impl Outlet {
         };
         let is_for_all = posts.iter().all(|post| post.to.is_none() && !post.payload.is_descriptor);
         let sent = (!is_for_all).then_some((sample, plan));
-        Ok(Posts { posts: posts.into_iter(), undescribed: Some(undescribed), sent })
+        Ok(Posts::new(posts, undescribed, sent))
     }
 
     /// Whether a plan takes everything into account that RustDDS has reported up to now.
-    fn is_current(&self, plan: &Arc<Plan>) -> bool {
+    pub(crate) fn is_current(&self, plan: &Arc<Plan>) -> bool {
         self.session().look();
-        Arc::ptr_eq(plan, &self.outlook.plan())
+        Arc::ptr_eq(plan, &self.plan())
+    }
+
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        self.outlook.plan()
     }
 
     /// RTPS is about to be given a sample, which is this one where it was shared.
@@ -519,16 +539,6 @@ fn shared_targets(plan: &Plan) -> impl Iterator<Item = &Target> {
     plan.targets.iter().filter(|target| target.shared.is_some())
 }
 
-impl Target {
-    fn guid(&self) -> GUID {
-        let mut bytes = [0; 16];
-        let (prefix, entity) = bytes.split_at_mut(self.prefix.len());
-        prefix.copy_from_slice(&self.prefix);
-        entity.copy_from_slice(&self.reader);
-        GUID::from_bytes(bytes)
-    }
-}
-
 impl Transit {
     /// Whether everybody has the sample, or nobody is waited for.
     pub(crate) fn is_done(&self) -> bool {
@@ -539,100 +549,6 @@ impl Transit {
     pub(crate) fn wait(&mut self, until: Instant) {
         self.sending.wait(until);
     }
-}
-
-/// What RTPS has to carry of one sample.
-pub(crate) struct Posts {
-    posts: smallvec::IntoIter<[Post; 1]>,
-    /// Where the sample was shared.
-    pub(crate) undescribed: Option<Undescribed>,
-    /// The sample, and whom it was for, while somebody could be matched who was not thought of.
-    sent: Option<(ShmSent, Arc<Plan>)>,
-}
-
-impl Posts {
-    pub(crate) fn plain(bytes: Bytes) -> Self {
-        Self { posts: SmallVec::from([Post::plain(bytes)]).into_iter(), undescribed: None, sent: None }
-    }
-
-    /// The next one, when RTPS has those before. The last are for whoever was matched in the meantime: such a reader was
-    /// sent a descriptor of what it does not have, or a gap.
-    pub(crate) fn next(&mut self, outlet: &Outlet) -> Option<Post> {
-        if self.posts.len() == 0
-            && let Some((sample, plan)) = self.sent.take()
-        {
-            let is_current = outlet.is_current(&plan);
-            let newcomers = if is_current { Vec::new() } else { plan.newcomers(&outlet.outlook.plan()) };
-            let post = |reader: Target| Post {
-                payload: Payload::plain(Bytes::copy_from_slice(cdr_of(&sample))),
-                to: Some(reader.guid()),
-            };
-            self.posts = newcomers.into_iter().map(post).collect::<SmallVec<_>>().into_iter();
-        }
-        self.posts.next()
-    }
-
-    /// The sample, where RTPS did not take this post of it.
-    pub(crate) fn remains(self, refused: Post) -> Remains {
-        match self.sent {
-            Some((sample, _)) => Remains::Ring(sample),
-            None => Remains::Heap(refused.payload.bytes),
-        }
-    }
-}
-
-/// A sample that was not written after all.
-pub(crate) enum Remains {
-    Ring(ShmSent),
-    Heap(Bytes),
-}
-
-impl Remains {
-    /// Its CDR, in memory of its own.
-    pub(crate) fn into_vec(self) -> Vec<u8> {
-        match self {
-            Self::Ring(sample) => cdr_of(&sample).to_vec(),
-            Self::Heap(bytes) => bytes.into(),
-        }
-    }
-}
-
-fn cdr_of(sample: &ShmSent) -> &[u8] {
-    sample.get(HEADER_LEN..).unwrap_or_default()
-}
-
-/// One sample for RTPS to carry.
-#[derive(Clone)]
-pub(crate) struct Post {
-    pub(crate) payload: Payload,
-    /// The reader whose participant gets it; `None`: all.
-    to: Option<GUID>,
-}
-
-impl Post {
-    pub(crate) const fn plain(bytes: Bytes) -> Self {
-        Self { payload: Payload::plain(bytes), to: None }
-    }
-
-    /// The user's options, directed to whom this is for.
-    pub(crate) fn options(&self, options: &WriteOptions) -> WriteOptions {
-        let Some(reader) = self.to else { return options.clone() };
-        like(options).to_single_reader(reader).build()
-    }
-}
-
-/// The same options, to be changed.
-fn like(options: &WriteOptions) -> WriteOptionsBuilder {
-    let mut same = WriteOptionsBuilder::new()
-        .related_sample_identity_opt(options.related_sample_identity())
-        .best_effort_may_block(options.best_effort_may_block());
-    if let Some(timestamp) = options.source_timestamp() {
-        same = same.source_timestamp(timestamp);
-    }
-    if let Some(reader) = options.to_single_reader() {
-        same = same.to_single_reader(reader);
-    }
-    same
 }
 
 /// No sample of more bytes is written without having been measured.

@@ -3,10 +3,8 @@
 
 mod support;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::Instant;
-use support::{Node, PATIENCE, deadline, fresh_domain, reliable};
-use zerodds_core::{Receiver, Wake};
+use support::{Node, deadline, fresh_domain, reliable};
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("proc").count()
@@ -27,24 +25,21 @@ fn a_peer_costs_two_descriptors_and_a_third_once_it_was_woken_in_poll() {
         assert_eq!(*a.next_message(), number.to_le_bytes());
     };
     (0..1000).for_each(&mut exchange);
-    assert_eq!(descriptors(), before + 4, "a socket and a pidfd each: they waited for each other on a futex");
+    // A socket and a pidfd each, where there are pidfds: they waited for each other on a futex.
+    let linked = descriptors();
+    assert!(linked <= before + 4, "{linked} descriptors instead of {before}");
 
     let until = deadline();
     let mut rounds = 0..;
-    while descriptors() == before + 4 || rounds.start < 1000 {
+    while descriptors() == linked || rounds.start < 1000 {
         assert!(Instant::now() < until, "nothing was given to wake it with in {} rounds", rounds.start);
-        while b.receiver.arm() == Wake::Ready {
-            assert!(b.receiver.try_receive().is_none(), "nothing was sent yet");
-        }
+        b.lie_down_in_poll();
         let number: u64 = rounds.next().expect("endless");
         let _ = a.send(b.locator(), &number.to_le_bytes(), reliable());
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        let fds = b.receiver.readiness();
-        assert_eq!(poll(&mut [PollFd::new(&fds[0], PollFlags::IN)], Some(&patience)), Ok(1), "woken");
-        drop(fds);
+        b.until_woken_in_poll();
         assert_eq!(*b.next_message(), number.to_le_bytes());
     }
-    assert_eq!(descriptors(), before + 5, "given to one, once, by the other");
+    assert_eq!(descriptors(), linked + 1, "given to one, once, by the other");
     let gone = b.locator();
     drop(b);
     a.until_down(gone);
@@ -54,5 +49,5 @@ fn a_peer_costs_two_descriptors_and_a_third_once_it_was_woken_in_poll() {
     }
 }
 
-/// What a transport has without peers, and the descriptor with which they are counted.
+/// What a transport has without peers.
 const BARE: usize = 8;

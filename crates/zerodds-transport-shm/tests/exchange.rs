@@ -203,19 +203,11 @@ fn closing_wakes_a_receiver_that_waits_for_ever() {
 
 #[test]
 fn a_receiver_is_woken_through_its_descriptor() {
-    use rustix::event::{PollFd, PollFlags, poll};
-    use zerodds_core::Wake;
     let (a, mut b) = pair();
-    while b.receiver.try_receive().is_some() {}
     for round in 0..1000u64 {
-        while b.receiver.arm() == Wake::Ready {
-            assert!(b.receiver.try_receive().is_none(), "nothing was sent yet in round {round}");
-        }
+        b.lie_down_in_poll();
         let _ = a.send(b.locator(), &round.to_le_bytes(), reliable());
-        let patience = rustix::time::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        let fds = b.receiver.readiness();
-        assert_eq!(poll(&mut [PollFd::new(&fds[0], PollFlags::IN)], Some(&patience)), Ok(1));
-        drop(fds);
+        b.until_woken_in_poll();
         assert_eq!(*b.next_message(), round.to_le_bytes());
     }
 }
@@ -248,15 +240,18 @@ fn further_peers_get_a_reliable_message_best_effort_and_what_they_have_not_taken
     let domain = fresh_domain();
     let (mut a, mut b, mut idle) = (Node::open(domain), Node::open(domain), Node::open(domain));
     [b.locator(), idle.locator()].into_iter().for_each(|peer| a.link_to(peer));
-    let (to_b, to_idle) = ([b.locator()], [idle.locator()]);
+    let gone = Node::open(domain);
+    let (to_b, to_idle, to_gone) = ([b.locator()], [idle.locator()], [gone.locator()]);
+    drop(gone);
     for number in 0..COUNT {
         let mut loan = a.transport.loan(10_000).expect("room");
         loan[..8].copy_from_slice(&number.to_le_bytes());
         let mut sending = a.transport.begin_quietly(loan, &[Peer::new(&to_b)], reliable()).expect("open");
-        sending.also_best_effort(&[Peer::new(&to_idle)]);
+        sending.also_best_effort(&[Peer::new(&to_idle), Peer::new(&to_gone)]);
         assert!(sending.is_done(), "nobody is waited for");
         let (sent, message) = sending.finish();
         assert!(sent.by_shm == 2 && message.len() == 10_000, "{sent:?}");
+        assert_eq!(sent.unserved.iter().map(|peer| peer.index).collect::<Vec<_>>(), [2], "counted on");
         assert_eq!(b.next_message()[..8], number.to_le_bytes());
     }
     let lost = a.transport.counters().lost_messages;

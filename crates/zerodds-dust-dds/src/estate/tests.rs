@@ -153,11 +153,22 @@ fn a_lease_ends_when_nothing_was_heard_for_as_long() {
         assert!(estates.admit(prefix, lease, now));
     }
     estates.heard(GONE, now + seconds(3));
-    assert_eq!(estates.ended(Some(OWN), now + seconds(10)), [], "it was heard");
+    assert_eq!(estates.ended(Some(OWN), &HashSet::new(), now + seconds(10)), [], "it was heard");
     assert_eq!(estates.deadline(), Some(now + seconds(13)), "but for our own");
-    assert_eq!(estates.ended(Some(OWN), now + seconds(13)), [GONE]);
+    assert_eq!(estates.ended(Some(OWN), &HashSet::new(), now + seconds(13)), [GONE]);
     estates.farewell(GONE, Some(OWN));
-    assert_eq!((estates.ended(Some(OWN), now + seconds(99)), estates.deadline()), (vec![], None));
+    assert!(estates.admit(GONE, Some(Duration::ZERO), now));
+    assert_eq!(estates.ended(Some(OWN), &HashSet::from([GONE]), now), [], "it is known to live");
+    assert!(
+        estates.deadline().is_some_and(|next| next >= now + seconds(1)),
+        "and is not asked after all the time"
+    );
+    assert_eq!(estates.ended(Some(OWN), &HashSet::new(), now + seconds(1)), [GONE]);
+    estates.farewell(GONE, Some(OWN));
+    assert_eq!(
+        (estates.ended(Some(OWN), &HashSet::new(), now + seconds(99)), estates.deadline()),
+        (vec![], None)
+    );
 }
 
 fn participant(number: usize) -> GuidPrefix {

@@ -190,6 +190,8 @@ impl Connection {
         let (frame, fds) = match socket::receive(&self.socket) {
             Received::Nothing => return Progress::Waiting,
             Received::End => return Progress::Gone(Reason::PeerGone),
+            // Of a link that is up it was the peer's mouth: WAKE does without.
+            Received::NoRoom if self.link().is_some() => return Progress::Nothing,
             Received::NoRoom => {
                 return self.fail(shared, Reason::Unavailable("no descriptor is left".into()));
             }

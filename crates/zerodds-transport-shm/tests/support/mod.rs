@@ -5,8 +5,9 @@ pub(crate) mod child;
 pub(crate) mod others;
 pub(crate) mod roles;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Incoming, Locator, Peer, Reach, Reason, Receiver, Transport};
+use zerodds_core::{Delivery, Incoming, Locator, Peer, Reach, Reason, Receiver, Transport, Wake};
 use zerodds_transport_shm::{Config, ShmMessage, ShmReceiver, ShmTransport};
 
 /// A generous bound against hanging; no test passes or fails by it otherwise.
@@ -69,6 +70,21 @@ impl Node {
             assert!(Instant::now() < until, "no link to {peer}");
             std::thread::yield_now();
         }
+    }
+
+    /// Arms the receiver for poll, where nothing is to be received yet but events.
+    pub(crate) fn lie_down_in_poll(&mut self) {
+        while self.receiver.arm() == Wake::Ready {
+            let incoming = self.receiver.try_receive();
+            assert!(!matches!(incoming, Some(Incoming::Message(_))), "nothing was sent yet");
+        }
+    }
+
+    /// Waits in poll until it is woken there.
+    pub(crate) fn until_woken_in_poll(&self) {
+        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        let fds = self.receiver.readiness();
+        assert_eq!(poll(&mut [PollFd::new(&fds[0], PollFlags::IN)], Some(&patience)), Ok(1), "woken");
     }
 
     /// The next message; events are passed over.
