@@ -33,8 +33,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use zerodds_capture::Pending;
-use zerodds_core::{Delivery, Incarnation, LoanError, Locator, Peer, Refusal, Transport};
-use zerodds_transport_shm::{ShmLoan, ShmSending, ShmSent};
+use zerodds_core::{Delivery, Incarnation, LoanError, Locator, Peer, Refusal, Sent, Transport};
+use zerodds_transport_shm::{ShmLoan, ShmSending};
 
 /// The part of a writer that does not depend on its type.
 pub(crate) struct Outlet {
@@ -396,8 +396,44 @@ impl Outlet {
         self.session().watch.sent(captured, &sample, served.map(|(_, way)| way.locator));
         // Until now it was to be forgotten by all whom it might have been given to; from here on by those who have it.
         undescribed.readers.clear();
-        let mut shared: Vec<&Target> = Vec::new();
-        let mut plain: Vec<&Target> = Vec::new();
+        let Some((shared, plain)) = self.share_out(&plan, &sent, &mut undescribed) else {
+            return Err((Refused::WouldBlock, Remains::Ring(sample)));
+        };
+        let bytes = || Bytes::copy_from_slice(cdr_of(&sample));
+        let to_all = || smallvec![Post::plain(bytes())];
+        let descriptor = Descriptor { key: undescribed.key, len: len as u32, floor: self.floor() };
+        let describe = |to| Post { payload: Payload::descriptor(descriptor), to };
+        let posts: SmallVec<[Post; 1]> = match (&shared[..], &plain[..]) {
+            // Whom it was meant for has gone; whoever is matched now gets it all the same.
+            ([], _) => to_all(),
+            // Somebody has come whom a descriptor would tell nothing, or gone to whom it would be directed.
+            _ if !self.is_current(&plan) => to_all(),
+            (_, []) => smallvec![describe(None)],
+            // Somebody has not got what all should share.
+            _ if !plan.may_direct => to_all(),
+            (shared, plain) => {
+                let bytes = bytes();
+                let written = |target: &&Target| Post {
+                    payload: Payload::plain(bytes.clone()),
+                    to: Some(target.guid()),
+                };
+                let described = shared.iter().map(|target| describe(Some(target.guid())));
+                described.chain(plain.iter().map(written)).collect()
+            }
+        };
+        let is_for_all = posts.iter().all(|post| post.to.is_none() && !post.payload.is_descriptor);
+        let sent = (!is_for_all).then_some((sample, plan));
+        Ok(Posts::new(posts, undescribed, sent))
+    }
+
+    /// Who has the sample, and who gets it in RTPS; `None`: somebody who is waited for has no room.
+    fn share_out<'a>(
+        &self,
+        plan: &'a Plan,
+        sent: &Sent,
+        undescribed: &mut Undescribed,
+    ) -> Option<(Vec<&'a Target>, Vec<&'a Target>)> {
+        let (mut shared, mut plain) = (Vec::new(), Vec::new());
         let (mut full, mut fallback) = (false, None);
         let mut index = 0;
         for target in &plan.targets {
@@ -439,36 +475,12 @@ impl Outlet {
             }
         }
         if full {
-            return Err((Refused::WouldBlock, Remains::Ring(sample)));
+            return None;
         }
         if let Some((why, remedy)) = fallback {
             self.fall_back(&why, remedy);
         }
-        let bytes = || Bytes::copy_from_slice(cdr_of(&sample));
-        let to_all = || smallvec![Post::plain(bytes())];
-        let descriptor = Descriptor { key: undescribed.key, len: len as u32, floor: self.floor() };
-        let describe = |to| Post { payload: Payload::descriptor(descriptor), to };
-        let posts: SmallVec<[Post; 1]> = match (&shared[..], &plain[..]) {
-            // Whom it was meant for has gone; whoever is matched now gets it all the same.
-            ([], _) => to_all(),
-            // Somebody has come whom a descriptor would tell nothing, or gone to whom it would be directed.
-            _ if !self.is_current(&plan) => to_all(),
-            (_, []) => smallvec![describe(None)],
-            // Somebody has not got what all should share.
-            _ if !plan.may_direct => to_all(),
-            (shared, plain) => {
-                let bytes = bytes();
-                let written = |target: &&Target| Post {
-                    payload: Payload::plain(bytes.clone()),
-                    to: Some(target.guid()),
-                };
-                let described = shared.iter().map(|target| describe(Some(target.guid())));
-                described.chain(plain.iter().map(written)).collect()
-            }
-        };
-        let is_for_all = posts.iter().all(|post| post.to.is_none() && !post.payload.is_descriptor);
-        let sent = (!is_for_all).then_some((sample, plan));
-        Ok(Posts::new(posts, undescribed, sent))
+        Some((shared, plain))
     }
 
     /// Whether a plan takes everything into account that RustDDS has reported up to now.

@@ -4,7 +4,7 @@
 mod support;
 
 use bytes::Bytes;
-use support::{Node, PATIENCE, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable};
+use support::{Node, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable};
 use zerodds_core::{Delivery, Incoming, Loan, LoanError, Peer, Reach, Reason, Receiver, Transport};
 use zerodds_transport_shm::{Config, ShmTransport};
 

@@ -1,7 +1,8 @@
 //! The thread of a session: turns events into plans, and keeps links up.
 
 use super::obituary::{Obituary, hex};
-use super::registry::{Errand, PeerPath};
+use super::paths::PeerPath;
+use super::registry::Errand;
 use super::{EVENTS_MAX, Noted, Session};
 use crate::inbox::{Aside, News};
 use crate::lifespan::{self, NEVER};

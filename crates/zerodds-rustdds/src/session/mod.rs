@@ -12,13 +12,17 @@
 mod attendant;
 mod ended;
 mod obituary;
+mod paths;
 mod registry;
+mod stats;
 mod unsaid;
 
-pub use registry::PeerPath;
+pub use paths::PeerPath;
 pub(crate) use registry::{Limit, split};
+pub use stats::Stats;
+use stats::Totals;
 
-use crate::arrivals::{Missing, Tally};
+use crate::arrivals::Missing;
 use crate::config::{Config, Options};
 use crate::endpoints::{Publisher, Subscriber};
 use crate::events::{Broadcast, Events};
@@ -46,9 +50,9 @@ use thiserror::Error;
 use unsaid::Unsaid;
 use zerodds_capture::Capture;
 use zerodds_core::{
-    Counters, Delivery, Incarnation, LoanError, Locator, Path, Peer, Reason, Refusal, SendError, Transport,
+    Delivery, Incarnation, LoanError, Locator, Path, Peer, Reason, Refusal, SendError, Transport,
 };
-use zerodds_transport_shm::{Pool, ShmTransport};
+use zerodds_transport_shm::ShmTransport;
 
 /// Shared memory for one RustDDS participant.
 ///
@@ -81,51 +85,6 @@ pub enum AttachError {
     /// The file that `ZERODDS_CAPTURE` names.
     #[error(transparent)]
     Capture(#[from] zerodds_capture::OpenError),
-}
-
-/// What a session has done so far, and what its ring holds.
-///
-/// ```no_run
-/// # use zerodds_rustdds::{Config, ZeroDds};
-/// # let zerodds = ZeroDds::attach(&rustdds::DomainParticipant::new(0)?, Config::default())?;
-/// let stats = zerodds.stats();
-/// println!("{} samples by shared memory, {} in RTPS", stats.shared_samples, stats.plain_samples);
-/// println!("{} of {} bytes of the ring are in use", stats.pool.in_use, stats.pool.capacity);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Stats {
-    /// The transport's own counters: messages, bytes written once however many readers they have, losses.
-    pub transport: Counters,
-    /// The ring: its size, and what is in use.
-    pub pool: Pool,
-    /// Samples published through shared memory, once each however many readers they have.
-    pub shared_samples: u64,
-    /// Samples published in RTPS: below the threshold, or nobody to share with.
-    pub plain_samples: u64,
-    /// Descriptors handed to RTPS: one for each sample that all readers share, one for each participant otherwise.
-    pub descriptors: u64,
-    /// Samples meant for shared memory that went over UDP, to some reader at least, for want of room or because they were too large.
-    pub fallbacks: u64,
-    /// Samples that came by shared memory for a reader here.
-    pub arrived_samples: u64,
-    /// Samples that history moved past before a reader took them, once for each reader.
-    pub superseded_samples: u64,
-    /// Samples dropped because a reader had reached its limit of all samples.
-    pub overflowed_samples: u64,
-    /// Samples whose LIFESPAN was over before a reader took them, once for each reader.
-    pub expired_samples: u64,
-    /// Descriptors whose sample was superseded, expired or lost; each was skipped once.
-    pub gone_samples: u64,
-    /// Samples that wait to be taken.
-    pub held_samples: usize,
-    /// Their bytes.
-    pub held_bytes: usize,
-    /// Links to other participants that have ended, for whatever reason.
-    pub links_lost: u64,
-    /// Messages that no session sends, each ignored.
-    pub strange_messages: u64,
 }
 
 /// Ends the session when the last user of it is gone.
@@ -165,16 +124,6 @@ pub(crate) struct Session {
 struct Noted {
     errands: Vec<Errand>,
     events: Vec<DomainParticipantStatusEvent>,
-}
-
-/// What writers count.
-#[derive(Debug, Default)]
-pub(crate) struct Totals {
-    pub(crate) shared: AtomicU64,
-    pub(crate) plain: AtomicU64,
-    pub(crate) descriptors: AtomicU64,
-    pub(crate) fallbacks: AtomicU64,
-    links_lost: AtomicU64,
 }
 
 impl ZeroDds {
@@ -604,34 +553,6 @@ impl Session {
         let delivery = Delivery::Reliable { deadline: Instant::now() };
         let sent = self.transport.send_quietly(loan, &[Peer::new(&locators)], delivery);
         sent.is_ok_and(|sent| !sent.unserved.iter().any(|peer| matches!(peer.why, Refusal::Full)))
-    }
-
-    fn stats(&self) -> Stats {
-        let inbox = self.inbox.lock();
-        let Tally { arrived, superseded, overflowed, expired, gone, .. } = inbox.ledger.tally();
-        let (held_samples, held_bytes) = inbox.ledger.held();
-        let strange_messages = inbox.strange;
-        drop(inbox);
-        let mut transport = self.transport.counters();
-        transport.uncaptured_messages += self.watch.dropped();
-        let count = |total: &AtomicU64| total.load(Ordering::Relaxed);
-        Stats {
-            transport,
-            pool: self.transport.pool(),
-            shared_samples: count(&self.totals.shared),
-            plain_samples: count(&self.totals.plain),
-            descriptors: count(&self.totals.descriptors),
-            fallbacks: count(&self.totals.fallbacks),
-            links_lost: count(&self.totals.links_lost),
-            arrived_samples: arrived,
-            superseded_samples: superseded,
-            overflowed_samples: overflowed,
-            expired_samples: expired,
-            gone_samples: gone,
-            held_samples,
-            held_bytes,
-            strange_messages,
-        }
     }
 
     /// Wakes the attendant.

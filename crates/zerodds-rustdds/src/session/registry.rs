@@ -1,6 +1,7 @@
 //! Who is matched with whom, who has a session, and what follows from it for every writer. No I/O.
 
 use super::ended::Ended;
+use super::paths::PeerPath;
 use crate::account::Source;
 use crate::intake::{Awaited, Progress};
 use crate::protocol::{Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
@@ -12,26 +13,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use zerodds_core::{Incarnation, Locator, Path, Reason};
 use zerodds_transport_shm::LinkId;
-
-/// How samples reach another participant, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PeerPath {
-    /// Its GUID prefix.
-    pub participant: [u8; 12],
-    /// The path of samples from the threshold on, if QoS leaves them the choice (docs/qos.md).
-    pub path: Path,
-    /// Why that one.
-    pub reason: Reason,
-}
-
-impl PeerPath {
-    /// Whether that is shared memory.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
-        self.path == Path::SharedMemory
-    }
-}
 
 /// The state of a session.
 #[derive(Debug)]
