@@ -39,6 +39,8 @@ pub(crate) struct LaneReader {
     head: u64,
     /// The head as the sender sees it.
     head_told: u64,
+    /// Messages taken since it was found empty.
+    run: u32,
 }
 
 /// A message at the head of the lane, not yet taken.
@@ -146,7 +148,7 @@ impl LaneWriter {
 
 impl LaneReader {
     pub(crate) const fn new(direction: Direction) -> Self {
-        Self { direction, head: 0, head_told: 0 }
+        Self { direction, head: 0, head_told: 0, run: 0 }
     }
 
     /// The oldest message, if there is one.
@@ -164,6 +166,7 @@ impl LaneReader {
             word = self.look(region);
         }
         if word == lane::NOTHING {
+            self.run = 0;
             return Ok(None);
         }
         // TRUST: sender-written. What was taken in an earlier round, or was never sent, is no message: else a lane
@@ -207,6 +210,7 @@ impl LaneReader {
         let at = self.direction.lane() + (self.head % LANE_LEN) as usize + lane::HEADER_LEN;
         let bytes = Short::copied(record.len, |from, piece| region.copy_out(at + from, piece));
         self.head += record_len(record.len);
+        self.ask_ahead(region, record_len(record.len));
         let frees = self.head - self.head_told >= TOLD_AT;
         let head = region.u64(self.direction.lane_head());
         if frees {
@@ -220,11 +224,27 @@ impl LaneReader {
         }
         (bytes, frees)
     }
+
+    /// Where a message begins the one before it says, so of lines that come from another processor each would be waited for by itself.
+    /// Asked for ahead they come together. They are the ones that the sender writes, though, unless it is far ahead: as it is of
+    /// a receiver that has found the lane filled for long.
+    #[inline]
+    fn ask_ahead(&mut self, region: &impl Region, record_len: u64) {
+        self.run = self.run.saturating_add(1);
+        if self.run >= LONG_RUN {
+            let lines = (0..record_len).step_by(LINE);
+            lines.for_each(|line| {
+                region.will_read(self.direction.lane() + ((self.head + AHEAD + line) % LANE_LEN) as usize)
+            });
+        }
+    }
 }
 
-/// How far ahead of its messages a sender asks for the lines that it will write: some messages, since a line comes from another
+/// How far ahead of its messages a side asks for the lines that it will use: some messages, since a line comes from another
 /// processor as late as several of them.
 const AHEAD: u64 = 512;
+/// Messages that were taken without finding the lane empty, after which the sender counts as far ahead.
+const LONG_RUN: u32 = 128;
 /// What comes from another processor at once.
 const LINE: usize = 64;
 // Of a record whole pieces are read.

@@ -18,6 +18,8 @@ pub(crate) trait Region: Send + Sync {
     fn copy_out(&self, at: usize, to: &mut [u8]);
     /// The cache line at `at` will be written soon: a hint, of which nothing need come.
     fn will_write(&self, _at: usize) {}
+    /// The cache line at `at` will be read soon: the same.
+    fn will_read(&self, _at: usize) {}
 }
 
 /// A peer wrote something into shared memory that no correct peer writes; the text says what. The link is

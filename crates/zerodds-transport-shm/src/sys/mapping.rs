@@ -93,6 +93,18 @@ impl Region for Mapping {
     }
 
     #[inline]
+    fn will_read(&self, at: usize) {
+        let line = self.pointer(at, 1);
+        // SAFETY: a hint, which reads and writes nothing a program could see, and faults nowhere.
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+        }
+        #[cfg(any(not(target_arch = "x86_64"), miri))]
+        let _ = line;
+    }
+
+    #[inline]
     fn will_write(&self, at: usize) {
         let line = self.pointer(at, 1);
         // SAFETY: a hint, which reads and writes nothing a program could see, and faults nowhere. The intrinsic for it becomes
