@@ -78,7 +78,7 @@
 //! the threshold below which samples stay in RTPS, what to do when the ring is full, and whether to share at all;
 //! the ring's size and who may map it are in the transport's
 //! [`Config`](zerodds_transport_shm::Config). Environment variables set the same. [`ZeroDds::stats`] says what
-//! happened, [`ZeroDds::participants`] who shares.
+//! happened, [`ZeroDds::paths`] who shares and why.
 //!
 //! # What holds
 //!
