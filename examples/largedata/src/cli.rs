@@ -21,6 +21,8 @@ use thiserror::Error;
 /// at 20 Hz and throughput at full rate, and prints a table. Exit code 0 means that nothing was lost or corrupt.
 #[derive(Debug, Parser)]
 #[command(name = "largedata", version, max_term_width = 110)]
+// The main job's domain is not a command's: before one it would be read and go nowhere.
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     /// What to do instead of the main job.
     #[command(subcommand)]

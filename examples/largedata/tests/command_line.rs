@@ -25,6 +25,12 @@ fn a_bad_value_is_named_with_what_is_accepted() {
 }
 
 #[test]
+fn a_domain_in_front_of_a_command_is_refused_and_not_ignored() {
+    refused("--domain 42 compare --stack transport", &["'compare'", "--domain"]);
+    refused("--domain 42 pub", &["'pub'", "--domain"]);
+}
+
+#[test]
 fn a_stack_that_does_not_exist_is_named_with_those_that_do() {
     refused("run --stack cyclone --json", &["'cyclone'", "dust, rustdds and transport"]);
     refused("compare --stack transport", &["transport", "dust or rustdds"]);
