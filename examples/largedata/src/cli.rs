@@ -227,6 +227,15 @@ pub(crate) enum UsageError {
         /// Which cannot.
         stack: StackKind,
     },
+    /// There is no shared memory to do it in.
+    #[error("--loan and --view are for samples in shared memory, {}", match path {
+        PathChoice::Udp => "which --path udp leaves unused",
+        PathChoice::Auto => "which this build has not (feature same-host-shm)",
+    })]
+    NothingShared {
+        /// The path without it.
+        path: PathChoice,
+    },
     /// No file is of the kind asked for.
     #[error("--kind {0} was asked for, but no file of --input holds one")]
     NoneOfKind(Kind),
@@ -239,7 +248,7 @@ impl StackArgs {
     /// The options of a stack in this domain, for these kinds of samples with payloads of so many bytes.
     ///
     /// # Errors
-    /// [`UsageError`] where the stack cannot do in place what shall be.
+    /// [`UsageError`] where the stack or the path cannot do in place what shall be.
     fn options(
         &self,
         domain: u32,
@@ -249,6 +258,9 @@ impl StackArgs {
     ) -> Result<StackOptions, UsageError> {
         if in_place != InPlace::default() && self.stack != StackKind::Rustdds {
             return Err(UsageError::InPlace { stack: self.stack });
+        }
+        if in_place != InPlace::default() && !self.path.shares_memory() {
+            return Err(UsageError::NothingShared { path: self.path });
         }
         Ok(StackOptions {
             stack: self.stack,
@@ -390,6 +402,11 @@ impl CompareArgs {
         self.stack.stack
     }
 
+    /// The path that samples of this project may take.
+    pub(crate) const fn path(&self) -> PathChoice {
+        self.stack.path
+    }
+
     /// The sizes to compare at.
     pub(crate) fn sizes(&self) -> Vec<Size> {
         match (self.size.as_slice(), self.stack()) {
@@ -468,6 +485,7 @@ mod tests {
         let options = run_args("--stack rustdds --loan --view").unwrap().run().unwrap().options;
         assert_eq!(options.in_place, InPlace { loan: true, view: true });
         assert!(run_args("--stack stock-rustdds --loan").unwrap().run().is_err());
+        assert!(run_args("--stack rustdds --path udp --view").unwrap().run().is_err());
         assert!(run_args("--view").unwrap().run().is_err());
     }
 

@@ -35,6 +35,14 @@ pub(crate) enum CompareError {
     /// There is nothing to compare it with.
     #[error("compare --stack takes dust or rustdds: each against the same stack as it comes, which {} has not", .0.name())]
     Stack(StackKind),
+    /// Without shared memory it would be compared with itself.
+    #[error(
+        "compare --stack rustdds is about shared memory: without it, by {why}, all of it is RustDDS as it comes"
+    )]
+    NothingShared {
+        /// Why there is none.
+        why: &'static str,
+    },
 }
 
 /// One way that samples may go.
@@ -70,8 +78,8 @@ struct Comparison {
 /// # Errors
 /// [`CompareError`] where a measurement cannot be made.
 pub(crate) fn run(args: &CompareArgs) -> Result<bool, CompareError> {
-    PathChoice::Auto.remarks().for_each(|remark| eprintln!("note: {remark}"));
-    let (ours, baseline) = ways(args.stack())?;
+    args.path().remarks().for_each(|remark| eprintln!("note: {remark}"));
+    let (ours, baseline) = ways(args.stack(), args.path())?;
     let mut is_good = true;
     let mut comparisons = Vec::new();
     for size in args.sizes() {
@@ -107,13 +115,19 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool, CompareError> {
 }
 
 /// The ways of this project with a stack, and that stack as it comes.
-fn ways(stack: StackKind) -> Result<(Vec<Way>, Way), CompareError> {
+fn ways(stack: StackKind, path: PathChoice) -> Result<(Vec<Way>, Way), CompareError> {
     let way = |name, stack| Way { name, stack, in_place: InPlace::default() };
     match stack {
         StackKind::Dust => Ok((
             vec![way("Dust DDS with zerodds", StackKind::Dust)],
             way("Dust DDS, stock UDP", StackKind::StockDust),
         )),
+        StackKind::Rustdds if !path.shares_memory() => Err(CompareError::NothingShared {
+            why: match path {
+                PathChoice::Udp => "--path udp",
+                PathChoice::Auto => "a build without the feature same-host-shm",
+            },
+        }),
         StackKind::Rustdds => {
             let copies = way("RustDDS with zerodds, copies", StackKind::Rustdds);
             let in_place = Way {
@@ -257,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_baseline_stands_once_under_all_that_is_compared_with_it() {
-        let (_, baseline) = ways(StackKind::Rustdds).unwrap();
+        let (_, baseline) = ways(StackKind::Rustdds, PathChoice::Auto).unwrap();
         let comparisons = [comparison(64), comparison(64), comparison(1 << 20)];
         let printed = table(&comparisons, baseline).to_string();
         assert_eq!(printed.matches("as it comes").count(), 2, "{printed}");
@@ -273,7 +287,10 @@ mod tests {
 
     #[test]
     fn the_transport_has_nothing_to_be_compared_with() {
-        assert!(ways(StackKind::Transport).is_err_and(|error| error.to_string().contains("transport")));
+        assert!(
+            ways(StackKind::Transport, PathChoice::Auto)
+                .is_err_and(|error| error.to_string().contains("transport"))
+        );
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub(crate) fn run_table(outcome: &Outcome) -> Table {
     add_row(
         &mut table,
         [
-            outcome.path_text(),
+            outcome.by_path.to_string(),
             count_text(outcome.received),
             count_text(outcome.lost),
             count_text(outcome.corrupt),
@@ -140,7 +140,7 @@ pub(crate) fn comparison_table(results: &[PathResult]) -> Table {
         add_row(
             &mut table,
             [
-                full_rate.path_text(),
+                full_rate.by_path.to_string(),
                 both(|outcome| outcome.received),
                 both(|outcome| outcome.lost),
                 both(|outcome| outcome.corrupt),

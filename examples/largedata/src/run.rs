@@ -200,15 +200,6 @@ impl Outcome {
     pub(crate) fn mb_per_s(&self) -> f64 {
         if self.seconds > 0.0 { self.bytes as f64 / 1e6 / self.seconds } else { 0.0 }
     }
-
-    /// The path or paths that the samples took.
-    pub(crate) fn path_text(&self) -> String {
-        match self.by_path {
-            ByPath { udp: 0, .. } => "shm".to_owned(),
-            ByPath { shm: 0, .. } => "udp".to_owned(),
-            ByPath { shm, udp } => format!("shm {shm} + udp {udp}"),
-        }
-    }
 }
 
 /// The kinds of a run in one word.

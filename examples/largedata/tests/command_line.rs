@@ -53,6 +53,8 @@ fn options_that_do_not_go_together_are_explained() {
     refused("run --kind bytes --points 5", &["--points", "only clouds"]);
     refused("run --loan --json", &["--stack rustdds", "always copied"]);
     refused("sub --stack transport --view", &["--stack rustdds", "in place without"]);
+    refused("run --stack rustdds --path udp --loan --view", &["--loan and --view", "--path udp"]);
+    refused("compare --stack rustdds --path udp", &["shared memory", "--path udp"]);
     refused("run --stack transport --path udp", &["best-effort", "--stack dust"]);
     refused("run --stack transport --path udp --reliability best-effort --size 64KiB", &["65600", "65507"]);
 }

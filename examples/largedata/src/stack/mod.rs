@@ -25,6 +25,7 @@ use crate::stamp::{Damage, Sealed, Stamp, Touch};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -206,6 +207,17 @@ pub(crate) struct ByPath {
     pub(crate) shm: u64,
     /// Over UDP.
     pub(crate) udp: u64,
+}
+
+impl fmt::Display for ByPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { shm: 0, udp: 0 } => f.write_str("-"),
+            Self { udp: 0, .. } => f.write_str("shm"),
+            Self { shm: 0, .. } => f.write_str("udp"),
+            Self { shm, udp } => write!(f, "shm {shm} + udp {udp}"),
+        }
+    }
 }
 
 /// A sample in the subscriber's hand.
