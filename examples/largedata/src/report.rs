@@ -84,7 +84,9 @@ fn rounded(value: f64) -> f64 {
 /// Whether a run is as good as its reliability promises.
 pub(crate) fn is_good(run: &Run, outcome: &Outcome) -> bool {
     let complete = run.options.reliability == Reliability::BestEffort || outcome.lost == 0;
-    complete && outcome.corrupt == 0 && outcome.troubles.is_empty()
+    // Even best effort promises that something arrives.
+    let is_alive = outcome.received > 0 || outcome.sent == 0;
+    complete && is_alive && outcome.corrupt == 0 && outcome.troubles.is_empty()
 }
 
 /// The table of a single run.
@@ -247,10 +249,13 @@ mod tests {
 
     #[test]
     fn times_that_nothing_gave_are_null_and_dashes() {
-        let silent = Outcome { latency: Latency::new(), first_sample_ns: None, received: 0, ..outcome() };
+        let by_path = ByPath::default();
+        let silent =
+            Outcome { latency: Latency::new(), first_sample_ns: None, received: 0, by_path, ..outcome() };
         let json = serde_json::to_value(JsonReport::new(&run(""), &silent)).unwrap();
         assert!(json["latency_us"]["p50"].is_null() && json["first_sample_ms"].is_null());
-        assert!(run_table(&silent).to_string().contains(" - "));
+        let printed = run_table(&silent).to_string();
+        assert!(printed.contains(" - ") && !printed.contains("shm"), "{printed}");
     }
 
     #[test]
@@ -260,6 +265,8 @@ mod tests {
         assert!(!is_good(&run(""), &lossy));
         assert!(is_good(&run("--reliability best-effort"), &lossy));
         assert!(!is_good(&run("--reliability best-effort"), &Outcome { corrupt: 1, ..outcome() }));
+        assert!(!is_good(&run("--reliability best-effort"), &Outcome { received: 0, lost: 20, ..outcome() }));
+        assert!(is_good(&run(""), &Outcome { sent: 0, received: 0, ..outcome() }));
         assert!(!is_good(&run(""), &Outcome { troubles: vec!["killed".to_owned()], ..outcome() }));
     }
 

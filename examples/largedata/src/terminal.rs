@@ -9,7 +9,7 @@ use crate::publisher::{End, Published, Publisher};
 use crate::quantity::{bytes_text, count_text, three_digits};
 use crate::report::optional_time;
 use crate::samples::{Samples, SamplesError};
-use crate::stack::{OpenError, Publication, PublishError, open_publication, open_subscription};
+use crate::stack::{OpenError, Publication, PublishError, Reliability, open_publication, open_subscription};
 use crate::subscriber::Subscriber;
 use crate::tally::Tally;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
     Ok(())
 }
 
-/// Subscribes until Ctrl-C or the end asked for.
+/// Subscribes until Ctrl-C or the end asked for; true if all samples were intact, and none lost where that was promised.
 ///
 /// # Errors
 /// [`TerminalError`] where it cannot begin.
@@ -100,7 +100,8 @@ pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, Termina
         count_text(received.by_path.shm),
         count_text(received.by_path.udp),
     );
-    Ok(received.corrupt == 0)
+    let complete = options.reliability == Reliability::BestEffort || received.skipped == 0;
+    Ok(complete && received.corrupt == 0)
 }
 
 /// What the publisher's terminal shows.

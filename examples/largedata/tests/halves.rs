@@ -47,3 +47,22 @@ fn ctrl_c_ends_each_half_with_a_summary() {
     publisher.until("published ");
     assert_eq!(publisher.process.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_subscriber_that_lost_samples_ends_with_success_only_if_it_is_best_effort() {
+    let on = format!("--stack transport --domain {}", domain(2));
+    let mut publisher = Guarded::start(&format!("pub {on} --size 1MiB --rate 500 --reliability best-effort"));
+    for (promise, code) in [("reliable", 1), ("best-effort", 0)] {
+        let mut subscriber = Guarded::start(&format!("sub {on} --kind bytes --reliability {promise}"));
+        subscriber.until("corrupt 0  shm");
+        signal("-STOP", subscriber.process.id());
+        // Each line is a second of samples, for which no room is left in shared memory.
+        (0..3).for_each(|_| drop(publisher.until("Hz")));
+        signal("-CONT", subscriber.process.id());
+        while subscriber.until("corrupt 0  shm").contains("lost 0 ") {}
+        signal("-INT", subscriber.process.id());
+        let summary = subscriber.until("received ");
+        assert!(!summary.contains("lost 0"), "{summary}");
+        assert_eq!(subscriber.process.wait().unwrap().code(), Some(code), "{promise}: {summary}");
+    }
+}
