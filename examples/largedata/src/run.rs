@@ -39,6 +39,7 @@ pub(crate) struct Run {
 }
 
 /// What a measurement gave, summed over the subscribers.
+#[derive(Default)]
 pub(crate) struct Outcome {
     /// Samples published.
     pub(crate) sent: u64,

@@ -103,6 +103,12 @@ pub(crate) struct Latency(Histogram<u64>);
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Distribution(Vec<(u64, u64)>);
 
+impl Default for Latency {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Latency {
     /// An empty distribution.
     pub(crate) fn new() -> Self {

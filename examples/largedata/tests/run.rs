@@ -77,6 +77,11 @@ fn a_comparison_with_stock_dust_gives_both_ratios() {
     for key in ["throughput_ratio", "p50_ratio"] {
         assert!(comparison[key].as_f64().unwrap() > 0.0, "{comparison}");
     }
+    for (side, path) in [("ours", "shm"), ("baseline", "udp")] {
+        let side = &comparison[side];
+        assert!(side["received"].as_u64().is_some_and(|count| count > 0), "{comparison}");
+        assert_eq!(side["received"], side["by_path"][path], "{comparison}");
+    }
 }
 
 #[test]
