@@ -6,6 +6,7 @@ use crate::quantity::Rate;
 use crate::random::Random;
 use crate::samples::Samples;
 use crate::stack::{Mark, Publication, PublishError, Written};
+use crate::stamp::publisher_of_this_boot;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +53,7 @@ pub(crate) struct Published {
 pub(crate) struct Publisher<'a> {
     publication: &'a mut dyn Publication,
     samples: &'a Samples,
-    id: u32,
+    id: u64,
     next_sequence: HashMap<Kind, u64>,
     published: Published,
 }
@@ -60,7 +61,7 @@ pub(crate) struct Publisher<'a> {
 impl<'a> Publisher<'a> {
     /// A publisher of `samples`, cycled.
     pub(crate) fn new(publication: &'a mut dyn Publication, samples: &'a Samples) -> Self {
-        let id = Random::of_this_process().next() as u32;
+        let id = publisher_of_this_boot(Random::of_this_process().next() as u32);
         Self { publication, samples, id, next_sequence: HashMap::new(), published: Published::default() }
     }
 

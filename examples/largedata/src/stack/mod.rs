@@ -258,8 +258,8 @@ fn fill(body: &mut [u8], payload: &[u8], touch: Touch) {
 /// Identifies the samples of one publisher: what a stack adds to a sample to make its stamp.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
-    /// This life of this publisher.
-    pub(crate) publisher: u32,
+    /// This life of this publisher, and its boot.
+    pub(crate) publisher: u64,
     /// The sample's number on its topic.
     pub(crate) sequence: u64,
     /// What of the payload was summed up.
