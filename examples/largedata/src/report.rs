@@ -13,6 +13,8 @@ pub(crate) struct JsonReport {
     path: &'static str,
     kind: String,
     subscribers: usize,
+    /// Of those, the ones that reached the end: the counts are theirs.
+    reported: usize,
     sent: u64,
     received: u64,
     lost: u64,
@@ -26,6 +28,7 @@ pub(crate) struct JsonReport {
     latency_us: JsonLatency,
     cpu_percent: JsonCpu,
     first_sample_ms: Option<f64>,
+    troubles: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,6 +55,7 @@ impl JsonReport {
             path: run.options.path.name(),
             kind: kinds_text(run),
             subscribers: run.subscribers,
+            reported: outcome.reported,
             sent: outcome.sent,
             received: outcome.received,
             lost: outcome.lost,
@@ -72,6 +76,7 @@ impl JsonReport {
                 subscribers: rounded(outcome.subscribers_cpu),
             },
             first_sample_ms: outcome.first_sample_ns.map(|ns| rounded(ns as f64 / 1e6)),
+            troubles: outcome.troubles.clone(),
         }
     }
 }
@@ -217,6 +222,7 @@ mod tests {
         latency.record(0, 812_000);
         Outcome {
             sent: 10,
+            reported: 2,
             received: 20,
             lost: 0,
             corrupt: 0,
@@ -238,11 +244,12 @@ mod tests {
         let report = JsonReport::new(&run("--subscribers 2 --size 5"), &outcome());
         let json: serde_json::Value = serde_json::to_value(report).unwrap();
         let expected = serde_json::json!({
-            "stack": "dust", "path": "auto", "kind": "bytes", "subscribers": 2,
+            "stack": "dust", "path": "auto", "kind": "bytes", "subscribers": 2, "reported": 2,
             "sent": 10, "received": 20, "lost": 0, "corrupt": 0, "by_path": {"shm": 20, "udp": 0},
             "bytes": 5_000_000, "seconds": 0.5, "mb_per_s": 10.0,
             "latency_us": {"p50": 812.031, "p99": 812.031, "p999": 812.031, "max": 812.031},
             "cpu_percent": {"publisher": 50.0, "subscribers": 25.5}, "first_sample_ms": 321.0,
+            "troubles": [],
         });
         assert_eq!(json, expected);
     }

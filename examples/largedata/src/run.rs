@@ -43,6 +43,8 @@ pub(crate) struct Run {
 pub(crate) struct Outcome {
     /// Samples published.
     pub(crate) sent: u64,
+    /// Subscribers that said what they received; the counts are of those.
+    pub(crate) reported: usize,
     /// Samples that arrived.
     pub(crate) received: u64,
     /// Samples that did not.
@@ -67,7 +69,7 @@ pub(crate) struct Outcome {
     pub(crate) first_sample_ns: Option<u64>,
     /// What was published, in one line.
     pub(crate) samples: String,
-    /// Processes that did not reach the end, and the first flaw of each subscriber that saw one.
+    /// Processes that did not reach the end or did not end well, and the first flaw of each subscriber that saw one.
     pub(crate) troubles: Vec<String>,
 }
 
@@ -179,6 +181,7 @@ impl Run {
         }));
         Outcome {
             sent: published.samples,
+            reported: subscribers.len(),
             received,
             lost: (published.samples * subscribers.len() as u64).saturating_sub(received),
             corrupt: sum(|subscriber| subscriber.corrupt),
@@ -303,16 +306,41 @@ impl Ensemble {
         for member in 0..self.members.len() {
             self.tell(member, Order::Exit);
         }
-        let deadline = Instant::now() + GOODBYE;
+        self.until_ended(GOODBYE);
+        std::mem::take(&mut self.troubles)
+    }
+
+    /// Waits until everyone has ended; who did not, or not well, is a trouble.
+    fn until_ended(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
         while self.members.iter().any(|member| member.is_alive) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok((member, None)) => self.members[member].is_alive = false,
+                Ok((member, None)) => self.part_from(member),
+                Ok((member, Some(Event::Failed { text }))) => {
+                    self.troubles.push(format!("{}: {text}", self.members[member].name));
+                }
                 Ok(_) => {}
                 Err(_) => break,
             }
         }
-        std::mem::take(&mut self.troubles)
+        for member in self.members.iter().filter(|member| member.is_alive) {
+            let (name, pid) = (&member.name, member.process.id());
+            let trouble = format!("{name} (pid {pid}) did not end within {patience:?} and was killed");
+            self.troubles.push(trouble);
+        }
+    }
+
+    /// Notes how a member ended that was told to.
+    fn part_from(&mut self, member: usize) {
+        let member = &mut self.members[member];
+        let how = match member.wait() {
+            Ok(status) if status.success() => return,
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let (name, pid) = (&member.name, member.process.id());
+        self.troubles.push(format!("{name} (pid {pid}) had done its part but did not end well: {how}"));
     }
 
     /// The next event before the deadline; notices are passed on, failures are errors.
@@ -431,3 +459,33 @@ const MATCH_PATIENCE: Duration = Duration::from_secs(30);
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the goodbyes may take.
 const GOODBYE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run of other programs, in the place of publisher and subscribers.
+    fn ensemble(programs: &[(&str, &str)]) -> (Ensemble, Sender<(usize, Option<Event>)>) {
+        let (sender, events) = mpsc::channel();
+        let members = programs.iter().map(|(program, argument)| Member {
+            name: (*program).to_owned(),
+            process: Command::new(program).arg(argument).stdin(Stdio::piped()).spawn().unwrap(),
+            stdin: None,
+            is_alive: true,
+        });
+        (Ensemble { members: members.collect(), events, troubles: Vec::new() }, sender)
+    }
+
+    #[test]
+    fn who_ends_badly_or_not_at_all_at_the_goodbye_is_a_trouble() {
+        let (mut ensemble, sender) = ensemble(&[("true", "-"), ("false", "-"), ("cat", "-")]);
+        for member in [0, 1] {
+            sender.send((member, None)).unwrap();
+        }
+        ensemble.until_ended(Duration::from_millis(100));
+        let troubles = &ensemble.troubles;
+        assert_eq!(troubles.len(), 2, "{troubles:?}");
+        assert!(troubles[0].contains("false") && troubles[0].contains("exit status: 1"), "{troubles:?}");
+        assert!(troubles[1].contains("cat") && troubles[1].contains("did not end"), "{troubles:?}");
+    }
+}

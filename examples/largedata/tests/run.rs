@@ -108,6 +108,9 @@ fn a_killed_subscriber_does_not_stop_the_others() {
     assert_eq!(run.process.wait().unwrap().code(), Some(1), "a lost subscriber is not a success: {report}");
     assert_eq!((&report["lost"], &report["corrupt"]), (&Value::from(0), &Value::from(0)), "{report}");
     assert_eq!(report["received"].as_u64(), report["sent"].as_u64().map(|sent| sent * 2), "{report}");
+    assert_eq!((&report["subscribers"], &report["reported"]), (&3.into(), &2.into()), "{report}");
+    let troubles = report["troubles"].as_array().unwrap();
+    assert!(troubles.len() == 1 && troubles[0].as_str().unwrap().contains(&victim.to_string()), "{report}");
 }
 
 #[test]
