@@ -120,10 +120,12 @@ pub(crate) enum RunError {
         domain: u32,
     },
     /// A child does not answer.
-    #[error("{who} did not answer within {} s", END_PATIENCE.as_secs())]
+    #[error("{who} did not answer within {patience:?}")]
     Silent {
         /// Which child.
         who: String,
+        /// How long it was waited for.
+        patience: Duration,
     },
 }
 
@@ -137,7 +139,7 @@ impl Run {
         let samples = ensemble.gather(self.options.domain, &mut watch)?;
         watch(Moment::Started);
         ensemble.tell(PUBLISHER, Order::Go);
-        let published = ensemble.until_published(&mut watch)?;
+        let published = ensemble.until_published(self.options.max_blocking + END_PATIENCE, &mut watch)?;
         let received = ensemble.until_received(published.samples, &mut watch)?;
         let troubles = ensemble.end();
         Ok(self.add_up(&published, received, samples, troubles))
@@ -260,15 +262,24 @@ impl Ensemble {
     }
 
     /// Waits for the publisher to finish. Subscribers may die meanwhile; the others go on.
-    fn until_published(&mut self, watch: &mut impl FnMut(Moment<'_>)) -> Result<Published, RunError> {
+    fn until_published(
+        &mut self,
+        patience: Duration,
+        watch: &mut impl FnMut(Moment<'_>),
+    ) -> Result<Published, RunError> {
+        // The run may be as long as was asked for, but all the while the publisher says how far it is.
+        let mut deadline = Instant::now() + patience;
         loop {
-            // It may take its time: the run is as long as was asked for, and a dead publisher is noticed.
-            match self.next(Instant::now() + END_PATIENCE, watch)? {
-                None => {}
+            match self.next(deadline, watch)? {
+                None => {
+                    let who = self.members[PUBLISHER].name.clone();
+                    return Err(RunError::Silent { who, patience });
+                }
                 Some((PUBLISHER, None)) => return Err(self.died(PUBLISHER)),
                 Some((member, None)) => self.mourn(member),
                 Some((_, Some(Event::Published(published)))) => return Ok(published),
                 Some((PUBLISHER, Some(Event::Progress { samples, bytes }))) => {
+                    deadline = Instant::now() + patience;
                     watch(Moment::Progress { samples, bytes });
                 }
                 Some(_) => {}
@@ -291,7 +302,8 @@ impl Ensemble {
             let silent = (1..self.members.len()).find(|&i| self.members[i].is_alive && received[i].is_none());
             let Some(silent) = silent else { return Ok(received.into_iter().flatten().collect()) };
             let event = self.next(deadline, watch)?;
-            match event.ok_or_else(|| RunError::Silent { who: self.members[silent].name.clone() })? {
+            let who = || self.members[silent].name.clone();
+            match event.ok_or_else(|| RunError::Silent { who: who(), patience: END_PATIENCE })? {
                 (PUBLISHER, None) => return Err(self.died(PUBLISHER)),
                 (member, None) => self.mourn(member),
                 (member, Some(Event::Received(report))) => received[member] = Some(report),
@@ -474,6 +486,22 @@ mod tests {
             is_alive: true,
         });
         (Ensemble { members: members.collect(), events, troubles: Vec::new() }, sender)
+    }
+
+    #[test]
+    fn a_publisher_that_says_nothing_more_ends_the_run_whatever_its_subscribers_say() {
+        let (mut ensemble, sender) = ensemble(&[("cat", "-"), ("cat", "-")]);
+        let chatter = thread::spawn(move || {
+            let progress = || Some(Event::Progress { samples: 1, bytes: 1 });
+            while sender.send((1, progress())).is_ok() {
+                thread::park_timeout(Duration::from_millis(1));
+            }
+        });
+        let error = ensemble.until_published(Duration::from_millis(100), &mut |_| {}).unwrap_err();
+        assert!(matches!(&error, RunError::Silent { .. }), "{error}");
+        assert!(error.to_string().contains("cat did not answer"), "{error}");
+        drop(ensemble);
+        chatter.join().unwrap();
     }
 
     #[test]

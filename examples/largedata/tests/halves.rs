@@ -66,3 +66,28 @@ fn a_subscriber_that_lost_samples_ends_with_success_only_if_it_is_best_effort() 
         assert_eq!(subscriber.process.wait().unwrap().code(), Some(code), "{promise}: {summary}");
     }
 }
+
+#[test]
+fn a_publisher_that_nobody_takes_from_says_what_may_be_wrong_and_ends_in_time() {
+    let domain = domain(3);
+    let publishing = format!("pub --stack transport --domain {domain} --size 1000 --seconds 6");
+    let mut publisher = Guarded::start(&publishing);
+    let advice = publisher.until("nobody yet");
+    assert!(advice.contains(&format!("domain {domain};")) && advice.contains("--stack"), "{advice}");
+    publisher.until("published 0 samples");
+    assert_eq!(publisher.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_second_ctrl_c_ends_a_publisher_that_waits_for_a_stopped_subscriber() {
+    let on = format!("--stack dust --domain {}", domain(4));
+    let mut subscriber = Guarded::start(&format!("sub {on} --kind bytes"));
+    let mut publisher = Guarded::start(&format!("pub {on} --size 1MiB --max-blocking 5"));
+    subscriber.until("corrupt 0  shm");
+    signal("-STOP", subscriber.process.id());
+    // Every try takes seconds, and the next one has begun.
+    publisher.until("trying the same sample again");
+    signal("-INT", publisher.process.id());
+    signal("-INT", publisher.process.id());
+    assert_eq!(publisher.process.wait().unwrap().code(), Some(130));
+}
