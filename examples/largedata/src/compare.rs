@@ -225,7 +225,8 @@ impl Medians {
             match run.measure(|moment| progress.watch(moment)) {
                 Ok(outcome) => {
                     progress.finish(&self.note(rate, &outcome));
-                    outcome.troubles.iter().for_each(|trouble| eprintln!("  {trouble}"));
+                    let shortfall = report::shortfall_text(rate, &outcome);
+                    outcome.troubles.iter().chain(&shortfall).for_each(|remark| eprintln!("  {remark}"));
                     is_good &= report::is_good(&run, &outcome);
                 }
                 Err(error) if !self.way.is_stock() => {

@@ -99,6 +99,9 @@ fn measure(args: &RunArgs) -> Result<bool, Box<dyn Error>> {
             options.domain
         );
         println!("{}", report::run_table(&outcome));
+        if let Some(shortfall) = report::shortfall_text(run.plan.rate, &outcome) {
+            println!("{shortfall}");
+        }
     }
     Ok(report::is_good(&run, &outcome))
 }

@@ -49,6 +49,15 @@ pub(crate) struct Published {
     pub(crate) written: Option<Written>,
 }
 
+impl Published {
+    /// Samples per second that it came to; `None` of too few to tell.
+    pub(crate) fn rate_hz(&self) -> Option<f64> {
+        let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
+        // The span ends with the last sample's own publication, which is little beside that many periods.
+        (self.samples >= SAMPLES_OF_A_RATE && seconds > 0.0).then(|| (self.samples - 1) as f64 / seconds)
+    }
+}
+
 /// One life of a publisher.
 pub(crate) struct Publisher<'a> {
     publication: &'a mut dyn Publication,
@@ -131,4 +140,5 @@ impl<'a> Publisher<'a> {
     }
 }
 
+const SAMPLES_OF_A_RATE: u64 = 10;
 const WATCH_PERIOD: Duration = Duration::from_millis(100);

@@ -1,6 +1,6 @@
 //! What a person or a program reads at the end: tables, ratios, and the JSON object.
 
-use crate::quantity::{bytes_text, count_text, three_digits, time_text};
+use crate::quantity::{Rate, bytes_text, count_text, three_digits, time_text};
 use crate::run::{Outcome, Run, kinds_text};
 use crate::stack::{ByPath, Reliability, Written};
 use comfy_table::{Attribute, Cell, CellAlignment, Table, presets};
@@ -15,6 +15,7 @@ pub(crate) struct JsonReport {
     subscribers: usize,
     /// Of those, the ones that reached the end: the counts are theirs.
     reported: usize,
+    rate_hz: JsonRate,
     sent: u64,
     received: u64,
     lost: u64,
@@ -29,6 +30,13 @@ pub(crate) struct JsonReport {
     cpu_percent: JsonCpu,
     first_sample_ms: Option<f64>,
     troubles: Vec<String>,
+}
+
+/// Samples per second: asked for, null at full rate; and published, null of too few samples to tell.
+#[derive(Debug, Serialize)]
+struct JsonRate {
+    asked: Option<f64>,
+    reached: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,6 +64,7 @@ impl JsonReport {
             kind: kinds_text(run),
             subscribers: run.subscribers,
             reported: outcome.reported,
+            rate_hz: JsonRate { asked: asked_hz(run.plan.rate), reached: outcome.rate_hz.map(rounded) },
             sent: outcome.sent,
             received: outcome.received,
             lost: outcome.lost,
@@ -84,6 +93,21 @@ impl JsonReport {
 /// Three decimals: nanoseconds of a microsecond, kilobytes of a megabyte.
 fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
+}
+
+const fn asked_hz(rate: Rate) -> Option<f64> {
+    match rate {
+        Rate::Hertz(hertz) => Some(hertz),
+        Rate::Max => None,
+    }
+}
+
+/// What a reader of the figures must know if the publisher fell behind the rate that was asked for.
+pub(crate) fn shortfall_text(asked: Rate, outcome: &Outcome) -> Option<String> {
+    let (asked, reached) = asked_hz(asked).zip(outcome.rate_hz)?;
+    (reached < asked * RATE_ENOUGH).then(|| {
+        format!("asked {asked} Hz, reached {} Hz: latencies are of what was sent", three_digits(reached))
+    })
 }
 
 /// Whether a run is as good as its reliability promises.
@@ -204,6 +228,9 @@ fn add_row<const N: usize>(table: &mut Table, row: [String; N]) {
     table.add_row(row);
 }
 
+/// The share of the rate asked for that counts as having reached it.
+const RATE_ENOUGH: f64 = 0.95;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +249,7 @@ mod tests {
         latency.record(0, 812_000);
         Outcome {
             sent: 10,
+            rate_hz: Some(300.0),
             reported: 2,
             received: 20,
             lost: 0,
@@ -241,10 +269,11 @@ mod tests {
 
     #[test]
     fn the_json_object_has_the_documented_shape() {
-        let report = JsonReport::new(&run("--subscribers 2 --size 5"), &outcome());
+        let report = JsonReport::new(&run("--subscribers 2 --size 5 --rate 1000"), &outcome());
         let json: serde_json::Value = serde_json::to_value(report).unwrap();
         let expected = serde_json::json!({
             "stack": "dust", "path": "auto", "kind": "bytes", "subscribers": 2, "reported": 2,
+            "rate_hz": {"asked": 1000.0, "reached": 300.0},
             "sent": 10, "received": 20, "lost": 0, "corrupt": 0, "by_path": {"shm": 20, "udp": 0},
             "bytes": 5_000_000, "seconds": 0.5, "mb_per_s": 10.0,
             "latency_us": {"p50": 812.031, "p99": 812.031, "p999": 812.031, "max": 812.031},
@@ -252,6 +281,17 @@ mod tests {
             "troubles": [],
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_rate_that_was_not_reached_is_said_beside_the_figures() {
+        let text = |asked| shortfall_text(asked, &outcome());
+        assert_eq!(
+            text(Rate::Hertz(1000.0)).unwrap(),
+            "asked 1000 Hz, reached 300 Hz: latencies are of what was sent"
+        );
+        assert_eq!((text(Rate::Hertz(310.0)), text(Rate::Max)), (None, None));
+        assert_eq!(shortfall_text(Rate::Hertz(1.0), &Outcome { rate_hz: None, ..outcome() }), None);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Run {
 pub(crate) struct Outcome {
     /// Samples published.
     pub(crate) sent: u64,
+    /// Samples published per second, if there were enough of them to tell.
+    pub(crate) rate_hz: Option<f64>,
     /// Subscribers that said what they received; the counts are of those.
     pub(crate) reported: usize,
     /// Samples that arrived.
@@ -183,6 +185,7 @@ impl Run {
         }));
         Outcome {
             sent: published.samples,
+            rate_hz: published.rate_hz(),
             reported: subscribers.len(),
             received,
             lost: (published.samples * subscribers.len() as u64).saturating_sub(received),

@@ -105,8 +105,8 @@ fn measure(
         Rate::Hertz(_) => format!("p50 {}", optional_time(outcome.latency.quantile(0.5))),
     };
     progress.finish(&format!("{} samples, {measured}", count_text(outcome.received)));
-    for trouble in &outcome.troubles {
-        eprintln!("  {trouble}");
+    for remark in outcome.troubles.iter().chain(&report::shortfall_text(plan.rate, &outcome)) {
+        eprintln!("  {remark}");
     }
     let is_good = report::is_good(&run, &outcome);
     Ok((outcome, is_good))
