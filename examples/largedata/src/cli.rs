@@ -89,7 +89,7 @@ pub(crate) struct SampleArgs {
     /// Samples per second, or max.
     #[arg(long, value_name = "HZ", default_value = "max")]
     rate: Rate,
-    /// Write and verify every byte, or only the first and last 64.
+    /// Write and verify every byte of the payload, or only the first and last 64.
     #[arg(long, value_enum, default_value_t = Touch::Full)]
     touch: Touch,
 }

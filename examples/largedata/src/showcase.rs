@@ -25,7 +25,7 @@ use std::time::Duration;
 pub(crate) fn run(domain: u32) -> Result<bool, RunError> {
     println!("Real-size sensor data from one process to another, through shared memory and over UDP.");
     println!(
-        "Dust DDS 0.16 with zerodds, reliable, keep last {}; every byte of every sample is verified.\n",
+        "Dust DDS 0.16 with zerodds, reliable, keep last {}; every byte of every payload is verified.\n",
         StackKind::Dust.history_for(PathChoice::Auto, LARGE)
     );
     PathChoice::Auto.remarks().for_each(|remark| eprintln!("note: {remark}"));
