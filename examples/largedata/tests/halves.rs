@@ -57,9 +57,11 @@ fn a_subscriber_that_lost_samples_ends_with_success_only_if_it_is_best_effort() 
         subscriber.until("corrupt 0  shm");
         signal("-STOP", subscriber.process.id());
         // Each line is a second of samples, for which no room is left in shared memory.
-        (0..3).for_each(|_| drop(publisher.until("Hz")));
+        (0..2).for_each(|_| drop(publisher.until("Hz")));
         signal("-CONT", subscriber.process.id());
-        while subscriber.until("corrupt 0  shm").contains("lost 0 ") {}
+        // What it had printed before may come first.
+        let has_lost = (0..10).any(|_| !subscriber.until("corrupt 0  shm").contains("lost 0 "));
+        assert!(has_lost, "{promise}");
         signal("-INT", subscriber.process.id());
         let summary = subscriber.until("received ");
         assert!(!summary.contains("lost 0"), "{summary}");
@@ -76,18 +78,4 @@ fn a_publisher_that_nobody_takes_from_says_what_may_be_wrong_and_ends_in_time() 
     assert!(advice.contains(&format!("domain {domain};")) && advice.contains("--stack"), "{advice}");
     publisher.until("published 0 samples");
     assert_eq!(publisher.process.wait().unwrap().code(), Some(0));
-}
-
-#[test]
-fn a_second_ctrl_c_ends_a_publisher_that_waits_for_a_stopped_subscriber() {
-    let on = format!("--stack dust --domain {}", domain(4));
-    let mut subscriber = Guarded::start(&format!("sub {on} --kind bytes"));
-    let mut publisher = Guarded::start(&format!("pub {on} --size 1MiB --max-blocking 5"));
-    subscriber.until("corrupt 0  shm");
-    signal("-STOP", subscriber.process.id());
-    // Every try takes seconds, and the next one has begun.
-    publisher.until("trying the same sample again");
-    signal("-INT", publisher.process.id());
-    signal("-INT", publisher.process.id());
-    assert_eq!(publisher.process.wait().unwrap().code(), Some(130));
 }
