@@ -473,7 +473,7 @@ const MATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a subscriber may be silent at the end; its own patience is shorter.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the goodbyes may take.
-const GOODBYE: Duration = Duration::from_secs(3);
+const GOODBYE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
