@@ -24,7 +24,8 @@ struct Comparison {
 #[derive(Deserialize)]
 struct Side {
     stack: String,
-    p50_us: f64,
+    /// None where nothing arrived.
+    p50_us: Option<f64>,
 }
 
 /// Draws the medians in `json` into a file.
@@ -37,9 +38,10 @@ pub(crate) fn draw(json: &str, into: &Path) -> Result<(), Box<dyn Error>> {
     for comparison in &comparisons {
         let Comparison { way, bytes, ours, baseline } = comparison;
         for (name, side) in [(way, ours), (&baseline.stack, baseline)] {
+            let Some(p50_us) = side.p50_us else { continue };
             // The baseline stands beside each of our ways.
             let line = lines.entry(name).or_default();
-            let point = (*bytes as f64, side.p50_us);
+            let point = (*bytes as f64, p50_us);
             if !line.contains(&point) {
                 line.push(point);
             }

@@ -21,6 +21,8 @@ use thiserror::Error;
 /// at 20 Hz and throughput at full rate, and prints a table. Exit code 0 means that nothing was lost or corrupt.
 #[derive(Debug, Parser)]
 #[command(name = "largedata", version, max_term_width = 110)]
+// The main job's domain is not a command's: before one it would be read and go nowhere.
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     /// What to do instead of the main job.
     #[command(subcommand)]
@@ -87,7 +89,7 @@ pub(crate) struct SampleArgs {
     /// Samples per second, or max.
     #[arg(long, value_name = "HZ", default_value = "max")]
     rate: Rate,
-    /// Write and verify every byte, or only the first and last 64.
+    /// Write and verify every byte of the payload, or only the first and last 64.
     #[arg(long, value_enum, default_value_t = Touch::Full)]
     touch: Touch,
 }
@@ -225,6 +227,15 @@ pub(crate) enum UsageError {
         /// Which cannot.
         stack: StackKind,
     },
+    /// There is no shared memory to do it in.
+    #[error("--loan and --view are for samples in shared memory, {}", match path {
+        PathChoice::Udp => "which --path udp leaves unused",
+        PathChoice::Auto => "which this build has not (feature same-host-shm)",
+    })]
+    NothingShared {
+        /// The path without it.
+        path: PathChoice,
+    },
     /// No file is of the kind asked for.
     #[error("--kind {0} was asked for, but no file of --input holds one")]
     NoneOfKind(Kind),
@@ -237,7 +248,7 @@ impl StackArgs {
     /// The options of a stack in this domain, for these kinds of samples with payloads of so many bytes.
     ///
     /// # Errors
-    /// [`UsageError`] where the stack cannot do in place what shall be.
+    /// [`UsageError`] where the stack or the path cannot do in place what shall be.
     fn options(
         &self,
         domain: u32,
@@ -247,6 +258,9 @@ impl StackArgs {
     ) -> Result<StackOptions, UsageError> {
         if in_place != InPlace::default() && self.stack != StackKind::Rustdds {
             return Err(UsageError::InPlace { stack: self.stack });
+        }
+        if in_place != InPlace::default() && !self.path.shares_memory() {
+            return Err(UsageError::NothingShared { path: self.path });
         }
         Ok(StackOptions {
             stack: self.stack,
@@ -388,6 +402,11 @@ impl CompareArgs {
         self.stack.stack
     }
 
+    /// The path that samples of this project may take.
+    pub(crate) const fn path(&self) -> PathChoice {
+        self.stack.path
+    }
+
     /// The sizes to compare at.
     pub(crate) fn sizes(&self) -> Vec<Size> {
         match (self.size.as_slice(), self.stack()) {
@@ -466,6 +485,7 @@ mod tests {
         let options = run_args("--stack rustdds --loan --view").unwrap().run().unwrap().options;
         assert_eq!(options.in_place, InPlace { loan: true, view: true });
         assert!(run_args("--stack stock-rustdds --loan").unwrap().run().is_err());
+        assert!(run_args("--stack rustdds --path udp --view").unwrap().run().is_err());
         assert!(run_args("--view").unwrap().run().is_err());
     }
 

@@ -2,9 +2,21 @@
 //!
 //! `CLOCK_MONOTONIC` counts from the boot of the machine, so that a time stamped by the publisher can be
 //! subtracted from one read by the subscriber, and no NTP step gets in between. Between two hosts it means
-//! nothing; the subscriber leaves out latencies that are negative or absurd for that reason.
+//! nothing, so publishers stamp the boot that theirs counts from, and latencies are of one boot only.
 
+use crate::checksum;
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::sync::LazyLock;
+
+/// Tells the boots of hosts apart, as far as 32 bits do; `None` where the system has no name for its boot. The same in
+/// every container of a host, like the clock.
+pub(crate) fn boot() -> Option<u32> {
+    static BOOT: LazyLock<Option<u32>> = LazyLock::new(|| {
+        let id = std::fs::read("/proc/sys/kernel/random/boot_id").ok()?;
+        Some((checksum::checksum(&id) >> 32) as u32)
+    });
+    *BOOT
+}
 
 /// Nanoseconds since boot, the same in every process of this host.
 pub(crate) fn monotonic_ns() -> u64 {

@@ -6,7 +6,8 @@
 //!   largedata compare    compare ──┘       ──starts──▶ child: subscriber ┼───┤
 //!   largedata pub | sub  terminal ───────────────────▶ publisher, subscriber ┘   └─▶ zerodds_core::Transport
 //! ```
-//! Exit codes: 0 all samples intact, and none lost where that was promised; 1 some were not; 2 it could not run.
+//! Exit codes: 0 all samples intact, and none lost where that was promised; 1 some were not; 2 it could not run;
+//! 130 a second Ctrl-C ended it at once.
 #![forbid(unsafe_code)]
 
 mod camera;
@@ -98,6 +99,9 @@ fn measure(args: &RunArgs) -> Result<bool, Box<dyn Error>> {
             options.domain
         );
         println!("{}", report::run_table(&outcome));
+        if let Some(shortfall) = report::shortfall_text(run.plan.rate, &outcome) {
+            println!("{shortfall}");
+        }
     }
     Ok(report::is_good(&run, &outcome))
 }

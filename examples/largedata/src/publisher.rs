@@ -6,6 +6,7 @@ use crate::quantity::Rate;
 use crate::random::Random;
 use crate::samples::Samples;
 use crate::stack::{Mark, Publication, PublishError, Written};
+use crate::stamp::publisher_of_this_boot;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,11 +49,20 @@ pub(crate) struct Published {
     pub(crate) written: Option<Written>,
 }
 
+impl Published {
+    /// Samples per second that it came to; `None` of too few to tell.
+    pub(crate) fn rate_hz(&self) -> Option<f64> {
+        let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
+        // The span ends with the last sample's own publication, which is little beside that many periods.
+        (self.samples >= SAMPLES_OF_A_RATE && seconds > 0.0).then(|| (self.samples - 1) as f64 / seconds)
+    }
+}
+
 /// One life of a publisher.
 pub(crate) struct Publisher<'a> {
     publication: &'a mut dyn Publication,
     samples: &'a Samples,
-    id: u32,
+    id: u64,
     next_sequence: HashMap<Kind, u64>,
     published: Published,
 }
@@ -60,7 +70,7 @@ pub(crate) struct Publisher<'a> {
 impl<'a> Publisher<'a> {
     /// A publisher of `samples`, cycled.
     pub(crate) fn new(publication: &'a mut dyn Publication, samples: &'a Samples) -> Self {
-        let id = Random::of_this_process().next() as u32;
+        let id = publisher_of_this_boot(Random::of_this_process().next() as u32);
         Self { publication, samples, id, next_sequence: HashMap::new(), published: Published::default() }
     }
 
@@ -130,4 +140,5 @@ impl<'a> Publisher<'a> {
     }
 }
 
+const SAMPLES_OF_A_RATE: u64 = 10;
 const WATCH_PERIOD: Duration = Duration::from_millis(100);

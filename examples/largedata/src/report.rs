@@ -1,6 +1,6 @@
 //! What a person or a program reads at the end: tables, ratios, and the JSON object.
 
-use crate::quantity::{bytes_text, count_text, three_digits, time_text};
+use crate::quantity::{Rate, bytes_text, count_text, three_digits, time_text};
 use crate::run::{Outcome, Run, kinds_text};
 use crate::stack::{ByPath, Reliability, Written};
 use comfy_table::{Attribute, Cell, CellAlignment, Table, presets};
@@ -13,6 +13,9 @@ pub(crate) struct JsonReport {
     path: &'static str,
     kind: String,
     subscribers: usize,
+    /// Of those, the ones that reached the end: the counts are theirs.
+    reported: usize,
+    rate_hz: JsonRate,
     sent: u64,
     received: u64,
     lost: u64,
@@ -26,6 +29,14 @@ pub(crate) struct JsonReport {
     latency_us: JsonLatency,
     cpu_percent: JsonCpu,
     first_sample_ms: Option<f64>,
+    troubles: Vec<String>,
+}
+
+/// Samples per second: asked for, null at full rate; and published, null of too few samples to tell.
+#[derive(Debug, Serialize)]
+struct JsonRate {
+    asked: Option<f64>,
+    reached: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,6 +63,8 @@ impl JsonReport {
             path: run.options.path.name(),
             kind: kinds_text(run),
             subscribers: run.subscribers,
+            reported: outcome.reported,
+            rate_hz: JsonRate { asked: asked_hz(run.plan.rate), reached: outcome.rate_hz.map(rounded) },
             sent: outcome.sent,
             received: outcome.received,
             lost: outcome.lost,
@@ -72,6 +85,7 @@ impl JsonReport {
                 subscribers: rounded(outcome.subscribers_cpu),
             },
             first_sample_ms: outcome.first_sample_ns.map(|ns| rounded(ns as f64 / 1e6)),
+            troubles: outcome.troubles.clone(),
         }
     }
 }
@@ -81,10 +95,27 @@ fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
+const fn asked_hz(rate: Rate) -> Option<f64> {
+    match rate {
+        Rate::Hertz(hertz) => Some(hertz),
+        Rate::Max => None,
+    }
+}
+
+/// What a reader of the figures must know if the publisher fell behind the rate that was asked for.
+pub(crate) fn shortfall_text(asked: Rate, outcome: &Outcome) -> Option<String> {
+    let (asked, reached) = asked_hz(asked).zip(outcome.rate_hz)?;
+    (reached < asked * RATE_ENOUGH).then(|| {
+        format!("asked {asked} Hz, reached {} Hz: latencies are of what was sent", three_digits(reached))
+    })
+}
+
 /// Whether a run is as good as its reliability promises.
 pub(crate) fn is_good(run: &Run, outcome: &Outcome) -> bool {
     let complete = run.options.reliability == Reliability::BestEffort || outcome.lost == 0;
-    complete && outcome.corrupt == 0 && outcome.troubles.is_empty()
+    // Even best effort promises that something arrives.
+    let is_alive = outcome.received > 0 || outcome.sent == 0;
+    complete && is_alive && outcome.corrupt == 0 && outcome.troubles.is_empty()
 }
 
 /// The table of a single run.
@@ -107,7 +138,7 @@ pub(crate) fn run_table(outcome: &Outcome) -> Table {
     add_row(
         &mut table,
         [
-            outcome.path_text(),
+            outcome.by_path.to_string(),
             count_text(outcome.received),
             count_text(outcome.lost),
             count_text(outcome.corrupt),
@@ -140,7 +171,7 @@ pub(crate) fn comparison_table(results: &[PathResult]) -> Table {
         add_row(
             &mut table,
             [
-                full_rate.path_text(),
+                full_rate.by_path.to_string(),
                 both(|outcome| outcome.received),
                 both(|outcome| outcome.lost),
                 both(|outcome| outcome.corrupt),
@@ -197,6 +228,9 @@ fn add_row<const N: usize>(table: &mut Table, row: [String; N]) {
     table.add_row(row);
 }
 
+/// The share of the rate asked for that counts as having reached it.
+const RATE_ENOUGH: f64 = 0.95;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +249,8 @@ mod tests {
         latency.record(0, 812_000);
         Outcome {
             sent: 10,
+            rate_hz: Some(300.0),
+            reported: 2,
             received: 20,
             lost: 0,
             corrupt: 0,
@@ -233,24 +269,40 @@ mod tests {
 
     #[test]
     fn the_json_object_has_the_documented_shape() {
-        let report = JsonReport::new(&run("--subscribers 2 --size 5"), &outcome());
+        let report = JsonReport::new(&run("--subscribers 2 --size 5 --rate 1000"), &outcome());
         let json: serde_json::Value = serde_json::to_value(report).unwrap();
         let expected = serde_json::json!({
-            "stack": "dust", "path": "auto", "kind": "bytes", "subscribers": 2,
+            "stack": "dust", "path": "auto", "kind": "bytes", "subscribers": 2, "reported": 2,
+            "rate_hz": {"asked": 1000.0, "reached": 300.0},
             "sent": 10, "received": 20, "lost": 0, "corrupt": 0, "by_path": {"shm": 20, "udp": 0},
             "bytes": 5_000_000, "seconds": 0.5, "mb_per_s": 10.0,
             "latency_us": {"p50": 812.031, "p99": 812.031, "p999": 812.031, "max": 812.031},
             "cpu_percent": {"publisher": 50.0, "subscribers": 25.5}, "first_sample_ms": 321.0,
+            "troubles": [],
         });
         assert_eq!(json, expected);
     }
 
     #[test]
+    fn a_rate_that_was_not_reached_is_said_beside_the_figures() {
+        let text = |asked| shortfall_text(asked, &outcome());
+        assert_eq!(
+            text(Rate::Hertz(1000.0)).unwrap(),
+            "asked 1000 Hz, reached 300 Hz: latencies are of what was sent"
+        );
+        assert_eq!((text(Rate::Hertz(310.0)), text(Rate::Max)), (None, None));
+        assert_eq!(shortfall_text(Rate::Hertz(1.0), &Outcome { rate_hz: None, ..outcome() }), None);
+    }
+
+    #[test]
     fn times_that_nothing_gave_are_null_and_dashes() {
-        let silent = Outcome { latency: Latency::new(), first_sample_ns: None, received: 0, ..outcome() };
+        let by_path = ByPath::default();
+        let silent =
+            Outcome { latency: Latency::new(), first_sample_ns: None, received: 0, by_path, ..outcome() };
         let json = serde_json::to_value(JsonReport::new(&run(""), &silent)).unwrap();
         assert!(json["latency_us"]["p50"].is_null() && json["first_sample_ms"].is_null());
-        assert!(run_table(&silent).to_string().contains(" - "));
+        let printed = run_table(&silent).to_string();
+        assert!(printed.contains(" - ") && !printed.contains("shm"), "{printed}");
     }
 
     #[test]
@@ -260,6 +312,8 @@ mod tests {
         assert!(!is_good(&run(""), &lossy));
         assert!(is_good(&run("--reliability best-effort"), &lossy));
         assert!(!is_good(&run("--reliability best-effort"), &Outcome { corrupt: 1, ..outcome() }));
+        assert!(!is_good(&run("--reliability best-effort"), &Outcome { received: 0, lost: 20, ..outcome() }));
+        assert!(is_good(&run(""), &Outcome { sent: 0, received: 0, ..outcome() }));
         assert!(!is_good(&run(""), &Outcome { troubles: vec!["killed".to_owned()], ..outcome() }));
     }
 

@@ -39,9 +39,14 @@ pub(crate) struct Run {
 }
 
 /// What a measurement gave, summed over the subscribers.
+#[derive(Default)]
 pub(crate) struct Outcome {
     /// Samples published.
     pub(crate) sent: u64,
+    /// Samples published per second, if there were enough of them to tell.
+    pub(crate) rate_hz: Option<f64>,
+    /// Subscribers that said what they received; the counts are of those.
+    pub(crate) reported: usize,
     /// Samples that arrived.
     pub(crate) received: u64,
     /// Samples that did not.
@@ -66,7 +71,7 @@ pub(crate) struct Outcome {
     pub(crate) first_sample_ns: Option<u64>,
     /// What was published, in one line.
     pub(crate) samples: String,
-    /// Processes that did not reach the end, and the first flaw of each subscriber that saw one.
+    /// Processes that did not reach the end or did not end well, and the first flaw of each subscriber that saw one.
     pub(crate) troubles: Vec<String>,
 }
 
@@ -117,10 +122,12 @@ pub(crate) enum RunError {
         domain: u32,
     },
     /// A child does not answer.
-    #[error("{who} did not answer within {} s", END_PATIENCE.as_secs())]
+    #[error("{who} did not answer within {patience:?}")]
     Silent {
         /// Which child.
         who: String,
+        /// How long it was waited for.
+        patience: Duration,
     },
 }
 
@@ -134,7 +141,7 @@ impl Run {
         let samples = ensemble.gather(self.options.domain, &mut watch)?;
         watch(Moment::Started);
         ensemble.tell(PUBLISHER, Order::Go);
-        let published = ensemble.until_published(&mut watch)?;
+        let published = ensemble.until_published(self.options.max_blocking + END_PATIENCE, &mut watch)?;
         let received = ensemble.until_received(published.samples, &mut watch)?;
         let troubles = ensemble.end();
         Ok(self.add_up(&published, received, samples, troubles))
@@ -178,6 +185,8 @@ impl Run {
         }));
         Outcome {
             sent: published.samples,
+            rate_hz: published.rate_hz(),
+            reported: subscribers.len(),
             received,
             lost: (published.samples * subscribers.len() as u64).saturating_sub(received),
             corrupt: sum(|subscriber| subscriber.corrupt),
@@ -199,15 +208,6 @@ impl Outcome {
     /// Megabytes (of a million bytes) per second that arrived intact, all subscribers together.
     pub(crate) fn mb_per_s(&self) -> f64 {
         if self.seconds > 0.0 { self.bytes as f64 / 1e6 / self.seconds } else { 0.0 }
-    }
-
-    /// The path or paths that the samples took.
-    pub(crate) fn path_text(&self) -> String {
-        match self.by_path {
-            ByPath { udp: 0, .. } => "shm".to_owned(),
-            ByPath { shm: 0, .. } => "udp".to_owned(),
-            ByPath { shm, udp } => format!("shm {shm} + udp {udp}"),
-        }
     }
 }
 
@@ -265,15 +265,24 @@ impl Ensemble {
     }
 
     /// Waits for the publisher to finish. Subscribers may die meanwhile; the others go on.
-    fn until_published(&mut self, watch: &mut impl FnMut(Moment<'_>)) -> Result<Published, RunError> {
+    fn until_published(
+        &mut self,
+        patience: Duration,
+        watch: &mut impl FnMut(Moment<'_>),
+    ) -> Result<Published, RunError> {
+        // The run may be as long as was asked for, but all the while the publisher says how far it is.
+        let mut deadline = Instant::now() + patience;
         loop {
-            // It may take its time: the run is as long as was asked for, and a dead publisher is noticed.
-            match self.next(Instant::now() + END_PATIENCE, watch)? {
-                None => {}
+            match self.next(deadline, watch)? {
+                None => {
+                    let who = self.members[PUBLISHER].name.clone();
+                    return Err(RunError::Silent { who, patience });
+                }
                 Some((PUBLISHER, None)) => return Err(self.died(PUBLISHER)),
                 Some((member, None)) => self.mourn(member),
                 Some((_, Some(Event::Published(published)))) => return Ok(published),
                 Some((PUBLISHER, Some(Event::Progress { samples, bytes }))) => {
+                    deadline = Instant::now() + patience;
                     watch(Moment::Progress { samples, bytes });
                 }
                 Some(_) => {}
@@ -296,7 +305,8 @@ impl Ensemble {
             let silent = (1..self.members.len()).find(|&i| self.members[i].is_alive && received[i].is_none());
             let Some(silent) = silent else { return Ok(received.into_iter().flatten().collect()) };
             let event = self.next(deadline, watch)?;
-            match event.ok_or_else(|| RunError::Silent { who: self.members[silent].name.clone() })? {
+            let who = || self.members[silent].name.clone();
+            match event.ok_or_else(|| RunError::Silent { who: who(), patience: END_PATIENCE })? {
                 (PUBLISHER, None) => return Err(self.died(PUBLISHER)),
                 (member, None) => self.mourn(member),
                 (member, Some(Event::Received(report))) => received[member] = Some(report),
@@ -311,16 +321,41 @@ impl Ensemble {
         for member in 0..self.members.len() {
             self.tell(member, Order::Exit);
         }
-        let deadline = Instant::now() + GOODBYE;
+        self.until_ended(GOODBYE);
+        std::mem::take(&mut self.troubles)
+    }
+
+    /// Waits until everyone has ended; who did not, or not well, is a trouble.
+    fn until_ended(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
         while self.members.iter().any(|member| member.is_alive) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok((member, None)) => self.members[member].is_alive = false,
+                Ok((member, None)) => self.part_from(member),
+                Ok((member, Some(Event::Failed { text }))) => {
+                    self.troubles.push(format!("{}: {text}", self.members[member].name));
+                }
                 Ok(_) => {}
                 Err(_) => break,
             }
         }
-        std::mem::take(&mut self.troubles)
+        for member in self.members.iter().filter(|member| member.is_alive) {
+            let (name, pid) = (&member.name, member.process.id());
+            let trouble = format!("{name} (pid {pid}) did not end within {patience:?} and was killed");
+            self.troubles.push(trouble);
+        }
+    }
+
+    /// Notes how a member ended that was told to.
+    fn part_from(&mut self, member: usize) {
+        let member = &mut self.members[member];
+        let how = match member.wait() {
+            Ok(status) if status.success() => return,
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let (name, pid) = (&member.name, member.process.id());
+        self.troubles.push(format!("{name} (pid {pid}) had done its part but did not end well: {how}"));
     }
 
     /// The next event before the deadline; notices are passed on, failures are errors.
@@ -438,4 +473,50 @@ const MATCH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a subscriber may be silent at the end; its own patience is shorter.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the goodbyes may take.
-const GOODBYE: Duration = Duration::from_secs(3);
+const GOODBYE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run of other programs, in the place of publisher and subscribers.
+    fn ensemble(programs: &[(&str, &str)]) -> (Ensemble, Sender<(usize, Option<Event>)>) {
+        let (sender, events) = mpsc::channel();
+        let members = programs.iter().map(|(program, argument)| Member {
+            name: (*program).to_owned(),
+            process: Command::new(program).arg(argument).stdin(Stdio::piped()).spawn().unwrap(),
+            stdin: None,
+            is_alive: true,
+        });
+        (Ensemble { members: members.collect(), events, troubles: Vec::new() }, sender)
+    }
+
+    #[test]
+    fn a_publisher_that_says_nothing_more_ends_the_run_whatever_its_subscribers_say() {
+        let (mut ensemble, sender) = ensemble(&[("cat", "-"), ("cat", "-")]);
+        let chatter = thread::spawn(move || {
+            let progress = || Some(Event::Progress { samples: 1, bytes: 1 });
+            while sender.send((1, progress())).is_ok() {
+                thread::park_timeout(Duration::from_millis(1));
+            }
+        });
+        let error = ensemble.until_published(Duration::from_millis(100), &mut |_| {}).unwrap_err();
+        assert!(matches!(&error, RunError::Silent { .. }), "{error}");
+        assert!(error.to_string().contains("cat did not answer"), "{error}");
+        drop(ensemble);
+        chatter.join().unwrap();
+    }
+
+    #[test]
+    fn who_ends_badly_or_not_at_all_at_the_goodbye_is_a_trouble() {
+        let (mut ensemble, sender) = ensemble(&[("true", "-"), ("false", "-"), ("cat", "-")]);
+        for member in [0, 1] {
+            sender.send((member, None)).unwrap();
+        }
+        ensemble.until_ended(Duration::from_millis(100));
+        let troubles = &ensemble.troubles;
+        assert_eq!(troubles.len(), 2, "{troubles:?}");
+        assert!(troubles[0].contains("false") && troubles[0].contains("exit status: 1"), "{troubles:?}");
+        assert!(troubles[1].contains("cat") && troubles[1].contains("did not end"), "{troubles:?}");
+    }
+}

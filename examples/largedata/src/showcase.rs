@@ -25,7 +25,7 @@ use std::time::Duration;
 pub(crate) fn run(domain: u32) -> Result<bool, RunError> {
     println!("Real-size sensor data from one process to another, through shared memory and over UDP.");
     println!(
-        "Dust DDS 0.16 with zerodds, reliable, keep last {}; every byte of every sample is verified.\n",
+        "Dust DDS 0.16 with zerodds, reliable, keep last {}; every byte of every payload is verified.\n",
         StackKind::Dust.history_for(PathChoice::Auto, LARGE)
     );
     PathChoice::Auto.remarks().for_each(|remark| eprintln!("note: {remark}"));
@@ -105,8 +105,8 @@ fn measure(
         Rate::Hertz(_) => format!("p50 {}", optional_time(outcome.latency.quantile(0.5))),
     };
     progress.finish(&format!("{} samples, {measured}", count_text(outcome.received)));
-    for trouble in &outcome.troubles {
-        eprintln!("  {trouble}");
+    for remark in outcome.troubles.iter().chain(&report::shortfall_text(plan.rate, &outcome)) {
+        eprintln!("  {remark}");
     }
     let is_good = report::is_good(&run, &outcome);
     Ok((outcome, is_good))

@@ -5,12 +5,12 @@
 //! `lidar`; its width is fixed, so that the serialized size depends on the payload alone.
 //!
 //! ```text
-//!   frame_id   "lidar ld1-1f3a77c0-000000000000002a-00001c9b0a4410de-f-9bd1c0a1f04e7722"
-//!                      │   │        │                │                │ └ checksum of payload and stamp
-//!                      │   │        │                │                └ f: all bytes, e: first and last 64
-//!                      │   │        │                └ CLOCK_MONOTONIC at publication, ns
-//!                      │   │        └ sequence number on its topic, from 0
-//!                      │   └ this publisher's life, random
+//!   frame_id   "lidar ld2-77c01f3a5d0e91b2-000000000000002a-00001c9b0a4410de-f-9bd1c0a1f04e7722"
+//!                      │   │                │                │                │ └ checksum of payload and stamp
+//!                      │   │                │                │                └ f: all bytes, e: first and last 64
+//!                      │   │                │                └ CLOCK_MONOTONIC at publication, ns
+//!                      │   │                └ sequence number on its topic, from 0
+//!                      │   └ the boot of this publisher's host, and its life, random
 //!                      └ version
 //! ```
 //! On `--stack transport` there is no message around the payload, so the same fields stand in a header of
@@ -18,15 +18,15 @@
 //! last point), and the header's time stamp (it is for the clock of the sensor, and a microsecond is all it
 //! would carry of the rest).
 
-use crate::checksum;
 use crate::messages::Kind;
+use crate::{checksum, clock};
 use thiserror::Error;
 
 /// What one sample says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Names one life of one publisher.
-    pub(crate) publisher: u32,
+    /// Names one life of one publisher: [`publisher_of_this_boot`].
+    pub(crate) publisher: u64,
     /// Counts the samples of one publisher on one topic, from 0.
     pub(crate) sequence: u64,
     /// When the filled sample was handed over, `CLOCK_MONOTONIC` in nanoseconds.
@@ -99,11 +99,21 @@ impl Sealed {
     }
 }
 
+/// The name of a publisher on this host. Two of them differ by their life alone.
+pub(crate) fn publisher_of_this_boot(life: u32) -> u64 {
+    u64::from(clock::boot().unwrap_or_default()) << 32 | u64::from(life)
+}
+
 impl Stamp {
+    /// Whether its time is of the clock that this process reads too.
+    pub(crate) fn is_of_this_boot(&self) -> bool {
+        clock::boot().is_some_and(|boot| self.publisher >> 32 == u64::from(boot))
+    }
+
     /// The sum over payload and stamp.
     fn seal(&self) -> u64 {
-        let whole = u64::from(self.publisher) << 1 | u64::from(self.touch == Touch::Full);
-        checksum::combine(self.payload_sum, &[whole, self.sequence, self.published_ns])
+        let touch = u64::from(self.touch == Touch::Full);
+        checksum::combine(self.payload_sum, &[self.publisher, touch, self.sequence, self.published_ns])
     }
 
     /// The stamp as the last word of a text that begins with `name`.
@@ -114,7 +124,7 @@ impl Stamp {
         };
         let Self { publisher, sequence, published_ns, .. } = self;
         format!(
-            "{name} {VERSION}-{publisher:08x}-{sequence:016x}-{published_ns:016x}-{touch}-{:016x}",
+            "{name} {VERSION}-{publisher:016x}-{sequence:016x}-{published_ns:016x}-{touch}-{:016x}",
             self.seal()
         )
     }
@@ -131,11 +141,12 @@ impl Stamp {
     pub(crate) fn write_header(&self, kind: Kind, len: usize, header: &mut [u8; HEADER_LEN]) {
         let mut words = [0; HEADER_LEN / 8];
         words[0] = MAGIC;
-        words[1] = self.who_and_what(kind);
+        words[1] = self.what(kind);
         words[2] = self.sequence;
         words[3] = self.published_ns;
         words[4] = len as u64;
-        words[5] = self.seal();
+        words[5] = self.publisher;
+        words[6] = self.seal();
         for (bytes, word) in header.as_chunks_mut::<8>().0.iter_mut().zip(words) {
             *bytes = word.to_le_bytes();
         }
@@ -152,24 +163,24 @@ impl Stamp {
         }
         let kind = Kind::from_code((words[1] >> 8) as u8).ok_or(Damage::NoStamp)?;
         let stamp = Self {
-            publisher: (words[1] >> 32) as u32,
+            publisher: words[5],
             sequence: words[2],
             published_ns: words[3],
             touch: if words[1] & 1 == 1 { Touch::Full } else { Touch::None },
             payload_sum: 0,
         };
-        if words[0] != MAGIC || words[1] != stamp.who_and_what(kind) {
+        if words[0] != MAGIC || words[1] != stamp.what(kind) {
             return Err(Damage::NoStamp);
         }
         if words[4] != len as u64 {
             return Err(Damage::Sizes);
         }
-        Ok((kind, Sealed { stamp, seal: words[5] }))
+        Ok((kind, Sealed { stamp, seal: words[6] }))
     }
 
-    /// Publisher, kind and touch in one word of the header.
-    fn who_and_what(&self, kind: Kind) -> u64 {
-        u64::from(self.publisher) << 32 | u64::from(kind.code()) << 8 | u64::from(self.touch == Touch::Full)
+    /// Kind and touch in one word of the header.
+    fn what(&self, kind: Kind) -> u64 {
+        u64::from(kind.code()) << 8 | u64::from(self.touch == Touch::Full)
     }
 }
 
@@ -179,7 +190,7 @@ fn parse(text: &str) -> Option<Sealed> {
     if fields.next()? != VERSION {
         return None;
     }
-    let publisher = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let publisher = u64::from_str_radix(fields.next()?, 16).ok()?;
     let sequence = u64::from_str_radix(fields.next()?, 16).ok()?;
     let published_ns = u64::from_str_radix(fields.next()?, 16).ok()?;
     let touch = match fields.next()? {
@@ -194,8 +205,8 @@ fn parse(text: &str) -> Option<Sealed> {
 
 /// Bytes of the header in front of a payload on `--stack transport`: one cache line.
 pub(crate) const HEADER_LEN: usize = 64;
-const VERSION: &str = "ld1";
-const MAGIC: u64 = u64::from_le_bytes(*b"LARGED01");
+const VERSION: &str = "ld2";
+const MAGIC: u64 = u64::from_le_bytes(*b"LARGED02");
 
 #[cfg(test)]
 mod tests {
@@ -208,7 +219,7 @@ mod tests {
     #[test]
     fn a_stamped_text_keeps_its_name_and_its_width() {
         let text = stamp(Touch::Full, b"abc").to_text("lidar");
-        assert!(text.starts_with("lidar ld1-"));
+        assert!(text.starts_with("lidar ld2-"));
         let later = Stamp { sequence: u64::MAX, published_ns: u64::MAX, ..stamp(Touch::None, b"") };
         assert_eq!(later.to_text("lidar").len(), text.len());
     }
@@ -235,7 +246,7 @@ mod tests {
         let payload = [3; 100];
         let mut header = [0; HEADER_LEN];
         stamp(Touch::Full, &payload).write_header(Kind::Bytes, payload.len(), &mut header);
-        for at in 0..48 {
+        for at in 0..56 {
             let mut damaged = header;
             damaged[at] ^= 0x80;
             let seen = Stamp::from_header(&damaged, payload.len())
@@ -261,7 +272,9 @@ mod tests {
 
     #[test]
     fn a_message_of_another_program_has_no_stamp() {
-        for text in ["", "map", "base_link ld1", "ld1-1-2-3-f", "ld1-1-2-3-x-4", "ld1-1-2-3-f-4-5"] {
+        for text in
+            ["", "map", "base_link ld2", "ld2-1-2-3-f", "ld2-1-2-3-x-4", "ld2-1-2-3-f-4-5", "ld1-1-2-3-f-4"]
+        {
             assert_eq!(Stamp::from_text(text), Err(Damage::NoStamp), "{text}");
         }
     }

@@ -27,7 +27,7 @@ pub(crate) struct Tally {
     pub(crate) last_ns: Option<u64>,
     /// Latencies in nanoseconds.
     pub(crate) latency: Latency,
-    next_sequence: HashMap<(u32, Kind), u64>,
+    next_sequence: HashMap<(u64, Kind), u64>,
 }
 
 impl Tally {
@@ -67,7 +67,10 @@ impl Tally {
         let sealed = arrival.stamp.as_ref().map_err(|damage| Flaw::Damage(damage.to_string()))?;
         sealed.verify(&arrival.payload).map_err(|damage: Damage| Flaw::Damage(damage.to_string()))?;
         let stamp = sealed.stamp();
-        self.latency.record(arrival.published_ns.unwrap_or(stamp.published_ns), arrival.received_ns);
+        // Another host's clock has nothing to do with ours, and a difference would look like a latency.
+        if stamp.is_of_this_boot() {
+            self.latency.record(arrival.published_ns.unwrap_or(stamp.published_ns), arrival.received_ns);
+        }
         // A subscriber that joins late starts where the publisher is.
         let next = self.next_sequence.entry((stamp.publisher, arrival.kind)).or_insert(stamp.sequence);
         if stamp.sequence < *next {
@@ -103,6 +106,12 @@ pub(crate) struct Latency(Histogram<u64>);
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Distribution(Vec<(u64, u64)>);
 
+impl Default for Latency {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Latency {
     /// An empty distribution.
     pub(crate) fn new() -> Self {
@@ -111,8 +120,8 @@ impl Latency {
         )
     }
 
-    /// Adds what a sample took. A publisher on another host has another clock: what is negative or above ten
-    /// minutes is no latency and is left out.
+    /// Adds what a sample took. A clock that was set in between gives nonsense: what is negative or above ten minutes is
+    /// no latency and is left out.
     pub(crate) fn record(&mut self, published_ns: u64, received_ns: u64) {
         if let Some(ns) = received_ns.checked_sub(published_ns) {
             let _ = self.0.record(ns.max(1));
@@ -155,10 +164,14 @@ const DIGITS: u8 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stamp::{Stamp, Touch};
+    use crate::stamp::{Stamp, Touch, publisher_of_this_boot};
     use bytes::Bytes;
 
-    fn arrival(publisher: u32, sequence: u64, payload: &'static [u8]) -> Arrival {
+    fn arrival(life: u32, sequence: u64, payload: &'static [u8]) -> Arrival {
+        arrival_from(publisher_of_this_boot(life), sequence, payload)
+    }
+
+    fn arrival_from(publisher: u64, sequence: u64, payload: &'static [u8]) -> Arrival {
         let stamp = Stamp {
             publisher,
             sequence,
@@ -191,6 +204,25 @@ mod tests {
         let mut tally = Tally::new();
         assert_eq!(tally.count(&Arrival { published_ns: Some(2_500), ..arrival(1, 0, b"") }), Ok(()));
         assert_eq!(tally.latency.max(), Some(500));
+    }
+
+    #[test]
+    fn a_sample_of_another_host_is_received_without_a_latency() {
+        let mut tally = Tally::new();
+        let elsewhere = publisher_of_this_boot(1) ^ 1 << 40;
+        assert_eq!(tally.count(&arrival_from(elsewhere, 0, b"abc")), Ok(()));
+        assert_eq!(
+            tally.count(&Arrival { published_ns: Some(2_500), ..arrival_from(elsewhere, 1, b"") }),
+            Ok(())
+        );
+        assert_eq!((tally.received, tally.latency.max()), (2, None));
+    }
+
+    #[test]
+    fn a_sample_published_after_it_arrived_has_no_latency() {
+        let mut tally = Tally::new();
+        assert_eq!(tally.count(&Arrival { published_ns: Some(3_001), ..arrival(1, 0, b"") }), Ok(()));
+        assert_eq!((tally.received, tally.latency.max()), (1, None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::publisher::{End, Published, Publisher};
 use crate::quantity::{bytes_text, count_text, three_digits};
 use crate::report::optional_time;
 use crate::samples::{Samples, SamplesError};
-use crate::stack::{OpenError, Publication, PublishError, open_publication, open_subscription};
+use crate::stack::{OpenError, Publication, PublishError, Reliability, open_publication, open_subscription};
 use crate::subscriber::Subscriber;
 use crate::tally::Tally;
 use std::sync::Arc;
@@ -52,8 +52,12 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
     let topics: Vec<&str> = samples.kinds().into_iter().map(crate::messages::Kind::topic).collect();
     println!("publishing {} on {} in domain {}", samples.describe(), topics.join(" and "), options.domain);
     println!("{}, {}, {}; Ctrl-C ends it", options.stack.name(), options.reliability.name(), plan.rate);
-    let mut board = PublisherBoard::new(Arc::clone(&stop));
+    let mut board = PublisherBoard::new(Arc::clone(&stop), plan.end, options.domain);
     board.wait_for_someone(publication.as_mut());
+    // The time that was asked for is one of publishing, and waiting for the first may take as long before it.
+    if board.matched > 0 {
+        board.deadline = deadline(plan.end);
+    }
     let published =
         Publisher::new(publication.as_mut(), &samples)
             .run(plan, &stop, |publication, published, error| board.update(publication, published, error));
@@ -63,7 +67,7 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
     Ok(())
 }
 
-/// Subscribes until Ctrl-C or the end asked for.
+/// Subscribes until Ctrl-C or the end asked for; true if all samples were intact, and none lost where that was promised.
 ///
 /// # Errors
 /// [`TerminalError`] where it cannot begin.
@@ -100,12 +104,17 @@ pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, Termina
         count_text(received.by_path.shm),
         count_text(received.by_path.udp),
     );
-    Ok(received.corrupt == 0)
+    let complete = options.reliability == Reliability::BestEffort || received.skipped == 0;
+    Ok(complete && received.corrupt == 0)
 }
 
 /// What the publisher's terminal shows.
 struct PublisherBoard {
     stop: Arc<AtomicBool>,
+    /// When waiting is over too.
+    deadline: Option<Instant>,
+    domain: u32,
+    was_told: bool,
     matched: usize,
     shown_at: Instant,
     shown: Published,
@@ -113,8 +122,17 @@ struct PublisherBoard {
 }
 
 impl PublisherBoard {
-    fn new(stop: Arc<AtomicBool>) -> Self {
-        Self { stop, matched: 0, shown_at: Instant::now(), shown: Published::default(), timeouts: 0 }
+    fn new(stop: Arc<AtomicBool>, end: End, domain: u32) -> Self {
+        Self {
+            stop,
+            deadline: deadline(end),
+            domain,
+            was_told: false,
+            matched: 0,
+            shown_at: Instant::now(),
+            shown: Published::default(),
+            timeouts: 0,
+        }
     }
 
     fn update(
@@ -152,16 +170,30 @@ impl PublisherBoard {
         (self.shown, self.shown_at) = (*published, Instant::now());
     }
 
-    /// Says who came or went, and waits while nobody is there.
+    /// Says who came or went, and waits while nobody is there. At the plan's end it stops the publisher.
     fn wait_for_someone(&mut self, publication: &mut dyn Publication) {
+        let alone_since = Instant::now();
         loop {
             let matched = publication.matched();
             if matched != self.matched {
                 println!("{}", people(matched, "subscriber"));
                 self.matched = matched;
             }
+            // Who was there has shown that nothing is wrong with the options.
+            self.was_told |= matched > 0;
             if matched > 0 || self.stop.load(Ordering::Relaxed) {
                 return;
+            }
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.stop.store(true, Ordering::Relaxed);
+                return;
+            }
+            if !self.was_told && alone_since.elapsed() >= LONELY {
+                self.was_told = true;
+                println!(
+                    "nobody yet in domain {}; both sides need the same --domain and --stack, and a reliable subscriber                      does not take from a best-effort publisher",
+                    self.domain
+                );
             }
             thread::sleep(POLL);
             self.shown_at = Instant::now();
@@ -230,6 +262,14 @@ impl SubscriberBoard {
     }
 }
 
+/// When a plan of this end is over that begins now, as far as time says so.
+fn deadline(end: End) -> Option<Instant> {
+    match end {
+        End::After(time) => Instant::now().checked_add(time),
+        End::Samples(_) | End::Open => None,
+    }
+}
+
 fn people(count: usize, who: &str) -> String {
     match count {
         0 => format!("no {who} left; waiting for one"),
@@ -241,10 +281,19 @@ fn people(count: usize, who: &str) -> String {
 fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, ctrlc::Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    ctrlc::set_handler(move || {
+        // Who asks twice does not want to wait for a write that waits for somebody else.
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+    })?;
     Ok(stop)
 }
 
 const POLL: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
+/// How long a publisher is alone before it says what may be the reason.
+const LONELY: Duration = Duration::from_secs(5);
 const COMPLAINTS_MAX: u64 = 10;
+/// The exit code of a program that Ctrl-C has ended, as shells give it.
+const INTERRUPTED: i32 = 130;

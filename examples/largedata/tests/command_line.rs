@@ -25,6 +25,12 @@ fn a_bad_value_is_named_with_what_is_accepted() {
 }
 
 #[test]
+fn a_domain_in_front_of_a_command_is_refused_and_not_ignored() {
+    refused("--domain 42 compare --stack transport", &["'compare'", "--domain"]);
+    refused("--domain 42 pub", &["'pub'", "--domain"]);
+}
+
+#[test]
 fn a_stack_that_does_not_exist_is_named_with_those_that_do() {
     refused("run --stack cyclone --json", &["'cyclone'", "dust, rustdds and transport"]);
     refused("compare --stack transport", &["transport", "dust or rustdds"]);
@@ -47,6 +53,8 @@ fn options_that_do_not_go_together_are_explained() {
     refused("run --kind bytes --points 5", &["--points", "only clouds"]);
     refused("run --loan --json", &["--stack rustdds", "always copied"]);
     refused("sub --stack transport --view", &["--stack rustdds", "in place without"]);
+    refused("run --stack rustdds --path udp --loan --view", &["--loan and --view", "--path udp"]);
+    refused("compare --stack rustdds --path udp", &["shared memory", "--path udp"]);
     refused("run --stack transport --path udp", &["best-effort", "--stack dust"]);
     refused("run --stack transport --path udp --reliability best-effort --size 64KiB", &["65600", "65507"]);
 }

@@ -47,3 +47,14 @@ fn ctrl_c_ends_each_half_with_a_summary() {
     publisher.until("published ");
     assert_eq!(publisher.process.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_publisher_that_nobody_takes_from_says_what_may_be_wrong_and_ends_in_time() {
+    let domain = domain(2);
+    let publishing = format!("pub --stack transport --domain {domain} --size 1000 --seconds 6");
+    let mut publisher = Guarded::start(&publishing);
+    let advice = publisher.until("nobody yet");
+    assert!(advice.contains(&format!("domain {domain};")) && advice.contains("--stack"), "{advice}");
+    publisher.until("published 0 samples");
+    assert_eq!(publisher.process.wait().unwrap().code(), Some(0));
+}

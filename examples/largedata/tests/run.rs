@@ -77,6 +77,11 @@ fn a_comparison_with_stock_dust_gives_both_ratios() {
     for key in ["throughput_ratio", "p50_ratio"] {
         assert!(comparison[key].as_f64().unwrap() > 0.0, "{comparison}");
     }
+    for (side, path) in [("ours", "shm"), ("baseline", "udp")] {
+        let side = &comparison[side];
+        assert!(side["received"].as_u64().is_some_and(|count| count > 0), "{comparison}");
+        assert_eq!(side["received"], side["by_path"][path], "{comparison}");
+    }
 }
 
 #[test]
@@ -103,6 +108,9 @@ fn a_killed_subscriber_does_not_stop_the_others() {
     assert_eq!(run.process.wait().unwrap().code(), Some(1), "a lost subscriber is not a success: {report}");
     assert_eq!((&report["lost"], &report["corrupt"]), (&Value::from(0), &Value::from(0)), "{report}");
     assert_eq!(report["received"].as_u64(), report["sent"].as_u64().map(|sent| sent * 2), "{report}");
+    assert_eq!((&report["subscribers"], &report["reported"]), (&3.into(), &2.into()), "{report}");
+    let troubles = report["troubles"].as_array().unwrap();
+    assert!(troubles.len() == 1 && troubles[0].as_str().unwrap().contains(&victim.to_string()), "{report}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::stamp::{Damage, Sealed, Stamp, Touch};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -208,6 +209,17 @@ pub(crate) struct ByPath {
     pub(crate) udp: u64,
 }
 
+impl fmt::Display for ByPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { shm: 0, udp: 0 } => f.write_str("-"),
+            Self { udp: 0, .. } => f.write_str("shm"),
+            Self { shm: 0, .. } => f.write_str("udp"),
+            Self { shm, udp } => write!(f, "shm {shm} + udp {udp}"),
+        }
+    }
+}
+
 /// A sample in the subscriber's hand.
 pub(crate) struct Arrival {
     /// When it arrived, before anything was done with it; `CLOCK_MONOTONIC` in nanoseconds.
@@ -246,8 +258,8 @@ fn fill(body: &mut [u8], payload: &[u8], touch: Touch) {
 /// Identifies the samples of one publisher: what a stack adds to a sample to make its stamp.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
-    /// This life of this publisher.
-    pub(crate) publisher: u32,
+    /// This life of this publisher, and its boot.
+    pub(crate) publisher: u64,
     /// The sample's number on its topic.
     pub(crate) sequence: u64,
     /// What of the payload was summed up.

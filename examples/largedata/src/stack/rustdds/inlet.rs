@@ -76,7 +76,7 @@ impl<M: RosMessage, R: Takes<M>> Inlet for Reading<R, M> {
                 Ok(samples) => {
                     let published = |sample: &DataSample<M>| {
                         let timestamp = sample.sample_info().source_timestamp()?;
-                        Some(received_ns.saturating_sub(nanoseconds(now, timestamp)))
+                        Some(received_ns.saturating_add_signed(nanoseconds(timestamp, now)))
                     };
                     arrivals.extend(samples.into_iter().map(|sample| {
                         let published_ns = published(&sample);
@@ -120,10 +120,11 @@ impl<M: RosMessage + DeserializeOwned> Takes<M> for DataReader<M> {
     }
 }
 
-/// From one time to another, of seconds in 32.32 bits; 0 if it was set back in between.
-fn nanoseconds(now: Timestamp, then: Timestamp) -> u64 {
-    let ticks = now.to_ticks().saturating_sub(then.to_ticks());
-    ((u128::from(ticks) * 1_000_000_000) >> 32) as u64
+/// How far one time lies after another, of seconds in 32.32 bits; below 0 if before. The clock may have been set in
+/// between, so that what arrived was published later.
+fn nanoseconds(time: Timestamp, other: Timestamp) -> i64 {
+    let ticks = i128::from(time.to_ticks()) - i128::from(other.to_ticks());
+    ((ticks * 1_000_000_000) >> 32) as i64
 }
 
 #[cfg(test)]
@@ -131,10 +132,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_between_two_timestamps_is_exact_to_a_nanosecond() {
+    fn the_time_between_two_timestamps_is_exact_to_a_nanosecond_and_has_a_sign() {
         let then = Timestamp::from_ticks(7 << 32 | 1 << 31);
         let now = Timestamp::from_ticks(9 << 32);
         assert_eq!(nanoseconds(now, then), 1_500_000_000);
-        assert_eq!(nanoseconds(then, now), 0);
+        assert_eq!(nanoseconds(then, now), -1_500_000_000);
     }
 }
