@@ -321,7 +321,7 @@ impl Ensemble {
         for member in 0..self.members.len() {
             self.tell(member, Order::Exit);
         }
-        self.until_ended(GOODBYE);
+        self.until_ended(END_PATIENCE);
         std::mem::take(&mut self.troubles)
     }
 
@@ -470,10 +470,8 @@ impl Member {
 const PUBLISHER: usize = 0;
 /// How long publisher and subscribers may take to find each other.
 const MATCH_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a subscriber may be silent at the end; its own patience is shorter.
+/// How long a child may be silent at the end, or take to say goodbye; a subscriber's own patience is shorter.
 const END_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the goodbyes may take.
-const GOODBYE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
