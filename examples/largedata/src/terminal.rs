@@ -184,16 +184,17 @@ impl PublisherBoard {
             if matched > 0 || self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                self.stop.store(true, Ordering::Relaxed);
-                return;
-            }
             if !self.was_told && alone_since.elapsed() >= LONELY {
                 self.was_told = true;
                 println!(
-                    "nobody yet in domain {}; both sides need the same --domain and --stack, and a reliable subscriber                      does not take from a best-effort publisher",
+                    "nobody yet in domain {}; both sides need the same --domain and --stack, \
+                     and a reliable subscriber does not take from a best-effort publisher",
                     self.domain
                 );
+            }
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.stop.store(true, Ordering::Relaxed);
+                return;
             }
             thread::sleep(POLL);
             self.shown_at = Instant::now();
