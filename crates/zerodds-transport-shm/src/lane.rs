@@ -142,7 +142,7 @@ impl LaneWriter {
     }
 
     fn at(&self, position: u64) -> usize {
-        self.direction.lane() + (position % LANE_LEN) as usize
+        offset(self.direction, position)
     }
 }
 
@@ -180,7 +180,7 @@ impl LaneReader {
                 "a record of the lane is longer than a message may be, or reaches beyond its end",
             ));
         }
-        let at = self.direction.lane() + (self.head % LANE_LEN) as usize;
+        let at = self.at(self.head);
         // ORDER: Relaxed; published by the first word.
         let message = region.u64(at + lane::MESSAGE).load(Ordering::Relaxed);
         Ok(Some(LaneRecord { message, len, position: self.head }))
@@ -195,7 +195,7 @@ impl LaneReader {
     /// The first word at the head.
     #[inline]
     fn look(&self, region: &impl Region) -> u32 {
-        let at = self.direction.lane() + (self.head % LANE_LEN) as usize;
+        let at = self.at(self.head);
         // ORDER: SeqCst; its Acquire half sees the record, the total order with the setting of the bell in
         // `doorbell::arm` makes a message visible here or rings the bell.
         region.u32(at + lane::READY).load(Ordering::SeqCst)
@@ -207,10 +207,11 @@ impl LaneReader {
     #[inline]
     pub(crate) fn take(&mut self, region: &impl Region, record: LaneRecord) -> (Short, bool) {
         debug_assert_eq!(record.position, self.head, "records are taken in order, once");
-        let at = self.direction.lane() + (self.head % LANE_LEN) as usize + lane::HEADER_LEN;
+        let at = self.at(self.head) + lane::HEADER_LEN;
         let bytes = Short::copied(record.len, |from, piece| region.copy_out(at + from, piece));
-        self.head += record_len(record.len);
-        self.ask_ahead(region, record_len(record.len));
+        let record_len = record_len(record.len);
+        self.head += record_len;
+        self.ask_ahead(region, record_len);
         let frees = self.head - self.head_told >= TOLD_AT;
         let head = region.u64(self.direction.lane_head());
         if frees {
@@ -225,6 +226,10 @@ impl LaneReader {
         (bytes, frees)
     }
 
+    fn at(&self, position: u64) -> usize {
+        offset(self.direction, position)
+    }
+
     /// Where a message begins the one before it says, so of lines that come from another processor each would be waited for by itself.
     /// Asked for ahead they come together. They are the ones that the sender writes, though, unless it is far ahead: as it is of
     /// a receiver that has found the lane filled for long.
@@ -233,9 +238,7 @@ impl LaneReader {
         self.run = self.run.saturating_add(1);
         if self.run >= LONG_RUN {
             let lines = (0..record_len).step_by(LINE);
-            lines.for_each(|line| {
-                region.will_read(self.direction.lane() + ((self.head + AHEAD + line) % LANE_LEN) as usize)
-            });
+            lines.for_each(|line| region.will_read(self.at(self.head + AHEAD + line)));
         }
     }
 }
@@ -254,6 +257,11 @@ const _: () = assert!(lane::HEADER_LEN.is_multiple_of(PIECE) && lane::ALIGN.is_m
 const TOLD_AT: u64 = if cfg!(zerodds_model) { 48 } else { LANE_LEN / 8 };
 // A sender that finds no room waits for more than that: the longest record, and as much again at the end of the lane.
 const _: () = assert!(cfg!(zerodds_model) || 2 * record_len(lane::MESSAGE_MAX) + TOLD_AT < LANE_LEN);
+
+/// Where in the link a position of a lane lies.
+const fn offset(direction: Direction, position: u64) -> usize {
+    direction.lane() + (position % LANE_LEN) as usize
+}
 
 const fn record_len(payload_len: usize) -> u64 {
     (lane::HEADER_LEN + payload_len).next_multiple_of(lane::ALIGN) as u64
