@@ -162,9 +162,10 @@ impl Sheet<'_> {
             large,
         );
         let lost: Field = |figures| figures.lost.map(|lost| lost as f64);
-        self.value(4, "messages lost", Bound::AtMost(0.0), park, lost, move |case| {
-            case.kind == Kind::Throughput
-        });
+        for (number, system) in [(4, park), (4, bytes), (12, "rustdds-views"), (12, "rustdds-copies")] {
+            let text = format!("{system}: messages lost");
+            self.value(number, &text, Bound::AtMost(0.0), system, lost, |case| case.kind == Kind::Throughput);
+        }
         let fan = |case: &Case| case.kind == Kind::Throughput && case.readers == 3 && case.len == 1 << 20;
         self.ratio(
             5,
@@ -219,14 +220,20 @@ impl Sheet<'_> {
         let text = "shared memory resident for one more peer to whom nothing was sent, KiB";
         self.compare(6, text, Bound::AtMost(16.0), park, shared, one_more, six);
         self.compare(6, "the same: descriptors", Bound::AtMost(2.0), park, fds, one_more, six);
-        self.value(
-            6,
-            "a link through which messages small and large went one way, KiB",
-            Bound::AtMost(64.0),
-            "zerodds-loan-park",
-            |figures| figures.link_kib.map(|kib| kib as f64),
-            |case| case.kind == Kind::Links && case.readers == 2,
-        );
+        for (system, readers, way) in [
+            ("zerodds-loan-park", 2, "one way"),
+            ("zerodds-loan-park", 1, "both ways"),
+            ("rustdds-views", 2, "one way"),
+            ("rustdds-views", 1, "both ways"),
+            ("dust", 2, "one way"),
+            ("dust", 1, "both ways"),
+        ] {
+            let text = format!("{system}: a link through which messages small and large went {way}, KiB");
+            let kib: Field = |figures| figures.link_kib.map(|kib| kib as f64);
+            self.value(6, &text, Bound::AtMost(64.0), system, kib, |case| {
+                case.kind == Kind::Links && case.readers == readers
+            });
+        }
     }
 
     fn stacks(&mut self) {
@@ -265,14 +272,15 @@ impl Sheet<'_> {
             let pair = ("rustdds-views", "ideal-loan-futex");
             self.ratio(7, &text, Bound::Below(times(fast.min(cyclone))), pair, p50, one);
         }
-        self.ratio(
-            8,
-            "RustDDS at 64 B, full rate and 10 Hz: p50, times plain RustDDS's",
-            Bound::AtMost(1.0),
-            ("rustdds-views", "plain-rustdds"),
-            p50,
-            any,
-        );
+        for (system, way) in [("rustdds-views", "loans and views"), ("rustdds-copies", "copies")] {
+            let text =
+                format!("RustDDS with {way} at 64 B, full rate and 10 Hz: p50, times plain RustDDS's");
+            self.ratio(8, &text, Bound::AtMost(1.0), (system, "plain-rustdds"), p50, any);
+            let text = format!("RustDDS with {way} at 64 B: throughput, times plain RustDDS's");
+            self.ratio(8, &text, Bound::AtLeast(1.0), (system, "plain-rustdds"), rate, |case| {
+                case.kind == Kind::Throughput && case.len == 64 && case.readers == 1
+            });
+        }
         self.ratio(
             8,
             "Dust DDS at 64 B, full rate and 10 Hz: p50, times plain Dust's",

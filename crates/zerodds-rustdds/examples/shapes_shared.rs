@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
+    println!("{} by shared memory", zerodds.stats().shared_samples);
     Ok(())
 }
 

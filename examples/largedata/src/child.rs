@@ -6,6 +6,7 @@
 use crate::dialogue::{Assignment, Event, Order};
 use crate::lines::{hear, tell};
 use crate::notices::{self, Weight};
+use crate::output::remark;
 use crate::placement::{PinError, Role};
 use crate::publisher::Publisher;
 use crate::samples::{Samples, SamplesError};
@@ -40,7 +41,7 @@ pub(crate) fn run(started_ns: u64) -> ExitCode {
         Ok(Some(assignment)) => assignment,
         Ok(None) => return ExitCode::from(ABANDONED),
         Err(error) => {
-            eprintln!("largedata: --managed is for the children of `largedata run`: {error}");
+            remark!("largedata: --managed is for the children of `largedata run`: {error}");
             return ExitCode::from(ABANDONED);
         }
     };

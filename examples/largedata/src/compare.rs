@@ -11,6 +11,7 @@
 
 use crate::cli::{CompareArgs, UsageError};
 use crate::domain::own_domain;
+use crate::output::{remark, say};
 use crate::progress::Progress;
 use crate::publisher::{End, Plan};
 use crate::quantity::{Rate, Size, bytes_text, count_text, three_digits, time_text};
@@ -114,7 +115,7 @@ fn ratio(ours: Option<f64>, baseline: Option<f64>) -> Option<f64> {
 /// # Errors
 /// [`CompareError`] where a measurement of ours cannot be made. Where one of the baseline cannot, its row says so.
 pub(crate) fn run(args: &CompareArgs) -> Result<bool, CompareError> {
-    args.path().remarks().for_each(|remark| eprintln!("note: {remark}"));
+    args.path().remarks().for_each(|remark| remark!("note: {remark}"));
     let (ours, baseline) = ways(args.stack(), args.path())?;
     let mut is_good = true;
     let mut comparisons = Vec::new();
@@ -134,11 +135,11 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool, CompareError> {
         comparisons.extend(compared);
     }
     if args.json {
-        println!("{}", json(&comparisons));
+        say!("{}", json(&comparisons));
     } else {
-        println!("\n{}, median of {}", args.pin, args.runs);
-        println!("{}", table(&comparisons, baseline));
-        println!(
+        say!("\n{}, median of {}", args.pin, args.runs);
+        say!("{}", table(&comparisons, baseline));
+        say!(
             "p50 at 20 Hz, from the call that publishes to the sample in the subscriber's hand; throughput at full rate."
         );
     }
@@ -226,7 +227,7 @@ impl Medians {
                 Ok(outcome) => {
                     progress.finish(&self.note(rate, &outcome));
                     let shortfall = report::shortfall_text(rate, &outcome);
-                    outcome.troubles.iter().chain(&shortfall).for_each(|remark| eprintln!("  {remark}"));
+                    outcome.troubles.iter().chain(&shortfall).for_each(|remark| remark!("  {remark}"));
                     is_good &= report::is_good(&run, &outcome);
                 }
                 Err(error) if !self.way.is_stock() => {
@@ -236,7 +237,7 @@ impl Medians {
                 // Ours are worth something without it, and that it fails is a result.
                 Err(error) => {
                     progress.finish("failed");
-                    eprintln!("  {error}");
+                    remark!("  {error}");
                     self.failure.get_or_insert_with(|| error.to_string());
                     is_good = false;
                 }

@@ -7,7 +7,8 @@
 //!   largedata pub | sub  terminal ───────────────────▶ publisher, subscriber ┘   └─▶ zerodds_core::Transport
 //! ```
 //! Exit codes: 0 all samples intact, and none lost where that was promised; 1 some were not; 2 it could not run;
-//! 130 a second Ctrl-C ended it at once.
+//! 130 a second Ctrl-C ended it at once;
+//! 141 who read its output went away.
 #![forbid(unsafe_code)]
 
 mod camera;
@@ -23,6 +24,7 @@ mod lidar;
 mod lines;
 mod messages;
 mod notices;
+mod output;
 mod pcd;
 mod placement;
 mod progress;
@@ -42,6 +44,7 @@ mod views;
 
 use clap::Parser;
 use cli::{Cli, Command, RunArgs};
+use output::{remark, say};
 use progress::Progress;
 use std::error::Error;
 use std::process::ExitCode;
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("largedata: {error}");
+            remark!("largedata: {error}");
             ExitCode::from(2)
         }
     }
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
 fn measure(args: &RunArgs) -> Result<bool, Box<dyn Error>> {
     let run = args.run()?;
     let options = &run.options;
-    options.path.remarks().for_each(|remark| eprintln!("note: {remark}"));
+    options.path.remarks().for_each(|remark| remark!("note: {remark}"));
     let title = format!("{}, {}", run::kinds_text(&run), run.plan.rate);
     let mut progress = Progress::start(&title, &run.plan, args.json);
     let outcome = match run.measure(|moment| progress.watch(moment)) {
@@ -83,12 +86,12 @@ fn measure(args: &RunArgs) -> Result<bool, Box<dyn Error>> {
         }
     };
     progress.abandon();
-    outcome.troubles.iter().for_each(|trouble| eprintln!("largedata: {trouble}"));
+    outcome.troubles.iter().for_each(|trouble| remark!("largedata: {trouble}"));
     if args.json {
-        println!("{}", serde_json::to_string(&report::JsonReport::new(&run, &outcome))?);
+        say!("{}", serde_json::to_string(&report::JsonReport::new(&run, &outcome))?);
     } else {
-        println!("{}", outcome.samples);
-        println!(
+        say!("{}", outcome.samples);
+        say!(
             "--stack {} --path {}, {}, {}, {} subscriber(s), {}, domain {}",
             options.stack.name(),
             options.path.name(),
@@ -98,9 +101,9 @@ fn measure(args: &RunArgs) -> Result<bool, Box<dyn Error>> {
             run.placement,
             options.domain
         );
-        println!("{}", report::run_table(&outcome));
+        say!("{}", report::run_table(&outcome));
         if let Some(shortfall) = report::shortfall_text(run.plan.rate, &outcome) {
-            println!("{shortfall}");
+            say!("{shortfall}");
         }
     }
     Ok(report::is_good(&run, &outcome))

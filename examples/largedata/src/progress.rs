@@ -3,6 +3,7 @@
 //! stdout stays free for results. A bar stays when its measurement is done, with what was measured, so that the
 //! main job reads like a protocol; where stderr is no terminal the same lines are printed without bars.
 
+use crate::output::remark;
 use crate::publisher::{End, Plan};
 use crate::quantity::{bytes_text, count_text};
 use crate::run::Moment;
@@ -46,7 +47,7 @@ impl Progress {
             }
             Moment::Notice(text) => {
                 if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
-                    self.bar.suspend(|| eprintln!("  note: {text}"));
+                    self.bar.suspend(|| remark!("  note: {text}"));
                 }
             }
         }
@@ -60,7 +61,7 @@ impl Progress {
         self.bar.set_position(STEPS);
         self.bar.finish_with_message(result.to_owned());
         if !std::io::stderr().is_terminal() {
-            eprintln!("{} {result}", self.title);
+            remark!("{} {result}", self.title);
         }
     }
 

@@ -5,6 +5,7 @@
 //! as on a robot; `largedata run --pin` measures otherwise.
 
 use crate::messages::Kind;
+use crate::output::{remark, say};
 use crate::placement::Placement;
 use crate::progress::Progress;
 use crate::publisher::{End, Plan};
@@ -23,12 +24,12 @@ use std::time::Duration;
 /// # Errors
 /// [`RunError`] where a measurement cannot be made.
 pub(crate) fn run(domain: u32) -> Result<bool, RunError> {
-    println!("Real-size sensor data from one process to another, through shared memory and over UDP.");
-    println!(
+    say!("Real-size sensor data from one process to another, through shared memory and over UDP.");
+    say!(
         "Dust DDS 0.16 with zerodds, reliable, keep last {}; every byte of every payload is verified.\n",
         StackKind::Dust.history_for(PathChoice::Auto, LARGE)
     );
-    PathChoice::Auto.remarks().for_each(|remark| eprintln!("note: {remark}"));
+    PathChoice::Auto.remarks().for_each(|remark| remark!("note: {remark}"));
     let mut is_good = true;
     let mut sections = Vec::new();
     for (kind, source) in
@@ -45,16 +46,16 @@ pub(crate) fn run(domain: u32) -> Result<bool, RunError> {
     }
     // The last bar fills its line and leaves the cursor there.
     if std::io::stderr().is_terminal() {
-        eprintln!();
+        remark!("");
     }
-    println!();
+    say!("");
     for results in &sections {
         print_section(results);
     }
-    println!(
+    say!(
         "p50, p99 and max are latencies at 20 Hz, from the call that publishes to the sample in the subscriber's"
     );
-    println!(
+    say!(
         "hand; MB/s and CPU (100 % is one processor) are at full rate. Samples, lost and corrupt count both."
     );
     Ok(is_good)
@@ -106,7 +107,7 @@ fn measure(
     };
     progress.finish(&format!("{} samples, {measured}", count_text(outcome.received)));
     for remark in outcome.troubles.iter().chain(&report::shortfall_text(plan.rate, &outcome)) {
-        eprintln!("  {remark}");
+        remark!("  {remark}");
     }
     let is_good = report::is_good(&run, &outcome);
     Ok((outcome, is_good))
@@ -114,15 +115,15 @@ fn measure(
 
 fn print_section(results: &[PathResult]) {
     let Some(first) = results.first() else { return };
-    println!("{}", first.full_rate.samples);
-    println!("{}", comparison_table(results));
+    say!("{}", first.full_rate.samples);
+    say!("{}", comparison_table(results));
     match results {
         [shm, udp] if shm.full_rate.by_path.shm > 0 => {
             if let Some(ratio) = ratio_text(shm, udp) {
-                println!("Shared memory: {ratio}.\n");
+                say!("Shared memory: {ratio}.\n");
             }
         }
-        _ => println!("Shared memory was not used; a note above says why.\n"),
+        _ => say!("Shared memory was not used; a note above says why.\n"),
     }
 }
 

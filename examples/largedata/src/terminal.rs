@@ -5,6 +5,7 @@
 
 use crate::cli::{PubArgs, SubArgs, UsageError};
 use crate::notices;
+use crate::output::say;
 use crate::publisher::{End, Published, Publisher};
 use crate::quantity::{bytes_text, count_text, three_digits};
 use crate::report::optional_time;
@@ -45,13 +46,13 @@ pub(crate) enum TerminalError {
 pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
     let (options, source, touch, plan) = args.resolve()?;
     let stop = stop_on_ctrl_c()?;
-    notices::install(|_, text| println!("{text}"));
-    options.path.remarks().for_each(|remark| println!("{remark}"));
+    notices::install(|_, text| say!("{text}"));
+    options.path.remarks().for_each(|remark| say!("{remark}"));
     let mut publication = open_publication(&options)?;
     let samples = Samples::prepare(&source, touch)?;
     let topics: Vec<&str> = samples.kinds().into_iter().map(crate::messages::Kind::topic).collect();
-    println!("publishing {} on {} in domain {}", samples.describe(), topics.join(" and "), options.domain);
-    println!("{}, {}, {}; Ctrl-C ends it", options.stack.name(), options.reliability.name(), plan.rate);
+    say!("publishing {} on {} in domain {}", samples.describe(), topics.join(" and "), options.domain);
+    say!("{}, {}, {}; Ctrl-C ends it", options.stack.name(), options.reliability.name(), plan.rate);
     let mut board = PublisherBoard::new(Arc::clone(&stop), plan.end, options.domain);
     board.wait_for_someone(publication.as_mut());
     // The time that was asked for is one of publishing, and waiting for the first may take as long before it.
@@ -63,7 +64,7 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
             .run(plan, &stop, |publication, published, error| board.update(publication, published, error));
     publication.close();
     let published = published?;
-    println!("published {} samples, {}", count_text(published.samples), bytes_text(published.bytes));
+    say!("published {} samples, {}", count_text(published.samples), bytes_text(published.bytes));
     Ok(())
 }
 
@@ -74,11 +75,11 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
 pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, TerminalError> {
     let options = args.options()?;
     let stop = stop_on_ctrl_c()?;
-    notices::install(|_, text| println!("{text}"));
-    options.path.remarks().for_each(|remark| println!("{remark}"));
+    notices::install(|_, text| say!("{text}"));
+    options.path.remarks().for_each(|remark| say!("{remark}"));
     let mut subscription = open_subscription(&options)?;
     let topics: Vec<&str> = options.kinds.iter().map(|kind| kind.topic()).collect();
-    println!("subscribed to {} in domain {}; Ctrl-C ends it", topics.join(", "), options.domain);
+    say!("subscribed to {} in domain {}; Ctrl-C ends it", topics.join(", "), options.domain);
     let mut subscriber = Subscriber::new(subscription.as_mut(), started_ns);
     let mut board = SubscriberBoard::new();
     let started = Instant::now();
@@ -95,7 +96,7 @@ pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, Termina
     }
     let received = subscriber.received();
     subscription.close();
-    println!(
+    say!(
         "received {} samples, {}; lost {}, corrupt {}; by shm {}, by udp {}",
         count_text(received.samples),
         bytes_text(received.bytes),
@@ -144,7 +145,7 @@ impl PublisherBoard {
         match error {
             Some(error @ PublishError::Timeout(_)) => {
                 self.timeouts += 1;
-                println!("{error}; trying the same sample again (time {})", self.timeouts);
+                say!("{error}; trying the same sample again (time {})", self.timeouts);
             }
             Some(error) => return Err(error),
             None => {}
@@ -160,7 +161,7 @@ impl PublisherBoard {
         let seconds = self.shown_at.elapsed().as_secs_f64();
         let samples = (published.samples - self.shown.samples) as f64 / seconds;
         let bytes = (published.bytes - self.shown.bytes) as f64 / seconds;
-        println!(
+        say!(
             "{:>10} samples  {:>6} Hz  {:>9}/s  CPU {:.0} %",
             count_text(published.samples),
             three_digits(samples),
@@ -176,7 +177,7 @@ impl PublisherBoard {
         loop {
             let matched = publication.matched();
             if matched != self.matched {
-                println!("{}", people(matched, "subscriber"));
+                say!("{}", people(matched, "subscriber"));
                 self.matched = matched;
             }
             // Who was there has shown that nothing is wrong with the options.
@@ -186,7 +187,7 @@ impl PublisherBoard {
             }
             if !self.was_told && alone_since.elapsed() >= LONELY {
                 self.was_told = true;
-                println!(
+                say!(
                     "nobody yet in domain {}; both sides need the same --domain and --stack, \
                      and a reliable subscriber does not take from a best-effort publisher",
                     self.domain
@@ -221,7 +222,7 @@ impl SubscriberBoard {
     fn complain(&mut self, flaw: &str) {
         self.complaints += 1;
         if self.complaints <= COMPLAINTS_MAX {
-            println!("corrupt: {flaw}");
+            say!("corrupt: {flaw}");
         }
     }
 
@@ -230,7 +231,7 @@ impl SubscriberBoard {
             self.looked_at = Instant::now();
             let matched = subscriber.subscription().matched();
             if matched != self.matched {
-                println!("{}", people(matched, "publisher"));
+                say!("{}", people(matched, "publisher"));
                 self.matched = matched;
             }
         }
@@ -245,7 +246,7 @@ impl SubscriberBoard {
         let tally = &mut subscriber.tally;
         let new = tally.received - self.samples;
         if new > 0 {
-            println!(
+            say!(
                 "{:>10} samples  {:>6} Hz  {:>9}/s  p50 {:>8}  p99 {:>8}  lost {}  corrupt {}  shm {}  udp {}",
                 count_text(tally.received),
                 three_digits(new as f64 / seconds),

@@ -67,3 +67,14 @@ fn a_bad_setting_in_the_environment_is_named() {
     assert_eq!((output.status.code(), stdout(&output)), (Some(2), String::new()), "{error}");
     assert!(error.contains("ZERODDS_SHM_MAX_DATAGRAM") && error.contains("abc"), "{error}");
 }
+
+#[test]
+fn a_reader_that_went_away_ends_it_without_a_panic() {
+    for arguments in ["pub --stack transport --seconds 60", "sub --stack transport --seconds 60"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = support::largedata(arguments).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(141), "{arguments}: {}", stderr(&output));
+        assert_eq!(stderr(&output), "", "{arguments}");
+    }
+}

@@ -118,6 +118,9 @@ pub(crate) fn compare(scene: &Scene, plain: Outcome, plug_in: Outcome) -> Vec<St
         plug_in.shared == Some(expected),
         format!("{:?} samples were shared, not {expected}", plug_in.shared),
     );
+    // Where nothing gives way to newer samples, and nothing is lost, each descriptor has its sample.
+    let keeps_all = scene.reader.is_reliable() && scene.reader.history() == Some(History::KeepAll);
+    check(!keeps_all || plug_in.gone == 0, format!("{} descriptors had no sample", plug_in.gone));
     complaints
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Outcome {
     pub late: Vec<Seen>,
     /// What the writer's session counted of the samples; `None` for the plain cast.
     pub shared: Option<u64>,
-    /// Descriptors without a sample, in all sessions.
+    /// Descriptors without a sample before the late reader came, in all sessions.
     pub gone: u64,
 }
 
@@ -99,6 +99,7 @@ impl Scene {
         outcome.shared =
             before.zip(after).map(|(before, after)| after.shared_samples - before.shared_samples);
         outcome.slow = self.take_at_once(&*writer, &mut *slow, What::Sample(SAMPLES - 1));
+        outcome.gone = (0..4).filter_map(|at| stage.stats(at)).map(|stats| stats.gone_samples).sum();
 
         let mut late = stage.reader(Stage::LATE, &topic, self.keyed, &self.reader);
         wait_for_matches(&*writer, 1, &[&*late]);
@@ -111,7 +112,6 @@ impl Scene {
         assert!(writer.write(last, Some(time(LAST))));
         outcome.late.extend(self.take_at_once(&*writer, &mut *late, What::Sample(LAST)));
 
-        outcome.gone = (0..4).filter_map(|at| stage.stats(at)).map(|stats| stats.gone_samples).sum();
         for seen in [&mut outcome.prompt, &mut outcome.slow, &mut outcome.late].into_iter().flatten() {
             assert_eq!(seen.writer.take(), Some(writer.guid()), "{}", self.name);
         }
