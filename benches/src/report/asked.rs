@@ -273,8 +273,7 @@ impl Sheet<'_> {
             self.ratio(7, &text, Bound::Below(times(fast.min(cyclone))), pair, p50, one);
         }
         for (system, way) in [("rustdds-views", "loans and views"), ("rustdds-copies", "copies")] {
-            let text =
-                format!("RustDDS with {way} at 64 B, full rate and 10 Hz: p50, times plain RustDDS's");
+            let text = format!("RustDDS with {way} at 64 B, full rate and 10 Hz: p50, times plain RustDDS's");
             self.ratio(8, &text, Bound::AtMost(1.0), (system, "plain-rustdds"), p50, any);
             let text = format!("RustDDS with {way} at 64 B: throughput, times plain RustDDS's");
             self.ratio(8, &text, Bound::AtLeast(1.0), (system, "plain-rustdds"), rate, |case| {

@@ -122,7 +122,8 @@ fn the_doctor_knows_the_settings_that_the_papers_have() {
     let of_tests = ["ZERODDS_TEST_SCALE", "ZERODDS_SCHEDULES"];
     let words = papers.split(|c| !is_part(c)).filter(|word| word.starts_with("ZERODDS_"));
     let of_papers: BTreeSet<_> = words.filter(|word| !of_tests.contains(word)).collect();
-    let said = command().args(["doctor", "--domain", "229"]).env("ZERODDS_NONE", "").output().expect("it runs");
+    let said =
+        command().args(["doctor", "--domain", "229"]).env("ZERODDS_NONE", "").output().expect("it runs");
     let said = text(&said);
     let (_, known) = said.split_once("is no setting and changes nothing; there are ").expect("it is none");
     let known = known.lines().next().expect("a line").split(", ").collect::<BTreeSet<_>>();
