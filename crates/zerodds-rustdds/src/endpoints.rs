@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
 /// let publisher = zerodds.create_publisher(&qos)?;
 /// let images = publisher.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
-/// // One that never waits for room, and one that RustDDS serves alone.
+/// // One that never waits for room in shared memory, and one that RustDDS serves alone.
 /// let eager = publisher.with_options(Options::default().when_full(WhenFull::Udp));
 /// let eager = eager.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
 /// let plain = publisher.without_shm().create_datawriter_no_key_cdr::<Image>(&topic, None)?;

@@ -438,7 +438,7 @@ impl Round {
 /// Polls a future on this thread until it is ready or the deadline has passed.
 fn until<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let waker = WAKER.with(Waker::clone);
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(outcome) = future.as_mut().poll(&mut context) {
@@ -474,6 +474,11 @@ async fn alarm(deadline: Instant) {
     if std::thread::Builder::new().name(WAITING.into()).spawn(sleep).is_ok() {
         let _ = receiver.await;
     }
+}
+
+thread_local! {
+    /// One for all that a thread ever waits for: RustDDS keeps wakers until it has room, but each of them once.
+    static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
 }
 
 /// Wakes a thread that waits in [`until`].
@@ -518,3 +523,21 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// How often a participant is tried for a sample that others have, each time as long as a write may wait.
 const TRIES_MAX: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_waits_again_and_again_is_one_to_whom_it_waits_for() {
+        let mut wakers = Vec::new();
+        for _ in 0..2 {
+            let never = poll_fn(|context: &mut Context<'_>| {
+                wakers.push(context.waker().clone());
+                Poll::<()>::Pending
+            });
+            assert!(until(Instant::now(), never).is_none());
+        }
+        assert!(wakers[0].will_wake(&wakers[1]));
+    }
+}

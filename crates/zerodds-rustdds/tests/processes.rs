@@ -259,6 +259,23 @@ fn what_a_process_sent_can_be_taken_after_its_death_though_it_was_a_reader_too()
 }
 
 #[test]
+fn a_reader_to_whom_no_link_can_be_had_again_is_served_by_udp_though_it_keeps_all() {
+    let mut scene = Scene::new("starved", &patient(4));
+    let mut far = scene.subscriber();
+    scene.settle(&mut [&mut far]);
+    far.tell("starve");
+    far.expect("starved");
+    let Scene { here, writer, near, .. } = &mut scene;
+    here.zerodds.paths().iter().for_each(|peer| here.zerodds.disconnect(peer.participant));
+    far.tell("take 20");
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(writer, 1, 0..20, 20_000));
+        near.take_until(1, 20);
+    });
+    far.expect("20 19");
+}
+
+#[test]
 fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
     if !alone("processes_killed_at_any_moment_cost_the_survivors_nothing") {
         return;

@@ -9,17 +9,17 @@ use std::process::exit;
 
 /// A line on stdout; arguments as for `println!`.
 macro_rules! say {
-    ($($text:tt)*) => { $crate::output::say(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::output::to_stdout(format_args!($($text)*)) };
 }
 
 /// A line on stderr; arguments as for `println!`.
 macro_rules! remark {
-    ($($text:tt)*) => { $crate::output::remark(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::output::to_stderr(format_args!($($text)*)) };
 }
 
 pub(crate) use {remark, say};
 
-pub(crate) fn say(text: Arguments<'_>) {
+pub(crate) fn to_stdout(text: Arguments<'_>) {
     match writeln!(io::stdout().lock(), "{text}") {
         Ok(()) => (),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => exit(ENDED_BY_SIGPIPE),
@@ -30,7 +30,7 @@ pub(crate) fn say(text: Arguments<'_>) {
     }
 }
 
-pub(crate) fn remark(text: Arguments<'_>) {
+pub(crate) fn to_stderr(text: Arguments<'_>) {
     // There is nobody to be told.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -305,8 +305,12 @@ impl Attendant {
                 self.session.registry.lock().set_unreachable(peer, reason);
             }
         }
-        if retry.absent == ABSENT_MAX {
-            return self.session.registry.lock().give_up(peer);
+        let (is_gone, is_out) = (retry.absent == ABSENT_MAX, retry.tries == TRIES_WAITED_FOR);
+        if is_gone || is_out {
+            self.session.registry.lock().give_up(peer);
+        }
+        if is_gone {
+            return;
         }
         retry.at = Instant::now() + pause(retry.tries, REACH_DOUBLED_MAX);
         retry.tries += 1;
@@ -371,6 +375,9 @@ const REACH_DOUBLED_MAX: u32 = 8;
 /// So often nobody listens before a session is given up: over more time than the transport waits between two looks (6.4 s),
 /// so that it is told by then if a process has ended.
 const ABSENT_MAX: u32 = 6;
+/// After so many tries, 5 s, nobody waits any more for what readers there say of samples by the link that is missing. It is tried
+/// all the same: with the next link they say again what they take.
+const TRIES_WAITED_FOR: u32 = 9;
 /// How long samples of a dead writer can be taken yet.
 const TIME_TO_TAKE: Duration = Duration::from_secs(2);
 const A_SECOND: Duration = Duration::from_secs(1);

@@ -72,6 +72,11 @@ impl Ended {
         self.latest.push_back(ended);
     }
 
+    /// Participants that were lost may be there again, of which no report came.
+    pub(super) fn doubt_participants(&mut self) {
+        self.latest.retain(|&(_, entity)| entity != PARTICIPANT);
+    }
+
     pub(super) fn contains(&self, (prefix, endpoint): (Prefix, Entity)) -> bool {
         self.latest
             .iter()
@@ -132,6 +137,16 @@ mod tests {
         let id = endpoint(OTHER, 1).prefix;
         ended.is_late(&Status::ParticipantLost { id, reason: LostReason::Disposed });
         assert!(ended.is_late(&matched(endpoint(OTHER, 1))));
+    }
+
+    #[test]
+    fn a_lost_participant_whose_return_may_have_found_no_room_is_not_over() {
+        let mut ended = Ended::new(OWN);
+        ended.is_late(&lost(endpoint(RUSTDDS, 1)));
+        let id = endpoint(RUSTDDS, 1).prefix;
+        ended.is_late(&Status::ParticipantLost { id, reason: LostReason::Disposed });
+        ended.doubt_participants();
+        assert!(!ended.is_late(&matched(endpoint(RUSTDDS, 2))));
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub struct ZeroDds(pub(crate) Arc<Owner>);
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// The participant has a session already; clone that one.
+    /// The participant has a session already; clone that one. A session ends with its last handle and endpoint, and up to 100 ms
+    /// later where an `async_write` or `async_loan` that waited was dropped.
     #[error("this participant has a session already: use a clone of it")]
     Attached,
     /// The thread that attends to the session, or what it waits with, cannot be had.
@@ -345,10 +346,16 @@ impl Session {
     }
 
     /// What was reported before there was this session. Readers that were found by then may be gone, and RustDDS's queue may have had no
-    /// room for that. Those that are there it reports anew to each writer that comes.
+    /// room for that. Those that are there it reports anew to each writer that comes. Nor may there have been room for the return of a
+    /// participant that was lost.
     fn note_the_past(&self) {
-        while self.note_if(|event| !matches!(event, DomainParticipantStatusEvent::ReaderDetected { .. })) > 0
-        {
+        let matters = |event: &DomainParticipantStatusEvent| {
+            !matches!(event, DomainParticipantStatusEvent::ReaderDetected { .. })
+        };
+        let noted: usize =
+            std::iter::repeat_with(|| self.note_if(matters)).take_while(|count| *count > 0).sum();
+        if noted >= REPORTS_MAX {
+            self.registry.lock().doubt_losses();
         }
     }
 
@@ -577,6 +584,8 @@ const SECURED: &str = "the participant is under DDS Security, and shared memory 
 const SOON: Duration = Duration::from_millis(1);
 /// Reports that are looked at together: as many as RustDDS's queue holds, twice.
 const EVENTS_MAX: usize = 4096;
+/// For so many reports RustDDS's queue has room.
+const REPORTS_MAX: usize = 2048;
 /// The next sample's id: of the process, since sessions that one participant has one after the other have the same incarnation.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Participants with a session in this process.

@@ -286,6 +286,11 @@ impl Registry {
         self.outlooks.get(&writer).map(|(_, outlook)| outlook)
     }
 
+    /// What has been noted so far is not all that RustDDS had to report: it may not have told who has come back.
+    pub(crate) fn doubt_losses(&mut self) {
+        self.ended.doubt_participants();
+    }
+
     /// Whether RTPS has lost this endpoint lately.
     pub(crate) fn is_over(&self, endpoint: (Prefix, Entity)) -> bool {
         self.ended.contains(endpoint)

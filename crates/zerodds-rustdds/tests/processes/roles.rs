@@ -5,6 +5,7 @@ use super::following::{Follower, join, qos, settle, write};
 use super::possessions::cpu_ns;
 use crate::parties::{CHUNK, Chunk, PATIENCE, Party, pattern, prefix_of};
 use rustdds::{DomainParticipant, QosPolicies, TopicKind};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use zerodds_rustdds::no_key;
@@ -35,13 +36,21 @@ pub(crate) fn play() {
 }
 
 /// Settles with one writer, then obeys: `take N` and `keep N` take the next N, one by one, the latter to keep them;
-/// `rest` takes what is there.
+/// `rest` takes what is there. After `starve` this process can open nothing any more.
 fn read(domain: u16, topic: &str, qos: &str) {
     let (party, commands) = (join(domain), commands());
     let mut follower = settle_reader(&party, topic, qos);
     let mut kept = Vec::new();
+    let mut opened = Vec::new();
     for command in commands {
         let (verb, count) = command.split_once(' ').unwrap_or((&command, "0"));
+        if verb == "starve" {
+            let limit = Rlimit { current: Some(256), ..getrlimit(Resource::Nofile) };
+            setrlimit(Resource::Nofile, limit).expect("less than before");
+            opened.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
+            tell("starved");
+            continue;
+        }
         let mut chunks = Vec::new();
         match count.parse().expect("a number") {
             0 => chunks = follower.take(),
