@@ -13,6 +13,12 @@ pub struct Census {
 }
 
 impl Census {
+    /// It may be less: what was being closed when the other was taken.
+    #[must_use]
+    pub fn is_no_more_than(&self, before: &Self) -> bool {
+        self.descriptors <= before.descriptors && self.maps <= before.maps
+    }
+
     /// Of this process.
     #[must_use]
     pub fn take() -> Self {

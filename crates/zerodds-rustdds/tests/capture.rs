@@ -5,8 +5,8 @@ mod parties;
 #[path = "processes/child.rs"]
 mod processes;
 
-use parties::{Chunk, Party, eventually, keep_all, prefix, unique};
-use processes::{Process, commands, fresh_domain, role, tell};
+use parties::{Chunk, Party, eventually, fresh_domain, keep_all, prefix, unique};
+use processes::{Process, commands, role, tell};
 use rustdds::DomainParticipant;
 use std::path::Path;
 use zerodds_capture::testing::{Contents, read, tshark};

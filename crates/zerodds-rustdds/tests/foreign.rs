@@ -12,7 +12,7 @@ mod foreign {
     pub(crate) mod namespaces;
 }
 
-use foreign::child::{Process, commands, fresh_domain, role, tell};
+use foreign::child::{Process, commands, role, tell};
 use foreign::{cyclone, namespaces};
 use parties::*;
 use rustdds::{DomainParticipant, QosPolicies, ReadCondition, TopicKind, no_key as plain};

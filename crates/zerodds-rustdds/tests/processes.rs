@@ -21,8 +21,8 @@ mod processes {
 }
 
 use futures::executor::block_on;
-use parties::{Chunk, Finally, PATIENCE, Party, eventually, unique, write_when_there_is_room};
-use processes::child::{Process, alone, fresh_domain, is_root, skip};
+use parties::{Chunk, Finally, PATIENCE, Party, eventually, fresh_domain, unique, write_when_there_is_room};
+use processes::child::{Process, alone, is_root, skip};
 use processes::following::{Follower, STRANGERS, join, patient, qos, settle, write};
 use processes::possessions::possessions;
 use processes::roles;
@@ -140,7 +140,7 @@ fn a_reliable_writer_is_freed_at_once_by_the_death_of_a_subscriber() {
     }
     eventually("nothing is kept for the dead", || {
         let pool = scene.here.zerodds.stats().pool;
-        (pool.in_use, pool.held_by_peers, pool.unread) == (0, 0, 0) && possessions() == before
+        (pool.in_use, pool.held_by_peers, pool.unread) == (0, 0, 0) && possessions().is_no_more_than(&before)
     });
     assert_eq!(scene.there.zerodds.stats().gone_samples, 0);
 }
@@ -228,7 +228,7 @@ fn fifty_publishers_that_are_killed_leave_what_they_had_sent_and_nothing_else() 
     drop(views);
     eventually("nothing of the dead is kept", || {
         follower.take();
-        here.zerodds.stats().held_samples == 0 && possessions() == before
+        here.zerodds.stats().held_samples == 0 && possessions().is_no_more_than(&before)
     });
     assert_eq!(here.zerodds.stats().gone_samples, 0);
 }
@@ -339,7 +339,7 @@ fn processes_killed_at_any_moment_cost_the_survivors_nothing() {
     eventually("nothing of the dead is kept", || {
         near.take();
         let (here, there) = (here.zerodds.stats(), there.zerodds.stats());
-        here.pool.in_use == 0 && there.held_samples == 0 && possessions() == before
+        here.pool.in_use == 0 && there.held_samples == 0 && possessions().is_no_more_than(&before)
     });
     let strangers = strangers(near).count_ones();
     println!("{written} samples beside 31 processes, {strangers} of which published");
@@ -390,10 +390,12 @@ fn slows_nobody(name: &str, qos_word: &str) {
     let mut best_of_ten = || (0..10).map(|_| ten()).min().expect("ten");
     let with_both = best_of_ten();
     other.stop();
-    let with_one_stopped = best_of_ten();
-    println!("10 samples took {with_both:?} with both, {with_one_stopped:?} with one stopped");
-    // One wait of max_blocking_time for each sample would be 1 s.
-    assert!(with_one_stopped < 2 * with_both + Duration::from_millis(400));
+    // One wait of max_blocking_time for each sample would be 1 s, always.
+    eventually("it goes on as before with one stopped", || {
+        let with_one_stopped = best_of_ten();
+        println!("10 samples took {with_both:?} with both, {with_one_stopped:?} with one stopped");
+        with_one_stopped < 2 * with_both + Duration::from_millis(400)
+    });
     assert_eq!(near.next(1), Some(number), "nothing was lost for the one that runs");
     other.kill();
     eventually("nothing is kept for it", || {

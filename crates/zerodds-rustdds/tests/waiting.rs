@@ -537,7 +537,8 @@ fn spent_in(time: Duration) -> (u64, u64) {
     let before = ticks();
     std::thread::sleep(time);
     let after = ticks();
-    (after.0 - before.0, after.1 - before.1)
+    // What a thread has spent is not counted any more when it has ended.
+    (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1))
 }
 
 /// In a process of its own, where nothing else runs.

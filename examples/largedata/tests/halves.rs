@@ -2,17 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
-use std::process;
-use support::{Guarded, signal};
-
-/// A domain of this test's own, different from run to run.
-fn domain(offset: u32) -> u32 {
-    (process::id().wrapping_mul(31).wrapping_add(offset * 77)) % 233
-}
+use support::{Guarded, fresh_domain, signal};
 
 #[test]
 fn a_restarted_subscriber_and_a_restarted_publisher_are_found_again() {
-    let options = format!("--stack transport --domain {}", domain(0));
+    let options = format!("--stack transport --domain {}", fresh_domain());
     let sending = format!("pub {options} --size 10000 --rate 100");
     let receiving = format!("sub {options}");
     let mut publisher = Guarded::start(&sending);
@@ -35,7 +29,7 @@ fn a_restarted_subscriber_and_a_restarted_publisher_are_found_again() {
 
 #[test]
 fn ctrl_c_ends_each_half_with_a_summary() {
-    let options = format!("--stack transport --domain {}", domain(1));
+    let options = format!("--stack transport --domain {}", fresh_domain());
     let mut publisher = Guarded::start(&format!("pub {options} --size 10000 --rate 100"));
     let mut subscriber = Guarded::start(&format!("sub {options} --kind bytes"));
     subscriber.until("lost 0  corrupt 0");
@@ -50,7 +44,7 @@ fn ctrl_c_ends_each_half_with_a_summary() {
 
 #[test]
 fn a_publisher_that_nobody_takes_from_says_what_may_be_wrong_and_ends_in_time() {
-    let domain = domain(2);
+    let domain = fresh_domain();
     let publishing = format!("pub --stack transport --domain {domain} --size 1000 --seconds 6");
     let mut publisher = Guarded::start(&publishing);
     let advice = publisher.until("nobody yet");

@@ -3,13 +3,7 @@
 
 mod support;
 use serde_json::Value;
-use std::process;
-use support::{Folder, Guarded, all_by_shm, output, report, signal, stderr, stdout};
-
-/// A domain of this test's own, different from run to run.
-fn domain(offset: u32) -> u32 {
-    (process::id().wrapping_mul(31).wrapping_add(offset * 77 + 13)) % 233
-}
+use support::{Folder, Guarded, all_by_shm, fresh_domain, output, report, signal, stderr, stdout};
 
 #[test]
 fn clouds_go_by_shared_memory_or_in_plain_rustdds_over_udp() {
@@ -70,7 +64,7 @@ fn best_effort_loses_at_most_and_never_breaks() {
 
 #[test]
 fn a_subscriber_without_shared_memory_is_served_over_udp_and_that_is_said() {
-    let on = format!("--domain {}", domain(0));
+    let on = format!("--domain {}", fresh_domain());
     let mut publisher = Guarded::start(&format!("pub --stack rustdds --size 20000 --rate 50 {on}"));
     let mut subscriber = Guarded::start(&format!("sub --stack stock-rustdds --kind bytes {on}"));
     publisher.until("served over UDP");
@@ -79,7 +73,7 @@ fn a_subscriber_without_shared_memory_is_served_over_udp_and_that_is_said() {
 
 #[test]
 fn a_killed_subscriber_is_noticed_and_its_successor_served() {
-    let on = format!("--stack rustdds --domain {}", domain(1));
+    let on = format!("--stack rustdds --domain {}", fresh_domain());
     let mut publisher = Guarded::start(&format!("pub --size 100000 --rate 200 --loan {on}"));
     let receiving = format!("sub --kind bytes --view {on}");
     let mut subscriber = Guarded::start(&receiving);

@@ -128,7 +128,11 @@ impl State {
             drop(progress);
             let (links, pool) = (self.transport.counters().links, self.transport.pool());
             let census = Census::take();
-            if idle && links == 1 && pool.in_use == 0 && baseline.is_none_or(|before| before == census) {
+            if idle
+                && links == 1
+                && pool.in_use == 0
+                && baseline.is_none_or(|before| census.is_no_more_than(&before))
+            {
                 return Ok(());
             }
             if Instant::now() >= deadline {

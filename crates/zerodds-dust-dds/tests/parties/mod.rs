@@ -299,11 +299,12 @@ impl Drop for Guard {
     }
 }
 
-/// A domain that no other test of this binary uses, and no other process is likely to.
+/// A domain that no other test of this binary uses at the same time, and no other process is likely to. Up to 100 its ports lie below those
+/// that Linux hands out by itself.
 pub(crate) fn random_domain() -> i32 {
     static FIRST: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static TAKEN: AtomicU64 = AtomicU64::new(0);
-    1 + (FIRST.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 220) as i32
+    1 + (FIRST.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 100) as i32
 }
 
 impl fmt::Display for Stack {

@@ -1,7 +1,10 @@
 //! Participants with a session, and what the tests exchange between them.
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "every test binary uses a part of it")]
+
+mod domains;
 
 use bytes::Bytes;
+pub(crate) use domains::{Domain, domain, fresh_domain};
 use rustdds::dds::WriteError;
 use rustdds::policy::{History, Reliability, ResourceLimits};
 use rustdds::{
@@ -78,11 +81,6 @@ impl Party {
         let subscriber = self.zerodds.create_subscriber(qos).expect("a subscriber");
         subscriber.create_datareader_no_key_cdr(&self.topic(topic), Some(qos.clone())).expect("a reader")
     }
-}
-
-/// A domain that test runs at the same time hardly share.
-pub(crate) fn domain() -> u16 {
-    120 + (std::process::id() % 100) as u16
 }
 
 /// A topic that only this test process has.

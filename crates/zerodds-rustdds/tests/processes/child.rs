@@ -11,10 +11,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use crate::parties::PATIENCE;
@@ -154,21 +151,6 @@ pub(crate) fn alone(test: &str) -> bool {
     let status = Command::new(exe).args([test, "--exact", "--nocapture"]).env(ALONE, test).status();
     assert!(status.expect("it starts").success(), "{test}, in a process of its own");
     false
-}
-
-/// A domain that no other test of this host has while this process lives, since tests count who is there and what a process has:
-/// it is held by a name that the kernel frees with its owner. Its ports lie below those that Linux hands out by itself.
-pub(crate) fn fresh_domain() -> u16 {
-    static HELD: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
-    let first = (std::process::id() % 100) as u16;
-    let hold = |domain: u16| {
-        let name = SocketAddr::from_abstract_name(format!("largedata.domain.{domain}")).ok()?;
-        Some((domain, UnixListener::bind_addr(&name).ok()?))
-    };
-    let free = (0..100).find_map(|nth| hold(1 + (first + nth) % 100));
-    let (domain, name) = free.expect("a domain that nobody has");
-    HELD.lock().expect("no panic under it").push(name);
-    domain
 }
 
 /// Says on standard error, past the test harness, that something was not tested.

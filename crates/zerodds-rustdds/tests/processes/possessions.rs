@@ -6,10 +6,17 @@ use std::path::PathBuf;
 
 /// Open descriptors, and mappings of this project's memory. Descriptors of one socket are one: what a participant is woken by
 /// is given to those who have to wake it, whenever they first do, and all of them have the same; within one process that is none more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Possessions {
     descriptors: usize,
     mappings: usize,
+}
+
+impl Possessions {
+    /// It may be less: what was being closed when the other was counted.
+    pub(crate) fn is_no_more_than(&self, before: &Self) -> bool {
+        self.descriptors <= before.descriptors && self.mappings <= before.mappings
+    }
 }
 
 pub(crate) fn possessions() -> Possessions {

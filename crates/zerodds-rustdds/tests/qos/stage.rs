@@ -1,5 +1,6 @@
 //! Two casts for one play: plain RustDDS endpoints, and those of the plug-in, behind the same two traits.
 
+use crate::parties::Domain;
 use bytes::Bytes;
 use rustdds::dds::ReadResult;
 use rustdds::dds::sampleinfo::{InstanceState, SampleState, ViewState};
@@ -9,7 +10,6 @@ use rustdds::{
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use zerodds_rustdds::{Config, Events, Stats, ZeroDds};
 
@@ -223,6 +223,8 @@ pub(crate) enum Cast {
 pub(crate) struct Stage {
     participants: Vec<DomainParticipant>,
     sessions: Vec<ZeroDds>,
+    /// Until the others have left it.
+    _domain: Domain,
 }
 
 impl Stage {
@@ -232,15 +234,15 @@ impl Stage {
     pub(crate) const LATE: usize = 3;
 
     pub(crate) fn new(cast: Cast) -> Self {
-        let domain = own_domain();
+        let domain = Domain::fresh();
         let participants: Vec<_> =
-            (0..4).map(|_| DomainParticipant::new(domain).expect("a participant")).collect();
+            (0..4).map(|_| DomainParticipant::new(domain.id).expect("a participant")).collect();
         let attach = |participant| ZeroDds::attach(participant, Config::default()).expect("a session");
         let sessions = match cast {
             Cast::Plain => Vec::new(),
             Cast::PlugIn => participants.iter().map(attach).collect(),
         };
-        Self { participants, sessions }
+        Self { participants, sessions, _domain: domain }
     }
 
     /// What the session at a place hears of its participant.
@@ -305,11 +307,4 @@ impl Stage {
             Box::new(subscriber.create_datareader_no_key_cdr::<Row>(&topic, own).expect("a reader"))
         }
     }
-}
-
-/// A domain of one stage's own, as far as one can tell. Up to 100 the ports lie below those that Linux hands out.
-fn own_domain() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let nth = NEXT.fetch_add(1, Ordering::Relaxed);
-    1 + ((std::process::id() % 100) as u16 * 17 + nth) % 100
 }

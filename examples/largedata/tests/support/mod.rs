@@ -1,9 +1,14 @@
 //! Runs the program as a user does, and ends it whatever the test does.
-#![allow(dead_code, reason = "each test file uses what it needs")]
+#![allow(dead_code, unused_imports, reason = "each test file uses what it needs")]
 
+#[path = "../../../../crates/zerodds-rustdds/tests/parties/domains.rs"]
+mod domains;
+
+pub(crate) use domains::fresh_domain;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// A bound against hanging, nothing else.
@@ -74,7 +79,7 @@ impl Drop for Folder {
 /// A process that is killed when the test is over.
 pub(crate) struct Guarded {
     pub(crate) process: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Guarded {
@@ -82,20 +87,25 @@ impl Guarded {
     pub(crate) fn start(arguments: &str) -> Self {
         let mut process =
             largedata(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap());
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         Self { process, lines }
     }
 
     /// Reads its lines until one contains `text`; panics at its end.
     pub(crate) fn until(&mut self, text: &str) -> String {
-        let mut seen = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
         loop {
-            let mut line = String::new();
-            assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "no line with {text:?} in: {seen}");
+            let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|error| panic!("{error}: no line with {text:?} in {seen:#?}"));
             if line.contains(text) {
                 return line;
             }
-            seen.push_str(&line);
+            seen.push(line);
         }
     }
 }
