@@ -16,20 +16,33 @@ use std::sync::Arc;
 
 /// Makes writers; as RustDDS's `Publisher`.
 ///
-/// ```no_run
-/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// ```
+/// # use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, TopicKind};
 /// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
-/// # use zerodds_rustdds::{Options, WhenFull};
+/// use zerodds_rustdds::{Options, WhenFull};
+/// # #[derive(serde::Serialize)]
+/// # struct Lift(u8);
+/// # impl Keyed for Lift {
+/// #     type K = u8;
+/// #     fn key(&self) -> u8 {
+/// #         self.0
+/// #     }
+/// # }
+/// # let domain = 100 + (std::process::id() % 100) as u16;
 /// # let qos = QosPolicyBuilder::new().build();
-/// # let participant = DomainParticipant::new(0)?;
+/// # let participant = DomainParticipant::new(domain)?;
 /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
 /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// # let keyed = participant.create_topic("lifts".into(), "Lift".into(), &qos, TopicKind::WithKey)?;
 /// let publisher = zerodds.create_publisher(&qos)?;
 /// let images = publisher.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// let lifts = publisher.create_datawriter_cdr::<Lift>(&keyed, None)?;
 /// // One that never waits for room, and one that RustDDS serves alone.
 /// let eager = publisher.with_options(Options::default().when_full(WhenFull::Udp));
 /// let eager = eager.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
 /// let plain = publisher.without_shm().create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// assert_ne!(publisher.without_shm().options(), publisher.options());
+/// println!("{:?}", publisher.rustdds());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -41,17 +54,32 @@ pub struct Publisher {
 
 /// Makes readers; as RustDDS's `Subscriber`.
 ///
-/// ```no_run
-/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// ```
+/// # use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, TopicKind};
 /// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// use zerodds_rustdds::Options;
+/// # #[derive(serde::Deserialize)]
+/// # struct Lift(u8);
+/// # impl Keyed for Lift {
+/// #     type K = u8;
+/// #     fn key(&self) -> u8 {
+/// #         self.0
+/// #     }
+/// # }
+/// # let domain = 100 + (std::process::id() % 100) as u16;
 /// # let qos = QosPolicyBuilder::new().build();
-/// # let participant = DomainParticipant::new(0)?;
+/// # let participant = DomainParticipant::new(domain)?;
 /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
 /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// # let keyed = participant.create_topic("lifts".into(), "Lift".into(), &qos, TopicKind::WithKey)?;
 /// let subscriber = zerodds.create_subscriber(&qos)?;
 /// let images = subscriber.create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// let lifts = subscriber.create_datareader_cdr::<Lift>(&keyed, None)?;
 /// // One to which writers send everything in RTPS.
 /// let plain = subscriber.without_shm().create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// let same = subscriber.with_options(Options::default().shm(false));
+/// assert_eq!(same.options(), subscriber.without_shm().options());
+/// assert_eq!(subscriber.rustdds().participant(), Some(participant));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
