@@ -9,7 +9,7 @@ use crate::{no_key, with_key};
 use rustdds::dds::CreateResult;
 use rustdds::policy::{Durability, History, Reliability};
 use rustdds::qos::HasQoSPolicy;
-use rustdds::{Keyed, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicDescription};
+use rustdds::{DomainParticipant, Keyed, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicDescription};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ use std::sync::Arc;
 /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
 /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
 /// # let keyed = participant.create_topic("lifts".into(), "Lift".into(), &qos, TopicKind::WithKey)?;
-/// let publisher = zerodds.create_publisher(&qos)?;
+/// let mut publisher = zerodds.create_publisher(&qos)?;
+/// assert_eq!(publisher.participant(), Some(participant));
 /// let images = publisher.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
 /// let lifts = publisher.create_datawriter_cdr::<Lift>(&keyed, None)?;
 /// // One that never waits for room, and one that RustDDS serves alone.
@@ -43,6 +44,10 @@ use std::sync::Arc;
 /// let plain = publisher.without_shm().create_datawriter_no_key_cdr::<Image>(&topic, None)?;
 /// assert_ne!(publisher.without_shm().options(), publisher.options());
 /// println!("{:?}", publisher.rustdds());
+/// // What a writer that is made from here on does not say otherwise.
+/// let reliable = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
+/// publisher.set_default_datawriter_qos(&reliable);
+/// assert_eq!(publisher.get_default_datawriter_qos(), reliable);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -79,7 +84,8 @@ pub struct Publisher {
 /// let plain = subscriber.without_shm().create_datareader_no_key_cdr::<Image>(&topic, None)?;
 /// let same = subscriber.with_options(Options::default().shm(false));
 /// assert_eq!(same.options(), subscriber.without_shm().options());
-/// assert_eq!(subscriber.rustdds().participant(), Some(participant));
+/// assert_eq!(subscriber.participant(), Some(participant));
+/// assert_eq!(subscriber.rustdds().participant(), subscriber.participant());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -113,6 +119,24 @@ impl Publisher {
     #[must_use]
     pub const fn options(&self) -> Options {
         self.options
+    }
+
+    /// As RustDDS's `participant`.
+    #[must_use]
+    pub fn participant(&self) -> Option<DomainParticipant> {
+        self.inner.participant()
+    }
+
+    /// As RustDDS's `get_default_datawriter_qos`: where a topic says nothing, and whoever makes a writer neither.
+    #[must_use]
+    pub fn get_default_datawriter_qos(&self) -> QosPolicies {
+        self.inner.get_default_datawriter_qos()
+    }
+
+    /// As RustDDS's `set_default_datawriter_qos`, for the writers that are made from here on; also by clones, and by those with
+    /// other options.
+    pub fn set_default_datawriter_qos(&mut self, q: &QosPolicies) {
+        self.inner.set_default_datawriter_qos(q);
     }
 
     /// RustDDS's publisher, for what is not about writers.
@@ -206,6 +230,12 @@ impl Subscriber {
     #[must_use]
     pub const fn options(&self) -> Options {
         self.options
+    }
+
+    /// As RustDDS's `participant`.
+    #[must_use]
+    pub fn participant(&self) -> Option<DomainParticipant> {
+        self.inner.participant()
     }
 
     /// RustDDS's subscriber, for what is not about readers.

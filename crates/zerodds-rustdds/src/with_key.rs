@@ -138,7 +138,8 @@ impl<D: Keyed<K: DeserializeOwned> + DeserializeOwned + 'static> Instance for D 
 /// assert_eq!(i64::from(last.sequence_number), 6);
 /// assert!(writer.async_wait_for_acknowledgments().await?);
 ///
-/// // For a LIVELINESS that is said by hand.
+/// // For a LIVELINESS that is said by hand: of the participant, or of whatever kind.
+/// writer.refresh_manual_liveliness();
 /// writer.assert_liveliness()?;
 /// assert_eq!(writer.topic().name(), "maps-async");
 /// assert_eq!(writer.publisher().participant(), Some(participant));
@@ -317,6 +318,13 @@ impl<D: Keyed + Serialize> DataWriter<D> {
             sample
         })?;
         key.map(|key| (frame, key)).ok_or_else(|| Refused::Internal("the sample was not built".into()))
+    }
+}
+
+impl<D: Keyed> DataWriter<D> {
+    /// As RustDDS's `refresh_manual_liveliness`; [`assert_liveliness`](Self::assert_liveliness) does that and more.
+    pub fn refresh_manual_liveliness(&self) {
+        self.writer.carrier.refresh_manual_liveliness();
     }
 }
 
