@@ -19,6 +19,7 @@
 
 pub mod bench;
 mod diffs;
+mod examples;
 pub mod failures;
 pub mod fuzz;
 pub mod instructions;

@@ -1,7 +1,7 @@
 //! Whether the papers and the code still agree, as far as a program can tell.
 
 use crate::source::Source;
-use crate::{Finding, diffs, files, readme};
+use crate::{Finding, diffs, examples, files, readme};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ pub fn check(root: &Path, sources: &[Source]) -> io::Result<Vec<Finding>> {
     found.extend(undocumented_variables(sources, &read(CONFIGURATION)?));
     found.extend(unmapped_folders(sources, &read(ARCHITECTURE)?));
     found.extend(impossible_commands(root, &read(README)?));
+    found.extend(examples::unshown(sources, Path::new(SHOWN_IN_EXAMPLES)));
     Ok(found)
 }
 
@@ -89,6 +90,8 @@ fn whole_file(path: &str, what: String) -> Finding {
 const README: &str = "README.md";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 const CONFIGURATION: &str = "docs/configuration.md";
+/// The crate that programs are written with.
+const SHOWN_IN_EXAMPLES: &str = "crates/zerodds-rustdds/src";
 const PREFIX: &str = "ZERODDS_";
 /// Where packages lie.
 const FOLDERS: [&str; 3] = ["crates", "examples", "."];

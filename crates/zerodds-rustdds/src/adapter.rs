@@ -12,9 +12,35 @@ use std::sync::LazyLock;
 use thiserror::Error;
 
 /// Decodes samples that came by RTPS or by shared memory. RustDDS names it in types; there is nothing to call.
+///
+/// ```
+/// use rustdds::no_key::DataReaderEventStream;
+/// use zerodds_rustdds::msg::sensor_msgs::Image;
+/// use zerodds_rustdds::{SharedAdapter, no_key};
+///
+/// /// Whoever keeps RustDDS's stream of what becomes of a reader has it in a type.
+/// struct Watch(DataReaderEventStream<Image, SharedAdapter<Image>>);
+///
+/// impl Watch {
+///     fn over(images: &no_key::DataReaderStream<Image>) -> Self {
+///         Self(images.async_event_stream())
+///     }
+/// }
+/// ```
 pub struct SharedAdapter<D>(PhantomData<D>);
 
-/// Why a payload gives no sample.
+/// Why a payload gives no sample. RustDDS's `ReadError::Deserialization` has it as text.
+///
+/// ```
+/// use rustdds::RepresentationIdentifier;
+/// use rustdds::no_key::{Decode, DefaultDecoder};
+/// use zerodds_rustdds::{DecodeError, SharedAdapter};
+///
+/// let decoder = SharedAdapter::<u64>::DECODER;
+/// let error = decoder.decode_bytes(&[1, 2, 3], RepresentationIdentifier::CDR_LE).expect_err("three bytes are no u64");
+/// assert!(matches!(error, DecodeError::Cdr(_)));
+/// println!("{error}");
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DecodeError {

@@ -36,6 +36,14 @@ use std::io;
 use thiserror::Error;
 
 /// Why a sample could not be written or read.
+///
+/// ```
+/// use zerodds_rustdds::cdr;
+///
+/// let error = cdr::write_into(&7_u32, &mut [0; 3]).expect_err("a u32 has four bytes");
+/// assert!(matches!(error, cdr::Error::LenChanged { measured: 3, .. }));
+/// println!("{error}");
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {

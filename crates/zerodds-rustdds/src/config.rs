@@ -16,6 +16,16 @@ use zerodds_core::{ConfigError, Setting, parse_size};
 use zerodds_transport_shm::{Access, Config as ShmConfig};
 
 /// Settings of one session; [`Config::default`] is the recommended set-up.
+///
+/// ```
+/// use zerodds_rustdds::{Config, Options};
+///
+/// // Points of up to 64 MiB, and nothing small, by shared memory.
+/// let transport = zerodds_transport_shm::Config::default().max_datagram(64 << 20)?;
+/// let config = Config::default().transport(transport).options(Options::default().threshold(1 << 20));
+/// assert_ne!(config, Config::default());
+/// # Ok::<(), zerodds_rustdds::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     pub(crate) shm: ShmConfig,
@@ -97,6 +107,12 @@ impl Config {
     }
 
     /// What holds for every endpoint whose publisher, subscriber or creation does not say otherwise.
+    ///
+    /// ```
+    /// use zerodds_rustdds::{Config, Options, WhenFull};
+    /// let config = Config::default().options(Options::default().when_full(WhenFull::Udp));
+    /// assert_ne!(config, Config::default());
+    /// ```
     #[must_use]
     pub const fn options(mut self, options: Options) -> Self {
         self.options = options;
@@ -109,6 +125,8 @@ impl Config {
 /// ```
 /// use zerodds_rustdds::{Options, WhenFull};
 /// let options = Options::default().threshold(64 * 1024).when_full(WhenFull::Fail);
+/// let off = options.shm(false);
+/// assert_ne!(options, off);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -124,6 +142,26 @@ impl Default for Options {
 }
 
 /// What a writer does when the ring has no room for a sample because readers have not taken earlier ones.
+///
+/// ```
+/// use rustdds::dds::WriteError;
+/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// use zerodds_rustdds::{Options, WhenFull};
+///
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # let qos = QosPolicyBuilder::new().build();
+/// # let participant = DomainParticipant::new(domain)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("images-full".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// let publisher = zerodds.create_publisher(&qos)?.with_options(Options::default().when_full(WhenFull::Fail));
+/// let writer = publisher.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// match writer.write(Image { data: vec![0; 1 << 20].into(), ..Image::default() }, None) {
+///     Err(WriteError::WouldBlock { data }) => println!("no room now for {} bytes", data.data.len()),
+///     written => written?,
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {

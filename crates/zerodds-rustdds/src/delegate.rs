@@ -88,8 +88,8 @@ macro_rules! delegate_writer {
     };
 }
 
-/// Implements for `DataReader<D>`, whose samples are of the given bound, what its field `inner` does, and makes its streams:
-/// of samples, and of their values, which are of the given type.
+/// Implements for `DataReader<D>`, whose samples are of the given bound, what its field `inner` does, and for its streams what
+/// theirs do: of samples, and of their values, which are of the given type.
 macro_rules! delegate_reader {
     ($kind:ident, $value:ty, $($bound:tt)+) => {
         impl<D: $($bound)+> DataReader<D> {
@@ -148,12 +148,6 @@ macro_rules! delegate_reader {
             }
         }
 
-        /// Samples as they come; as RustDDS's `DataReaderStream`.
-        pub struct DataReaderStream<D: $($bound)+> {
-            inner: rustdds::$kind::DataReaderStream<D, SharedAdapter<D>>,
-            intake: Intake,
-        }
-
         impl<D: $($bound)+> DataReaderStream<D> {
             /// As RustDDS's `async_event_stream`.
             #[must_use]
@@ -181,9 +175,6 @@ macro_rules! delegate_reader {
                 self.inner.is_terminated()
             }
         }
-
-        /// Values as they come; as RustDDS's `BareDataReaderStream`.
-        pub struct BareDataReaderStream<D: $($bound)+>(DataReaderStream<D>);
 
         impl<D: $($bound)+> BareDataReaderStream<D> {
             /// As RustDDS's `async_event_stream`.

@@ -9,27 +9,45 @@ use crate::{no_key, with_key};
 use rustdds::dds::CreateResult;
 use rustdds::policy::{Durability, History, Reliability};
 use rustdds::qos::HasQoSPolicy;
-use rustdds::{Keyed, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicDescription};
+use rustdds::{DomainParticipant, Keyed, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicDescription};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// Makes writers; as RustDDS's `Publisher`.
 ///
-/// ```no_run
-/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// ```
+/// # use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, TopicKind};
 /// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
-/// # use zerodds_rustdds::{Options, WhenFull};
+/// use zerodds_rustdds::{Options, WhenFull};
+/// # #[derive(serde::Serialize)]
+/// # struct Lift(u8);
+/// # impl Keyed for Lift {
+/// #     type K = u8;
+/// #     fn key(&self) -> u8 {
+/// #         self.0
+/// #     }
+/// # }
+/// # let domain = 1 + (std::process::id() % 100) as u16;
 /// # let qos = QosPolicyBuilder::new().build();
-/// # let participant = DomainParticipant::new(0)?;
+/// # let participant = DomainParticipant::new(domain)?;
 /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
 /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
-/// let publisher = zerodds.create_publisher(&qos)?;
+/// # let keyed = participant.create_topic("lifts".into(), "Lift".into(), &qos, TopicKind::WithKey)?;
+/// let mut publisher = zerodds.create_publisher(&qos)?;
+/// assert_eq!(publisher.participant(), Some(participant));
 /// let images = publisher.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// let lifts = publisher.create_datawriter_cdr::<Lift>(&keyed, None)?;
 /// // One that never waits for room in shared memory, and one that RustDDS serves alone.
 /// let eager = publisher.with_options(Options::default().when_full(WhenFull::Udp));
 /// let eager = eager.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
 /// let plain = publisher.without_shm().create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// assert_ne!(publisher.without_shm().options(), publisher.options());
+/// println!("{:?}", publisher.rustdds());
+/// // What a writer that is made from here on does not say otherwise.
+/// let reliable = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
+/// publisher.set_default_datawriter_qos(&reliable);
+/// assert_eq!(publisher.get_default_datawriter_qos(), reliable);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -41,17 +59,33 @@ pub struct Publisher {
 
 /// Makes readers; as RustDDS's `Subscriber`.
 ///
-/// ```no_run
-/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// ```
+/// # use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, TopicKind};
 /// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// use zerodds_rustdds::Options;
+/// # #[derive(serde::Deserialize)]
+/// # struct Lift(u8);
+/// # impl Keyed for Lift {
+/// #     type K = u8;
+/// #     fn key(&self) -> u8 {
+/// #         self.0
+/// #     }
+/// # }
+/// # let domain = 1 + (std::process::id() % 100) as u16;
 /// # let qos = QosPolicyBuilder::new().build();
-/// # let participant = DomainParticipant::new(0)?;
+/// # let participant = DomainParticipant::new(domain)?;
 /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
 /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// # let keyed = participant.create_topic("lifts".into(), "Lift".into(), &qos, TopicKind::WithKey)?;
 /// let subscriber = zerodds.create_subscriber(&qos)?;
 /// let images = subscriber.create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// let lifts = subscriber.create_datareader_cdr::<Lift>(&keyed, None)?;
 /// // One to which writers send everything in RTPS.
 /// let plain = subscriber.without_shm().create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// let same = subscriber.with_options(Options::default().shm(false));
+/// assert_eq!(same.options(), subscriber.without_shm().options());
+/// assert_eq!(subscriber.participant(), Some(participant));
+/// assert_eq!(subscriber.rustdds().participant(), subscriber.participant());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -85,6 +119,24 @@ impl Publisher {
     #[must_use]
     pub const fn options(&self) -> Options {
         self.options
+    }
+
+    /// As RustDDS's `participant`.
+    #[must_use]
+    pub fn participant(&self) -> Option<DomainParticipant> {
+        self.inner.participant()
+    }
+
+    /// As RustDDS's `get_default_datawriter_qos`: where a topic says nothing, and whoever makes a writer neither.
+    #[must_use]
+    pub fn get_default_datawriter_qos(&self) -> QosPolicies {
+        self.inner.get_default_datawriter_qos()
+    }
+
+    /// As RustDDS's `set_default_datawriter_qos`, for the writers that are made from here on; also by clones, and by those with
+    /// other options.
+    pub fn set_default_datawriter_qos(&mut self, q: &QosPolicies) {
+        self.inner.set_default_datawriter_qos(q);
     }
 
     /// RustDDS's publisher, for what is not about writers.
@@ -178,6 +230,12 @@ impl Subscriber {
     #[must_use]
     pub const fn options(&self) -> Options {
         self.options
+    }
+
+    /// As RustDDS's `participant`.
+    #[must_use]
+    pub fn participant(&self) -> Option<DomainParticipant> {
+        self.inner.participant()
     }
 
     /// RustDDS's subscriber, for what is not about readers.

@@ -31,7 +31,7 @@ use std::time::Duration;
 /// use rustdds::mio1::{self, Interest, Poll, Token};
 /// use zerodds_rustdds::{Config, ZeroDds};
 ///
-/// # let domain = 100 + (std::process::id() % 100) as u16;
+/// # let domain = 1 + (std::process::id() % 100) as u16;
 /// let participant = rustdds::DomainParticipant::new(domain)?;
 /// let zerodds = ZeroDds::attach(&participant, Config::from_env()?)?;
 /// let mut events = zerodds.events();
@@ -41,6 +41,12 @@ use std::time::Duration;
 /// while let Some(event) = events.try_next() {
 ///     println!("{event:?}");
 /// }
+/// if events.missed() > 0 {
+///     println!("{} came while {} were waiting", events.missed(), zerodds_rustdds::Events::CAPACITY);
+/// }
+/// println!("then: {:?}", events.next_within(std::time::Duration::from_millis(10)));
+/// // Or, async, all until the session ends.
+/// let stream = events.stream();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -61,6 +67,27 @@ impl Events {
     pub const CAPACITY: usize = 16_384;
 
     /// The next event within this time; `None` if there is none, or the session has ended.
+    ///
+    /// ```
+    /// use rustdds::{DomainParticipant, DomainParticipantStatusEvent, RTPSEntity};
+    /// use std::time::Duration;
+    /// use zerodds_rustdds::{Config, ZeroDds};
+    ///
+    /// # let domain = 1 + (std::process::id() % 100) as u16;
+    /// let participant = DomainParticipant::new(domain)?;
+    /// let zerodds = ZeroDds::attach(&participant, Config::default())?;
+    /// let events = zerodds.events();
+    /// let other = DomainParticipant::new(domain)?;
+    /// let mut is_there = false;
+    /// while !is_there {
+    ///     let event = events.next_within(Duration::from_secs(10)).ok_or("nothing happened")?;
+    ///     println!("{event:?}");
+    ///     let DomainParticipantStatusEvent::ParticipantDiscovered { dpd } = event else { continue };
+    ///     is_there = dpd.guid == other.guid();
+    /// }
+    /// assert_eq!(events.missed(), 0, "whoever reads them misses none");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn next_within(&self, timeout: Duration) -> Option<DomainParticipantStatusEvent> {
         self.receiver.recv_timeout(timeout).ok()
@@ -75,12 +102,13 @@ impl Events {
         })
     }
 
-    /// All events, for any async runtime; ends with the session.
+    /// All events, for any async runtime; ends with the session: see [`EventStream`].
     pub fn stream(&self) -> EventStream<'_> {
         EventStream(self.receiver.stream())
     }
 
-    /// Events that came while [`Self::CAPACITY`] of them were waiting.
+    /// Events that came while [`Self::CAPACITY`] of them were waiting: what is known of others is out of date if there
+    /// are any.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.shared.missed.load(Ordering::Relaxed)
@@ -97,6 +125,27 @@ impl Events {
 }
 
 /// All status events, as they come; ends with the session.
+///
+/// ```
+/// use futures::StreamExt;
+/// use futures::executor::block_on;
+/// use rustdds::DomainParticipant;
+/// use zerodds_rustdds::{Config, ZeroDds};
+///
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// let participant = DomainParticipant::new(domain)?;
+/// let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// let events = zerodds.events();
+/// let mut stream = events.stream();
+/// let other = DomainParticipant::new(domain)?;
+/// let first = block_on(stream.next()).ok_or("no session")?;
+/// println!("{first:?}");
+/// // Nobody else holds the session: that ends it.
+/// drop(zerodds);
+/// let rest = block_on(stream.count());
+/// println!("and {rest} more");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct EventStream<'a>(RecvStream<'a, DomainParticipantStatusEvent>);
 
 impl Stream for EventStream<'_> {

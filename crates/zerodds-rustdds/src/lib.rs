@@ -43,7 +43,7 @@
 //!     data: bytes::Bytes,
 //! }
 //!
-//! # let domain = 100 + (std::process::id() % 100) as u16;
+//! # let domain = 1 + (std::process::id() % 100) as u16;
 //! let max_blocking_time = rustdds::Duration::from_secs(1);
 //! let qos = QosPolicyBuilder::new().reliability(policy::Reliability::Reliable { max_blocking_time }).build();
 //! let participant = DomainParticipant::new(domain)?;

@@ -23,25 +23,68 @@ type Inner = rustdds::no_key::DataWriter<Payload, Prepared>;
 /// Writes samples; as RustDDS's `no_key::DataWriter`.
 ///
 /// ```
-/// use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// use rustdds::{DomainParticipant, QosPolicyBuilder, Timestamp, TopicKind};
 /// use serde::Serialize;
+/// use std::time::Duration;
 /// use zerodds_rustdds::{Config, ZeroDds};
 ///
-/// #[derive(Serialize)]
+/// #[derive(Debug, Serialize)]
 /// struct Chunk {
 ///     number: u32,
 ///     #[serde(with = "zerodds_rustdds::bytes")]
 ///     data: bytes::Bytes,
 /// }
 ///
-/// # let domain = 100 + (std::process::id() % 100) as u16;
-/// let qos = QosPolicyBuilder::new().build();
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
 /// let participant = DomainParticipant::new(domain)?;
 /// let topic = participant.create_topic("chunks".into(), "Chunk".into(), &qos, TopicKind::NoKey)?;
 ///
 /// let zerodds = ZeroDds::attach(&participant, Config::default())?;
 /// let writer = zerodds.create_publisher(&qos)?.create_datawriter_no_key_cdr::<Chunk>(&topic, None)?;
-/// writer.write(Chunk { number: 1, data: vec![0; 1 << 20].into() }, None).map_err(|error| error.to_string())?;
+/// writer.write(Chunk { number: 1, data: vec![0; 1 << 20].into() }, None)?;
+/// // Filled where readers will read it.
+/// let mut loan = writer.loan(1 << 20, |data| Chunk { number: 2, data })?;
+/// loan.fill(0xFF);
+/// let published = writer.publish(loan, Some(Timestamp::now()))?;
+/// assert_eq!(i64::from(published.sequence_number), 2);
+/// // Whoever is matched has both.
+/// assert!(writer.wait_for_acknowledgments(Duration::from_secs(1))?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The same in async code, and the rest of it:
+///
+/// ```
+/// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// use rustdds::{DomainParticipant, QosPolicyBuilder, Timestamp, TopicDescription, TopicKind, WriteOptions};
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
+/// # let participant = DomainParticipant::new(domain)?;
+/// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let writer = zerodds.create_publisher(&qos)?.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// # futures::executor::block_on(async {
+/// let image = |data| Image { width: 640, height: 480, step: 640, data, ..Image::default() };
+/// writer.async_write(image(vec![0; 640 * 480].into()), None).await?;
+/// let loan = writer.async_loan(640 * 480, image).await?;
+/// writer.async_publish(loan, None).await?;
+/// // The same with RustDDS's options.
+/// let options = WriteOptions::from(Some(Timestamp::now()));
+/// let data = vec![0; 640 * 480];
+/// writer.async_write_with_options(image(data.clone().into()), options.clone()).await?;
+/// writer.async_publish_with_options(writer.async_loan(640 * 480, image).await?, options.clone()).await?;
+/// writer.write_with_options(image(data.into()), options.clone())?;
+/// let last = writer.publish_with_options(writer.loan(640 * 480, image)?, options)?;
+/// assert_eq!(i64::from(last.sequence_number), 6);
+/// assert!(writer.async_wait_for_acknowledgments().await?);
+///
+/// // For a LIVELINESS that is said by hand.
+/// writer.assert_liveliness()?;
+/// assert_eq!(writer.topic().name(), "images");
+/// assert_eq!(writer.publisher().participant(), Some(participant));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DataWriter<D> {
@@ -134,7 +177,7 @@ impl<D: Serialize> DataWriter<D> {
     /// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
     /// use zerodds_rustdds::msg::sensor_msgs::Image;
     /// # use zerodds_rustdds::{Config, ZeroDds};
-    /// # let domain = 100 + (std::process::id() % 100) as u16;
+    /// # let domain = 1 + (std::process::id() % 100) as u16;
     /// # let qos = QosPolicyBuilder::new().build();
     /// # let participant = DomainParticipant::new(domain)?;
     /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
@@ -243,28 +286,54 @@ delegate_writer!();
 
 /// Reads samples; as RustDDS's `no_key::DataReader`.
 ///
-/// ```no_run
-/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
-/// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// ```
 /// use futures::StreamExt;
-/// use rustdds::ReadCondition;
-/// # let qos = QosPolicyBuilder::new().build();
-/// # let participant = DomainParticipant::new(0)?;
-/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
-/// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// use futures::executor::block_on;
+/// use rustdds::{DomainParticipant, QosPolicyBuilder, ReadCondition, StatusEvented, TopicKind, policy};
+/// use std::time::Duration;
+/// use zerodds_rustdds::msg::sensor_msgs::Image;
+/// use zerodds_rustdds::{Config, ZeroDds};
 ///
-/// let mut reader = zerodds.create_subscriber(&qos)?.create_datareader_no_key_cdr::<Image>(&topic, None)?;
-/// for sample in reader.take(16, ReadCondition::not_read())? {
-///     println!("{} bytes from {:?}", sample.value().data.len(), sample.sample_info().writer_guid());
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// let history = policy::History::KeepLast { depth: 4 };
+/// let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).history(history).build();
+/// let participant = DomainParticipant::new(domain)?;
+/// let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// let topic = participant.create_topic("images-read".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// let subscriber = zerodds.create_subscriber(&qos)?;
+/// let mut reader = subscriber.create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// let second = subscriber.create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// let writer = zerodds.create_publisher(&qos)?.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// // The first that the writer says of itself: it has found both readers.
+/// block_on(writer.as_async_status_stream().take(2).count());
+/// let image = |height| Image { height, data: vec![0; 100_000].into(), ..Image::default() };
+/// for height in 1..=4 {
+///     writer.write(image(height), None)?;
 /// }
-/// // Or as they come:
+/// assert!(writer.wait_for_acknowledgments(Duration::from_secs(5))?);
+///
+/// // What is read stays.
+/// let first = reader.read_next_sample()?.ok_or("no sample")?;
+/// println!("{} bytes from {:?}", first.value().data.len(), first.sample_info().writer_guid());
+/// assert_eq!(reader.read(16, ReadCondition::not_read())?.len(), 3);
+/// assert_eq!(reader.conditional_iterator(ReadCondition::any())?.map(|image| image.height).sum::<u32>(), 10);
+/// assert_eq!(reader.iterator()?.count(), 0, "all were read");
+///
+/// // What is taken is gone.
+/// assert_eq!(reader.take(1, ReadCondition::any())?[0].value().height, 1);
+/// assert!(reader.take_next_sample()?.is_none(), "all were read");
+/// assert_eq!(reader.into_conditional_iterator(ReadCondition::any())?.count(), 3);
+/// writer.write(image(5), None)?;
+/// assert!(writer.wait_for_acknowledgments(Duration::from_secs(5))?);
+/// assert_eq!(reader.into_iterator()?.map(|image| image.height).collect::<Vec<_>>(), [5]);
+///
+/// // And as they come: samples, or their values alone.
+/// writer.write(image(6), None)?;
 /// let mut images = reader.async_bare_sample_stream();
-/// while let Some(image) = images.next().await {
-///     println!("{} bytes", image?.data.len());
-/// }
-/// # Ok(())
-/// # }
+/// assert_eq!(block_on(images.next()).ok_or("no end")??.height, 6);
+/// let mut samples = second.async_sample_stream();
+/// println!("from {:?}", block_on(samples.next()).ok_or("no end")??.sample_info().writer_guid());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DataReader<D: DeserializeOwned + 'static> {
     inner: rustdds::no_key::DataReader<D, SharedAdapter<D>>,
@@ -344,6 +413,63 @@ impl<D: DeserializeOwned + 'static> DataReader<D> {
         Ok(self.take(usize::MAX, condition)?.into_iter().map(DataSample::into_value))
     }
 }
+
+/// Samples as they come; as RustDDS's `DataReaderStream`. It is endless.
+///
+/// ```
+/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// use futures::StreamExt;
+/// use futures::executor::block_on;
+/// use rustdds::StatusEvented;
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
+/// # let participant = DomainParticipant::new(domain)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("images-streamed".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// let reader = zerodds.create_subscriber(&qos)?.create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// let writer = zerodds.create_publisher(&qos)?.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// let mut images = reader.async_sample_stream();
+/// // What becomes of the reader comes in a stream of its own: here that it has found the writer.
+/// let mut events = images.async_event_stream();
+/// println!("{:?}", block_on(events.next()));
+/// // The writer has found the reader too, so that the reader gets what is written from now on.
+/// block_on(writer.as_async_status_stream().next());
+/// writer.write(Image { height: 480, data: vec![0; 640 * 480].into(), ..Image::default() }, None)?;
+/// let image = block_on(images.next()).ok_or("no end")??;
+/// println!("{} bytes from {:?}", image.value().data.len(), image.sample_info().writer_guid());
+/// assert_eq!(image.value().height, 480);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct DataReaderStream<D: DeserializeOwned + 'static> {
+    inner: rustdds::no_key::DataReaderStream<D, SharedAdapter<D>>,
+    intake: Intake,
+}
+
+/// Values as they come; as RustDDS's `BareDataReaderStream`. It is endless.
+///
+/// ```
+/// # use rustdds::{DomainParticipant, QosPolicyBuilder, TopicKind};
+/// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
+/// use futures::StreamExt;
+/// use futures::executor::block_on;
+/// use rustdds::StatusEvented;
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
+/// # let participant = DomainParticipant::new(domain)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("images-bare".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
+/// let reader = zerodds.create_subscriber(&qos)?.create_datareader_no_key_cdr::<Image>(&topic, None)?;
+/// let writer = zerodds.create_publisher(&qos)?.create_datawriter_no_key_cdr::<Image>(&topic, None)?;
+/// let mut images = reader.async_bare_sample_stream();
+/// println!("{:?}", block_on(images.async_event_stream().next()));
+/// // The writer has found the reader too, so that the reader gets what is written from now on.
+/// block_on(writer.as_async_status_stream().next());
+/// writer.write(Image { height: 480, data: vec![0; 640 * 480].into(), ..Image::default() }, None)?;
+/// assert_eq!(block_on(images.next()).ok_or("no end")??.height, 480);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct BareDataReaderStream<D: DeserializeOwned + 'static>(DataReaderStream<D>);
 
 delegate_reader!(no_key, D, DeserializeOwned + 'static);
 

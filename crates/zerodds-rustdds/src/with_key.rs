@@ -21,7 +21,37 @@ use zerodds_core::fnv1a;
 
 type Inner<K> = rustdds::with_key::DataWriter<KeyedPayload<K>, PreparedWithKey>;
 
-/// What a keyed topic's readers need of its type.
+/// What a keyed topic's readers need of its type. Every type that meets that is one.
+///
+/// ```
+/// use rustdds::ReadCondition;
+/// use rustdds::dds::ReadResult;
+/// use zerodds_rustdds::with_key::{DataReader, Instance};
+///
+/// /// The keys of what has come, whatever the type.
+/// fn keys<D: Instance>(reader: &mut DataReader<D>) -> ReadResult<Vec<D::K>> {
+///     let samples = reader.read(usize::MAX, ReadCondition::any())?;
+///     Ok(samples.iter().map(|sample| sample.key()).collect())
+/// }
+/// # use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, TopicKind};
+/// # use zerodds_rustdds::{Config, ZeroDds};
+/// # #[derive(serde::Deserialize)]
+/// # struct Lift(u8);
+/// # impl Keyed for Lift {
+/// #     type K = u8;
+/// #     fn key(&self) -> u8 {
+/// #         self.0
+/// #     }
+/// # }
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # let qos = QosPolicyBuilder::new().build();
+/// # let participant = DomainParticipant::new(domain)?;
+/// # let topic = participant.create_topic("lifts".into(), "Lift".into(), &qos, TopicKind::WithKey)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// let mut reader = zerodds.create_subscriber(&qos)?.create_datareader_cdr::<Lift>(&topic, None)?;
+/// assert!(keys(&mut reader)?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Instance: Keyed<K: DeserializeOwned> + DeserializeOwned + 'static {}
 
 impl<D: Keyed<K: DeserializeOwned> + DeserializeOwned + 'static> Instance for D {}
@@ -29,11 +59,12 @@ impl<D: Keyed<K: DeserializeOwned> + DeserializeOwned + 'static> Instance for D 
 /// Writes samples of instances; as RustDDS's `with_key::DataWriter`.
 ///
 /// ```
-/// use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, TopicKind};
+/// use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, Timestamp, TopicKind};
 /// use serde::Serialize;
+/// use std::time::Duration;
 /// use zerodds_rustdds::{Config, ZeroDds};
 ///
-/// #[derive(Serialize)]
+/// #[derive(Debug, Serialize)]
 /// struct Map {
 ///     floor: i32,
 ///     #[serde(with = "zerodds_rustdds::bytes")]
@@ -47,15 +78,73 @@ impl<D: Keyed<K: DeserializeOwned> + DeserializeOwned + 'static> Instance for D 
 ///     }
 /// }
 ///
-/// # let domain = 100 + (std::process::id() % 100) as u16;
-/// let qos = QosPolicyBuilder::new().build();
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
 /// let participant = DomainParticipant::new(domain)?;
 /// let topic = participant.create_topic("maps".into(), "Map".into(), &qos, TopicKind::WithKey)?;
 ///
 /// let zerodds = ZeroDds::attach(&participant, Config::default())?;
 /// let writer = zerodds.create_publisher(&qos)?.create_datawriter_cdr::<Map>(&topic, None)?;
-/// writer.write(Map { floor: 1, cells: vec![0; 1 << 20].into() }, None).map_err(|error| error.to_string())?;
-/// writer.dispose(&1, None).map_err(|error| error.to_string())?;
+/// writer.write(Map { floor: 1, cells: vec![0; 1 << 20].into() }, None)?;
+/// // Filled where readers will read it.
+/// let mut loan = writer.loan(1 << 20, |cells| Map { floor: 2, cells })?;
+/// loan.fill(0xFF);
+/// let published = writer.publish(loan, Some(Timestamp::now()))?;
+/// assert_eq!(i64::from(published.sequence_number), 2);
+/// // There is no first floor any more.
+/// writer.dispose(&1, None)?;
+/// // Whoever is matched knows all that.
+/// assert!(writer.wait_for_acknowledgments(Duration::from_secs(1))?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The same in async code, and the rest of it:
+///
+/// ```
+/// # use serde::Serialize;
+/// # use zerodds_rustdds::{Config, ZeroDds};
+/// use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, Timestamp, TopicDescription, TopicKind, WriteOptions};
+/// # #[derive(Debug, Serialize)]
+/// # struct Map {
+/// #     floor: i32,
+/// #     #[serde(with = "zerodds_rustdds::bytes")]
+/// #     cells: bytes::Bytes,
+/// # }
+/// #
+/// # impl Keyed for Map {
+/// #     type K = i32;
+/// #     fn key(&self) -> i32 {
+/// #         self.floor
+/// #     }
+/// # }
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
+/// # let participant = DomainParticipant::new(domain)?;
+/// # let topic = participant.create_topic("maps-async".into(), "Map".into(), &qos, TopicKind::WithKey)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let writer = zerodds.create_publisher(&qos)?.create_datawriter_cdr::<Map>(&topic, None)?;
+/// # futures::executor::block_on(async {
+/// let map = |cells| Map { floor: 1, cells };
+/// writer.async_write(map(vec![0; 1 << 20].into()), None).await?;
+/// let loan = writer.async_loan(1 << 20, map).await?;
+/// writer.async_publish(loan, None).await?;
+/// // The same with RustDDS's options.
+/// let options = WriteOptions::from(Some(Timestamp::now()));
+/// let cells = vec![0; 1 << 20];
+/// writer.async_write_with_options(map(cells.clone().into()), options.clone()).await?;
+/// writer.async_publish_with_options(writer.async_loan(1 << 20, map).await?, options.clone()).await?;
+/// writer.write_with_options(map(cells.into()), options.clone())?;
+/// let last = writer.publish_with_options(writer.loan(1 << 20, map)?, options)?;
+/// assert_eq!(i64::from(last.sequence_number), 6);
+/// assert!(writer.async_wait_for_acknowledgments().await?);
+///
+/// // For a LIVELINESS that is said by hand: of the participant, or of whatever kind.
+/// writer.refresh_manual_liveliness();
+/// writer.assert_liveliness()?;
+/// assert_eq!(writer.topic().name(), "maps-async");
+/// assert_eq!(writer.publisher().participant(), Some(participant));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DataWriter<D: Keyed> {
@@ -232,17 +321,27 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     }
 }
 
+impl<D: Keyed> DataWriter<D> {
+    /// As RustDDS's `refresh_manual_liveliness`; [`assert_liveliness`](Self::assert_liveliness) does that and more.
+    pub fn refresh_manual_liveliness(&self) {
+        self.writer.carrier.refresh_manual_liveliness();
+    }
+}
+
 delegate_writer!(Keyed);
 
 /// Reads samples of instances; as RustDDS's `with_key::DataReader`.
 ///
-/// ```no_run
+/// ```
+/// use futures::StreamExt;
+/// use futures::executor::block_on;
 /// use rustdds::with_key::Sample;
-/// use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, ReadCondition, TopicKind};
-/// use serde::Deserialize;
+/// use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, ReadCondition, SelectByKey, StatusEvented, TopicKind};
+/// use serde::{Deserialize, Serialize};
+/// use std::time::Duration;
 /// use zerodds_rustdds::{Config, ZeroDds};
 ///
-/// #[derive(Deserialize)]
+/// #[derive(Debug, Serialize, Deserialize)]
 /// struct Map {
 ///     floor: i32,
 ///     #[serde(with = "zerodds_rustdds::bytes")]
@@ -256,17 +355,54 @@ delegate_writer!(Keyed);
 ///     }
 /// }
 ///
-/// # let qos = QosPolicyBuilder::new().build();
-/// # let participant = DomainParticipant::new(0)?;
-/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
-/// # let topic = participant.create_topic("maps".into(), "Map".into(), &qos, TopicKind::WithKey)?;
-/// let mut reader = zerodds.create_subscriber(&qos)?.create_datareader_cdr::<Map>(&topic, None)?;
-/// for sample in reader.take(16, ReadCondition::not_read())? {
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
+/// let participant = DomainParticipant::new(domain)?;
+/// let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// let topic = participant.create_topic("maps-read".into(), "Map".into(), &qos, TopicKind::WithKey)?;
+/// let subscriber = zerodds.create_subscriber(&qos)?;
+/// let mut reader = subscriber.create_datareader_cdr::<Map>(&topic, None)?;
+/// let second = subscriber.create_datareader_cdr::<Map>(&topic, None)?;
+/// let writer = zerodds.create_publisher(&qos)?.create_datawriter_cdr::<Map>(&topic, None)?;
+/// // The first that the writer says of itself: it has found both readers.
+/// block_on(writer.as_async_status_stream().take(2).count());
+/// for floor in 1..=4 {
+///     writer.write(Map { floor, cells: vec![0; 100_000].into() }, None)?;
+/// }
+/// writer.dispose(&4, None)?;
+/// assert!(writer.wait_for_acknowledgments(Duration::from_secs(5))?);
+///
+/// // What is read stays.
+/// let first = reader.read_next_sample()?.ok_or("no sample")?;
+/// println!("floor {} from {:?}", first.key(), first.sample_info().writer_guid());
+/// for sample in reader.read(16, ReadCondition::not_read())? {
 ///     match sample.value() {
 ///         Sample::Value(map) => println!("floor {}: {} cells", map.floor, map.cells.len()),
 ///         Sample::Dispose(floor) => println!("floor {floor} is gone"),
 ///     }
 /// }
+/// assert_eq!(reader.iterator()?.count(), 0, "all were read");
+/// let ends = reader.conditional_iterator(ReadCondition::any())?.filter(|sample| matches!(sample, Sample::Dispose(_)));
+/// assert_eq!(ends.count(), 1);
+///
+/// // One instance: of this key, or of the next one that there is.
+/// assert_eq!(reader.read_instance(16, ReadCondition::any(), Some(2), SelectByKey::This)?.len(), 1);
+/// // What is taken is gone.
+/// assert_eq!(reader.take_instance(16, ReadCondition::any(), Some(2), SelectByKey::Next)?[0].key(), 3);
+/// assert_eq!(reader.take(1, ReadCondition::any())?[0].key(), 1);
+/// assert!(reader.take_next_sample()?.is_none(), "all were read");
+/// assert_eq!(reader.into_conditional_iterator(ReadCondition::any())?.count(), 2);
+/// writer.write(Map { floor: 5, cells: vec![0; 100_000].into() }, None)?;
+/// assert!(writer.wait_for_acknowledgments(Duration::from_secs(5))?);
+/// let floors = reader.into_iterator()?.filter_map(Sample::value).map(|map| map.floor);
+/// assert_eq!(floors.collect::<Vec<_>>(), [5]);
+///
+/// // And as they come: samples, or what they say alone.
+/// writer.dispose(&5, None)?;
+/// let mut changes = reader.async_bare_sample_stream();
+/// assert!(matches!(block_on(changes.next()), Some(Ok(Sample::Dispose(5)))));
+/// let mut samples = second.async_sample_stream();
+/// println!("of floor {}", block_on(samples.next()).ok_or("no end")??.key());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DataReader<D: Instance> {
@@ -384,6 +520,93 @@ impl<D: Instance> DataReader<D> {
         Ok(taken)
     }
 }
+
+/// Samples and the ends of instances as they come; as RustDDS's `DataReaderStream`. It is endless.
+///
+/// ```
+/// # use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, TopicKind};
+/// # use serde::{Deserialize, Serialize};
+/// # use zerodds_rustdds::{Config, ZeroDds};
+/// use futures::StreamExt;
+/// use futures::executor::block_on;
+/// use rustdds::StatusEvented;
+/// # #[derive(Debug, Serialize, Deserialize)]
+/// # struct Map {
+/// #     floor: i32,
+/// #     #[serde(with = "zerodds_rustdds::bytes")]
+/// #     cells: bytes::Bytes,
+/// # }
+/// #
+/// # impl Keyed for Map {
+/// #     type K = i32;
+/// #     fn key(&self) -> i32 {
+/// #         self.floor
+/// #     }
+/// # }
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
+/// # let participant = DomainParticipant::new(domain)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("maps-streamed".into(), "Map".into(), &qos, TopicKind::WithKey)?;
+/// let reader = zerodds.create_subscriber(&qos)?.create_datareader_cdr::<Map>(&topic, None)?;
+/// let writer = zerodds.create_publisher(&qos)?.create_datawriter_cdr::<Map>(&topic, None)?;
+/// let mut maps = reader.async_sample_stream();
+/// // What becomes of the reader comes in a stream of its own: here that it has found the writer.
+/// let mut events = maps.async_event_stream();
+/// println!("{:?}", block_on(events.next()));
+/// // The writer has found the reader too, so that the reader gets what is written from now on.
+/// block_on(writer.as_async_status_stream().next());
+/// writer.write(Map { floor: 1, cells: vec![0; 1 << 20].into() }, None)?;
+/// let map = block_on(maps.next()).ok_or("no end")??;
+/// println!("floor {} from {:?}", map.key(), map.sample_info().writer_guid());
+/// assert_eq!(map.into_value().value().ok_or("no value")?.cells.len(), 1 << 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct DataReaderStream<D: Instance> {
+    inner: rustdds::with_key::DataReaderStream<D, SharedAdapter<D>>,
+    intake: Intake,
+}
+
+/// Values, and keys of instances that end, as they come; as RustDDS's `BareDataReaderStream`. It is endless.
+///
+/// ```
+/// # use rustdds::{DomainParticipant, Keyed, QosPolicyBuilder, TopicKind};
+/// # use serde::{Deserialize, Serialize};
+/// # use zerodds_rustdds::{Config, ZeroDds};
+/// use futures::StreamExt;
+/// use futures::executor::block_on;
+/// use rustdds::StatusEvented;
+/// use rustdds::with_key::Sample;
+/// # #[derive(Debug, Serialize, Deserialize)]
+/// # struct Map {
+/// #     floor: i32,
+/// #     #[serde(with = "zerodds_rustdds::bytes")]
+/// #     cells: bytes::Bytes,
+/// # }
+/// #
+/// # impl Keyed for Map {
+/// #     type K = i32;
+/// #     fn key(&self) -> i32 {
+/// #         self.floor
+/// #     }
+/// # }
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
+/// # let participant = DomainParticipant::new(domain)?;
+/// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// # let topic = participant.create_topic("maps-bare".into(), "Map".into(), &qos, TopicKind::WithKey)?;
+/// let reader = zerodds.create_subscriber(&qos)?.create_datareader_cdr::<Map>(&topic, None)?;
+/// let writer = zerodds.create_publisher(&qos)?.create_datawriter_cdr::<Map>(&topic, None)?;
+/// let mut maps = reader.async_bare_sample_stream();
+/// println!("{:?}", block_on(maps.async_event_stream().next()));
+/// // The writer has found the reader too, so that the reader gets what is written from now on.
+/// block_on(writer.as_async_status_stream().next());
+/// writer.write(Map { floor: 1, cells: vec![0; 1 << 20].into() }, None)?;
+/// let map = block_on(maps.next()).ok_or("no end")??;
+/// assert!(matches!(map, Sample::Value(Map { floor: 1, .. })), "{map:?}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct BareDataReaderStream<D: Instance>(DataReaderStream<D>);
 
 delegate_reader!(with_key, Sample<D, D::K>, Instance);
 

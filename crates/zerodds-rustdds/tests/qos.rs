@@ -6,6 +6,8 @@
 
 mod parties;
 mod qos {
+    /// What is left to RustDDS.
+    mod delegated;
     /// What is not the same.
     mod edges;
     /// Reliability, history, durability, size and keys, in all combinations.

@@ -21,6 +21,19 @@ use std::ops::Range;
 
 /// A serialized sample but for one field of bytes: `head`, then [`data_len`](Self::data_len) bytes, then
 /// `tail` are its plain little-endian CDR.
+///
+/// ```
+/// use zerodds_rustdds::cdr::Frame;
+/// use zerodds_rustdds::msg::sensor_msgs::CompressedImage;
+///
+/// let frame = Frame::around(5, |data| CompressedImage { format: "png".into(), data, ..Default::default() })?;
+/// assert_eq!(frame.head().last_chunk(), Some(&5_u32.to_le_bytes()), "the length, and then the data");
+/// assert!(frame.tail().is_empty(), "the last field");
+/// assert_eq!(frame.sample_len(), frame.head().len() + frame.data_len());
+/// let mut memory = vec![0; frame.sample_len()];
+/// assert_eq!(frame.write_into(&mut memory)?, frame.head().len()..memory.len());
+/// # Ok::<(), zerodds_rustdds::cdr::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     head: Vec<u8>,

@@ -63,16 +63,34 @@ use zerodds_transport_shm::ShmTransport;
 /// use rustdds::{DomainParticipant, QosPolicyBuilder};
 /// use zerodds_rustdds::{Config, ZeroDds};
 ///
-/// # let domain = 100 + (std::process::id() % 100) as u16;
+/// # let domain = 1 + (std::process::id() % 100) as u16;
 /// let participant = DomainParticipant::new(domain)?;
 /// let zerodds = ZeroDds::attach(&participant, Config::from_env()?)?;
-/// let publisher = zerodds.create_publisher(&QosPolicyBuilder::new().build())?;
+/// let qos = QosPolicyBuilder::new().build();
+/// let publisher = zerodds.create_publisher(&qos)?;
+/// let subscriber = zerodds.create_subscriber(&qos)?;
+/// let events = zerodds.events();
+/// assert_eq!(zerodds.participant(), &participant);
+/// assert_eq!(zerodds.stats().shared_samples, 0, "nothing was written");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct ZeroDds(pub(crate) Arc<Owner>);
 
 /// Why there is no session.
+///
+/// ```
+/// use zerodds_rustdds::{AttachError, Config, ZeroDds};
+///
+/// # let domain = 1 + (std::process::id() % 100) as u16;
+/// let participant = rustdds::DomainParticipant::new(domain)?;
+/// let zerodds = ZeroDds::attach(&participant, Config::default())?;
+/// let again = ZeroDds::attach(&participant, Config::default());
+/// assert!(matches!(again, Err(AttachError::Attached)));
+/// // A clone is the same session.
+/// let handle = zerodds.clone();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AttachError {
@@ -237,8 +255,6 @@ impl ZeroDds {
     /// # let zerodds = ZeroDds::attach(&rustdds::DomainParticipant::new(0)?, Config::default())?;
     /// for peer in zerodds.paths() {
     ///     println!("{:02x?} by {}: {}", peer.participant, peer.path, peer.reason);
-    ///     // For a test of what a program does when the path changes:
-    ///     zerodds.disconnect(peer.participant);
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -276,6 +292,17 @@ impl ZeroDds {
 
     /// Ends the shared-memory link to a participant, by its GUID prefix, as if it had broken. Samples go by UDP
     /// until the link is set up again, which is tried at once; none is lost, repeated or reordered.
+    ///
+    /// ```
+    /// # use zerodds_rustdds::{Config, ZeroDds};
+    /// # let domain = 1 + (std::process::id() % 100) as u16;
+    /// # let zerodds = ZeroDds::attach(&rustdds::DomainParticipant::new(domain)?, Config::default())?;
+    /// // For a test of what a program does when the path changes:
+    /// for peer in zerodds.paths().iter().filter(|peer| peer.is_shared()) {
+    ///     zerodds.disconnect(peer.participant);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn disconnect(&self, participant: [u8; 12]) {
         let transport = &self.0.session.transport;
         if let Some(locator) = transport.locator_of(incarnation(participant)) {
