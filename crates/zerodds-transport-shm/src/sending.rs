@@ -285,8 +285,11 @@ impl Sending {
     }
 }
 
-/// Whoever had no room goes without, and is counted.
+/// Whoever had no room goes without, and is counted, unless that is since there is no transport any more.
 fn miss(shared: &Shared, sent: &mut Sent, without_room: &Targets, promise: Promise) {
+    if shared.is_closed() {
+        return sent.unserved.extend(without_room.iter().map(|target| closed(target.index)));
+    }
     let missed = match promise {
         Promise::BestEffort => &shared.stats.lost_messages,
         Promise::Reliable => &shared.stats.timed_out_messages,
