@@ -60,7 +60,7 @@ fn mem_available(meminfo: &str) -> Option<u64> {
 }
 
 /// Whether the system promises no more than it has.
-fn is_strict() -> bool {
+pub(crate) fn is_strict() -> bool {
     read(Path::new("/proc/sys/vm/overcommit_memory")).is_some_and(|mode| mode.trim() == "2")
 }
 
