@@ -1,6 +1,6 @@
 //! Hostile peers: real processes that hold real links, or nearly, and write what no correct peer writes. Of another
 //! user they disturb nobody; of the same user, who could attach a debugger, they hang nobody else.
-#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod attacks;
 mod lingering;
