@@ -205,6 +205,10 @@ impl<S: Transport, U: Transport> Transport for Router<S, U> {
     }
 
     fn loan(&self, len: usize) -> Result<Self::Loan, LoanError> {
+        // Shared memory, not asked, does not count what is too large for it: that is done once for each peer by the send.
+        if len <= self.udp.max_message_len() && len > self.shm.max_message_len() {
+            return self.udp.loan(len).map(RouterLoan::Udp);
+        }
         let refused = match self.shm.loan(len) {
             Ok(loan) => return Ok(RouterLoan::Shm(loan)),
             Err(error) => error,

@@ -20,7 +20,8 @@ impl ShmReceiver {
     /// Moves the receiver onto the current tokio runtime.
     ///
     /// # Errors
-    /// Where the runtime cannot watch its descriptor.
+    /// Where there is no descriptor left, or the runtime cannot watch it. The receiver is dropped then, and a transport has one only:
+    /// its links end, and it has no more of them.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O enabled, as all of tokio's types do.

@@ -56,92 +56,110 @@
 //! | finding and trusting peers | `rendezvous`, `handshake`, `control` |
 //! | what a user holds | `config`, `transport`, `message`, `receiver` |
 //!
-//! Other systems than Linux get a transport that reports itself unavailable.
+//! Other systems than 64-bit Linux get a transport that reports itself unavailable.
 //! Under `--cfg zerodds_model` only the algorithms are built, for the model checkers.
 #![deny(unsafe_code)]
 #![cfg_attr(zerodds_model, allow(dead_code, reason = "the model uses a part of the algorithms"))]
 
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod area;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod arena;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model), feature = "tokio"))]
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(zerodds_no_shm),
+    not(zerodds_model),
+    feature = "tokio"
+))]
 mod asynchronous;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod bell;
 #[cfg(all(test, zerodds_model, not(zerodds_shuttle)))]
 #[allow(unsafe_code, reason = "cells of the model checker")]
 #[path = "sys/model.rs"]
 mod cells;
 mod config;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod control;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod crash;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod doorbell;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod ending;
-#[cfg(all(fuzzing, target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(
+    fuzzing,
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(zerodds_no_shm),
+    not(zerodds_model)
+))]
 pub mod fuzzing;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod handshake;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod inlink;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod lane;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod layout;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod limits;
 mod link_id;
 mod listener;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod message;
 #[cfg(all(test, zerodds_model))]
 mod model;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod outbound;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod outlink;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod pace;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod peer;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod peer_ring;
 mod pool;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod promise;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod receiver;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod region;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod rendezvous;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod segment;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod sending;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod shared;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod short;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod slots;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod spin;
-#[cfg(any(zerodds_model, all(target_os = "linux", not(zerodds_no_shm))))]
+#[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod sync;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod sys;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod transport;
-#[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model))))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model))))]
 mod unavailable;
 
 /// Where a process can be made to die, for tests of what that does to others.
-#[cfg(all(feature = "crash-points", target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(
+    feature = "crash-points",
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(zerodds_no_shm),
+    not(zerodds_model)
+))]
 pub mod crash_points {
     pub use crate::crash::{Action, arm, disarm, passed};
 }
@@ -149,10 +167,15 @@ pub use config::{Access, Config, WaitStrategy};
 pub use link_id::LinkId;
 pub use listener::Listener;
 pub use pool::Pool;
-#[cfg(not(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model))))]
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(zerodds_no_shm),
+    not(zerodds_model)
+)))]
 pub use unavailable::{ShmLoan, ShmMessage, ShmReceiver, ShmSending, ShmSent, ShmTransport, listeners};
 pub use zerodds_core::ConfigError;
-#[cfg(all(target_os = "linux", not(zerodds_no_shm), not(zerodds_model)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 pub use {
     message::{ShmLoan, ShmMessage},
     receiver::ShmReceiver,

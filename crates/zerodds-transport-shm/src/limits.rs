@@ -27,8 +27,14 @@ pub(crate) fn check(bytes: u64) -> Result<(), Exceeded> {
         let remedy = "free memory or lower ZERODDS_SHM_MAX_DATAGRAM";
         return Err(Exceeded { what: "the machine's available memory", available, remedy });
     }
-    let is_strict = read(Path::new("/proc/sys/vm/overcommit_memory")).is_some_and(|mode| mode.trim() == "2");
-    let promised = left_to_promise(&meminfo).filter(|_| is_strict);
+    let promised = is_strict().then(|| {
+        let status = read(Path::new("/proc/self/status")).unwrap_or_default();
+        let reserves = ["admin", "user"].map(|whose| {
+            read(Path::new(&format!("/proc/sys/vm/{whose}_reserve_kbytes"))).unwrap_or_default()
+        });
+        left_to_promise(&meminfo, &status, &reserves)
+    });
+    let promised = promised.flatten();
     if let Some(available) = promised.filter(|&available| available < needed) {
         let remedy =
             "raise vm.overcommit_ratio, set vm.overcommit_memory to 0, or lower ZERODDS_SHM_MAX_DATAGRAM";
@@ -53,11 +59,29 @@ fn mem_available(meminfo: &str) -> Option<u64> {
     bytes_of(meminfo, "MemAvailable:")
 }
 
-/// What the system would still promise where it promises no more than it has: beyond it a page of shared memory that is touched
-/// first is a SIGBUS.
-fn left_to_promise(meminfo: &str) -> Option<u64> {
-    Some(bytes_of(meminfo, "CommitLimit:")?.saturating_sub(bytes_of(meminfo, "Committed_AS:")?))
+/// Whether the system promises no more than it has.
+pub(crate) fn is_strict() -> bool {
+    read(Path::new("/proc/sys/vm/overcommit_memory")).is_some_and(|mode| mode.trim() == "2")
 }
+
+/// What such a system would still promise to this process: beyond it a page of shared memory that is touched first is a SIGBUS. As
+/// `__vm_enough_memory` of the kernel has it, something is kept for root, and a part of what the process has for the user to recover.
+/// (From root itself nothing is kept; it is treated like others.)
+fn left_to_promise(meminfo: &str, status: &str, [admin, user]: &[String; 2]) -> Option<u64> {
+    let reserve =
+        |text: &str, otherwise| text.trim().parse().map_or(otherwise, |kib: u64| kib.saturating_mul(1024));
+    let own = bytes_of(status, "VmSize:").map_or(u64::MAX, |size| size / 32);
+    let limit = bytes_of(meminfo, "CommitLimit:")?.saturating_sub(bytes_of(meminfo, "Committed_AS:")?);
+    Some(
+        limit
+            .saturating_sub(reserve(admin, ADMIN_RESERVE))
+            .saturating_sub(own.min(reserve(user, USER_RESERVE))),
+    )
+}
+
+/// `admin_reserve_kbytes` and `user_reserve_kbytes` as they come, at most.
+const ADMIN_RESERVE: u64 = 8 << 20;
+const USER_RESERVE: u64 = 128 << 20;
 
 fn bytes_of(meminfo: &str, name: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
@@ -115,13 +139,25 @@ mod tests {
 
     #[test]
     fn what_may_still_be_promised_is_the_limit_without_what_was() {
-        assert_eq!(left_to_promise("CommitLimit:  12 kB\nCommitted_AS:  5 kB\n"), Some(7 * 1024));
-        assert_eq!(
-            left_to_promise("CommitLimit:  5 kB\nCommitted_AS:  12 kB\n"),
-            Some(0),
-            "the mode was other before"
-        );
-        assert_eq!(left_to_promise("CommitLimit:  5 kB\n"), None);
+        let none = ["0\n", "0\n"].map(String::from);
+        let left = |meminfo| left_to_promise(meminfo, "VmSize:\t  64 kB\n", &none);
+        assert_eq!(left("CommitLimit:  12 kB\nCommitted_AS:  5 kB\n"), Some(7 * 1024));
+        assert_eq!(left("CommitLimit:  5 kB\nCommitted_AS:  12 kB\n"), Some(0), "the mode was other before");
+        assert_eq!(left("CommitLimit:  5 kB\n"), None);
+    }
+
+    #[test]
+    fn what_the_kernel_keeps_for_root_and_the_user_is_not_promised() {
+        let (meminfo, none) =
+            ("CommitLimit:  40960 kB\nCommitted_AS:  10240 kB\n", [String::new(), String::new()]);
+        let left = |size_kib: u64, reserves| {
+            left_to_promise(meminfo, &format!("Name:\tx\nVmSize:\t{size_kib} kB\nVmLck:\t0 kB\n"), reserves)
+        };
+        let usual = ["8192\n", "131072\n"].map(String::from);
+        assert_eq!(left(2 << 20, &usual), Some(0), "30 MiB without 8 and 64");
+        assert_eq!(left(320 << 10, &usual), Some(12 << 20), "30 MiB without 8 and 10");
+        assert_eq!(left(320 << 10, &none), Some(12 << 20), "the same where nobody says");
+        assert_eq!(left(2 << 20, &["1024\n", "2048\n"].map(String::from)), Some(27 << 20));
     }
 
     #[test]

@@ -427,14 +427,18 @@ impl Outbound {
 
     /// Notes that a link to this peer is being set up at our wish.
     pub(crate) fn set_connecting(&mut self, peer: Locator) {
-        if self.attempts.len() >= ATTEMPTS_MAX {
-            self.attempts.retain(|_, attempt| matches!(attempt, Attempt::Connecting { .. }));
-        }
         let failures = match self.attempts.get(&peer) {
             Some(Attempt::Down { failures, .. } | Attempt::Connecting { failures }) => *failures,
             None => 0,
         };
-        self.attempts.insert(peer, Attempt::Connecting { failures });
+        self.remember(peer, Attempt::Connecting { failures });
+    }
+
+    fn remember(&mut self, peer: Locator, attempt: Attempt) {
+        if self.attempts.len() >= ATTEMPTS_MAX && !self.attempts.contains_key(&peer) {
+            self.attempts.retain(|_, attempt| matches!(attempt, Attempt::Connecting { .. }));
+        }
+        self.attempts.insert(peer, attempt);
     }
 
     /// Notes why a peer that we tried to reach has no link, and when to try again.
@@ -445,7 +449,7 @@ impl Outbound {
             _ => return,
         };
         let retry_at = now + pause_before_retry(&reason, failures);
-        self.attempts.insert(peer, Attempt::Down { reason, retry_at, failures });
+        self.remember(peer, Attempt::Down { reason, retry_at, failures });
     }
 
     /// Adds an established link.
@@ -488,7 +492,7 @@ impl Outbound {
         if !find(&mut self.up, &link.locator).is_some_and(|peer| Arc::ptr_eq(&peer.link, link)) {
             return None;
         }
-        self.attempts.insert(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
+        self.remember(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
         self.up.remove(&owner_word(&link.locator))
     }
 }
@@ -550,4 +554,35 @@ pub(crate) fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
 /// Longer records are not expected to be in a receiver's cache when they were read.
 const FLOWING_MAX: u64 = ring::record_len(512 << 10);
 /// Peers without a link that are remembered; beyond it those that are not being tried are forgotten.
-const ATTEMPTS_MAX: usize = 4096;
+const ATTEMPTS_MAX: usize = if cfg!(test) { 32 } else { 4096 };
+
+#[cfg(all(test, not(zerodds_model)))]
+mod tests {
+    use super::*;
+    use crate::{Config, ShmTransport};
+    use zerodds_core::{Peer, Reach, Transport};
+
+    #[test]
+    fn of_peers_that_came_and_went_a_bounded_number_is_remembered() {
+        let domain = 3_760_000_000 - std::process::id();
+        let open = || ShmTransport::open(domain, &Config::default());
+        let (transport, until) = (open(), Instant::now() + Duration::from_secs(60));
+        let (at, _receiver) = (transport.locators(), transport.receiver());
+        let is_linked = |peer: &Locator| {
+            let shared = transport.books().expect("ours");
+            let outbound = shared.outbound.lock();
+            assert!(outbound.attempts.len() <= ATTEMPTS_MAX && Instant::now() < until);
+            outbound.link(peer).is_some()
+        };
+        for _ in 0..2 * ATTEMPTS_MAX {
+            let peer = open();
+            while !matches!(peer.reach(Peer::new(&at)), Reach::Ready(_)) || !is_linked(&peer.locators()[0]) {
+                std::thread::yield_now();
+            }
+            peer.close();
+            while is_linked(&peer.locators()[0]) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}

@@ -5,7 +5,8 @@
 //! type, seals and exact size before mapping, since a peer that could truncate it could kill us by SIGBUS.
 
 use crate::crash;
-use crate::layout::{LAYOUT_HASH, MAGIC, VERSION, header};
+use crate::layout::{LAYOUT_HASH, MAGIC, VERSION, header, ring};
+use crate::limits;
 use crate::region::Region;
 use crate::sync::Ordering;
 use crate::sys::Mapping;
@@ -63,6 +64,9 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
     rustix::fs::ftruncate(&fd, len as u64)?;
     // Mapped before it is sealed: afterwards not even we could map a ring for writing.
     let mapping = Mapping::read_write(fd.as_fd(), len)?;
+    if limits::is_strict() {
+        make_present(&mapping, sharing)?;
+    }
     // ORDER: Relaxed; handed over through a socket, which orders.
     mapping.u64(header::MAGIC).store(MAGIC, Ordering::Relaxed);
     mapping.u32(header::VERSION).store(VERSION, Ordering::Relaxed);
@@ -99,12 +103,27 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
         Sharing::ReadOnly => Mapping::read_only(fd.as_fd(), len),
     }?;
     crash::step("peer's object mapped");
+    if limits::is_strict() {
+        make_present(&mapping, sharing)?;
+    }
     let mut found = [0; 0x20];
     mapping.copy_out(0, &mut found);
     if found != header_bytes(len as u64, owner) {
         return Err(MapError::Header);
     }
     Ok(mapping)
+}
+
+/// Where the system promises no more than it has, a page that is not to be had is a SIGBUS when it is touched first. Asked for now, it is
+/// an error: all of what both sides write, and the header of a ring, which asks for the rest itself.
+fn make_present(mapping: &Mapping, sharing: Sharing) -> io::Result<()> {
+    let len = if sharing == Sharing::ReadWrite { mapping.len() } else { ring::HEADER_LEN };
+    match mapping.populate(0, len) {
+        Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Err(io::ErrorKind::OutOfMemory.into()),
+        // Kernels before 5.14 cannot be asked.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// `HUGETLBFS_MAGIC` of linux/magic.h.
@@ -160,6 +179,21 @@ mod tests {
         assert!(rustix::io::pwrite(&made.fd, b"x", 0).is_err());
         assert!(rustix::fs::ftruncate(&made.fd, 0).is_err());
         assert!(rustix::fs::fcntl_add_seals(&made.fd, SealFlags::WRITE).is_err());
+    }
+
+    #[test]
+    fn all_pages_that_are_written_are_there_before_they_are_touched_or_it_is_an_error() {
+        for (sharing, present) in [(Sharing::ReadWrite, 4 * LEN), (Sharing::ReadOnly, ring::HEADER_LEN)] {
+            let made = create("test", 4 * LEN, 7, sharing).expect("memfd");
+            make_present(&made.mapping, sharing).expect("memory");
+            let found = rustix::fs::fstat(&made.fd).expect("a file").st_blocks * 512;
+            assert_eq!(found as usize, present);
+            // As where there is no memory for a page, touching one that is not in the file is a SIGBUS.
+            let empty = rustix::fs::memfd_create("empty", MemfdFlags::CLOEXEC).expect("memfd");
+            let mapping = Mapping::read_write(empty.as_fd(), LEN).expect("an address");
+            let error = make_present(&mapping, sharing).expect_err("no page");
+            assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        }
     }
 
     #[test]

@@ -77,6 +77,10 @@ impl Sending {
 
     /// The same for further peers, whose indices begin at `index`, and for whom nobody waits.
     fn also_best_effort(&mut self, shared: &Arc<Shared>, to: &[Peer<'_>], index: usize) {
+        // A forked child has copies of its parent's links, and perhaps of a lock that nobody will release.
+        if shared.is_closed() {
+            return self.sent.unserved.extend((index..index + to.len()).map(closed));
+        }
         let round = Round::new(shared, Parcel::of(&self.message), Promise::BestEffort, self.notice);
         let (mut sent, without_room) = round.first(to, 0);
         miss(shared, &mut sent, &without_room, Promise::BestEffort);
@@ -281,8 +285,11 @@ impl Sending {
     }
 }
 
-/// Whoever had no room goes without, and is counted.
+/// Whoever had no room goes without, and is counted, unless that is since there is no transport any more.
 fn miss(shared: &Shared, sent: &mut Sent, without_room: &Targets, promise: Promise) {
+    if shared.is_closed() {
+        return sent.unserved.extend(without_room.iter().map(|target| closed(target.index)));
+    }
     let missed = match promise {
         Promise::BestEffort => &shared.stats.lost_messages,
         Promise::Reliable => &shared.stats.timed_out_messages,
@@ -292,6 +299,11 @@ fn miss(shared: &Shared, sent: &mut Sent, without_room: &Targets, promise: Promi
         let unserved = without_room.iter().map(|target| Unserved { index: target.index, why: Refusal::Full });
         sent.unserved.extend(unserved);
     }
+}
+
+/// The transport is closed to this peer as to all.
+const fn closed(index: usize) -> Unserved {
+    Unserved { index, why: Refusal::Unreachable(Reason::Closed) }
 }
 
 /// What is sent: small bytes from anywhere, or a record of our ring.

@@ -1,6 +1,6 @@
 //! The transport where shared memory is not implemented: it says so, reaches nobody, and leaves everything to UDP.
 //!
-//! Compiled on other systems than Linux, and under `--cfg zerodds_no_shm`, which is how it is tested.
+//! Compiled on other systems than Linux and where pointers are not of 64 bits (a ring may have 4 GiB), and under `--cfg zerodds_no_shm`, which is how it is tested.
 
 use crate::{Config, LinkId, Listener, Pool};
 use bytes::Bytes;
@@ -83,7 +83,7 @@ impl ShmTransport {
     #[must_use]
     pub fn open(_domain_id: u32, config: &Config) -> Self {
         let why = if config.enabled {
-            Reason::Unavailable("it is implemented for Linux only".into())
+            Reason::Unavailable("it is implemented for 64-bit Linux only".into())
         } else {
             Reason::SwitchedOff
         };

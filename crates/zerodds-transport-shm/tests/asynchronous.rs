@@ -1,5 +1,5 @@
 //! Receiving and sending on tokio: woken through descriptors, never blocking the executor.
-#![cfg(all(feature = "tokio", target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(feature = "tokio", target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod support;
 

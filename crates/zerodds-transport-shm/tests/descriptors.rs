@@ -1,5 +1,5 @@
 //! What a peer costs in descriptors. A file of its own, since it counts those of its process.
-#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Messages of every size between two transports: intact, in order, each once.
-#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! What a process has after everything: no descriptor, no mapping, no CPU in use. One test after the other, in a
 //! process of their own, since they count what the process has.
-#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! How links come and go while both processes live: names that peers can derive, links ended on request.
-#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod support;
 

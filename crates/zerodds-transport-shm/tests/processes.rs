@@ -1,5 +1,5 @@
 //! Two real processes and more: death, stop, other users, namespaces.
-#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod support;
 

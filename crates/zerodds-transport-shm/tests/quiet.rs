@@ -1,5 +1,5 @@
 //! Messages whose news travels another way: they wake nobody, until room is wanted.
-#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod support;
 

@@ -145,6 +145,13 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-transport-shm::failures::endings::f58_a_program_that_is_executed_inherits_nothing",
     },
     Mutant {
+        guard: "no descriptors of who has no link while too much waits to be closed",
+        file: "control/connection.rs",
+        from: "shared.closer.is_full() && !self.may_give_mouth()",
+        to: "false && !self.may_give_mouth()",
+        test: "zerodds-transport-shm::hostile::f30_what_cannot_be_closed_keeps_a_bounded_number_of_descriptors",
+    },
+    Mutant {
         guard: "the end of a receiver for a forked child",
         file: "receiver.rs",
         from: "        if self.is_inherited() {\n            return None;",

@@ -303,6 +303,7 @@ impl Transport for Memory {
             Err(SendError::Loan(error)) => Err(error),
             Err(_) => Err(LoanError::Closed),
             Ok(_) if len > self.max_message_len => {
+                self.with_member(|member| member.counters.too_large_messages += 1);
                 Err(LoanError::TooLarge { len, max: self.max_message_len })
             }
             Ok(_) if self.with_member(|member| member.refuses_loans) == Some(true) => {
@@ -328,6 +329,7 @@ impl Transport for Memory {
     /// As a send of a loan, except that it may wait for room where there is no loan to be had.
     fn send_bytes(&self, message: &[u8], to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
         if message.len() > self.max_message_len {
+            self.with_member(|member| member.counters.too_large_messages += 1);
             return Err(SendError::TooLarge { len: message.len(), max: self.max_message_len });
         }
         self.send(MemoryLoan(message.to_vec()), to, delivery)

@@ -94,7 +94,7 @@ impl Closer {
         }
     }
 
-    /// Whether so much waits to be closed that nobody new should be let in.
+    /// Whether so much waits to be closed that nothing new should be let in: no connection, and no descriptor by one that there is.
     pub(crate) fn is_full(&self) -> bool {
         self.0.lock().waiting.len() >= WAITING_MAX
     }
@@ -110,8 +110,10 @@ impl Closer {
 
 /// Descriptors that are being closed at once.
 const THREADS_MAX: usize = 16;
-/// Descriptors that may wait besides, before connections are left where they are.
+/// Descriptors that may wait besides, before nothing more is let in that would have to be closed here.
 const WAITING_MAX: usize = 64;
+/// Why it is not.
+pub(crate) const TOO_MUCH_TO_CLOSE: &str = "too much of what others sent cannot be closed";
 
 #[cfg(test)]
 mod tests {

@@ -54,6 +54,8 @@ enum Stage {
 pub(super) enum Progress {
     /// There is nothing more to read now.
     Waiting,
+    /// It is to be left alone for a while: what comes next has descriptors, and too much of what others sent waits to be closed.
+    Paused,
     /// A step that concerns nobody else.
     Nothing,
     /// A peer introduced itself; welcome or refuse it.
@@ -187,6 +189,13 @@ impl Connection {
 
     /// Reads and answers one frame.
     pub(super) fn advance(&mut self, shared: &Shared) -> Progress {
+        if shared.closer.is_full() && !self.may_give_mouth() && socket::brings_descriptors(&self.socket) {
+            // Not taken in, they are closed with the socket if it comes to that.
+            return match self.link() {
+                Some(_) => self.fail(shared, Reason::Protocol(UNASKED.into())),
+                None => Progress::Paused,
+            };
+        }
         let (frame, fds) = match socket::receive(&self.socket) {
             Received::Nothing => return Progress::Waiting,
             Received::End => return Progress::Gone(Reason::PeerGone),
@@ -202,7 +211,7 @@ impl Connection {
         };
         // A descriptor that is closed may keep a thread for as long as its maker likes: none is taken that is not asked for.
         if !fds.is_empty() && !self.expects_descriptors(frame.kind) {
-            return self.fail(shared, Reason::Protocol("it sent descriptors that nobody asked for".into()));
+            return self.fail(shared, Reason::Protocol(UNASKED.into()));
         }
         if let Stage::Leaving(link, frames) = &mut self.stage {
             match frame.kind {
@@ -248,6 +257,11 @@ impl Connection {
                 | (Stage::Attach, Kind::Attach)
                 | (Stage::Up(_) | Stage::Leaving(..), Kind::Mouth)
         )
+    }
+
+    /// Whether there is a link, and a peer that may send what wakes it in poll: of our user.
+    fn may_give_mouth(&self) -> bool {
+        self.link().is_some_and(|link| link.bell.is_some())
     }
 
     /// Something may be there, of a peer that cannot ring. If all that it lacks is what wakes us in poll, it gets that: once.
@@ -442,6 +456,7 @@ fn refusal(reason: Refused, frame: &Frame) -> Reason {
     }
 }
 
+const UNASKED: &str = "it sent descriptors that nobody asked for";
 /// Frames that a peer may send after the link is over.
 const FRAMES_WHILE_LEAVING: u32 = 1024;
 /// The longest ring of any configuration: four times the largest message and a header.

@@ -18,6 +18,7 @@ use crate::peer::{Link, Reading, link_ended};
 use crate::rendezvous;
 use crate::shared::{Arrival, Request, Shared, Stats};
 use crate::sys::{Credentials, peer_credentials, peer_pidfd};
+use closing::TOO_MUCH_TO_CLOSE;
 use connection::{Connection, Progress};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
@@ -59,8 +60,10 @@ struct Worker {
     shared: Arc<Shared>,
     epoll: OwnedFd,
     listener: OwnedFd,
-    /// Until when the listener is left alone because descriptors ran out.
+    /// Until when the listener is left alone, and who is paused, because descriptors ran out or cannot be closed.
     listener_paused: Option<Instant>,
+    /// Connections that are not watched until then.
+    paused: HashSet<u64>,
     connections: HashMap<u64, Connection>,
     strangers: Strangers,
     next_token: u64,
@@ -99,6 +102,7 @@ impl Worker {
             epoll,
             listener,
             listener_paused: None,
+            paused: HashSet::new(),
             said_full: false,
             unasked: 0,
             said_unreceived: false,
@@ -154,8 +158,7 @@ impl Worker {
     fn deadlines(&mut self) {
         let now = Instant::now();
         if self.listener_paused.is_some_and(|until| until <= now) {
-            self.listener_paused = None;
-            let _ = epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), EventFlags::IN);
+            self.resume();
         }
         let late = |connection: &Connection| connection.deadline().is_some_and(|at| at <= now);
         let tokens: Vec<u64> = self
@@ -178,7 +181,7 @@ impl Worker {
     fn accept(&mut self) {
         for _ in 0..BACKLOG {
             if self.shared.closer.is_full() {
-                return self.pause_listener("what others sent cannot be closed");
+                return self.pause_listener(TOO_MUCH_TO_CLOSE);
             }
             match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(socket) => self.accepted(Socket::new(socket, &self.shared.closer)),
@@ -195,7 +198,29 @@ impl Worker {
             tracing::warn!("no shared-memory link can be accepted for now, UDP is used: {why}");
         }
         let _ = epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), EventFlags::empty());
-        self.listener_paused = Some(Instant::now() + LISTENER_PAUSE);
+        self.listener_paused.get_or_insert_with(|| Instant::now() + LISTENER_PAUSE);
+    }
+
+    /// Leaves a connection as it is, with all that came by it, for as long as the listener.
+    fn pause(&mut self, token: u64) {
+        self.pause_listener(TOO_MUCH_TO_CLOSE);
+        // Watched for nothing it would wake us for ever once its peer has closed.
+        if let Some(connection) = self.connections.get(&token)
+            && self.paused.insert(token)
+        {
+            let _ = epoll::delete(&self.epoll, connection.socket());
+        }
+    }
+
+    fn resume(&mut self) {
+        self.listener_paused = None;
+        let _ = epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), EventFlags::IN);
+        for token in std::mem::take(&mut self.paused) {
+            let connection = self.connections.get(&token);
+            if connection.is_some_and(|connection| watch(&self.epoll, connection, token).is_err()) {
+                self.gone(token, &Reason::Unavailable("no descriptor can be watched".into()));
+            }
+        }
     }
 
     fn accepted(&mut self, socket: Socket) {
@@ -271,10 +296,7 @@ impl Worker {
 
     fn watch(&mut self, connection: Connection) -> Option<u64> {
         let token = self.next_token;
-        let data = EventData::new_u64(token);
-        if let Err(error) =
-            epoll::add(&self.epoll, connection.socket(), data, EventFlags::IN | EventFlags::RDHUP)
-        {
+        if let Err(error) = watch(&self.epoll, &connection, token) {
             tracing::warn!("a shared-memory link cannot be watched, UDP is used: {error}");
             return None;
         }
@@ -318,16 +340,20 @@ impl Worker {
     }
 
     fn try_connect(&mut self, to: Locator) -> Result<Connection, Reason> {
+        if self.shared.closer.is_full() {
+            return Err(Reason::Unavailable(TOO_MUCH_TO_CLOSE.into()));
+        }
         let unavailable = |error: io::Error| Reason::Unavailable(error.to_string());
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|error| unavailable(error.into()))?;
-        let socket = Socket::new(socket, &self.shared.closer);
         let address = rendezvous::address(&to).map_err(unavailable)?;
-        rustix::net::connect(&*socket, &address).map_err(|error| match error {
+        rustix::net::connect(&socket, &address).map_err(|error| match error {
             Errno::CONNREFUSED => self.strangers.why_absent(&to),
             _ => Reason::NoAnswer,
         })?;
+        // Until now nobody could send it anything, and it was closed at once.
+        let socket = Socket::new(socket, &self.shared.closer);
         crash::step("connected");
         let peer = peer_credentials(socket.as_fd()).map_err(unavailable)?;
         if !is_admitted(self.shared.config.access, &self.shared.identity, peer) {
@@ -352,6 +378,7 @@ impl Worker {
             let Some(connection) = self.connections.get_mut(&token) else { return };
             match connection.advance(&self.shared) {
                 Progress::Waiting => return,
+                Progress::Paused => return self.pause(token),
                 Progress::Nothing => {}
                 Progress::Hello(from) => self.hello(token, from),
                 Progress::Up(link) => self.up(token, link),
@@ -556,6 +583,10 @@ impl Credentials {
     fn is_user(self, uid: u32) -> bool {
         self.uid == uid
     }
+}
+
+fn watch(epoll: &OwnedFd, connection: &Connection, token: u64) -> Result<(), Errno> {
+    epoll::add(epoll, connection.socket(), EventData::new_u64(token), EventFlags::IN | EventFlags::RDHUP)
 }
 
 /// Two participants of one host and domain cannot have one incarnation.

@@ -113,6 +113,14 @@ pub(crate) fn receive(socket: &Socket) -> Received {
     }
 }
 
+/// Whether descriptors come with the next packet, which stays where it is, and they with it.
+pub(crate) fn brings_descriptors(socket: &OwnedFd) -> bool {
+    let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+    let mut no_room = RecvAncillaryBuffer::default();
+    rustix::net::recvmsg(socket, &mut [], &mut no_room, flags)
+        .is_ok_and(|message| message.flags.contains(ReturnFlags::CTRUNC))
+}
+
 /// Whether this is of a kind that we use.
 fn is_ours(fd: &OwnedFd) -> bool {
     rustix::fs::fcntl_get_seals(fd).is_ok() || is_stream(fd)

@@ -132,3 +132,18 @@ fn the_ring_goes_on_for_a_receiver_that_is_awake_and_starts_again_for_one_that_s
     let large = [(); 3].map(|()| exchange(&mut receiver, (512 << 10) + 1));
     assert_eq!(large, [starts[0]; 3], "what leaves the receiver's cache anyway starts again");
 }
+
+#[test]
+fn whoever_has_no_room_when_the_transport_closes_is_closed_to_and_no_time_was_over() {
+    let scene = Scene::new(3_860_000_000 - std::process::id(), &[true]);
+    let mut sending = scene.begin();
+    scene.transport.close();
+    sending.wait(far());
+    let sent = sending.finish().0;
+    assert!(
+        matches!(sent.unserved[..], [Unserved { index: 0, why: Refusal::Unreachable(Reason::Closed) }]),
+        "{:?}",
+        sent.unserved
+    );
+    assert_eq!(scene.transport.counters().timed_out_messages, 0);
+}

@@ -47,7 +47,8 @@ mod tests {
     use crate::{Config, ShmTransport};
     use std::time::{Duration, Instant};
     use zerodds_core::{
-        Delivery, Incoming, LoanError, Locator, Peer, Reach, Receiver, SendError, Transport, Wake,
+        Delivery, Incoming, LoanError, Locator, Peer, Reach, Reason, Receiver, Refusal, SendError, Transport,
+        Unserved, Wake,
     };
 
     /// Runs `play` in a forked child, which has this thread alone, and waits for its end; whether it said yes, in time.
@@ -132,7 +133,19 @@ mod tests {
         let sent = || a.send_bytes(b"child", &[Peer::new(&peer)], now);
         assert!(forked(|| matches!(sent(), Err(SendError::Closed | SendError::Loan(LoanError::Closed)))));
         assert!(forked(|| matches!(a.reach(Peer::new(&peer)), Reach::Unreachable(_))));
-        drop((held, loan));
+        let loan = loan.expect("the parent's");
+        let mut begun = Some(a.begin_quietly(loan, &[], Delivery::BestEffort).expect("open"));
+        assert!(forked(|| {
+            let mut begun = begun.take().expect("its copy");
+            begun.also_best_effort(&[Peer::new(&peer)]);
+            let sent = begun.finish().0;
+            sent.by_shm == 0
+                && matches!(
+                    sent.unserved[..],
+                    [Unserved { index: 0, why: Refusal::Unreachable(Reason::Closed) }]
+                )
+        }));
+        drop((held, begun));
         assert!(next().iter().all(|&byte| byte == 2), "what was sent before is the parent's to take");
         send(&a, to, 3);
         assert!(next().iter().all(|&byte| byte == 3));

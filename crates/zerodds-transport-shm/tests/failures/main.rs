@@ -1,5 +1,5 @@
 //! Failures of other same-host transports, brought about here: the rows of docs/failures.md by their numbers.
-#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod builds;
 mod cargo;

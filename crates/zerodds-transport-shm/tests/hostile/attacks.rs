@@ -1,5 +1,6 @@
 //! What rogues do. Each says `done N`: how many of its attacks the victim must have counted.
 
+use super::lingering;
 use super::rogue::{
     ATTACH, Attach, BELL_LEN, BYE, Call, DONE, FIXED, HELLO, LINK_LEN, MAGIC, MOUTH, READ_ONLY, READY,
     RING_LEN, Rogue, Target, WAKE, WELCOME, memfd, stream_pair,
@@ -7,7 +8,7 @@ use super::rogue::{
 use crate::support::child::{hear, tell};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::SealFlags;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use zerodds_core::Locator;
 
@@ -29,15 +30,16 @@ pub(crate) fn play(victim: Locator, manner: &[&str]) {
         ["drain"] => drain(victim),
         ["ring"] => ring(victim),
         ["knock"] => knock(victim),
-        ["linger"] => linger(victim),
+        ["linger"] => lingering::linger(victim),
+        ["clog"] => lingering::clog(victim),
         ["stuff"] => stuff(victim),
         ["shut", how] => shut(victim, how),
-        ["enclose"] => enclose(victim),
+        ["enclose"] => lingering::enclose(victim),
         other => panic!("no such attack: {other:?}"),
     }
 }
 
-fn done(count: u64) {
+pub(crate) fn done(count: u64) {
     tell(format_args!("done {count}"));
     hear();
 }
@@ -466,24 +468,6 @@ fn shut(victim: Locator, how: &str) {
     done(0);
 }
 
-/// Descriptors through the same socket whose closing waits.
-fn enclose(victim: Locator) {
-    let mut random = Random(12);
-    let rogue = fresh(victim, &mut random).attach(|_| {}).expect("admitted");
-    let (mouth, mut hosts) = (rogue.mouth(), Lingering::new());
-    for _ in 0..8 {
-        let own = hosts.next();
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
-        let fds = [own.as_fd()];
-        assert!(control.push(rustix::net::SendAncillaryMessage::ScmRights(&fds)));
-        let octet = [std::io::IoSlice::new(&[1])];
-        let _ = rustix::net::sendmsg(&mouth, &octet, &mut control, SendFlags::DONTWAIT);
-        std::thread::spawn(move || drop(own));
-    }
-    done(0);
-}
-
 /// What a reader can do to the memory that it reads: nothing. Says how many attempts the kernel refused.
 fn ring(victim: Locator) {
     let mut random = Random(6);
@@ -529,58 +513,6 @@ fn knock(victim: Locator) {
     done(100);
 }
 
-/// Descriptors whose closing waits: sockets that linger for an hour over what nobody reads. The victim has the last copy.
-fn linger(victim: Locator) {
-    let mut random = Random(8);
-    let mut hosts = Lingering::new();
-    // Beside a frame that is in order, beside garbage, more than a frame may carry; and behind what is looked at.
-    for (kind, fds, frames) in [(HELLO, 1, 1), (0, 1, 1), (HELLO, 8, 1), (0, 1, 4), (0, 0, 1)] {
-        let target = fresh(victim, &mut random);
-        let call = target.call().expect("the victim listens");
-        for _ in 0..frames {
-            let own: Vec<OwnedFd> = (0..fds).map(|_| hosts.next()).collect();
-            call.say(&target.frame(kind), &own.iter().map(AsFd::as_fd).collect::<Vec<_>>());
-            // Whoever closes it last waits. Mostly the victim; where it is we, this thread is done with.
-            std::thread::spawn(move || drop(own));
-        }
-        if frames == 1 {
-            call.say(&target.frame(0), &[]);
-        }
-    }
-    // A link that is up and gets one.
-    if let Some(rogue) = fresh(victim, &mut random).attach(|_| {}) {
-        let own = hosts.next();
-        rogue.call.say(&rogue.target.frame(WAKE), &[own.as_fd()]);
-        std::thread::spawn(move || drop(own));
-    }
-    done(0);
-}
-
-/// Makes sockets that linger for an hour over what nobody reads.
-struct Lingering {
-    listener: std::net::TcpListener,
-    readers: Vec<std::net::TcpStream>,
-}
-
-impl Lingering {
-    fn new() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface");
-        Self { listener, readers: Vec::new() }
-    }
-
-    fn next(&mut self) -> OwnedFd {
-        let address = self.listener.local_addr().expect("bound");
-        let mut stream = std::net::TcpStream::connect(address).expect("it listens");
-        self.readers.push(self.listener.accept().expect("it has come").0);
-        stream.set_nonblocking(true).expect("a socket");
-        while std::io::Write::write(&mut stream, &[7; 1 << 16]).is_ok() {}
-        stream.set_nonblocking(false).expect("a socket");
-        rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::from_secs(3600)))
-            .expect("a socket");
-        OwnedFd::from(stream)
-    }
-}
-
 fn raw(fd: &OwnedFd) -> i32 {
     std::os::fd::AsRawFd::as_raw_fd(fd)
 }
@@ -591,16 +523,16 @@ fn datagrams() -> OwnedFd {
         .0
 }
 
-fn null() -> OwnedFd {
+pub(crate) fn null() -> OwnedFd {
     std::fs::File::open("/dev/null").expect("null").into()
 }
 
-fn fresh(victim: Locator, random: &mut Random) -> Target {
+pub(crate) fn fresh(victim: Locator, random: &mut Random) -> Target {
     Target::new(victim, random.next())
 }
 
 /// SplitMix64.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {

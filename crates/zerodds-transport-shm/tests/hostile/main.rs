@@ -1,8 +1,9 @@
 //! Hostile peers: real processes that hold real links, or nearly, and write what no correct peer writes. Of another
 //! user they disturb nobody; of the same user, who could attach a debugger, they hang nobody else.
-#![cfg(all(target_os = "linux", not(zerodds_no_shm)))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm)))]
 
 mod attacks;
+mod lingering;
 mod rogue;
 #[path = "../support/mod.rs"]
 mod support;
@@ -380,4 +381,36 @@ fn f30_descriptors_that_cannot_be_closed_at_once_hold_up_nobody() {
         drop(rogue);
         scene.welcomes();
     }
+}
+
+/// Sixteen threads that hang, and what waits behind them: our own attempts to reach somebody add nothing, and peers a bounded number.
+#[test]
+fn f30_what_cannot_be_closed_keeps_a_bounded_number_of_descriptors() {
+    let Some(copy) = others("f30_what_cannot_be_closed_keeps_a_bounded_number_of_descriptors") else {
+        return;
+    };
+    let mut scene = Scene::set();
+    let before = scene.status();
+    let mut rogue = scene.rogue("clog", Some(&copy));
+    assert_eq!(rogue.hear(), "there");
+    let crowded = scene.status();
+    scene.victim.stop();
+    rogue.tell("go on");
+    assert_eq!(rogue.hear(), "sent");
+    scene.victim.resume();
+    assert_eq!(rogue.hear(), "refused");
+    scene.reach_nobody(300);
+    let now = scene.status();
+    // Each lingering socket, and that by which it came.
+    assert!(now.descriptors < crowded.descriptors + 2 * 16 + 8, "{crowded:?}, then {now:?}");
+    rogue.tell("go on");
+    let (_, rogue) = scene.exchange_while(rogue);
+    let why = scene.reach_nobody(300);
+    assert!(why.contains("cannot be closed"), "{why}");
+    let now = scene.status();
+    assert!(now.descriptors < crowded.descriptors + 16 + 64 + 2 * 16, "{crowded:?}, then {now:?}");
+    scene.exchange(20);
+    scene.is_idle();
+    drop(rogue);
+    unharmed(&mut scene, before);
 }

@@ -11,7 +11,7 @@ use zerodds_core::{
     Delivery, HostTag, Incarnation, Incoming, Locator, Message, Peer, Reach, Reason, Receiver, Transport,
     Wake,
 };
-use zerodds_transport_shm::{Access, Config, ShmReceiver};
+use zerodds_transport_shm::{Access, Config, ShmReceiver, ShmTransport};
 
 /// Friends of a victim, and the victim.
 pub(crate) struct Scene {
@@ -87,6 +87,12 @@ impl Scene {
         let (line, rogue) = listener.join().expect("the rogue says what it has done");
         let done = line.strip_prefix("done ").expect("done");
         (done.parse().expect("a number"), rogue)
+    }
+
+    /// The victim tries to reach as many locators of its host at which nobody listens, others each time; why it did not.
+    pub(crate) fn reach_nobody(&mut self, count: u64) -> String {
+        self.victim.tell(&format!("reach {count}"));
+        self.victim.hear()
     }
 
     pub(crate) fn status(&mut self) -> Status {
@@ -194,8 +200,15 @@ pub(crate) fn play(domain: &str, manner: &str) {
             }
         }
     });
+    let mut nobodies = 1_u64..;
     loop {
-        assert_eq!(hear(), "status");
+        let asked = hear();
+        if let Some(count) = asked.strip_prefix("reach ") {
+            let ids = nobodies.by_ref().take(count.parse().expect("a number"));
+            tell(ids.map(|id| reach_nobody(&transport, id)).last().expect("some"));
+            continue;
+        }
+        assert_eq!(asked, "status");
         let (counters, descriptors) = (transport.counters(), descriptors());
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let cpu_ns = cpu.tv_sec as u64 * 1_000_000_000 + cpu.tv_nsec as u64;
@@ -206,6 +219,21 @@ pub(crate) fn play(domain: &str, manner: &str) {
             memory_kib("VmRSS:"),
             memory_kib("VmHWM:")
         ));
+    }
+}
+
+/// Why a locator of our host, at which nobody listens, cannot be reached.
+fn reach_nobody(transport: &ShmTransport, id: u64) -> Reason {
+    let own = transport.locators()[0];
+    let host = own.host_tag().expect("shm");
+    let nobody = Locator::shared_memory(host, Incarnation::from_bytes(id.to_be_bytes()), own.port());
+    let until = deadline();
+    loop {
+        if let Reach::Unreachable(reason) = transport.reach(Peer::new(&[nobody])) {
+            return reason;
+        }
+        assert!(Instant::now() < until, "no answer");
+        std::thread::yield_now();
     }
 }
 
