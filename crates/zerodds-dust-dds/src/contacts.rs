@@ -115,6 +115,14 @@ impl Contacts {
         talk.readers.values().map(|said| said.acknowledged).min().unwrap_or(0)
     }
 
+    /// Everything below has come to all reliable readers that have spoken to this writer; 1 if none has.
+    pub(crate) fn complete_below(&self, writer: &Guid) -> i64 {
+        let books = self.0.lock();
+        let readers = books.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
+        let reliable = readers.filter(|&(&reader, _)| books.is_reliable(reader));
+        reliable.map(|(_, said)| said.acknowledged).min().unwrap_or(1)
+    }
+
     /// Whether Dust has asked for this sample since it last got it.
     pub(crate) fn is_requested(&self, writer: &Guid, number: i64) -> bool {
         let books = self.0.lock();

@@ -3,7 +3,7 @@
 //! ```text
 //!   DATA_FRAG ──▶ partial sample ──complete──▶ held back while an older one is not ──▶ DATA for Dust
 //!   HEARTBEAT ──▶ NACK_FRAGs for what is missing; Dust sees it end before the first partial sample
-//!   GAP ────────▶ dropped while an older sample is partial or held
+//!   GAP ────────▶ ends before the first that is partial or held
 //! ```
 //! What is held back and asked for is for our reliable readers, where a writer has any: best-effort ones take what is
 //! complete, and a Dust writer does not answer them.
@@ -11,8 +11,9 @@
 //! Why not Dust: it panics where the missing fragments of a sample span more than 256, and reads only one
 //! fragment per submessage. Why hold back: a reliable reader of Dust drops what is not next in order, and
 //! would ask for it whole. Why shorten the HEARTBEAT: told of a sample that it has not got, Dust asks for
-//! all of it; told that the writer's last sample is the one before, it acknowledges that and waits. Why drop the GAP: Dust takes
-//! all that is older for received. It asks again for what the GAP covers once the HEARTBEAT speaks of that.
+//! all of it; told that the writer's last sample is the one before, it acknowledges that and waits. Why shorten the GAP: of what is
+//! behind the sample a reliable reader takes nothing yet, and a best-effort one would no longer take the sample. Dust asks
+//! again for the rest once the HEARTBEAT speaks of that.
 //!
 //! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
 //! and so without one; only when Dust asks for it anew.
@@ -273,14 +274,14 @@ impl Reassembly {
         }
     }
 
-    /// These samples will not come. `false`: Dust must not hear of it yet, since an older one is still to come.
-    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) -> bool {
+    /// These samples will not come. Answers with the first that is still to come: Dust is not to hear yet of those behind it.
+    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) -> Option<i64> {
         let guid = Guid { prefix, entity: gap.writer };
-        let Some(writer) = self.writers.get_mut(&guid) else { return true };
+        let writer = self.writers.get_mut(&guid)?;
         if writer.forget(|number| gap.covers(number)) {
             self.freed.push(guid);
         }
-        writer.first_pending().is_none_or(|pending| pending > gap.last())
+        writer.first_pending()
     }
 
     /// This sample came whole.

@@ -94,11 +94,18 @@ fn gap(start: i64, base: i64, more: Option<u32>) -> Vec<u8> {
     gap.into_bytes()
 }
 
+/// Whether nothing but the number can be read from a DATA.
+fn is_nothing(message: &[u8]) -> bool {
+    let status = [&[0x71, 0, 4, 0][..], &[0xff; 4], &[1, 0, 0, 0]].concat();
+    message.ends_with(&status)
+}
+
 #[test]
 fn a_held_sample_follows_the_gap_that_stands_for_the_one_before() {
     let mut gate = behind_an_incomplete_one(WRITER);
     let seen = gate.pass(&gap(5, 6, None));
-    assert_eq!(told(&seen), [(kind::GAP, 6), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+    assert_eq!(told(&seen), [(kind::DATA, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+    assert!(is_nothing(&seen[0]) && !is_nothing(&seen[1]));
 }
 
 #[test]
@@ -117,13 +124,31 @@ fn a_gap_does_not_overtake_an_incomplete_sample_for_which_dust_would_no_longer_w
             assert_eq!(told(&gate.pass(&heartbeat)), [(kind::HEARTBEAT, 7)]);
             others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
         }
-        assert_eq!(told(&gate.pass(&gap(3, 5, None))), [(kind::GAP, 5)], "what is older");
-        assert_eq!(told(&gate.pass(&overtaking)), []);
+        let seen = told(&gate.pass(&gap(3, 5, None)));
+        assert_eq!(seen, [(kind::DATA, 3), (kind::DATA, 4)], "what is older");
+        let before = told(&gate.pass(&overtaking));
+        assert!(before.iter().all(|&(_, number)| number < 5), "{before:?}");
         let seen = gate.pass(last);
         assert_eq!(told(&seen)[0], (kind::DATA, 5));
         assert_eq!(told(&seen)[1..].first(), heartbeat_first.then_some(&(kind::HEARTBEAT, 7)), "Dust asks");
-        assert_eq!(told(&gate.pass(&overtaking)).len(), 1, "and is told again");
+        assert_eq!(told(&gate.pass(&overtaking)).last(), Some(&(kind::DATA, 6)), "and is told again");
     }
+}
+
+#[test]
+fn dust_takes_each_number_of_a_gap_in_order_and_a_long_gap_only_if_it_leaves_out_nothing() {
+    let mut gate = Gate::new();
+    assert_eq!(
+        told(&gate.pass(&gap(3, 5, Some(1)))),
+        [(kind::DATA, 3), (kind::DATA, 4), (kind::DATA, 6)],
+        "the fifth may be on its way"
+    );
+    let some: Vec<_> = (8..8 + GAP_NUMBERS_MAX as i64).map(|number| (kind::DATA, number)).collect();
+    assert!(told(&gate.pass(&gap(8, 1 << 40, None))) == some, "so may the seventh");
+    gate.contacts.came(READER, true);
+    acknowledges(&gate.contacts, READER, Guid { prefix: SENDER, entity: WRITER }, 8, false);
+    let seen = told(&gate.pass(&gap(8, 1 << 40, Some(1))));
+    assert_eq!(seen, [(kind::GAP, 1 << 40), (kind::DATA, (1 << 40) + 1)], "all that is older is here");
 }
 
 #[test]

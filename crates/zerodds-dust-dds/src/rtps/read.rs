@@ -469,9 +469,6 @@ pub(crate) struct Gap<'a> {
 }
 
 impl<'a> Gap<'a> {
-    /// Where `start` lies in the body.
-    pub(crate) const START_OFFSET: usize = 8;
-
     pub(crate) fn read(submessage: &Submessage<'a>) -> Result<Self, Malformed> {
         let mut fields = Fields::of(submessage);
         let (reader, writer) = (fields.entity()?, fields.entity()?);
@@ -480,15 +477,19 @@ impl<'a> Gap<'a> {
         if base < start { Err(Malformed::Fields) } else { Ok(Self { reader, writer, start, base, set }) }
     }
 
-    /// The highest number that it covers, or the one before `start`.
-    pub(crate) fn last(&self) -> i64 {
-        self.set.iter().last().map_or(self.base - 1, |distance| self.base + i64::from(distance))
+    /// What will never come, in ascending order.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = i64> + '_ {
+        (self.start..self.base).chain(self.beyond())
+    }
+
+    /// What of the set will never come.
+    pub(crate) fn beyond(&self) -> impl Iterator<Item = i64> + '_ {
+        self.set.iter().map(|distance| self.base + i64::from(distance))
     }
 
     /// Whether it says that this number will never come.
     pub(crate) fn covers(&self, number: i64) -> bool {
-        (self.start..self.base).contains(&number)
-            || self.set.iter().any(|distance| self.base + i64::from(distance) == number)
+        (self.start..self.base).contains(&number) || self.beyond().any(|one| one == number)
     }
 }
 
