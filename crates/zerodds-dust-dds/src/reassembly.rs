@@ -37,6 +37,7 @@ use crate::rtps::{
 use crate::tally::Tally;
 pub(crate) use partial::Partial;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerodds_core::{Endianness, Locator, Path};
@@ -115,7 +116,8 @@ pub(crate) enum Hearing {
         count: i32,
     },
     /// Nothing: Dust has answered the same a moment ago. A writer that answers every incomplete ACKNACK with
-    /// a HEARTBEAT (RustDDS does) would otherwise keep both busy until the missing fragments are there.
+    /// a HEARTBEAT (RustDDS does) would otherwise keep both busy until the missing fragments are there. Or it is for another reader
+    /// than one that would take what it waits for as lost.
     Withheld,
 }
 
@@ -233,6 +235,11 @@ impl Reassembly {
     /// Takes a HEARTBEAT and answers with what Dust may hear of it.
     pub(crate) fn heartbeat(&mut self, prefix: GuidPrefix, heartbeat: &Heartbeat, now: Instant) -> Hearing {
         let guid = Guid { prefix, entity: heartbeat.writer };
+        let is_pending =
+            |range: Range<i64>| self.writers.get(&guid).is_some_and(|writer| writer.is_pending(range));
+        if !self.contacts.may_hear(&guid, heartbeat, now, is_pending) {
+            return Hearing::Withheld;
+        }
         let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
         let Some(writer) = self.writers.get_mut(&guid) else { return self.counted(&guid, heartbeat) };
         writer.heartbeat = Some(*heartbeat);
@@ -495,6 +502,11 @@ impl Writer {
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
         let pending = self.first_pending();
         pending.map_or(heartbeat.last, |pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
+    }
+
+    /// Whether Dust is still to be given one of these samples.
+    fn is_pending(&self, range: Range<i64>) -> bool {
+        self.partial.range(range.clone()).next().is_some() || self.held.range(range).next().is_some()
     }
 
     /// The first sample that Dust is still to be given.

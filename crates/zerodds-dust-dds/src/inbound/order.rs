@@ -245,6 +245,58 @@ fn best_effort_readers_wait_for_nothing_though_the_writer_is_reliable() {
 }
 
 #[test]
+fn a_reader_does_not_lose_what_it_waits_for_because_the_writer_begins_later_with_another() {
+    let silence = Duration::from_secs(1);
+    for (asks, after, passes) in
+        [(false, Duration::ZERO, false), (true, Duration::ZERO, false), (false, silence, true)]
+    {
+        let (mut gate, waiting) = with_readers(true);
+        let to = |reader, first, last| {
+            let mut alone = message();
+            alone.info_dst(PEER).heartbeat(HeartbeatFields { reader, ..heartbeat(first, last) });
+            alone.into_bytes()
+        };
+        let new = EntityId([0, 0, 10, 4]);
+        let pieces = fragments(WRITER, 5);
+        let (last, others) = pieces.split_last().expect("fragments");
+        if asks {
+            acknowledges(&gate.contacts, waiting, Guid { prefix: SENDER, entity: WRITER }, 5, true);
+        } else {
+            others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+        }
+        gate.pass(&to(waiting, 5, 5));
+        gate.now += after;
+        assert_eq!(told(&gate.pass(&to(new, 6, 5))).len(), usize::from(passes));
+        if passes {
+            continue;
+        }
+        assert_eq!(told(&gate.pass(&to(waiting, 5, 5))).iter().filter(|&&(_, last)| last > 5).count(), 0);
+        if asks {
+            others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+        }
+        assert_eq!(told(&gate.pass(last)).first(), Some(&(kind::DATA, 5)), "it is still welcome");
+        assert_eq!(told(&gate.pass(&to(new, 6, 5))).len(), 1, "nobody waits any more");
+    }
+}
+
+#[test]
+fn no_reader_waits_for_what_the_writer_no_longer_has() {
+    let (mut gate, other) = with_readers(true);
+    let to = |reader, first| {
+        let mut alone = message();
+        alone.heartbeat(HeartbeatFields { reader, ..heartbeat(first, 8) });
+        alone.into_bytes()
+    };
+    let new = EntityId([0, 0, 10, 4]);
+    gate.contacts.came(new, true);
+    acknowledges(&gate.contacts, new, Guid { prefix: SENDER, entity: WRITER }, 5, false);
+    gate.pass(&fragments(WRITER, 5)[0]);
+    [other, new].iter().for_each(|&reader| drop(gate.pass(&to(reader, 5))));
+    assert_eq!(told(&gate.pass(&to(new, 8))), [], "the other is promised the fifth");
+    assert_eq!(told(&gate.pass(&to(other, 8))), [(kind::HEARTBEAT, 8)], "and no longer");
+}
+
+#[test]
 fn what_a_late_joiner_lacks_is_waited_for_though_another_reader_has_it() {
     for joins_last in [true, false] {
         let (mut gate, late) = with_readers(true);
