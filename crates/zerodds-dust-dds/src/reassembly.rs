@@ -91,7 +91,7 @@ struct Writer {
     held: BTreeMap<i64, Vec<u8>>,
     /// The last samples that Dust was given.
     given: BTreeSet<i64>,
-    /// Its last HEARTBEAT; only a reliable writer sends any.
+    /// Its last HEARTBEAT since there is anything of it here; only a reliable writer sends any.
     heartbeat: Option<Heartbeat>,
     /// The count of the last HEARTBEAT that Dust was given from this writer.
     given_count: i32,
@@ -310,8 +310,8 @@ impl Reassembly {
 
     /// When [`requests`](Self::requests) has something to do again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let reliable = self.writers.values().filter(|writer| writer.heartbeat.is_some());
-        reliable.flat_map(|writer| writer.partial.values()).map(Partial::asks_at).min()
+        let reliable = self.writers.iter().filter(|(guid, writer)| writer.is_asked(guid, &self.contacts));
+        reliable.flat_map(|(_, writer)| writer.partial.values()).map(Partial::asks_at).min()
     }
 
     /// The NACK_FRAGs that are due, from `header`'s participant. A sample that stays incomplete however often
@@ -319,7 +319,7 @@ impl Reassembly {
     pub(crate) fn requests(&mut self, header: &[u8; HEADER_LEN], now: Instant) -> Vec<Request> {
         let mut requests = Vec::new();
         for (&guid, writer) in &mut self.writers {
-            if writer.heartbeat.is_none() {
+            if !writer.is_asked(&guid, &self.contacts) {
                 continue;
             }
             let before = writer.partial.len();
@@ -450,6 +450,12 @@ impl Writer {
         self.partial.values().map(Partial::len).chain(held).sum()
     }
 
+    /// Whether something is missing of it that it may be asked for: it has sent a HEARTBEAT lately, or one that was answered before
+    /// there was anything of it here.
+    fn is_asked(&self, guid: &Guid, contacts: &Contacts) -> bool {
+        !self.partial.is_empty() && (self.heartbeat.is_some() || contacts.has_reliable(guid))
+    }
+
     /// This sample is Dust's now, or will be as soon as older ones are.
     fn give(&mut self, number: i64) {
         self.given.insert(number);
@@ -469,7 +475,7 @@ impl Writer {
     /// Hands over what no older partial sample holds up, where readers need them in order, and tells Dust of samples that a
     /// shortened HEARTBEAT had kept from it.
     fn release(&mut self, is_ordered: bool, out: &mut Vec<Assembled>) {
-        let (origin, is_ordered) = (self.origin, is_ordered && self.heartbeat.is_some());
+        let origin = self.origin;
         let first_partial = self.partial.keys().next().copied().filter(|_| is_ordered);
         let first_partial = first_partial.unwrap_or(i64::MAX);
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < first_partial) {

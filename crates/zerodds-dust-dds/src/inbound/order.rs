@@ -235,6 +235,20 @@ fn a_reliable_reader_asks_for_what_was_sent_to_a_best_effort_one_until_it_leaves
 }
 
 #[test]
+fn what_is_incomplete_is_asked_for_and_waited_for_though_the_heartbeat_came_before() {
+    let (mut gate, reliable) = with_readers(true);
+    assert_eq!(told(&gate.pass(&heartbeat_alone(WRITER, 5, 6))), [(kind::HEARTBEAT, 6)]);
+    let pieces = fragments(WRITER, 5);
+    let (last, others) = pieces.split_last().expect("fragments");
+    let later = fragments(WRITER, 6);
+    others.iter().chain(&later).for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+    assert!(gate.inbound.deadline().is_some());
+    assert_eq!(asking(&mut gate), [reliable]);
+    assert_eq!(told(&gate.pass(last)), [(kind::DATA, 5), (kind::DATA, 6)]);
+    assert_eq!(gate.inbound.deadline(), None);
+}
+
+#[test]
 fn best_effort_readers_wait_for_nothing_though_the_writer_is_reliable() {
     let (mut gate, _) = with_readers(false);
     gate.pass(&fragments(WRITER, 5)[0]);

@@ -230,6 +230,7 @@ fn a_sample_waits_for_an_older_one_of_a_reliable_writer() {
 #[test]
 fn a_best_effort_sample_waits_for_nothing() {
     let mut receiver = Receiver::new(BUDGET);
+    receiver.contacts.left(READER);
     let best_effort = |number| {
         let mut message = sample(number, 4_000);
         message.truncate(message.len() - 32);
@@ -277,7 +278,10 @@ fn what_the_writer_no_longer_has_is_not_waited_for() {
     });
     let heartbeat = Heartbeat { reader: READER, writer: WRITER, first: 2, last: 2, count: 9 };
     let heard = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now);
-    assert!(matches!(heard, Hearing::Rewritten { last: 2, .. }), "sample 1 is gone for good: {heard:?}");
+    assert!(matches!(heard, Hearing::Rewritten { last: 1, .. }), "sample 1 is gone for good: {heard:?}");
+    receiver.release();
+    assert_eq!(receiver.samples(), [(2, payload(2, 4_000))]);
+    assert_eq!(receiver.heartbeats().last().map(|heartbeat| heartbeat.last), Some(2));
     assert!(receiver.requests(Duration::from_secs(1)).is_empty());
 }
 
