@@ -59,6 +59,8 @@ pub(crate) struct Inbound {
     along: Along,
     /// Numbers of GAPs that Dust was given one by one from the message in hand.
     gaps: usize,
+    /// What others are to hear because of what has come.
+    answers: Vec<Request>,
     /// The last fragment of the message in hand, if more of its sample are welcome.
     followed: Option<Followed>,
 }
@@ -107,6 +109,7 @@ impl Inbound {
             brought_about,
             along: Along::default(),
             gaps: 0,
+            answers: Vec::new(),
             followed: None,
         }
     }
@@ -153,6 +156,11 @@ impl Inbound {
         out.extend(kept.end());
     }
 
+    /// What is to be sent because of what has come since it was last asked for.
+    pub(crate) fn answers(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.answers)
+    }
+
     /// When [`requests`](Self::requests) has something to do again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.reassembly.deadline()
@@ -187,6 +195,7 @@ impl Inbound {
         for prefix in self.estates.ended(self.own, &alive.collect(), as_of) {
             tracing::info!(participant = ?prefix, "participant is silent; its lease has ended");
             self.take_leave_of(prefix);
+            self.estates.forsake(prefix, as_of);
         }
         out.append(&mut self.brought_about);
     }
@@ -196,6 +205,7 @@ impl Inbound {
         if self.estates.has(prefix) {
             tracing::info!(participant = ?prefix, "participant died; Dust is told at once");
             self.take_leave_of(prefix);
+            self.estates.forsake(prefix, now);
         }
         self.estates.bury(prefix, now);
         out.append(&mut self.brought_about);

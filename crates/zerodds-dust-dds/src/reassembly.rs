@@ -100,7 +100,7 @@ struct Writer {
     given_at: Option<Instant>,
 }
 
-/// A message that asks a writer for fragments, as long as the smallest datagram at most.
+/// A message for another participant, as one that asks a writer for fragments: as long as the smallest datagram at most.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) message: Vec<u8>,

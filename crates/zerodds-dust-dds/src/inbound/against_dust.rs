@@ -9,7 +9,7 @@
 
 use super::*;
 use crate::contacts::tests::acknowledges;
-use crate::rtps::{EntityId, flag, kind};
+use crate::rtps::{AckNack, EntityId, flag, kind};
 use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
 use dust_dds::domain::domain_participant::DomainParticipant;
 use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
@@ -31,6 +31,7 @@ use dust_dds::transport::interface::{
 };
 use dust_dds::transport::types::Locator;
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -338,6 +339,80 @@ fn a_writer_does_not_wait_for_readers_whose_lease_has_ended() {
         1
     };
     assert_eq!(outcome(trial), Some(1));
+}
+
+/// What one says by now reaches the other, as it was changed on the way.
+fn carry(
+    from: &Captive,
+    to: &Captive,
+    inbound: &mut Inbound,
+    now: Instant,
+    change: fn(&mut [u8]),
+) -> Vec<Vec<u8>> {
+    let own = guid(to.participant.get_instance_handle()).prefix;
+    let (mut carried, mut out) = (from.take_written(), Vec::new());
+    for message in &mut carried {
+        change(message);
+        inbound.message(message, Some(Path::Udp), Some(own), now, &mut out);
+    }
+    out.into_iter().for_each(|message| to.give(message));
+    carried
+}
+
+/// The writer of discovery whose first sample, which is its last, is acknowledged here.
+fn acknowledged(message: &[u8]) -> Option<EntityId> {
+    Submessages::of(message).flatten().filter(|one| one.kind == kind::ACKNACK).find_map(|submessage| {
+        let acknack = AckNack::read(&submessage).ok()?;
+        (!acknack.writer.is_user_defined() && acknack.base == 2).then_some(acknack.writer)
+    })
+}
+
+#[test]
+fn who_was_silent_for_one_side_only_is_matched_again_when_it_is_back() {
+    let trial = || {
+        let (victim, other) = (Captive::new(69), Captive::new(70));
+        let [prefix, others] =
+            [&victim, &other].map(|one| guid(one.participant.get_instance_handle()).prefix);
+        let (mut inbound, mut others_inbound) = (inbound(), inbound());
+        let matched = |one: &Captive| {
+            let status = one.reader.get_subscription_matched_status().expect("alive");
+            status.current_count > 0 && !one.writer.get_matched_subscriptions().expect("alive").is_empty()
+        };
+        let (mut now, mut announcement, mut out) = (Instant::now(), Vec::new(), Vec::new());
+        // All that the other has announced is acknowledged in the end: it will not say so again.
+        let mut heard = HashSet::new();
+        while !matched(&victim) || !matched(&other) || heard.len() < 2 {
+            let said = carry(&other, &victim, &mut inbound, now, shorten_lease);
+            let announces = |message: &Vec<u8>| number_of(message, EntityId::SPDP_WRITER).is_some();
+            announcement = said.into_iter().rfind(announces).unwrap_or(announcement);
+            let said = carry(&victim, &other, &mut others_inbound, now, |_| {});
+            heard.extend(said.iter().filter_map(|message| acknowledged(message)));
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        now += Duration::from_secs(2);
+        inbound.end_leases(now, std::iter::empty(), &mut out);
+        out.drain(..).for_each(|message| victim.give(message));
+        while victim.answer() > 0 {
+            std::thread::yield_now();
+        }
+        drop((victim.take_written(), other.take_written()));
+        let mut told = 0;
+        while !matched(&victim) || !matched(&other) {
+            inbound.message(&announcement, Some(Path::Udp), Some(prefix), now, &mut out);
+            out.drain(..).for_each(|message| victim.give(message));
+            for answer in inbound.answers() {
+                told += answer.locators.len();
+                others_inbound.message(&answer.message, Some(Path::Udp), Some(others), now, &mut out);
+            }
+            out.drain(..).for_each(|message| other.give(message));
+            carry(&other, &victim, &mut inbound, now, shorten_lease);
+            carry(&victim, &other, &mut others_inbound, now, |_| {});
+            now += crate::estate::GRAVE;
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        told
+    };
+    assert_eq!(outcome(trial), Some(1), "once, where it listens");
 }
 
 fn guid(handle: InstanceHandle) -> Guid {
