@@ -103,6 +103,11 @@ impl Contacts {
         books.talks.values_mut().for_each(|talk| drop(talk.readers.remove(&reader)));
     }
 
+    /// These writers are no more.
+    pub(crate) fn forget(&self, gone: impl Fn(&Guid) -> bool) {
+        self.0.lock().talks.retain(|writer, _| !gone(writer));
+    }
+
     /// Whom to ask `writer` for, and where; `None`: no reliable reader has spoken to it.
     pub(crate) fn of(&self, writer: &Guid) -> Option<Contact> {
         let books = self.0.lock();
@@ -237,6 +242,8 @@ pub(crate) mod tests {
         }
         contacts.left(OTHER);
         assert_eq!(acknowledged(ONE), 8);
+        contacts.forget(|writer| *writer == WRITER);
+        assert_eq!(acknowledged(ONE), 0);
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Inbound {
 
     /// A participant is gone: nothing of what it began will be finished, and Dust has to forget it.
     fn take_leave_of(&mut self, prefix: GuidPrefix) {
-        self.reassembly.forget(prefix);
+        self.reassembly.forget(|writer| writer.prefix == prefix);
         self.departed.forget(prefix);
         self.brought_about.extend(self.estates.farewell(prefix, self.own));
     }

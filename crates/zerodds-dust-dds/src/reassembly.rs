@@ -301,11 +301,12 @@ impl Reassembly {
         self.drop_overtaken(guid, number);
     }
 
-    /// This participant is gone.
-    pub(crate) fn forget(&mut self, prefix: GuidPrefix) {
-        self.writers.retain(|guid, _| guid.prefix != prefix);
-        self.counts.retain(|guid, _| guid.prefix != prefix);
-        self.refused.retain(|guid, _| guid.prefix != prefix);
+    /// These writers are gone: nothing of what they began will be finished.
+    pub(crate) fn forget(&mut self, gone: impl Fn(&Guid) -> bool) {
+        self.writers.retain(|guid, _| !gone(guid));
+        self.counts.retain(|guid, _| !gone(guid));
+        self.refused.retain(|guid, _| !gone(guid));
+        self.contacts.forget(gone);
     }
 
     /// When [`requests`](Self::requests) has something to do again.

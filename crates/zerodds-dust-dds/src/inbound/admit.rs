@@ -141,6 +141,9 @@ impl Inbound {
             (News::Came, EntityId::SEDP_PUBLICATIONS_WRITER, Some(writer)) if is_ours => {
                 self.brought_about.extend(self.estates.acknowledgements_to(writer.entity));
             }
+            (News::Left, EntityId::SEDP_PUBLICATIONS_WRITER, Some(writer)) => {
+                self.reassembly.forget(|one| *one == writer);
+            }
             // Dust hears that the sample came, as it would ask for it for ever, but cannot read it.
             (News::TooMany, ..) => patches.push((submessage.end() - data.payload.len(), vec![0, 0])),
             _ => {}

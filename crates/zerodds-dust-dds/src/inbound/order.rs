@@ -164,6 +164,32 @@ fn a_sample_held_behind_one_that_is_given_up_passes_the_same_checks() {
 }
 
 #[test]
+fn nothing_is_waited_for_and_nothing_known_of_a_writer_that_leaves_alone_or_with_its_participant() {
+    for alone in [true, false] {
+        let mut gate = behind_an_incomplete_one(WRITER);
+        let (guid, writer) = (Guid { prefix: SENDER, entity: WRITER }, EntityId::SEDP_PUBLICATIONS_WRITER);
+        let fields = DataFields { flags: flag::DATA, reader: EntityId::UNKNOWN, writer, sequence_number: 1 };
+        let mut announcement = message();
+        announcement
+            .open_data(fields)
+            .verbatim(&[0, 3, 0, 0])
+            .parameter(pid::ENDPOINT_GUID, &guid.to_bytes())
+            .parameter(pid::SENTINEL, &[]);
+        assert_eq!(gate.pass(&announcement.into_bytes()).len(), 1);
+        assert!(gate.inbound.deadline().is_some());
+        if alone {
+            let mut disposal = message();
+            disposal.disposed((writer, EntityId::UNKNOWN), 2, pid::ENDPOINT_GUID, guid);
+            assert_eq!(told(&gate.pass(&disposal.into_bytes())), [(kind::DATA, 2)]);
+        } else {
+            gate.inbound.died(SENDER, gate.now, &mut Vec::new());
+        }
+        assert_eq!(gate.inbound.deadline(), None);
+        assert!(!gate.contacts.has_reliable(&guid));
+    }
+}
+
+#[test]
 fn a_participant_that_has_not_announced_itself_begins_no_sample() {
     let mut gate = Gate::new();
     gate.inbound.estates.farewell(SENDER, None);
