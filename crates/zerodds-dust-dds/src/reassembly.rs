@@ -145,6 +145,9 @@ impl Reassembly {
             self.refuse(guid, frag);
             return false;
         }
+        if self.writers.get(&guid).is_some_and(|writer| writer.held.contains_key(&number)) {
+            return false;
+        }
         if let Some(writer) = self.writers.get_mut(&guid).filter(|writer| writer.given.contains(&number)) {
             if !self.contacts.is_requested(&guid, number) {
                 return false;
@@ -158,9 +161,6 @@ impl Reassembly {
             let given_count = self.counts.remove(&guid).unwrap_or(0);
             Writer::new(*origin, given_count)
         });
-        if writer.held.contains_key(&number) {
-            return false;
-        }
         writer.origin = *origin;
         let partial = writer.partial.entry(number).or_insert_with(|| Partial::new(origin, frag, born, now));
         // What has come of the others is of no use any more: nobody will send the rest.

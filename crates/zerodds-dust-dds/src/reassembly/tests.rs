@@ -328,6 +328,21 @@ fn late_repetitions_begin_a_sample_again_only_when_dust_asks_for_it() {
 }
 
 #[test]
+fn repetitions_of_a_sample_that_waits_make_no_room_and_leave_it_known() {
+    let mut receiver = Receiver::new(25_000);
+    receiver.take(&datagrams(&sample(1, 10_000), None)[0]);
+    let all = datagrams(&sample(2, 10_000), None);
+    all.iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    dust_acknowledges(&receiver.contacts, 2, true);
+    receiver.take(&all[0]);
+    let writer = &receiver.reassembly.writers[&WRITER_GUID];
+    assert!(writer.partial.contains_key(&1), "there was room for all");
+    assert!(writer.held.contains_key(&2) && writer.given.contains(&2));
+}
+
+#[test]
 fn what_is_still_being_sent_is_not_asked_for() {
     let mut receiver = Receiver::new(BUDGET);
     let all = datagrams(&sample(1, 10_000), None);
