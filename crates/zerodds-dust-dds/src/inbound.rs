@@ -236,9 +236,13 @@ impl Inbound {
                 context.for_us = prefix == GuidPrefix::UNKNOWN || self.own.is_none_or(|own| prefix == own);
                 Ok(Fate::Keep)
             }
-            Content::InfoSrc(prefix) => {
+            Content::InfoSrc([_, minor, vendor @ ..], prefix) => {
                 context.origin.prefix = prefix;
+                // The message as such is still one of RTPS 2.
+                context.origin.header[5] = minor;
+                context.origin.header[6..8].copy_from_slice(&vendor);
                 context.origin.header[8..].copy_from_slice(&prefix.0);
+                context.origin.timestamp = None;
                 context.is_heard = self.is_heard(&context.origin, now);
                 Ok(Fate::Keep)
             }

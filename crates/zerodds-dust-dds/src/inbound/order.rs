@@ -86,6 +86,23 @@ fn a_sample_completed_in_the_middle_of_a_message_follows_what_stands_before_it()
     );
 }
 
+#[test]
+fn a_sample_of_another_source_has_its_version_and_vendor_and_not_the_time_of_the_one_before() {
+    let mut gate = Gate::new();
+    let source = GuidPrefix(*b"another name");
+    assert!(gate.inbound.estates.admit(source, None, gate.now));
+    let info = [&[0, 0, 0, 0, 2, 1, 1, 2][..], &source.0].concat();
+    let mut seen = Vec::new();
+    for mut datagram in fragments(WRITER, 5) {
+        // Behind INFO_DST and INFO_TS.
+        datagram.splice(48..48, raw(kind::INFO_SRC, 0, &info));
+        seen.extend(gate.pass(&datagram));
+    }
+    assert_eq!(told(&seen), [(kind::DATA, 5)]);
+    assert_eq!(seen[0][..20], [b"RTPS\x02\x01\x01\x02", &source.0[..]].concat());
+    assert_eq!(seen[0][20], kind::DATA, "no INFO_TS");
+}
+
 /// A GAP from one number up to another, and the number `more`.
 fn gap(start: i64, base: i64, more: Option<u32>) -> Vec<u8> {
     let set = more.map_or(long(0).to_vec(), |distance| [long(32), long(0x8000_0000 >> distance)].concat());

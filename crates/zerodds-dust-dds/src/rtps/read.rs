@@ -108,8 +108,8 @@ pub(crate) enum Content<'a> {
     NackFrag(NackFrag<'a>),
     /// What follows is for this participant, or for all.
     InfoDst(GuidPrefix),
-    /// What follows is from this participant.
-    InfoSrc(GuidPrefix),
+    /// What follows is from this participant, of this version and vendor, and says its time anew.
+    InfoSrc([u8; 4], GuidPrefix),
     /// What follows was written at this time, in seconds and fraction.
     InfoTs(Option<(u32, u32)>),
     /// Padding, and kinds that neither Dust nor this plug-in acts on.
@@ -129,8 +129,8 @@ impl<'a> Content<'a> {
             kind::NACK_FRAG => Self::NackFrag(NackFrag::read(submessage)?),
             kind::INFO_DST => Self::InfoDst(GuidPrefix(fields.octets()?)),
             kind::INFO_SRC => {
-                let _unused_version_vendor = fields.octets::<8>()?;
-                Self::InfoSrc(GuidPrefix(fields.octets()?))
+                let _unused = fields.octets::<4>()?;
+                Self::InfoSrc(fields.octets()?, GuidPrefix(fields.octets()?))
             }
             kind::INFO_TS if submessage.has(flag::INVALIDATE) => Self::InfoTs(None),
             kind::INFO_TS => Self::InfoTs(Some((fields.u32()?, fields.u32()?))),
