@@ -162,11 +162,15 @@ impl Reassembly {
             Writer::new(*origin, given_count)
         });
         writer.origin = *origin;
-        let partial = writer.partial.entry(number).or_insert_with(|| Partial::new(origin, frag, born, now));
-        // What has come of the others is of no use any more: nobody will send the rest.
-        if partial.is_cut_anew(frag) {
-            *partial = Partial::new(origin, frag, born, now);
+        // What has come of another cut is of no use any more: nobody will send the rest.
+        if writer.partial.get(&number).is_none_or(|partial| partial.is_cut_anew(frag)) {
+            let Some(partial) = Partial::new(origin, frag, born, now) else {
+                self.refuse(guid, frag);
+                return false;
+            };
+            writer.partial.insert(number, partial);
         }
+        let Some(partial) = writer.partial.get_mut(&number) else { return false };
         let is_new = partial.add(frag, now);
         if !is_new || !partial.is_complete() {
             return is_new;
@@ -193,9 +197,9 @@ impl Reassembly {
         self.tally.incomplete(1);
         if !std::mem::replace(&mut self.has_refused, true) {
             tracing::warn!(
-                "a sample of {} bytes in {} fragments cannot be received: incomplete samples may take {} bytes, which a larger \
-                 ZERODDS_SHM_MAX_DATAGRAM on this side raises to eight times as much, and have {FRAGMENTS_MAX} fragments each; \
-                 further ones are only counted",
+                "a sample of {} bytes in {} fragments cannot be received: there is no memory for it, or incomplete samples may take \
+                 {} bytes, which a larger ZERODDS_SHM_MAX_DATAGRAM on this side raises to eight times as much, and have \
+                 {FRAGMENTS_MAX} fragments each; further ones are only counted",
                 frag.sample_len,
                 frag.total(),
                 self.budget,
