@@ -43,13 +43,15 @@ impl Neighbourhood {
 }
 
 /// Our own announcement with the locators as they are now: Dust knows only those of the participant's first
-/// moment, and interfaces come and go. `None` if it is no announcement that can be read.
+/// moment, and interfaces come and go. As many of UDP as `len_max` octets have room for, and how many were left out: what is longer
+/// than a datagram nobody on another host would hear. `None` if it is no announcement that can be read.
 pub(crate) fn refreshed(
     message: &[u8],
     outgoing: &Outgoing,
     user: &[Locator],
     metatraffic: &[Locator],
-) -> Option<Vec<u8>> {
+    len_max: usize,
+) -> Option<(Vec<u8>, usize)> {
     let data = outgoing.data(message)?;
     let [0, 3, _, _, list @ ..] = data.payload else { return None };
     let before = &message[..outgoing.end - data.payload.len()];
@@ -62,10 +64,17 @@ pub(crate) fn refreshed(
             fresh.parameter(id, value);
         }
     }
+    // Of each kind alike.
+    let each = len_max.saturating_sub(fresh.len() + SENTINEL_LEN) / LOCATOR_LEN / 2;
+    let mut left_out = 0;
     for (id, locators) in
         [(pid::DEFAULT_UNICAST_LOCATOR, user), (pid::METATRAFFIC_UNICAST_LOCATOR, metatraffic)]
     {
-        for locator in locators {
+        let is_shm = |locator: &&Locator| locator.raw_kind() == Locator::KIND_SHARED_MEMORY;
+        let (shm, udp): (Vec<&Locator>, Vec<&Locator>) = locators.iter().partition(is_shm);
+        let room = each.saturating_sub(shm.len());
+        left_out = left_out.max(udp.len().saturating_sub(room));
+        for locator in udp.into_iter().take(room).chain(shm) {
             fresh.parameter(id, &locator.to_bytes(Endianness::Little));
         }
     }
@@ -73,9 +82,10 @@ pub(crate) fn refreshed(
     let mut fresh = fresh.into_bytes();
     // The DATA is the last submessage and extends to the end.
     fresh[outgoing.offset + 2..][..2].fill(0);
-    Some(fresh)
+    Some((fresh, left_out))
 }
 
+const SENTINEL_LEN: usize = 4;
 /// Octets of a locator parameter.
 const LOCATOR_LEN: usize = 4 + Locator::WIRE_LEN;
 
@@ -98,9 +108,12 @@ mod tests {
         assert_eq!(neighbourhood.linked().next(), None);
     }
 
-    #[test]
-    fn an_announcement_carries_the_locators_of_now_and_everything_else_of_before() {
-        let at = |port| Locator::from(std::net::SocketAddr::from(([192, 0, 2, 1], port)));
+    fn at(port: u16) -> Locator {
+        Locator::from(std::net::SocketAddr::from(([192, 0, 2, 1], port)))
+    }
+
+    /// An announcement as Dust writes it.
+    fn announcement() -> Vec<u8> {
         let mut message = MessageWriter::new(&PREFIX.header(), Endianness::Little, 256);
         let (reader, writer) = (EntityId::UNKNOWN, EntityId::SPDP_WRITER);
         message
@@ -113,22 +126,49 @@ mod tests {
         let mut message = message.into_bytes();
         let len = message.len() - HEADER_LEN - 4;
         message[HEADER_LEN + 2..][..2].copy_from_slice(&(len as u16).to_le_bytes());
+        message
+    }
+
+    /// What is announced with these locators in this many octets, and how many are left out.
+    fn announced(user: &[Locator], metatraffic: &[Locator], len_max: usize) -> (Vec<(u16, Vec<u8>)>, usize) {
+        let message = announcement();
         let outgoing = Outgoing::read(&message).expect("a message");
-        let fresh = refreshed(&message, &outgoing, &[at(3), at(4)], &[at(5)]).expect("an announcement");
+        let fresh = refreshed(&message, &outgoing, user, metatraffic, len_max);
+        let (fresh, left_out) = fresh.expect("an announcement");
+        assert!(fresh.len() <= len_max, "{} octets of {len_max}", fresh.len());
         let submessage = Submessages::of(&fresh).next().expect("one").expect("whole");
         let Ok(Content::Data(data)) = Content::read(&submessage) else { panic!("no DATA") };
-        let found: Vec<_> = Parameters::of(&data.payload[4..], Endianness::Little)
+        let found = Parameters::of(&data.payload[4..], Endianness::Little)
             .map(|parameter| parameter.map(|(id, _, value)| (id, value.to_vec())).expect("whole"))
             .collect();
-        let locator = |port| at(port).to_bytes(Endianness::Little).to_vec();
-        assert_eq!(
-            found,
-            [
-                (pid::PARTICIPANT_GUID, vec![7; 16]),
-                (pid::DEFAULT_UNICAST_LOCATOR, locator(3)),
-                (pid::DEFAULT_UNICAST_LOCATOR, locator(4)),
-                (pid::METATRAFFIC_UNICAST_LOCATOR, locator(5)),
-            ]
-        );
+        (found, left_out)
+    }
+
+    fn octets(locator: Locator) -> Vec<u8> {
+        locator.to_bytes(Endianness::Little).to_vec()
+    }
+
+    #[test]
+    fn an_announcement_carries_the_locators_of_now_and_everything_else_of_before() {
+        let expected = [
+            (pid::PARTICIPANT_GUID, vec![7; 16]),
+            (pid::DEFAULT_UNICAST_LOCATOR, octets(at(3))),
+            (pid::DEFAULT_UNICAST_LOCATOR, octets(at(4))),
+            (pid::METATRAFFIC_UNICAST_LOCATOR, octets(at(5))),
+        ];
+        assert_eq!(announced(&[at(3), at(4)], &[at(5)], 1 << 16), (expected.to_vec(), 0));
+    }
+
+    #[test]
+    fn an_announcement_is_no_longer_than_a_datagram_and_says_both_ways_to_as_many_addresses() {
+        let locators = |from: u16| (from..from + 40).map(at).chain([PEER]).collect::<Vec<_>>();
+        let (found, left_out) = announced(&locators(100), &locators(200), 1232);
+        let of = |wanted| found.iter().filter(move |&&(id, _)| id == wanted).map(|(_, value)| value.clone());
+        let kept = 40 - left_out;
+        assert!((15..40).contains(&kept), "{kept} of each kind");
+        for (id, first) in [(pid::DEFAULT_UNICAST_LOCATOR, 100), (pid::METATRAFFIC_UNICAST_LOCATOR, 200)] {
+            let expected = (first..).map(at).take(kept).chain([PEER]).map(octets);
+            assert!(of(id).eq(expected), "the first ones, and shared memory");
+        }
     }
 }

@@ -7,9 +7,11 @@
 //! It does not say whether that reader is reliable. Dust sends one for each of its readers, best-effort ones too, whose
 //! NACK_FRAGs a Dust writer does not answer. So that is learned from what Dust announces of its readers, to ourselves as to everyone.
 
-use crate::rtps::{AckNack, EntityId, Guid};
+use crate::rtps::{AckNack, EntityId, Guid, Heartbeat};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::time::{Duration, Instant};
 use zerodds_core::Locator;
 
 /// Our reliable readers of a remote writer, of which there are some, and where it listens.
@@ -33,14 +35,25 @@ struct Talk {
     locators: Vec<Locator>,
 }
 
-/// What one of them said.
-#[derive(Debug)]
+/// What one of them said, and was told.
+#[derive(Debug, Default)]
 struct Said {
     /// It has acknowledged everything below.
     acknowledged: i64,
     /// Samples that it asks for and that have not come yet. Dust speaks for each of its readers in turn, and what one has not asked
     /// for another may still lack.
     requested: Vec<i64>,
+    /// The first sample that the writer has for it, by the last HEARTBEAT that addressed it, and when that came.
+    promised: Option<(i64, Instant)>,
+}
+
+impl Said {
+    /// Those below `first` that it may still wait for: it has not acknowledged them, and was told lately that they are there.
+    fn awaits(&self, first: i64, now: Instant) -> Option<Range<i64>> {
+        let (promised, at) = self.promised?;
+        let awaited = promised.max(self.acknowledged)..first;
+        (now.duration_since(at) < PROMISE && !awaited.is_empty()).then_some(awaited)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +82,8 @@ impl Contacts {
             talks.clear();
         }
         let talk = talks.entry(writer).or_default();
-        let said = Said { acknowledged: acknack.base, requested: acknack.requested().collect() };
-        talk.readers.insert(acknack.reader, said);
+        let said = talk.readers.entry(acknack.reader).or_default();
+        (said.acknowledged, said.requested) = (acknack.base, acknack.requested().collect());
         if talk.locators != locators {
             talk.locators = locators.to_vec();
         }
@@ -88,6 +101,11 @@ impl Contacts {
         let mut books = self.0.lock();
         books.reliable.remove(&reader);
         books.talks.values_mut().for_each(|talk| drop(talk.readers.remove(&reader)));
+    }
+
+    /// These writers are no more.
+    pub(crate) fn forget(&self, gone: impl Fn(&Guid) -> bool) {
+        self.0.lock().talks.retain(|writer, _| !gone(writer));
     }
 
     /// Whom to ask `writer` for, and where; `None`: no reliable reader has spoken to it.
@@ -115,6 +133,39 @@ impl Contacts {
         talk.readers.values().map(|said| said.acknowledged).min().unwrap_or(0)
     }
 
+    /// Whether Dust may hear a HEARTBEAT, all of whose readers act on each: not one by which the writer tells its reader that it
+    /// begins with a later sample than another, reliable one waits for and has been promised. Such samples are `pending`, or were
+    /// asked for. Of two readers the one that begins earlier always hears its own, so nothing is held back for ever.
+    pub(crate) fn may_hear(
+        &self,
+        writer: &Guid,
+        heartbeat: &Heartbeat,
+        now: Instant,
+        pending: impl Fn(Range<i64>) -> bool,
+    ) -> bool {
+        let mut books = self.0.lock();
+        let Some(talk) = books.talks.get_mut(writer) else { return true };
+        if let Some(said) = talk.readers.get_mut(&heartbeat.reader) {
+            said.promised = Some((heartbeat.first, now));
+        }
+        let waits = |said: &Said| {
+            said.awaits(heartbeat.first, now).is_some_and(|awaited| {
+                said.requested.iter().any(|number| awaited.contains(number)) || pending(awaited)
+            })
+        };
+        let others = books.talks[writer].readers.iter().filter(|&(&one, _)| one != heartbeat.reader);
+        let mut others = others.filter(|&(&one, _)| books.is_reliable(one));
+        heartbeat.reader == EntityId::UNKNOWN || !others.any(|(_, said)| waits(said))
+    }
+
+    /// Everything below has come to all reliable readers that have spoken to this writer; 1 if none has.
+    pub(crate) fn complete_below(&self, writer: &Guid) -> i64 {
+        let books = self.0.lock();
+        let readers = books.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
+        let reliable = readers.filter(|&(&reader, _)| books.is_reliable(reader));
+        reliable.map(|(_, said)| said.acknowledged).min().unwrap_or(1)
+    }
+
     /// Whether Dust has asked for this sample since it last got it.
     pub(crate) fn is_requested(&self, writer: &Guid, number: i64) -> bool {
         let books = self.0.lock();
@@ -130,6 +181,8 @@ impl Contacts {
     }
 }
 
+/// How long a HEARTBEAT is believed that the same reader hears no other after: several times Dust's period.
+const PROMISE: Duration = Duration::from_secs(1);
 /// Beyond it everything is learned anew, from the next ACKNACKs.
 const CONTACTS_MAX: usize = 4096;
 
@@ -189,6 +242,8 @@ pub(crate) mod tests {
         }
         contacts.left(OTHER);
         assert_eq!(acknowledged(ONE), 8);
+        contacts.forget(|writer| *writer == WRITER);
+        assert_eq!(acknowledged(ONE), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use crate::rtps::{Guid, Malformed, Parameters, pid};
 use std::time::Duration;
-use zerodds_core::Endianness;
+use zerodds_core::{Endianness, Locator};
 
 /// Checks a discovery payload, and lists where in it two octets have to be blanked (made `PID_PAD`): ids of parameters
 /// that Dust must not see, and the options of the encapsulation.
@@ -19,13 +19,11 @@ use zerodds_core::Endianness;
 /// than 0 it would read on from somewhere else than what is checked here. It reads parameters in the byte order that
 /// the encapsulation says, and refuses other encapsulations.
 pub(crate) fn check(payload: &[u8]) -> Result<Vec<usize>, Malformed> {
-    let (order, list) = match payload {
-        // An empty payload goes with a dispose.
-        [] => return Ok(Vec::new()),
-        [0, 2, _, _, list @ ..] => (Endianness::Big, list),
-        [0, 3, _, _, list @ ..] => (Endianness::Little, list),
-        _ => return Err(Malformed::ParameterList),
-    };
+    // An empty payload goes with a dispose.
+    if payload.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (order, list) = parameters(payload).ok_or(Malformed::ParameterList)?;
     let mut blanked = Vec::new();
     if payload[OPTIONS_AT..ENCAPSULATION_LEN] != [0, 0] {
         blanked.push(OPTIONS_AT);
@@ -46,14 +44,28 @@ pub(crate) fn check(payload: &[u8]) -> Result<Vec<usize>, Malformed> {
 /// The first parameter with this id, as Dust finds it, in a payload that was checked: where its value begins, the value, and
 /// its byte order.
 fn parameter(payload: &[u8], wanted: u16) -> Option<(usize, &[u8], Endianness)> {
-    let (order, list) = match payload {
-        [0, 2, _, _, list @ ..] => (Endianness::Big, list),
-        [0, 3, _, _, list @ ..] => (Endianness::Little, list),
-        _ => return None,
-    };
+    let (order, list) = parameters(payload)?;
     let mut parameters = Parameters::of(list, order).map_while(Result::ok);
     let (_, offset, value) = parameters.find(|&(id, ..)| id == wanted)?;
     Some((ENCAPSULATION_LEN + offset + PARAMETER_HEADER_LEN, value, order))
+}
+
+/// The byte order of a discovery payload, and its parameters.
+fn parameters(payload: &[u8]) -> Option<(Endianness, &[u8])> {
+    match payload {
+        [0, 2, _, _, list @ ..] => Some((Endianness::Big, list)),
+        [0, 3, _, _, list @ ..] => Some((Endianness::Little, list)),
+        _ => None,
+    }
+}
+
+/// Where a participant hears discovery, as it announces.
+pub(crate) fn locators(payload: &[u8]) -> Vec<Locator> {
+    let Some((order, list)) = parameters(payload) else { return Vec::new() };
+    let all = Parameters::of(list, order).map_while(Result::ok);
+    let values = all.filter(|&(id, ..)| id == pid::METATRAFFIC_UNICAST_LOCATOR).map(|(.., value)| value);
+    let locators = values.filter_map(|value| Some(Locator::from_bytes(value.try_into().ok()?, order)));
+    locators.take(LOCATORS_MAX).collect()
 }
 
 /// Whom a discovery payload is about.
@@ -116,6 +128,8 @@ fn check_strings(value: &[u8], order: Endianness) -> Result<(), Malformed> {
 
 /// A lease whose end Dust does not see, in either byte order: some years.
 pub(crate) const LEASE_FOR_EVER: [u8; 8] = [0x7f, 0, 0, 0x7f, 0, 0, 0, 0];
+/// Of more addresses than this a participant is told nothing.
+const LOCATORS_MAX: usize = 16;
 /// A reliability kind (§9.3.2).
 const RELIABLE: u32 = 2;
 const OPTIONS_AT: usize = 2;

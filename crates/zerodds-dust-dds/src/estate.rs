@@ -25,6 +25,9 @@
 //!
 //! Leases end here: Dust would forget the participant alone, and could not be told of the rest afterwards.
 //!
+//! Who comes back after that may have noticed nothing: then it takes what it once sent to us for acknowledged, and says
+//! nothing of its endpoints again. So another Dust is told that we have gone, and both sides find each other anew.
+//!
 //! What Dust keeps of others is bounded here too: it keeps whatever is announced, and a network that invents participants and
 //! endpoints could fill its memory.
 
@@ -42,6 +45,8 @@ pub(crate) struct Estates {
     participants: HashMap<GuidPrefix, Participant>,
     /// Those that died or said goodbye lately.
     dead: HashMap<GuidPrefix, Instant>,
+    /// Those that leave was taken of without a word of theirs, and when. They may not know.
+    forsaken: HashMap<GuidPrefix, Instant>,
     /// Endpoints of all participants.
     endpoints: usize,
     /// Topics that Dust was ever told of; it forgets none.
@@ -165,6 +170,20 @@ impl Estates {
         if self.dead.len() < PARTICIPANTS_MAX {
             self.dead.insert(prefix, now);
         }
+    }
+
+    /// Leave is taken of a participant that has not said goodbye.
+    pub(crate) fn forsake(&mut self, prefix: GuidPrefix, now: Instant) {
+        if self.forsaken.len() >= PARTICIPANTS_MAX {
+            let first = self.forsaken.iter().min_by_key(|&(_, &since)| since).map(|(&first, _)| first);
+            first.map(|first| self.forsaken.remove(&first));
+        }
+        self.forsaken.insert(prefix, now);
+    }
+
+    /// It is back: whether leave had been taken of it without its word.
+    pub(crate) fn returns(&mut self, prefix: GuidPrefix) -> bool {
+        self.forsaken.remove(&prefix).is_some()
     }
 
     /// Whether what comes from this participant is a leftover of a dead one.
@@ -375,8 +394,8 @@ pub(crate) const PARTICIPANTS_MAX: usize = 1024;
 const SILENCE_MAX: Duration = Duration::from_secs(100);
 /// Between two looks whether somebody silent is still known to live.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long leftovers of a dead participant are dropped. Should a live one be taken for dead, its next
-/// announcement after that brings it back.
+/// How long leftovers of a dead participant are dropped. Should a live one be taken for dead, it is told to begin afresh when
+/// it announces itself after that, and once more as long passes before it is back.
 pub(crate) const GRAVE: Duration = Duration::from_secs(3);
 /// Endpoints of one kind that one participant may have, readers that are gone among them.
 const ENDPOINTS_MAX: usize = 8192;

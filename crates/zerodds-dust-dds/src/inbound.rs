@@ -13,7 +13,11 @@
 //! discovery payloads (see [`discovery`](crate::discovery)). A submessage without a length that is not DATA
 //! makes it read the body as headers, so such lengths are filled in.
 //!
-//! Valid traffic is copied once, into the vector that Dust's interface asks for, and not changed otherwise.
+//! What Dust does not do is keep account of single numbers: of a GAP it takes all that is older for received too, and what was lost
+//! on the way is acknowledged and never delivered. So Dust is given a GAP as one DATA for each number, which a reliable reader
+//! of it takes if it is the next. Others are a lost GAP to it: it asks again when a HEARTBEAT comes.
+//!
+//! Other valid traffic is copied once, into the vector that Dust's interface asks for, and not changed otherwise.
 
 mod admit;
 mod follow;
@@ -53,6 +57,10 @@ pub(crate) struct Inbound {
     brought_about: Vec<Vec<u8>>,
     /// What the requests for fragments before the submessage in hand have asked Dust for.
     along: Along,
+    /// Numbers of GAPs that Dust was given one by one from the message in hand.
+    gaps: usize,
+    /// What others are to hear because of what has come.
+    answers: Vec<Request>,
     /// The last fragment of the message in hand, if more of its sample are welcome.
     followed: Option<Followed>,
 }
@@ -100,6 +108,8 @@ impl Inbound {
             own: None,
             brought_about,
             along: Along::default(),
+            gaps: 0,
+            answers: Vec::new(),
             followed: None,
         }
     }
@@ -115,7 +125,7 @@ impl Inbound {
         out: &mut Vec<Vec<u8>>,
     ) {
         self.own = own;
-        (self.followed, self.along) = (None, Along::default());
+        (self.followed, self.along, self.gaps) = (None, Along::default(), 0);
         let prefix = match header(message) {
             Ok(prefix) => prefix,
             Err(malformed) => return self.tally.malformed(malformed),
@@ -144,6 +154,11 @@ impl Inbound {
             }
         }
         out.extend(kept.end());
+    }
+
+    /// What is to be sent because of what has come since it was last asked for.
+    pub(crate) fn answers(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.answers)
     }
 
     /// When [`requests`](Self::requests) has something to do again.
@@ -180,6 +195,7 @@ impl Inbound {
         for prefix in self.estates.ended(self.own, &alive.collect(), as_of) {
             tracing::info!(participant = ?prefix, "participant is silent; its lease has ended");
             self.take_leave_of(prefix);
+            self.estates.forsake(prefix, as_of);
         }
         out.append(&mut self.brought_about);
     }
@@ -189,6 +205,7 @@ impl Inbound {
         if self.estates.has(prefix) {
             tracing::info!(participant = ?prefix, "participant died; Dust is told at once");
             self.take_leave_of(prefix);
+            self.estates.forsake(prefix, now);
         }
         self.estates.bury(prefix, now);
         out.append(&mut self.brought_about);
@@ -196,7 +213,7 @@ impl Inbound {
 
     /// A participant is gone: nothing of what it began will be finished, and Dust has to forget it.
     fn take_leave_of(&mut self, prefix: GuidPrefix) {
-        self.reassembly.forget(prefix);
+        self.reassembly.forget(|writer| writer.prefix == prefix);
         self.departed.forget(prefix);
         self.brought_about.extend(self.estates.farewell(prefix, self.own));
     }
@@ -219,9 +236,13 @@ impl Inbound {
                 context.for_us = prefix == GuidPrefix::UNKNOWN || self.own.is_none_or(|own| prefix == own);
                 Ok(Fate::Keep)
             }
-            Content::InfoSrc(prefix) => {
+            Content::InfoSrc([_, minor, vendor @ ..], prefix) => {
                 context.origin.prefix = prefix;
+                // The message as such is still one of RTPS 2.
+                context.origin.header[5] = minor;
+                context.origin.header[6..8].copy_from_slice(&vendor);
                 context.origin.header[8..].copy_from_slice(&prefix.0);
+                context.origin.timestamp = None;
                 context.is_heard = self.is_heard(&context.origin, now);
                 Ok(Fate::Keep)
             }
@@ -250,8 +271,8 @@ impl Inbound {
                 Ok(Fate::Drop)
             }
             Content::Gap(gap) => {
-                let is_next = self.reassembly.gap(prefix, &gap);
-                Ok(if is_next { bounded_gap(submessage, &gap) } else { Fate::Drop })
+                self.gap(&context.origin, &gap);
+                Ok(Fate::Drop)
             }
             Content::NackFrag(nack) => {
                 // Nor does it know a reader of such a one.
@@ -307,6 +328,32 @@ impl Inbound {
         ])
     }
 
+    /// Tells Dust what will not come, each number by itself. A long GAP that leaves out nothing stays one, and begins near its end:
+    /// Dust walks through it, only to remember the last.
+    fn gap(&mut self, origin: &Origin, gap: &Gap<'_>) {
+        let writer = Guid { prefix: origin.prefix, entity: gap.writer };
+        let until = self.reassembly.gap(origin.prefix, gap).unwrap_or(i64::MAX);
+        let is_long = gap.base - gap.start > GAP_SPAN_MAX && gap.base <= until;
+        let mut message = MessageWriter::new(&origin.header, Endianness::Little, 64);
+        let from = if is_long && gap.start <= self.contacts.complete_below(&writer) {
+            message.gap((gap.reader, gap.writer), gap.base - 1, gap.base);
+            gap.base
+        } else {
+            gap.start
+        };
+        let numbers = Gap { start: from, ..*gap };
+        for number in numbers.numbers().take_while(|&number| number < until) {
+            if self.gaps == GAP_NUMBERS_MAX {
+                break;
+            }
+            self.gaps += 1;
+            message.nothing(gap.writer, number);
+        }
+        if message.len() > HEADER_LEN {
+            self.brought_about.push(message.into_bytes());
+        }
+    }
+
     /// Turns a request for fragments, which Dust knows nothing of, into one for the chunks that hold them.
     fn nack_frag(&mut self, origin: &Origin, nack: &NackFrag<'_>) -> Option<Vec<u8>> {
         let reader = Guid { prefix: origin.prefix, entity: nack.reader };
@@ -315,15 +362,6 @@ impl Inbound {
         message.nack_frag(&fields);
         Some(message.into_bytes())
     }
-}
-
-/// Dust walks through a GAP number by number, only to remember the last: a long one may as well begin there.
-fn bounded_gap(submessage: &Submessage<'_>, gap: &Gap<'_>) -> Fate {
-    if gap.base - gap.start <= GAP_SPAN_MAX {
-        return Fate::Keep;
-    }
-    let start_at = submessage.offset + SUBMESSAGE_HEADER_LEN + Gap::START_OFFSET;
-    Fate::Patch(vec![(start_at, sequence_number_octets(gap.base - 1, submessage.order()))])
 }
 
 fn sequence_number_octets(number: i64, order: Endianness) -> Vec<u8> {
@@ -338,8 +376,10 @@ fn long_octets(value: i32, order: Endianness) -> Vec<u8> {
     }
 }
 
-/// The longest GAP that is left as it is.
-const GAP_SPAN_MAX: i64 = 1024;
+/// The longest GAP that is always given number by number: as long as what one ACKNACK asks for.
+const GAP_SPAN_MAX: i64 = 256;
+/// Numbers of one message that are given so. Those beyond are lost, and asked for again.
+const GAP_NUMBERS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod against_dust;

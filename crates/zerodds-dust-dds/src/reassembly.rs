@@ -3,7 +3,7 @@
 //! ```text
 //!   DATA_FRAG ──▶ partial sample ──complete──▶ held back while an older one is not ──▶ DATA for Dust
 //!   HEARTBEAT ──▶ NACK_FRAGs for what is missing; Dust sees it end before the first partial sample
-//!   GAP ────────▶ dropped while an older sample is partial or held
+//!   GAP ────────▶ ends before the first that is partial or held
 //! ```
 //! What is held back and asked for is for our reliable readers, where a writer has any: best-effort ones take what is
 //! complete, and a Dust writer does not answer them.
@@ -11,8 +11,9 @@
 //! Why not Dust: it panics where the missing fragments of a sample span more than 256, and reads only one
 //! fragment per submessage. Why hold back: a reliable reader of Dust drops what is not next in order, and
 //! would ask for it whole. Why shorten the HEARTBEAT: told of a sample that it has not got, Dust asks for
-//! all of it; told that the writer's last sample is the one before, it acknowledges that and waits. Why drop the GAP: Dust takes
-//! all that is older for received. It asks again for what the GAP covers once the HEARTBEAT speaks of that.
+//! all of it; told that the writer's last sample is the one before, it acknowledges that and waits. Why shorten the GAP: of what is
+//! behind the sample a reliable reader takes nothing yet, and a best-effort one would no longer take the sample. Dust asks
+//! again for the rest once the HEARTBEAT speaks of that.
 //!
 //! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
 //! and so without one; only when Dust asks for it anew.
@@ -36,6 +37,7 @@ use crate::rtps::{
 use crate::tally::Tally;
 pub(crate) use partial::Partial;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerodds_core::{Endianness, Locator, Path};
@@ -89,7 +91,7 @@ struct Writer {
     held: BTreeMap<i64, Vec<u8>>,
     /// The last samples that Dust was given.
     given: BTreeSet<i64>,
-    /// Its last HEARTBEAT; only a reliable writer sends any.
+    /// Its last HEARTBEAT since there is anything of it here; only a reliable writer sends any.
     heartbeat: Option<Heartbeat>,
     /// The count of the last HEARTBEAT that Dust was given from this writer.
     given_count: i32,
@@ -98,7 +100,7 @@ struct Writer {
     given_at: Option<Instant>,
 }
 
-/// A message that asks a writer for fragments, as long as the smallest datagram at most.
+/// A message for another participant, as one that asks a writer for fragments: as long as the smallest datagram at most.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) message: Vec<u8>,
@@ -114,7 +116,8 @@ pub(crate) enum Hearing {
         count: i32,
     },
     /// Nothing: Dust has answered the same a moment ago. A writer that answers every incomplete ACKNACK with
-    /// a HEARTBEAT (RustDDS does) would otherwise keep both busy until the missing fragments are there.
+    /// a HEARTBEAT (RustDDS does) would otherwise keep both busy until the missing fragments are there. Or it is for another reader
+    /// than one that would take what it waits for as lost.
     Withheld,
 }
 
@@ -142,6 +145,9 @@ impl Reassembly {
             self.refuse(guid, frag);
             return false;
         }
+        if self.writers.get(&guid).is_some_and(|writer| writer.held.contains_key(&number)) {
+            return false;
+        }
         if let Some(writer) = self.writers.get_mut(&guid).filter(|writer| writer.given.contains(&number)) {
             if !self.contacts.is_requested(&guid, number) {
                 return false;
@@ -155,15 +161,16 @@ impl Reassembly {
             let given_count = self.counts.remove(&guid).unwrap_or(0);
             Writer::new(*origin, given_count)
         });
-        if writer.held.contains_key(&number) {
-            return false;
-        }
         writer.origin = *origin;
-        let partial = writer.partial.entry(number).or_insert_with(|| Partial::new(origin, frag, born, now));
-        // What has come of the others is of no use any more: nobody will send the rest.
-        if partial.is_cut_anew(frag) {
-            *partial = Partial::new(origin, frag, born, now);
+        // What has come of another cut is of no use any more: nobody will send the rest.
+        if writer.partial.get(&number).is_none_or(|partial| partial.is_cut_anew(frag)) {
+            let Some(partial) = Partial::new(origin, frag, born, now) else {
+                self.refuse(guid, frag);
+                return false;
+            };
+            writer.partial.insert(number, partial);
         }
+        let Some(partial) = writer.partial.get_mut(&number) else { return false };
         let is_new = partial.add(frag, now);
         if !is_new || !partial.is_complete() {
             return is_new;
@@ -190,9 +197,9 @@ impl Reassembly {
         self.tally.incomplete(1);
         if !std::mem::replace(&mut self.has_refused, true) {
             tracing::warn!(
-                "a sample of {} bytes in {} fragments cannot be received: incomplete samples may take {} bytes, which a larger \
-                 ZERODDS_SHM_MAX_DATAGRAM on this side raises to eight times as much, and have {FRAGMENTS_MAX} fragments each; \
-                 further ones are only counted",
+                "a sample of {} bytes in {} fragments cannot be received: there is no memory for it, or incomplete samples may take \
+                 {} bytes, which a larger ZERODDS_SHM_MAX_DATAGRAM on this side raises to eight times as much, and have \
+                 {FRAGMENTS_MAX} fragments each; further ones are only counted",
                 frag.sample_len,
                 frag.total(),
                 self.budget,
@@ -232,6 +239,11 @@ impl Reassembly {
     /// Takes a HEARTBEAT and answers with what Dust may hear of it.
     pub(crate) fn heartbeat(&mut self, prefix: GuidPrefix, heartbeat: &Heartbeat, now: Instant) -> Hearing {
         let guid = Guid { prefix, entity: heartbeat.writer };
+        let is_pending =
+            |range: Range<i64>| self.writers.get(&guid).is_some_and(|writer| writer.is_pending(range));
+        if !self.contacts.may_hear(&guid, heartbeat, now, is_pending) {
+            return Hearing::Withheld;
+        }
         let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
         let Some(writer) = self.writers.get_mut(&guid) else { return self.counted(&guid, heartbeat) };
         writer.heartbeat = Some(*heartbeat);
@@ -273,14 +285,14 @@ impl Reassembly {
         }
     }
 
-    /// These samples will not come. `false`: Dust must not hear of it yet, since an older one is still to come.
-    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) -> bool {
+    /// These samples will not come. Answers with the first that is still to come: Dust is not to hear yet of those behind it.
+    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) -> Option<i64> {
         let guid = Guid { prefix, entity: gap.writer };
-        let Some(writer) = self.writers.get_mut(&guid) else { return true };
+        let writer = self.writers.get_mut(&guid)?;
         if writer.forget(|number| gap.covers(number)) {
             self.freed.push(guid);
         }
-        writer.first_pending().is_none_or(|pending| pending > gap.last())
+        writer.first_pending()
     }
 
     /// This sample came whole.
@@ -293,17 +305,18 @@ impl Reassembly {
         self.drop_overtaken(guid, number);
     }
 
-    /// This participant is gone.
-    pub(crate) fn forget(&mut self, prefix: GuidPrefix) {
-        self.writers.retain(|guid, _| guid.prefix != prefix);
-        self.counts.retain(|guid, _| guid.prefix != prefix);
-        self.refused.retain(|guid, _| guid.prefix != prefix);
+    /// These writers are gone: nothing of what they began will be finished.
+    pub(crate) fn forget(&mut self, gone: impl Fn(&Guid) -> bool) {
+        self.writers.retain(|guid, _| !gone(guid));
+        self.counts.retain(|guid, _| !gone(guid));
+        self.refused.retain(|guid, _| !gone(guid));
+        self.contacts.forget(gone);
     }
 
     /// When [`requests`](Self::requests) has something to do again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let reliable = self.writers.values().filter(|writer| writer.heartbeat.is_some());
-        reliable.flat_map(|writer| writer.partial.values()).map(Partial::asks_at).min()
+        let reliable = self.writers.iter().filter(|(guid, writer)| writer.is_asked(guid, &self.contacts));
+        reliable.flat_map(|(_, writer)| writer.partial.values()).map(Partial::asks_at).min()
     }
 
     /// The NACK_FRAGs that are due, from `header`'s participant. A sample that stays incomplete however often
@@ -311,7 +324,7 @@ impl Reassembly {
     pub(crate) fn requests(&mut self, header: &[u8; HEADER_LEN], now: Instant) -> Vec<Request> {
         let mut requests = Vec::new();
         for (&guid, writer) in &mut self.writers {
-            if writer.heartbeat.is_none() {
+            if !writer.is_asked(&guid, &self.contacts) {
                 continue;
             }
             let before = writer.partial.len();
@@ -442,6 +455,12 @@ impl Writer {
         self.partial.values().map(Partial::len).chain(held).sum()
     }
 
+    /// Whether something is missing of it that it may be asked for: it has sent a HEARTBEAT lately, or one that was answered before
+    /// there was anything of it here.
+    fn is_asked(&self, guid: &Guid, contacts: &Contacts) -> bool {
+        !self.partial.is_empty() && (self.heartbeat.is_some() || contacts.has_reliable(guid))
+    }
+
     /// This sample is Dust's now, or will be as soon as older ones are.
     fn give(&mut self, number: i64) {
         self.given.insert(number);
@@ -461,7 +480,7 @@ impl Writer {
     /// Hands over what no older partial sample holds up, where readers need them in order, and tells Dust of samples that a
     /// shortened HEARTBEAT had kept from it.
     fn release(&mut self, is_ordered: bool, out: &mut Vec<Assembled>) {
-        let (origin, is_ordered) = (self.origin, is_ordered && self.heartbeat.is_some());
+        let origin = self.origin;
         let first_partial = self.partial.keys().next().copied().filter(|_| is_ordered);
         let first_partial = first_partial.unwrap_or(i64::MAX);
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < first_partial) {
@@ -494,6 +513,11 @@ impl Writer {
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
         let pending = self.first_pending();
         pending.map_or(heartbeat.last, |pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
+    }
+
+    /// Whether Dust is still to be given one of these samples.
+    fn is_pending(&self, range: Range<i64>) -> bool {
+        self.partial.range(range.clone()).next().is_some() || self.held.range(range).next().is_some()
     }
 
     /// The first sample that Dust is still to be given.

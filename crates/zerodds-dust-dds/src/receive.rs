@@ -111,6 +111,10 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             self.neighbourhood.note(source, prefix);
         }
         self.inbound.message(message, Some(path), self.shared.prefix(), now, &mut self.out);
+        for answer in self.inbound.answers() {
+            let delivery = Delivery::Reliable { deadline: now + PATIENCE };
+            let _ = self.shared.router.send_bytes(&answer.message, &[Peer::new(&answer.locators)], delivery);
+        }
     }
 
     /// Tells a peer that has become reachable through shared memory that we exist.

@@ -12,6 +12,13 @@ pub(crate) fn untouched(len: usize) -> Vec<u8> {
     bytes
 }
 
+/// The same, where the system has as much to give. Whoever takes it in the same moment may be in the way: the standard library has
+/// zeroed memory, and memory that it may fail to get, but not both.
+pub(crate) fn try_untouched(len: usize) -> Option<Vec<u8>> {
+    Vec::<u8>::new().try_reserve_exact(len.max(FROM_THE_SYSTEM)).ok()?;
+    Some(untouched(len))
+}
+
 /// What is shorter is cleared as fast as the system hands out pages.
 const LONG: usize = 1 << 20;
 const FROM_THE_SYSTEM: usize = 33 << 20;

@@ -50,6 +50,8 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     /// Peers whose shared memory did not take a sample.
     troubled: HashMap<Locator, Trouble>,
     repair_count: i32,
+    /// That an announcement has no room for all our addresses was said.
+    has_left_out: bool,
     /// The datagrams that are sent next.
     run: Vec<u8>,
 }
@@ -123,7 +125,8 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     pub(crate) fn new(running: Running<S, U>) -> Self {
         let (private, written, troubled, run) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
         let forecast = Forecast::default();
-        Self { running, private, lent: None, forecast, written, troubled, repair_count: 0, run }
+        let (repair_count, has_left_out) = (0, false);
+        Self { running, private, lent: None, forecast, written, troubled, repair_count, has_left_out, run }
     }
 
     fn shared(&self) -> &Shared<S, U> {
@@ -155,16 +158,25 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     }
 
     /// An announcement: to the group, to everyone on this host, to ourselves, and to whoever comes later.
-    fn write_to_everyone(&self, message: &[u8], outgoing: &Outgoing, group: &[Locator]) {
-        let shared = self.shared();
+    fn write_to_everyone(&mut self, message: &[u8], outgoing: &Outgoing, group: &[Locator]) {
+        let shared = self.running.shared();
         if !shared.loopback.push(message.to_vec()) {
             shared.tally.unserved();
         }
         let mut current = None;
         if outgoing.writer(message) == Some(EntityId::SPDP_WRITER) {
             let (user, metatraffic) = shared.locators();
-            current =
-                outgoing.is_alive().then(|| refreshed(message, outgoing, &user, &metatraffic)).flatten();
+            let len_max = shared.router.udp().max_message_len();
+            let fresh = || refreshed(message, outgoing, &user, &metatraffic, len_max);
+            let fresh = outgoing.is_alive().then(fresh).flatten();
+            let left_out = fresh.as_ref().map_or(0, |&(_, left_out)| left_out);
+            if left_out > 0 && len_max > 0 && !std::mem::replace(&mut self.has_left_out, true) {
+                tracing::warn!(
+                    "{left_out} of our UDP addresses are not announced: an announcement has to fit a datagram, of {len_max} bytes; \
+                     fewer ZERODDS_UDP_INTERFACES or a larger ZERODDS_UDP_MAX_DATAGRAM change that"
+                );
+            }
+            current = fresh.map(|(fresh, _)| fresh);
             let kept = outgoing.is_alive().then(|| current.clone().unwrap_or_else(|| message.to_vec()));
             *shared.announcement.lock() = kept;
         }

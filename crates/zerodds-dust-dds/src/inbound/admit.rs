@@ -3,11 +3,14 @@
 use super::{Fate, Inbound, Patches};
 use crate::discovery;
 use crate::estate::News;
-use crate::reassembly::Origin;
+use crate::reassembly::{Origin, Request};
 use crate::rtps::{
-    Data, EntityId, Guid, GuidPrefix, Malformed, Parameters, SUBMESSAGE_HEADER_LEN, Submessage, pid,
+    Data, EntityId, Guid, GuidPrefix, Malformed, MessageWriter, Parameters, SUBMESSAGE_HEADER_LEN,
+    Submessage, pid,
 };
+use std::ops::Range;
 use std::time::Instant;
+use zerodds_core::Endianness;
 
 impl Inbound {
     /// Decides whether Dust may see a sample.
@@ -21,7 +24,7 @@ impl Inbound {
         let prefix = origin.prefix;
         let admitted = match data.writer {
             EntityId::TYPE_LOOKUP_REQUEST_WRITER | EntityId::TYPE_LOOKUP_REPLY_WRITER => None,
-            EntityId::SPDP_WRITER => self.participant(prefix, now, submessage, data)?,
+            EntityId::SPDP_WRITER => self.participant(origin, now, submessage, data)?,
             _ if data.reader == EntityId::SPDP_READER => return Err(Malformed::Fields),
             EntityId::SEDP_PUBLICATIONS_WRITER
             | EntityId::SEDP_SUBSCRIPTIONS_WRITER
@@ -43,11 +46,12 @@ impl Inbound {
     /// Dust takes for the other, and for that of whomever it names.
     fn participant(
         &mut self,
-        prefix: GuidPrefix,
+        origin: &Origin,
         now: Instant,
         submessage: &Submessage<'_>,
         data: &Data<'_>,
     ) -> Result<Option<Patches>, Malformed> {
+        let prefix = origin.prefix;
         let named = subject(submessage, data, pid::PARTICIPANT_GUID);
         if named.is_some_and(|named| named.prefix != prefix) {
             return Err(Malformed::Fields);
@@ -66,6 +70,11 @@ impl Inbound {
         let (lease, lease_at) = discovery::lease(data.payload);
         for silent in self.estates.in_the_way_of(prefix, now) {
             self.take_leave_of(silent);
+            self.estates.forsake(silent, now);
+        }
+        if self.estates.returns(prefix) && origin.header[VENDOR] == DUST {
+            self.begin_afresh(prefix, data, now);
+            return Ok(None);
         }
         if !self.estates.admit(prefix, lease, now) {
             return Ok(None);
@@ -74,6 +83,19 @@ impl Inbound {
         let payload_at = submessage.end() - data.payload.len();
         patches.extend(lease_at.map(|at| (payload_at + at, discovery::LEASE_FOR_EVER.to_vec())));
         Ok(Some(patches))
+    }
+
+    /// Tells a participant that has come back, and may not know that it was gone, that we have gone, and hears nothing of it for as long
+    /// as it hears nothing of us. Another vendor's may not take that for a new beginning: RustDDS does not.
+    fn begin_afresh(&mut self, prefix: GuidPrefix, data: &Data<'_>, now: Instant) {
+        let Some(own) = self.own else { return };
+        let named = Guid { prefix: own, entity: EntityId::PARTICIPANT };
+        let mut message = MessageWriter::new(&own.header(), Endianness::Little, 128);
+        let ids = (EntityId::SPDP_WRITER, EntityId::SPDP_READER);
+        message.info_dst(prefix).disposed(ids, 1, pid::PARTICIPANT_GUID, named);
+        self.answers
+            .push(Request { message: message.into_bytes(), locators: discovery::locators(data.payload) });
+        self.estates.bury(prefix, now);
     }
 
     /// A participant says something of an endpoint or topic of his; `None` if Dust is not to see that.
@@ -118,6 +140,9 @@ impl Inbound {
             }
             (News::Came, EntityId::SEDP_PUBLICATIONS_WRITER, Some(writer)) if is_ours => {
                 self.brought_about.extend(self.estates.acknowledgements_to(writer.entity));
+            }
+            (News::Left, EntityId::SEDP_PUBLICATIONS_WRITER, Some(writer)) => {
+                self.reassembly.forget(|one| *one == writer);
             }
             // Dust hears that the sample came, as it would ask for it for ever, but cannot read it.
             (News::TooMany, ..) => patches.push((submessage.end() - data.payload.len(), vec![0, 0])),
@@ -167,6 +192,10 @@ fn inline<'a>(submessage: &Submessage<'_>, data: &Data<'a>, wanted: u16) -> Opti
     parameters.find(|&(id, ..)| id == wanted).map(|(.., value)| value)
 }
 
+/// Where a header names its vendor (§9.4.4), and what Dust has there.
+const VENDOR: Range<usize> = 6..8;
+const DUST: [u8; 2] = [0x01, 0x14];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,9 +204,9 @@ mod tests {
     use crate::inbound::tests::{Gate, SENDER, message};
     use crate::outgoing::Outgoing;
     use crate::outgoing::tests::PEER;
-    use crate::rtps::{Content, DataFields, MessageWriter, Submessages, flag, kind};
+    use crate::rtps::{Content, DataFields, Submessages, flag, kind};
     use std::time::Duration;
-    use zerodds_core::Endianness;
+    use zerodds_core::Locator;
 
     const OTHER: GuidPrefix = GuidPrefix(*b"another name");
     const READERS: EntityId = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
@@ -356,6 +385,34 @@ mod tests {
         gate.now += Duration::from_secs(20);
         gate.inbound.end_leases(gate.now, std::iter::empty(), &mut out);
         assert_eq!(disposed(&out), [READER_GUID, SENDER_GUID]);
-        assert_eq!(gate.pass(&announcement).len(), 1, "it may come back at any time");
+        let mut of_another_vendor = announcement.clone();
+        of_another_vendor[VENDOR].copy_from_slice(&[1, 0x12]);
+        assert_eq!(gate.pass(&of_another_vendor).len(), 1, "it may come back at any time");
+    }
+
+    #[test]
+    fn who_comes_back_is_told_once_to_begin_afresh_and_heard_when_it_does_so() {
+        let mut gate = Gate::new();
+        let mut out = Vec::new();
+        gate.inbound.died(SENDER, gate.now, &mut out);
+        gate.now += crate::estate::GRAVE;
+        let [one, other] = [1, 2].map(|port| Locator::new(1, port, [7; 16]));
+        let name = (pid::PARTICIPANT_GUID, SENDER_GUID);
+        let at = |locator: Locator| (pid::METATRAFFIC_UNICAST_LOCATOR, locator.to_bytes(Endianness::Little));
+        let (id, value) = at(one);
+        let mut announcement = announcement(EntityId::SPDP_WRITER, 1, name, (id, &value));
+        let mut more = MessageWriter::new(&SENDER.header(), Endianness::Little, 64);
+        let (id, value) = at(other);
+        more.parameter(id, &value).parameter(pid::SENTINEL, &[]);
+        announcement.truncate(announcement.len() - 4);
+        announcement.extend(&more.into_bytes()[20..]);
+        assert_eq!(gate.pass(&announcement), [[0; 0]; 0]);
+        let answers = gate.inbound.answers();
+        let [Request { message, locators }] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!(locators, &[one, other]);
+        assert_eq!(disposed(std::slice::from_ref(message)), [Guid { prefix: PEER, ..SENDER_GUID }]);
+        assert_eq!(gate.pass(&announcement), [[0; 0]; 0], "it begins afresh");
+        gate.now += crate::estate::GRAVE;
+        assert_eq!((gate.pass(&announcement).len(), gate.inbound.answers()), (1, Vec::new()));
     }
 }

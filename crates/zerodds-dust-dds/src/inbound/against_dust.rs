@@ -9,14 +9,16 @@
 
 use super::*;
 use crate::contacts::tests::acknowledges;
-use crate::rtps::{flag, kind};
+use crate::rtps::{AckNack, EntityId, flag, kind};
 use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
 use dust_dds::domain::domain_participant::DomainParticipant;
 use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
 use dust_dds::infrastructure::instance::InstanceHandle;
 use dust_dds::infrastructure::listener::NO_LISTENER;
-use dust_dds::infrastructure::qos::{DataReaderQos, QosKind};
-use dust_dds::infrastructure::qos_policy::{ReliabilityQosPolicy, ReliabilityQosPolicyKind};
+use dust_dds::infrastructure::qos::{DataReaderQos, DataWriterQos, QosKind};
+use dust_dds::infrastructure::qos_policy::{
+    DurabilityQosPolicy, DurabilityQosPolicyKind, ReliabilityQosPolicy, ReliabilityQosPolicyKind,
+};
 use dust_dds::infrastructure::sample_info::{ANY_INSTANCE_STATE, ANY_SAMPLE_STATE, ANY_VIEW_STATE};
 use dust_dds::infrastructure::status::NO_STATUS;
 use dust_dds::infrastructure::time::DurationKind;
@@ -29,6 +31,7 @@ use dust_dds::transport::interface::{
 };
 use dust_dds::transport::types::Locator;
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -115,12 +118,25 @@ impl Captive {
 
     /// A reader that is waited for.
     fn reliable_reader(&self) -> DataReader<Note> {
+        self.reliable_reader_of(DurabilityQosPolicyKind::Volatile)
+    }
+
+    fn reliable_reader_of(&self, durability: DurabilityQosPolicyKind) -> DataReader<Note> {
         let topic = self.reader.get_topicdescription();
         let kind = ReliabilityQosPolicyKind::Reliable;
         let max_blocking_time = DurationKind::Finite(dust_dds::infrastructure::time::Duration::new(1, 0));
         let reliability = ReliabilityQosPolicy { kind, max_blocking_time };
-        let qos = QosKind::Specific(DataReaderQos { reliability, ..Default::default() });
+        let durability = DurabilityQosPolicy { kind: durability };
+        let qos = QosKind::Specific(DataReaderQos { reliability, durability, ..Default::default() });
         self.reader.get_subscriber().create_datareader(&topic, qos, NO_LISTENER, NO_STATUS).expect("alive")
+    }
+
+    /// A writer that has the last note of each id for those who join later.
+    fn keeping_writer(&self) -> DataWriter<Note> {
+        let (publisher, topic) = (self.writer.get_publisher(), self.writer.get_topic());
+        let durability = DurabilityQosPolicy { kind: DurabilityQosPolicyKind::TransientLocal };
+        let qos = QosKind::Specific(DataWriterQos { durability, ..Default::default() });
+        publisher.create_datawriter(&topic, qos, NO_LISTENER, NO_STATUS).expect("alive")
     }
 
     /// A writer like the first.
@@ -325,6 +341,80 @@ fn a_writer_does_not_wait_for_readers_whose_lease_has_ended() {
     assert_eq!(outcome(trial), Some(1));
 }
 
+/// What one says by now reaches the other, as it was changed on the way.
+fn carry(
+    from: &Captive,
+    to: &Captive,
+    inbound: &mut Inbound,
+    now: Instant,
+    change: fn(&mut [u8]),
+) -> Vec<Vec<u8>> {
+    let own = guid(to.participant.get_instance_handle()).prefix;
+    let (mut carried, mut out) = (from.take_written(), Vec::new());
+    for message in &mut carried {
+        change(message);
+        inbound.message(message, Some(Path::Udp), Some(own), now, &mut out);
+    }
+    out.into_iter().for_each(|message| to.give(message));
+    carried
+}
+
+/// The writer of discovery whose first sample, which is its last, is acknowledged here.
+fn acknowledged(message: &[u8]) -> Option<EntityId> {
+    Submessages::of(message).flatten().filter(|one| one.kind == kind::ACKNACK).find_map(|submessage| {
+        let acknack = AckNack::read(&submessage).ok()?;
+        (!acknack.writer.is_user_defined() && acknack.base == 2).then_some(acknack.writer)
+    })
+}
+
+#[test]
+fn who_was_silent_for_one_side_only_is_matched_again_when_it_is_back() {
+    let trial = || {
+        let (victim, other) = (Captive::new(69), Captive::new(70));
+        let [prefix, others] =
+            [&victim, &other].map(|one| guid(one.participant.get_instance_handle()).prefix);
+        let (mut inbound, mut others_inbound) = (inbound(), inbound());
+        let matched = |one: &Captive| {
+            let status = one.reader.get_subscription_matched_status().expect("alive");
+            status.current_count > 0 && !one.writer.get_matched_subscriptions().expect("alive").is_empty()
+        };
+        let (mut now, mut announcement, mut out) = (Instant::now(), Vec::new(), Vec::new());
+        // All that the other has announced is acknowledged in the end: it will not say so again.
+        let mut heard = HashSet::new();
+        while !matched(&victim) || !matched(&other) || heard.len() < 2 {
+            let said = carry(&other, &victim, &mut inbound, now, shorten_lease);
+            let announces = |message: &Vec<u8>| number_of(message, EntityId::SPDP_WRITER).is_some();
+            announcement = said.into_iter().rfind(announces).unwrap_or(announcement);
+            let said = carry(&victim, &other, &mut others_inbound, now, |_| {});
+            heard.extend(said.iter().filter_map(|message| acknowledged(message)));
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        now += Duration::from_secs(2);
+        inbound.end_leases(now, std::iter::empty(), &mut out);
+        out.drain(..).for_each(|message| victim.give(message));
+        while victim.answer() > 0 {
+            std::thread::yield_now();
+        }
+        drop((victim.take_written(), other.take_written()));
+        let mut told = 0;
+        while !matched(&victim) || !matched(&other) {
+            inbound.message(&announcement, Some(Path::Udp), Some(prefix), now, &mut out);
+            out.drain(..).for_each(|message| victim.give(message));
+            for answer in inbound.answers() {
+                told += answer.locators.len();
+                others_inbound.message(&answer.message, Some(Path::Udp), Some(others), now, &mut out);
+            }
+            out.drain(..).for_each(|message| other.give(message));
+            carry(&other, &victim, &mut inbound, now, shorten_lease);
+            carry(&victim, &other, &mut others_inbound, now, |_| {});
+            now += crate::estate::GRAVE;
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        told
+    };
+    assert_eq!(outcome(trial), Some(1), "once, where it listens");
+}
+
 fn guid(handle: InstanceHandle) -> Guid {
     Guid::of(&<[u8; 16]>::from(handle)).expect("a GUID")
 }
@@ -402,6 +492,48 @@ fn which_of_our_readers_is_reliable_is_learned_from_what_dust_says_of_them() {
         }
         let contact = inbound.contacts.of(&writer).expect("there is one");
         usize::from(contact.reader_for(best_effort) == reliable)
+    };
+    assert_eq!(outcome(trial), Some(1));
+}
+
+/// The number of the DATA of this writer that is in a message, if any is.
+fn number_of(message: &[u8], writer: EntityId) -> Option<i64> {
+    Submessages::of(message).flatten().find_map(|submessage| match Content::read(&submessage) {
+        Ok(Content::Data(data)) if data.writer == writer => Some(data.sequence_number),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_sample_that_a_gap_overtakes_is_asked_for_again() {
+    let trial = || {
+        let (victim, partner) = (Captive::new(67), Captive::new(68));
+        let writer = partner.keeping_writer();
+        // Of three samples two are left.
+        for (id, text) in [(1, "one"), (2, "two"), (2, "three")] {
+            writer.write(Note { id, text: text.to_owned() }, None).expect("nobody to wait for");
+        }
+        let reader = victim.reliable_reader_of(DurabilityQosPolicyKind::TransientLocal);
+        let (entity, mut inbound) = (guid(writer.get_instance_handle()).entity, inbound());
+        let (mut lost, mut out, mut notes) = (false, Vec::new(), Vec::new());
+        while notes.len() < 2 {
+            for message in partner.take_written() {
+                let is_first = number_of(&message, entity) == Some(1);
+                if is_first && !std::mem::replace(&mut lost, true) {
+                    continue;
+                }
+                inbound.message(&message, Some(Path::Udp), None, Instant::now(), &mut out);
+            }
+            out.drain(..).for_each(|message| victim.give(message));
+            victim.take_written().into_iter().for_each(|message| partner.give(message));
+            let all = (ANY_SAMPLE_STATE, ANY_VIEW_STATE, ANY_INSTANCE_STATE);
+            let taken = reader.take(2, all.0, all.1, all.2).unwrap_or_default();
+            notes.extend(taken.into_iter().filter_map(|sample| sample.data));
+            assert!(notes.first().is_none_or(|note| note.text == "one"), "in order: {notes:?}");
+            // Dust writes some of it when its timers say so.
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        usize::from(notes[1].text == "three")
     };
     assert_eq!(outcome(trial), Some(1));
 }

@@ -86,6 +86,23 @@ fn a_sample_completed_in_the_middle_of_a_message_follows_what_stands_before_it()
     );
 }
 
+#[test]
+fn a_sample_of_another_source_has_its_version_and_vendor_and_not_the_time_of_the_one_before() {
+    let mut gate = Gate::new();
+    let source = GuidPrefix(*b"another name");
+    assert!(gate.inbound.estates.admit(source, None, gate.now));
+    let info = [&[0, 0, 0, 0, 2, 1, 1, 2][..], &source.0].concat();
+    let mut seen = Vec::new();
+    for mut datagram in fragments(WRITER, 5) {
+        // Behind INFO_DST and INFO_TS.
+        datagram.splice(48..48, raw(kind::INFO_SRC, 0, &info));
+        seen.extend(gate.pass(&datagram));
+    }
+    assert_eq!(told(&seen), [(kind::DATA, 5)]);
+    assert_eq!(seen[0][..20], [b"RTPS\x02\x01\x01\x02", &source.0[..]].concat());
+    assert_eq!(seen[0][20], kind::DATA, "no INFO_TS");
+}
+
 /// A GAP from one number up to another, and the number `more`.
 fn gap(start: i64, base: i64, more: Option<u32>) -> Vec<u8> {
     let set = more.map_or(long(0).to_vec(), |distance| [long(32), long(0x8000_0000 >> distance)].concat());
@@ -94,11 +111,18 @@ fn gap(start: i64, base: i64, more: Option<u32>) -> Vec<u8> {
     gap.into_bytes()
 }
 
+/// Whether nothing but the number can be read from a DATA.
+fn is_nothing(message: &[u8]) -> bool {
+    let status = [&[0x71, 0, 4, 0][..], &[0xff; 4], &[1, 0, 0, 0]].concat();
+    message.ends_with(&status)
+}
+
 #[test]
 fn a_held_sample_follows_the_gap_that_stands_for_the_one_before() {
     let mut gate = behind_an_incomplete_one(WRITER);
     let seen = gate.pass(&gap(5, 6, None));
-    assert_eq!(told(&seen), [(kind::GAP, 6), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+    assert_eq!(told(&seen), [(kind::DATA, 5), (kind::DATA, 6), (kind::HEARTBEAT, 6)]);
+    assert!(is_nothing(&seen[0]) && !is_nothing(&seen[1]));
 }
 
 #[test]
@@ -117,13 +141,31 @@ fn a_gap_does_not_overtake_an_incomplete_sample_for_which_dust_would_no_longer_w
             assert_eq!(told(&gate.pass(&heartbeat)), [(kind::HEARTBEAT, 7)]);
             others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
         }
-        assert_eq!(told(&gate.pass(&gap(3, 5, None))), [(kind::GAP, 5)], "what is older");
-        assert_eq!(told(&gate.pass(&overtaking)), []);
+        let seen = told(&gate.pass(&gap(3, 5, None)));
+        assert_eq!(seen, [(kind::DATA, 3), (kind::DATA, 4)], "what is older");
+        let before = told(&gate.pass(&overtaking));
+        assert!(before.iter().all(|&(_, number)| number < 5), "{before:?}");
         let seen = gate.pass(last);
         assert_eq!(told(&seen)[0], (kind::DATA, 5));
         assert_eq!(told(&seen)[1..].first(), heartbeat_first.then_some(&(kind::HEARTBEAT, 7)), "Dust asks");
-        assert_eq!(told(&gate.pass(&overtaking)).len(), 1, "and is told again");
+        assert_eq!(told(&gate.pass(&overtaking)).last(), Some(&(kind::DATA, 6)), "and is told again");
     }
+}
+
+#[test]
+fn dust_takes_each_number_of_a_gap_in_order_and_a_long_gap_only_if_it_leaves_out_nothing() {
+    let mut gate = Gate::new();
+    assert_eq!(
+        told(&gate.pass(&gap(3, 5, Some(1)))),
+        [(kind::DATA, 3), (kind::DATA, 4), (kind::DATA, 6)],
+        "the fifth may be on its way"
+    );
+    let some: Vec<_> = (8..8 + GAP_NUMBERS_MAX as i64).map(|number| (kind::DATA, number)).collect();
+    assert!(told(&gate.pass(&gap(8, 1 << 40, None))) == some, "so may the seventh");
+    gate.contacts.came(READER, true);
+    acknowledges(&gate.contacts, READER, Guid { prefix: SENDER, entity: WRITER }, 8, false);
+    let seen = told(&gate.pass(&gap(8, 1 << 40, Some(1))));
+    assert_eq!(seen, [(kind::GAP, 1 << 40), (kind::DATA, (1 << 40) + 1)], "all that is older is here");
 }
 
 #[test]
@@ -135,6 +177,32 @@ fn a_sample_held_behind_one_that_is_given_up_passes_the_same_checks() {
             gate.inbound.requests(&HEADER, gate.now + after, &mut out);
         }
         assert_eq!(told(&out).contains(&(kind::DATA, 6)), passes);
+    }
+}
+
+#[test]
+fn nothing_is_waited_for_and_nothing_known_of_a_writer_that_leaves_alone_or_with_its_participant() {
+    for alone in [true, false] {
+        let mut gate = behind_an_incomplete_one(WRITER);
+        let (guid, writer) = (Guid { prefix: SENDER, entity: WRITER }, EntityId::SEDP_PUBLICATIONS_WRITER);
+        let fields = DataFields { flags: flag::DATA, reader: EntityId::UNKNOWN, writer, sequence_number: 1 };
+        let mut announcement = message();
+        announcement
+            .open_data(fields)
+            .verbatim(&[0, 3, 0, 0])
+            .parameter(pid::ENDPOINT_GUID, &guid.to_bytes())
+            .parameter(pid::SENTINEL, &[]);
+        assert_eq!(gate.pass(&announcement.into_bytes()).len(), 1);
+        assert!(gate.inbound.deadline().is_some());
+        if alone {
+            let mut disposal = message();
+            disposal.disposed((writer, EntityId::UNKNOWN), 2, pid::ENDPOINT_GUID, guid);
+            assert_eq!(told(&gate.pass(&disposal.into_bytes())), [(kind::DATA, 2)]);
+        } else {
+            gate.inbound.died(SENDER, gate.now, &mut Vec::new());
+        }
+        assert_eq!(gate.inbound.deadline(), None);
+        assert!(!gate.contacts.has_reliable(&guid));
     }
 }
 
@@ -210,6 +278,20 @@ fn a_reliable_reader_asks_for_what_was_sent_to_a_best_effort_one_until_it_leaves
 }
 
 #[test]
+fn what_is_incomplete_is_asked_for_and_waited_for_though_the_heartbeat_came_before() {
+    let (mut gate, reliable) = with_readers(true);
+    assert_eq!(told(&gate.pass(&heartbeat_alone(WRITER, 5, 6))), [(kind::HEARTBEAT, 6)]);
+    let pieces = fragments(WRITER, 5);
+    let (last, others) = pieces.split_last().expect("fragments");
+    let later = fragments(WRITER, 6);
+    others.iter().chain(&later).for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+    assert!(gate.inbound.deadline().is_some());
+    assert_eq!(asking(&mut gate), [reliable]);
+    assert_eq!(told(&gate.pass(last)), [(kind::DATA, 5), (kind::DATA, 6)]);
+    assert_eq!(gate.inbound.deadline(), None);
+}
+
+#[test]
 fn best_effort_readers_wait_for_nothing_though_the_writer_is_reliable() {
     let (mut gate, _) = with_readers(false);
     gate.pass(&fragments(WRITER, 5)[0]);
@@ -217,6 +299,58 @@ fn best_effort_readers_wait_for_nothing_though_the_writer_is_reliable() {
     let seen: Vec<_> = fragments(WRITER, 6).iter().flat_map(|datagram| gate.pass(datagram)).collect();
     assert_eq!(told(&seen)[0], (kind::DATA, 6));
     assert_eq!(asking(&mut gate), []);
+}
+
+#[test]
+fn a_reader_does_not_lose_what_it_waits_for_because_the_writer_begins_later_with_another() {
+    let silence = Duration::from_secs(1);
+    for (asks, after, passes) in
+        [(false, Duration::ZERO, false), (true, Duration::ZERO, false), (false, silence, true)]
+    {
+        let (mut gate, waiting) = with_readers(true);
+        let to = |reader, first, last| {
+            let mut alone = message();
+            alone.info_dst(PEER).heartbeat(HeartbeatFields { reader, ..heartbeat(first, last) });
+            alone.into_bytes()
+        };
+        let new = EntityId([0, 0, 10, 4]);
+        let pieces = fragments(WRITER, 5);
+        let (last, others) = pieces.split_last().expect("fragments");
+        if asks {
+            acknowledges(&gate.contacts, waiting, Guid { prefix: SENDER, entity: WRITER }, 5, true);
+        } else {
+            others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+        }
+        gate.pass(&to(waiting, 5, 5));
+        gate.now += after;
+        assert_eq!(told(&gate.pass(&to(new, 6, 5))).len(), usize::from(passes));
+        if passes {
+            continue;
+        }
+        assert_eq!(told(&gate.pass(&to(waiting, 5, 5))).iter().filter(|&&(_, last)| last > 5).count(), 0);
+        if asks {
+            others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+        }
+        assert_eq!(told(&gate.pass(last)).first(), Some(&(kind::DATA, 5)), "it is still welcome");
+        assert_eq!(told(&gate.pass(&to(new, 6, 5))).len(), 1, "nobody waits any more");
+    }
+}
+
+#[test]
+fn no_reader_waits_for_what_the_writer_no_longer_has() {
+    let (mut gate, other) = with_readers(true);
+    let to = |reader, first| {
+        let mut alone = message();
+        alone.heartbeat(HeartbeatFields { reader, ..heartbeat(first, 8) });
+        alone.into_bytes()
+    };
+    let new = EntityId([0, 0, 10, 4]);
+    gate.contacts.came(new, true);
+    acknowledges(&gate.contacts, new, Guid { prefix: SENDER, entity: WRITER }, 5, false);
+    gate.pass(&fragments(WRITER, 5)[0]);
+    [other, new].iter().for_each(|&reader| drop(gate.pass(&to(reader, 5))));
+    assert_eq!(told(&gate.pass(&to(new, 8))), [], "the other is promised the fifth");
+    assert_eq!(told(&gate.pass(&to(other, 8))), [(kind::HEARTBEAT, 8)], "and no longer");
 }
 
 #[test]

@@ -84,15 +84,12 @@ fn valid_traffic_passes_unchanged() {
         0,
         &[&ids()[..], &number(3), &long(33), &long(0x8000_0000), &long(1), &long(9)].concat(),
     ));
-    let mut gap = message();
-    gap.verbatim(&raw(kind::GAP, 0, &[&ids()[..], &number(5), &number(6), &long(0)].concat()));
     let mut heartbeats = message();
     heartbeats.info_ts((1, 2)).heartbeat(heartbeat(1, 0)).heartbeat(heartbeat(4, 9));
     let valid = [
         as_dust_writes(b"payload", &[], true),
         as_dust_writes(&[7; 60_000], &[], false),
         acknack.into_bytes(),
-        gap.into_bytes(),
         heartbeats.into_bytes(),
     ];
     for message in valid {

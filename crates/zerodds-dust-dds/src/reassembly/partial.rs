@@ -14,7 +14,7 @@
 
 use super::{Origin, PATIENCE, REQUEST_LEN_MAX};
 use crate::rtps::{DataFields, DataFrag, EntityId, HEADER_LEN, MessageWriter, NackFragFields, flag};
-use crate::untouched::untouched;
+use crate::untouched::try_untouched;
 use std::time::{Duration, Instant};
 use zerodds_core::Endianness;
 
@@ -54,7 +54,8 @@ pub(super) struct Window {
 }
 
 impl Partial {
-    pub(super) fn new(origin: &Origin, frag: &DataFrag<'_>, born: u64, now: Instant) -> Self {
+    /// Nothing has come of it yet. `None`: there is no memory for all of it.
+    pub(super) fn new(origin: &Origin, frag: &DataFrag<'_>, born: u64, now: Instant) -> Option<Self> {
         let sample_len = frag.sample_len as usize;
         let mut message = MessageWriter::new(&origin.header, frag.order, PREFIX_LEN_MAX);
         if let Some(timestamp) = origin.timestamp {
@@ -69,9 +70,10 @@ impl Partial {
         let prefix = message.into_bytes();
         let payload_at = prefix.len();
         let message_len = payload_at + sample_len;
-        let mut message = Vec::with_capacity(message_len);
+        let mut message = Vec::new();
+        message.try_reserve_exact(message_len).ok()?;
         message.extend_from_slice(&prefix);
-        Self {
+        Some(Self {
             message,
             message_len,
             payload_at,
@@ -88,7 +90,7 @@ impl Partial {
             asked_in_vain: 0,
             fed_at: now,
             highest: 0,
-        }
+        })
     }
 
     /// Copies fragments to their place; `false` if they do not belong to this sample as it began, or are
@@ -143,9 +145,10 @@ impl Partial {
         match at.checked_sub(self.message.len()) {
             Some(0) => return self.message.extend_from_slice(bytes),
             Some(gap) if gap > GAP_MAX.min(GAP_FRAGMENTS * usize::from(self.fragment_len)) => {
-                let mut pages = untouched(self.message_len);
-                pages[..self.message.len()].copy_from_slice(&self.message);
-                self.message = pages;
+                if let Some(mut pages) = try_untouched(self.message_len) {
+                    pages[..self.message.len()].copy_from_slice(&self.message);
+                    self.message = pages;
+                }
             }
             _ => {}
         }
@@ -270,8 +273,11 @@ const WINDOWS_MAX: usize = (REQUEST_LEN_MAX - HEADER_LEN - 16) / NackFragFields:
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::reassembly::Reassembly;
     use crate::rtps::GuidPrefix;
+    use crate::tally::Tally;
     use crate::untouched::tests::present;
+    use std::sync::Arc;
 
     fn fragment(fragment_len: u16, sample_len: u32, payload: &[u8]) -> DataFrag<'_> {
         DataFrag {
@@ -291,7 +297,7 @@ mod tests {
 
     fn begun(frag: &DataFrag<'_>) -> Partial {
         let origin = Origin { header: [0; 20], prefix: GuidPrefix::UNKNOWN, timestamp: None, path: None };
-        Partial::new(&origin, frag, 1, Instant::now())
+        Partial::new(&origin, frag, 1, Instant::now()).expect("memory")
     }
 
     #[test]
@@ -347,5 +353,32 @@ mod tests {
         assert!(partial.message.capacity() < (64 << 20) + 64);
         let windows = partial.missing_windows(Instant::now() + PATIENCE);
         assert!(windows.capacity() < 2 * WINDOWS_MAX, "looked for {} windows", windows.capacity());
+    }
+
+    /// Where it is set, this process may have little memory.
+    const LITTLE: &str = "A_TEST_HAS_LITTLE_MEMORY";
+
+    #[test]
+    fn a_sample_for_which_there_is_no_memory_is_refused() {
+        if std::env::var_os(LITTLE).is_some() {
+            let tally = Arc::<Tally>::default();
+            let mut reassembly = Reassembly::new(usize::MAX / 4, Arc::default(), Arc::clone(&tally));
+            let origin = Origin { header: [0; 20], prefix: GuidPrefix::UNKNOWN, timestamp: None, path: None };
+            let bytes = [7; 60_000];
+            assert!(!reassembly.fragment(&origin, &fragment(60_000, 3 << 30, &bytes), Instant::now()));
+            assert_eq!(tally.traffic().incomplete, 1);
+            return;
+        }
+        let limited = "ulimit -v 2000000; exec \"$0\" --exact --test-threads 1 \"$1\"";
+        let name = "reassembly::partial::tests::a_sample_for_which_there_is_no_memory_is_refused";
+        let mut child = std::process::Command::new("sh");
+        child
+            .args(["-c", limited])
+            .arg(std::env::current_exe().expect("this test"))
+            .arg(name)
+            .env(LITTLE, "1");
+        let output = child.output().expect("a shell");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 }

@@ -230,6 +230,7 @@ fn a_sample_waits_for_an_older_one_of_a_reliable_writer() {
 #[test]
 fn a_best_effort_sample_waits_for_nothing() {
     let mut receiver = Receiver::new(BUDGET);
+    receiver.contacts.left(READER);
     let best_effort = |number| {
         let mut message = sample(number, 4_000);
         message.truncate(message.len() - 32);
@@ -277,7 +278,10 @@ fn what_the_writer_no_longer_has_is_not_waited_for() {
     });
     let heartbeat = Heartbeat { reader: READER, writer: WRITER, first: 2, last: 2, count: 9 };
     let heard = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now);
-    assert!(matches!(heard, Hearing::Rewritten { last: 2, .. }), "sample 1 is gone for good: {heard:?}");
+    assert!(matches!(heard, Hearing::Rewritten { last: 1, .. }), "sample 1 is gone for good: {heard:?}");
+    receiver.release();
+    assert_eq!(receiver.samples(), [(2, payload(2, 4_000))]);
+    assert_eq!(receiver.heartbeats().last().map(|heartbeat| heartbeat.last), Some(2));
     assert!(receiver.requests(Duration::from_secs(1)).is_empty());
 }
 
@@ -321,6 +325,21 @@ fn late_repetitions_begin_a_sample_again_only_when_dust_asks_for_it() {
     take_all(&mut receiver);
     take_all(&mut receiver);
     assert_eq!(receiver.samples().len(), 2, "once more, as asked");
+}
+
+#[test]
+fn repetitions_of_a_sample_that_waits_make_no_room_and_leave_it_known() {
+    let mut receiver = Receiver::new(25_000);
+    receiver.take(&datagrams(&sample(1, 10_000), None)[0]);
+    let all = datagrams(&sample(2, 10_000), None);
+    all.iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    dust_acknowledges(&receiver.contacts, 2, true);
+    receiver.take(&all[0]);
+    let writer = &receiver.reassembly.writers[&WRITER_GUID];
+    assert!(writer.partial.contains_key(&1), "there was room for all");
+    assert!(writer.held.contains_key(&2) && writer.given.contains(&2));
 }
 
 #[test]

@@ -108,8 +108,8 @@ pub(crate) enum Content<'a> {
     NackFrag(NackFrag<'a>),
     /// What follows is for this participant, or for all.
     InfoDst(GuidPrefix),
-    /// What follows is from this participant.
-    InfoSrc(GuidPrefix),
+    /// What follows is from this participant, of this version and vendor, and says its time anew.
+    InfoSrc([u8; 4], GuidPrefix),
     /// What follows was written at this time, in seconds and fraction.
     InfoTs(Option<(u32, u32)>),
     /// Padding, and kinds that neither Dust nor this plug-in acts on.
@@ -129,8 +129,8 @@ impl<'a> Content<'a> {
             kind::NACK_FRAG => Self::NackFrag(NackFrag::read(submessage)?),
             kind::INFO_DST => Self::InfoDst(GuidPrefix(fields.octets()?)),
             kind::INFO_SRC => {
-                let _unused_version_vendor = fields.octets::<8>()?;
-                Self::InfoSrc(GuidPrefix(fields.octets()?))
+                let _unused = fields.octets::<4>()?;
+                Self::InfoSrc(fields.octets()?, GuidPrefix(fields.octets()?))
             }
             kind::INFO_TS if submessage.has(flag::INVALIDATE) => Self::InfoTs(None),
             kind::INFO_TS => Self::InfoTs(Some((fields.u32()?, fields.u32()?))),
@@ -469,9 +469,6 @@ pub(crate) struct Gap<'a> {
 }
 
 impl<'a> Gap<'a> {
-    /// Where `start` lies in the body.
-    pub(crate) const START_OFFSET: usize = 8;
-
     pub(crate) fn read(submessage: &Submessage<'a>) -> Result<Self, Malformed> {
         let mut fields = Fields::of(submessage);
         let (reader, writer) = (fields.entity()?, fields.entity()?);
@@ -480,15 +477,19 @@ impl<'a> Gap<'a> {
         if base < start { Err(Malformed::Fields) } else { Ok(Self { reader, writer, start, base, set }) }
     }
 
-    /// The highest number that it covers, or the one before `start`.
-    pub(crate) fn last(&self) -> i64 {
-        self.set.iter().last().map_or(self.base - 1, |distance| self.base + i64::from(distance))
+    /// What will never come, in ascending order.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = i64> + '_ {
+        (self.start..self.base).chain(self.beyond())
+    }
+
+    /// What of the set will never come.
+    pub(crate) fn beyond(&self) -> impl Iterator<Item = i64> + '_ {
+        self.set.iter().map(|distance| self.base + i64::from(distance))
     }
 
     /// Whether it says that this number will never come.
     pub(crate) fn covers(&self, number: i64) -> bool {
-        (self.start..self.base).contains(&number)
-            || self.set.iter().any(|distance| self.base + i64::from(distance) == number)
+        (self.start..self.base).contains(&number) || self.beyond().any(|one| one == number)
     }
 }
 

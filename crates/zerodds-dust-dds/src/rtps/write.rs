@@ -139,6 +139,22 @@ impl MessageWriter {
         self.close(at)
     }
 
+    /// A DATA of which Dust takes no more than that this number has come, and that only if it is the next: its status is none
+    /// that there is.
+    pub(crate) fn nothing(&mut self, writer: EntityId, sequence_number: i64) -> &mut Self {
+        let (at, reader) = (self.bytes.len(), EntityId::NOBODY);
+        self.open_data(DataFields { flags: flag::INLINE_QOS, reader, writer, sequence_number })
+            .parameter(pid::STATUS_INFO, &[0xff; 4])
+            .parameter(pid::SENTINEL, &[]);
+        self.close(at)
+    }
+
+    /// A GAP from `start` up to `base`.
+    pub(crate) fn gap(&mut self, (reader, writer): (EntityId, EntityId), start: i64, base: i64) -> &mut Self {
+        self.submessage(kind::GAP, 0, 28).entity(reader).entity(writer);
+        self.sequence_number(start).sequence_number(base).u32(0)
+    }
+
     /// Gives the DATA that begins at `at` and ends here its length; what is too long for that extends to the end.
     fn close(&mut self, at: usize) -> &mut Self {
         let len = u16::try_from(self.bytes.len() - at - SUBMESSAGE_HEADER_LEN).unwrap_or(0);
