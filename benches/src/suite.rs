@@ -165,7 +165,7 @@ fn entries(is_quick: bool) -> Vec<Entry> {
         add(Part::Dds, DDS, stream(Shape::FanOut(1), small));
         add(Part::Dds, DDS, stream(Shape::FanOut(1), large));
         add(Part::Dds, VIEWS, stream(Shape::FanOut(3), &[4 * MI]));
-        // What Dust is without any setting; with large samples it comes to no end.
+        // What Dust is without any setting; with large samples it comes to no end. By itself, since the others have other sizes beside.
         add(Part::Dds, DUST, latency(&[64, 64 * KI]));
         add(Part::Dds, DUST, stream(Shape::FanOut(1), &[64, 64 * KI]));
         add(Part::Peers, BESIDE_PEERS, latency(&peers_sizes));
@@ -256,7 +256,7 @@ const DDS: &[&str] = &[
 ];
 const RUSTDDS: &[&str] = &["rustdds-views", "rustdds-copies", "plain-rustdds"];
 const VIEWS: &[&str] = &["ideal-loan-futex", "rustdds-views"];
-const DUST: &[&str] = &["dust", "plain-dust-65000", "plain-dust"];
+const DUST: &[&str] = &["plain-dust"];
 const ACROSS: &[&str] = &["dust", "plain-dust-65000"];
 const CROWD: &[&str] = &["ideal-loan-futex", "zerodds-loan-park", "rustdds-views"];
 const BESIDE_PEERS: &[&str] =

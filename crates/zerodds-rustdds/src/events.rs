@@ -133,6 +133,11 @@ impl Events {
 /// use zerodds_rustdds::{Config, ZeroDds};
 ///
 /// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # // A bound against hanging, nothing else.
+/// # std::thread::spawn(|| {
+/// #     std::thread::sleep(std::time::Duration::from_secs(60));
+/// #     std::process::exit(1)
+/// # });
 /// let participant = DomainParticipant::new(domain)?;
 /// let zerodds = ZeroDds::attach(&participant, Config::default())?;
 /// let events = zerodds.events();

@@ -59,6 +59,11 @@ type Inner = rustdds::no_key::DataWriter<Payload, Prepared>;
 /// # use zerodds_rustdds::{Config, ZeroDds, msg::sensor_msgs::Image};
 /// use rustdds::{DomainParticipant, QosPolicyBuilder, Timestamp, TopicDescription, TopicKind, WriteOptions};
 /// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # // A bound against hanging, nothing else.
+/// # std::thread::spawn(|| {
+/// #     std::thread::sleep(std::time::Duration::from_secs(60));
+/// #     std::process::exit(1)
+/// # });
 /// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
 /// # let participant = DomainParticipant::new(domain)?;
 /// # let topic = participant.create_topic("images".into(), Image::TYPE_NAME.into(), &qos, TopicKind::NoKey)?;
@@ -295,6 +300,11 @@ delegate_writer!();
 /// use zerodds_rustdds::{Config, ZeroDds};
 ///
 /// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # // A bound against hanging, nothing else.
+/// # std::thread::spawn(|| {
+/// #     std::thread::sleep(std::time::Duration::from_secs(60));
+/// #     std::process::exit(1)
+/// # });
 /// let history = policy::History::KeepLast { depth: 4 };
 /// let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).history(history).build();
 /// let participant = DomainParticipant::new(domain)?;
@@ -423,6 +433,11 @@ impl<D: DeserializeOwned + 'static> DataReader<D> {
 /// use futures::executor::block_on;
 /// use rustdds::StatusEvented;
 /// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # // A bound against hanging, nothing else.
+/// # std::thread::spawn(|| {
+/// #     std::thread::sleep(std::time::Duration::from_secs(60));
+/// #     std::process::exit(1)
+/// # });
 /// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
 /// # let participant = DomainParticipant::new(domain)?;
 /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
@@ -455,6 +470,11 @@ pub struct DataReaderStream<D: DeserializeOwned + 'static> {
 /// use futures::executor::block_on;
 /// use rustdds::StatusEvented;
 /// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # // A bound against hanging, nothing else.
+/// # std::thread::spawn(|| {
+/// #     std::thread::sleep(std::time::Duration::from_secs(60));
+/// #     std::process::exit(1)
+/// # });
 /// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
 /// # let participant = DomainParticipant::new(domain)?;
 /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;

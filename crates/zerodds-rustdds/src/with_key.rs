@@ -118,6 +118,11 @@ impl<D: Keyed<K: DeserializeOwned> + DeserializeOwned + 'static> Instance for D 
 /// #     }
 /// # }
 /// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # // A bound against hanging, nothing else.
+/// # std::thread::spawn(|| {
+/// #     std::thread::sleep(std::time::Duration::from_secs(60));
+/// #     std::process::exit(1)
+/// # });
 /// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
 /// # let participant = DomainParticipant::new(domain)?;
 /// # let topic = participant.create_topic("maps-async".into(), "Map".into(), &qos, TopicKind::WithKey)?;
@@ -356,6 +361,11 @@ delegate_writer!(Keyed);
 /// }
 ///
 /// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # // A bound against hanging, nothing else.
+/// # std::thread::spawn(|| {
+/// #     std::thread::sleep(std::time::Duration::from_secs(60));
+/// #     std::process::exit(1)
+/// # });
 /// let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
 /// let participant = DomainParticipant::new(domain)?;
 /// let zerodds = ZeroDds::attach(&participant, Config::default())?;
@@ -544,6 +554,11 @@ impl<D: Instance> DataReader<D> {
 /// #     }
 /// # }
 /// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # // A bound against hanging, nothing else.
+/// # std::thread::spawn(|| {
+/// #     std::thread::sleep(std::time::Duration::from_secs(60));
+/// #     std::process::exit(1)
+/// # });
 /// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
 /// # let participant = DomainParticipant::new(domain)?;
 /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;
@@ -591,6 +606,11 @@ pub struct DataReaderStream<D: Instance> {
 /// #     }
 /// # }
 /// # let domain = 1 + (std::process::id() % 100) as u16;
+/// # // A bound against hanging, nothing else.
+/// # std::thread::spawn(|| {
+/// #     std::thread::sleep(std::time::Duration::from_secs(60));
+/// #     std::process::exit(1)
+/// # });
 /// # let qos = QosPolicyBuilder::new().reliable(rustdds::Duration::from_secs(1)).build();
 /// # let participant = DomainParticipant::new(domain)?;
 /// # let zerodds = ZeroDds::attach(&participant, Config::default())?;

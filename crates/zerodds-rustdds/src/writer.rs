@@ -438,7 +438,7 @@ impl Round {
 /// Polls a future on this thread until it is ready or the deadline has passed.
 fn until<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
-    let waker = WAKER.with(Waker::clone);
+    let waker = WAKER.try_with(Waker::clone).unwrap_or_else(|_| waker_of_this_thread());
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(outcome) = future.as_mut().poll(&mut context) {
@@ -478,7 +478,11 @@ async fn alarm(deadline: Instant) {
 
 thread_local! {
     /// One for all that a thread ever waits for: RustDDS keeps wakers until it has room, but each of them once.
-    static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    static WAKER: Waker = waker_of_this_thread();
+}
+
+fn waker_of_this_thread() -> Waker {
+    Waker::from(Arc::new(Unpark(std::thread::current())))
 }
 
 /// Wakes a thread that waits in [`until`].

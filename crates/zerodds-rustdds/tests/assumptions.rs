@@ -14,6 +14,8 @@ mod assumptions {
     mod death;
     /// The SPDP announcement that a dead participant did not send.
     mod dispose;
+    #[path = "../parties/domains.rs"]
+    mod domains;
     /// Matches, their events, and what is on its way before them.
     mod matching;
     /// Participants and endpoints for the tests, and waiting for them.

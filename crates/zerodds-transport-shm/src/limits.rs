@@ -66,7 +66,7 @@ pub(crate) fn is_strict() -> bool {
 
 /// What such a system would still promise to this process: beyond it a page of shared memory that is touched first is a SIGBUS. As
 /// `__vm_enough_memory` of the kernel has it, something is kept for root, and a part of what the process has for the user to recover.
-/// (From root itself nothing is kept; it is treated like others.)
+/// (The first is not kept from root itself, which is treated like others.)
 fn left_to_promise(meminfo: &str, status: &str, [admin, user]: &[String; 2]) -> Option<u64> {
     let reserve =
         |text: &str, otherwise| text.trim().parse().map_or(otherwise, |kib: u64| kib.saturating_mul(1024));

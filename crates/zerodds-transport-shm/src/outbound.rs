@@ -577,6 +577,7 @@ mod tests {
         for _ in 0..2 * ATTEMPTS_MAX {
             let peer = open();
             while !matches!(peer.reach(Peer::new(&at)), Reach::Ready(_)) || !is_linked(&peer.locators()[0]) {
+                assert!(Instant::now() < until, "no link: {:?}", peer.reach(Peer::new(&at)));
                 std::thread::yield_now();
             }
             peer.close();

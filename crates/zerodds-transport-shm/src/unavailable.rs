@@ -1,6 +1,7 @@
 //! The transport where shared memory is not implemented: it says so, reaches nobody, and leaves everything to UDP.
 //!
-//! Compiled on other systems than Linux and where pointers are not of 64 bits (a ring may have 4 GiB), and under `--cfg zerodds_no_shm`, which is how it is tested.
+//! Compiled on other systems than Linux and where pointers are not of 64 bits (a ring may have 4 GiB), and under
+//! `--cfg zerodds_no_shm`, which is how it is tested.
 
 use crate::{Config, LinkId, Listener, Pool};
 use bytes::Bytes;

@@ -217,8 +217,9 @@ impl Attendant {
     fn run_errand(&mut self, errand: Errand) {
         match errand {
             Errand::Reach(peer) => {
-                let suspect = self.retries.remove(&peer).and_then(|retry| retry.suspect);
-                self.retries.insert(peer, Retry::now(suspect));
+                // At once, but what was tried in vain before counts.
+                let retry = self.retries.remove(&peer).unwrap_or_else(|| Retry::now(None));
+                self.retries.insert(peer, Retry { at: Instant::now(), ..retry });
             }
             Errand::Mourn(dead) => self.mourn(dead),
             Errand::Bereave(peer, writer) => self.session.bereave(peer, writer),

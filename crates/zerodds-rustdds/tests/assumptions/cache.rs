@@ -9,8 +9,9 @@
 use rustdds::policy::{History, Reliability};
 use rustdds::{DataReaderStatus, QosPolicyBuilder, RTPSEntity, StatusEvented};
 
+use super::domains::fresh_domain;
 use super::party::{PATIENCE, PlainReader};
-use super::party::{Party, Pen, Reader, Writer, own_domain, reliable, settle, take, take_plain, until};
+use super::party::{Party, Pen, Reader, Writer, reliable, settle, take, take_plain, until};
 use super::toy::{asked, revoke};
 
 /// A writer in one participant and a plug-in reader in another, matched.
@@ -23,7 +24,7 @@ struct Pair {
 }
 
 fn pair(name: &str, at_reader: QosPolicyBuilder) -> Pair {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (writing, reading) = (Party::join(domain), Party::join(domain));
     let topics =
         [writing.topic(name, &reliable(4096, PATIENCE).build()), reading.topic(name, &at_reader.build())];

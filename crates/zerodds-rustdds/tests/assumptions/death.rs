@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustdds::{DomainParticipantStatusEvent as Event, GUID, LostReason, RTPSEntity};
 
 use super::dispose::{Key, dispose};
-use super::party::{
-    DOMAIN, PATIENCE, Party, Pen, child, matches_reader, own_domain, reliable, settle, until,
-};
+use super::domains::fresh_domain;
+use super::party::{DOMAIN, PATIENCE, Party, Pen, child, matches_reader, reliable, settle, until};
 
 const TOPIC: &str = "death";
 /// Beyond any number that a participant has used for its announcements.
@@ -42,7 +41,7 @@ fn a_reader_in_a_child() {
 #[test]
 fn a_dispose_in_the_name_of_a_killed_reader_frees_the_writer_it_blocks() {
     let window = 16;
-    let writing = Party::join(own_domain());
+    let writing = Party::join(fresh_domain());
     let topic = writing.topic(TOPIC, &reliable(window, PATIENCE).build());
     let writer = writing.writer(&topic);
     let mut reader = child("assumptions::death::a_reader_in_a_child", &writing, &topic);
@@ -72,7 +71,7 @@ fn a_dispose_in_the_name_of_a_killed_reader_frees_the_writer_it_blocks() {
 
 #[test]
 fn a_dispose_counts_once_for_each_sequence_number_also_of_a_stranger() {
-    let party = Party::join(own_domain());
+    let party = Party::join(fresh_domain());
     let stranger = stranger();
     for sequence_number in [5, 5, 4] {
         dispose(&party.participant, stranger, sequence_number, Key::Guid);
@@ -85,7 +84,7 @@ fn a_dispose_counts_once_for_each_sequence_number_also_of_a_stranger() {
 
 #[test]
 fn a_key_hash_names_only_a_participant_that_was_announced() {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (party, other) = (Party::join(domain), Party::join(domain));
     let stranger = stranger();
     party.wait_for("the other is discovered", |event| is_discovered(event, other.participant.guid()));
@@ -97,7 +96,7 @@ fn a_key_hash_names_only_a_participant_that_was_announced() {
 
 #[test]
 fn a_number_that_the_participant_used_itself_is_taken_for_a_repetition() {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (party, other) = (Party::join(domain), Party::join(domain));
     let who = other.participant.guid();
     party.wait_for("the other is discovered", |event| is_discovered(event, who));
@@ -109,7 +108,7 @@ fn a_number_that_the_participant_used_itself_is_taken_for_a_repetition() {
 
 #[test]
 fn a_living_participant_that_was_disposed_comes_back_without_the_matches_it_had() {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (writing, reading) = (Party::join(domain), Party::join(domain));
     let qos = reliable(4096, PATIENCE).build();
     let writer = writing.writer(&writing.topic(TOPIC, &qos));
@@ -130,7 +129,7 @@ fn a_living_participant_that_was_disposed_comes_back_without_the_matches_it_had(
 
 #[test]
 fn a_reader_that_leaves_is_reported_lost_and_so_is_its_participant() {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (writing, reading) = (Party::join(domain), Party::join(domain));
     let qos = reliable(4096, PATIENCE).build();
     let writer = writing.writer(&writing.topic(TOPIC, &qos));

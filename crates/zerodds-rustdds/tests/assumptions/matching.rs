@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustdds::{DomainParticipantStatusEvent as Event, GUID, RTPSEntity};
 
+use super::domains::fresh_domain;
 use super::party::{
-    PATIENCE, Party, Pen, matches_reader, matches_writer, own_domain, reliable, settle, take, take_plain,
-    until,
+    PATIENCE, Party, Pen, matches_reader, matches_writer, reliable, settle, take, take_plain, until,
 };
 
 /// Matches to look at in one run.
@@ -68,7 +68,7 @@ fn assert_unbroken(taken: &[u64]) {
 
 #[test]
 fn a_plain_reader_errs_for_descriptors_on_their_way_at_its_match_and_loses_nothing_written_after() {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (writing, reading) = (Party::join(domain), Party::join(domain));
     let qos = reliable(8192, PATIENCE).build();
     let mut window = Window::default();
@@ -93,7 +93,7 @@ fn a_plain_reader_errs_for_descriptors_on_their_way_at_its_match_and_loses_nothi
 
 #[test]
 fn a_further_reader_of_a_participant_gets_all_from_the_moment_it_is_made() {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (writing, reading) = (Party::join(domain), Party::join(domain));
     let qos = reliable(8192, PATIENCE).build();
     let writer = writing.writer(&writing.topic("further", &qos));
@@ -120,7 +120,7 @@ fn a_further_reader_of_a_participant_gets_all_from_the_moment_it_is_made() {
 
 #[test]
 fn each_pair_is_reported_once_on_each_side() {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (writing, reading) = (Party::join(domain), Party::join(domain));
     let qos = reliable(4096, PATIENCE).build();
     let (here, there) = (writing.topic("pairs", &qos), reading.topic("pairs", &qos));
@@ -144,7 +144,7 @@ fn each_pair_is_reported_once_on_each_side() {
 
 #[test]
 fn a_pair_within_one_participant_is_reported_and_served_like_any_other() {
-    let party = Party::join(own_domain());
+    let party = Party::join(fresh_domain());
     let topic = party.topic("local", &reliable(4096, PATIENCE).build());
     let (writer, mut reader) = (party.writer(&topic), party.reader(&topic));
     party.wait_for_match(writer.guid(), &party, reader.guid());
@@ -163,7 +163,7 @@ fn a_pair_within_one_participant_is_reported_and_served_like_any_other() {
 
 #[test]
 fn without_multicast_a_reader_within_the_writers_participant_gets_nothing_and_is_waited_for() {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (both, reading) = (Party::join_on_loopback(domain), Party::join_on_loopback(domain));
     let qos = reliable(4096, PATIENCE).build();
     let here = both.topic("loopback", &qos);

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustdds::policy::{History, Reliability, ResourceLimits};
@@ -28,15 +28,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const DOMAIN: &str = "ZERODDS_TEST_DOMAIN";
 /// Set in a child: the topic it reads.
 pub(super) const TOPIC: &str = "ZERODDS_TEST_TOPIC";
-
-/// A domain of this test's own, as far as one can tell.
-///
-/// Up to 100 the ports of a domain lie below those that Linux hands out by itself.
-pub(super) fn own_domain() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let nth = NEXT.fetch_add(1, Ordering::Relaxed);
-    1 + ((std::process::id() % 100) as u16 * 17 + nth) % 100
-}
 
 /// The first of a million sample numbers that no other test of this process uses.
 pub(super) fn own_numbers() -> u64 {

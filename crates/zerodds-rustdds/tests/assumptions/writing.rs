@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use rustdds::policy::{History, Reliability};
 use rustdds::{QosPolicies, QosPolicyBuilder, RTPSEntity};
 
-use super::party::{Party, Pen, Reader, best_effort, child, own_domain, reliable, settle, take, until};
+use super::domains::fresh_domain;
+use super::party::{Party, Pen, Reader, best_effort, child, reliable, settle, take, until};
 
 /// How many samples a writer of this quality of service may have unacknowledged.
 fn window(at_writer: &QosPolicies) -> u64 {
-    let writing = Party::join(own_domain());
+    let writing = Party::join(fresh_domain());
     let topic = writing.topic("window", at_writer);
     let writer = writing.writer(&topic);
     let mut reader = child("assumptions::death::a_reader_in_a_child", &writing, &topic);
@@ -39,7 +40,7 @@ fn a_reliable_writer_waits_at_max_samples_or_at_8192_whatever_its_history() {
 #[test]
 #[ignore = "a measurement"]
 fn a_directed_write_to_a_best_effort_reader_costs_more_with_each_that_went_to_another() {
-    let domain = own_domain();
+    let domain = fresh_domain();
     let (writing, first, second) = (Party::join(domain), Party::join(domain), Party::join(domain));
     let qos = best_effort(64).build();
     let writer = writing.writer(&writing.topic("gaps", &qos));

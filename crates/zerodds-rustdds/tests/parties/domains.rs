@@ -1,10 +1,11 @@
 //! Domains that only one test has, since tests count who is there and what a process has.
+#![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{LazyLock, Mutex};
 
-/// A domain that no other test of this host has as long as this lives: it is held by a name that the kernel frees with its owner.
+/// A domain that nobody else has who asks here, in any process of this host, as long as this lives: it is held by a name that the kernel frees with its owner.
 /// Its ports lie below those that Linux hands out by itself.
 pub(crate) struct Domain {
     pub(crate) id: u16,

@@ -92,14 +92,15 @@ impl Scene {
         wait_for_matches(&*writer, 2, &[&*prompt, &*slow]);
         self.greet(stage, &*writer, &mut [&mut *prompt, &mut *slow]);
 
-        let before = stage.stats(Stage::WRITER);
+        let gone = || (0..4).filter_map(|at| stage.stats(at)).map(|stats| stats.gone_samples).sum::<u64>();
+        let (before, gone_before) = (stage.stats(Stage::WRITER), gone());
         let mut outcome =
             Outcome { prompt: self.write(&*writer, &mut *prompt, &mut *slow), ..self.nothing() };
         let after = stage.stats(Stage::WRITER);
         outcome.shared =
             before.zip(after).map(|(before, after)| after.shared_samples - before.shared_samples);
         outcome.slow = self.take_at_once(&*writer, &mut *slow, What::Sample(SAMPLES - 1));
-        outcome.gone = (0..4).filter_map(|at| stage.stats(at)).map(|stats| stats.gone_samples).sum();
+        outcome.gone = gone() - gone_before;
 
         let mut late = stage.reader(Stage::LATE, &topic, self.keyed, &self.reader);
         wait_for_matches(&*writer, 1, &[&*late]);

@@ -1,7 +1,7 @@
 //! One connection: its place in the handshake, and the link that comes of it.
 
 use super::closing::Given;
-use super::socket::{self, Received, Socket};
+use super::socket::{self, Next, Received, Socket};
 use crate::bell::PeerBell;
 use crate::handshake::{Frame, Goodbye, Kind, Refused};
 use crate::layout::{Direction, PAGE, VERSION, link, ring};
@@ -189,12 +189,14 @@ impl Connection {
 
     /// Reads and answers one frame.
     pub(super) fn advance(&mut self, shared: &Shared) -> Progress {
-        if shared.closer.is_full() && !self.may_give_mouth() && socket::brings_descriptors(&self.socket) {
-            // Not taken in, they are closed with the socket if it comes to that.
-            return match self.link() {
-                Some(_) => self.fail(shared, Reason::Protocol(UNASKED.into())),
-                None => Progress::Paused,
-            };
+        if shared.closer.is_full() && !self.may_give_mouth() {
+            match (socket::next(&self.socket), self.link()) {
+                (Next::Nothing, _) => return Progress::Waiting,
+                // Not taken in, they are closed with the socket if it comes to that.
+                (Next::Laden, None) => return Progress::Paused,
+                (Next::Laden, Some(_)) => return self.fail(shared, Reason::Protocol(UNASKED.into())),
+                (Next::Plain, _) => {}
+            }
         }
         let (frame, fds) = match socket::receive(&self.socket) {
             Received::Nothing => return Progress::Waiting,

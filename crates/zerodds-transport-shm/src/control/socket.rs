@@ -113,12 +113,31 @@ pub(crate) fn receive(socket: &Socket) -> Received {
     }
 }
 
-/// Whether descriptors come with the next packet, which stays where it is, and they with it.
-pub(crate) fn brings_descriptors(socket: &OwnedFd) -> bool {
+/// What comes next.
+pub(crate) enum Next {
+    Nothing,
+    /// A packet without descriptors, or the end.
+    Plain,
+    /// A packet with descriptors.
+    Laden,
+}
+
+/// What comes next, which stays where it is, with its descriptors.
+pub(crate) fn next(socket: &OwnedFd) -> Next {
     let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
     let mut no_room = RecvAncillaryBuffer::default();
-    rustix::net::recvmsg(socket, &mut [], &mut no_room, flags)
-        .is_ok_and(|message| message.flags.contains(ReturnFlags::CTRUNC))
+    let mut peek =
+        || rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut [], &mut no_room, flags));
+    // As in `receive`: that the peer left something unread is said once, before what it had said.
+    let message = match peek() {
+        Err(Errno::CONNRESET) => peek(),
+        outcome => outcome,
+    };
+    match message {
+        Ok(message) if message.flags.contains(ReturnFlags::CTRUNC) => Next::Laden,
+        Err(Errno::AGAIN) => Next::Nothing,
+        _ => Next::Plain,
+    }
 }
 
 /// Whether this is of a kind that we use.

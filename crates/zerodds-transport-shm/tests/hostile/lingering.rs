@@ -43,15 +43,17 @@ pub(crate) fn clog(victim: Locator) {
     let own: Vec<OwnedFd> = (0..16).map(|_| hosts.next()).collect();
     let links: Vec<Rogue> = (0..24).filter_map(|_| fresh(victim, &mut random).attach(|_| {})).collect();
     assert_eq!(links.len(), 24, "admitted");
-    let handshakes: Vec<Call> = (0..24)
-        .map(|_| {
-            let target = fresh(victim, &mut random);
-            let call = target.call().expect("the victim listens");
-            call.say(&target.frame(HELLO), &[]);
-            assert!(call.hear().is_some_and(|(frame, _)| kind(&frame) == WELCOME));
-            call
-        })
-        .collect();
+    let mut handshake = || {
+        let target = fresh(victim, &mut random);
+        let call = target.call().expect("the victim listens");
+        call.say(&target.frame(HELLO), &[]);
+        call.wait();
+        call
+    };
+    let rude: Vec<Call> = (0..12).map(|_| handshake()).collect();
+    let handshakes: Vec<Call> = (0..12).map(|_| handshake()).collect();
+    let welcome = |call: &Call| call.hear().is_some_and(|(frame, _)| kind(&frame) == WELCOME);
+    assert!(handshakes.iter().all(welcome));
     tell("there");
     hear();
     let lingering: Vec<Call> = own
@@ -70,8 +72,9 @@ pub(crate) fn clog(victim: Locator) {
     let null = null();
     let gift = |call: &Call| call.say(&[7; 64], &[null.as_fd(); 16]);
     links.iter().for_each(|rogue| assert!(gift(&rogue.call)));
-    // The time of some may be over.
-    handshakes.iter().for_each(|call| _ = gift(call));
+    // The time of some may be over. Of those that end with something unread the victim is told so before it can read the rest.
+    handshakes.iter().chain(&rude).for_each(|call| _ = gift(call));
+    drop(rude);
     links.iter().map(|rogue| &rogue.call).chain(&handshakes).for_each(|call| while call.hear().is_some() {});
     done(0);
 }

@@ -148,10 +148,15 @@ impl Call {
         rustix::net::sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, flags).is_ok()
     }
 
-    /// What the victim says next; `None` at its end, and after longer than any handshake may take.
-    pub(crate) fn hear(&self) -> Option<Packet> {
+    /// Until the victim has said something, which stays unread, or longer than any handshake may take.
+    pub(crate) fn wait(&self) {
         let timeout = Timespec { tv_sec: 20, tv_nsec: 0 };
         let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout));
+    }
+
+    /// What the victim says next; `None` at its end, and after longer than any handshake may take.
+    pub(crate) fn hear(&self) -> Option<Packet> {
+        self.wait();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [0; 128];
