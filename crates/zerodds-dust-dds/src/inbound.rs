@@ -271,7 +271,10 @@ impl Inbound {
                 Ok(Fate::Drop)
             }
             Content::Gap(gap) => {
-                self.gap(&context.origin, &gap);
+                // Nobody waits for a sample of a writer that Dust does not know.
+                if self.estates.has(prefix) {
+                    self.gap(&context.origin, &gap);
+                }
                 Ok(Fate::Drop)
             }
             Content::NackFrag(nack) => {
@@ -378,8 +381,8 @@ fn long_octets(value: i32, order: Endianness) -> Vec<u8> {
 
 /// The longest GAP that is always given number by number: as long as what one ACKNACK asks for.
 const GAP_SPAN_MAX: i64 = 256;
-/// Numbers of one message that are given so. Those beyond are lost, and asked for again.
-const GAP_NUMBERS_MAX: usize = 1024;
+/// Numbers of one message that are given so, as many as one ACKNACK asks for. Those beyond are lost, and asked for again.
+const GAP_NUMBERS_MAX: usize = 256;
 
 #[cfg(test)]
 mod against_dust;

@@ -169,6 +169,14 @@ fn dust_takes_each_number_of_a_gap_in_order_and_a_long_gap_only_if_it_leaves_out
 }
 
 #[test]
+fn of_a_gap_dust_is_given_no_more_than_it_asks_for_at_once_and_nothing_of_a_strangers() {
+    let mut gate = Gate::new();
+    assert_eq!(told(&gate.pass(&gap(8, 1 << 40, None))).len(), 256);
+    gate.inbound.estates.farewell(SENDER, None);
+    assert_eq!(gate.pass(&gap(8, 1 << 40, None)), [[0; 0]; 0]);
+}
+
+#[test]
 fn a_sample_held_behind_one_that_is_given_up_passes_the_same_checks() {
     for (writer, passes) in [(WRITER, true), (EntityId::TYPE_LOOKUP_REQUEST_WRITER, false)] {
         let mut gate = behind_an_incomplete_one(writer);
