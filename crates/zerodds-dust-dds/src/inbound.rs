@@ -20,6 +20,7 @@
 //! Other valid traffic is copied once, into the vector that Dust's interface asks for, and not changed otherwise.
 
 mod admit;
+mod afresh;
 mod follow;
 mod kept;
 
@@ -35,6 +36,7 @@ use crate::rtps::{
 };
 use crate::tally::Tally;
 use crate::wanted::{Along, Wanted};
+use afresh::Returning;
 use follow::Followed;
 use kept::Kept;
 use std::sync::Arc;
@@ -61,6 +63,8 @@ pub(crate) struct Inbound {
     gaps: usize,
     /// What others are to hear because of what has come.
     answers: Vec<Request>,
+    /// Who was told lately that we have gone.
+    returning: Returning,
     /// The last fragment of the message in hand, if more of its sample are welcome.
     followed: Option<Followed>,
 }
@@ -110,6 +114,7 @@ impl Inbound {
             along: Along::default(),
             gaps: 0,
             answers: Vec::new(),
+            returning: Returning::default(),
             followed: None,
         }
     }
@@ -207,6 +212,7 @@ impl Inbound {
             self.take_leave_of(prefix);
             self.estates.forsake(prefix, now);
         }
+        self.returning.forget(prefix);
         self.estates.bury(prefix, now);
         out.append(&mut self.brought_about);
     }
@@ -220,9 +226,13 @@ impl Inbound {
 
     /// What is left of the dead is not heard, nor are our own multicasts that come back: what we say to ourselves has its own
     /// way.
-    fn is_heard(&self, origin: &Origin, now: Instant) -> bool {
+    fn is_heard(&mut self, origin: &Origin, now: Instant) -> bool {
         let echoes = origin.path.is_some() && self.own == Some(origin.prefix);
-        !echoes && !self.estates.is_dead(origin.prefix, now)
+        if !echoes && self.estates.is_dead(origin.prefix, now) {
+            self.begin_afresh_again(origin.prefix, now);
+            return false;
+        }
+        !echoes
     }
 
     fn submessage(&mut self, context: &mut Context, submessage: &Submessage<'_>) -> Result<Fate, Malformed> {
