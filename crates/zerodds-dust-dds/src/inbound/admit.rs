@@ -55,6 +55,8 @@ impl Inbound {
             return Err(Malformed::Fields);
         }
         if is_disposed(submessage, data) {
+            // Who says goodbye knows that it is gone, and need not be told should it come back.
+            self.estates.returns(prefix);
             if self.estates.has(prefix) {
                 self.take_leave_of(prefix);
                 self.estates.bury(prefix, now);
@@ -410,6 +412,16 @@ mod tests {
         gate.now = began + crate::estate::GRAVE;
         assert_eq!((gate.pass(&announcement).len(), gate.inbound.answers()), (1, Vec::new()));
     }
+    #[test]
+    fn who_said_goodbye_after_its_lease_had_ended_is_not_told_to_begin_afresh() {
+        let mut gate = Gate::new();
+        gate.pass(&participant(SENDER, 20));
+        gate.now += Duration::from_secs(20);
+        gate.inbound.end_leases(gate.now, std::iter::empty(), &mut Vec::new());
+        assert_eq!(gate.pass(&goodbye(SENDER).into_bytes()), [[0; 0]; 0], "Dust has forgotten it");
+        assert_eq!((gate.pass(&participant(SENDER, 20)).len(), gate.inbound.answers()), (1, Vec::new()));
+    }
+
     #[test]
     fn who_has_died_meanwhile_is_told_nothing_more() {
         let mut gate = Gate::new();
