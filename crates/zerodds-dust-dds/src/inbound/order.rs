@@ -345,6 +345,30 @@ fn a_reader_does_not_lose_what_it_waits_for_because_the_writer_begins_later_with
 }
 
 #[test]
+fn what_the_first_heartbeat_of_a_reader_promised_counts_though_it_came_before_the_reader_spoke() {
+    let [one, other] = [READER, EntityId([0, 0, 10, 4])];
+    let to = |reader, first| {
+        let mut alone = message();
+        alone.info_dst(PEER).heartbeat(HeartbeatFields { reader, ..heartbeat(first, 3) });
+        alone.into_bytes()
+    };
+    // What it lacks is on its way in fragments, or nothing has come of it and it asks.
+    for (in_fragments, leaves) in [(false, false), (true, false), (false, true)] {
+        let mut gate = Gate::new();
+        [one, other].iter().for_each(|&reader| gate.contacts.came(reader, true));
+        if in_fragments {
+            assert_eq!(gate.pass(&fragments(WRITER, 1)[0]), [[0; 0]; 0]);
+        }
+        assert_eq!(told(&gate.pass(&to(one, 1))), [(kind::HEARTBEAT, if in_fragments { 0 } else { 3 })]);
+        acknowledges(&gate.contacts, one, Guid { prefix: SENDER, entity: WRITER }, 1, !in_fragments);
+        if leaves {
+            gate.contacts.left(one);
+        }
+        assert_eq!(told(&gate.pass(&to(other, 4))).len(), usize::from(leaves), "{in_fragments}");
+    }
+}
+
+#[test]
 fn no_reader_waits_for_what_the_writer_no_longer_has() {
     let (mut gate, other) = with_readers(true);
     let to = |reader, first| {
