@@ -341,8 +341,10 @@ impl Inbound {
         ])
     }
 
-    /// Tells Dust what will not come, each number by itself. A long GAP that leaves out nothing stays one, and begins near its end:
-    /// Dust walks through it, only to remember the last.
+    /// Tells Dust what will not come, each number by itself. A long GAP that leaves out nothing for the reliable readers that have
+    /// spoken to the writer stays one, and begins near its end: Dust walks through it, only to remember the last. Those that have
+    /// not spoken are not known here. A GAP that a writer addresses to one reader counts for all readers of the participant, whose
+    /// half-received sample it may cover.
     fn gap(&mut self, origin: &Origin, gap: &Gap<'_>) {
         let writer = Guid { prefix: origin.prefix, entity: gap.writer };
         let until = self.reassembly.gap(origin.prefix, gap).unwrap_or(i64::MAX);
