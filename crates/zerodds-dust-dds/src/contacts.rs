@@ -44,8 +44,11 @@ struct Said {
     /// for another may still lack.
     requested: Vec<i64>,
     /// The first sample that the writer has for it, by the last HEARTBEAT that addressed it, and when that came.
-    promised: Option<(i64, Instant)>,
+    promised: Option<Promise>,
 }
+
+/// The first sample that a writer has for a reader, and when it said so.
+type Promise = (i64, Instant);
 
 impl Said {
     /// Those below `first` that it may still wait for: it has not acknowledged them, and was told lately that they are there.
@@ -59,6 +62,8 @@ impl Said {
 #[derive(Debug, Default)]
 struct Books {
     talks: HashMap<Guid, Talk>,
+    /// What writers have promised to readers that have not spoken to them yet: the first HEARTBEAT comes before the first ACKNACK.
+    promises: HashMap<(Guid, EntityId), Promise>,
     /// Those of our applications' readers that are reliable.
     reliable: HashSet<EntityId>,
 }
@@ -67,6 +72,20 @@ impl Books {
     /// Discovery has only reliable readers that speak.
     fn is_reliable(&self, reader: EntityId) -> bool {
         !reader.is_user_defined() || self.reliable.contains(&reader)
+    }
+
+    /// A writer says to one reader with which sample it begins.
+    fn promise(&mut self, writer: &Guid, reader: EntityId, promise: Promise) {
+        let talk = self.talks.get_mut(writer);
+        if let Some(said) = talk.and_then(|talk| talk.readers.get_mut(&reader)) {
+            said.promised = Some(promise);
+            return;
+        }
+        let key = (*writer, reader);
+        if self.promises.len() >= CONTACTS_MAX && !self.promises.contains_key(&key) {
+            self.promises.clear();
+        }
+        self.promises.insert(key, promise);
     }
 }
 
@@ -77,12 +96,15 @@ pub(crate) struct Contacts(Mutex<Books>);
 impl Contacts {
     /// Notes an ACKNACK that Dust sends to `writer` at `locators`.
     pub(crate) fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
-        let talks = &mut self.0.lock().talks;
+        let Books { talks, promises, .. } = &mut *self.0.lock();
         if talks.len() >= CONTACTS_MAX && !talks.contains_key(&writer) {
             talks.clear();
         }
         let talk = talks.entry(writer).or_default();
-        let said = talk.readers.entry(acknack.reader).or_default();
+        let said = talk.readers.entry(acknack.reader).or_insert_with(|| {
+            let promised = promises.remove(&(writer, acknack.reader));
+            Said { promised, ..Said::default() }
+        });
         (said.acknowledged, said.requested) = (acknack.base, acknack.requested().collect());
         if talk.locators != locators {
             talk.locators = locators.to_vec();
@@ -100,12 +122,15 @@ impl Contacts {
     pub(crate) fn left(&self, reader: EntityId) {
         let mut books = self.0.lock();
         books.reliable.remove(&reader);
+        books.promises.retain(|&(_, one), _| one != reader);
         books.talks.values_mut().for_each(|talk| drop(talk.readers.remove(&reader)));
     }
 
     /// These writers are no more.
     pub(crate) fn forget(&self, gone: impl Fn(&Guid) -> bool) {
-        self.0.lock().talks.retain(|writer, _| !gone(writer));
+        let mut books = self.0.lock();
+        books.promises.retain(|(writer, _), _| !gone(writer));
+        books.talks.retain(|writer, _| !gone(writer));
     }
 
     /// Whom to ask `writer` for, and where; `None`: no reliable reader has spoken to it.
@@ -143,19 +168,20 @@ impl Contacts {
         now: Instant,
         pending: impl Fn(Range<i64>) -> bool,
     ) -> bool {
-        let mut books = self.0.lock();
-        let Some(talk) = books.talks.get_mut(writer) else { return true };
-        if let Some(said) = talk.readers.get_mut(&heartbeat.reader) {
-            said.promised = Some((heartbeat.first, now));
+        if heartbeat.reader == EntityId::UNKNOWN {
+            return true;
         }
+        let mut books = self.0.lock();
+        books.promise(writer, heartbeat.reader, (heartbeat.first, now));
+        let Some(talk) = books.talks.get(writer) else { return true };
         let waits = |said: &Said| {
             said.awaits(heartbeat.first, now).is_some_and(|awaited| {
                 said.requested.iter().any(|number| awaited.contains(number)) || pending(awaited)
             })
         };
-        let others = books.talks[writer].readers.iter().filter(|&(&one, _)| one != heartbeat.reader);
+        let others = talk.readers.iter().filter(|&(&one, _)| one != heartbeat.reader);
         let mut others = others.filter(|&(&one, _)| books.is_reliable(one));
-        heartbeat.reader == EntityId::UNKNOWN || !others.any(|(_, said)| waits(said))
+        !others.any(|(_, said)| waits(said))
     }
 
     /// Everything below has come to all reliable readers that have spoken to this writer; 1 if none has.
@@ -183,7 +209,7 @@ impl Contacts {
 
 /// How long a HEARTBEAT is believed that the same reader hears no other after: several times Dust's period.
 const PROMISE: Duration = Duration::from_secs(1);
-/// Beyond it everything is learned anew, from the next ACKNACKs.
+/// Beyond it everything is learned anew, from the next ACKNACKs, or HEARTBEATs.
 const CONTACTS_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -59,13 +59,15 @@ fn parameters(payload: &[u8]) -> Option<(Endianness, &[u8])> {
     }
 }
 
-/// Where a participant hears discovery, as it announces.
+/// Where a participant hears discovery, as it announces: through shared memory first, as it may say so last.
 pub(crate) fn locators(payload: &[u8]) -> Vec<Locator> {
     let Some((order, list)) = parameters(payload) else { return Vec::new() };
     let all = Parameters::of(list, order).map_while(Result::ok);
     let values = all.filter(|&(id, ..)| id == pid::METATRAFFIC_UNICAST_LOCATOR).map(|(.., value)| value);
     let locators = values.filter_map(|value| Some(Locator::from_bytes(value.try_into().ok()?, order)));
-    locators.take(LOCATORS_MAX).collect()
+    let is_shm = |locator: &Locator| locator.raw_kind() == Locator::KIND_SHARED_MEMORY;
+    let (shm, others): (Vec<_>, Vec<_>) = locators.partition(is_shm);
+    shm.into_iter().chain(others).take(LOCATORS_MAX).collect()
 }
 
 /// Whom a discovery payload is about.
@@ -128,7 +130,7 @@ fn check_strings(value: &[u8], order: Endianness) -> Result<(), Malformed> {
 
 /// A lease whose end Dust does not see, in either byte order: some years.
 pub(crate) const LEASE_FOR_EVER: [u8; 8] = [0x7f, 0, 0, 0x7f, 0, 0, 0, 0];
-/// Of more addresses than this a participant is told nothing.
+/// A participant is told what it is to hear at no more of its addresses than this.
 const LOCATORS_MAX: usize = 16;
 /// A reliability kind (§9.3.2).
 const RELIABLE: u32 = 2;
@@ -175,6 +177,21 @@ mod tests {
         let mut long = two;
         long[12] = 9;
         assert!(check(&list(pid::PARTITION, &long)).is_err());
+    }
+
+    #[test]
+    fn of_many_addresses_those_of_shared_memory_are_used_wherever_they_stand() {
+        let udp = (1..=20).map(|port| Locator::new(1, port, [1; 16]));
+        let shm = Locator::new(Locator::KIND_SHARED_MEMORY, 0, [7; 16]);
+        let parameter = |locator: Locator| {
+            let mut list = list(pid::METATRAFFIC_UNICAST_LOCATOR, &locator.to_bytes(Endianness::Little));
+            list.drain(..ENCAPSULATION_LEN);
+            list.truncate(list.len() - 4);
+            list
+        };
+        let all: Vec<_> = udp.clone().chain([shm]).flat_map(parameter).collect();
+        let payload = [&[0, 3, 0, 0][..], &all, &[1, 0, 0, 0]].concat();
+        assert_eq!(locators(&payload), Vec::from_iter([shm].into_iter().chain(udp.take(15))));
     }
 
     #[test]

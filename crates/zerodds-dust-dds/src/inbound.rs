@@ -20,6 +20,7 @@
 //! Other valid traffic is copied once, into the vector that Dust's interface asks for, and not changed otherwise.
 
 mod admit;
+mod afresh;
 mod follow;
 mod kept;
 
@@ -35,6 +36,7 @@ use crate::rtps::{
 };
 use crate::tally::Tally;
 use crate::wanted::{Along, Wanted};
+use afresh::Returning;
 use follow::Followed;
 use kept::Kept;
 use std::sync::Arc;
@@ -61,6 +63,8 @@ pub(crate) struct Inbound {
     gaps: usize,
     /// What others are to hear because of what has come.
     answers: Vec<Request>,
+    /// Who was told lately that we have gone.
+    returning: Returning,
     /// The last fragment of the message in hand, if more of its sample are welcome.
     followed: Option<Followed>,
 }
@@ -110,6 +114,7 @@ impl Inbound {
             along: Along::default(),
             gaps: 0,
             answers: Vec::new(),
+            returning: Returning::default(),
             followed: None,
         }
     }
@@ -207,6 +212,7 @@ impl Inbound {
             self.take_leave_of(prefix);
             self.estates.forsake(prefix, now);
         }
+        self.returning.forget(prefix);
         self.estates.bury(prefix, now);
         out.append(&mut self.brought_about);
     }
@@ -220,9 +226,13 @@ impl Inbound {
 
     /// What is left of the dead is not heard, nor are our own multicasts that come back: what we say to ourselves has its own
     /// way.
-    fn is_heard(&self, origin: &Origin, now: Instant) -> bool {
+    fn is_heard(&mut self, origin: &Origin, now: Instant) -> bool {
         let echoes = origin.path.is_some() && self.own == Some(origin.prefix);
-        !echoes && !self.estates.is_dead(origin.prefix, now)
+        if !echoes && self.estates.is_dead(origin.prefix, now) {
+            self.begin_afresh_again(origin.prefix, now);
+            return false;
+        }
+        !echoes
     }
 
     fn submessage(&mut self, context: &mut Context, submessage: &Submessage<'_>) -> Result<Fate, Malformed> {
@@ -271,7 +281,10 @@ impl Inbound {
                 Ok(Fate::Drop)
             }
             Content::Gap(gap) => {
-                self.gap(&context.origin, &gap);
+                // Nobody waits for a sample of a writer that Dust does not know.
+                if self.estates.has(prefix) {
+                    self.gap(&context.origin, &gap);
+                }
                 Ok(Fate::Drop)
             }
             Content::NackFrag(nack) => {
@@ -328,8 +341,10 @@ impl Inbound {
         ])
     }
 
-    /// Tells Dust what will not come, each number by itself. A long GAP that leaves out nothing stays one, and begins near its end:
-    /// Dust walks through it, only to remember the last.
+    /// Tells Dust what will not come, each number by itself. A long GAP that leaves out nothing for the reliable readers that have
+    /// spoken to the writer stays one, and begins near its end: Dust walks through it, only to remember the last. Those that have
+    /// not spoken are not known here. A GAP that a writer addresses to one reader counts for all readers of the participant, whose
+    /// half-received sample it may cover.
     fn gap(&mut self, origin: &Origin, gap: &Gap<'_>) {
         let writer = Guid { prefix: origin.prefix, entity: gap.writer };
         let until = self.reassembly.gap(origin.prefix, gap).unwrap_or(i64::MAX);
@@ -378,8 +393,8 @@ fn long_octets(value: i32, order: Endianness) -> Vec<u8> {
 
 /// The longest GAP that is always given number by number: as long as what one ACKNACK asks for.
 const GAP_SPAN_MAX: i64 = 256;
-/// Numbers of one message that are given so. Those beyond are lost, and asked for again.
-const GAP_NUMBERS_MAX: usize = 1024;
+/// Numbers of one message that are given so, as many as one ACKNACK asks for. Those beyond are lost, and asked for again.
+const GAP_NUMBERS_MAX: usize = 256;
 
 #[cfg(test)]
 mod against_dust;

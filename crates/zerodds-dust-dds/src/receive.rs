@@ -71,7 +71,12 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
         }
     }
 
+    /// Sends what others are to hear, and gives Dust what it has to see, whatever brought it about.
     fn give(&mut self) {
+        for answer in self.inbound.answers() {
+            let delivery = Delivery::Reliable { deadline: Instant::now() + PATIENCE };
+            let _ = self.shared.router.send_bytes(&answer.message, &[Peer::new(&answer.locators)], delivery);
+        }
         for message in self.out.drain(..) {
             (self.dust)(message, &self.shared.stopped);
         }
@@ -111,10 +116,6 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             self.neighbourhood.note(source, prefix);
         }
         self.inbound.message(message, Some(path), self.shared.prefix(), now, &mut self.out);
-        for answer in self.inbound.answers() {
-            let delivery = Delivery::Reliable { deadline: now + PATIENCE };
-            let _ = self.shared.router.send_bytes(&answer.message, &[Peer::new(&answer.locators)], delivery);
-        }
     }
 
     /// Tells a peer that has become reachable through shared memory that we exist.
@@ -230,10 +231,10 @@ const TURN: Duration = Duration::from_millis(10);
 mod tests {
     use super::*;
     use crate::datagrams::NoUdp;
-    use crate::estate::Estates;
+    use crate::estate::{Estates, GRAVE};
     use crate::fragment::Fragmenter;
     use crate::outgoing::Outgoing;
-    use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};
+    use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
     use crate::rtps::{DataFields, EntityId, HeartbeatFields, MessageWriter, flag, pid};
     use bytes::Bytes;
     use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
@@ -313,6 +314,29 @@ mod tests {
         shared.loopback.close();
         receiving.join().expect("it ends");
         heard
+    }
+
+    #[test]
+    fn what_others_are_to_hear_is_sent_though_no_datagram_brought_it_about() {
+        let hub = Hub::new();
+        let [shm, peer] = [(); 2].map(|()| hub.open(Path::SharedMemory, 1 << 20, 16));
+        hub.link_up(&shm, &peer);
+        let shared = Arc::new(Shared::new(shm, NoUdp).expect("a socket pair"));
+        shared.header.set(PEER.header()).expect("nobody has spoken yet");
+        let mut reception = Reception::new(Arc::clone(&shared), |_, _: &AtomicBool| {});
+        let mut announcement = announcement();
+        announcement.truncate(announcement.len() - 4);
+        let mut more = MessageWriter::new(&HEADER, Endianness::Little, 64);
+        let locator = peer.locators()[0].to_bytes(Endianness::Little);
+        more.parameter(pid::METATRAFFIC_UNICAST_LOCATOR, &locator).parameter(pid::SENTINEL, &[]);
+        announcement.extend(&more.into_bytes()[HEADER.len()..]);
+        let (before, now, own) = (peer.queued(), Instant::now(), shared.prefix());
+        reception.inbound.message(&announcement, None, own, now, &mut reception.out);
+        let prefix = header(&HEADER).expect("a header");
+        reception.inbound.died(prefix, now, &mut reception.out);
+        reception.inbound.message(&announcement, None, own, now + GRAVE, &mut reception.out);
+        reception.give();
+        assert_eq!(peer.queued() - before, 1, "that we have gone");
     }
 
     fn farewell() -> Vec<u8> {

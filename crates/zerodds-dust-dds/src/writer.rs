@@ -267,8 +267,8 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     }
 
     /// Whether this is a GAP by which a writer answers what another was asked, see [`wanted`](crate::wanted), and would
-    /// make the reader drop what is yet to come: of a sample that it has not written. Of one that it had, the GAP is true, whoever was
-    /// asked.
+    /// make the reader drop what is yet to come: of a sample that it has not written. Of one that it had, and has no longer, the GAP is
+    /// true whoever was asked, but ends what is half received of it.
     fn is_stray(&self, message: &[u8], outgoing: &Outgoing) -> bool {
         let gap =
             (outgoing.kind == kind::GAP).then(|| Gap::read(&outgoing.submessage(message)).ok()).flatten();

@@ -3,14 +3,12 @@
 use super::{Fate, Inbound, Patches};
 use crate::discovery;
 use crate::estate::News;
-use crate::reassembly::{Origin, Request};
+use crate::reassembly::Origin;
 use crate::rtps::{
-    Data, EntityId, Guid, GuidPrefix, Malformed, MessageWriter, Parameters, SUBMESSAGE_HEADER_LEN,
-    Submessage, pid,
+    Data, EntityId, Guid, GuidPrefix, Malformed, Parameters, SUBMESSAGE_HEADER_LEN, Submessage, pid,
 };
 use std::ops::Range;
 use std::time::Instant;
-use zerodds_core::Endianness;
 
 impl Inbound {
     /// Decides whether Dust may see a sample.
@@ -57,6 +55,8 @@ impl Inbound {
             return Err(Malformed::Fields);
         }
         if is_disposed(submessage, data) {
+            // Who says goodbye knows that it is gone, and need not be told should it come back.
+            self.estates.returns(prefix);
             if self.estates.has(prefix) {
                 self.take_leave_of(prefix);
                 self.estates.bury(prefix, now);
@@ -83,19 +83,6 @@ impl Inbound {
         let payload_at = submessage.end() - data.payload.len();
         patches.extend(lease_at.map(|at| (payload_at + at, discovery::LEASE_FOR_EVER.to_vec())));
         Ok(Some(patches))
-    }
-
-    /// Tells a participant that has come back, and may not know that it was gone, that we have gone, and hears nothing of it for as long
-    /// as it hears nothing of us. Another vendor's may not take that for a new beginning: RustDDS does not.
-    fn begin_afresh(&mut self, prefix: GuidPrefix, data: &Data<'_>, now: Instant) {
-        let Some(own) = self.own else { return };
-        let named = Guid { prefix: own, entity: EntityId::PARTICIPANT };
-        let mut message = MessageWriter::new(&own.header(), Endianness::Little, 128);
-        let ids = (EntityId::SPDP_WRITER, EntityId::SPDP_READER);
-        message.info_dst(prefix).disposed(ids, 1, pid::PARTICIPANT_GUID, named);
-        self.answers
-            .push(Request { message: message.into_bytes(), locators: discovery::locators(data.payload) });
-        self.estates.bury(prefix, now);
     }
 
     /// A participant says something of an endpoint or topic of his; `None` if Dust is not to see that.
@@ -204,9 +191,10 @@ mod tests {
     use crate::inbound::tests::{Gate, SENDER, message};
     use crate::outgoing::Outgoing;
     use crate::outgoing::tests::PEER;
-    use crate::rtps::{Content, DataFields, Submessages, flag, kind};
+    use crate::reassembly::Request;
+    use crate::rtps::{Content, DataFields, MessageWriter, Submessages, flag, kind};
     use std::time::Duration;
-    use zerodds_core::Locator;
+    use zerodds_core::{Endianness, Locator};
 
     const OTHER: GuidPrefix = GuidPrefix(*b"another name");
     const READERS: EntityId = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
@@ -391,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_is_told_once_to_begin_afresh_and_heard_when_it_does_so() {
+    fn who_comes_back_is_told_to_begin_afresh_while_it_goes_on_talking_and_heard_when_it_does_so() {
         let mut gate = Gate::new();
         let mut out = Vec::new();
         gate.inbound.died(SENDER, gate.now, &mut out);
@@ -411,8 +399,39 @@ mod tests {
         let [Request { message, locators }] = &answers[..] else { panic!("{answers:?}") };
         assert_eq!(locators, &[one, other]);
         assert_eq!(disposed(std::slice::from_ref(message)), [Guid { prefix: PEER, ..SENDER_GUID }]);
-        assert_eq!(gate.pass(&announcement), [[0; 0]; 0], "it begins afresh");
-        gate.now += crate::estate::GRAVE;
+        let (anything, began) = (SENDER.header(), gate.now);
+        let mut said = [&announcement[..], &anything].into_iter().cycle();
+        let mut again = Vec::new();
+        for after in (0..3_000).step_by(50) {
+            gate.now = began + Duration::from_millis(after);
+            assert_eq!(gate.pass(said.next().expect("a cycle")), [[0; 0]; 0], "it begins afresh");
+            again.extend(gate.inbound.answers().into_iter().map(|answer| (after, answer)));
+        }
+        assert!(again.iter().map(|&(after, _)| after).eq((250..2_500).step_by(250)), "{again:?}");
+        assert!(again.iter().all(|(_, answer)| *answer == answers[0]));
+        gate.now = began + crate::estate::GRAVE;
         assert_eq!((gate.pass(&announcement).len(), gate.inbound.answers()), (1, Vec::new()));
+    }
+    #[test]
+    fn who_said_goodbye_after_its_lease_had_ended_is_not_told_to_begin_afresh() {
+        let mut gate = Gate::new();
+        gate.pass(&participant(SENDER, 20));
+        gate.now += Duration::from_secs(20);
+        gate.inbound.end_leases(gate.now, std::iter::empty(), &mut Vec::new());
+        assert_eq!(gate.pass(&goodbye(SENDER).into_bytes()), [[0; 0]; 0], "Dust has forgotten it");
+        assert_eq!((gate.pass(&participant(SENDER, 20)).len(), gate.inbound.answers()), (1, Vec::new()));
+    }
+
+    #[test]
+    fn who_has_died_meanwhile_is_told_nothing_more() {
+        let mut gate = Gate::new();
+        gate.inbound.died(SENDER, gate.now, &mut Vec::new());
+        gate.now += crate::estate::GRAVE;
+        gate.pass(&participant(SENDER, 20));
+        assert_eq!(gate.inbound.answers().len(), 1);
+        gate.now += Duration::from_secs(1);
+        gate.inbound.died(SENDER, gate.now, &mut Vec::new());
+        assert_eq!(gate.pass(&participant(SENDER, 20)), [[0; 0]; 0], "a leftover");
+        assert_eq!(gate.inbound.answers(), []);
     }
 }

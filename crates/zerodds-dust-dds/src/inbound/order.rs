@@ -169,6 +169,14 @@ fn dust_takes_each_number_of_a_gap_in_order_and_a_long_gap_only_if_it_leaves_out
 }
 
 #[test]
+fn of_a_gap_dust_is_given_no_more_than_it_asks_for_at_once_and_nothing_of_a_strangers() {
+    let mut gate = Gate::new();
+    assert_eq!(told(&gate.pass(&gap(8, 1 << 40, None))).len(), 256);
+    gate.inbound.estates.farewell(SENDER, None);
+    assert_eq!(gate.pass(&gap(8, 1 << 40, None)), [[0; 0]; 0]);
+}
+
+#[test]
 fn a_sample_held_behind_one_that_is_given_up_passes_the_same_checks() {
     for (writer, passes) in [(WRITER, true), (EntityId::TYPE_LOOKUP_REQUEST_WRITER, false)] {
         let mut gate = behind_an_incomplete_one(writer);
@@ -333,6 +341,30 @@ fn a_reader_does_not_lose_what_it_waits_for_because_the_writer_begins_later_with
         }
         assert_eq!(told(&gate.pass(last)).first(), Some(&(kind::DATA, 5)), "it is still welcome");
         assert_eq!(told(&gate.pass(&to(new, 6, 5))).len(), 1, "nobody waits any more");
+    }
+}
+
+#[test]
+fn what_the_first_heartbeat_of_a_reader_promised_counts_though_it_came_before_the_reader_spoke() {
+    let [one, other] = [READER, EntityId([0, 0, 10, 4])];
+    let to = |reader, first| {
+        let mut alone = message();
+        alone.info_dst(PEER).heartbeat(HeartbeatFields { reader, ..heartbeat(first, 3) });
+        alone.into_bytes()
+    };
+    // What it lacks is on its way in fragments, or nothing has come of it and it asks.
+    for (in_fragments, leaves) in [(false, false), (true, false), (false, true)] {
+        let mut gate = Gate::new();
+        [one, other].iter().for_each(|&reader| gate.contacts.came(reader, true));
+        if in_fragments {
+            assert_eq!(gate.pass(&fragments(WRITER, 1)[0]), [[0; 0]; 0]);
+        }
+        assert_eq!(told(&gate.pass(&to(one, 1))), [(kind::HEARTBEAT, if in_fragments { 0 } else { 3 })]);
+        acknowledges(&gate.contacts, one, Guid { prefix: SENDER, entity: WRITER }, 1, !in_fragments);
+        if leaves {
+            gate.contacts.left(one);
+        }
+        assert_eq!(told(&gate.pass(&to(other, 4))).len(), usize::from(leaves), "{in_fragments}");
     }
 }
 
