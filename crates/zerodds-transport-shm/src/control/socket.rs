@@ -81,16 +81,9 @@ pub(crate) fn receive(socket: &Socket) -> Received {
     // One byte more than a frame, so that a longer packet is seen to be none.
     let mut bytes = [0; FRAME_LEN + 1];
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let mut receive = || {
-        rustix::io::retry_on_intr(|| {
-            rustix::net::recvmsg(&**socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
-        })
-    };
-    let message = match receive() {
-        // The peer closed with something of ours unread; said once. What it had said before can still be read.
-        Err(Errno::CONNRESET) => receive(),
-        outcome => outcome,
-    };
+    let message = past_reset(|| {
+        rustix::net::recvmsg(&**socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+    });
     let message = match message {
         Ok(message) => message,
         Err(Errno::AGAIN) => return Received::Nothing,
@@ -126,17 +119,18 @@ pub(crate) enum Next {
 pub(crate) fn next(socket: &OwnedFd) -> Next {
     let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
     let mut no_room = RecvAncillaryBuffer::default();
-    let mut peek =
-        || rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut [], &mut no_room, flags));
-    // As in `receive`: that the peer left something unread is said once, before what it had said.
-    let message = match peek() {
-        Err(Errno::CONNRESET) => peek(),
-        outcome => outcome,
-    };
-    match message {
+    match past_reset(|| rustix::net::recvmsg(socket, &mut [], &mut no_room, flags)) {
         Ok(message) if message.flags.contains(ReturnFlags::CTRUNC) => Next::Laden,
         Err(Errno::AGAIN) => Next::Nothing,
         _ => Next::Plain,
+    }
+}
+
+/// Receives, again where the peer closed with something of ours unread: that is said once, and what it had said before can still be read.
+fn past_reset<T>(mut receive: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    match rustix::io::retry_on_intr(&mut receive) {
+        Err(Errno::CONNRESET) => rustix::io::retry_on_intr(receive),
+        outcome => outcome,
     }
 }
 
