@@ -20,6 +20,8 @@ mod assumptions {
     mod matching;
     /// Participants and endpoints for the tests, and waiting for them.
     mod party;
+    #[path = "../parties/spdp.rs"]
+    mod spdp;
     /// The shared slot and the adapter that stand for the plug-in.
     mod toy;
     /// Limits and costs at the writer.

@@ -5,8 +5,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{LazyLock, Mutex};
 
-/// A domain that nobody else has who asks here, in any process of this host, as long as this lives: it is held by a name that the kernel frees with its owner.
-/// Its ports lie below those that Linux hands out by itself.
+/// A domain that nobody else has who asks here, in any process of this host, as long as this lives: it is held by a name that the kernel
+/// frees with its owner. Its ports lie below those that Linux hands out by itself.
 pub(crate) struct Domain {
     pub(crate) id: u16,
     _name: UnixListener,

@@ -10,6 +10,7 @@
 //! ```
 //! (DDSI-RTPS 2.5 §8.5.3, §9.6.3, §8.4.13.)
 
+use crate::parties::spdp::{PARTICIPANT, SENTINEL, message, metatraffic_port};
 use crate::parties::{PATIENCE, Party, eventually, prefix, unique};
 use crate::qos::stage::Row;
 use rustdds::policy::{Durability, History, Liveliness, Reliability};
@@ -112,10 +113,8 @@ impl Listener {
         guid[4..8].copy_from_slice(&std::process::id().to_le_bytes());
         guid[8..10].copy_from_slice(&port.to_le_bytes());
         guid[12..].copy_from_slice(&PARTICIPANT);
-        // DDSI-RTPS 2.5 §9.6.2.
-        let metatraffic = 7400 + 250 * participant.domain_id() + 10 + 2 * participant.participant_id();
         let packet = announcement(&guid, port);
-        socket.send_to(&packet, (Ipv4Addr::LOCALHOST, metatraffic)).expect("sent");
+        socket.send_to(&packet, (Ipv4Addr::LOCALHOST, metatraffic_port(participant))).expect("sent");
         Self { socket, guid: GUID::from_bytes(guid) }
     }
 
@@ -146,28 +145,16 @@ fn announcement(guid: &[u8; 16], port: u16) -> Vec<u8> {
         (0x58, &LIVELINESS_READER_IS_THERE.to_le_bytes()),
         (0x02, &[100, 0, 0, 0, 0, 0, 0, 0]),
     ];
-    let mut data = vec![0, 0, 16, 0];
-    data.extend(SPDP_READER);
-    data.extend(SPDP_WRITER);
-    data.extend([0, 0, 0, 0, 1, 0, 0, 0]);
-    data.extend([0, 3, 0, 0]);
+    let mut content = vec![0, 3, 0, 0];
     for (id, value) in parameters {
-        data.extend(id.to_le_bytes());
-        data.extend((value.len() as u16).to_le_bytes());
-        data.extend(value);
+        content.extend(id.to_le_bytes());
+        content.extend((value.len() as u16).to_le_bytes());
+        content.extend(value);
     }
-    data.extend([1, 0, 0, 0]);
-    let mut packet = b"RTPS\x02\x04\x01\x12".to_vec();
-    packet.extend(&guid[..12]);
-    packet.extend([0x15, 0b0101]);
-    packet.extend((data.len() as u16).to_le_bytes());
-    packet.extend(data);
-    packet
+    content.extend(SENTINEL);
+    message([1, 0x12], guid, 0b0101, 1, &content)
 }
 
-const PARTICIPANT: [u8; 4] = [0, 0, 1, 0xc1];
-const SPDP_WRITER: [u8; 4] = [0, 1, 0, 0xc2];
-const SPDP_READER: [u8; 4] = [0, 1, 0, 0xc7];
 const LIVELINESS_WRITER: [u8; 4] = [0, 2, 0, 0xc2];
 /// Of the built-in endpoints.
 const LIVELINESS_READER_IS_THERE: u32 = 1 << 11;
