@@ -64,7 +64,8 @@ pub fn object(content: &[u8], len: u64, seals: u32, claimed: usize, owner: u64, 
     let Ok(fd) = rustix::fs::memfd_create("fuzz", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING) else {
         return false;
     };
-    if rustix::fs::ftruncate(&fd, len).is_err() || rustix::io::pwrite(&fd, content, 0).is_err() {
+    // In this order, since writing makes what is shorter longer.
+    if rustix::io::pwrite(&fd, content, 0).is_err() || rustix::fs::ftruncate(&fd, len).is_err() {
         return false;
     }
     let _ = rustix::fs::fcntl_add_seals(&fd, SealFlags::from_bits_retain(seals));

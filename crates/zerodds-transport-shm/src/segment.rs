@@ -98,6 +98,9 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
     if size != len as u64 {
         return Err(MapError::Size { found: size, expected: len as u64 });
     }
+    if len < HEADER_LEN {
+        return Err(MapError::Header);
+    }
     let mapping = match sharing {
         Sharing::ReadWrite => Mapping::read_write(fd.as_fd(), len),
         Sharing::ReadOnly => Mapping::read_only(fd.as_fd(), len),
@@ -106,7 +109,7 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
     if limits::is_strict() {
         make_present(&mapping, sharing)?;
     }
-    let mut found = [0; 0x20];
+    let mut found = [0; HEADER_LEN];
     mapping.copy_out(0, &mut found);
     if found != header_bytes(len as u64, owner) {
         return Err(MapError::Header);
@@ -129,8 +132,11 @@ fn make_present(mapping: &Mapping, sharing: Sharing) -> io::Result<()> {
 /// `HUGETLBFS_MAGIC` of linux/magic.h.
 const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
 
-pub(crate) fn header_bytes(len: u64, owner: u64) -> [u8; 0x20] {
-    let mut bytes = [0; 0x20];
+/// What every object begins with.
+const HEADER_LEN: usize = 0x20;
+
+pub(crate) fn header_bytes(len: u64, owner: u64) -> [u8; HEADER_LEN] {
+    let mut bytes = [0; HEADER_LEN];
     bytes[header::MAGIC..][..8].copy_from_slice(&MAGIC.to_le_bytes());
     bytes[header::VERSION..][..4].copy_from_slice(&VERSION.to_le_bytes());
     bytes[header::LAYOUT..][..4].copy_from_slice(&LAYOUT_HASH.to_le_bytes());
@@ -209,7 +215,7 @@ mod tests {
     fn f06_every_other_value_of_every_byte_of_a_header_is_refused_and_so_is_every_other_length() {
         for sharing in [Sharing::ReadWrite, Sharing::ReadOnly] {
             let made = object(sharing);
-            for at in 0..0x20 {
+            for at in 0..HEADER_LEN {
                 let right = header_bytes(LEN as u64, 7)[at];
                 for wrong in (0..=u8::MAX).filter(|&value| value != right) {
                     made.mapping.copy_in(at, &[wrong]);
@@ -222,12 +228,25 @@ mod tests {
         }
         // Cut off anywhere, or too long: never mapped, so never a SIGBUS.
         for len in (0..=2 * LEN).filter(|&len| len != LEN) {
-            let fd = rustix::fs::memfd_create("cut", MemfdFlags::ALLOW_SEALING).expect("memfd");
-            rustix::fs::ftruncate(&fd, len as u64).expect("truncate");
-            rustix::fs::fcntl_add_seals(&fd, Sharing::ReadWrite.seals()).expect("seal");
-            let refused = map(&fd, LEN, 7, Sharing::ReadWrite);
+            let refused = map(&cut(len), LEN, 7, Sharing::ReadWrite);
             assert!(matches!(refused, Err(MapError::Size { found, .. }) if found == len as u64), "{len}");
         }
+    }
+
+    #[test]
+    fn what_is_shorter_than_a_header_has_none_even_if_it_is_as_long_as_was_said() {
+        for len in 0..HEADER_LEN {
+            let refused = map(&cut(len), len, 7, Sharing::ReadWrite);
+            assert!(matches!(refused, Err(MapError::Header)), "{len}");
+        }
+    }
+
+    /// A file of so many bytes that cannot change, all of them zero.
+    fn cut(len: usize) -> OwnedFd {
+        let fd = rustix::fs::memfd_create("cut", MemfdFlags::ALLOW_SEALING).expect("memfd");
+        rustix::fs::ftruncate(&fd, len as u64).expect("truncate");
+        rustix::fs::fcntl_add_seals(&fd, Sharing::ReadWrite.seals()).expect("seal");
+        fd
     }
 
     #[test]
