@@ -15,7 +15,7 @@ enum Step {
     /// ... or while we do the next steps.
     Later(u8, Value),
     /// Something like a message, in the ring or in the lane.
-    Slot { position: u8, message: u8, offset: u16, len: u16, handle: Value },
+    Slot { slots: [u8; 2], position: u8, message: u8, offset: u16, len: u16, handle: Value },
     Record { position: u8, ready: u16, message: u8 },
     Take,
     Close,
@@ -59,9 +59,10 @@ fuzz_target!(|input: (bool, Vec<Step>)| {
             }
             Step::Word(index, value) => link.write(word(index, value)),
             Step::Later(index, value) => link.script(word(index, value)),
-            Step::Slot { position, message, offset, len, handle } => {
+            Step::Slot { slots, position, message, offset, len, handle } => {
                 let handle = handle.get() as u32;
-                link.publish(position.into(), message.into(), offset.into(), len.into(), handle);
+                let words = [offset.into(), len.into(), handle];
+                link.publish(slots.map(u32::from), position.into(), message.into(), words);
             }
             Step::Record { position, ready, message } => {
                 link.push(u64::from(position) * 16, ready.into(), message.into());

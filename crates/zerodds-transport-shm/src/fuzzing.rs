@@ -17,6 +17,7 @@ use crate::outlink::{OutLink, Payload, Published};
 use crate::promise::{Claim, Promise};
 use crate::region::{Broken, Region};
 use crate::segment::{self, Sharing};
+use crate::slots::{Peeked, SlotReader};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::Mapping;
 use crate::{Config, rendezvous, slots};
@@ -175,13 +176,15 @@ impl Incoming {
     }
 
     /// A message that is in order, if the link is: so that scripts get beyond the first.
-    pub fn publish(&mut self, position: u64, message: u64, offset: u32, len: u32, handle: u32) {
-        let at = WAY.slot(position);
+    /// `slots`: where it lies, and where the next one will.
+    pub fn publish(&mut self, slots: [u32; 2], position: u64, message: u64, [offset, len, handle]: [u32; 3]) {
+        let at = WAY.slot(slots[0]);
         for (at, value, wide) in [
             (at + 8, message, true),
             (at + 16, u64::from(offset), false),
             (at + 20, u64::from(len), false),
             (at + 24, u64::from(handle), false),
+            (at + 28, u64::from(slots[1]), false),
             (at, position.wrapping_add(1), true),
         ] {
             self.memory.write(Write { at: at / if wide { 8 } else { 4 }, value, wide });
@@ -276,11 +279,13 @@ impl Outgoing {
         self.memory.write(write);
     }
 
-    /// The receiver moves the cursor forward, as a correct one does.
+    /// The receiver takes so many messages, as a correct one does, where the words that it wrote let it.
     pub fn taken(&mut self, count: u64) {
-        let cursor = self.memory.memory.u64(WAY.cursor());
-        // ORDER: Relaxed; one thread.
-        cursor.store(cursor.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+        let mut receiver = SlotReader::new(WAY);
+        for _ in 0..count {
+            let Ok(Peeked::Ready(found)) = receiver.peek(&self.memory.memory) else { return };
+            receiver.take(&self.memory.memory, &found);
+        }
     }
 
     /// The receiver gives back what it took under this handle.

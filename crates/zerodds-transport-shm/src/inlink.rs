@@ -101,19 +101,19 @@ impl InLink {
                     let (at, len) = self.parse(found)?;
                     let in_place = self.may_hold && found.handle != slot::NO_HANDLE;
                     if in_place {
-                        if self.slots.take(link, found.position) {
+                        if self.slots.take(link, &found) {
                             self.taken = found.message.wrapping_add(1);
-                            let Slot { handle, position, .. } = found;
+                            let (handle, position) = (found.handle, found.position());
                             return Ok(Some(Taken::InPlace { at, len, handle, position }));
                         }
                         continue;
                     }
                     let mut bytes = zeroed(len)?;
                     copy_out(at, &mut bytes)?;
-                    if self.slots.take(link, found.position) {
+                    if self.slots.take(link, &found) {
                         self.taken = found.message.wrapping_add(1);
                         if found.handle != slot::NO_HANDLE {
-                            give_back(found.handle, found.position);
+                            give_back(found.handle, found.position());
                         }
                         return Ok(Some(Taken::Copied { bytes: Short::Heap(bytes), frees: true }));
                     }
@@ -178,7 +178,7 @@ impl InLink {
             match next {
                 Next::Lane(record) => drop(self.lane.take(link, record)),
                 // Revoked meanwhile: its number is claimed, and the next one comes.
-                Next::Slot(slot) if !self.slots.take(link, slot.position) => continue,
+                Next::Slot(slot) if !self.slots.take(link, &slot) => continue,
                 Next::Slot(_) => {}
             }
             self.taken = message.wrapping_add(1);
@@ -306,6 +306,7 @@ mod tests {
         let mut taken = 0;
         while !receiver.is_over(&memory) {
             // Never empty, and as if nothing had been closed.
+            sender.cursor(&memory).expect("a correct receiver");
             sender.publish(&memory, taken + 1, 65, 64, slot::NO_HANDLE);
             memory.u64(WAY.end()).store(0, Ordering::Relaxed);
             let found = receiver.take(&memory, |_, _| Ok(()), |_, _| {}).expect("in order");
@@ -327,9 +328,11 @@ mod tests {
         fn u64(&self, at: usize) -> &AtomicU64 {
             let word = self.0.u64(at);
             if at == WAY.cursor() {
-                let cursor = word.load(Ordering::Relaxed) + 1;
+                // One further, and in the next slot.
+                let cursor = word.load(Ordering::Relaxed) + link::SLOTS as u64 + 1;
                 word.store(cursor, Ordering::Relaxed);
-                self.0.u64(WAY.slot(cursor) + slot::SEQUENCE).store(cursor + 2, Ordering::Relaxed);
+                let next = WAY.slot((cursor % link::SLOTS as u64) as u32);
+                self.0.u64(next + slot::SEQUENCE).store(u64::MAX, Ordering::Relaxed);
             }
             word
         }

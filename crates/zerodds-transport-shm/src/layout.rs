@@ -79,8 +79,8 @@ pub(crate) mod link {
     /// Bytes of a lane; a power of two. The model checkers' holds a few.
     pub(crate) const LANE_LEN: usize = if cfg!(zerodds_model) { 128 } else { 16 << 10 };
     pub(crate) const SLOTS_AT: usize = LANES + 2 * LANE_LEN;
-    /// Slots per direction; a power of two. The model checker gets by with two.
-    pub(crate) const SLOTS: usize = if cfg!(zerodds_model) { 2 } else { 1024 };
+    /// Slots per direction; a power of two. The model checkers get by with four.
+    pub(crate) const SLOTS: usize = if cfg!(zerodds_model) { 4 } else { 1024 };
     pub(crate) const RELEASED_AT: usize = SLOTS_AT + 2 * SLOTS * super::slot::LEN;
     /// Release handles per direction.
     pub(crate) const HANDLES: usize = if cfg!(zerodds_model) { 2 } else { 1024 };
@@ -100,6 +100,8 @@ pub(crate) mod slot {
     pub(crate) const LENGTH: usize = 20;
     /// `u32`: release handle, or [`NO_HANDLE`]: copy before taking.
     pub(crate) const HANDLE: usize = 24;
+    /// `u32`: the slot of the next position.
+    pub(crate) const NEXT: usize = 28;
     /// Says that the payload must be copied out before it is taken, and may not be held.
     pub(crate) const NO_HANDLE: u32 = u32::MAX;
 }
@@ -192,9 +194,8 @@ impl Direction {
         link::LANES + self.index() * link::LANE_LEN
     }
 
-    pub(crate) const fn slot(self, position: u64) -> usize {
-        let index = (position % link::SLOTS as u64) as usize;
-        link::SLOTS_AT + (self.index() * link::SLOTS + index) * slot::LEN
+    pub(crate) const fn slot(self, slot: u32) -> usize {
+        link::SLOTS_AT + (self.index() * link::SLOTS + slot as usize % link::SLOTS) * slot::LEN
     }
 
     pub(crate) const fn released(self, handle: u32) -> usize {
@@ -224,6 +225,7 @@ const _: () = assert!(cfg!(zerodds_model) || (link::LANES == 0x1000 && link::SLO
 const _: () = assert!(cfg!(zerodds_model) || link::RELEASED_AT == 0x19000 && link::LEN == 0x1b000);
 const _: () = assert!(link::CURSOR - link::LANE_HEAD >= 128);
 const _: () = assert!(link::END - link::CURSOR >= 128 && link::DIRECTION_LEN - link::END >= 128);
-const _: () = assert!(slot::HANDLE + 4 <= slot::LEN && link::HANDLES >= link::SLOTS);
+const _: () = assert!(slot::NEXT + 4 <= slot::LEN);
+const _: () = assert!(cfg!(zerodds_model) || link::HANDLES >= link::SLOTS);
 const _: () = assert!(lane::MESSAGE + 8 <= lane::HEADER_LEN && lane::HEADER_LEN.is_multiple_of(lane::ALIGN));
 const _: () = assert!(ring::HEADER_LEN.is_multiple_of(ring::UNIT) && ring::RECORD_HEADER_LEN == ring::UNIT);

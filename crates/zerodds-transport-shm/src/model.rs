@@ -49,10 +49,10 @@ impl Model {
     fn new() -> Self {
         let mut u32s: Vec<usize> = vec![bell::BELL, bell::SPACE];
         let mut u64s: Vec<usize> = vec![WAY.lane_head(), WAY.cursor(), WAY.end()];
-        for position in 0..link::SLOTS as u64 {
-            let at = WAY.slot(position);
+        for slot in 0..link::SLOTS as u32 {
+            let at = WAY.slot(slot);
             u64s.extend([at + slot::SEQUENCE, at + slot::MESSAGE]);
-            u32s.extend([at + slot::OFFSET, at + slot::LENGTH, at + slot::HANDLE]);
+            u32s.extend([slot::OFFSET, slot::LENGTH, slot::HANDLE, slot::NEXT].map(|word| at + word));
         }
         u32s.extend((0..link::HANDLES as u32).map(|handle| WAY.released(handle)));
         for record in (0..LANE_BYTES).step_by(lane::ALIGN) {

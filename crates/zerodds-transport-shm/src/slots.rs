@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   position   …  c-1    c      c+1    …   head
-//!               taken │ READY   READY  …  │ free       slot = position % 1,024
+//!               taken │ READY   READY  …  │ free       each slot names that of the next position
 //!               or    ▲                   ▲
 //!            revoked  └ cursor (both)     └ sender's own
 //! ```
@@ -10,38 +10,75 @@
 //! compare-exchange, so no message is ever both. What a taken message occupies in the ring is given back by
 //! its release handle, not by its slot, so a held message blocks no slot.
 //!
+//! The sender uses a page of slots again and again, and further ones while more messages wait than it has slots: so a
+//! link has as many of its pages in memory as its receiver was ever behind.
+//!
 //! Rejected: a state per slot (a compare-exchange on a line of its own for every message: measured slower),
-//! shared reference counts (a dead or hostile receiver corrupts them).
+//! shared reference counts (a dead or hostile receiver corrupts them), slots in turn (all of their pages are in memory soon).
 
-use crate::layout::{Direction, link, release_tag, slot};
+use crate::layout::{Direction, PAGE, link, release_tag, slot};
 use crate::region::{Broken, Region};
 use crate::sync::{Ordering, acquire_fence, release_fence};
+use std::collections::VecDeque;
 
 /// The sending end.
 #[derive(Debug)]
 pub(crate) struct SlotWriter {
     direction: Direction,
-    head: u64,
-    cursor_seen: u64,
+    /// Where the next message goes.
+    head: Place,
+    /// The slots of messages that were neither taken nor revoked, as far as is known, oldest first.
+    unread: VecDeque<u32>,
+    /// Slots that nothing is in any more, those that were emptied first in front.
+    free: VecDeque<u32>,
+    /// Slots that were ever chosen: those below.
+    chosen: u32,
 }
 
 /// The receiving end.
 #[derive(Debug)]
 pub(crate) struct SlotReader {
     direction: Direction,
-    next: u64,
+    next: Place,
+}
+
+/// A position and its slot: what the cursor holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    position: u64,
+    slot: u32,
+}
+
+impl Place {
+    const FIRST: Self = Self { position: 0, slot: 0 };
+
+    const fn of(cursor: u64) -> Self {
+        Self { position: cursor / SLOTS, slot: (cursor % SLOTS) as u32 }
+    }
+
+    const fn cursor(self) -> u64 {
+        // Only a hostile sender's positions reach the end of the word.
+        self.position.wrapping_mul(SLOTS) + self.slot as u64
+    }
 }
 
 /// One message in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
-    pub(crate) position: u64,
+    place: Place,
+    next: Place,
     /// The message's number on this link.
     pub(crate) message: u64,
     /// Start of the payload in units of 64 bytes.
     pub(crate) offset: u32,
     pub(crate) len: u32,
     pub(crate) handle: u32,
+}
+
+impl Slot {
+    pub(crate) const fn position(&self) -> u64 {
+        self.place.position
+    }
 }
 
 /// What a look at the oldest position found.
@@ -57,32 +94,48 @@ const SLOTS: u64 = link::SLOTS as u64;
 
 impl SlotWriter {
     pub(crate) const fn new(direction: Direction) -> Self {
-        Self { direction, head: 0, cursor_seen: 0 }
+        Self { direction, head: Place::FIRST, unread: VecDeque::new(), free: VecDeque::new(), chosen: 1 }
     }
 
     /// The position of the next message.
     pub(crate) const fn head(&self) -> u64 {
-        self.head
+        self.head.position
     }
 
     /// Everything before this position was taken or revoked.
     pub(crate) fn cursor(&mut self, region: &impl Region) -> Result<u64, Broken> {
         // ORDER: Acquire; pairs with the receiver's compare-exchange: it has read the slot, and copied the payload
         // where it had to, before the cursor moved.
-        // TRUST: written by the receiver too; must move forward and stay within what was sent.
         let cursor = region.u64(self.direction.cursor()).load(Ordering::Acquire);
-        self.checked(cursor)
+        self.passed(cursor)
     }
 
-    /// Whether every slot holds a message that was neither taken nor revoked.
+    /// Whether there is no slot for a further message.
     pub(crate) fn is_full(&mut self, region: &impl Region) -> Result<bool, Broken> {
-        if self.head - self.cursor_seen < SLOTS {
+        if self.has_slot() {
             return Ok(false);
         }
-        Ok(self.head - self.cursor(region)? >= SLOTS)
+        self.cursor(region)?;
+        Ok(!self.has_slot())
     }
 
-    /// Publishes a message in the next slot, which must be free.
+    /// Whether a slot is left that the next message can name as that of the one after it.
+    fn has_slot(&self) -> bool {
+        !self.free.is_empty() || u64::from(self.chosen) < SLOTS
+    }
+
+    /// The slot after the head's: one that was used before, unless none is free or a page was begun.
+    fn choose(&mut self) -> u32 {
+        if self.chosen.is_multiple_of(SLOTS_OF_PAGE)
+            && let Some(slot) = self.free.pop_front()
+        {
+            return slot;
+        }
+        self.chosen += 1;
+        self.chosen - 1
+    }
+
+    /// Publishes a message in the next slot; the slots must not be full.
     pub(crate) fn publish(
         &mut self,
         region: &impl Region,
@@ -91,8 +144,10 @@ impl SlotWriter {
         len: u32,
         handle: u32,
     ) -> u64 {
-        let position = self.head;
-        let at = self.direction.slot(position);
+        debug_assert!(self.has_slot(), "no slot for the message after it");
+        let Place { position, slot } = self.head;
+        let next = self.choose();
+        let at = self.direction.slot(slot);
         release_fence();
         // ORDER: Relaxed; published by the sequence below. A receiver that still looks at the message that was here sees with any of
         // these words that the cursor has passed it: the fence above pairs with that in `SlotReader::peek`.
@@ -100,34 +155,42 @@ impl SlotWriter {
         region.u32(at + slot::OFFSET).store(offset, Ordering::Relaxed);
         region.u32(at + slot::LENGTH).store(len, Ordering::Relaxed);
         region.u32(at + slot::HANDLE).store(handle, Ordering::Relaxed);
+        region.u32(at + slot::NEXT).store(next, Ordering::Relaxed);
         // ORDER: SeqCst. Its Release half publishes the slot and the payload to `SlotReader::peek`; the total
         // order with the load of the bell in `doorbell::ring` lets no sleeping receiver miss it.
         region.u64(at + slot::SEQUENCE).store(position + 1, Ordering::SeqCst);
-        self.head += 1;
+        self.unread.push_back(slot);
+        self.head = Place { position: position + 1, slot: next };
         position
     }
 
     /// Forgets the newest message, which the receiver was found never to take. Nothing more may be published.
     pub(crate) fn forget_newest(&mut self) {
-        self.head -= 1;
+        if let Some(slot) = self.unread.pop_back() {
+            self.head = Place { position: self.head.position - 1, slot };
+        }
     }
 
     /// Takes the message at `position`, the oldest one, back; `false` if the receiver had taken it.
     pub(crate) fn revoke(&mut self, region: &impl Region, position: u64) -> Result<bool, Broken> {
+        let (oldest, second) = (self.unread_at(0), self.unread_at(1));
+        if oldest.position != position {
+            return Ok(false);
+        }
         // ORDER: AcqRel: of this and the receiver's compare-exchange one wins; Acquire on failure, as in `cursor`.
         let outcome = region.u64(self.direction.cursor()).compare_exchange(
-            position,
-            position + 1,
+            oldest.cursor(),
+            second.cursor(),
             Ordering::AcqRel,
             Ordering::Acquire,
         );
         match outcome {
             Ok(_) => {
-                self.cursor_seen = position + 1;
+                self.free_oldest();
                 Ok(true)
             }
             Err(cursor) => {
-                if self.checked(cursor)? <= position {
+                if self.passed(cursor)? <= position {
                     return Err(Broken("the cursor stands before a message that was revoked or taken"));
                 }
                 Ok(false)
@@ -142,18 +205,37 @@ impl SlotWriter {
         region.u32(self.direction.released(handle)).load(Ordering::Acquire) == release_tag(position)
     }
 
-    fn checked(&mut self, cursor: u64) -> Result<u64, Broken> {
-        if cursor < self.cursor_seen || cursor > self.head {
+    /// Frees the slots that the cursor has passed; the position at which it stands.
+    // TRUST: written by the receiver too; must move forward, stay within what was sent and name the slot that is there.
+    fn passed(&mut self, cursor: u64) -> Result<u64, Broken> {
+        let cursor = Place::of(cursor);
+        let oldest = self.unread_at(0).position;
+        let Some(taken) =
+            cursor.position.checked_sub(oldest).filter(|&taken| taken <= self.unread.len() as u64)
+        else {
             return Err(Broken("the cursor is outside what was sent"));
+        };
+        if self.unread_at(taken as usize) != cursor {
+            return Err(Broken("the cursor names a slot that is not the next one"));
         }
-        self.cursor_seen = cursor;
-        Ok(cursor)
+        (0..taken).for_each(|_| self.free_oldest());
+        Ok(cursor.position)
+    }
+
+    /// The place of the message that was sent `index` after the oldest unread one, or the head.
+    fn unread_at(&self, index: usize) -> Place {
+        let oldest = self.head.position - self.unread.len() as u64;
+        self.unread.get(index).map_or(self.head, |&slot| Place { position: oldest + index as u64, slot })
+    }
+
+    fn free_oldest(&mut self) {
+        self.free.extend(self.unread.pop_front());
     }
 }
 
 impl SlotReader {
     pub(crate) const fn new(direction: Direction) -> Self {
-        Self { direction, next: 0 }
+        Self { direction, next: Place::FIRST }
     }
 
     /// The oldest message, if there is one. It stays the sender's until [`take`](Self::take) succeeds, but what is read of its
@@ -164,35 +246,35 @@ impl SlotReader {
             // ORDER: Acquire; pairs with the sender's revoking compare-exchange.
             // TRUST: written by the sender too; must move forward. It may jump far while this process is stopped.
             let cursor = region.u64(self.direction.cursor()).load(Ordering::Acquire);
-            if cursor < self.next {
+            let place = Place::of(cursor);
+            let Place { position, slot } = place;
+            if position < self.next.position {
                 return Err(Broken("the cursor moved back"));
             }
             // A sender revokes a position before it uses the slot again.
             if lapped_at == Some(cursor) {
                 return Err(Broken("a slot was used again before its message was taken or revoked"));
             }
-            self.next = cursor;
-            let at = self.direction.slot(cursor);
+            self.next = place;
+            let at = self.direction.slot(slot);
             // ORDER: SeqCst; its Acquire half sees slot and payload, the total order with `doorbell::arm` makes a message
             // visible here or rings the bell.
             let sequence = region.u64(at + slot::SEQUENCE).load(Ordering::SeqCst);
-            if sequence <= cursor {
+            if sequence <= position {
                 return Ok(Peeked::Empty);
             }
-            if sequence == cursor + 1 {
+            if sequence == position + 1 {
                 // ORDER: Relaxed; published by the sequence. What was written after a revoking is found out below.
-                let found = Slot {
-                    position: cursor,
-                    message: region.u64(at + slot::MESSAGE).load(Ordering::Relaxed),
-                    offset: region.u32(at + slot::OFFSET).load(Ordering::Relaxed),
-                    len: region.u32(at + slot::LENGTH).load(Ordering::Relaxed),
-                    handle: region.u32(at + slot::HANDLE).load(Ordering::Relaxed),
-                };
+                let message = region.u64(at + slot::MESSAGE).load(Ordering::Relaxed);
+                let [offset, len, handle, next] = [slot::OFFSET, slot::LENGTH, slot::HANDLE, slot::NEXT]
+                    .map(|word| region.u32(at + word).load(Ordering::Relaxed));
                 acquire_fence();
                 // ORDER: Relaxed; the fence pairs with that in `SlotWriter::publish`: whoever has read a word of a later message
                 // sees here that the cursor has moved.
                 if region.u64(self.direction.cursor()).load(Ordering::Relaxed) == cursor {
-                    return Ok(Peeked::Ready(found));
+                    // TRUST: sender-written; in every slot lies what the sender has written there.
+                    let next = Place { position: position + 1, slot: next % link::SLOTS as u32 };
+                    return Ok(Peeked::Ready(Slot { place, next, message, offset, len, handle }));
                 }
                 continue;
             }
@@ -206,23 +288,23 @@ impl SlotReader {
     /// rather than sleep.
     pub(crate) fn is_ready(&self, region: &impl Region) -> bool {
         // ORDER: SeqCst, as in `peek`: this is the check between setting the bell and sleeping.
-        let sequence = region.u64(self.direction.slot(self.next) + slot::SEQUENCE).load(Ordering::SeqCst);
-        sequence > self.next
+        let at = self.direction.slot(self.next.slot);
+        region.u64(at + slot::SEQUENCE).load(Ordering::SeqCst) > self.next.position
     }
 
     /// Makes the message that [`peek`](Self::peek) found the receiver's own; `false` if it was revoked
     /// meanwhile, in which case nothing that was read of its payload is valid.
-    pub(crate) fn take(&mut self, region: &impl Region, position: u64) -> bool {
+    pub(crate) fn take(&mut self, region: &impl Region, found: &Slot) -> bool {
         // ORDER: SeqCst. Its AcqRel half orders the reads of slot and (copied) payload before the cursor moves, so that
         // the sender reuses them only afterwards; the total order with `doorbell::notify_space` is as in the lane.
         let outcome = region.u64(self.direction.cursor()).compare_exchange(
-            position,
-            position + 1,
+            found.place.cursor(),
+            found.next.cursor(),
             Ordering::SeqCst,
             Ordering::Relaxed,
         );
         if outcome.is_ok() {
-            self.next = position + 1;
+            self.next = found.next;
         }
         outcome.is_ok()
     }
@@ -235,5 +317,118 @@ pub(crate) fn release(region: &impl Region, direction: Direction, handle: u32, p
     region.u32(direction.released(handle)).store(release_tag(position), Ordering::SeqCst);
 }
 
+/// Slots on a page of the link. The model checkers' use each again as soon as they may.
+const SLOTS_OF_PAGE: u32 = if cfg!(zerodds_model) { 1 } else { (PAGE / slot::LEN) as u32 };
 /// How often a reader looks again when the sender revokes faster than it reads.
 const PEEKS_MAX: usize = 8;
+
+#[cfg(all(test, not(zerodds_model)))]
+mod tests {
+    use super::*;
+    use crate::segment::{self, Object, Sharing};
+
+    const WAY: Direction = Direction::FromConnector;
+
+    /// A link, its sender and its receiver.
+    struct Scene {
+        link: Object,
+        writer: SlotWriter,
+        reader: SlotReader,
+        sent: u64,
+        received: u64,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let link = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd");
+            Self { link, writer: SlotWriter::new(WAY), reader: SlotReader::new(WAY), sent: 0, received: 0 }
+        }
+
+        fn send(&mut self) -> bool {
+            let link = &self.link.mapping;
+            if self.writer.is_full(link).expect("a correct receiver") {
+                return false;
+            }
+            self.writer.publish(link, self.sent, 65, 1, slot::NO_HANDLE);
+            self.sent += 1;
+            true
+        }
+
+        /// Takes everything, in order; how much that was.
+        fn take_all(&mut self) -> usize {
+            let mut taken = 0;
+            while let Peeked::Ready(found) = self.reader.peek(&self.link.mapping).expect("a correct sender") {
+                assert_eq!((found.position(), found.message), (self.received, self.received));
+                assert!(self.reader.take(&self.link.mapping, &found));
+                self.received += 1;
+                taken += 1;
+            }
+            self.writer.cursor(&self.link.mapping).expect("a correct receiver");
+            taken
+        }
+
+        /// Pages of the link that are in memory.
+        fn pages(&self) -> u64 {
+            rustix::fs::fstat(&self.link.fd).expect("a file").st_blocks as u64 * 512 / PAGE as u64
+        }
+    }
+
+    #[test]
+    fn slots_are_in_memory_as_far_as_their_receiver_was_behind() {
+        let mut scene = Scene::new();
+        for _ in 0..10_000 {
+            assert!(scene.send());
+            assert_eq!(scene.take_all(), 1);
+        }
+        // The link's first page has its header and the cursor.
+        assert_eq!(scene.pages(), 2, "whoever keeps up needs one page of slots");
+        for behind in [100, 200, 300, 300, 300] {
+            (0..behind).for_each(|_| assert!(scene.send()));
+            assert_eq!(scene.take_all(), behind);
+        }
+        assert_eq!(scene.pages(), 4, "and whoever is 300 messages behind needs three");
+    }
+
+    #[test]
+    fn as_many_messages_wait_as_there_are_slots_but_one() {
+        let mut scene = Scene::new();
+        for _ in 0..5 {
+            let sent = std::iter::from_fn(|| scene.send().then_some(())).count();
+            assert_eq!(sent, link::SLOTS - 1, "the last one is that of the message after them");
+            assert_eq!(scene.take_all(), sent);
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_names_another_slot_than_the_next_one_ends_the_link() {
+        let mut scene = Scene::new();
+        (0..3).for_each(|_| assert!(scene.send()));
+        let right = Place { position: 2, slot: 2 };
+        for wrong in [0, 1, 3, 1023].map(|slot| Place { slot, ..right }) {
+            scene.link.mapping.u64(WAY.cursor()).store(wrong.cursor(), Ordering::Relaxed);
+            assert!(scene.writer.cursor(&scene.link.mapping).is_err(), "slot {}", wrong.slot);
+            assert!(scene.writer.revoke(&scene.link.mapping, 0).is_err(), "slot {}", wrong.slot);
+        }
+        scene.link.mapping.u64(WAY.cursor()).store(right.cursor(), Ordering::Relaxed);
+        assert_eq!(scene.writer.cursor(&scene.link.mapping), Ok(2));
+    }
+
+    #[test]
+    fn a_cursor_and_a_slot_of_any_value_are_looked_at_without_harm() {
+        let words = [0, 1, 1023, 1024, u64::MAX / 2, u64::MAX - 1023, u64::MAX];
+        for (cursor, sequence) in words.into_iter().flat_map(|word| words.map(|sequence| (word, sequence))) {
+            let mut scene = Scene::new();
+            let link = &scene.link.mapping;
+            let place = Place::of(cursor);
+            link.u64(WAY.cursor()).store(cursor, Ordering::Relaxed);
+            for (slot, sequence) in [(place.slot, place.position.wrapping_add(1)), (place.slot, sequence)] {
+                link.u64(WAY.slot(slot) + slot::SEQUENCE).store(sequence, Ordering::Relaxed);
+                link.u32(WAY.slot(slot) + slot::NEXT).store(u32::MAX, Ordering::Relaxed);
+                if let Ok(Peeked::Ready(found)) = scene.reader.peek(link) {
+                    scene.reader.take(link, &found);
+                }
+                scene.reader.is_ready(link);
+            }
+        }
+    }
+}

@@ -118,6 +118,7 @@ fn a_slot_that_is_used_again_while_it_is_looked_at_lets_nothing_overtake() {
             assert_eq!(lane.push(&*shared, 2, &[2]), Ok(true));
             if slots.revoke(&*shared, first).expect("a correct receiver") {
                 slots.publish(&*shared, 3, offset(0), 3, 0);
+                slots.publish(&*shared, 4, offset(0), 4, 0);
             }
         });
         let mut incoming = InLink::new(WAY, 1 << 20, true);
@@ -143,8 +144,9 @@ fn a_sender_that_waits_for_space_is_woken() {
         let sender = thread::spawn(move || {
             let mut rung = doorbell::NEVER_RUNG;
             let mut slots = SlotWriter::new(WAY);
-            for message in 0..link::SLOTS as u64 {
-                slots.publish(&*shared, message, offset(message as u32), 8, message as u32);
+            // One slot is that of the next message.
+            for message in 1..link::SLOTS as u32 {
+                slots.publish(&*shared, message.into(), offset(message), 8, slot::NO_HANDLE);
             }
             shared.ring(&mut rung);
             while slots.is_full(&*shared).expect("a correct receiver") {

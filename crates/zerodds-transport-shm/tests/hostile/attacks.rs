@@ -220,8 +220,7 @@ fn disturb(rogue: &Rogue, random: &mut Random, step: u64) {
         3 | 4 => {
             let (unit, len) = (65 + random.below(1000) as u32, random.below(1 << 20) as u32);
             let handle = if random.below(2) == 0 { u32::MAX } else { random.below(1030) as u32 };
-            let cursor = rogue.read_u64(0x300);
-            rogue.publish(cursor.wrapping_add(random.below(3)), step, unit, len, handle);
+            rogue.publish(rogue.position().wrapping_add(random.below(3)), step, unit, len, handle);
         }
         5 => {
             let head = rogue.read_u64(0x280).wrapping_add(16 * random.below(70));
@@ -387,7 +386,7 @@ fn advance(victim: Locator) {
             continue;
         };
         // As if the receiver had been lapped: the cursor ahead of it, the slot beyond that.
-        now.write_u64(0x300, position + 1);
+        now.move_to(position + 1);
         now.publish(position + 1024, position, 65, 4096, u32::MAX);
         now.publish(position + 1, position + 1, 65, 4096, u32::MAX);
         position += 1;
@@ -411,8 +410,8 @@ fn drain(victim: Locator) {
     let (mut position, mut new) = (0, None);
     loop {
         // The whole queue, filled again before the victim can have come to its end; and nothing was ever closed.
-        let taken = old.read_u64(0x300);
-        while position < taken + 1024 {
+        let taken = old.position();
+        while position < taken + 1023 {
             old.publish(position, position, 65, 4096, u32::MAX);
             position += 1;
         }

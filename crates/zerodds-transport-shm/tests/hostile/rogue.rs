@@ -206,6 +206,16 @@ impl Rogue {
         u64::from_le_bytes(word)
     }
 
+    /// The position at which the cursor of direction 0 stands.
+    pub(crate) fn position(&self) -> u64 {
+        self.read_u64(CURSOR) / 1024
+    }
+
+    /// Moves the cursor of direction 0 there, as [`publish`](Self::publish) has its slots.
+    pub(crate) fn move_to(&self, position: u64) {
+        self.write_u64(CURSOR, position * 1024 + position % 1024);
+    }
+
     /// The socket by which all peers of the victim's user wake it in poll: it is given to whoever cannot wake it otherwise.
     pub(crate) fn mouth(&self) -> OwnedFd {
         self.call.say(&self.target.frame(WAKE), &[]);
@@ -218,7 +228,8 @@ impl Rogue {
     /// Publishes a slot of direction 0 (5.2): `len` bytes from `unit` of our ring, which are all zero.
     pub(crate) fn publish(&self, position: u64, message: u64, unit: u32, len: u32, handle: u32) {
         let at = 0x9000 + (position % 1024) as usize * 32;
-        let words = [unit, len, handle, 0].map(u32::to_le_bytes).concat();
+        let next = (position.wrapping_add(1) % 1024) as u32;
+        let words = [unit, len, handle, next].map(u32::to_le_bytes).concat();
         self.write(at + 8, &[&message.to_le_bytes()[..], &words].concat());
         self.write_u64(at, position.wrapping_add(1));
     }
@@ -248,6 +259,7 @@ fn word(frame: &[u8], at: usize) -> u32 {
     frame.get(at..at + 4).map_or(0, |word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
 }
 
+const CURSOR: usize = 0x300;
 const NONCE: u64 = 0x0123_4567_89ab_cdef;
 /// More than a frame may carry.
 const FDS_MAX: usize = 16;
