@@ -63,8 +63,13 @@ pub enum Reason {
     PeerGone,
     /// The peer broke the protocol; the text says how. The link was closed.
     Protocol(String),
-    /// The peer's rendezvous is not there or did not answer; tried again with back-off.
+    /// The peer's rendezvous did not answer; tried again with back-off.
     NoAnswer,
+    /// The peer, or this process, has as many connections as it may have; tried again with back-off.
+    NoPlace,
+    /// The peer could not take the link: it is out of descriptors or memory, or nobody receives there; tried again with
+    /// back-off.
+    NotTaken,
     /// There is a link, but readers of the peer take plain samples only: they are not made with this project, or without
     /// shared memory.
     PlainReaders,
@@ -84,37 +89,51 @@ impl fmt::Display for Reason {
         match self {
             Self::LinkReady => f.write_str("the shared-memory link is up"),
             Self::NoLocator => f.write_str(
-                "the peer announced no shared-memory locator (another vendor, or ZERODDS_SHM=off there)",
+                "the peer has no shared memory (another vendor, made without this project, ZERODDS_SHM=off there, \
+                 or not available there: zerodds doctor, run there, says why)",
             ),
             Self::DifferentHost => f.write_str("the peer is on another host or in another network namespace"),
             Self::SwitchedOff => f.write_str("shared memory is switched off here (ZERODDS_SHM=off)"),
             Self::Unavailable(what) => write!(f, "shared memory is not available here: {what}"),
             Self::Handshake => f.write_str("the shared-memory handshake is under way"),
+            Self::Version { ours, theirs } if ours == theirs => write!(
+                f,
+                "the peer speaks version {theirs} of the shared-memory protocol with another layout; \
+                 build both from one revision"
+            ),
             Self::Version { ours, theirs } => write!(
                 f,
                 "the peer speaks version {theirs} of the shared-memory protocol, this process {ours}; \
-                 build both from one release"
+                 build both from one revision"
             ),
             Self::NotAdmitted { uid } => write!(
                 f,
                 "the peer runs as uid {uid}, which is not admitted here; \
-                 ZERODDS_SHM_ACCESS=group or any admits other users"
+                 ZERODDS_SHM_ACCESS=group or any, on both sides, admits other users"
             ),
             Self::RefusedByPeer => f.write_str(
-                "the peer does not admit this user; ZERODDS_SHM_ACCESS=group or any on its side admits other users",
+                "the peer does not admit this user; ZERODDS_SHM_ACCESS=group or any, on both sides, admits other users",
             ),
             Self::PeerClosed => f.write_str("the peer closed its transport"),
             Self::PeerDied => f.write_str("the peer's process has ended"),
             Self::PeerGone => f.write_str("the peer is gone"),
             Self::Protocol(what) => write!(f, "the peer broke the shared-memory protocol: {what}"),
             Self::NoAnswer => f.write_str("the peer's rendezvous did not answer; it is tried again"),
+            Self::NoPlace => f.write_str(
+                "there is no place for another connection, here or at the peer (2,048, and 64 of any other user); \
+                 it is tried again",
+            ),
+            Self::NotTaken => f.write_str(
+                "the peer could not take the link (out of descriptors or memory, or nobody receives there); \
+                 it is tried again",
+            ),
             Self::PlainReaders => f.write_str(
                 "the peer's readers take plain samples only (made without this project, or with shared memory off)",
             ),
             Self::TooLarge { len, max } => write!(
                 f,
-                "the message of {len} bytes exceeds the {max} bytes of ZERODDS_SHM_MAX_DATAGRAM; raise it to \
-                 keep such messages in shared memory"
+                "the message of {len} bytes exceeds the {max} bytes that ZERODDS_SHM_MAX_DATAGRAM admits, which are 4,096 \
+                 more than it says; raise it to keep such messages in shared memory"
             ),
             Self::Closed => f.write_str("the transport was closed"),
         }

@@ -25,6 +25,7 @@
 //! That shutting a pair again notifies is what Linux does, and not written anywhere. It is tried out when the bell is made; without
 //! it there is no shared memory, and UDP is used.
 
+use crate::asked::asked;
 use crate::control::closing::Given;
 use crate::crash;
 use crate::doorbell::{self, Bed, Space};
@@ -66,9 +67,11 @@ pub(crate) struct PeerBell {
 impl OwnBell {
     pub(crate) fn create(owner: u64) -> io::Result<Self> {
         let object = segment::create("zerodds-doorbell", at::LEN, owner, Sharing::ReadWrite)?;
-        let (ear, mouth) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        let readiness = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&readiness, &ear, EventData::new_u64(0), EventFlags::IN | EventFlags::ET)?;
+        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let (ear, mouth) = asked("socketpair", pair)?;
+        let readiness = asked("epoll_create", epoll::create(CreateFlags::CLOEXEC))?;
+        let edges = EventFlags::IN | EventFlags::ET;
+        asked("epoll_ctl", epoll::add(&readiness, &ear, EventData::new_u64(0), edges))?;
         let bell = Self { object, readiness, _ear: ear, mouth };
         // It is shut by the first, and rung by the second.
         for _ in 0..2 {

@@ -65,6 +65,8 @@
 mod area;
 #[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod arena;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
+mod asked;
 #[cfg(all(
     target_os = "linux",
     target_pointer_width = "64",

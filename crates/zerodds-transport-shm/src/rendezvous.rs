@@ -4,6 +4,7 @@
 //! addresses are shared, so containers on the host's network meet without sharing `/dev/shm` or `/tmp`.
 
 use crate::Listener;
+use crate::asked::asked;
 use rustix::net::SocketAddrUnix;
 use std::io;
 use std::os::linux::fs::MetadataExt;
@@ -11,10 +12,13 @@ use zerodds_core::{HostTag, Incarnation, Locator};
 
 /// The tag of this host and network namespace.
 pub(crate) fn host_tag() -> io::Result<HostTag> {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let namespace = std::fs::metadata("/proc/self/ns/net")?;
+    let boot_id = asked(BOOT_ID, std::fs::read_to_string(BOOT_ID))?;
+    let namespace = asked(NAMESPACE, std::fs::metadata(NAMESPACE))?;
     Ok(HostTag::derive(&boot_id, (namespace.st_dev(), namespace.st_ino())))
 }
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const NAMESPACE: &str = "/proc/self/ns/net";
 
 /// The address at which the participant with this locator accepts connections.
 pub(crate) fn address(locator: &Locator) -> io::Result<SocketAddrUnix> {

@@ -4,6 +4,7 @@
 //! frees it with its last holder. It is sealed before anyone else can see it, and whoever receives one checks
 //! type, seals and exact size before mapping, since a peer that could truncate it could kill us by SIGBUS.
 
+use crate::asked::asked;
 use crate::crash;
 use crate::layout::{LAYOUT_HASH, MAGIC, VERSION, header, ring};
 use crate::limits;
@@ -59,11 +60,12 @@ impl Sharing {
 /// Makes an object of `len` bytes, all zero, with its header; it takes memory only where it is touched.
 pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io::Result<Object> {
     within_file_size_limit(len as u64)?;
-    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = asked("memfd_create", rustix::fs::memfd_create(name, flags))?;
     crash::step("object made");
-    rustix::fs::ftruncate(&fd, len as u64)?;
+    asked("ftruncate of a memfd", rustix::fs::ftruncate(&fd, len as u64))?;
     // Mapped before it is sealed: afterwards not even we could map a ring for writing.
-    let mapping = Mapping::read_write(fd.as_fd(), len)?;
+    let mapping = asked("mmap of a memfd", Mapping::read_write(fd.as_fd(), len))?;
     if limits::is_strict() {
         make_present(&mapping, sharing)?;
     }
@@ -74,7 +76,7 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
     mapping.u64(header::LEN).store(len as u64, Ordering::Relaxed);
     mapping.u64(header::OWNER).store(owner, Ordering::Relaxed);
     crash::step("seal");
-    rustix::fs::fcntl_add_seals(&fd, sharing.seals())?;
+    asked("seals of a memfd", rustix::fs::fcntl_add_seals(&fd, sharing.seals()))?;
     crash::step("sealed");
     Ok(Object { fd, mapping })
 }

@@ -1,6 +1,7 @@
 //! What the sending side, the receiver and the control thread of one transport share.
 
 use crate::arena::{Arena, Hold, RecordId};
+use crate::asked::asked;
 use crate::bell::OwnBell;
 use crate::config::Config;
 use crate::control::closing::Closer;
@@ -123,7 +124,7 @@ impl Shared {
             outbound: Mutex::new(Outbound::new(arena, main as u64)),
             inbox: Inbox::open(),
             requests: Requests {
-                event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+                event: asked("eventfd", eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))?,
                 queue: Mutex::default(),
             },
             closer: Arc::default(),

@@ -240,7 +240,7 @@ impl ShmTransport {
             return Err(Reason::Unavailable("it is implemented for little-endian machines only".into()));
         }
         let unavailable = |error: std::io::Error| {
-            tracing::info!("shared memory is not available, UDP is used for all peers: {error}");
+            tracing::warn!("shared memory is not available, UDP is used for all peers: {error}");
             Reason::Unavailable(error.to_string())
         };
         let incarnation = match incarnation {

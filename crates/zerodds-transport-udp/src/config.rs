@@ -161,7 +161,7 @@ const IPV6: Setting = Setting::new("ZERODDS_UDP_IPV6", "use off, reach or announ
 
 fn parse_interfaces(text: &str) -> Option<Vec<InterfaceChoice>> {
     match text {
-        "all" => Some(Vec::new()),
+        all if all.eq_ignore_ascii_case("all") => Some(Vec::new()),
         list => list.split(',').map(|entry| parse_interface(entry.trim())).collect(),
     }
 }
@@ -175,7 +175,7 @@ fn parse_interface(text: &str) -> Option<InterfaceChoice> {
 }
 
 fn parse_ipv6(text: &str) -> Option<Ipv6> {
-    match text {
+    match text.to_ascii_lowercase().as_str() {
         "off" => Some(Ipv6::Off),
         "reach" => Some(Ipv6::Reach),
         "announce" => Some(Ipv6::Announce),

@@ -454,7 +454,10 @@ fn refusal(reason: Refused, frame: &Frame) -> Reason {
     match reason {
         Refused::NotAdmitted => Reason::RefusedByPeer,
         Refused::Version => Reason::Version { ours: VERSION, theirs: frame.version },
-        Refused::Duplicate | Refused::Busy | Refused::Other => Reason::NoAnswer,
+        Refused::Busy => Reason::NoPlace,
+        Refused::Other => Reason::NotTaken,
+        // Its own connection to us is on its way.
+        Refused::Duplicate => Reason::NoAnswer,
     }
 }
 

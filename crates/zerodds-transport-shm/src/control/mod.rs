@@ -9,6 +9,7 @@ mod connection;
 pub(crate) mod socket;
 mod strangers;
 
+use crate::asked::{asked, in_vain};
 use crate::bell::timespec;
 use crate::crash;
 use crate::doorbell::Space;
@@ -43,7 +44,8 @@ impl Control {
     /// Listens at the transport's rendezvous and starts the thread.
     pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
         let mut worker = Worker::listen(Arc::clone(shared))?;
-        let thread = std::thread::Builder::new().name("zerodds-ctl".into()).spawn(move || worker.run())?;
+        let thread = std::thread::Builder::new().name("zerodds-ctl".into()).spawn(move || worker.run());
+        let thread = asked("a thread", thread)?;
         Ok(Self { thread })
     }
 
@@ -88,13 +90,14 @@ const PROCESS: u64 = 1 << 63;
 impl Worker {
     fn listen(shared: Arc<Shared>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+        let listener = asked("socket of AF_UNIX", listener)?;
         rustix::net::bind(&listener, &rendezvous::address(&shared.locator)?)
             .map_err(|error| not_bound(error, &shared.locator))?;
         crash::step("bound");
-        rustix::net::listen(&listener, BACKLOG)?;
+        asked("listen", rustix::net::listen(&listener, BACKLOG))?;
         crash::step("listening");
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let epoll = asked("epoll_create", epoll::create(epoll::CreateFlags::CLOEXEC))?;
         epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         epoll::add(&epoll, &shared.requests.event, EventData::new_u64(REQUESTS), EventFlags::IN)?;
         Ok(Self {
@@ -350,7 +353,9 @@ impl Worker {
         let address = rendezvous::address(&to).map_err(unavailable)?;
         rustix::net::connect(&socket, &address).map_err(|error| match error {
             Errno::CONNREFUSED => self.strangers.why_absent(&to),
-            _ => Reason::NoAnswer,
+            // It has not accepted those who came before.
+            Errno::AGAIN => Reason::NoAnswer,
+            other => unavailable(in_vain("connecting to the peer", other)),
         })?;
         // Until now nobody could send it anything, and it was closed at once.
         let socket = Socket::new(socket, &self.shared.closer);
@@ -363,7 +368,7 @@ impl Worker {
         }
         self.strangers.meet(to, socket.as_fd(), &self.epoll, STRANGERS);
         if self.is_full(peer) || !self.has_place(peer) {
-            return Err(Reason::NoAnswer);
+            return Err(Reason::NoPlace);
         }
         Connection::connecting(&self.shared, socket, peer, to, Instant::now() + HANDSHAKE_TIME)
     }
