@@ -233,9 +233,9 @@ system took seconds longer than planned); figures of two processors are sorted b
 probe before and after each run: \"near\" where spinning between the two takes less than 120 ns one way, \"far\" where it takes more.
 
 Ratios hold within one session, whose systems were measured in turns: a verdict takes both figures from the same one, and of several
-sessions that have both the median of their ratios. Tables are of one session each; plots show medians over sessions. Latency is half
-of a round trip, filling and reading included: so of a pause of one direction p99 shows half. It counts from when the ping is sent: a
-sender that wakes late for its pace, in a crowd too, sends late, and that is not seen. p99 stands for 100 samples of a run or more. System calls are
+sessions that have both the median of their ratios. Tables are of one session each; plots show medians over sessions. Latency is half a
+round trip, filling and reading included, so a pause in one direction shows at half its length. It counts from the real send: a sender
+that wakes late, for its pace or in a crowd, sends late, and that is not seen. p99 stands for 100 samples of a run or more. System calls are
 counted by perf at the kernel's entry, in runs of their own; bytes written are those that a sender puts into its ring, by filling a
 loan or by the one copy that there is without: none for what is small enough for a link or for RTPS, and not known of other systems. What bounds those
 figures that are not as asked, and what was tried: [bounds.md](bounds.md).

@@ -82,9 +82,9 @@
 //!
 //! # What holds
 //!
-//! * History depth, KEEP_ALL, resource limits and max_blocking_time mean what they mean in DDS. Between endpoints of
-//!   this crate a writer waits for a reliable reader that keeps all until the application has *taken* samples;
-//!   RustDDS alone drops what its caches have no room for.
+//! * History depth, KEEP_ALL, resource limits and max_blocking_time mean what they mean in DDS; on a mixed topic a write
+//!   may take several times max_blocking_time (docs/qos.md). Between endpoints of this crate a writer waits for a reliable
+//!   reader that keeps all until the application has *taken* samples; RustDDS alone drops what its caches have no room for.
 //! * A path may change at any sample: none is lost, repeated or reordered, since all have their place in the one
 //!   sequence of RTPS.
 //! * A process may die at any instruction: its memory is freed by the kernel, and no writer waits for what it has not taken.

@@ -27,7 +27,7 @@ pub enum Access {
     /// Processes of the same user, and root's.
     #[default]
     User,
-    /// Also processes whose primary group is one of ours.
+    /// Also processes whose effective group is our effective group or one of our supplementary groups.
     Group,
     /// Everybody, except users that this user namespace cannot name (65534).
     Any,
