@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use support::{Node, PATIENCE, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable};
+use support::{Node, PATIENCE, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable, until};
 use zerodds_core::{Delivery, Incoming, Loan, Peer, Reach, Reason, Receiver, Refusal, Transport, Wake};
 use zerodds_transport_shm::{Config, WaitStrategy};
 
@@ -284,10 +284,7 @@ fn each_receiver_of_a_message_has_its_turn_of_the_reserve() {
         let delivery = Delivery::Reliable { deadline: Instant::now() + Duration::from_secs(5) };
         patient.send(loan, &both, delivery).expect("open")
     });
-    while a.transport.pool().unread < max as u64 {
-        // Until it is offered to the one that has nothing else.
-        std::thread::yield_now();
-    }
+    until("the one that has nothing else is offered it", || a.transport.pool().unread >= max as u64);
     assert!(is_intact(&b.next_message(), 6));
     assert!(is_intact(&b.next_message(), 7));
     let sent = writer.join().expect("it ends at its deadline");
@@ -340,17 +337,16 @@ fn the_end_of_a_copy_that_finds_no_receiver_wakes_whoever_waits_for_its_room() {
             patient.send(loan, &[Peer::new(&[to_b])], reliable()).expect("open").by_shm
         });
         is_lent.recv().expect("it goes on");
-        while is_in_reserve() {
-            std::thread::yield_now();
-        }
+        until("the loan leaves the reserve", || !is_in_reserve());
         drop(b.next_message());
-        while !is_in_reserve() {
-            std::thread::yield_now();
-        }
-        // Now it is being copied.
+        until("it is copied there again", is_in_reserve);
         let (transport, far) = (a.transport.clone(), Instant::now() + Duration::from_secs(3600));
         let (woken, is_woken) = std::sync::mpsc::channel();
-        std::thread::spawn(move || woken.send(transport.loan_before(max, far).is_ok()));
+        std::thread::spawn(move || {
+            // Given back before it is told: the next round fills the ring.
+            let is_lent = transport.loan_before(max, far).is_ok();
+            woken.send(is_lent)
+        });
         a.transport.disconnect(&to_b);
         assert_eq!(is_woken.recv_timeout(PATIENCE), Ok(true));
         assert_eq!(writer.join().expect("its receiver is gone"), 0);

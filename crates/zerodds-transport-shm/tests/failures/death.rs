@@ -238,11 +238,7 @@ fn f15_what_a_killed_process_held_on_loan_comes_back_every_time() {
         assert!(node.transport.pool().held_by_peers >= held * 900_000, "they are on loan");
         party.process.kill();
         node.until_down(peer);
-        let until = deadline();
-        while node.transport.pool().in_use > 0 {
-            assert!(Instant::now() < until, "still held: {:?}", node.transport.pool());
-            std::thread::yield_now();
-        }
+        crate::support::until("nothing is held", || node.transport.pool().in_use == 0);
     }
     // Our own loans too, whether they are sent or not.
     drop((0..40).map(|_| node.transport.loan(1 << 20).expect("all of it")).collect::<Vec<_>>());

@@ -35,11 +35,9 @@ fn f58_a_program_that_is_executed_inherits_nothing() {
     drop(node);
     child.tell("take 0");
     // Sockets are closed on a thread of their own, and a child that another test forks has them until it executes.
-    let until = deadline();
-    while std::fs::read_to_string("/proc/net/unix").expect("proc").contains(&crate::raw::name(&own)) {
-        assert!(Instant::now() < until, "its name is not free");
-        std::thread::yield_now();
-    }
+    crate::support::until("its name is free", || {
+        !std::fs::read_to_string("/proc/net/unix").expect("proc").contains(&crate::raw::name(&own))
+    });
     sleeper.kill().expect("it runs");
     sleeper.wait().expect("ours");
     let _ = peer;
@@ -197,9 +195,7 @@ fn f59_everything_can_be_dropped_in_every_order_under_traffic() {
         sending.join().expect("no panic");
         assert_eq!(b.until_down(to_a).len(), 0);
         // The survivor has all of its memory back: nothing of it is held by whoever is gone.
-        while b.transport.pool().in_use > 0 {
-            std::thread::yield_now();
-        }
+        crate::support::until("nothing is held", || b.transport.pool().in_use == 0);
         let _ = to_b;
     }
 }

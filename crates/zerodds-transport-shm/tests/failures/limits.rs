@@ -265,11 +265,7 @@ fn f18_a_reader_that_holds_all_it_can_costs_messages_that_are_counted_and_nothin
     assert!(sender.transport.pool().held_by_peers > 0 && held.len() > 1_000);
     drop(held);
     // Full recovery: every byte can be lent again, and everything arrives in place.
-    let until = deadline();
-    while sender.transport.pool().in_use > 0 {
-        assert!(Instant::now() < until, "{:?}", sender.transport.pool());
-        std::thread::yield_now();
-    }
+    crate::support::until("nothing is held", || sender.transport.pool().in_use == 0);
     let mut loans = Vec::new();
     let refused = loop {
         match sender.transport.loan(1 << 20) {

@@ -91,9 +91,7 @@ impl Process {
         self.signal(rustix::process::Signal::STOP);
         let stat = format!("/proc/{}/stat", self.id());
         let is_stopped = || std::fs::read_to_string(&stat).is_ok_and(|text| text.contains(") T "));
-        while !is_stopped() {
-            std::thread::yield_now();
-        }
+        super::until("it stops", is_stopped);
     }
 
     pub(crate) fn resume(&self) {

@@ -17,6 +17,15 @@ pub(crate) fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
+/// Waits until this holds, and fails with `what` where it does not come to hold.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = deadline();
+    while !holds() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::yield_now();
+    }
+}
+
 /// How often or how much: `small` by default, `full` where `ZERODDS_TEST_SCALE` says so, as
 /// `cargo xtask failures --scale full` sets it.
 pub(crate) fn scaled<T>(small: T, full: T) -> T {
