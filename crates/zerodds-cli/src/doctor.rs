@@ -84,7 +84,7 @@ fn settings() -> Finding {
 /// Sends a message of the smallest and of the largest size from one transport to another.
 fn shared_memory(domain: u32, config: &zerodds_transport_shm::Config) -> Finding {
     let [from, to] = [(); 2].map(|()| ShmTransport::open(domain, config));
-    match from.availability() {
+    match from.availability().and(to.availability()) {
         Ok(()) => {}
         Err(Reason::SwitchedOff) => {
             return Finding::Limited(format!("{}; everything goes by UDP", Reason::SwitchedOff));
@@ -107,7 +107,8 @@ fn shared_memory(domain: u32, config: &zerodds_transport_shm::Config) -> Finding
         match sent {
             Ok(Sent { by_shm: 1, .. }) => {}
             Ok(sent) => {
-                return Finding::Broken(format!("a message of {len} bytes was refused: {:?}", sent.unserved));
+                let why = list(sent.unserved.iter().map(|peer| &peer.why).collect(), "nobody was asked");
+                return Finding::Broken(format!("a message of {len} bytes was refused: {why}"));
             }
             Err(error) => return Finding::Broken(format!("a message of {len} bytes was not sent: {error}")),
         }
@@ -145,7 +146,13 @@ fn descriptors() -> Finding {
 }
 
 fn udp_ports(udp: &UdpTransport, domain: u32) -> Finding {
-    let addresses = list(udp.metatraffic_unicast_locators());
+    let addresses = list(udp.metatraffic_unicast_locators(), "");
+    if addresses.is_empty() {
+        return Finding::Broken(
+            "no interface has an address that may be used; `ip address` shows them, ZERODDS_UDP_INTERFACES names them"
+                .to_owned(),
+        );
+    }
     match udp.participant_id() {
         Some(id) => Finding::Well(format!("participant {id} of domain {domain} at {addresses}")),
         None => Finding::Limited(format!(
@@ -169,7 +176,7 @@ fn udp_buffers(udp: &UdpTransport) -> Finding {
 
 fn multicast(udp: &UdpTransport) -> Finding {
     if udp.multicast_works() {
-        Finding::Well(format!("joined {}", list(udp.metatraffic_multicast_locators())))
+        Finding::Well(format!("joined {}", list(udp.metatraffic_multicast_locators(), "no group")))
     } else {
         Finding::Limited(
             "does not work on any interface here: participants of this host find each other by shared memory, those of others not"
@@ -178,9 +185,9 @@ fn multicast(udp: &UdpTransport) -> Finding {
     }
 }
 
-fn list(all: Vec<impl Display>) -> String {
+fn list(all: Vec<impl Display>, none: &str) -> String {
     let all: Vec<String> = all.iter().map(ToString::to_string).collect();
-    if all.is_empty() { "no address".to_owned() } else { all.join(", ") }
+    if all.is_empty() { none.to_owned() } else { all.join(", ") }
 }
 
 fn size(bytes: usize) -> String {

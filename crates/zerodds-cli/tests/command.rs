@@ -103,6 +103,18 @@ fn the_doctor_finds_shared_memory_well_and_a_bad_setting_broken() {
 }
 
 #[test]
+fn the_doctor_names_an_interface_setting_that_leaves_no_address() {
+    let output = command()
+        .args(["doctor", "--domain", "229"])
+        .env("ZERODDS_UDP_INTERFACES", "nothere0")
+        .output()
+        .expect("it runs");
+    let said = text(&output);
+    let named = |line: &str| line.starts_with("BROKEN") && line.contains("ZERODDS_UDP_INTERFACES");
+    assert!(!output.status.success() && said.lines().any(named), "{said}");
+}
+
+#[test]
 fn a_variable_that_is_no_setting_is_said_to_be_none() {
     let misspelt = command()
         .args(["doctor", "--domain", "229"])

@@ -106,6 +106,10 @@ impl fmt::Display for Reason {
                 "the peer speaks version {theirs} of the shared-memory protocol, this process {ours}; \
                  build both from one revision"
             ),
+            Self::NotAdmitted { uid: NO_NAME } => f.write_str(
+                "the peer runs as uid 65534, as users show who have no name in this user namespace; \
+                 such are never admitted, run both in one user namespace",
+            ),
             Self::NotAdmitted { uid } => write!(
                 f,
                 "the peer runs as uid {uid}, which is not admitted here; \
@@ -139,6 +143,9 @@ impl fmt::Display for Reason {
         }
     }
 }
+
+/// How users without a mapping in this user namespace show (user_namespaces(7)).
+const NO_NAME: u32 = 65_534;
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
