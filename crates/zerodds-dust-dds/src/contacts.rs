@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 use zerodds_core::Locator;
 
-/// Our reliable readers of a remote writer, of which there are some, and where it listens.
+/// Our reliable readers of a writer, of which there are some, and where it listens: nowhere if it is our own.
 #[derive(Clone, Debug)]
 pub(crate) struct Contact {
     readers: Vec<EntityId>,
@@ -26,9 +26,14 @@ impl Contact {
     pub(crate) fn reader_for(&self, addressed: EntityId) -> EntityId {
         if self.readers.contains(&addressed) { addressed } else { self.readers[0] }
     }
+
+    /// Whether the writer can be asked for fragments. Our own is asked for whole samples only, by Dust.
+    pub(crate) const fn is_elsewhere(&self) -> bool {
+        !self.locators.is_empty()
+    }
 }
 
-/// What our readers last said to a remote writer.
+/// What our readers last said to a writer.
 #[derive(Debug, Default)]
 struct Talk {
     readers: BTreeMap<EntityId, Said>,
@@ -94,7 +99,7 @@ impl Books {
 pub(crate) struct Contacts(Mutex<Books>);
 
 impl Contacts {
-    /// Notes an ACKNACK that Dust sends to `writer` at `locators`.
+    /// Notes an ACKNACK that Dust sends to `writer` at `locators`, of which there are none for a writer of our own.
     pub(crate) fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
         let Books { talks, promises, .. } = &mut *self.0.lock();
         if talks.len() >= CONTACTS_MAX && !talks.contains_key(&writer) {

@@ -333,7 +333,7 @@ impl Reassembly {
                 self.tally.incomplete(before - writer.partial.len());
                 self.freed.push(guid);
             }
-            let contact = self.contacts.of(&guid);
+            let contact = self.contacts.of(&guid).filter(Contact::is_elsewhere);
             let mut messages: Vec<MessageWriter> = Vec::new();
             for (&number, partial) in
                 writer.partial.iter_mut().filter(|(_, partial)| partial.asks_at() <= now)

@@ -1,7 +1,7 @@
 //! Dust's way out: the buffer that Dust writes a message into, and where the message goes from there.
 //!
 //! ```text
-//!   Dust ──▶ buffer ──▶ for whom? ─┬ ourselves ──▶ loopback
+//!   Dust ──▶ buffer ──▶ for whom? ─┬ ourselves ──▶ loopback: whole, or a chunk in fragments
 //!                                  ├ everyone ───▶ group, neighbours, ourselves; kept for later
 //!                                  └ one peer ───▶ shared memory: whole, its length repaired
 //!                                                  UDP: whole, or in fragments
@@ -148,11 +148,27 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         None
     }
 
-    fn write_to_ourselves(&self, message: &mut [u8], outgoing: &Outgoing) {
-        let (len, follower) = repair(message, outgoing);
-        for message in [Some(message[..len].to_vec()), follower].into_iter().flatten() {
-            if !self.shared().loopback.push(message) {
-                self.shared().tally.unserved();
+    /// What Dust says to itself. A chunk of a sample is cut as for others: as Dust wrote it, nobody could tell where it belongs.
+    fn write_to_ourselves(&mut self, message: &mut [u8], outgoing: &Outgoing) {
+        let shared = self.running.shared();
+        note_contact(&shared.contacts, message, outgoing, &[]);
+        let push = |message| {
+            let has_room = shared.loopback.push(message);
+            if !has_room {
+                shared.tally.unserved();
+            }
+            has_room
+        };
+        if outgoing.kind != kind::DATA_FRAG {
+            let (len, follower) = repair(message, outgoing);
+            [Some(message[..len].to_vec()), follower].into_iter().flatten().for_each(|one| _ = push(one));
+            return;
+        }
+        let mut pieces = shared.fragmenter.cut(message, outgoing, None, None, 0);
+        while let Some(len) = pieces.as_mut().and_then(|pieces| pieces.next_run(&mut self.run)) {
+            // Without one of them the others are of no use: Dust asks for the sample again.
+            if !self.run.chunks(len).all(|datagram| push(datagram.to_vec())) {
+                return;
             }
         }
     }

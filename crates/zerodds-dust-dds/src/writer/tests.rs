@@ -5,9 +5,10 @@ use crate::monitor::Registry;
 use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes, chunk_as_dust_writes};
 use crate::participant::start;
 use crate::rtps::{
-    Content, DataFragFields, HeartbeatFields, MessageWriter, NackFragFields, Submessages, flag,
+    AckNackFields, Content, DataFields, DataFragFields, GuidPrefix, HeartbeatFields, MessageWriter,
+    NackFragFields, Submessages, flag, header,
 };
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use zerodds_core::testing::{Hub, Memory, MemoryLoan, MemoryReceiver};
 use zerodds_core::{Counters, Endianness, Incoming, Reach, Receiver, Unserved};
 
@@ -93,6 +94,8 @@ struct Scene {
     writer: Writer<Narrow, Memory>,
     wide: [Memory; 2],
     narrow: [Memory; 2],
+    /// What Dust is given.
+    dust: mpsc::Receiver<Vec<u8>>,
 }
 
 impl Scene {
@@ -105,8 +108,10 @@ impl Scene {
         hub.link_up(&ours[0], &narrow[0]);
         let [inner, udp] = ours;
         let shm = Narrow { inner, whom: narrow[0].locators()[0], answer };
-        let running = start(shm, udp, &Arc::<Registry>::default(), |_, _| {}).expect("a thread");
-        Self { writer: Writer::new(running), wide, narrow }
+        let (give, dust) = mpsc::channel();
+        let give = move |message, _: &_| drop(give.send(message));
+        let running = start(shm, udp, &Arc::<Registry>::default(), give).expect("a thread");
+        Self { writer: Writer::new(running), wide, narrow, dust }
     }
 
     /// Dust writes this message to a peer.
@@ -215,6 +220,74 @@ fn a_heartbeat_between_large_samples_is_not_lent_what_the_samples_are() {
     for _ in 0..4 {
         assert_eq!((lent(&sample), lent(&heartbeat)), (true, false), "they take turns");
     }
+}
+
+/// A message of Dust's, addressed to Dust itself.
+fn to_ourselves(mut message: Vec<u8>) -> Vec<u8> {
+    message[24..36].copy_from_slice(&ourselves().0);
+    message
+}
+
+fn ourselves() -> GuidPrefix {
+    header(&HEADER).expect("a header")
+}
+
+/// Dust announces itself: before that, nothing it says to itself is heard.
+fn announcement() -> Vec<u8> {
+    let mut announcement = MessageWriter::new(&HEADER, Endianness::Little, 64);
+    let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
+    announcement
+        .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
+        .verbatim(&[0, 3, 0, 0, 1, 0, 0, 0]);
+    announcement.into_bytes()
+}
+
+impl Scene {
+    /// The payloads of sample 42 that Dust is given before a small sample which is written now.
+    fn heard_from_ourselves(&mut self) -> Vec<Vec<u8>> {
+        let mut last = to_ourselves(as_dust_writes(b"the last", &[], false));
+        last[68] = 43;
+        self.write(&last, |scene| &scene.narrow);
+        let mut heard = Vec::new();
+        loop {
+            let message = self.dust.recv_timeout(Duration::from_secs(60)).expect("the last one comes");
+            for submessage in Submessages::of(&message).map(|one| one.expect("whole")) {
+                match Content::read(&submessage) {
+                    Ok(Content::Data(data)) if data.sequence_number == 43 => return heard,
+                    Ok(Content::Data(data)) if data.writer == WRITER => heard.push(data.payload.to_vec()),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sample_that_dust_writes_in_chunks_reaches_readers_of_our_own() {
+    let mut scene = Scene::new(too_large);
+    scene.write(&announcement(), |scene| &scene.narrow);
+    let chunk_len = scene.writer.shared().fragmenter.chunk_len();
+    let sample: Vec<u8> = (0..chunk_len + 100_000).map(|index| (index % 251) as u8).collect();
+    let write = |scene: &mut Scene| {
+        for number in 1..=2 {
+            let chunk = to_ourselves(chunk_as_dust_writes(&sample, chunk_len, number));
+            scene.write(&chunk, |scene| &scene.narrow);
+        }
+    };
+    write(&mut scene);
+    assert!(scene.heard_from_ourselves() == [&sample[..]], "once and whole");
+    write(&mut scene);
+    assert!(scene.heard_from_ourselves().is_empty(), "as for another reader of ours, which has it");
+    // A reader that could not take it asks for it again.
+    let mut asks = MessageWriter::new(&HEADER, Endianness::Little, 128);
+    asks.info_dst(ourselves()).acknack(AckNackFields { reader: READER, writer: WRITER, base: 42, count: 1 });
+    let mut asks = asks.into_bytes();
+    let bitmap_at = asks.len() - 8;
+    asks.splice(bitmap_at..bitmap_at + 4, [1, 0, 0, 0, 0, 0, 0, 0x80]);
+    asks[38] += 4;
+    scene.write(&asks, |scene| &scene.narrow);
+    write(&mut scene);
+    assert!(scene.heard_from_ourselves() == [&sample[..]]);
 }
 
 /// As Dust answers a request for fragments of this writer: with the sample, if it has it, or a GAP.
