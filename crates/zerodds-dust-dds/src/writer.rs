@@ -140,6 +140,9 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         if let Some(header) = message.first_chunk::<HEADER_LEN>() {
             self.shared().header.get_or_init(|| *header);
         }
+        if is_departed(&self.shared().departed, message, &outgoing) {
+            return None;
+        }
         match outgoing.to {
             None => self.write_to_everyone(message, &outgoing, locators),
             to if to == self.shared().prefix() => self.write_to_ourselves(message, &outgoing),
@@ -214,7 +217,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     ) -> Option<Path> {
         let peer = Peer::new(locators);
         let message = &mut buffer.bytes()[..len];
-        if is_departed(&self.shared().departed, message, outgoing) || self.is_stray(message, outgoing) {
+        if self.is_stray(message, outgoing) {
             return None;
         }
         if let Some(Heartbeat { writer, last, .. }) = outgoing.read_heartbeat(message) {
@@ -400,9 +403,10 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     }
 }
 
-/// Whether this is a sample for a reader that is no more.
+/// Whether this is a sample, or a chunk of one, for a reader that is no more.
 fn is_departed(departed: &Departed, message: &[u8], outgoing: &Outgoing) -> bool {
-    let reader = outgoing.data(message).map(|data| data.reader);
+    let whole = outgoing.data(message).map(|data| data.reader);
+    let reader = whole.or_else(|| outgoing.chunk(message).map(|chunk| chunk.reader));
     let reader = outgoing.to.zip(reader).map(|(prefix, entity)| Guid { prefix, entity });
     reader.is_some_and(|reader| departed.contains(&reader))
 }

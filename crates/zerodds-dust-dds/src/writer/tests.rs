@@ -243,9 +243,10 @@ fn announcement() -> Vec<u8> {
 }
 
 impl Scene {
-    /// The payloads of sample 42 that Dust is given before a small sample which is written now.
+    /// The payloads of sample 42 that Dust is given before another sample, for another reader, which is written now.
     fn heard_from_ourselves(&mut self) -> Vec<Vec<u8>> {
         let mut last = to_ourselves(as_dust_writes(b"the last", &[], false));
+        last[56..60].copy_from_slice(&[0, 0, 9, 4]);
         last[68] = 43;
         self.write(&last, |scene| &scene.narrow);
         let mut heard = Vec::new();
@@ -288,6 +289,30 @@ fn a_sample_that_dust_writes_in_chunks_reaches_readers_of_our_own() {
     scene.write(&asks, |scene| &scene.narrow);
     write(&mut scene);
     assert!(scene.heard_from_ourselves() == [&sample[..]]);
+}
+
+#[test]
+fn nothing_is_sent_to_a_reader_that_left_be_it_whole_or_in_chunks_another_s_or_our_own() {
+    let mut scene = Scene::new(too_large);
+    scene.write(&announcement(), |scene| &scene.narrow);
+    let chunk_len = scene.writer.shared().fragmenter.chunk_len();
+    let sample = vec![7; chunk_len + 1_000];
+    let mut messages = vec![as_dust_writes(b"small", &[], true)];
+    messages.extend([1, 2].map(|number| chunk_as_dust_writes(&sample, chunk_len, number)));
+    let sent = |scene: &Scene| scene.narrow.each_ref().map(Memory::queued).iter().sum::<usize>();
+    for leaves in [false, true] {
+        if leaves {
+            let departed = &scene.writer.shared().departed;
+            [PEER, ourselves()].iter().for_each(|&prefix| departed.left(Guid { prefix, entity: READER }));
+        }
+        for message in &messages {
+            let before = sent(&scene);
+            scene.write(message, |scene| &scene.narrow);
+            assert_eq!(sent(&scene) == before, leaves, "to another");
+            scene.write(&to_ourselves(message.clone()), |scene| &scene.narrow);
+        }
+        assert_eq!(scene.heard_from_ourselves().is_empty(), leaves, "to ourselves");
+    }
 }
 
 /// As Dust answers a request for fragments of this writer: with the sample, if it has it, or a GAP.
