@@ -52,6 +52,8 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     repair_count: i32,
     /// That an announcement has no room for all our addresses was said.
     has_left_out: bool,
+    /// That there was no memory for a message was said.
+    has_lacked_memory: bool,
     /// The datagrams that are sent next.
     run: Vec<u8>,
 }
@@ -125,8 +127,19 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     pub(crate) fn new(running: Running<S, U>) -> Self {
         let (private, written, troubled, run) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
         let forecast = Forecast::default();
-        let (repair_count, has_left_out) = (0, false);
-        Self { running, private, lent: None, forecast, written, troubled, repair_count, has_left_out, run }
+        let (repair_count, has_left_out, has_lacked_memory) = (0, false, false);
+        Self {
+            running,
+            private,
+            lent: None,
+            forecast,
+            written,
+            troubled,
+            repair_count,
+            has_left_out,
+            has_lacked_memory,
+            run,
+        }
     }
 
     fn shared(&self) -> &Shared<S, U> {
@@ -373,6 +386,12 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
                 _ => Outcome::Refused,
             },
             Err(SendError::Loan(LoanError::Full { .. })) => Outcome::Full,
+            Err(SendError::Loan(error @ LoanError::NoMemory { .. })) => {
+                if !std::mem::replace(&mut self.has_lacked_memory, true) {
+                    tracing::warn!(reason = %error, "message sent by UDP; further ones are only counted, in no_memory");
+                }
+                Outcome::Refused
+            }
             Err(_) => Outcome::Refused,
         };
         if let (Some(locator), kind::DATA) = (peer.shm_locator(), outgoing.kind) {

@@ -8,6 +8,7 @@ use crate::rtps::{
     AckNackFields, Content, DataFields, DataFragFields, GuidPrefix, HeartbeatFields, MessageWriter,
     NackFragFields, Submessages, flag, header,
 };
+use parking_lot::Mutex;
 use std::sync::{Arc, mpsc};
 use zerodds_core::testing::{Hub, Memory, MemoryLoan, MemoryReceiver};
 use zerodds_core::{Counters, Endianness, Incoming, Reach, Receiver, Unserved};
@@ -154,6 +155,47 @@ fn a_sample_that_shared_memory_refuses_goes_in_fragments() {
         assert!(scene.heard_by_udp() == payload(), "whole and in order");
         let traffic = scene.writer.shared().tally.traffic();
         assert_eq!((traffic.udp.samples_sent, traffic.fragmented, traffic.unserved), (1, 1, 0));
+    }
+}
+
+/// Keeps what is warned of.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut said = String::new();
+        event.record(&mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            said.push_str(&format!("{value:?}"));
+        });
+        self.0.lock().push(said);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn that_there_is_no_memory_is_said_once_with_the_limit_and_the_path_used_instead() {
+    for (answer, count) in [(no_memory as fn(usize) -> _, 1), (too_large, 0), (full, 0)] {
+        let (mut scene, warnings) = (Scene::new(answer), Warnings::default());
+        // Where there is one alone, `tracing` believes what another thread without any was told of a callsite.
+        let _second = tracing::Dispatch::new(Warnings::default());
+        tracing::subscriber::with_default(warnings.clone(), || {
+            for _ in 0..3 {
+                scene.write(&as_dust_writes(&payload(), &[], true), |scene| &scene.narrow);
+            }
+        });
+        let said = warnings.0.lock();
+        assert_eq!(said.len(), count, "{said:?}");
+        assert!(said.iter().all(|said| said.contains("memory: a test") && said.contains("UDP")), "{said:?}");
     }
 }
 
