@@ -312,33 +312,51 @@ fn shorten_lease(message: &mut [u8]) {
     }
 }
 
+/// Writes of which none waits for the readers of another participant, whose lease has ended. The last that was heard of that
+/// is what `say` adds to its announcements.
+fn writes_after_a_lease(names: [u8; 3], say: fn(&mut MessageWriter)) -> usize {
+    let [victim, silent, third] = names.map(Captive::new);
+    let _reliable = silent.reliable_reader();
+    let mut inbound = inbound();
+    introduce(&victim, &silent, &mut inbound, shorten_lease);
+    let matched = || victim.writer.get_matched_subscriptions().expect("alive").len();
+    while matched() < 2 {
+        introduce(&victim, &silent, &mut inbound, shorten_lease);
+    }
+    let prefix = guid(silent.participant.get_instance_handle()).prefix;
+    let (mut last, mut out) = (MessageWriter::new(&prefix.header(), Endianness::Little, 64), Vec::new());
+    say(&mut last);
+    inbound.message(&last.into_bytes(), Some(Path::Udp), None, Instant::now(), &mut out);
+    out.drain(..).for_each(|message| victim.give(message));
+    // From here on nothing is heard of it: Dust would forget it, and match its readers again with the third.
+    while victim.answer() > 0 {
+        inbound.end_leases(Instant::now() + Duration::from_secs(2), std::iter::empty(), &mut out);
+        out.drain(..).for_each(|message| victim.give(message));
+    }
+    while matched() == 0 {
+        introduce(&victim, &third, &mut inbound, |_| {});
+    }
+    assert_eq!(matched(), 1, "the third");
+    let note = || Note { id: 1, text: String::new() };
+    (0..3).map(|_| victim.writer.write(note(), None).expect("nobody to wait for")).count()
+}
+
 #[test]
 fn a_writer_does_not_wait_for_readers_whose_lease_has_ended() {
-    let trial = || {
-        let (victim, silent, third) = (Captive::new(60), Captive::new(61), Captive::new(62));
-        let _reliable = silent.reliable_reader();
-        let mut inbound = inbound();
-        introduce(&victim, &silent, &mut inbound, shorten_lease);
-        let matched = || victim.writer.get_matched_subscriptions().expect("alive").len();
-        while matched() < 2 {
-            introduce(&victim, &silent, &mut inbound, shorten_lease);
-        }
-        // From here on nothing is heard of it: Dust would forget it, and match its readers again with the third.
-        let mut out = Vec::new();
-        while victim.answer() > 0 {
-            inbound.end_leases(Instant::now() + Duration::from_secs(2), std::iter::empty(), &mut out);
-            out.drain(..).for_each(|message| victim.give(message));
-        }
-        while matched() == 0 {
-            introduce(&victim, &third, &mut inbound, |_| {});
-        }
-        assert_eq!(matched(), 1, "the third");
-        for _ in 0..3 {
-            victim.writer.write(Note { id: 1, text: String::new() }, None).expect("nobody to wait for");
-        }
-        1
+    assert_eq!(outcome(|| writes_after_a_lease([60, 61, 62], |_| {})), Some(3));
+}
+
+#[test]
+fn a_writer_does_not_wait_for_readers_after_whose_announcement_came_what_names_nobody() {
+    // As of a reader that came and went, where the participant keeps nothing of it.
+    let gap = |last: &mut MessageWriter| {
+        last.gap((EntityId::UNKNOWN, EntityId::SEDP_SUBSCRIPTIONS_WRITER), 3, 5);
     };
-    assert_eq!(outcome(trial), Some(1));
+    assert_eq!(outcome(move || writes_after_a_lease([71, 72, 73], gap)), Some(3));
+    let nameless = |last: &mut MessageWriter| {
+        last.nothing(EntityId::SEDP_SUBSCRIPTIONS_WRITER, 3);
+    };
+    assert_eq!(outcome(move || writes_after_a_lease([74, 75, 76], nameless)), Some(3));
 }
 
 /// What one says by now reaches the other, as it was changed on the way.
