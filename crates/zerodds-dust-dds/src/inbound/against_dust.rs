@@ -9,7 +9,7 @@
 
 use super::*;
 use crate::contacts::tests::acknowledges;
-use crate::rtps::{AckNack, EntityId, flag, kind};
+use crate::rtps::{AckNack, DataFields, EntityId, flag, kind, pid};
 use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
 use dust_dds::domain::domain_participant::DomainParticipant;
 use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
@@ -493,6 +493,40 @@ fn a_writer_does_not_wait_for_a_reader_that_left_while_it_was_created() {
         1
     };
     assert_eq!(outcome(trial), Some(1));
+}
+
+#[test]
+fn a_reader_is_no_longer_matched_when_its_end_names_it_in_the_payload_alone() {
+    // As some stacks have it: without a key hash, which Dust goes by, or with one that is none.
+    for (name, hash) in [(77, &[][..]), (79, &[0x70, 0, 4, 0, 1, 1, 1, 1])] {
+        let trial = move || {
+            let (victim, partner) = (Captive::new(name), Captive::new(name + 1));
+            let leaving = guid(partner.reliable_reader().get_instance_handle());
+            let mut inbound = inbound();
+            let matched = || victim.writer.get_matched_subscriptions().expect("alive").len();
+            while matched() < 2 {
+                introduce(&victim, &partner, &mut inbound, |_| {});
+            }
+            let (reader, writer) = (EntityId::UNKNOWN, EntityId::SEDP_SUBSCRIPTIONS_WRITER);
+            let flags = flag::INLINE_QOS | flag::DATA_KEY;
+            let mut end = MessageWriter::new(&leaving.prefix.header(), Endianness::Little, 128);
+            end.open_data(DataFields { flags, reader, writer, sequence_number: 3 })
+                .parameter(pid::STATUS_INFO, &[0, 0, 0, 3])
+                .verbatim(hash)
+                .parameter(pid::SENTINEL, &[])
+                .verbatim(&[0, 3, 0, 0])
+                .parameter(pid::ENDPOINT_GUID, &leaving.to_bytes())
+                .parameter(pid::SENTINEL, &[]);
+            let mut out = Vec::new();
+            inbound.message(&end.into_bytes(), Some(Path::Udp), None, Instant::now(), &mut out);
+            out.into_iter().for_each(|message| victim.give(message));
+            while matched() > 1 {
+                std::thread::yield_now();
+            }
+            matched()
+        };
+        assert_eq!(outcome(trial), Some(1), "the best-effort one");
+    }
 }
 
 #[test]
