@@ -36,7 +36,7 @@ use crate::rtps::{
 };
 use crate::tally::Tally;
 pub(crate) use partial::Partial;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,6 +65,8 @@ pub(crate) struct Assembled {
 #[derive(Debug)]
 pub(crate) struct Reassembly {
     writers: HashMap<Guid, Writer>,
+    /// Those of them that may have incomplete samples: all that have any.
+    unfinished: HashSet<Guid>,
     /// Counts of HEARTBEATs that Dust was given of writers which are no longer here, where they are ahead of the writer's own:
     /// Dust hears of nothing that is not.
     counts: HashMap<Guid, i32>,
@@ -125,6 +127,7 @@ impl Reassembly {
     pub(crate) fn new(budget: usize, contacts: Arc<Contacts>, tally: Arc<Tally>) -> Self {
         Self {
             writers: HashMap::new(),
+            unfinished: HashSet::new(),
             counts: HashMap::new(),
             refused: HashMap::new(),
             has_refused: false,
@@ -169,6 +172,7 @@ impl Reassembly {
                 return false;
             };
             writer.partial.insert(number, partial);
+            self.unfinished.insert(guid);
         }
         let Some(partial) = writer.partial.get_mut(&number) else { return false };
         let is_new = partial.add(frag, now);
@@ -313,9 +317,12 @@ impl Reassembly {
         self.contacts.forget(gone);
     }
 
-    /// When [`requests`](Self::requests) has something to do again.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let reliable = self.writers.iter().filter(|(guid, writer)| writer.is_asked(guid, &self.contacts));
+    /// When [`requests`](Self::requests) has something to do again. Asked in every turn of the receive thread.
+    pub(crate) fn deadline(&mut self) -> Option<Instant> {
+        let writers = &self.writers;
+        self.unfinished.retain(|guid| writers.get(guid).is_some_and(|writer| !writer.partial.is_empty()));
+        let unfinished = self.unfinished.iter().filter_map(|guid| Some((guid, writers.get(guid)?)));
+        let reliable = unfinished.filter(|(guid, writer)| writer.is_asked(guid, &self.contacts));
         reliable.flat_map(|(_, writer)| writer.partial.values()).map(Partial::asks_at).min()
     }
 

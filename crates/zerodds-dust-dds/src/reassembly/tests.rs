@@ -495,6 +495,29 @@ fn a_writer_that_made_room_for_others_keeps_its_count() {
 }
 
 #[test]
+fn only_writers_of_an_incomplete_sample_are_looked_at_for_what_is_due() {
+    let mut receiver = Receiver::new(BUDGET);
+    for number in 0..100 {
+        let prefix = GuidPrefix([number; 12]);
+        datagrams(&sample(1, 3_000), None).iter().for_each(|datagram| {
+            receiver.take_from(prefix, datagram);
+        });
+    }
+    let all = datagrams(&sample(1, 10_000), None);
+    let looked_at = |receiver: &mut Receiver| {
+        let is_due = receiver.reassembly.deadline().is_some();
+        (is_due, receiver.reassembly.unfinished.len(), receiver.reassembly.writers.len())
+    };
+    assert_eq!(looked_at(&mut receiver), (false, 0, 100));
+    receiver.take(&all[0]);
+    assert_eq!(looked_at(&mut receiver), (true, 1, 101));
+    all.iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    assert_eq!(looked_at(&mut receiver), (false, 0, 101));
+}
+
+#[test]
 fn several_fragments_of_one_submessage_all_count() {
     let bytes = payload(5, 1_000);
     let mut receiver = Receiver::new(BUDGET);
