@@ -16,7 +16,8 @@
 //! again for the rest once the HEARTBEAT speaks of that.
 //!
 //! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
-//! and so without one; only when Dust asks for it anew.
+//! and so without one; only when Dust asks for it anew, or has a reader that is new: what a writer has kept for that one comes
+//! unasked if it is a best-effort one. Older readers do not take it twice.
 //!
 //! What is held goes to Dust when the inbound path asks for it: after each submessage, which Dust may have to see before it, as a
 //! GAP or the older sample, come whole; and not later, since a HEARTBEAT in the same message may count on it.
@@ -307,6 +308,11 @@ impl Reassembly {
             self.freed.push(*guid);
         }
         self.drop_overtaken(guid, number);
+    }
+
+    /// A reader of ours is new, and has been given nothing yet.
+    pub(crate) fn reader_came(&mut self) {
+        self.writers.values_mut().for_each(|writer| writer.given.clear());
     }
 
     /// These writers are gone: nothing of what they began will be finished.

@@ -121,6 +121,7 @@ impl Inbound {
                 self.departed.came(reader);
                 if is_ours {
                     self.contacts.came(reader.entity, discovery::is_reliable_reader(data.payload));
+                    self.reassembly.reader_came();
                 }
             }
             (News::Left, EntityId::SEDP_SUBSCRIPTIONS_WRITER, Some(reader)) => {
