@@ -189,6 +189,21 @@ impl Contacts {
         !others.any(|(_, said)| waits(said))
     }
 
+    /// Whether another reliable reader than the one that a HEARTBEAT is for may lack a sample before the first that it speaks of: that
+    /// one would take it as lost.
+    pub(crate) fn would_lose(&self, writer: &Guid, heartbeat: &Heartbeat) -> bool {
+        let books = self.0.lock();
+        let is_other = |reader| reader != heartbeat.reader && books.is_reliable(reader);
+        let said = books.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
+        let said = said.map(|(&reader, said)| {
+            (reader, said.promised.map_or(0, |(promised, _)| promised).max(said.acknowledged))
+        });
+        let silent = books.promises.iter().filter(|((of, _), _)| of == writer);
+        let silent = silent.map(|(&(_, reader), &(promised, _))| (reader, promised));
+        let is_for_all = heartbeat.reader == EntityId::UNKNOWN;
+        !is_for_all && said.chain(silent).any(|(reader, from)| is_other(reader) && from < heartbeat.first)
+    }
+
     /// Everything below has come to all reliable readers that have spoken to this writer; 1 if none has.
     pub(crate) fn complete_below(&self, writer: &Guid) -> i64 {
         let books = self.0.lock();

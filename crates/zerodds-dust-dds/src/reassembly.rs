@@ -28,6 +28,7 @@
 //! sample of the participant that has most, held ones included, is dropped: a reliable writer sends it again, since Dust never
 //! acknowledged it. What it held up goes to Dust.
 
+mod counts;
 mod partial;
 
 use crate::contacts::{Contact, Contacts};
@@ -36,6 +37,7 @@ use crate::rtps::{
     DataFrag, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
 };
 use crate::tally::Tally;
+use counts::Counts;
 pub(crate) use partial::Partial;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -68,9 +70,8 @@ pub(crate) struct Reassembly {
     writers: HashMap<Guid, Writer>,
     /// Those of them that may have incomplete samples: all that have any.
     unfinished: HashSet<Guid>,
-    /// Counts of HEARTBEATs that Dust was given of writers which are no longer here, where they are ahead of the writer's own:
-    /// Dust hears of nothing that is not.
-    counts: HashMap<Guid, i32>,
+    /// Of writers that are not among these.
+    counts: Counts,
     /// The last sample of each writer that is too large.
     refused: HashMap<Guid, i64>,
     has_refused: bool,
@@ -129,7 +130,7 @@ impl Reassembly {
         Self {
             writers: HashMap::new(),
             unfinished: HashSet::new(),
-            counts: HashMap::new(),
+            counts: Counts::default(),
             refused: HashMap::new(),
             has_refused: false,
             freed: Vec::new(),
@@ -161,10 +162,8 @@ impl Reassembly {
         self.clock += 1;
         let born = self.clock;
         self.make_room(guid, frag);
-        let writer = self.writers.entry(guid).or_insert_with(|| {
-            let given_count = self.counts.remove(&guid).unwrap_or(0);
-            Writer::new(*origin, given_count)
-        });
+        let writer =
+            self.writers.entry(guid).or_insert_with(|| Writer::new(*origin, self.counts.take(&guid)));
         writer.origin = *origin;
         // What has come of another cut is of no use any more: nobody will send the rest.
         if writer.partial.get(&number).is_none_or(|partial| partial.is_cut_anew(frag)) {
@@ -250,7 +249,10 @@ impl Reassembly {
             return Hearing::Withheld;
         }
         let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
-        let Some(writer) = self.writers.get_mut(&guid) else { return self.counted(&guid, heartbeat) };
+        let Some(writer) = self.writers.get_mut(&guid) else {
+            let would_lose = || self.contacts.would_lose(&guid, heartbeat);
+            return self.counts.hear(guid, heartbeat, now, would_lose);
+        };
         writer.heartbeat = Some(*heartbeat);
         if writer.forget(|number| number < heartbeat.first.max(acknowledged)) {
             self.freed.push(guid);
@@ -266,20 +268,6 @@ impl Reassembly {
         writer.given_at = Some(now);
         let (last, count) = writer.rewrite(heartbeat, heartbeat.count);
         Hearing::Rewritten { last, count }
-    }
-
-    /// A HEARTBEAT of a writer of which nothing is here keeps its count ahead of what Dust was given before.
-    fn counted(&mut self, guid: &Guid, heartbeat: &Heartbeat) -> Hearing {
-        match self.counts.get_mut(guid) {
-            Some(given) if *given >= heartbeat.count => {
-                *given = given.saturating_add(1);
-                Hearing::Rewritten { last: heartbeat.last, count: *given }
-            }
-            _ => {
-                self.counts.remove(guid);
-                Hearing::AsItIs
-            }
-        }
     }
 
     /// The writer asks whether anything of this sample is missing.
@@ -318,7 +306,7 @@ impl Reassembly {
     /// These writers are gone: nothing of what they began will be finished.
     pub(crate) fn forget(&mut self, gone: impl Fn(&Guid) -> bool) {
         self.writers.retain(|guid, _| !gone(guid));
-        self.counts.retain(|guid, _| !gone(guid));
+        self.counts.forget(&gone);
         self.refused.retain(|guid, _| !gone(guid));
         self.contacts.forget(gone);
     }
@@ -400,13 +388,10 @@ impl Reassembly {
             return;
         }
         if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(&guid) {
-            if self.counts.len() >= COUNTS_MAX {
-                self.counts.clear();
-            }
             let idle =
                 self.writers.extract_if(|_, writer| writer.partial.is_empty() && writer.held.is_empty());
-            let ahead = idle.filter(|(_, writer)| writer.is_ahead());
-            self.counts.extend(ahead.map(|(guid, writer)| (guid, writer.given_count)));
+            let reliable = idle.filter(|(_, writer)| writer.given_count > 0);
+            reliable.for_each(|(guid, writer)| self.counts.keep(guid, writer.given_count));
         }
         loop {
             let sum = |weight: fn(&Writer) -> usize| self.writers.values().map(weight).sum::<usize>();
@@ -518,11 +503,6 @@ impl Writer {
         (self.given_last, self.given_count)
     }
 
-    /// Whether Dust would not hear the writer's next HEARTBEAT as it is.
-    fn is_ahead(&self) -> bool {
-        self.heartbeat.is_some_and(|heartbeat| self.given_count > heartbeat.count)
-    }
-
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
         let pending = self.first_pending();
         pending.map_or(heartbeat.last, |pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
@@ -556,8 +536,6 @@ const REQUEST_LEN_MAX: usize = 1232;
 const PARTIALS_MAX: usize = 64;
 const GIVEN_MAX: usize = 1024;
 const WRITERS_MAX: usize = 256;
-/// Beyond it all are forgotten: Dust hears of those writers again once their own counts have caught up.
-const COUNTS_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests;

@@ -495,6 +495,71 @@ fn a_writer_that_made_room_for_others_keeps_its_count() {
 }
 
 #[test]
+fn what_is_for_a_reader_that_came_late_is_heard_though_others_have_heard_higher_counts() {
+    let mut receiver = Receiver::new(BUDGET);
+    let [one, late] = [READER, EntityId([0, 0, 9, 4])];
+    let mut hear = |after_ms, reader, last, count| {
+        receiver.now += Duration::from_millis(after_ms);
+        let heartbeat = Heartbeat { reader, writer: WRITER, first: 1, last, count };
+        receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
+    };
+    let rewritten = |last, count| Hearing::Rewritten { last, count };
+    assert_eq!(hear(0, one, 7, 1_000), Hearing::AsItIs);
+    assert_eq!(hear(200, late, 7, 5), rewritten(7, 1_001));
+    for count in [5, 4] {
+        assert_eq!(hear(200, late, 7, count), Hearing::AsItIs, "a repetition");
+    }
+    assert_eq!(hear(200, late, 7, 6), rewritten(7, 1_002));
+    assert_eq!(hear(200, one, 7, 1_001), rewritten(7, 1_003), "neither does the first fall behind");
+    // They keep in step.
+    for round in 0..3 {
+        assert_eq!(
+            hear(200, one, 8 + round, 1_002 + round as i32),
+            rewritten(8 + round, 1_004 + round as i32)
+        );
+        assert_eq!(hear(1, late, 8 + round, 7 + round as i32), Hearing::AsItIs, "all have just heard that");
+    }
+    assert_eq!(hear(1, late, 11, 10), rewritten(11, 1_007), "and not that");
+    assert_eq!(hear(1, one, 11, 1_008), Hearing::AsItIs);
+}
+
+#[test]
+fn a_reader_is_not_made_to_hear_of_another_that_begins_behind_what_it_may_lack() {
+    let late = EntityId([0, 0, 9, 4]);
+    for has_spoken in [true, false] {
+        let mut receiver = Receiver::new(BUDGET);
+        if !has_spoken {
+            receiver.contacts.left(READER);
+            receiver.contacts.came(READER, true);
+        }
+        let mut hear = |reader, first, count| {
+            let heartbeat = Heartbeat { reader, writer: WRITER, first, last: 7, count };
+            receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
+        };
+        assert_eq!(hear(READER, 1, 1_000), Hearing::AsItIs);
+        // The seventh sample got lost, or is on its way.
+        if has_spoken {
+            dust_acknowledges(&receiver.contacts, 7, false);
+        }
+        assert_eq!(hear(late, 8, 1), Hearing::AsItIs, "who is new hears that, and nobody else");
+        dust_acknowledges(&receiver.contacts, 8, false);
+        assert_eq!(hear(late, 8, 2), Hearing::Rewritten { last: 7, count: 1_001 });
+    }
+}
+
+#[test]
+fn a_sample_that_is_incomplete_does_not_lower_the_counts_that_dust_hears() {
+    let mut receiver = Receiver::new(BUDGET);
+    let heartbeat =
+        Heartbeat { reader: EntityId([0, 0, 9, 4]), writer: WRITER, first: 1, last: 0, count: 1_000 };
+    let heard = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now);
+    assert_eq!(heard, Hearing::AsItIs);
+    let all = datagrams(&sample(1, 10_000), None);
+    let told = [&all[0], &all[all.len() - 1]].map(|datagram| receiver.take(datagram));
+    assert_eq!(told, [None, Some((0, 1_001))]);
+}
+
+#[test]
 fn only_writers_of_an_incomplete_sample_are_looked_at_for_what_is_due() {
     let mut receiver = Receiver::new(BUDGET);
     for number in 0..100 {
