@@ -201,14 +201,28 @@ impl Reassembly {
         self.tally.incomplete(1);
         if !std::mem::replace(&mut self.has_refused, true) {
             tracing::warn!(
-                "a sample of {} bytes in {} fragments cannot be received: there is no memory for it, or incomplete samples may take \
-                 {} bytes, which a larger ZERODDS_SHM_MAX_DATAGRAM on this side raises to eight times as much, and have \
-                 {FRAGMENTS_MAX} fragments each; further ones are only counted",
+                "a sample of {} bytes in {} fragments cannot be received: {}; further ones are only counted",
                 frag.sample_len,
                 frag.total(),
-                self.budget,
+                self.why_refused(frag),
             );
         }
+    }
+
+    fn why_refused(&self, frag: &DataFrag<'_>) -> String {
+        if frag.sample_len as usize > self.budget {
+            return format!(
+                "incomplete samples may take {} bytes; above 32MiB, ZERODDS_SHM_MAX_DATAGRAM on this side raises that to eight times \
+                 as much",
+                self.budget
+            );
+        }
+        if frag.total() > FRAGMENTS_MAX {
+            return format!(
+                "it may have {FRAGMENTS_MAX} fragments; larger ones on its writer's side are fewer"
+            );
+        }
+        "there is no memory for it; `ulimit -v` or vm.overcommit_memory stands in the way".to_owned()
     }
 
     /// Drops what is older than a sample that is whole, unless a reader is reliable: Dust would not take it any more.

@@ -8,6 +8,8 @@ use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};
 use crate::rtps::{Content, Data, DataFragFields, EntityId, Submessages};
 use proptest::prelude::*;
 
+mod bounds;
+
 const WRITER_GUID: Guid = Guid { prefix: GuidPrefix(*b"me, who else"), entity: WRITER };
 const ANOTHER: GuidPrefix = GuidPrefix(*b"one of many.");
 const OUR_HEADER: [u8; HEADER_LEN] = *b"RTPS\x02\x04\x01\x14the receiver";
@@ -377,92 +379,6 @@ fn no_request_is_longer_than_the_smallest_datagram_and_everything_is_asked_for()
         asked[number as usize - 1].extend(wanted);
     }
     assert_eq!(asked, vec![missing; 3]);
-}
-
-#[test]
-fn memory_is_bounded_whatever_a_peer_claims() {
-    let mut receiver = Receiver::new(1 << 20);
-    for number in 1..1_000 {
-        receiver.take(&datagrams(&sample(number, 100_000), None)[0]);
-    }
-    let bytes: usize = receiver
-        .reassembly
-        .writers
-        .values()
-        .flat_map(|writer| writer.partial.values())
-        .map(Partial::len)
-        .sum();
-    assert!(bytes <= 1 << 20);
-    assert!(receiver.handed_over.is_empty());
-}
-
-#[test]
-fn a_sample_that_all_memory_is_too_small_for_counts_as_incomplete_once() {
-    let mut receiver = Receiver::new(1 << 20);
-    for (number, incomplete) in [(1, 1), (1, 1), (2, 2), (1, 2)] {
-        for datagram in datagrams(&sample(number, 2 << 20), None) {
-            receiver.take(&datagram);
-        }
-        assert_eq!(receiver.incomplete(), incomplete);
-    }
-    assert!(receiver.handed_over.is_empty() && receiver.reassembly.has_refused);
-}
-
-#[test]
-fn a_sample_of_more_fragments_than_anyone_makes_is_not_begun() {
-    for (len, is_begun) in [(FRAGMENTS_MAX, true), (FRAGMENTS_MAX + 1, false)] {
-        let mut receiver = Receiver::new(BUDGET);
-        let fields = DataFragFields {
-            flags: 0,
-            reader: READER,
-            writer: WRITER,
-            sequence_number: 1,
-            first: 1,
-            fragment_len: 1,
-            sample_len: len,
-        };
-        let mut message = MessageWriter::new(&HEADER, Endianness::Little, 64);
-        receiver.take(message.data_frag(fields, &[], &[7]).as_bytes());
-        assert_eq!(receiver.reassembly.partial(&WRITER_GUID, 1).is_some(), is_begun, "{len}");
-    }
-}
-
-#[test]
-fn a_participant_that_begins_ever_more_samples_crowds_out_its_own() {
-    for flooding_len in [3_000, 100_000] {
-        let mut receiver = Receiver::new(1 << 20);
-        let ours = datagrams(&sample(1, 10_000), None);
-        receiver.take(&ours[0]);
-        for number in 1..200 {
-            receiver.take_from(ANOTHER, &datagrams(&sample(number, flooding_len), None)[0]);
-        }
-        assert!(receiver.incomplete() > 100);
-        for datagram in &ours[1..] {
-            receiver.take(datagram);
-        }
-        assert!(receiver.samples() == [(1, payload(1, 10_000))]);
-    }
-}
-
-#[test]
-fn a_participant_that_has_ever_more_samples_wait_crowds_out_its_own() {
-    let mut receiver = Receiver::new(1 << 20);
-    let ours = datagrams(&sample(1, 300_000), None);
-    receiver.take(&ours[0]);
-    acknowledges(&receiver.contacts, READER, Guid { prefix: ANOTHER, ..WRITER_GUID }, 1, false);
-    receiver.take_from(ANOTHER, &datagrams(&sample(1, 3_000), None)[0]);
-    for number in 2..=100 {
-        for datagram in datagrams(&sample(number, 10_000), None) {
-            receiver.take_from(ANOTHER, &datagram);
-        }
-    }
-    let numbers: Vec<_> = receiver.samples().iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (2..=100).collect::<Vec<_>>(), "none that is whole is lost");
-    assert_eq!(receiver.incomplete(), 1, "what they waited for");
-    for datagram in &ours[1..] {
-        receiver.take(datagram);
-    }
-    assert!(receiver.samples().contains(&(1, payload(1, 300_000))));
 }
 
 #[test]
