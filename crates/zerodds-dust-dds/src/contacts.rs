@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 use zerodds_core::Locator;
 
-/// Our reliable readers of a remote writer, of which there are some, and where it listens.
+/// Our reliable readers of a writer, of which there are some, and where it listens: nowhere if it is our own.
 #[derive(Clone, Debug)]
 pub(crate) struct Contact {
     readers: Vec<EntityId>,
@@ -26,9 +26,14 @@ impl Contact {
     pub(crate) fn reader_for(&self, addressed: EntityId) -> EntityId {
         if self.readers.contains(&addressed) { addressed } else { self.readers[0] }
     }
+
+    /// Whether the writer can be asked for fragments. Our own is asked for whole samples only, by Dust.
+    pub(crate) const fn is_elsewhere(&self) -> bool {
+        !self.locators.is_empty()
+    }
 }
 
-/// What our readers last said to a remote writer.
+/// What our readers last said to a writer.
 #[derive(Debug, Default)]
 struct Talk {
     readers: BTreeMap<EntityId, Said>,
@@ -94,7 +99,7 @@ impl Books {
 pub(crate) struct Contacts(Mutex<Books>);
 
 impl Contacts {
-    /// Notes an ACKNACK that Dust sends to `writer` at `locators`.
+    /// Notes an ACKNACK that Dust sends to `writer` at `locators`, of which there are none for a writer of our own.
     pub(crate) fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
         let Books { talks, promises, .. } = &mut *self.0.lock();
         if talks.len() >= CONTACTS_MAX && !talks.contains_key(&writer) {
@@ -182,6 +187,21 @@ impl Contacts {
         let others = talk.readers.iter().filter(|&(&one, _)| one != heartbeat.reader);
         let mut others = others.filter(|&(&one, _)| books.is_reliable(one));
         !others.any(|(_, said)| waits(said))
+    }
+
+    /// Whether another reliable reader than the one that a HEARTBEAT is for may lack a sample before the first that it speaks of: that
+    /// one would take it as lost.
+    pub(crate) fn would_lose(&self, writer: &Guid, heartbeat: &Heartbeat) -> bool {
+        let books = self.0.lock();
+        let is_other = |reader| reader != heartbeat.reader && books.is_reliable(reader);
+        let said = books.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
+        let said = said.map(|(&reader, said)| {
+            (reader, said.promised.map_or(0, |(promised, _)| promised).max(said.acknowledged))
+        });
+        let silent = books.promises.iter().filter(|((of, _), _)| of == writer);
+        let silent = silent.map(|(&(_, reader), &(promised, _))| (reader, promised));
+        let is_for_all = heartbeat.reader == EntityId::UNKNOWN;
+        !is_for_all && said.chain(silent).any(|(reader, from)| is_other(reader) && from < heartbeat.first)
     }
 
     /// Everything below has come to all reliable readers that have spoken to this writer; 1 if none has.

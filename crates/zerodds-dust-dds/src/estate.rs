@@ -21,7 +21,8 @@
 //! ```
 //! One message, because Dust reads all of it before it acts, and then acts on the participant first: that removes the proxies,
 //! and the rest the endpoints. The HEARTBEATs make Dust's reliable SEDP readers expect just these numbers; they are final
-//! and ask for no answer.
+//! and ask for no answer. The numbers are ahead of all that a participant uses: Dust takes none that it is past, and what brings it
+//! there is not only what is noted here, but also a GAP, or a sample that names nobody.
 //!
 //! Leases end here: Dust would forget the participant alone, and could not be told of the rest afterwards.
 //!
@@ -68,19 +69,11 @@ struct Participant {
 /// What a participant has announced.
 #[derive(Debug, Default)]
 struct Estate {
-    publications: Announced,
-    subscriptions: Announced,
+    publications: BTreeMap<EntityId, Announcement>,
+    subscriptions: BTreeMap<EntityId, Announcement>,
     topics_last: i64,
     /// Readers that were disposed of while their participant lives, and how they had been announced.
     departed: BTreeMap<EntityId, Announcement>,
-}
-
-/// What one SEDP writer has announced.
-#[derive(Debug, Default)]
-struct Announced {
-    /// The highest sequence number seen of it.
-    last: i64,
-    endpoints: BTreeMap<EntityId, Announcement>,
 }
 
 /// The last that was said of an endpoint.
@@ -203,14 +196,13 @@ impl Estates {
         let estate = &mut participant.estate;
         let is_reader = writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER;
         let announced = if is_reader { &mut estate.subscriptions } else { &mut estate.publications };
-        announced.last = announced.last.max(number);
-        let before = announced.endpoints.get(&endpoint.entity);
+        let before = announced.get(&endpoint.entity);
         let departed = estate.departed.get(&endpoint.entity).filter(|_| is_reader);
         match before.or(departed) {
             Some(before) if before.number >= number => return News::Nothing,
             Some(before) => self.kept -= before.payload.len(),
             None => {
-                let full = announced.endpoints.len() + estate.departed.len() >= ENDPOINTS_MAX;
+                let full = announced.len() + estate.departed.len() >= ENDPOINTS_MAX;
                 if full || self.endpoints >= ENDPOINTS_MAX_IN_ALL {
                     // Whoever has readers come and go for long has those forgotten that went first.
                     let Some(first) = estate.forget_departed() else { return News::TooMany };
@@ -229,7 +221,7 @@ impl Estates {
             estate.departed.remove(&endpoint.entity);
         }
         let announced = if is_reader { &mut estate.subscriptions } else { &mut estate.publications };
-        announced.endpoints.insert(endpoint.entity, Announcement { number, payload });
+        announced.insert(endpoint.entity, Announcement { number, payload });
         News::Came
     }
 
@@ -239,11 +231,10 @@ impl Estates {
         let Estate { publications, subscriptions, departed, .. } = &mut participant.estate;
         let is_reader = writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER;
         let announced = if is_reader { subscriptions } else { publications };
-        announced.last = announced.last.max(number);
-        match announced.endpoints.remove(&endpoint.entity) {
+        match announced.remove(&endpoint.entity) {
             None => News::Nothing,
             Some(known) if known.number > number => {
-                announced.endpoints.insert(endpoint.entity, known);
+                announced.insert(endpoint.entity, known);
                 News::Nothing
             }
             Some(known) if is_reader => {
@@ -278,7 +269,7 @@ impl Estates {
         prefix: GuidPrefix,
         readers: &[EntityId],
     ) -> Option<Vec<u8>> {
-        let writers = self.participants.get(&own?)?.estate.publications.endpoints.keys();
+        let writers = self.participants.get(&own?)?.estate.publications.keys();
         acknowledge(prefix, writers.flat_map(|&writer| readers.iter().map(move |&reader| (reader, writer))))
     }
 
@@ -294,19 +285,19 @@ impl Estates {
     /// How Dust, in the participant `own`, is made to forget this participant and everything that it had announced.
     pub(crate) fn farewell(&mut self, prefix: GuidPrefix, own: Option<GuidPrefix>) -> Vec<Vec<u8>> {
         let gone = self.participants.remove(&prefix);
-        let mut estate = gone.map(|participant| participant.estate).unwrap_or_default();
+        let estate = gone.map(|participant| participant.estate).unwrap_or_default();
         self.kept -= estate.kept();
         self.endpoints -= estate.len();
         let readers: BTreeSet<EntityId> =
-            estate.subscriptions.endpoints.keys().chain(estate.departed.keys()).copied().collect();
-        let mut messages: Vec<Vec<u8>> = estate.raise(prefix).into_iter().collect();
+            estate.subscriptions.keys().chain(estate.departed.keys()).copied().collect();
+        let (raised, next) = estate.raise(prefix);
+        let mut messages: Vec<Vec<u8>> = raised.into_iter().collect();
         let leaving: Vec<_> = readers.iter().copied().collect();
         messages.extend(self.acknowledgements(own, prefix, &leaving));
         let mut last = MessageWriter::new(&prefix.header(), Endianness::Little, 1024);
-        let publications = estate.publications;
-        dispose(&mut last, prefix, EntityId::SEDP_SUBSCRIPTIONS_WRITER, estate.subscriptions.last, readers);
-        let writers = publications.endpoints.into_keys();
-        dispose(&mut last, prefix, EntityId::SEDP_PUBLICATIONS_WRITER, publications.last, writers);
+        dispose(&mut last, prefix, EntityId::SEDP_SUBSCRIPTIONS_WRITER, next, readers);
+        let writers = estate.publications.into_keys();
+        dispose(&mut last, prefix, EntityId::SEDP_PUBLICATIONS_WRITER, AHEAD, writers);
         let participant = Guid { prefix, entity: EntityId::PARTICIPANT };
         last.disposed((EntityId::SPDP_WRITER, EntityId::SPDP_READER), 1, pid::PARTICIPANT_GUID, participant);
         messages.push(last.into_bytes());
@@ -322,11 +313,11 @@ impl Participant {
 
 impl Estate {
     fn len(&self) -> usize {
-        self.publications.endpoints.len() + self.subscriptions.endpoints.len() + self.departed.len()
+        self.publications.len() + self.subscriptions.len() + self.departed.len()
     }
 
     fn kept(&self) -> usize {
-        self.subscriptions.endpoints.values().chain(self.departed.values()).map(|one| one.payload.len()).sum()
+        self.subscriptions.values().chain(self.departed.values()).map(|one| one.payload.len()).sum()
     }
 
     /// Forgets the reader that was disposed of first.
@@ -336,20 +327,21 @@ impl Estate {
         self.departed.remove(&first)
     }
 
-    /// Announces the readers again that were disposed of, so that their proxies can be found.
-    fn raise(&mut self, prefix: GuidPrefix) -> Option<Vec<u8>> {
+    /// Announces the readers again that were disposed of, if any were, so that their proxies can be found. Answers with the next
+    /// number too.
+    fn raise(&self, prefix: GuidPrefix) -> (Option<Vec<u8>>, i64) {
         let departed = self.departed.values().filter(|announcement| !announcement.payload.is_empty());
         let writer = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
         let mut message = MessageWriter::new(&prefix.header(), Endianness::Little, 1024);
-        let first = self.subscriptions.last + 1;
-        for (announcement, number) in departed.zip(first..) {
-            expect(&mut message, writer, number, number == first);
+        let mut next = AHEAD;
+        for announcement in departed {
+            expect(&mut message, writer, next, next == AHEAD);
             let fields =
-                DataFields { flags: flag::DATA, reader: EntityId::NOBODY, writer, sequence_number: number };
+                DataFields { flags: flag::DATA, reader: EntityId::NOBODY, writer, sequence_number: next };
             message.data(fields, &announcement.payload);
-            self.subscriptions.last = number;
+            next += 1;
         }
-        (self.subscriptions.last >= first).then(|| message.into_bytes())
+        ((next > AHEAD).then(|| message.into_bytes()), next)
     }
 }
 
@@ -365,16 +357,16 @@ fn acknowledge(prefix: GuidPrefix, pairs: impl Iterator<Item = (EntityId, Entity
     any.then(|| message.into_bytes())
 }
 
-/// Says that these endpoints are gone, in the name of the SEDP writer that announced them and whose last number is `last`.
+/// Says that these endpoints are gone, in the name of the SEDP writer that announced them, from this number on.
 fn dispose(
     message: &mut MessageWriter,
     prefix: GuidPrefix,
     writer: EntityId,
-    last: i64,
+    first: i64,
     endpoints: impl IntoIterator<Item = EntityId>,
 ) {
-    for (entity, number) in endpoints.into_iter().zip(last + 1..) {
-        expect(message, writer, number, number == last + 1);
+    for (entity, number) in endpoints.into_iter().zip(first..) {
+        expect(message, writer, number, number == first);
         message.disposed((writer, EntityId::NOBODY), number, pid::ENDPOINT_GUID, Guid { prefix, entity });
     }
 }
@@ -400,6 +392,8 @@ pub(crate) const GRAVE: Duration = Duration::from_secs(3);
 /// Endpoints of one kind that one participant may have, readers that are gone among them.
 const ENDPOINTS_MAX: usize = 8192;
 const ENDPOINTS_MAX_IN_ALL: usize = 1 << 16;
+/// The first number of a farewell, with room for as many readers as come back, and go, behind it.
+const AHEAD: i64 = SEQUENCE_NUMBER_MAX - 2 * ENDPOINTS_MAX as i64;
 const TOPICS_MAX: usize = 1 << 16;
 /// Octets of announcements that are kept of all participants together.
 const KEPT_MAX: usize = 16 << 20;

@@ -167,7 +167,7 @@ impl Inbound {
     }
 
     /// When [`requests`](Self::requests) has something to do again.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&mut self) -> Option<Instant> {
         self.reassembly.deadline()
     }
 

@@ -16,7 +16,8 @@
 //! again for the rest once the HEARTBEAT speaks of that.
 //!
 //! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
-//! and so without one; only when Dust asks for it anew.
+//! and so without one; only when Dust asks for it anew, or has a reader that is new: what a writer has kept for that one comes
+//! unasked if it is a best-effort one. Older readers do not take it twice.
 //!
 //! What is held goes to Dust when the inbound path asks for it: after each submessage, which Dust may have to see before it, as a
 //! GAP or the older sample, come whole; and not later, since a HEARTBEAT in the same message may count on it.
@@ -27,6 +28,7 @@
 //! sample of the participant that has most, held ones included, is dropped: a reliable writer sends it again, since Dust never
 //! acknowledged it. What it held up goes to Dust.
 
+mod counts;
 mod partial;
 
 use crate::contacts::{Contact, Contacts};
@@ -35,8 +37,9 @@ use crate::rtps::{
     DataFrag, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
 };
 use crate::tally::Tally;
+use counts::Counts;
 pub(crate) use partial::Partial;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,9 +68,10 @@ pub(crate) struct Assembled {
 #[derive(Debug)]
 pub(crate) struct Reassembly {
     writers: HashMap<Guid, Writer>,
-    /// Counts of HEARTBEATs that Dust was given of writers which are no longer here, where they are ahead of the writer's own:
-    /// Dust hears of nothing that is not.
-    counts: HashMap<Guid, i32>,
+    /// Those of them that may have incomplete samples: all that have any.
+    unfinished: HashSet<Guid>,
+    /// Of writers that are not among these.
+    counts: Counts,
     /// The last sample of each writer that is too large.
     refused: HashMap<Guid, i64>,
     has_refused: bool,
@@ -125,7 +129,8 @@ impl Reassembly {
     pub(crate) fn new(budget: usize, contacts: Arc<Contacts>, tally: Arc<Tally>) -> Self {
         Self {
             writers: HashMap::new(),
-            counts: HashMap::new(),
+            unfinished: HashSet::new(),
+            counts: Counts::default(),
             refused: HashMap::new(),
             has_refused: false,
             freed: Vec::new(),
@@ -157,10 +162,8 @@ impl Reassembly {
         self.clock += 1;
         let born = self.clock;
         self.make_room(guid, frag);
-        let writer = self.writers.entry(guid).or_insert_with(|| {
-            let given_count = self.counts.remove(&guid).unwrap_or(0);
-            Writer::new(*origin, given_count)
-        });
+        let writer =
+            self.writers.entry(guid).or_insert_with(|| Writer::new(*origin, self.counts.take(&guid)));
         writer.origin = *origin;
         // What has come of another cut is of no use any more: nobody will send the rest.
         if writer.partial.get(&number).is_none_or(|partial| partial.is_cut_anew(frag)) {
@@ -169,6 +172,7 @@ impl Reassembly {
                 return false;
             };
             writer.partial.insert(number, partial);
+            self.unfinished.insert(guid);
         }
         let Some(partial) = writer.partial.get_mut(&number) else { return false };
         let is_new = partial.add(frag, now);
@@ -197,14 +201,28 @@ impl Reassembly {
         self.tally.incomplete(1);
         if !std::mem::replace(&mut self.has_refused, true) {
             tracing::warn!(
-                "a sample of {} bytes in {} fragments cannot be received: there is no memory for it, or incomplete samples may take \
-                 {} bytes, which a larger ZERODDS_SHM_MAX_DATAGRAM on this side raises to eight times as much, and have \
-                 {FRAGMENTS_MAX} fragments each; further ones are only counted",
+                "a sample of {} bytes in {} fragments cannot be received: {}; further ones are only counted",
                 frag.sample_len,
                 frag.total(),
-                self.budget,
+                self.why_refused(frag),
             );
         }
+    }
+
+    fn why_refused(&self, frag: &DataFrag<'_>) -> String {
+        if frag.sample_len as usize > self.budget {
+            return format!(
+                "incomplete samples may take {} bytes; above 32MiB, ZERODDS_SHM_MAX_DATAGRAM on this side raises that to eight times \
+                 as much",
+                self.budget
+            );
+        }
+        if frag.total() > FRAGMENTS_MAX {
+            return format!(
+                "it may have {FRAGMENTS_MAX} fragments; larger ones on its writer's side are fewer"
+            );
+        }
+        "there is no memory for it; `ulimit -v` or vm.overcommit_memory stands in the way".to_owned()
     }
 
     /// Drops what is older than a sample that is whole, unless a reader is reliable: Dust would not take it any more.
@@ -245,7 +263,10 @@ impl Reassembly {
             return Hearing::Withheld;
         }
         let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
-        let Some(writer) = self.writers.get_mut(&guid) else { return self.counted(&guid, heartbeat) };
+        let Some(writer) = self.writers.get_mut(&guid) else {
+            let would_lose = || self.contacts.would_lose(&guid, heartbeat);
+            return self.counts.hear(guid, heartbeat, now, would_lose);
+        };
         writer.heartbeat = Some(*heartbeat);
         if writer.forget(|number| number < heartbeat.first.max(acknowledged)) {
             self.freed.push(guid);
@@ -261,20 +282,6 @@ impl Reassembly {
         writer.given_at = Some(now);
         let (last, count) = writer.rewrite(heartbeat, heartbeat.count);
         Hearing::Rewritten { last, count }
-    }
-
-    /// A HEARTBEAT of a writer of which nothing is here keeps its count ahead of what Dust was given before.
-    fn counted(&mut self, guid: &Guid, heartbeat: &Heartbeat) -> Hearing {
-        match self.counts.get_mut(guid) {
-            Some(given) if *given >= heartbeat.count => {
-                *given = given.saturating_add(1);
-                Hearing::Rewritten { last: heartbeat.last, count: *given }
-            }
-            _ => {
-                self.counts.remove(guid);
-                Hearing::AsItIs
-            }
-        }
     }
 
     /// The writer asks whether anything of this sample is missing.
@@ -305,17 +312,25 @@ impl Reassembly {
         self.drop_overtaken(guid, number);
     }
 
+    /// A reader of ours is new, and has been given nothing yet.
+    pub(crate) fn reader_came(&mut self) {
+        self.writers.values_mut().for_each(|writer| writer.given.clear());
+    }
+
     /// These writers are gone: nothing of what they began will be finished.
     pub(crate) fn forget(&mut self, gone: impl Fn(&Guid) -> bool) {
         self.writers.retain(|guid, _| !gone(guid));
-        self.counts.retain(|guid, _| !gone(guid));
+        self.counts.forget(&gone);
         self.refused.retain(|guid, _| !gone(guid));
         self.contacts.forget(gone);
     }
 
-    /// When [`requests`](Self::requests) has something to do again.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let reliable = self.writers.iter().filter(|(guid, writer)| writer.is_asked(guid, &self.contacts));
+    /// When [`requests`](Self::requests) has something to do again. Asked in every turn of the receive thread.
+    pub(crate) fn deadline(&mut self) -> Option<Instant> {
+        let writers = &self.writers;
+        self.unfinished.retain(|guid| writers.get(guid).is_some_and(|writer| !writer.partial.is_empty()));
+        let unfinished = self.unfinished.iter().filter_map(|guid| Some((guid, writers.get(guid)?)));
+        let reliable = unfinished.filter(|(guid, writer)| writer.is_asked(guid, &self.contacts));
         reliable.flat_map(|(_, writer)| writer.partial.values()).map(Partial::asks_at).min()
     }
 
@@ -333,7 +348,7 @@ impl Reassembly {
                 self.tally.incomplete(before - writer.partial.len());
                 self.freed.push(guid);
             }
-            let contact = self.contacts.of(&guid);
+            let contact = self.contacts.of(&guid).filter(Contact::is_elsewhere);
             let mut messages: Vec<MessageWriter> = Vec::new();
             for (&number, partial) in
                 writer.partial.iter_mut().filter(|(_, partial)| partial.asks_at() <= now)
@@ -387,13 +402,10 @@ impl Reassembly {
             return;
         }
         if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(&guid) {
-            if self.counts.len() >= COUNTS_MAX {
-                self.counts.clear();
-            }
             let idle =
                 self.writers.extract_if(|_, writer| writer.partial.is_empty() && writer.held.is_empty());
-            let ahead = idle.filter(|(_, writer)| writer.is_ahead());
-            self.counts.extend(ahead.map(|(guid, writer)| (guid, writer.given_count)));
+            let reliable = idle.filter(|(_, writer)| writer.given_count > 0);
+            reliable.for_each(|(guid, writer)| self.counts.keep(guid, writer.given_count));
         }
         loop {
             let sum = |weight: fn(&Writer) -> usize| self.writers.values().map(weight).sum::<usize>();
@@ -505,11 +517,6 @@ impl Writer {
         (self.given_last, self.given_count)
     }
 
-    /// Whether Dust would not hear the writer's next HEARTBEAT as it is.
-    fn is_ahead(&self) -> bool {
-        self.heartbeat.is_some_and(|heartbeat| self.given_count > heartbeat.count)
-    }
-
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
         let pending = self.first_pending();
         pending.map_or(heartbeat.last, |pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
@@ -543,8 +550,6 @@ const REQUEST_LEN_MAX: usize = 1232;
 const PARTIALS_MAX: usize = 64;
 const GIVEN_MAX: usize = 1024;
 const WRITERS_MAX: usize = 256;
-/// Beyond it all are forgotten: Dust hears of those writers again once their own counts have caught up.
-const COUNTS_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Dust's way out: the buffer that Dust writes a message into, and where the message goes from there.
 //!
 //! ```text
-//!   Dust ──▶ buffer ──▶ for whom? ─┬ ourselves ──▶ loopback
+//!   Dust ──▶ buffer ──▶ for whom? ─┬ ourselves ──▶ loopback: whole, or a chunk in fragments
 //!                                  ├ everyone ───▶ group, neighbours, ourselves; kept for later
 //!                                  └ one peer ───▶ shared memory: whole, its length repaired
 //!                                                  UDP: whole, or in fragments
@@ -52,6 +52,8 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     repair_count: i32,
     /// That an announcement has no room for all our addresses was said.
     has_left_out: bool,
+    /// That there was no memory for a message was said.
+    has_lacked_memory: bool,
     /// The datagrams that are sent next.
     run: Vec<u8>,
 }
@@ -125,8 +127,19 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     pub(crate) fn new(running: Running<S, U>) -> Self {
         let (private, written, troubled, run) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
         let forecast = Forecast::default();
-        let (repair_count, has_left_out) = (0, false);
-        Self { running, private, lent: None, forecast, written, troubled, repair_count, has_left_out, run }
+        let (repair_count, has_left_out, has_lacked_memory) = (0, false, false);
+        Self {
+            running,
+            private,
+            lent: None,
+            forecast,
+            written,
+            troubled,
+            repair_count,
+            has_left_out,
+            has_lacked_memory,
+            run,
+        }
     }
 
     fn shared(&self) -> &Shared<S, U> {
@@ -140,6 +153,9 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         if let Some(header) = message.first_chunk::<HEADER_LEN>() {
             self.shared().header.get_or_init(|| *header);
         }
+        if is_departed(&self.shared().departed, message, &outgoing) {
+            return None;
+        }
         match outgoing.to {
             None => self.write_to_everyone(message, &outgoing, locators),
             to if to == self.shared().prefix() => self.write_to_ourselves(message, &outgoing),
@@ -148,11 +164,27 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         None
     }
 
-    fn write_to_ourselves(&self, message: &mut [u8], outgoing: &Outgoing) {
-        let (len, follower) = repair(message, outgoing);
-        for message in [Some(message[..len].to_vec()), follower].into_iter().flatten() {
-            if !self.shared().loopback.push(message) {
-                self.shared().tally.unserved();
+    /// What Dust says to itself. A chunk of a sample is cut as for others: as Dust wrote it, nobody could tell where it belongs.
+    fn write_to_ourselves(&mut self, message: &mut [u8], outgoing: &Outgoing) {
+        let shared = self.running.shared();
+        note_contact(&shared.contacts, message, outgoing, &[]);
+        let push = |message| {
+            let has_room = shared.loopback.push(message);
+            if !has_room {
+                shared.tally.unserved();
+            }
+            has_room
+        };
+        if outgoing.kind != kind::DATA_FRAG {
+            let (len, follower) = repair(message, outgoing);
+            [Some(message[..len].to_vec()), follower].into_iter().flatten().for_each(|one| _ = push(one));
+            return;
+        }
+        let mut pieces = shared.fragmenter.cut(message, outgoing, None, None, 0);
+        while let Some(len) = pieces.as_mut().and_then(|pieces| pieces.next_run(&mut self.run)) {
+            // Without one of them the others are of no use: Dust asks for the sample again.
+            if !self.run.chunks(len).all(|datagram| push(datagram.to_vec())) {
+                return;
             }
         }
     }
@@ -198,7 +230,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     ) -> Option<Path> {
         let peer = Peer::new(locators);
         let message = &mut buffer.bytes()[..len];
-        if is_departed(&self.shared().departed, message, outgoing) || self.is_stray(message, outgoing) {
+        if self.is_stray(message, outgoing) {
             return None;
         }
         if let Some(Heartbeat { writer, last, .. }) = outgoing.read_heartbeat(message) {
@@ -354,6 +386,12 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
                 _ => Outcome::Refused,
             },
             Err(SendError::Loan(LoanError::Full { .. })) => Outcome::Full,
+            Err(SendError::Loan(error @ LoanError::NoMemory { .. })) => {
+                if !std::mem::replace(&mut self.has_lacked_memory, true) {
+                    tracing::warn!(reason = %error, "message sent by UDP; further ones are only counted, in no_memory");
+                }
+                Outcome::Refused
+            }
             Err(_) => Outcome::Refused,
         };
         if let (Some(locator), kind::DATA) = (peer.shm_locator(), outgoing.kind) {
@@ -384,9 +422,10 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     }
 }
 
-/// Whether this is a sample for a reader that is no more.
+/// Whether this is a sample, or a chunk of one, for a reader that is no more.
 fn is_departed(departed: &Departed, message: &[u8], outgoing: &Outgoing) -> bool {
-    let reader = outgoing.data(message).map(|data| data.reader);
+    let whole = outgoing.data(message).map(|data| data.reader);
+    let reader = whole.or_else(|| outgoing.chunk(message).map(|chunk| chunk.reader));
     let reader = outgoing.to.zip(reader).map(|(prefix, entity)| Guid { prefix, entity });
     reader.is_some_and(|reader| departed.contains(&reader))
 }

@@ -81,6 +81,20 @@ fn every_size_is_intact_by_udp() {
     party.leave();
 }
 
+#[test]
+fn a_sample_above_the_largest_message_reaches_a_reader_of_the_same_participant() {
+    let party = Stack::Ours.join(random_domain());
+    let reader = party.reader(true, 64);
+    let writer = party.writer(true, 1);
+    wait_for_readers(&writer, 1);
+    let lens = [64, (16 << 20) + 4096, 100, 40 << 20];
+    std::thread::scope(|scope| {
+        scope.spawn(|| subscribe(&reader, &lens));
+        publish(&writer, &lens);
+    });
+    party.leave();
+}
+
 /// What crosses UDP whole or in a few fragments, and what needs many.
 const LOSSY_LENS: [usize; 9] =
     [0, 64, 65_507, 200_000, 1 << 20, (4 << 20) + 3, 100, 4 << 20, (16 << 20) + 4096];

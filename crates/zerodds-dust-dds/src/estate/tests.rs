@@ -51,9 +51,9 @@ fn endpoints_go_in_one_message_with_their_participant_each_once_and_in_sequence(
     assert_eq!(
         samples(message),
         [
-            (READERS, 8, Some(EntityId([0, 0, 1, 4]))),
-            (READERS, 9, Some(EntityId([0, 0, 2, 4]))),
-            (WRITERS, 2, Some(EntityId([0, 0, 3, 3]))),
+            (READERS, AHEAD, Some(EntityId([0, 0, 1, 4]))),
+            (READERS, AHEAD + 1, Some(EntityId([0, 0, 2, 4]))),
+            (WRITERS, AHEAD, Some(EntityId([0, 0, 3, 3]))),
             (EntityId::SPDP_WRITER, 1, Some(EntityId::PARTICIPANT)),
         ]
     );
@@ -70,7 +70,7 @@ fn a_reader_that_went_before_its_participant_is_raised_then_goes_for_good() {
     assert_eq!(estates.disposed(READERS, 2, reader), News::Left);
     let farewell = estates.farewell(GONE, None);
     let of: Vec<_> = farewell.iter().flat_map(|message| samples(message)).collect();
-    assert_eq!(of[..2], [(READERS, 3, None), (READERS, 4, Some(reader.entity))]);
+    assert_eq!(of[..2], [(READERS, AHEAD, None), (READERS, AHEAD + 1, Some(reader.entity))]);
     assert_eq!((estates.kept, estates.endpoints), (0, 0));
 }
 

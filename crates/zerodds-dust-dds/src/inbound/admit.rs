@@ -5,10 +5,12 @@ use crate::discovery;
 use crate::estate::News;
 use crate::reassembly::Origin;
 use crate::rtps::{
-    Data, EntityId, Guid, GuidPrefix, Malformed, Parameters, SUBMESSAGE_HEADER_LEN, Submessage, pid,
+    Data, EntityId, Guid, GuidPrefix, Malformed, MessageWriter, Parameters, SUBMESSAGE_HEADER_LEN,
+    Submessage, pid,
 };
 use std::ops::Range;
 use std::time::Instant;
+use zerodds_core::Endianness;
 
 impl Inbound {
     /// Decides whether Dust may see a sample.
@@ -110,11 +112,16 @@ impl Inbound {
             }
         };
         let is_ours = self.own == Some(prefix);
+        let ended = subject.filter(|_| gone && data.writer != EntityId::SEDP_TOPICS_WRITER);
+        let end = ended.and_then(|endpoint| spelled_out_end(submessage, data, endpoint));
+        let is_spelled_out = end.is_some();
+        self.brought_about.extend(end);
         match (news, data.writer, subject) {
             (News::Came, EntityId::SEDP_SUBSCRIPTIONS_WRITER, Some(reader)) => {
                 self.departed.came(reader);
                 if is_ours {
                     self.contacts.came(reader.entity, discovery::is_reliable_reader(data.payload));
+                    self.reassembly.reader_came();
                 }
             }
             (News::Left, EntityId::SEDP_SUBSCRIPTIONS_WRITER, Some(reader)) => {
@@ -135,7 +142,7 @@ impl Inbound {
             (News::TooMany, ..) => patches.push((submessage.end() - data.payload.len(), vec![0, 0])),
             _ => {}
         }
-        Ok(Some(patches))
+        Ok((!is_spelled_out).then_some(patches))
     }
 }
 
@@ -169,9 +176,23 @@ fn is_disposed(submessage: &Submessage<'_>, data: &Data<'_>) -> bool {
 /// Whom a sample of discovery is about, as Dust understands it: of what is gone its key hash says so, of what is there the
 /// payload.
 fn subject(submessage: &Submessage<'_>, data: &Data<'_>, id: u16) -> Option<Guid> {
-    let gone = is_disposed(submessage, data);
-    let hash = inline(submessage, data, pid::KEY_HASH).filter(|_| gone);
-    hash.and_then(Guid::of).or_else(|| discovery::guid(data.payload, id))
+    let hash = key_hash(submessage, data).filter(|_| is_disposed(submessage, data));
+    hash.or_else(|| discovery::guid(data.payload, id))
+}
+
+fn key_hash(submessage: &Submessage<'_>, data: &Data<'_>) -> Option<Guid> {
+    inline(submessage, data, pid::KEY_HASH).and_then(Guid::of)
+}
+
+/// The end of this endpoint in words that Dust understands, where its own are none: who is gone Dust reads from the key hash alone,
+/// which may be left out where there is a payload (§9.6.4.8).
+fn spelled_out_end(submessage: &Submessage<'_>, data: &Data<'_>, endpoint: Guid) -> Option<Vec<u8>> {
+    if key_hash(submessage, data).is_some() {
+        return None;
+    }
+    let mut end = MessageWriter::new(&endpoint.prefix.header(), Endianness::Little, 128);
+    end.disposed((data.writer, EntityId::NOBODY), data.sequence_number, pid::ENDPOINT_GUID, endpoint);
+    Some(end.into_bytes())
 }
 
 fn inline<'a>(submessage: &Submessage<'_>, data: &Data<'a>, wanted: u16) -> Option<&'a [u8]> {
@@ -192,9 +213,9 @@ mod tests {
     use crate::outgoing::Outgoing;
     use crate::outgoing::tests::PEER;
     use crate::reassembly::Request;
-    use crate::rtps::{Content, DataFields, MessageWriter, Submessages, flag, kind};
+    use crate::rtps::{Content, DataFields, Submessages, flag, kind};
     use std::time::Duration;
-    use zerodds_core::{Endianness, Locator};
+    use zerodds_core::Locator;
 
     const OTHER: GuidPrefix = GuidPrefix(*b"another name");
     const READERS: EntityId = EntityId::SEDP_SUBSCRIPTIONS_WRITER;

@@ -9,7 +9,7 @@
 
 use super::*;
 use crate::contacts::tests::acknowledges;
-use crate::rtps::{AckNack, EntityId, flag, kind};
+use crate::rtps::{AckNack, DataFields, EntityId, flag, kind, pid};
 use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
 use dust_dds::domain::domain_participant::DomainParticipant;
 use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
@@ -312,33 +312,51 @@ fn shorten_lease(message: &mut [u8]) {
     }
 }
 
+/// Writes of which none waits for the readers of another participant, whose lease has ended. The last that was heard of that
+/// is what `say` adds to its announcements.
+fn writes_after_a_lease(names: [u8; 3], say: fn(&mut MessageWriter)) -> usize {
+    let [victim, silent, third] = names.map(Captive::new);
+    let _reliable = silent.reliable_reader();
+    let mut inbound = inbound();
+    introduce(&victim, &silent, &mut inbound, shorten_lease);
+    let matched = || victim.writer.get_matched_subscriptions().expect("alive").len();
+    while matched() < 2 {
+        introduce(&victim, &silent, &mut inbound, shorten_lease);
+    }
+    let prefix = guid(silent.participant.get_instance_handle()).prefix;
+    let (mut last, mut out) = (MessageWriter::new(&prefix.header(), Endianness::Little, 64), Vec::new());
+    say(&mut last);
+    inbound.message(&last.into_bytes(), Some(Path::Udp), None, Instant::now(), &mut out);
+    out.drain(..).for_each(|message| victim.give(message));
+    // From here on nothing is heard of it: Dust would forget it, and match its readers again with the third.
+    while victim.answer() > 0 {
+        inbound.end_leases(Instant::now() + Duration::from_secs(2), std::iter::empty(), &mut out);
+        out.drain(..).for_each(|message| victim.give(message));
+    }
+    while matched() == 0 {
+        introduce(&victim, &third, &mut inbound, |_| {});
+    }
+    assert_eq!(matched(), 1, "the third");
+    let note = || Note { id: 1, text: String::new() };
+    (0..3).map(|_| victim.writer.write(note(), None).expect("nobody to wait for")).count()
+}
+
 #[test]
 fn a_writer_does_not_wait_for_readers_whose_lease_has_ended() {
-    let trial = || {
-        let (victim, silent, third) = (Captive::new(60), Captive::new(61), Captive::new(62));
-        let _reliable = silent.reliable_reader();
-        let mut inbound = inbound();
-        introduce(&victim, &silent, &mut inbound, shorten_lease);
-        let matched = || victim.writer.get_matched_subscriptions().expect("alive").len();
-        while matched() < 2 {
-            introduce(&victim, &silent, &mut inbound, shorten_lease);
-        }
-        // From here on nothing is heard of it: Dust would forget it, and match its readers again with the third.
-        let mut out = Vec::new();
-        while victim.answer() > 0 {
-            inbound.end_leases(Instant::now() + Duration::from_secs(2), std::iter::empty(), &mut out);
-            out.drain(..).for_each(|message| victim.give(message));
-        }
-        while matched() == 0 {
-            introduce(&victim, &third, &mut inbound, |_| {});
-        }
-        assert_eq!(matched(), 1, "the third");
-        for _ in 0..3 {
-            victim.writer.write(Note { id: 1, text: String::new() }, None).expect("nobody to wait for");
-        }
-        1
+    assert_eq!(outcome(|| writes_after_a_lease([60, 61, 62], |_| {})), Some(3));
+}
+
+#[test]
+fn a_writer_does_not_wait_for_readers_after_whose_announcement_came_what_names_nobody() {
+    // As of a reader that came and went, where the participant keeps nothing of it.
+    let gap = |last: &mut MessageWriter| {
+        last.gap((EntityId::UNKNOWN, EntityId::SEDP_SUBSCRIPTIONS_WRITER), 3, 5);
     };
-    assert_eq!(outcome(trial), Some(1));
+    assert_eq!(outcome(move || writes_after_a_lease([71, 72, 73], gap)), Some(3));
+    let nameless = |last: &mut MessageWriter| {
+        last.nothing(EntityId::SEDP_SUBSCRIPTIONS_WRITER, 3);
+    };
+    assert_eq!(outcome(move || writes_after_a_lease([74, 75, 76], nameless)), Some(3));
 }
 
 /// What one says by now reaches the other, as it was changed on the way.
@@ -475,6 +493,40 @@ fn a_writer_does_not_wait_for_a_reader_that_left_while_it_was_created() {
         1
     };
     assert_eq!(outcome(trial), Some(1));
+}
+
+#[test]
+fn a_reader_is_no_longer_matched_when_its_end_names_it_in_the_payload_alone() {
+    // As some stacks have it: without a key hash, which Dust goes by, or with one that is none.
+    for (name, hash) in [(77, &[][..]), (79, &[0x70, 0, 4, 0, 1, 1, 1, 1])] {
+        let trial = move || {
+            let (victim, partner) = (Captive::new(name), Captive::new(name + 1));
+            let leaving = guid(partner.reliable_reader().get_instance_handle());
+            let mut inbound = inbound();
+            let matched = || victim.writer.get_matched_subscriptions().expect("alive").len();
+            while matched() < 2 {
+                introduce(&victim, &partner, &mut inbound, |_| {});
+            }
+            let (reader, writer) = (EntityId::UNKNOWN, EntityId::SEDP_SUBSCRIPTIONS_WRITER);
+            let flags = flag::INLINE_QOS | flag::DATA_KEY;
+            let mut end = MessageWriter::new(&leaving.prefix.header(), Endianness::Little, 128);
+            end.open_data(DataFields { flags, reader, writer, sequence_number: 3 })
+                .parameter(pid::STATUS_INFO, &[0, 0, 0, 3])
+                .verbatim(hash)
+                .parameter(pid::SENTINEL, &[])
+                .verbatim(&[0, 3, 0, 0])
+                .parameter(pid::ENDPOINT_GUID, &leaving.to_bytes())
+                .parameter(pid::SENTINEL, &[]);
+            let mut out = Vec::new();
+            inbound.message(&end.into_bytes(), Some(Path::Udp), None, Instant::now(), &mut out);
+            out.into_iter().for_each(|message| victim.give(message));
+            while matched() > 1 {
+                std::thread::yield_now();
+            }
+            matched()
+        };
+        assert_eq!(outcome(trial), Some(1), "the best-effort one");
+    }
 }
 
 #[test]

@@ -310,6 +310,21 @@ fn best_effort_readers_wait_for_nothing_though_the_writer_is_reliable() {
 }
 
 #[test]
+fn a_reader_that_comes_late_is_given_again_what_others_have_been_given_from_fragments() {
+    for reliability in [1, 2] {
+        let (mut gate, _) = with_readers(false);
+        let again = |gate: &mut Gate| -> Vec<_> {
+            fragments(WRITER, 5).iter().flat_map(|datagram| told(&gate.pass(datagram))).collect()
+        };
+        assert_eq!(again(&mut gate), [(kind::DATA, 5)]);
+        assert_eq!(again(&mut gate), [], "a late repetition");
+        announce(&mut gate, EntityId([0, 0, 10, 4]), 3, reliability);
+        assert_eq!(again(&mut gate), [(kind::DATA, 5)], "what the writer had kept for it");
+        assert_eq!(again(&mut gate), []);
+    }
+}
+
+#[test]
 fn a_reader_does_not_lose_what_it_waits_for_because_the_writer_begins_later_with_another() {
     let silence = Duration::from_secs(1);
     for (asks, after, passes) in

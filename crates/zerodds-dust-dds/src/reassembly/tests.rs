@@ -8,6 +8,8 @@ use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};
 use crate::rtps::{Content, Data, DataFragFields, EntityId, Submessages};
 use proptest::prelude::*;
 
+mod bounds;
+
 const WRITER_GUID: Guid = Guid { prefix: GuidPrefix(*b"me, who else"), entity: WRITER };
 const ANOTHER: GuidPrefix = GuidPrefix(*b"one of many.");
 const OUR_HEADER: [u8; HEADER_LEN] = *b"RTPS\x02\x04\x01\x14the receiver";
@@ -380,92 +382,6 @@ fn no_request_is_longer_than_the_smallest_datagram_and_everything_is_asked_for()
 }
 
 #[test]
-fn memory_is_bounded_whatever_a_peer_claims() {
-    let mut receiver = Receiver::new(1 << 20);
-    for number in 1..1_000 {
-        receiver.take(&datagrams(&sample(number, 100_000), None)[0]);
-    }
-    let bytes: usize = receiver
-        .reassembly
-        .writers
-        .values()
-        .flat_map(|writer| writer.partial.values())
-        .map(Partial::len)
-        .sum();
-    assert!(bytes <= 1 << 20);
-    assert!(receiver.handed_over.is_empty());
-}
-
-#[test]
-fn a_sample_that_all_memory_is_too_small_for_counts_as_incomplete_once() {
-    let mut receiver = Receiver::new(1 << 20);
-    for (number, incomplete) in [(1, 1), (1, 1), (2, 2), (1, 2)] {
-        for datagram in datagrams(&sample(number, 2 << 20), None) {
-            receiver.take(&datagram);
-        }
-        assert_eq!(receiver.incomplete(), incomplete);
-    }
-    assert!(receiver.handed_over.is_empty() && receiver.reassembly.has_refused);
-}
-
-#[test]
-fn a_sample_of_more_fragments_than_anyone_makes_is_not_begun() {
-    for (len, is_begun) in [(FRAGMENTS_MAX, true), (FRAGMENTS_MAX + 1, false)] {
-        let mut receiver = Receiver::new(BUDGET);
-        let fields = DataFragFields {
-            flags: 0,
-            reader: READER,
-            writer: WRITER,
-            sequence_number: 1,
-            first: 1,
-            fragment_len: 1,
-            sample_len: len,
-        };
-        let mut message = MessageWriter::new(&HEADER, Endianness::Little, 64);
-        receiver.take(message.data_frag(fields, &[], &[7]).as_bytes());
-        assert_eq!(receiver.reassembly.partial(&WRITER_GUID, 1).is_some(), is_begun, "{len}");
-    }
-}
-
-#[test]
-fn a_participant_that_begins_ever_more_samples_crowds_out_its_own() {
-    for flooding_len in [3_000, 100_000] {
-        let mut receiver = Receiver::new(1 << 20);
-        let ours = datagrams(&sample(1, 10_000), None);
-        receiver.take(&ours[0]);
-        for number in 1..200 {
-            receiver.take_from(ANOTHER, &datagrams(&sample(number, flooding_len), None)[0]);
-        }
-        assert!(receiver.incomplete() > 100);
-        for datagram in &ours[1..] {
-            receiver.take(datagram);
-        }
-        assert!(receiver.samples() == [(1, payload(1, 10_000))]);
-    }
-}
-
-#[test]
-fn a_participant_that_has_ever_more_samples_wait_crowds_out_its_own() {
-    let mut receiver = Receiver::new(1 << 20);
-    let ours = datagrams(&sample(1, 300_000), None);
-    receiver.take(&ours[0]);
-    acknowledges(&receiver.contacts, READER, Guid { prefix: ANOTHER, ..WRITER_GUID }, 1, false);
-    receiver.take_from(ANOTHER, &datagrams(&sample(1, 3_000), None)[0]);
-    for number in 2..=100 {
-        for datagram in datagrams(&sample(number, 10_000), None) {
-            receiver.take_from(ANOTHER, &datagram);
-        }
-    }
-    let numbers: Vec<_> = receiver.samples().iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (2..=100).collect::<Vec<_>>(), "none that is whole is lost");
-    assert_eq!(receiver.incomplete(), 1, "what they waited for");
-    for datagram in &ours[1..] {
-        receiver.take(datagram);
-    }
-    assert!(receiver.samples().contains(&(1, payload(1, 300_000))));
-}
-
-#[test]
 fn a_writer_that_made_room_for_others_keeps_its_count() {
     let mut receiver = Receiver::new(BUDGET);
     let all = datagrams(&sample(1, 10_000), None);
@@ -492,6 +408,94 @@ fn a_writer_that_made_room_for_others_keeps_its_count() {
     assert!(
         matches!(hear(&mut receiver, given + 4), Hearing::Rewritten { last: 2, count } if count == given + 4)
     );
+}
+
+#[test]
+fn what_is_for_a_reader_that_came_late_is_heard_though_others_have_heard_higher_counts() {
+    let mut receiver = Receiver::new(BUDGET);
+    let [one, late] = [READER, EntityId([0, 0, 9, 4])];
+    let mut hear = |after_ms, reader, last, count| {
+        receiver.now += Duration::from_millis(after_ms);
+        let heartbeat = Heartbeat { reader, writer: WRITER, first: 1, last, count };
+        receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
+    };
+    let rewritten = |last, count| Hearing::Rewritten { last, count };
+    assert_eq!(hear(0, one, 7, 1_000), Hearing::AsItIs);
+    assert_eq!(hear(200, late, 7, 5), rewritten(7, 1_001));
+    for count in [5, 4] {
+        assert_eq!(hear(200, late, 7, count), Hearing::AsItIs, "a repetition");
+    }
+    assert_eq!(hear(200, late, 7, 6), rewritten(7, 1_002));
+    assert_eq!(hear(200, one, 7, 1_001), rewritten(7, 1_003), "neither does the first fall behind");
+    // They keep in step.
+    for round in 0..3 {
+        assert_eq!(
+            hear(200, one, 8 + round, 1_002 + round as i32),
+            rewritten(8 + round, 1_004 + round as i32)
+        );
+        assert_eq!(hear(1, late, 8 + round, 7 + round as i32), Hearing::AsItIs, "all have just heard that");
+    }
+    assert_eq!(hear(1, late, 11, 10), rewritten(11, 1_007), "and not that");
+    assert_eq!(hear(1, one, 11, 1_008), Hearing::AsItIs);
+}
+
+#[test]
+fn a_reader_is_not_made_to_hear_of_another_that_begins_behind_what_it_may_lack() {
+    let late = EntityId([0, 0, 9, 4]);
+    for has_spoken in [true, false] {
+        let mut receiver = Receiver::new(BUDGET);
+        if !has_spoken {
+            receiver.contacts.left(READER);
+            receiver.contacts.came(READER, true);
+        }
+        let mut hear = |reader, first, count| {
+            let heartbeat = Heartbeat { reader, writer: WRITER, first, last: 7, count };
+            receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
+        };
+        assert_eq!(hear(READER, 1, 1_000), Hearing::AsItIs);
+        // The seventh sample got lost, or is on its way.
+        if has_spoken {
+            dust_acknowledges(&receiver.contacts, 7, false);
+        }
+        assert_eq!(hear(late, 8, 1), Hearing::AsItIs, "who is new hears that, and nobody else");
+        dust_acknowledges(&receiver.contacts, 8, false);
+        assert_eq!(hear(late, 8, 2), Hearing::Rewritten { last: 7, count: 1_001 });
+    }
+}
+
+#[test]
+fn a_sample_that_is_incomplete_does_not_lower_the_counts_that_dust_hears() {
+    let mut receiver = Receiver::new(BUDGET);
+    let heartbeat =
+        Heartbeat { reader: EntityId([0, 0, 9, 4]), writer: WRITER, first: 1, last: 0, count: 1_000 };
+    let heard = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now);
+    assert_eq!(heard, Hearing::AsItIs);
+    let all = datagrams(&sample(1, 10_000), None);
+    let told = [&all[0], &all[all.len() - 1]].map(|datagram| receiver.take(datagram));
+    assert_eq!(told, [None, Some((0, 1_001))]);
+}
+
+#[test]
+fn only_writers_of_an_incomplete_sample_are_looked_at_for_what_is_due() {
+    let mut receiver = Receiver::new(BUDGET);
+    for number in 0..100 {
+        let prefix = GuidPrefix([number; 12]);
+        datagrams(&sample(1, 3_000), None).iter().for_each(|datagram| {
+            receiver.take_from(prefix, datagram);
+        });
+    }
+    let all = datagrams(&sample(1, 10_000), None);
+    let looked_at = |receiver: &mut Receiver| {
+        let is_due = receiver.reassembly.deadline().is_some();
+        (is_due, receiver.reassembly.unfinished.len(), receiver.reassembly.writers.len())
+    };
+    assert_eq!(looked_at(&mut receiver), (false, 0, 100));
+    receiver.take(&all[0]);
+    assert_eq!(looked_at(&mut receiver), (true, 1, 101));
+    all.iter().for_each(|datagram| {
+        receiver.take(datagram);
+    });
+    assert_eq!(looked_at(&mut receiver), (false, 0, 101));
 }
 
 #[test]

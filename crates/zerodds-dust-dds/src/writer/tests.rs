@@ -5,9 +5,11 @@ use crate::monitor::Registry;
 use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes, chunk_as_dust_writes};
 use crate::participant::start;
 use crate::rtps::{
-    Content, DataFragFields, HeartbeatFields, MessageWriter, NackFragFields, Submessages, flag,
+    AckNackFields, Content, DataFields, DataFragFields, GuidPrefix, HeartbeatFields, MessageWriter,
+    NackFragFields, Submessages, flag, header,
 };
-use std::sync::Arc;
+use parking_lot::Mutex;
+use std::sync::{Arc, mpsc};
 use zerodds_core::testing::{Hub, Memory, MemoryLoan, MemoryReceiver};
 use zerodds_core::{Counters, Endianness, Incoming, Reach, Receiver, Unserved};
 
@@ -93,6 +95,8 @@ struct Scene {
     writer: Writer<Narrow, Memory>,
     wide: [Memory; 2],
     narrow: [Memory; 2],
+    /// What Dust is given.
+    dust: mpsc::Receiver<Vec<u8>>,
 }
 
 impl Scene {
@@ -105,8 +109,10 @@ impl Scene {
         hub.link_up(&ours[0], &narrow[0]);
         let [inner, udp] = ours;
         let shm = Narrow { inner, whom: narrow[0].locators()[0], answer };
-        let running = start(shm, udp, &Arc::<Registry>::default(), |_, _| {}).expect("a thread");
-        Self { writer: Writer::new(running), wide, narrow }
+        let (give, dust) = mpsc::channel();
+        let give = move |message, _: &_| drop(give.send(message));
+        let running = start(shm, udp, &Arc::<Registry>::default(), give).expect("a thread");
+        Self { writer: Writer::new(running), wide, narrow, dust }
     }
 
     /// Dust writes this message to a peer.
@@ -149,6 +155,47 @@ fn a_sample_that_shared_memory_refuses_goes_in_fragments() {
         assert!(scene.heard_by_udp() == payload(), "whole and in order");
         let traffic = scene.writer.shared().tally.traffic();
         assert_eq!((traffic.udp.samples_sent, traffic.fragmented, traffic.unserved), (1, 1, 0));
+    }
+}
+
+/// Keeps what is warned of.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut said = String::new();
+        event.record(&mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            said.push_str(&format!("{value:?}"));
+        });
+        self.0.lock().push(said);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn that_there_is_no_memory_is_said_once_with_the_limit_and_the_path_used_instead() {
+    for (answer, count) in [(no_memory as fn(usize) -> _, 1), (too_large, 0), (full, 0)] {
+        let (mut scene, warnings) = (Scene::new(answer), Warnings::default());
+        // Where there is one alone, `tracing` believes what another thread without any was told of a callsite.
+        let _second = tracing::Dispatch::new(Warnings::default());
+        tracing::subscriber::with_default(warnings.clone(), || {
+            for _ in 0..3 {
+                scene.write(&as_dust_writes(&payload(), &[], true), |scene| &scene.narrow);
+            }
+        });
+        let said = warnings.0.lock();
+        assert_eq!(said.len(), count, "{said:?}");
+        assert!(said.iter().all(|said| said.contains("memory: a test") && said.contains("UDP")), "{said:?}");
     }
 }
 
@@ -214,6 +261,99 @@ fn a_heartbeat_between_large_samples_is_not_lent_what_the_samples_are() {
     (0..4).for_each(|_| _ = (lent(&sample), lent(&heartbeat)));
     for _ in 0..4 {
         assert_eq!((lent(&sample), lent(&heartbeat)), (true, false), "they take turns");
+    }
+}
+
+/// A message of Dust's, addressed to Dust itself.
+fn to_ourselves(mut message: Vec<u8>) -> Vec<u8> {
+    message[24..36].copy_from_slice(&ourselves().0);
+    message
+}
+
+fn ourselves() -> GuidPrefix {
+    header(&HEADER).expect("a header")
+}
+
+/// Dust announces itself: before that, nothing it says to itself is heard.
+fn announcement() -> Vec<u8> {
+    let mut announcement = MessageWriter::new(&HEADER, Endianness::Little, 64);
+    let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
+    announcement
+        .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
+        .verbatim(&[0, 3, 0, 0, 1, 0, 0, 0]);
+    announcement.into_bytes()
+}
+
+impl Scene {
+    /// The payloads of sample 42 that Dust is given before another sample, for another reader, which is written now.
+    fn heard_from_ourselves(&mut self) -> Vec<Vec<u8>> {
+        let mut last = to_ourselves(as_dust_writes(b"the last", &[], false));
+        last[56..60].copy_from_slice(&[0, 0, 9, 4]);
+        last[68] = 43;
+        self.write(&last, |scene| &scene.narrow);
+        let mut heard = Vec::new();
+        loop {
+            let message = self.dust.recv_timeout(Duration::from_secs(60)).expect("the last one comes");
+            for submessage in Submessages::of(&message).map(|one| one.expect("whole")) {
+                match Content::read(&submessage) {
+                    Ok(Content::Data(data)) if data.sequence_number == 43 => return heard,
+                    Ok(Content::Data(data)) if data.writer == WRITER => heard.push(data.payload.to_vec()),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sample_that_dust_writes_in_chunks_reaches_readers_of_our_own() {
+    let mut scene = Scene::new(too_large);
+    scene.write(&announcement(), |scene| &scene.narrow);
+    let chunk_len = scene.writer.shared().fragmenter.chunk_len();
+    let sample: Vec<u8> = (0..chunk_len + 100_000).map(|index| (index % 251) as u8).collect();
+    let write = |scene: &mut Scene| {
+        for number in 1..=2 {
+            let chunk = to_ourselves(chunk_as_dust_writes(&sample, chunk_len, number));
+            scene.write(&chunk, |scene| &scene.narrow);
+        }
+    };
+    write(&mut scene);
+    assert!(scene.heard_from_ourselves() == [&sample[..]], "once and whole");
+    write(&mut scene);
+    assert!(scene.heard_from_ourselves().is_empty(), "as for another reader of ours, which has it");
+    // A reader that could not take it asks for it again.
+    let mut asks = MessageWriter::new(&HEADER, Endianness::Little, 128);
+    asks.info_dst(ourselves()).acknack(AckNackFields { reader: READER, writer: WRITER, base: 42, count: 1 });
+    let mut asks = asks.into_bytes();
+    let bitmap_at = asks.len() - 8;
+    asks.splice(bitmap_at..bitmap_at + 4, [1, 0, 0, 0, 0, 0, 0, 0x80]);
+    asks[38] += 4;
+    scene.write(&asks, |scene| &scene.narrow);
+    write(&mut scene);
+    assert!(scene.heard_from_ourselves() == [&sample[..]]);
+}
+
+#[test]
+fn nothing_is_sent_to_a_reader_that_left_be_it_whole_or_in_chunks_another_s_or_our_own() {
+    let mut scene = Scene::new(too_large);
+    scene.write(&announcement(), |scene| &scene.narrow);
+    let chunk_len = scene.writer.shared().fragmenter.chunk_len();
+    let sample = vec![7; chunk_len + 1_000];
+    let mut messages = vec![as_dust_writes(b"small", &[], true)];
+    messages.extend([1, 2].map(|number| chunk_as_dust_writes(&sample, chunk_len, number)));
+    let sent = |scene: &Scene| scene.narrow.each_ref().map(Memory::queued).iter().sum::<usize>();
+    for leaves in [false, true] {
+        if leaves {
+            let departed = &scene.writer.shared().departed;
+            [PEER, ourselves()].iter().for_each(|&prefix| departed.left(Guid { prefix, entity: READER }));
+        }
+        for message in &messages {
+            let before = sent(&scene);
+            scene.write(message, |scene| &scene.narrow);
+            assert_eq!(sent(&scene) == before, leaves, "to another");
+            scene.write(&to_ourselves(message.clone()), |scene| &scene.narrow);
+        }
+        assert_eq!(scene.heard_from_ourselves().is_empty(), leaves, "to ourselves");
     }
 }
 

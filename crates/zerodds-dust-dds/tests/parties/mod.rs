@@ -27,8 +27,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 use zerodds_dust_dds::{Monitor, ZeroDds};
 
@@ -61,6 +61,7 @@ pub(crate) enum Stack {
 pub(crate) struct Party {
     pub(crate) participant: DomainParticipant,
     pub(crate) monitor: Option<Monitor>,
+    topic: OnceLock<Topic>,
     delete: Box<dyn Fn(&DomainParticipant)>,
 }
 
@@ -77,6 +78,7 @@ impl Stack {
                 Party {
                     participant,
                     monitor: None,
+                    topic: OnceLock::new(),
                     delete: Box::new(|one| factory.delete_participant(one).unwrap()),
                 }
             }
@@ -88,7 +90,8 @@ pub(crate) fn join_with(ours: ZeroDds, domain: i32) -> Party {
     let monitor = Some(ours.monitor());
     let factory = ours.factory().unwrap();
     let participant = create(factory, domain);
-    Party { participant, monitor, delete: Box::new(|one| factory.delete_participant(one).unwrap()) }
+    let (topic, delete) = (OnceLock::new(), Box::new(|one: &_| factory.delete_participant(one).unwrap()));
+    Party { participant, monitor, topic, delete }
 }
 
 fn create<T: dust_dds::transport::interface::TransportParticipantFactory>(
@@ -150,7 +153,9 @@ impl Party {
 
     fn topic(&self) -> Topic {
         let qos = QosKind::Default;
-        self.participant.create_topic::<Blob>(TOPIC, "Blob", qos, NO_LISTENER, NO_STATUS).unwrap()
+        let create =
+            || self.participant.create_topic::<Blob>(TOPIC, "Blob", qos, NO_LISTENER, NO_STATUS).unwrap();
+        self.topic.get_or_init(create).clone()
     }
 
     /// Deletes the reader, and stays.

@@ -1,0 +1,117 @@
+//! What is not put together for want of memory, and at whose cost.
+
+use super::*;
+
+#[test]
+fn memory_is_bounded_whatever_a_peer_claims() {
+    let mut receiver = Receiver::new(1 << 20);
+    for number in 1..1_000 {
+        receiver.take(&datagrams(&sample(number, 100_000), None)[0]);
+    }
+    let bytes: usize = receiver
+        .reassembly
+        .writers
+        .values()
+        .flat_map(|writer| writer.partial.values())
+        .map(Partial::len)
+        .sum();
+    assert!(bytes <= 1 << 20);
+    assert!(receiver.handed_over.is_empty());
+}
+
+#[test]
+fn a_sample_that_all_memory_is_too_small_for_counts_as_incomplete_once() {
+    let mut receiver = Receiver::new(1 << 20);
+    for (number, incomplete) in [(1, 1), (1, 1), (2, 2), (1, 2)] {
+        for datagram in datagrams(&sample(number, 2 << 20), None) {
+            receiver.take(&datagram);
+        }
+        assert_eq!(receiver.incomplete(), incomplete);
+    }
+    assert!(receiver.handed_over.is_empty() && receiver.reassembly.has_refused);
+}
+
+#[test]
+fn of_a_sample_that_is_refused_the_cause_is_named_with_what_changes_it() {
+    let reassembly = Receiver::new(BUDGET).reassembly;
+    let why = |fragment_len: u16, sample_len| {
+        let fields = DataFragFields {
+            flags: 0,
+            reader: READER,
+            writer: WRITER,
+            sequence_number: 1,
+            first: 1,
+            fragment_len,
+            sample_len,
+        };
+        let mut message = MessageWriter::new(&HEADER, Endianness::Little, 64);
+        let message = message.data_frag(fields, &[], &[7; 1]).as_bytes();
+        let submessage = Submessages::of(message).next().expect("one").expect("whole");
+        let frag = DataFrag::read_unchecked(&submessage).expect("well-formed");
+        reassembly.why_refused(&frag)
+    };
+    let (large, many) = (why(60_000, BUDGET as u32 + 1), why(1, FRAGMENTS_MAX + 1));
+    assert!(
+        large.contains("67108864 bytes") && large.contains("above 32MiB, ZERODDS_SHM_MAX_DATAGRAM"),
+        "{large}"
+    );
+    assert!(many.contains("1048576 fragments"), "{many}");
+    assert!(why(60_000, BUDGET as u32).contains("no memory"));
+}
+
+#[test]
+fn a_sample_of_more_fragments_than_anyone_makes_is_not_begun() {
+    for (len, is_begun) in [(FRAGMENTS_MAX, true), (FRAGMENTS_MAX + 1, false)] {
+        let mut receiver = Receiver::new(BUDGET);
+        let fields = DataFragFields {
+            flags: 0,
+            reader: READER,
+            writer: WRITER,
+            sequence_number: 1,
+            first: 1,
+            fragment_len: 1,
+            sample_len: len,
+        };
+        let mut message = MessageWriter::new(&HEADER, Endianness::Little, 64);
+        receiver.take(message.data_frag(fields, &[], &[7]).as_bytes());
+        assert_eq!(receiver.reassembly.partial(&WRITER_GUID, 1).is_some(), is_begun, "{len}");
+    }
+}
+
+#[test]
+fn a_participant_that_begins_ever_more_samples_crowds_out_its_own() {
+    for flooding_len in [3_000, 100_000] {
+        let mut receiver = Receiver::new(1 << 20);
+        let ours = datagrams(&sample(1, 10_000), None);
+        receiver.take(&ours[0]);
+        for number in 1..200 {
+            receiver.take_from(ANOTHER, &datagrams(&sample(number, flooding_len), None)[0]);
+        }
+        assert!(receiver.incomplete() > 100);
+        for datagram in &ours[1..] {
+            receiver.take(datagram);
+        }
+        assert!(receiver.samples() == [(1, payload(1, 10_000))]);
+    }
+}
+
+#[test]
+fn a_participant_that_has_ever_more_samples_wait_crowds_out_its_own() {
+    let mut receiver = Receiver::new(1 << 20);
+    let ours = datagrams(&sample(1, 300_000), None);
+    receiver.take(&ours[0]);
+    acknowledges(&receiver.contacts, READER, Guid { prefix: ANOTHER, ..WRITER_GUID }, 1, false);
+    receiver.take_from(ANOTHER, &datagrams(&sample(1, 3_000), None)[0]);
+    for number in 2..=100 {
+        for datagram in datagrams(&sample(number, 10_000), None) {
+            receiver.take_from(ANOTHER, &datagram);
+        }
+    }
+    let numbers: Vec<_> = receiver.samples().iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (2..=100).collect::<Vec<_>>(), "none that is whole is lost");
+    assert_eq!(receiver.incomplete(), 1, "what they waited for");
+    for datagram in &ours[1..] {
+        receiver.take(datagram);
+    }
+    assert!(receiver.samples().contains(&(1, payload(1, 300_000))));
+}
