@@ -226,7 +226,7 @@ impl Attendant {
             Errand::Exclude(reader, source, excluded) => {
                 self.session.inbox.lock().ledger.exclude(reader, source, excluded);
             }
-            Errand::Tell(reader, writer, up_to) => self.session.say_taken(reader, writer, up_to),
+            Errand::Tell(reader, writer, consumed) => self.session.say_taken(reader, writer, consumed),
         }
     }
 
@@ -262,16 +262,16 @@ impl Attendant {
 
     fn say_taken(&self, to: impl Fn(&Prefix) -> bool) {
         let taken = self.session.registry.lock().taken(to);
-        for (reader, writer, up_to) in taken {
-            self.session.say_taken(reader, writer, up_to);
+        for (reader, writer, consumed) in taken {
+            self.session.say_taken(reader, writer, consumed);
         }
     }
 
     fn say_owed(&self) {
         let is_due = self.session.owed_at.lock().take_if(|at| *at <= Instant::now()).is_some();
         let owed = if is_due { self.session.registry.lock().owed() } else { Vec::new() };
-        for (reader, writer, up_to) in owed {
-            self.session.say_taken(reader, writer, up_to);
+        for (reader, writer, consumed) in owed {
+            self.session.say_taken(reader, writer, consumed);
         }
     }
 

@@ -4,7 +4,7 @@ use super::ended::Ended;
 use super::paths::PeerPath;
 use crate::account::Source;
 use crate::intake::{Awaited, Progress};
-use crate::protocol::{Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
+use crate::protocol::{Consumed, Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
 use crate::routes::{Matched, Way};
 use crate::window::Outlook;
 use rustdds::policy::Reliability;
@@ -83,7 +83,7 @@ pub(crate) enum Errand {
     /// RTPS will not give this writer's samples to this reader, or it will after all.
     Exclude(Entity, Source, bool),
     /// Tell this writer what this reader has taken.
-    Tell(Entity, (Prefix, Entity), i64),
+    Tell(Entity, (Prefix, Entity), Consumed),
 }
 
 impl Registry {
@@ -175,8 +175,8 @@ impl Registry {
                 self.sources.entry(reader).or_default().insert((prefix, writer));
                 let mut errands = self.meet(prefix);
                 errands.push(Errand::Exclude(reader, (incarnation(prefix), writer), false));
-                let up_to = self.readers.get(&reader).and_then(|ours| ours.progress.meet((prefix, writer)));
-                errands.extend(up_to.map(|up_to| Errand::Tell(reader, (prefix, writer), up_to)));
+                let taken = self.readers.get(&reader).and_then(|ours| ours.progress.meet((prefix, writer)));
+                errands.extend(taken.map(|taken| Errand::Tell(reader, (prefix, writer), taken)));
                 errands
             }
             Status::RemoteWriterQosIncompatible { local_reader, remote_writer, .. } => {
@@ -379,9 +379,9 @@ impl Registry {
     }
 
     /// What writers wait to be told.
-    pub(crate) fn owed(&self) -> Vec<(Entity, (Prefix, Entity), i64)> {
+    pub(crate) fn owed(&self) -> Vec<(Entity, (Prefix, Entity), Consumed)> {
         let owed = self.readers.iter().flat_map(|(&reader, state)| {
-            state.progress.owed().into_iter().map(move |(writer, up_to)| (reader, writer, up_to))
+            state.progress.owed().into_iter().map(move |(writer, taken)| (reader, writer, taken))
         });
         owed.collect()
     }
@@ -396,10 +396,10 @@ impl Registry {
 
     /// What readers have to say (again) to the writers of the participants that `of` chooses: reader, writer, up to
     /// where. Whoever asks says it: it counts as told.
-    pub(crate) fn taken(&self, of: impl Fn(&Prefix) -> bool) -> Vec<(Entity, (Prefix, Entity), i64)> {
+    pub(crate) fn taken(&self, of: impl Fn(&Prefix) -> bool) -> Vec<(Entity, (Prefix, Entity), Consumed)> {
         let limited = self.readers.iter().filter(|(_, reader)| reader.limit.is_some());
         let all = limited.flat_map(|(&reader, state)| {
-            state.progress.all(&of).into_iter().map(move |(writer, up_to)| (reader, writer, up_to))
+            state.progress.all(&of).into_iter().map(move |(writer, taken)| (reader, writer, taken))
         });
         all.collect()
     }
