@@ -154,6 +154,11 @@ impl Outlook {
         self.changed.notify_all();
     }
 
+    /// The last sequence number that is known to be used.
+    pub(crate) fn written(&self) -> i64 {
+        self.state.lock().written
+    }
+
     /// A place for one more sample, if every reader has room for it now.
     pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
         self.state.lock().place(self)

@@ -159,10 +159,20 @@ pub(crate) struct Begun {
 
 impl Begun {
     /// RTPS has it, under these sequence numbers.
-    pub(crate) fn written(mut self, first: SampleIdentity, last: SampleIdentity) {
+    pub(crate) fn written(self, first: SampleIdentity, last: SampleIdentity) {
+        self.written_as(first.sequence_number.into(), last.sequence_number.into());
+    }
+
+    pub(crate) fn written_as(mut self, first: i64, last: i64) {
         if let Some(id) = self.id.take() {
-            self.outlook.set_written(id, first.sequence_number.into(), last.sequence_number.into());
+            self.outlook.set_written(id, first, last);
         }
+    }
+
+    /// The sequence number that it gets if nothing else is being written: RustDDS counts, and does not say where it is with a
+    /// disposal. It never gets a lower one, so it is not waited for longer than until it was taken.
+    pub(crate) fn next(&self) -> i64 {
+        self.outlook.written() + 1
     }
 }
 
