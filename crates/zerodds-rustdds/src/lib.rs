@@ -126,6 +126,7 @@ pub mod no_key;
 mod payload;
 mod posts;
 mod protocol;
+mod round;
 mod routes;
 mod session;
 mod signal;

@@ -136,9 +136,12 @@ pub(crate) struct Undescribed {
 }
 
 impl Undescribed {
-    /// RTPS has the descriptor.
-    pub(crate) fn described(mut self) {
-        self.readers.clear();
+    /// RTPS has the descriptor, for all or for the participant of this reader.
+    pub(crate) fn described(&mut self, to: Option<&GUID>) {
+        match to.map(|reader| incarnation(split(reader).0)) {
+            Some(described) => self.readers.retain(|reader| *reader != described),
+            None => self.readers.clear(),
+        }
     }
 }
 
@@ -158,6 +161,10 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
+    pub(crate) fn new(place: Place, id: u64) -> Self {
+        Self { outlook: place.begin(id), id: Some(id) }
+    }
+
     /// RTPS has it, under these sequence numbers.
     pub(crate) fn written(self, first: SampleIdentity, last: SampleIdentity) {
         self.written_as(first.sequence_number.into(), last.sequence_number.into());
@@ -505,8 +512,7 @@ impl Outlet {
 
     /// RTPS is about to be given a sample, which is this one where it was shared.
     pub(crate) fn begin(&self, shared: Option<&Undescribed>, place: Place) -> Begun {
-        let id = shared.map_or_else(|| self.session().next_id(), |undescribed| undescribed.key.id);
-        Begun { outlook: place.begin(id), id: Some(id) }
+        Begun::new(place, shared.map_or_else(|| self.session().next_id(), |undescribed| undescribed.key.id))
     }
 
     /// The next sample's number, which is under way from here on.

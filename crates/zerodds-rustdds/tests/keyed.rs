@@ -342,6 +342,10 @@ fn a_burst_of_disposals_waits_for_a_reader_that_keeps_all_and_loses_it_nothing()
         taken.extend(scene.take().into_iter().map(|(sample, _)| sample));
         taken.len() == 1 + disposed
     });
-    assert!(matches!(&taken[0], Sample::Value(tile) if tile.version == 7), "the oldest is there: {:?}", taken[0]);
+    assert!(
+        matches!(&taken[0], Sample::Value(tile) if tile.version == 7),
+        "the oldest is there: {:?}",
+        taken[0]
+    );
     once_there_is_room(|| scene.writer.dispose(&ROOM, None));
 }
