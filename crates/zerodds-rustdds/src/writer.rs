@@ -310,7 +310,7 @@ impl<C: Carrier> Writer<C> {
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 let begun = round.has_begun();
-                let deadline = if begun { self.outlet.later() } else { deadline };
+                let deadline = if begun { Some(self.outlet.later()) } else { self.outlet.alarm(deadline) };
                 let carried =
                     by(deadline, self.carrier.carry(post.clone(), key, post.options(options))).await;
                 let carried = carried.unwrap_or(Err(Refused::WouldBlock));
@@ -406,13 +406,14 @@ fn until<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// The same in an executor: only a future that is not ready at once needs a clock.
-async fn by<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+/// The same in an executor, without a deadline too: only a future that is not ready at once needs a clock.
+async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
     let at_once = poll_fn(|context| Poll::Ready(future.as_mut().poll(context)));
     if let Poll::Ready(outcome) = at_once.await {
         return Some(outcome);
     }
+    let Some(deadline) = deadline else { return Some(future.await) };
     match select(future, std::pin::pin!(alarm(deadline))).await {
         Either::Left((outcome, _)) => Some(outcome),
         Either::Right(_) => None,
@@ -607,6 +608,20 @@ mod tests {
         let next = stage.outlet.begin(None, stage.outlet.place().expect("a place")).next();
         assert_eq!((next, stage.zerodds.stats().links_lost), (2, 0), "the first sequence number is used");
     }
+
+    #[test]
+    fn an_async_writer_of_best_effort_waits_where_rustdds_does() {
+        let stage = Stage::new(&qos(Reliability::BestEffort));
+        // Longer than a thread needs that would say that the time is over.
+        let begun = Instant::now();
+        let has_room = |_| if begun.elapsed() < A_WHILE { Poll::Pending } else { Poll::Ready(()) };
+        let options = rustdds::WriteOptionsBuilder::new().best_effort_may_block(true).build();
+        let writer = stage.writer(has_room);
+        let written = futures::executor::block_on(writer.write_async(&7_u32, 0, &(), &options));
+        assert!(written.is_ok(), "{written:?}");
+    }
+
+    const A_WHILE: Duration = Duration::from_millis(50);
 
     #[test]
     fn a_thread_that_waits_again_and_again_is_one_to_whom_it_waits_for() {

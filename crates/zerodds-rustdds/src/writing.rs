@@ -267,6 +267,12 @@ impl Outlet {
         Cow::Owned(like(options).source_timestamp(Timestamp::now()).build())
     }
 
+    /// The deadline that a future of a write has by itself: RustDDS has none for best effort, and waits only where the application says that
+    /// it may.
+    pub(crate) fn alarm(&self, deadline: Instant) -> Option<Instant> {
+        self.patience.map(|_| deadline)
+    }
+
     /// Until when to wait for who has not got a sample that others have.
     pub(crate) fn later(&self) -> Instant {
         let now = Instant::now();
