@@ -113,6 +113,9 @@ pub mod bytes;
 pub mod cdr;
 mod config;
 mod delegate;
+#[cfg(test)]
+#[path = "../tests/parties/domains.rs"]
+mod domains;
 mod endpoints;
 mod events;
 #[cfg(fuzzing)]

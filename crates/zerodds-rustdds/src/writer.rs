@@ -484,6 +484,7 @@ const STEP: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
     use crate::config::{Config, Options};
+    use crate::domains;
     use crate::no_key;
     use crate::session::ZeroDds;
     use rustdds::policy::{Durability, History, Reliability};
@@ -530,13 +531,12 @@ mod tests {
     }
 
     fn participant() -> DomainParticipant {
-        DomainParticipant::new(101 + (std::process::id() % 50) as u16).expect("a participant")
+        DomainParticipant::new(domains::domain()).expect("a participant")
     }
 
-    fn topic(participant: &DomainParticipant) -> Topic {
-        let name = format!("writer-{}", std::process::id());
+    fn topic(participant: &DomainParticipant, name: &str) -> Topic {
         participant
-            .create_topic(name, "Bytes".into(), &QosPolicies::qos_none(), TopicKind::NoKey)
+            .create_topic(name.into(), "Bytes".into(), &QosPolicies::qos_none(), TopicKind::NoKey)
             .expect("a topic")
     }
 
@@ -548,14 +548,13 @@ mod tests {
     }
 
     impl Stage {
-        fn new(qos: &QosPolicies) -> Self {
+        fn new(name: &str, qos: &QosPolicies) -> Self {
             let participant = participant();
             let zerodds = ZeroDds::attach(&participant, Config::default()).expect("a session");
-            let topic = topic(&participant);
+            let topic = topic(&participant, name);
             let publisher = participant.create_publisher(qos).expect("a publisher");
             let inner = publisher.create_datawriter_no_key_cdr(&topic, Some(qos.clone())).expect("a writer");
-            let name = rustdds::TopicDescription::name(&topic);
-            let outlet = Outlet::new(&zerodds.0, inner.guid(), name, Options::default(), &inner.qos());
+            let outlet = Outlet::new(&zerodds.0, inner.guid(), name.into(), Options::default(), &inner.qos());
             Self { zerodds, outlet: Arc::new(outlet), _inner: inner }
         }
 
@@ -574,12 +573,13 @@ mod tests {
 
     #[test]
     fn what_rtps_has_of_a_write_that_ends_early_stays_written_and_its_readers_keep_the_sample() {
-        let stage = Stage::new(&reliable());
+        let stage = Stage::new("joined", &reliable());
         let there = participant();
         let session = ZeroDds::attach(&there, Config::default()).expect("a session");
         let subscriber = session.create_subscriber(&reliable()).expect("a subscriber");
-        let _reader: no_key::DataReader<Vec<u8>> =
-            subscriber.create_datareader_no_key_cdr(&topic(&there), Some(reliable())).expect("a reader");
+        let _reader: no_key::DataReader<Vec<u8>> = subscriber
+            .create_datareader_no_key_cdr(&topic(&there, "joined"), Some(reliable()))
+            .expect("a reader");
         eventually(|| stage.outlet.plan().has_shared());
         let before = stage.outlet.plan();
         // Somebody joins while RTPS is handed the descriptor, and there is no room for what it gets.
@@ -591,7 +591,7 @@ mod tests {
             }
             let subscriber = newcomer.create_subscriber(&reliable()).expect("a subscriber");
             let reader: rustdds::no_key::DataReaderCdr<Vec<u8>> = subscriber
-                .create_datareader_no_key_cdr(&topic(&newcomer), Some(reliable()))
+                .create_datareader_no_key_cdr(&topic(&newcomer, "joined"), Some(reliable()))
                 .expect("a reader");
             eventually(|| !before.newcomers(&stage.outlet.plan()).is_empty());
             readers.borrow_mut().push(reader);
@@ -611,7 +611,7 @@ mod tests {
 
     #[test]
     fn an_async_writer_of_best_effort_waits_where_rustdds_does() {
-        let stage = Stage::new(&qos(Reliability::BestEffort));
+        let stage = Stage::new("patient", &qos(Reliability::BestEffort));
         // Longer than a thread needs that would say that the time is over.
         let begun = Instant::now();
         let has_room = |_| if begun.elapsed() < A_WHILE { Poll::Pending } else { Poll::Ready(()) };
