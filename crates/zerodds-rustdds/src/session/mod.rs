@@ -225,7 +225,8 @@ impl ZeroDds {
         &self.0.participant
     }
 
-    /// The participant's status events from now on. (RustDDS has one queue of them, which the session reads.)
+    /// The participant's status events: those that came before too, for whoever is the first to ask; from now on for all others. (RustDDS has
+    /// one queue of them, which the session reads.)
     #[must_use]
     pub fn events(&self) -> Events {
         self.0.session.broadcast.subscribe()
