@@ -220,7 +220,7 @@ impl Outlet {
         };
         // Whoever comes late is served from RustDDS's history, so the samples have to be there.
         let volatile = matches!(qos.durability(), None | Some(Durability::Volatile));
-        if options.shm && !volatile && owner.session.availability().is_ok() {
+        if options.shm && !volatile {
             tracing::info!(
                 "topic {topic_name}: samples go by UDP, since they have to be in RTPS for its DURABILITY"
             );
