@@ -428,7 +428,10 @@ impl Session {
         progress: Arc<Progress>,
     ) {
         self.inbox.lock().ledger.add_reader(reader, topic, appetite.keep, appetite.lifespan);
-        self.registry.lock().add_reader(reader, appetite.limit, progress);
+        let refused = self.registry.lock().add_reader(reader, appetite.limit, progress);
+        let mut inbox = self.inbox.lock();
+        refused.into_iter().for_each(|source| inbox.ledger.exclude(reader, source, true));
+        drop(inbox);
         self.call();
     }
 
