@@ -179,17 +179,7 @@ impl Registry {
                 Vec::new()
             }
             Status::RemoteWriterMatched { local_reader, remote_writer } => {
-                let (prefix, writer) = split(remote_writer);
-                let (_, reader) = split(local_reader);
-                self.sources.entry(reader).or_default().insert((prefix, writer));
-                if let Some(refused) = self.refused.get_mut(&reader) {
-                    refused.remove(&(prefix, writer));
-                }
-                let mut errands = self.meet(prefix);
-                errands.push(Errand::Exclude(reader, (incarnation(prefix), writer), false));
-                let taken = self.readers.get(&reader).and_then(|ours| ours.progress.meet((prefix, writer)));
-                errands.extend(taken.map(|taken| Errand::Tell(reader, (prefix, writer), taken)));
-                errands
+                self.meet_writer(split(local_reader).1, split(remote_writer))
             }
             Status::RemoteWriterQosIncompatible { local_reader, remote_writer, .. } => {
                 let ((prefix, writer), (_, reader)) = (split(remote_writer), split(local_reader));
@@ -475,6 +465,18 @@ impl Registry {
             .iter()
             .map(|(reader, state)| Offer { reader: *reader, window: window(reader, state.limit) })
             .collect()
+    }
+
+    fn meet_writer(&mut self, reader: Entity, (prefix, writer): (Prefix, Entity)) -> Vec<Errand> {
+        self.sources.entry(reader).or_default().insert((prefix, writer));
+        if let Some(refused) = self.refused.get_mut(&reader) {
+            refused.remove(&(prefix, writer));
+        }
+        let mut errands = self.meet(prefix);
+        errands.push(Errand::Exclude(reader, (incarnation(prefix), writer), false));
+        let taken = self.readers.get(&reader).and_then(|ours| ours.progress.meet((prefix, writer)));
+        errands.extend(taken.map(|taken| Errand::Tell(reader, (prefix, writer), taken)));
+        errands
     }
 
     fn meet(&mut self, prefix: Prefix) -> Vec<Errand> {
