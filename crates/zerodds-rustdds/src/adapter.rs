@@ -120,8 +120,10 @@ impl<'de, D: DeserializeOwned> no_key::Decode<'de, D> for Decoder<D> {
         let descriptor = Descriptor::parse(input).ok_or(DecodeError::Malformed { len: input.len() })?;
         match Asking::answer(descriptor) {
             Answer::Sample(sample) => {
-                let decoded = cdr::decode(&sample, RepresentationIdentifier::CDR_LE);
-                Ok(decoded.inspect_err(|_| Asking::reject(descriptor.key))?)
+                let decoded = cdr::decode(&sample, RepresentationIdentifier::CDR_LE)
+                    .inspect_err(|_| Asking::reject(descriptor.key))?;
+                Asking::note(true);
+                Ok(decoded)
             }
             Answer::Missing => Err(DecodeError::Gone),
             Answer::Nobody => Err(DecodeError::NoSession),
@@ -148,6 +150,7 @@ fn decode_plain<T: DeserializeOwned>(
     encoding: RepresentationIdentifier,
 ) -> Result<T, DecodeError> {
     let decoded = deserialize_from_cdr_with_rep_id(input, encoding);
+    Asking::note(decoded.is_ok());
     Ok(decoded.map_err(|source| cdr::Error::Decode { len: input.len(), source })?.0)
 }
 

@@ -25,6 +25,14 @@ struct Caller {
     reader: Entity,
     /// Nothing came of a descriptor; the last such one.
     missed: Cell<Option<Missed>>,
+    seen: Cell<Seen>,
+}
+
+/// What was decoded for a reader: samples that lie ready for its application then, and those of RTPS that came to nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) readable: usize,
+    pub(crate) unreadable: usize,
 }
 
 /// A sample that a reader will never be given.
@@ -45,13 +53,29 @@ pub(crate) enum Answer {
 
 impl Asking {
     pub(crate) fn enter(session: &Arc<Session>, reader: Entity) -> Self {
-        let caller = Caller { session: Arc::clone(session), reader, missed: Cell::default() };
+        let caller =
+            Caller { session: Arc::clone(session), reader, missed: Cell::default(), seen: Cell::default() };
         Self { outer: CALLER.replace(Some(caller)) }
     }
 
     /// The descriptor of which nothing came since the last call of this: RustDDS stops at the first.
     pub(crate) fn missed(&self) -> Option<Missed> {
         CALLER.with_borrow(|caller| caller.as_ref().and_then(|caller| caller.missed.take()))
+    }
+
+    /// What was decoded since the last call of this.
+    pub(crate) fn seen(&self) -> Seen {
+        CALLER.with_borrow(|caller| caller.as_ref().map(|caller| caller.seen.take()).unwrap_or_default())
+    }
+
+    /// A sample has become a value, or could not: which one it was RustDDS does not say.
+    pub(crate) fn note(is_readable: bool) {
+        CALLER.with_borrow(|caller| {
+            let Some(Caller { seen, .. }) = caller else { return };
+            let Seen { readable, unreadable } = seen.get();
+            let (good, bad) = (usize::from(is_readable), usize::from(!is_readable));
+            seen.set(Seen { readable: readable + good, unreadable: unreadable + bad });
+        });
     }
 
     /// The sample of a descriptor, for whoever asks on this thread.

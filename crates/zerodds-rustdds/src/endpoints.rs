@@ -178,7 +178,8 @@ impl Publisher {
     }
 
     fn outlet<W: RTPSEntity + HasQoSPolicy>(&self, writer: &W, topic: &Topic) -> Outlet {
-        Outlet::new(&self.owner, writer.guid(), topic.name(), self.options, &writer.qos())
+        let options = self.options.shm(self.owner.shares(self.options));
+        Outlet::new(&self.owner, writer.guid(), topic.name(), options, &writer.qos())
     }
 
     /// The QoS of the writer inside, where it shares.
@@ -189,7 +190,7 @@ impl Publisher {
     fn adjusted(&self, topic: &Topic, qos: Option<QosPolicies>) -> Option<QosPolicies> {
         let merged = merged(&self.inner.get_default_datawriter_qos(), topic, qos.as_ref());
         let volatile = matches!(merged.durability(), None | Some(Durability::Volatile));
-        if !self.options.shm || !volatile {
+        if !self.owner.shares(self.options) || !volatile {
             return qos;
         }
         let mut adjustment = QosPolicyBuilder::new().durability(Durability::Volatile);
@@ -280,12 +281,12 @@ impl Subscriber {
 
     fn appetite(&self, topic: &Topic, qos: Option<QosPolicies>) -> (Appetite, Option<QosPolicies>) {
         let appetite = Appetite::of(&merged(&self.qos, topic, qos.as_ref()));
-        let qos = if self.options.shm { appetite.adjusted(qos) } else { qos };
+        let qos = if self.owner.shares(self.options) { appetite.adjusted(qos) } else { qos };
         (appetite, qos)
     }
 
     fn intake<R: RTPSEntity>(&self, reader: &R, topic: &Topic, appetite: Appetite) -> Intake {
-        let shared = self.options.shm.then(|| TopicHash::of(&topic.name()));
+        let shared = self.owner.shares(self.options).then(|| TopicHash::of(&topic.name()));
         Intake::new(&self.owner, &reader.guid(), shared, appetite)
     }
 }

@@ -21,7 +21,8 @@ use std::time::Duration;
 
 /// A subscription to a participant's status events.
 ///
-/// It holds up to [`Events::CAPACITY`] events that were not looked at; later ones are dropped and
+/// The first one of a session begins with what came before it, the first 2,048 events since the participant was made; any other
+/// with what comes next. It holds up to [`Events::CAPACITY`] events that were not looked at; later ones are dropped and
 /// [`missed`](Self::missed) counts them.
 ///
 /// As RustDDS's `DomainParticipantStatusListener` it is a source for mio 1.2, evented for mio 0.6, a source for mio 0.8 with
@@ -65,6 +66,9 @@ struct Shared {
 impl Events {
     /// Events that wait for a subscriber: several times what RustDDS's own queue holds.
     pub const CAPACITY: usize = 16_384;
+
+    /// Events that are kept for the first subscriber of a session: as many as RustDDS's own queue holds.
+    const BACKLOG: usize = 2_048;
 
     /// The next event within this time; `None` if there is none, or the session has ended.
     ///
@@ -197,7 +201,17 @@ evented!([] Events, |events| &rustdds::mio::unix::EventedFd(&events.polled()?));
 
 /// All subscriptions.
 #[derive(Debug, Default)]
-pub(crate) struct Broadcast(Mutex<Vec<Subscriber>>);
+pub(crate) struct Broadcast(Mutex<Audience>);
+
+#[derive(Debug, Default)]
+struct Audience {
+    subscribers: Vec<Subscriber>,
+    /// Somebody has subscribed, now or before.
+    has_begun: bool,
+    /// What came before that, as RustDDS's queue keeps it, and how much it had no room for.
+    backlog: Vec<DomainParticipantStatusEvent>,
+    missed: u64,
+}
 
 #[derive(Debug)]
 struct Subscriber {
@@ -205,17 +219,42 @@ struct Subscriber {
     shared: Arc<Shared>,
 }
 
+impl Audience {
+    /// For whoever subscribes first.
+    fn keep(&mut self, event: &DomainParticipantStatusEvent) {
+        if self.backlog.len() < Events::BACKLOG {
+            self.backlog.push(event.clone());
+        } else {
+            self.missed += 1;
+        }
+    }
+}
+
 impl Broadcast {
+    /// The first one has what came before, too.
     pub(crate) fn subscribe(&self) -> Events {
         let (sender, receiver) = flume::bounded(Events::CAPACITY);
-        let shared = Arc::default();
-        self.0.lock().push(Subscriber { sender, shared: Arc::clone(&shared) });
+        let mut audience = self.0.lock();
+        audience.has_begun = true;
+        for event in std::mem::take(&mut audience.backlog) {
+            // It is smaller than what there is room for.
+            let _ = sender.try_send(event);
+        }
+        let missed = AtomicU64::new(std::mem::take(&mut audience.missed));
+        let shared = Arc::new(Shared { missed, ..Shared::default() });
+        audience.subscribers.push(Subscriber { sender, shared: Arc::clone(&shared) });
+        drop(audience);
         Events { receiver, shared }
     }
 
     /// Whoever is woken by that may do anything, also subscribe: nothing is locked meanwhile. One thread tells.
     pub(crate) fn tell(&self, event: &DomainParticipantStatusEvent) {
-        let mut told = std::mem::take(&mut *self.0.lock());
+        let mut audience = self.0.lock();
+        if !audience.has_begun {
+            return audience.keep(event);
+        }
+        let mut told = std::mem::take(&mut audience.subscribers);
+        drop(audience);
         told.retain(|subscriber| match subscriber.sender.try_send(event.clone()) {
             Ok(()) => {
                 subscriber.shared.signal.raise();
@@ -227,13 +266,13 @@ impl Broadcast {
             }
             Err(TrySendError::Disconnected(_)) => false,
         });
-        self.0.lock().append(&mut told);
+        self.0.lock().subscribers.append(&mut told);
     }
 
     /// No more will come.
     pub(crate) fn end(&self) {
         // Whoever waits is woken, as above.
-        let told = std::mem::take(&mut *self.0.lock());
+        let told = std::mem::take(&mut self.0.lock().subscribers);
         drop(told);
     }
 }
@@ -270,5 +309,21 @@ mod tests {
         assert!(stream.poll_next_unpin(&mut context).is_pending());
         broadcast.end();
         assert!(stream.poll_next_unpin(&mut context).is_ready());
+    }
+
+    #[test]
+    fn the_first_who_asks_has_what_came_before_and_hears_how_much_there_was_no_room_for() {
+        let broadcast = Broadcast::default();
+        let event = |index: usize| DomainParticipantStatusEvent::ReaderLost {
+            guid: GUID::from_bytes([index as u8; 16]),
+            reason: LostReason::Disposed,
+        };
+        (0..Events::BACKLOG + 3).for_each(|index| broadcast.tell(&event(index)));
+        let first = broadcast.subscribe();
+        assert_eq!((std::iter::from_fn(|| first.try_next()).count(), first.missed()), (Events::BACKLOG, 3));
+        let second = broadcast.subscribe();
+        assert!(second.try_next().is_none() && second.missed() == 0, "it came later");
+        broadcast.tell(&event(0));
+        assert!(first.try_next().is_some() && second.try_next().is_some());
     }
 }

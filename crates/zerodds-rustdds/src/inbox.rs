@@ -10,7 +10,7 @@
 use crate::account::Source;
 use crate::arrivals::{Ledger, Missing};
 use crate::lifespan::{self, NEVER, Ticks};
-use crate::protocol::{Descriptor, Entity, HEADER_LEN, Note, Received, SampleKey, parse};
+use crate::protocol::{Consumed, Descriptor, Entity, HEADER_LEN, Note, Received, SampleKey, parse};
 use crate::watch::Watch;
 use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
@@ -30,18 +30,18 @@ pub(crate) enum News {
 /// What was found beside samples, by whoever looked.
 #[derive(Debug)]
 pub(crate) struct Aside {
-    pub(crate) taken: Vec<TakenUpTo>,
+    pub(crate) taken: Vec<Taken>,
     /// The attendant sleeps, and there is something to do for it.
     pub(crate) is_news: bool,
 }
 
 /// What the application behind a reader has taken of a writer here.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TakenUpTo {
+pub(crate) struct Taken {
     pub(crate) peer: Incarnation,
     pub(crate) reader: Entity,
     pub(crate) writer: Entity,
-    pub(crate) up_to: i64,
+    pub(crate) consumed: Consumed,
 }
 
 /// The receiving half of a session.
@@ -52,7 +52,7 @@ pub(crate) struct Inbox {
     pub(crate) ledger: Ledger,
     news: VecDeque<News>,
     /// For writers, by whoever finds it.
-    taken: Vec<TakenUpTo>,
+    taken: Vec<Taken>,
     /// The attendant sleeps: the bell must stay armed.
     asleep: bool,
     /// It is not, since there was too much to take in at once.
@@ -101,7 +101,7 @@ impl Inbox {
     }
 
     /// The attendant is awake: takes everything in, and hands over the news.
-    pub(crate) fn wake_up(&mut self) -> (Vec<TakenUpTo>, VecDeque<News>) {
+    pub(crate) fn wake_up(&mut self) -> (Vec<Taken>, VecDeque<News>) {
         self.asleep = false;
         self.empty();
         self.expire();
@@ -182,8 +182,8 @@ impl Inbox {
             Some((_, owner, Received::Note(Note::Forget { id }))) => {
                 self.ledger.forget(SampleKey { owner, id })
             }
-            Some((_, peer, Received::Note(Note::Taken { reader, writer, up_to }))) => {
-                self.taken.push(TakenUpTo { peer, reader, writer, up_to })
+            Some((_, peer, Received::Note(Note::Taken { reader, writer, consumed }))) => {
+                self.taken.push(Taken { peer, reader, writer, consumed })
             }
             Some((source, _, Received::Note(note))) => self.put_in(source, note),
             None => self.strange += 1,

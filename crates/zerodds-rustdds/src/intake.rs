@@ -2,9 +2,9 @@
 //! sample, and says what was taken.
 
 use crate::account::Keep;
-use crate::asking::{Asking, Missed};
+use crate::asking::{Asking, Missed, Seen};
 use crate::lifespan::Lifespan;
-use crate::protocol::{Entity, Prefix, SampleKey, TopicHash};
+use crate::protocol::{Consumed, Entity, Prefix, SampleKey, TopicHash};
 use crate::session::{Limit, Owner, split};
 use parking_lot::Mutex;
 use rustdds::dds::{ReadError, ReadResult};
@@ -35,6 +35,19 @@ pub(crate) struct Progress {
     /// The latest samples that the reader was not given although their descriptors came: said again on a new link, since
     /// nothing may follow by which their writer could see it.
     missed: Mutex<VecDeque<SampleKey>>,
+    reading: Mutex<Reading>,
+    /// Samples of RTPS that could not be decoded, all told: what of them is under way yet, and whose they are, each writer
+    /// knows by what was taken.
+    unreadable: AtomicU64,
+}
+
+/// How far the application is behind what was decoded for it.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Samples that were decoded, and not taken.
+    ready: usize,
+    /// Samples that could not be, while others lay ready: these come before some of them, and after others.
+    unreadable: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,10 +62,10 @@ struct Taken {
 /// What a writer is to be told now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Telling {
-    /// That samples were taken up to this one, for when it looks.
-    UpTo(i64),
+    /// What was taken, for when it looks.
+    UpTo(Consumed),
     /// The same, and it waits for it.
-    Aloud(i64),
+    Aloud(Consumed),
     /// It waits for what is less than a quarter of its window: in a moment, when that may be more.
     Soon,
     Nothing,
@@ -61,8 +74,8 @@ enum Telling {
 /// What there is to tell a writer that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
-    /// What it was told already, up to this sample: it is to hear it.
-    Said(i64),
+    /// What it was told already: it is to hear it.
+    Said(Consumed),
     /// Something that it was not told yet.
     Soon,
     Nothing,
@@ -77,19 +90,19 @@ impl Progress {
     }
 
     /// This writer is new here, and may wait already without having been heard; what it is told.
-    pub(crate) fn meet(&self, writer: (Prefix, Entity)) -> Option<i64> {
+    pub(crate) fn meet(&self, writer: (Prefix, Entity)) -> Option<Consumed> {
         if !self.matters() {
             return None;
         }
-        self.taken.lock().entry(writer).or_default().tell_anew()
+        self.taken.lock().entry(writer).or_default().tell_anew(self.unreadable())
     }
 
     /// The writers that `of` chooses may not have heard what they were told, nor have been heard when they asked for more;
     /// what they are told.
-    pub(crate) fn all(&self, of: impl Fn(&Prefix) -> bool) -> Vec<((Prefix, Entity), i64)> {
+    pub(crate) fn all(&self, of: impl Fn(&Prefix) -> bool) -> Vec<((Prefix, Entity), Consumed)> {
         let mut taken = self.taken.lock();
         let chosen = taken.iter_mut().filter(|((prefix, _), _)| of(prefix));
-        chosen.filter_map(|(writer, taken)| Some((*writer, taken.tell_anew()?))).collect()
+        chosen.filter_map(|(writer, taken)| Some((*writer, taken.tell_anew(self.unreadable())?))).collect()
     }
 
     /// This writer waits, and has heard of what was taken up to there.
@@ -99,7 +112,7 @@ impl Progress {
         taken.is_awaited = true;
         if taken.told > heard {
             // It looked just before that was said.
-            Awaited::Said(taken.tell_aloud())
+            Awaited::Said(taken.tell_aloud(self.unreadable()))
         } else if taken.up_to > taken.told {
             Awaited::Soon
         } else {
@@ -109,10 +122,10 @@ impl Progress {
 
     /// Writers that wait, and up to where samples were taken that they were not told of. They ask again if that is not
     /// enough.
-    pub(crate) fn owed(&self) -> Vec<((Prefix, Entity), i64)> {
+    pub(crate) fn owed(&self) -> Vec<((Prefix, Entity), Consumed)> {
         let mut taken = self.taken.lock();
         let owed = taken.iter_mut().filter(|(_, taken)| taken.is_awaited && taken.up_to > taken.told);
-        owed.map(|(writer, taken)| (*writer, taken.tell_aloud())).collect()
+        owed.map(|(writer, taken)| (*writer, taken.tell_aloud(self.unreadable()))).collect()
     }
 
     /// The reader will never be given this sample.
@@ -127,6 +140,30 @@ impl Progress {
     /// Samples of this session that the reader was not given, the latest of them.
     pub(crate) fn missed(&self, owner: Incarnation) -> Vec<SampleKey> {
         self.missed.lock().iter().filter(|sample| sample.owner == owner).copied().collect()
+    }
+
+    /// So much was decoded for the application, and it has taken so many samples, or all that it wants; what writers are told.
+    ///
+    /// Of a sample of RTPS that cannot be decoded RustDDS says neither whose it is nor which. But once everything is taken that was
+    /// decoded, such ones are the oldest of their writer's that were not: it can tell them by their number. It is said to all writers, since
+    /// nobody knows whose it is; one that it does not concern goes on a little early, for which there is room.
+    fn count(&self, seen: Seen, taken: Option<usize>) -> Vec<((Prefix, Entity), Consumed)> {
+        let mut reading = self.reading.lock();
+        let ready = reading.ready + seen.readable;
+        reading.ready = taken.map_or(0, |taken| ready.saturating_sub(taken));
+        reading.unreadable += seen.unreadable;
+        if reading.ready > 0 || reading.unreadable == 0 {
+            return Vec::new();
+        }
+        // ORDER: Relaxed; a count. Whoever says it too early says that more is not waited for, as above.
+        self.unreadable.fetch_add(std::mem::take(&mut reading.unreadable) as u64, Ordering::Relaxed);
+        drop(reading);
+        let mut all = self.taken.lock();
+        all.iter_mut().map(|(writer, taken)| (*writer, taken.tell_aloud(self.unreadable()))).collect()
+    }
+
+    fn unreadable(&self) -> u64 {
+        self.unreadable.load(Ordering::Relaxed)
     }
 
     /// Writers that are gone are not told anything.
@@ -152,8 +189,8 @@ impl Progress {
         taken.up_to = taken.up_to.max(sequence);
         let is_due = taken.up_to - taken.told >= every;
         match (is_due, taken.is_awaited) {
-            (true, true) => Telling::Aloud(taken.tell_aloud()),
-            (true, false) => Telling::UpTo(taken.tell()),
+            (true, true) => Telling::Aloud(taken.tell_aloud(self.unreadable())),
+            (true, false) => Telling::UpTo(taken.tell(self.unreadable())),
             (false, true) => Telling::Soon,
             (false, false) => Telling::Nothing,
         }
@@ -161,20 +198,20 @@ impl Progress {
 }
 
 impl Taken {
-    fn tell(&mut self) -> i64 {
+    fn tell(&mut self, unreadable: u64) -> Consumed {
         self.told = self.up_to;
-        self.up_to
+        Consumed { up_to: self.up_to, unreadable }
     }
 
-    fn tell_aloud(&mut self) -> i64 {
+    fn tell_aloud(&mut self, unreadable: u64) -> Consumed {
         self.is_awaited = false;
-        self.tell()
+        self.tell(unreadable)
     }
 
     /// What it may know already, if anything was taken: it does not ask again then, but goes on waiting for more.
-    fn tell_anew(&mut self) -> Option<i64> {
+    fn tell_anew(&mut self, unreadable: u64) -> Option<Consumed> {
         self.is_awaited = true;
-        Some(self.tell()).filter(|&up_to| up_to > 0)
+        Some(self.tell(unreadable)).filter(|consumed| *consumed != Consumed::default())
     }
 }
 
@@ -255,6 +292,7 @@ impl Intake {
                 break outcome;
             }
         };
+        self.count(asking.seen(), Some(0));
         drop(asking);
         if outcome.is_ok() && self.losses_seen.swap(losses, Ordering::Relaxed) != losses {
             session.caught_up(self.reader, losses);
@@ -267,6 +305,7 @@ impl Intake {
         let asking = Asking::enter(&self.owner.session, self.reader);
         let outcome = call();
         self.skips(&asking);
+        self.count(asking.seen(), Some(0));
         outcome
     }
 
@@ -300,7 +339,9 @@ impl Intake {
             return;
         }
         let mut taken = SmallVec::<[((Prefix, Entity), i64); 1]>::new();
+        let mut count = 0;
         for sample in samples {
+            count += 1;
             let identity = sample.sample_identity();
             let (writer, sequence) = (split(&identity.writer_guid), identity.sequence_number.into());
             match taken.iter_mut().find(|(known, _)| *known == writer) {
@@ -319,6 +360,17 @@ impl Intake {
                 Telling::Soon => self.owner.session.say_soon(),
                 Telling::Nothing => {}
             }
+        }
+        // Who is given nothing has left only what it does not want.
+        self.count(Seen::default(), Some(count).filter(|&count| count > 0));
+    }
+
+    fn count(&self, seen: Seen, taken: Option<usize>) {
+        if !self.progress.matters() {
+            return;
+        }
+        for (writer, consumed) in self.progress.count(seen, taken) {
+            self.owner.session.say_taken(self.reader, writer, consumed);
         }
     }
 
@@ -367,6 +419,10 @@ mod tests {
         assert_eq!(Appetite::of(&keep_all().reliability(reliable).build()).limit, Some(10));
     }
 
+    fn up_to(up_to: i64) -> Consumed {
+        Consumed { up_to, unreadable: 0 }
+    }
+
     fn progress(window: u32) -> Progress {
         let progress = Progress::default();
         progress.set_window(window);
@@ -376,37 +432,37 @@ mod tests {
     #[test]
     fn nobody_is_woken_for_what_nobody_waits_for() {
         let progress = progress(4);
-        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(1));
+        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(up_to(1)));
         assert_eq!(progress.awaited(WRITER, 1), Awaited::Nothing);
-        assert_eq!(progress.took(WRITER, 2), Telling::Aloud(2));
-        assert_eq!(progress.took(WRITER, 3), Telling::UpTo(3), "it has been told");
+        assert_eq!(progress.took(WRITER, 2), Telling::Aloud(up_to(2)));
+        assert_eq!(progress.took(WRITER, 3), Telling::UpTo(up_to(3)), "it has been told");
     }
 
     #[test]
     fn a_writer_that_looked_too_early_is_told_again() {
         let progress = progress(4);
-        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(1));
-        assert_eq!(progress.awaited(WRITER, 0), Awaited::Said(1));
+        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(up_to(1)));
+        assert_eq!(progress.awaited(WRITER, 0), Awaited::Said(up_to(1)));
     }
 
     #[test]
     fn a_writer_that_has_heard_everything_goes_on_waiting_until_there_is_more() {
         let progress = progress(4);
-        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(1));
+        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(up_to(1)));
         assert_eq!(progress.awaited(WRITER, 1), Awaited::Nothing);
         assert!(progress.owed().is_empty());
-        assert_eq!(progress.took(WRITER, 2), Telling::Aloud(2));
+        assert_eq!(progress.took(WRITER, 2), Telling::Aloud(up_to(2)));
     }
 
     #[test]
     fn a_writer_that_may_not_have_been_heard_counts_as_one_that_waits() {
         let progress = progress(4);
         assert_eq!(progress.meet(WRITER), None, "nothing was taken");
-        assert_eq!(progress.took(WRITER, 1), Telling::Aloud(1));
-        assert_eq!(progress.took(WRITER, 2), Telling::UpTo(2));
-        assert_eq!(progress.all(|_| true), [(WRITER, 2)]);
-        assert_eq!(progress.took(WRITER, 3), Telling::Aloud(3));
-        assert_eq!(progress.meet(WRITER), Some(3), "it was told when its match was not known yet");
+        assert_eq!(progress.took(WRITER, 1), Telling::Aloud(up_to(1)));
+        assert_eq!(progress.took(WRITER, 2), Telling::UpTo(up_to(2)));
+        assert_eq!(progress.all(|_| true), [(WRITER, up_to(2))]);
+        assert_eq!(progress.took(WRITER, 3), Telling::Aloud(up_to(3)));
+        assert_eq!(progress.meet(WRITER), Some(up_to(3)), "it was told when its match was not known yet");
         assert_eq!(self::progress(0).meet(WRITER), None, "no writer has to know");
     }
 
@@ -416,7 +472,29 @@ mod tests {
         assert_eq!(progress.took(WRITER, 1), Telling::Nothing);
         assert_eq!(progress.awaited(WRITER, 0), Awaited::Soon);
         assert_eq!(progress.took(WRITER, 2), Telling::Soon);
-        assert_eq!(progress.owed(), [(WRITER, 2)]);
+        assert_eq!(progress.owed(), [(WRITER, up_to(2))]);
         assert!(progress.owed().is_empty(), "once");
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_said_once_everything_before_it_was_taken() {
+        let progress = progress(400);
+        progress.meet(WRITER);
+        let (good, bad) = (Seen { readable: 1, unreadable: 0 }, Seen { readable: 0, unreadable: 1 });
+        assert_eq!(progress.count(good, Some(0)), []);
+        assert_eq!(progress.count(bad, Some(0)), [], "its writer would take it for the one before");
+        progress.took(WRITER, 1);
+        let said = Consumed { up_to: 1, unreadable: 1 };
+        assert_eq!(progress.count(Seen::default(), Some(1)), [(WRITER, said)]);
+        assert_eq!(progress.count(bad, Some(0)), [(WRITER, Consumed { unreadable: 2, ..said })]);
+        assert_eq!(progress.count(Seen::default(), None), [], "once");
+        assert_eq!(
+            progress.all(|_| true),
+            [(WRITER, Consumed { unreadable: 2, ..said })],
+            "but on a new link"
+        );
+        assert_eq!(progress.count(good, Some(0)), []);
+        assert_eq!(progress.count(bad, Some(0)), []);
+        assert_eq!(progress.count(Seen::default(), None), [(WRITER, Consumed { unreadable: 3, ..said })]);
     }
 }

@@ -113,6 +113,9 @@ pub mod bytes;
 pub mod cdr;
 mod config;
 mod delegate;
+#[cfg(test)]
+#[path = "../tests/parties/domains.rs"]
+mod domains;
 mod endpoints;
 mod events;
 #[cfg(fuzzing)]
@@ -126,6 +129,7 @@ pub mod no_key;
 mod payload;
 mod posts;
 mod protocol;
+mod round;
 mod routes;
 mod session;
 mod signal;

@@ -79,8 +79,8 @@ pub(crate) struct Descriptor {
 pub(crate) enum Note {
     /// All readers of the sender's participant that take descriptors; replaces what was said before.
     Readers(Vec<Offer>),
-    /// The sender's application has taken everything that this writer wrote up to this sequence number.
-    Taken { reader: Entity, writer: Entity, up_to: i64 },
+    /// What the sender's application has taken of this writer, and what it never will.
+    Taken { reader: Entity, writer: Entity, consumed: Consumed },
     /// This writer waits for what this reader takes beyond what it has heard of, and wants to hear of less than a quarter of
     /// the window too.
     Waiting { reader: Entity, writer: Entity, heard: i64 },
@@ -90,6 +90,15 @@ pub(crate) enum Note {
     Leaving,
     /// No descriptor will follow for this sample.
     Forget { id: u64 },
+}
+
+/// What a writer does not wait for any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Consumed {
+    /// The reader's application has taken everything up to this sequence number.
+    pub(crate) up_to: i64,
+    /// Samples that came in RTPS, whosever, and that the reader could not decode: of each writer's, those beyond what was taken.
+    pub(crate) unreadable: u64,
 }
 
 /// A reader that takes descriptors.
@@ -156,9 +165,13 @@ impl Note {
         match (self, older) {
             (Self::Readers(_), Self::Readers(_)) | (Self::Leaving, Self::Leaving) => true,
             (
-                Self::Taken { reader, writer, up_to },
-                Self::Taken { reader: other, writer: of, up_to: before },
-            ) => (reader, writer) == (other, of) && up_to >= before,
+                Self::Taken { reader, writer, consumed },
+                Self::Taken { reader: other, writer: of, consumed: before },
+            ) => {
+                (reader, writer) == (other, of)
+                    && consumed.up_to >= before.up_to
+                    && consumed.unreadable >= before.unreadable
+            }
             (Self::Waiting { reader, writer, .. }, Self::Waiting { reader: other, writer: of, .. }) => {
                 (reader, writer) == (other, of)
             }
@@ -177,11 +190,15 @@ impl Note {
                     bytes.extend(offer.window.to_le_bytes());
                 }
             }
-            Self::Taken { reader, writer, up_to } => {
+            Self::Taken { reader, writer, consumed: Consumed { up_to, unreadable } } => {
                 head(kind::TAKEN);
                 bytes.extend(reader);
                 bytes.extend(writer);
                 bytes.extend(up_to.to_le_bytes());
+                // What is not there is zero.
+                if *unreadable > 0 {
+                    bytes.extend(unreadable.to_le_bytes());
+                }
             }
             Self::Waiting { reader, writer, heard } => {
                 head(kind::WAITING);
@@ -224,7 +241,8 @@ pub(crate) fn parse(message: &[u8]) -> Option<Received> {
         kind::TAKEN => {
             let (reader, writer, up_to) =
                 (parts.array()?, parts.array()?, i64::from_le_bytes(parts.array()?));
-            Note::Taken { reader, writer, up_to }
+            let unreadable = parts.u64().unwrap_or(0);
+            Note::Taken { reader, writer, consumed: Consumed { up_to, unreadable } }
         }
         kind::WAITING => {
             let (reader, writer, heard) =
@@ -289,6 +307,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn taken(up_to: i64, unreadable: u64) -> Consumed {
+        Consumed { up_to, unreadable }
+    }
+
     #[test]
     fn a_sample_is_found_again_by_its_header() {
         let topic = TopicHash::of("a");
@@ -309,7 +331,8 @@ mod tests {
         let notes = [
             Note::Readers(vec![]),
             Note::Readers(vec![Offer { reader: [1; 4], window: 64 }, Offer { reader: [2; 4], window: 0 }]),
-            Note::Taken { reader: [3; 4], writer: [4; 4], up_to: i64::MAX },
+            Note::Taken { reader: [3; 4], writer: [4; 4], consumed: taken(i64::MAX, 0) },
+            Note::Taken { reader: [3; 4], writer: [4; 4], consumed: taken(0, u64::MAX) },
             Note::Forget { id: u64::MAX },
             Note::Missed { reader: [5; 4], id: 6 },
             Note::Leaving,
@@ -329,7 +352,14 @@ mod tests {
 
     #[test]
     fn a_note_replaces_an_older_one_that_says_less_of_the_same() {
-        let taken = |reader, up_to| Note::Taken { reader: [reader; 4], writer: [2; 4], up_to };
+        let skipped = |up_to, unreadable| Note::Taken {
+            reader: [1; 4],
+            writer: [2; 4],
+            consumed: taken(up_to, unreadable),
+        };
+        assert!(skipped(1, 1).replaces(&skipped(1, 0)) && !skipped(2, 0).replaces(&skipped(1, 1)));
+        let taken =
+            |reader, up_to| Note::Taken { reader: [reader; 4], writer: [2; 4], consumed: taken(up_to, 0) };
         let waiting = |reader, heard| Note::Waiting { reader: [reader; 4], writer: [2; 4], heard };
         assert!(taken(1, 2).replaces(&taken(1, 1)) && waiting(1, 2).replaces(&waiting(1, 1)));
         assert!(Note::Readers(vec![]).replaces(&Note::Readers(vec![Offer { reader: [1; 4], window: 1 }])));

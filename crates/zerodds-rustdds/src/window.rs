@@ -11,7 +11,7 @@
 //! A sequence number is known only when RTPS has a sample, and by then a reader may have been matched too late for it, or
 //! may have said that it will never be given it. So a sample is known here by its id from before that, and excuses go by it.
 
-use crate::protocol::{Entity, Offer};
+use crate::protocol::{Consumed, Entity, Offer};
 use crate::routes::Plan;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
@@ -39,13 +39,13 @@ struct State {
     has_excuses: bool,
     /// The last sequence number that is known to be used.
     written: i64,
-    /// Up to where readers with a window have taken.
-    taken: BTreeMap<Reader, i64>,
+    /// What readers with a window have taken.
+    taken: BTreeMap<Reader, Consumed>,
 }
 
 /// Readers that a writer has asked while it waits, and what it had heard of them by then.
 #[derive(Debug, Default)]
-pub(crate) struct Asked(BTreeMap<Reader, i64>);
+pub(crate) struct Asked(BTreeMap<Reader, Consumed>);
 
 /// A reader, by its participant's incarnation.
 type Reader = (Incarnation, Entity);
@@ -107,11 +107,16 @@ impl Outlook {
     }
 
     /// The application behind `reader` has taken everything up to this sequence number. It may know of a sample before
-    /// its writer does.
-    pub(crate) fn set_taken(&self, reader: Reader, up_to: i64) {
+    /// its writer does. As many as could not be decoded since it said so last are the oldest of those that it has not taken.
+    pub(crate) fn set_taken(&self, reader: Reader, Consumed { up_to, unreadable }: Consumed) {
         let mut state = self.state.lock();
         if let Some(taken) = state.taken.get_mut(&reader) {
-            *taken = (*taken).max(up_to);
+            taken.up_to = taken.up_to.max(up_to);
+            let news = unreadable.saturating_sub(taken.unreadable);
+            taken.unreadable += news;
+            if news > 0 {
+                state.excuse_oldest(reader, news);
+            }
             state.forget_what_all_took();
             self.changed.notify_all();
         }
@@ -149,6 +154,11 @@ impl Outlook {
         self.changed.notify_all();
     }
 
+    /// The last sequence number that is known to be used.
+    pub(crate) fn written(&self) -> i64 {
+        self.state.lock().written
+    }
+
     /// A place for one more sample, if every reader has room for it now.
     pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
         self.state.lock().place(self)
@@ -173,7 +183,7 @@ impl Outlook {
             full.retain(|&(reader, taken)| asked.0.insert(reader, taken) != Some(taken));
             if !full.is_empty() {
                 MutexGuard::unlocked(&mut state, || {
-                    full.iter().for_each(|&((peer, reader), heard)| ask(peer, reader, heard))
+                    full.iter().for_each(|&((peer, reader), heard)| ask(peer, reader, heard.up_to))
                 });
             } else if self.changed.wait_until(&mut state, deadline).timed_out() {
                 break;
@@ -186,9 +196,9 @@ impl Outlook {
 impl State {
     /// A reader owes nothing for what was written before it came, nor for what it may have come too late for: up to
     /// where it counts as taken.
-    fn welcome(&mut self, reader: Reader) -> i64 {
+    fn welcome(&mut self, reader: Reader) -> Consumed {
         self.begun.iter_mut().for_each(|(_, excused)| excused.push(reader));
-        self.written
+        Consumed { up_to: self.written, unreadable: 0 }
     }
 
     /// A sample is not about to be given to RTPS any more; who does not owe it.
@@ -207,6 +217,17 @@ impl State {
         new.map(|excused| excused.push(reader)).is_some()
     }
 
+    /// TRUST: the reader's number; no more are looked at than there are samples.
+    fn excuse_oldest(&mut self, reader: Reader, count: u64) {
+        let taken = self.taken_by(&reader);
+        let written = self.samples.iter_mut().filter(|sample| sample.first > taken);
+        let excuses = written.map(|sample| &mut sample.excused);
+        let excuses = excuses.chain(self.begun.iter_mut().map(|(_, excused)| excused));
+        let owed = excuses.filter(|excused| !excused.contains(&reader));
+        owed.zip(0..count).for_each(|(excused, _)| excused.push(reader));
+        self.has_excuses = true;
+    }
+
     fn place(&mut self, outlook: &Arc<Outlook>) -> Option<Place> {
         self.has_room().then(|| self.place_anyway(outlook))
     }
@@ -221,10 +242,10 @@ impl State {
     }
 
     /// Readers that have no room for one more sample, and up to where they have taken.
-    fn full(&self) -> Vec<(Reader, i64)> {
+    fn full(&self) -> Vec<(Reader, Consumed)> {
         let full = self.plan.windows.iter().filter(|window| !self.has_room_for(window));
         let readers = full.map(|(peer, offer)| (*peer, offer.reader));
-        readers.map(|reader| (reader, self.taken_by(&reader))).collect()
+        readers.map(|reader| (reader, self.taken.get(&reader).copied().unwrap_or_default())).collect()
     }
 
     fn has_room_for(&self, (incarnation, offer): &(Incarnation, Offer)) -> bool {
@@ -241,18 +262,18 @@ impl State {
     }
 
     fn taken_by(&self, reader: &Reader) -> i64 {
-        self.taken.get(reader).copied().unwrap_or(i64::MAX)
+        self.taken.get(reader).map_or(i64::MAX, |taken| taken.up_to)
     }
 
     fn forget_what_all_took(&mut self) {
-        let all = self.taken.values().copied().min().unwrap_or(i64::MAX);
+        let all = self.taken.values().map(|taken| taken.up_to).min().unwrap_or(i64::MAX);
         while self.samples.front().is_some_and(|sample| sample.first <= all) {
             self.samples.pop_front();
         }
         if self.has_excuses {
             let Self { samples, taken, .. } = self;
-            let owes = |sample: &Sample, (reader, &taken): (&Reader, &i64)| {
-                sample.first > taken && !sample.excused.contains(reader)
+            let owes = |sample: &Sample, (reader, taken): (&Reader, &Consumed)| {
+                sample.first > taken.up_to && !sample.excused.contains(reader)
             };
             samples.retain(|sample| taken.iter().any(|reader| owes(sample, reader)));
             self.has_excuses = self.samples.iter().any(|sample| !sample.excused.is_empty());
@@ -282,6 +303,10 @@ mod tests {
         outlook.set_written(first as u64, first, last);
     }
 
+    fn take(outlook: &Arc<Outlook>, reader: Reader, up_to: i64) {
+        outlook.set_taken(reader, Consumed { up_to, unreadable: 0 });
+    }
+
     fn has_room(outlook: &Arc<Outlook>) -> bool {
         outlook.place().is_some()
     }
@@ -304,7 +329,7 @@ mod tests {
             &mut Asked::default(),
             |peer, entity, _| {
                 assert_eq!((peer, entity), reader);
-                outlook.set_taken(reader, i64::from(asked.fetch_add(1, Ordering::Relaxed) + 1));
+                take(&outlook, reader, i64::from(asked.fetch_add(1, Ordering::Relaxed) + 1));
             },
         );
         assert!(said.is_some());
@@ -333,7 +358,7 @@ mod tests {
             write(&outlook, sequence, sequence);
         }
         assert!(outlook.wait_for_place(at_once(), &mut Asked::default(), nobody).is_none());
-        outlook.set_taken(reader, 1);
+        take(&outlook, reader, 1);
         assert!(outlook.wait_for_place(at_once(), &mut Asked::default(), nobody).is_some());
     }
 
@@ -351,7 +376,7 @@ mod tests {
             place.begin(sequence).set_written(sequence, sequence as i64, sequence as i64);
         }
         assert!(!has_room(&outlook), "they were written");
-        outlook.set_taken(reader, 1);
+        take(&outlook, reader, 1);
         let place = outlook.place();
         assert!(place.is_some() && !has_room(&outlook), "one was taken");
         drop(place);
@@ -387,7 +412,7 @@ mod tests {
             let waiting = scope.spawn({
                 let outlook = &outlook;
                 // Whoever is asked has nothing new to say: it sleeps from then on.
-                let ask = |_, _, _| outlook.set_taken(reader, 1);
+                let ask = |_, _, _| take(outlook, reader, 1);
                 move || {
                     outlook.wait_for_place(
                         Instant::now() + Duration::from_secs(60),
@@ -420,7 +445,7 @@ mod tests {
                 if end {
                     outlook.set_plan(Plan::default())
                 } else {
-                    outlook.set_taken(reader, 1)
+                    take(&outlook, reader, 1)
                 }
                 assert!(waiting.join().expect("no panic").is_some());
             });
@@ -444,14 +469,14 @@ mod tests {
         assert!(has_room(&outlook), "one of two is under way");
         write(&outlook, 6, 10);
         assert!(!has_room(&outlook));
-        outlook.set_taken(reader, 3);
+        take(&outlook, reader, 3);
         assert!(has_room(&outlook), "the reader's own of the first sample's numbers was taken");
     }
 
     #[test]
     fn a_reader_that_is_quicker_than_the_writer_loses_no_credit() {
         let (outlook, reader) = outlook(1);
-        outlook.set_taken(reader, 1);
+        take(&outlook, reader, 1);
         write(&outlook, 1, 1);
         assert!(has_room(&outlook));
     }
@@ -484,7 +509,7 @@ mod tests {
             assert!(has_room(&outlook), "one is under way");
             write(&outlook, 3, 3);
             assert!(!has_room(&outlook), "the first was not taken");
-            outlook.set_taken(reader, 1);
+            take(&outlook, reader, 1);
             assert!(has_room(&outlook));
         }
     }
@@ -496,13 +521,38 @@ mod tests {
         let windows = [first, second].map(|peer| (peer, Offer { reader: READER, window: 1 })).into();
         outlook.set_plan(Plan { windows, ..Plan::default() });
         write(&outlook, 1, 1);
-        outlook.set_taken((second, READER), 1);
+        take(&outlook, (second, READER), 1);
         for sequence in 2..100 {
             write(&outlook, sequence, sequence);
             outlook.excuse((first, READER), sequence as u64);
             assert!(!has_room(&outlook), "the second reader owes it, and the first an older one");
-            outlook.set_taken((second, READER), sequence);
+            take(&outlook, (second, READER), sequence);
             assert_eq!(outlook.state.lock().samples.len(), 1, "what the first has not taken");
         }
+    }
+
+    #[test]
+    fn what_a_reader_could_not_decode_is_the_oldest_that_it_has_not_taken_and_counts_once() {
+        let (outlook, reader) = outlook(2);
+        let skip = |up_to, unreadable| outlook.set_taken(reader, Consumed { up_to, unreadable });
+        write(&outlook, 1, 1);
+        write(&outlook, 2, 2);
+        skip(1, 1);
+        write(&outlook, 3, 3);
+        assert!(has_room(&outlook), "the second will never be taken");
+        write(&outlook, 4, 4);
+        skip(1, 1);
+        assert!(!has_room(&outlook), "it is said again, and is no news");
+        skip(1, 2);
+        assert!(has_room(&outlook));
+        outlook.place_anyway().begin(5);
+        assert!(!has_room(&outlook));
+        skip(1, 4);
+        outlook.set_written(5, 5, 5);
+        assert_eq!(
+            outlook.state.lock().samples.len(),
+            0,
+            "the fourth, and the one that came before it was written"
+        );
     }
 }

@@ -310,9 +310,12 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     /// As there.
     pub fn dispose(&self, key: &D::K, source_timestamp: Option<Timestamp>) -> WriteResult<(), ()> {
         let outlet = &self.writer.outlet;
-        // Nobody knows the sequence number that it gets: it takes no place.
-        drop(outlet.wait_for_place(outlet.deadline()).map_err(|refused| refused.with(()))?);
-        self.writer.carrier.dispose(key, source_timestamp)
+        let place = outlet.wait_for_place(outlet.deadline()).map_err(|refused| refused.with(()))?;
+        let begun = outlet.begin(None, place);
+        let next = begun.next();
+        self.writer.carrier.dispose(key, source_timestamp)?;
+        begun.written_as(next, next);
+        Ok(())
     }
 
     fn frame(len: usize, sample: impl FnOnce(Bytes) -> D) -> Result<(Frame, D::K), Refused> {

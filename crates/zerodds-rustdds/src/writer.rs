@@ -3,8 +3,9 @@
 use crate::cdr::{self, Frame};
 use crate::loan::Memory;
 use crate::posts::{Post, Posts, Remains};
+use crate::round::Round;
 use crate::window::{Asked, Place};
-use crate::writing::{Begun, Measured, Outlet, Parcel, Refused, Transit, Undescribed};
+use crate::writing::{Measured, Outlet, Parcel, Refused, Transit};
 use ::bytes::Bytes;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
@@ -264,7 +265,8 @@ impl<C: Carrier> Writer<C> {
                 self.outlet.dispatch(transit)?
             }
         };
-        let mut round = Round::begin(&self.outlet, posts.undescribed.take(), place);
+        let undescribed = posts.undescribed.take();
+        let mut round = Round::new(self.outlet.begin(undescribed.as_ref(), place), undescribed);
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 // The usual case: nothing has been waited for, so that RustDDS's own clock serves.
@@ -303,10 +305,12 @@ impl<C: Carrier> Writer<C> {
                 self.outlet.dispatch(arrived(transit, deadline).await?)?
             }
         };
-        let mut round = Round::begin(&self.outlet, posts.undescribed.take(), place);
+        let undescribed = posts.undescribed.take();
+        let mut round = Round::new(self.outlet.begin(undescribed.as_ref(), place), undescribed);
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
-                let deadline = if round.has_begun() { self.outlet.later() } else { deadline };
+                let begun = round.has_begun();
+                let deadline = if begun { Some(self.outlet.later()) } else { self.outlet.alarm(deadline) };
                 let carried =
                     by(deadline, self.carrier.carry(post.clone(), key, post.options(options))).await;
                 let carried = carried.unwrap_or(Err(Refused::WouldBlock));
@@ -385,56 +389,6 @@ async fn arrived(transit: Transit, deadline: Instant) -> Result<Transit, Refused
     .await
 }
 
-/// One sample on its way into RTPS, in as many posts as it takes: none of them, or all. Once somebody has it, all must
-/// get it, since a writer that is told `WouldBlock` writes it again.
-struct Round {
-    begun: Begun,
-    /// Dropped with it, where nothing was carried.
-    undescribed: Option<Undescribed>,
-    carried: Option<(SampleIdentity, SampleIdentity)>,
-    descriptors: u64,
-    tries: u32,
-}
-
-impl Round {
-    fn begin(outlet: &Outlet, undescribed: Option<Undescribed>, place: Place) -> Self {
-        Self {
-            begun: outlet.begin(undescribed.as_ref(), place),
-            undescribed,
-            carried: None,
-            descriptors: 0,
-            tries: 0,
-        }
-    }
-
-    /// Whether somebody has the sample.
-    fn has_begun(&self) -> bool {
-        self.carried.is_some()
-    }
-
-    fn tries_again(&mut self, outcome: &Result<SampleIdentity, Refused>) -> bool {
-        let again = matches!(outcome, Err(Refused::WouldBlock)) && self.has_begun() && self.tries < TRIES_MAX;
-        self.tries += u32::from(again);
-        again
-    }
-
-    fn note(&mut self, post: &Post, identity: SampleIdentity) {
-        let (first, _) = *self.carried.get_or_insert((identity, identity));
-        self.carried = Some((first, identity));
-        self.descriptors += u64::from(post.payload.is_descriptor);
-    }
-
-    fn outcome(self, outlet: &Outlet) -> Result<SampleIdentity, Refused> {
-        let (first, last) = self.carried.ok_or_else(|| Refused::Internal("a sample for nobody".into()))?;
-        self.begun.written(first, last);
-        outlet.count(self.descriptors);
-        if let (Some(undescribed), true) = (self.undescribed, self.descriptors > 0) {
-            undescribed.described();
-        }
-        Ok(last)
-    }
-}
-
 /// Polls a future on this thread until it is ready or the deadline has passed.
 fn until<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
@@ -452,13 +406,14 @@ fn until<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// The same in an executor: only a future that is not ready at once needs a clock.
-async fn by<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+/// The same in an executor, without a deadline too: only a future that is not ready at once needs a clock.
+async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
     let at_once = poll_fn(|context| Poll::Ready(future.as_mut().poll(context)));
     if let Poll::Ready(outcome) = at_once.await {
         return Some(outcome);
     }
+    let Some(deadline) = deadline else { return Some(future.await) };
     match select(future, std::pin::pin!(alarm(deadline))).await {
         Either::Left((outcome, _)) => Some(outcome),
         Either::Right(_) => None,
@@ -525,12 +480,148 @@ const WAITING: &str = "zerodds-wait";
 /// How long a thread goes on waiting for a future that was dropped, at most.
 const STEP: Duration = Duration::from_millis(100);
 
-/// How often a participant is tried for a sample that others have, each time as long as a write may wait.
-const TRIES_MAX: u32 = 10;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Options};
+    use crate::domains;
+    use crate::no_key;
+    use crate::session::ZeroDds;
+    use rustdds::policy::{Durability, History, Reliability};
+    use rustdds::qos::HasQoSPolicy;
+    use rustdds::{DomainParticipant, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicKind};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// RTPS as a test has it: what each of the calls comes to that are made of it.
+    struct Script<F>(F, AtomicU32);
+
+    impl<F: Fn(u32) -> Poll<()>> Carrier for Script<F> {
+        type Key = ();
+
+        fn carry_blocking(&self, _: Post, (): &(), _: WriteOptions) -> Result<SampleIdentity, Refused> {
+            Err(Refused::WouldBlock)
+        }
+
+        async fn carry(&self, _: Post, (): &(), _: WriteOptions) -> Result<SampleIdentity, Refused> {
+            poll_fn(|context| {
+                context.waker().wake_by_ref();
+                let call = self.1.fetch_add(1, Ordering::Relaxed);
+                (self.0)(call).map(|()| Ok(identity(i64::from(call) + 1)))
+            })
+            .await
+        }
+    }
+
+    fn identity(sequence_number: i64) -> SampleIdentity {
+        let writer_guid = rustdds::GUID::from_bytes([1; 16]);
+        SampleIdentity { writer_guid, sequence_number: sequence_number.into() }
+    }
+
+    fn qos(reliability: Reliability) -> QosPolicies {
+        let history = History::KeepLast { depth: 8 };
+        QosPolicyBuilder::new()
+            .reliability(reliability)
+            .history(history)
+            .durability(Durability::Volatile)
+            .build()
+    }
+
+    fn reliable() -> QosPolicies {
+        qos(Reliability::Reliable { max_blocking_time: rustdds::Duration::from_secs(60) })
+    }
+
+    fn participant() -> DomainParticipant {
+        DomainParticipant::new(domains::domain()).expect("a participant")
+    }
+
+    fn topic(participant: &DomainParticipant, name: &str) -> Topic {
+        participant
+            .create_topic(name.into(), "Bytes".into(), &QosPolicies::qos_none(), TopicKind::NoKey)
+            .expect("a topic")
+    }
+
+    /// A writer as RustDDS reports it, whose samples a test carries.
+    struct Stage {
+        zerodds: ZeroDds,
+        outlet: Arc<Outlet>,
+        _inner: rustdds::no_key::DataWriterCdr<Vec<u8>>,
+    }
+
+    impl Stage {
+        fn new(name: &str, qos: &QosPolicies) -> Self {
+            let participant = participant();
+            let zerodds = ZeroDds::attach(&participant, Config::default()).expect("a session");
+            let topic = topic(&participant, name);
+            let publisher = participant.create_publisher(qos).expect("a publisher");
+            let inner = publisher.create_datawriter_no_key_cdr(&topic, Some(qos.clone())).expect("a writer");
+            let outlet = Outlet::new(&zerodds.0, inner.guid(), name.into(), Options::default(), &inner.qos());
+            Self { zerodds, outlet: Arc::new(outlet), _inner: inner }
+        }
+
+        fn writer<F: Fn(u32) -> Poll<()>>(&self, script: F) -> Writer<Script<F>> {
+            Writer { outlet: Arc::clone(&self.outlet), carrier: Script(script, AtomicU32::new(0)) }
+        }
+    }
+
+    fn eventually(is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "not in a minute");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn what_rtps_has_of_a_write_that_ends_early_stays_written_and_its_readers_keep_the_sample() {
+        let stage = Stage::new("joined", &reliable());
+        let there = participant();
+        let session = ZeroDds::attach(&there, Config::default()).expect("a session");
+        let subscriber = session.create_subscriber(&reliable()).expect("a subscriber");
+        let _reader: no_key::DataReader<Vec<u8>> = subscriber
+            .create_datareader_no_key_cdr(&topic(&there, "joined"), Some(reliable()))
+            .expect("a reader");
+        eventually(|| stage.outlet.plan().has_shared());
+        let before = stage.outlet.plan();
+        // Somebody joins while RTPS is handed the descriptor, and there is no room for what it gets.
+        let newcomer = participant();
+        let readers = std::cell::RefCell::new(Vec::new());
+        let joins = |call| {
+            if call > 0 {
+                return Poll::Pending;
+            }
+            let subscriber = newcomer.create_subscriber(&reliable()).expect("a subscriber");
+            let reader: rustdds::no_key::DataReaderCdr<Vec<u8>> = subscriber
+                .create_datareader_no_key_cdr(&topic(&newcomer, "joined"), Some(reliable()))
+                .expect("a reader");
+            eventually(|| !before.newcomers(&stage.outlet.plan()).is_empty());
+            readers.borrow_mut().push(reader);
+            Poll::Ready(())
+        };
+        let (writer, sample, options) = (stage.writer(joins), vec![7_u8; 20_000], WriteOptions::default());
+        let mut writing = Box::pin(writer.write_async(&sample, 0, &(), &options));
+        let waker = waker_of_this_thread();
+        assert!(writing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(writing);
+        // All that was said to it is looked at.
+        session.0.session.listen();
+        assert_eq!(session.stats().held_samples, 1, "it was not told to forget it");
+        let next = stage.outlet.begin(None, stage.outlet.place().expect("a place")).next();
+        assert_eq!((next, stage.zerodds.stats().links_lost), (2, 0), "the first sequence number is used");
+    }
+
+    #[test]
+    fn an_async_writer_of_best_effort_waits_where_rustdds_does() {
+        let stage = Stage::new("patient", &qos(Reliability::BestEffort));
+        // Longer than a thread needs that would say that the time is over.
+        let begun = Instant::now();
+        let has_room = |_| if begun.elapsed() < A_WHILE { Poll::Pending } else { Poll::Ready(()) };
+        let options = rustdds::WriteOptionsBuilder::new().best_effort_may_block(true).build();
+        let writer = stage.writer(has_room);
+        let written = futures::executor::block_on(writer.write_async(&7_u32, 0, &(), &options));
+        assert!(written.is_ok(), "{written:?}");
+    }
+
+    const A_WHILE: Duration = Duration::from_millis(50);
 
     #[test]
     fn a_thread_that_waits_again_and_again_is_one_to_whom_it_waits_for() {

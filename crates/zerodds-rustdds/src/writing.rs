@@ -136,9 +136,12 @@ pub(crate) struct Undescribed {
 }
 
 impl Undescribed {
-    /// RTPS has the descriptor.
-    pub(crate) fn described(mut self) {
-        self.readers.clear();
+    /// RTPS has the descriptor, for all or for the participant of this reader.
+    pub(crate) fn described(&mut self, to: Option<&GUID>) {
+        match to.map(|reader| incarnation(split(reader).0)) {
+            Some(described) => self.readers.retain(|reader| *reader != described),
+            None => self.readers.clear(),
+        }
     }
 }
 
@@ -158,11 +161,25 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
+    pub(crate) fn new(place: Place, id: u64) -> Self {
+        Self { outlook: place.begin(id), id: Some(id) }
+    }
+
     /// RTPS has it, under these sequence numbers.
-    pub(crate) fn written(mut self, first: SampleIdentity, last: SampleIdentity) {
+    pub(crate) fn written(self, first: SampleIdentity, last: SampleIdentity) {
+        self.written_as(first.sequence_number.into(), last.sequence_number.into());
+    }
+
+    pub(crate) fn written_as(mut self, first: i64, last: i64) {
         if let Some(id) = self.id.take() {
-            self.outlook.set_written(id, first.sequence_number.into(), last.sequence_number.into());
+            self.outlook.set_written(id, first, last);
         }
+    }
+
+    /// The sequence number that it gets if nothing else is being written: RustDDS counts, and does not say where it is with a
+    /// disposal. It never gets a lower one, so it is not waited for longer than until it was taken.
+    pub(crate) fn next(&self) -> i64 {
+        self.outlook.written() + 1
     }
 }
 
@@ -203,7 +220,7 @@ impl Outlet {
         };
         // Whoever comes late is served from RustDDS's history, so the samples have to be there.
         let volatile = matches!(qos.durability(), None | Some(Durability::Volatile));
-        if options.shm && !volatile && owner.session.availability().is_ok() {
+        if options.shm && !volatile {
             tracing::info!(
                 "topic {topic_name}: samples go by UDP, since they have to be in RTPS for its DURABILITY"
             );
@@ -248,6 +265,12 @@ impl Outlet {
             return Cow::Borrowed(options);
         }
         Cow::Owned(like(options).source_timestamp(Timestamp::now()).build())
+    }
+
+    /// The deadline that a future of a write has by itself: RustDDS has none for best effort, and waits only where the application says that
+    /// it may.
+    pub(crate) fn alarm(&self, deadline: Instant) -> Option<Instant> {
+        self.patience.map(|_| deadline)
     }
 
     /// Until when to wait for who has not got a sample that others have.
@@ -495,8 +518,7 @@ impl Outlet {
 
     /// RTPS is about to be given a sample, which is this one where it was shared.
     pub(crate) fn begin(&self, shared: Option<&Undescribed>, place: Place) -> Begun {
-        let id = shared.map_or_else(|| self.session().next_id(), |undescribed| undescribed.key.id);
-        Begun { outlook: place.begin(id), id: Some(id) }
+        Begun::new(place, shared.map_or_else(|| self.session().next_id(), |undescribed| undescribed.key.id))
     }
 
     /// The next sample's number, which is under way from here on.

@@ -102,6 +102,20 @@ fn publishing_on_the_matched_event_loses_no_first_sample() {
 }
 
 #[test]
+fn whoever_asks_late_for_events_hears_what_came_before() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("asked-late");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let is_it = |event: Status| matches!(event, Status::RemoteReaderMatched { remote_reader, .. } if remote_reader == reader.guid());
+    let events = here.zerodds.events();
+    let mut all = std::iter::from_fn(|| events.next_within(Duration::from_secs(10)));
+    assert!(all.any(is_it), "as by RustDDS's listener");
+}
+
+#[test]
 fn a_reader_that_comes_again_starts_with_what_is_written_then() {
     let (here, there) = (Party::new(), Party::new());
     let topic = unique("again");

@@ -401,8 +401,18 @@ fn odd<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
 
 #[test]
 fn a_writer_does_not_wait_for_samples_that_its_reader_cannot_decode() {
+    cannot_decode(20_000);
+}
+
+#[test]
+fn a_writer_does_not_wait_for_samples_in_rtps_that_its_reader_cannot_decode() {
+    cannot_decode(100);
+}
+
+/// A reader that keeps all can decode none of twenty samples of this size, and then one.
+fn cannot_decode(size: usize) {
     let (here, there) = (Party::new(), Party::new());
-    let topic = unique("undecodable");
+    let topic = unique(&format!("undecodable-{size}"));
     let qos = keep_all(2, 20_000);
     let writer = here.writer(&topic, &qos);
     let subscriber = there.zerodds.create_subscriber(&qos).expect("a subscriber");
@@ -410,19 +420,21 @@ fn a_writer_does_not_wait_for_samples_that_its_reader_cannot_decode() {
         subscriber.create_datareader_no_key_cdr(&there.topic(&topic), Some(qos)).expect("a reader");
     eventually("samples are shared", || {
         writer.write(Chunk::new(0, 1, 20_000), None).expect("written");
+        // What is not taken is waited for.
+        writer.wait_for_acknowledgments(PATIENCE).expect("reliable");
         while reader.take_next_sample().expect("taken").is_some() {}
         here.zerodds.stats().shared_samples > 0
     });
     let mut failed = 0;
     for number in (0..40).step_by(2).chain([41]) {
-        writer.write(Chunk::new(1, number, 20_000), None).expect("what cannot be decoded is not under way");
+        writer.write(Chunk::new(1, number, size), None).expect("what cannot be decoded is not under way");
         eventually("it is looked at", || match reader.take_next_sample() {
             Err(ReadError::Deserialization { .. }) => {
                 failed += 1;
                 true
             }
             Ok(Some(sample)) if sample.value().writer == 1 => {
-                assert_eq!((sample.value().number, sample.value().data.len()), (41, 20_000));
+                assert_eq!((sample.value().number, sample.value().data.len()), (41, size));
                 true
             }
             Ok(_) => false,

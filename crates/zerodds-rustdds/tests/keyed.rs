@@ -323,3 +323,29 @@ fn a_disposal_waits_for_a_reader_that_keeps_all_and_has_no_room() {
     once_there_is_room(|| scene.writer.dispose(&1, None));
     eventually("it comes", || scene.take().iter().any(|(sample, _)| matches!(sample, Sample::Dispose(1))));
 }
+
+#[test]
+fn a_burst_of_disposals_waits_for_a_reader_that_keeps_all_and_loses_it_nothing() {
+    const ROOM: u32 = 4;
+    let mut scene = Scene::new("disposals", &parties::keep_all(ROOM as i32, 300));
+    once_there_is_room(|| scene.writer.write(Tile::new(0, 7), None));
+    let is_disposed = |place: &u32| match scene.writer.dispose(place, None) {
+        Ok(()) => true,
+        Err(WriteError::WouldBlock { .. }) => false,
+        Err(error) => panic!("{error}"),
+    };
+    // Far more than the reader inside keeps.
+    let disposed = (1..2_000).take_while(is_disposed).count();
+    assert!(disposed < ROOM as usize, "{disposed} disposals and a sample are more than {ROOM}");
+    let mut taken = Vec::new();
+    eventually("all come", || {
+        taken.extend(scene.take().into_iter().map(|(sample, _)| sample));
+        taken.len() == 1 + disposed
+    });
+    assert!(
+        matches!(&taken[0], Sample::Value(tile) if tile.version == 7),
+        "the oldest is there: {:?}",
+        taken[0]
+    );
+    once_there_is_room(|| scene.writer.dispose(&ROOM, None));
+}

@@ -34,7 +34,7 @@ pub(super) struct Attendant {
     mourns: bool,
     /// What was offered last.
     offers: Vec<Offer>,
-    /// What was last known of how samples reach whom.
+    /// What was last said of how samples reach whom.
     paths: Vec<PeerPath>,
     /// Where sessions listen, if that was looked up since the news came that are attended to.
     listening: Option<Option<HashSet<Locator>>>,
@@ -226,7 +226,7 @@ impl Attendant {
             Errand::Exclude(reader, source, excluded) => {
                 self.session.inbox.lock().ledger.exclude(reader, source, excluded);
             }
-            Errand::Tell(reader, writer, up_to) => self.session.say_taken(reader, writer, up_to),
+            Errand::Tell(reader, writer, consumed) => self.session.say_taken(reader, writer, consumed),
         }
     }
 
@@ -247,11 +247,12 @@ impl Attendant {
 
     /// Says how samples reach whom where that has changed, but for what passes.
     fn say_paths(&mut self) {
-        let paths = self.session.paths();
+        let mut paths = self.session.paths();
+        paths.retain(|peer| !self.passes(peer));
         if paths == self.paths {
             return;
         }
-        for peer in paths.iter().filter(|peer| !matches!(peer.reason, Reason::Handshake | Reason::NoAnswer)) {
+        for peer in &paths {
             if !self.paths.contains(peer) {
                 let PeerPath { participant, path, reason } = peer;
                 tracing::info!(participant = hex(*participant), %path, %reason, "path of participant");
@@ -260,18 +261,28 @@ impl Attendant {
         self.paths = paths;
     }
 
+    /// Whether that is so for a moment only, as far as one can tell: a peer that answers in the end does so within a few tries.
+    fn passes(&self, PeerPath { participant, reason, .. }: &PeerPath) -> bool {
+        let tries = || self.retries.get(&incarnation(*participant)).map(|retry| retry.tries);
+        match reason {
+            Reason::Handshake => true,
+            Reason::NoAnswer => tries().is_none_or(|tries| tries <= TRIES_WAITED_FOR),
+            _ => false,
+        }
+    }
+
     fn say_taken(&self, to: impl Fn(&Prefix) -> bool) {
         let taken = self.session.registry.lock().taken(to);
-        for (reader, writer, up_to) in taken {
-            self.session.say_taken(reader, writer, up_to);
+        for (reader, writer, consumed) in taken {
+            self.session.say_taken(reader, writer, consumed);
         }
     }
 
     fn say_owed(&self) {
         let is_due = self.session.owed_at.lock().take_if(|at| *at <= Instant::now()).is_some();
         let owed = if is_due { self.session.registry.lock().owed() } else { Vec::new() };
-        for (reader, writer, up_to) in owed {
-            self.session.say_taken(reader, writer, up_to);
+        for (reader, writer, consumed) in owed {
+            self.session.say_taken(reader, writer, consumed);
         }
     }
 
@@ -376,8 +387,8 @@ const REACH_DOUBLED_MAX: u32 = 8;
 /// So often nobody listens before a session is given up: over more time than the transport waits between two looks (6.4 s),
 /// so that it is told by then if a process has ended.
 const ABSENT_MAX: u32 = 6;
-/// After so many tries, 5 s, nobody waits any more for what readers there say of samples by the link that is missing. It is tried
-/// all the same: with the next link they say again what they take.
+/// After so many tries, 5 s, nobody waits any more for what readers there say of samples by the link that is missing, and that it
+/// is missing is said. It is tried all the same: with the next link they say again what they take.
 const TRIES_WAITED_FOR: u32 = 9;
 /// How long samples of a dead writer can be taken yet.
 const TIME_TO_TAKE: Duration = Duration::from_secs(2);

@@ -26,9 +26,9 @@ use crate::arrivals::Missing;
 use crate::config::{Config, Options};
 use crate::endpoints::{Publisher, Subscriber};
 use crate::events::{Broadcast, Events};
-use crate::inbox::{Aside, Inbox, TakenUpTo};
+use crate::inbox::{Aside, Inbox, Taken};
 use crate::intake::{Appetite, Awaited, Progress};
-use crate::protocol::{Descriptor, Entity, Note, Prefix, SampleKey, TopicHash, incarnation};
+use crate::protocol::{Consumed, Descriptor, Entity, Note, Prefix, SampleKey, TopicHash, incarnation};
 use crate::watch::Watch;
 use crate::window::Outlook;
 use attendant::Attendant;
@@ -225,7 +225,8 @@ impl ZeroDds {
         &self.0.participant
     }
 
-    /// The participant's status events from now on. (RustDDS has one queue of them, which the session reads.)
+    /// The participant's status events: those that came before too, for whoever is the first to ask; from now on for all others. (RustDDS has
+    /// one queue of them, which the session reads.)
     #[must_use]
     pub fn events(&self) -> Events {
         self.0.session.broadcast.subscribe()
@@ -314,6 +315,13 @@ impl ZeroDds {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.session.stats()
+    }
+}
+
+impl Owner {
+    /// Whether endpoints with these options can share memory at all: otherwise they are RustDDS's own.
+    pub(crate) fn shares(&self, options: Options) -> bool {
+        options.shm && self.session.availability().is_ok()
     }
 }
 
@@ -420,7 +428,10 @@ impl Session {
         progress: Arc<Progress>,
     ) {
         self.inbox.lock().ledger.add_reader(reader, topic, appetite.keep, appetite.lifespan);
-        self.registry.lock().add_reader(reader, appetite.limit, progress);
+        let refused = self.registry.lock().add_reader(reader, appetite.limit, progress);
+        let mut inbox = self.inbox.lock();
+        refused.into_iter().for_each(|source| inbox.ledger.exclude(reader, source, true));
+        drop(inbox);
         self.call();
     }
 
@@ -463,23 +474,23 @@ impl Session {
         self.registry.lock().is_over(writer)
     }
 
-    /// Tells a writer that everything up to this sequence number was taken.
-    pub(crate) fn say_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), up_to: i64) {
+    /// Tells a writer what was taken.
+    pub(crate) fn say_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), consumed: Consumed) {
         let peer = incarnation(prefix);
         if prefix == self.own {
-            return self.hear_taken(peer, reader, writer, up_to);
+            return self.hear_taken(peer, reader, writer, consumed);
         }
-        self.say(peer, Note::Taken { reader, writer, up_to });
+        self.say(peer, Note::Taken { reader, writer, consumed });
     }
 
     /// The same without waking anybody: a writer looks before it waits, and asks if it has to.
-    pub(crate) fn leave_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), up_to: i64) {
+    pub(crate) fn leave_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), consumed: Consumed) {
         let peer = incarnation(prefix);
         if prefix == self.own {
-            return self.hear_taken(peer, reader, writer, up_to);
+            return self.hear_taken(peer, reader, writer, consumed);
         }
-        if !self.try_leave(peer, &Note::Taken { reader, writer, up_to }) {
-            self.say_taken(reader, (prefix, writer), up_to);
+        if !self.try_leave(peer, &Note::Taken { reader, writer, consumed }) {
+            self.say_taken(reader, (prefix, writer), consumed);
         }
     }
 
@@ -505,8 +516,8 @@ impl Session {
     }
 
     fn hear(&self, Aside { taken, is_news }: Aside) {
-        for TakenUpTo { peer, reader, writer, up_to } in taken {
-            self.hear_taken(peer, reader, writer, up_to);
+        for Taken { peer, reader, writer, consumed } in taken {
+            self.hear_taken(peer, reader, writer, consumed);
         }
         if is_news {
             self.call();
@@ -526,7 +537,7 @@ impl Session {
     fn hear_waiting(&self, peer: Incarnation, reader: Entity, writer: Entity, heard: i64) {
         let awaited = self.registry.lock().awaited(peer, reader, writer, heard);
         match awaited {
-            Some((writer, Awaited::Said(up_to))) => self.say_taken(reader, writer, up_to),
+            Some((writer, Awaited::Said(consumed))) => self.say_taken(reader, writer, consumed),
             Some((_, Awaited::Soon)) => self.say_soon(),
             Some((_, Awaited::Nothing)) | None => {}
         }
@@ -542,10 +553,10 @@ impl Session {
         }
     }
 
-    fn hear_taken(&self, peer: Incarnation, reader: Entity, writer: Entity, up_to: i64) {
+    fn hear_taken(&self, peer: Incarnation, reader: Entity, writer: Entity, consumed: Consumed) {
         let outlook = self.registry.lock().outlook(writer).map(Arc::clone);
         if let Some(outlook) = outlook {
-            outlook.set_taken((peer, reader), up_to);
+            outlook.set_taken((peer, reader), consumed);
         }
     }
 

@@ -4,7 +4,7 @@ use super::ended::Ended;
 use super::paths::PeerPath;
 use crate::account::Source;
 use crate::intake::{Awaited, Progress};
-use crate::protocol::{Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
+use crate::protocol::{Consumed, Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
 use crate::routes::{Matched, Way};
 use crate::window::Outlook;
 use rustdds::policy::Reliability;
@@ -25,8 +25,8 @@ pub(crate) struct Registry {
     /// By local writer of ours.
     outlooks: HashMap<Entity, (TopicHash, Arc<Outlook>)>,
     /// Readers that RTPS has found: it says so before it matches them.
-    found: HashMap<TopicHash, BTreeSet<(Prefix, Entity)>>,
-    /// By local writer: readers whose QoS does not suit it.
+    found: BTreeMap<TopicHash, BTreeSet<(Prefix, Entity)>>,
+    /// By local endpoint, ours or plain: those whose QoS does not suit it.
     refused: BTreeMap<Entity, BTreeSet<(Prefix, Entity)>>,
     /// By local reader, ours or plain: the writers that RTPS has matched to it.
     sources: BTreeMap<Entity, BTreeSet<(Prefix, Entity)>>,
@@ -83,7 +83,7 @@ pub(crate) enum Errand {
     /// RTPS will not give this writer's samples to this reader, or it will after all.
     Exclude(Entity, Source, bool),
     /// Tell this writer what this reader has taken.
-    Tell(Entity, (Prefix, Entity), i64),
+    Tell(Entity, (Prefix, Entity), Consumed),
 }
 
 impl Registry {
@@ -93,7 +93,7 @@ impl Registry {
             locator,
             matched: BTreeMap::new(),
             outlooks: HashMap::new(),
-            found: HashMap::new(),
+            found: BTreeMap::new(),
             refused: BTreeMap::new(),
             sources: BTreeMap::new(),
             readers: BTreeMap::new(),
@@ -118,18 +118,27 @@ impl Registry {
         self.ended.add((self.own, writer));
     }
 
-    pub(crate) fn add_reader(&mut self, reader: Entity, limit: Limit, progress: Arc<Progress>) {
+    /// A reader of ours; the writers that RTPS has refused it already.
+    pub(crate) fn add_reader(
+        &mut self,
+        reader: Entity,
+        limit: Limit,
+        progress: Arc<Progress>,
+    ) -> Vec<Source> {
         // Nothing was taken yet.
         for &writer in self.sources.get(&reader).into_iter().flatten() {
             progress.meet(writer);
         }
         self.readers.insert(reader, Reader { limit, progress });
         self.stale = true;
+        let refused = self.refused.get(&reader).into_iter().flatten();
+        refused.map(|&(prefix, writer)| (incarnation(prefix), writer)).collect()
     }
 
     pub(crate) fn remove_reader(&mut self, reader: Entity) {
         self.readers.remove(&reader);
         self.sources.remove(&reader);
+        self.refused.remove(&reader);
         self.ended.add((self.own, reader));
         self.stale = true;
     }
@@ -170,18 +179,13 @@ impl Registry {
                 Vec::new()
             }
             Status::RemoteWriterMatched { local_reader, remote_writer } => {
-                let (prefix, writer) = split(remote_writer);
-                let (_, reader) = split(local_reader);
-                self.sources.entry(reader).or_default().insert((prefix, writer));
-                let mut errands = self.meet(prefix);
-                errands.push(Errand::Exclude(reader, (incarnation(prefix), writer), false));
-                let up_to = self.readers.get(&reader).and_then(|ours| ours.progress.meet((prefix, writer)));
-                errands.extend(up_to.map(|up_to| Errand::Tell(reader, (prefix, writer), up_to)));
-                errands
+                self.meet_writer(split(local_reader).1, split(remote_writer))
             }
             Status::RemoteWriterQosIncompatible { local_reader, remote_writer, .. } => {
-                let (prefix, writer) = split(remote_writer);
-                vec![Errand::Exclude(split(local_reader).1, (incarnation(prefix), writer), true)]
+                let ((prefix, writer), (_, reader)) = (split(remote_writer), split(local_reader));
+                // The reader may not be known yet.
+                self.refused.entry(reader).or_default().insert((prefix, writer));
+                vec![Errand::Exclude(reader, (incarnation(prefix), writer), true)]
             }
             Status::ReaderLost { guid, .. } => {
                 let (prefix, reader) = split(guid);
@@ -379,9 +383,9 @@ impl Registry {
     }
 
     /// What writers wait to be told.
-    pub(crate) fn owed(&self) -> Vec<(Entity, (Prefix, Entity), i64)> {
+    pub(crate) fn owed(&self) -> Vec<(Entity, (Prefix, Entity), Consumed)> {
         let owed = self.readers.iter().flat_map(|(&reader, state)| {
-            state.progress.owed().into_iter().map(move |(writer, up_to)| (reader, writer, up_to))
+            state.progress.owed().into_iter().map(move |(writer, taken)| (reader, writer, taken))
         });
         owed.collect()
     }
@@ -396,10 +400,10 @@ impl Registry {
 
     /// What readers have to say (again) to the writers of the participants that `of` chooses: reader, writer, up to
     /// where. Whoever asks says it: it counts as told.
-    pub(crate) fn taken(&self, of: impl Fn(&Prefix) -> bool) -> Vec<(Entity, (Prefix, Entity), i64)> {
+    pub(crate) fn taken(&self, of: impl Fn(&Prefix) -> bool) -> Vec<(Entity, (Prefix, Entity), Consumed)> {
         let limited = self.readers.iter().filter(|(_, reader)| reader.limit.is_some());
         let all = limited.flat_map(|(&reader, state)| {
-            state.progress.all(&of).into_iter().map(move |(writer, up_to)| (reader, writer, up_to))
+            state.progress.all(&of).into_iter().map(move |(writer, taken)| (reader, writer, taken))
         });
         all.collect()
     }
@@ -463,6 +467,18 @@ impl Registry {
             .collect()
     }
 
+    fn meet_writer(&mut self, reader: Entity, (prefix, writer): (Prefix, Entity)) -> Vec<Errand> {
+        self.sources.entry(reader).or_default().insert((prefix, writer));
+        if let Some(refused) = self.refused.get_mut(&reader) {
+            refused.remove(&(prefix, writer));
+        }
+        let mut errands = self.meet(prefix);
+        errands.push(Errand::Exclude(reader, (incarnation(prefix), writer), false));
+        let taken = self.readers.get(&reader).and_then(|ours| ours.progress.meet((prefix, writer)));
+        errands.extend(taken.map(|taken| Errand::Tell(reader, (prefix, writer), taken)));
+        errands
+    }
+
     fn meet(&mut self, prefix: Prefix) -> Vec<Errand> {
         self.stale = true;
         if prefix == self.own {
@@ -495,23 +511,28 @@ impl Registry {
 
     fn lose_readers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {
         self.best_effort.retain(|reader| !lost(reader));
-        let go_on = |readers: &mut BTreeSet<_>| {
-            readers.retain(|reader| !lost(reader));
-            !readers.is_empty()
-        };
-        self.refused.retain(|_, refused| go_on(refused));
-        self.found.retain(|_, found| go_on(found));
+        forget(&mut self.refused, &lost);
+        forget(&mut self.found, &lost);
         self.stale = true;
     }
 
     fn lose_writers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {
-        self.sources.retain(|_, writers| {
-            writers.retain(|writer| !lost(writer));
-            !writers.is_empty()
-        });
+        forget(&mut self.refused, &lost);
+        forget(&mut self.sources, &lost);
         self.readers.values().for_each(|reader| reader.progress.forget(&lost));
         self.stale = true;
     }
+}
+
+/// Of endpoints that are lost nothing is kept.
+fn forget<K: Ord>(
+    kept: &mut BTreeMap<K, BTreeSet<(Prefix, Entity)>>,
+    lost: impl Fn(&(Prefix, Entity)) -> bool,
+) {
+    kept.retain(|_, endpoints| {
+        endpoints.retain(|endpoint| !lost(endpoint));
+        !endpoints.is_empty()
+    });
 }
 
 /// The prefix and the entity id of a GUID.
@@ -524,125 +545,4 @@ pub(crate) fn split(guid: &GUID) -> (Prefix, Entity) {
 const UNKNOWN_DEAD_MAX: usize = 64;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rustdds::dds::statusevents::LostReason;
-
-    const READER: [u8; 4] = [0, 0, 1, 4];
-
-    fn guid(participant: u8, entity: [u8; 4]) -> GUID {
-        let mut bytes = [participant; 16];
-        bytes[12..].copy_from_slice(&entity);
-        GUID::from_bytes(bytes)
-    }
-
-    fn there() -> Incarnation {
-        incarnation([2; 12])
-    }
-
-    /// A reader of another participant, matched with a writer here, and its session.
-    fn met() -> Registry {
-        let mut registry = Registry::new([1; 12], None);
-        let (local_writer, remote_reader) = (guid(1, [0, 0, 2, 3]), guid(2, READER));
-        registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
-        registry.set_up(there(), None);
-        registry.set_offers(there(), vec![Offer { reader: READER, window: 0 }]);
-        registry
-    }
-
-    #[test]
-    fn a_session_without_a_participant_is_forgotten_with_its_link() {
-        let mut registry = Registry::new([1; 12], None);
-        registry.set_up(there(), None);
-        registry.set_offers(there(), vec![Offer { reader: READER, window: 0 }]);
-        assert_eq!(registry.set_down(there(), Reason::PeerGone, false), None);
-        assert!(registry.sessions.is_empty(), "nothing here is matched with it");
-    }
-
-    #[test]
-    fn a_participant_that_rtps_finds_after_its_death_is_mourned() {
-        let (local_writer, remote_reader) = (guid(1, [0, 0, 2, 3]), guid(2, READER));
-        for (has_died, errand) in [(true, Errand::Mourn([2; 12])), (false, Errand::Reach(there()))] {
-            let mut registry = Registry::new([1; 12], None);
-            registry.set_up(there(), None);
-            assert_eq!(registry.set_down(there(), Reason::PeerGone, has_died), None);
-            let errands = registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
-            assert_eq!(errands, [errand]);
-            assert!(registry.unknown_dead.is_empty());
-        }
-    }
-
-    #[test]
-    fn of_endpoints_that_are_gone_nothing_is_kept_however_late_their_match_is_reported() {
-        let mut registry = met();
-        let (local_writer, local_reader) = (guid(1, [0, 0, 2, 3]), guid(1, [0, 0, 3, 4]));
-        let (remote_reader, remote_writer) = (guid(2, READER), guid(2, [0, 0, 4, 3]));
-        registry.remove_writer(split(&local_writer).1);
-        registry.remove_reader(split(&local_reader).1);
-        registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
-        registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
-        assert!(registry.matched.is_empty() && registry.sources.is_empty());
-    }
-
-    #[test]
-    fn of_plain_endpoints_nothing_is_kept_beyond_those_that_they_were_matched_with() {
-        let mut registry = met();
-        let (local_reader, remote_writer) = (guid(1, [0, 0, 3, 4]), guid(2, [0, 0, 4, 3]));
-        registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
-        registry.note(&Status::WriterLost { guid: remote_writer, reason: LostReason::Disposed });
-        registry.note(&Status::ReaderLost { guid: guid(2, READER), reason: LostReason::Disposed });
-        assert!(registry.matched.is_empty() && registry.sources.is_empty());
-    }
-
-    #[test]
-    fn of_plain_endpoints_of_ours_that_are_gone_nothing_is_kept_while_their_peers_live() {
-        let mut registry = Registry::new([1; 12], None);
-        let (local_reader, remote_writer) = (guid(1, [0, 0, 3, 4]), guid(2, [0, 0, 4, 3]));
-        let (local_writer, remote_reader) = (guid(1, [0, 0, 5, 3]), guid(2, READER));
-        registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
-        registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
-        registry.note(&Status::ReaderLost { guid: local_reader, reason: LostReason::Disposed });
-        // RustDDS takes itself for lost where it does not hear its own announcements.
-        registry.note(&Status::ParticipantLost { id: local_writer.prefix, reason: LostReason::Disposed });
-        assert!(!registry.matched.is_empty());
-        registry.note(&Status::WriterLost { guid: local_writer, reason: LostReason::Disposed });
-        assert!(registry.matched.is_empty() && registry.sources.is_empty());
-    }
-
-    #[test]
-    fn a_reader_that_is_found_after_our_own_participant_was_lost_is_sent_to() {
-        let mut registry = Registry::new([1; 12], None);
-        let (local_writer, remote_reader) = (guid(1, [0, 0, 2, 3]), guid(2, READER));
-        registry.note(&Status::ParticipantLost { id: local_writer.prefix, reason: LostReason::Disposed });
-        let errands = registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
-        assert_eq!(errands, [Errand::Reach(there())]);
-        assert!(registry.misses(there()), "it is matched");
-    }
-
-    #[test]
-    fn the_death_of_a_process_whose_session_had_left_says_nothing_of_its_participant() {
-        let mut registry = Registry::new([1; 12], None);
-        registry.set_up(there(), None);
-        registry.set_leaving(there());
-        assert_eq!(registry.set_down(there(), Reason::PeerDied, true), None);
-        assert!(registry.unknown_dead.is_empty());
-    }
-
-    #[test]
-    fn a_participant_that_is_lost_before_its_link_leaves_nothing() {
-        let mut registry = met();
-        registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
-        assert!(registry.sessions.contains_key(&there()), "its link is up");
-        assert_eq!(registry.set_down(there(), Reason::PeerGone, false), None, "RustDDS knows of its end");
-        assert!(registry.sessions.is_empty());
-    }
-
-    #[test]
-    fn a_participant_that_loses_its_link_is_remembered_until_it_is_lost() {
-        let mut registry = met();
-        assert_eq!(registry.set_down(there(), Reason::PeerGone, false), Some([2; 12]));
-        assert!(!registry.sessions[&there()].offers.is_empty(), "its readers keep all even so");
-        registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
-        assert!(registry.sessions.is_empty());
-    }
-}
+mod tests;

@@ -62,7 +62,7 @@ fn limited(max_samples: i32) -> QosPolicies {
 #[test]
 fn a_reader_that_keeps_all_makes_a_writer_wait_where_plain_rustdds_drops() {
     const ROOM: u32 = 16;
-    for cast in [Cast::Plain, Cast::PlugIn] {
+    for cast in [Cast::Plain, Cast::PlugIn, Cast::Off] {
         let stage = Stage::new(cast);
         let topic = unique("limited");
         let writer = stage.writer(&topic, false, &limited(64));
@@ -75,7 +75,7 @@ fn a_reader_that_keeps_all_makes_a_writer_wait_where_plain_rustdds_drops() {
         let taken: Vec<_> = reader.take().into_iter().map(|seen| seen.what).collect();
         let all: Vec<_> = (1..=written).map(What::Sample).collect();
         match cast {
-            Cast::Plain => {
+            Cast::Plain | Cast::Off => {
                 assert_eq!(written, 40, "nobody waits");
                 assert_eq!(taken, all[all.len() - ROOM as usize..], "the oldest are lost");
             }
@@ -137,6 +137,9 @@ fn what_a_late_reader_finds_where_durability_is_left_unsaid() {
         (Cast::PlugIn, false, 100, &[]),
         (Cast::PlugIn, false, LARGE, &[]),
         (Cast::PlugIn, true, LARGE, &[]),
+        // Without shared memory everything is RustDDS's own.
+        (Cast::Off, false, 100, &all[..]),
+        (Cast::Off, true, LARGE, &all[..]),
     ] {
         let (errors, seen) = late_without_durability(cast, plain_reader, len);
         assert_eq!(errors, 0);

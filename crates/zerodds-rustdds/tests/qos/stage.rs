@@ -217,6 +217,8 @@ eye!(zerodds_rustdds::with_key::DataReader<Row>, |sample| {
 pub(crate) enum Cast {
     Plain,
     PlugIn,
+    /// The plug-in without shared memory.
+    Off,
 }
 
 /// The participants of one cast: the writer's, and one for each reader.
@@ -237,10 +239,16 @@ impl Stage {
         let domain = Domain::fresh();
         let participants: Vec<_> =
             (0..4).map(|_| DomainParticipant::new(domain.id).expect("a participant")).collect();
-        let attach = |participant| ZeroDds::attach(participant, Config::default()).expect("a session");
+        let attach = |is_on| {
+            let transport = zerodds_transport_shm::Config::default().enabled(is_on);
+            let config = Config::default().transport(transport);
+            let attach = |participant| ZeroDds::attach(participant, config.clone()).expect("a session");
+            participants.iter().map(attach).collect()
+        };
         let sessions = match cast {
             Cast::Plain => Vec::new(),
-            Cast::PlugIn => participants.iter().map(attach).collect(),
+            Cast::PlugIn => attach(true),
+            Cast::Off => attach(false),
         };
         Self { participants, sessions, _domain: domain }
     }
@@ -250,8 +258,9 @@ impl Stage {
         self.sessions.get(at).map(ZeroDds::events)
     }
 
+    /// How samples go from there, where they have the choice.
     pub(crate) fn stats(&self, at: usize) -> Option<Stats> {
-        self.sessions.get(at).map(ZeroDds::stats)
+        self.sessions.get(at).filter(|session| session.availability().is_ok()).map(ZeroDds::stats)
     }
 
     fn topic(&self, at: usize, name: &str, keyed: bool) -> Topic {

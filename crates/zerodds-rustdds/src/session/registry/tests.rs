@@ -1,0 +1,146 @@
+//! What a session makes of reports and of what it hears.
+
+use super::*;
+use rustdds::dds::statusevents::LostReason;
+
+const READER: [u8; 4] = [0, 0, 1, 4];
+
+fn guid(participant: u8, entity: [u8; 4]) -> GUID {
+    let mut bytes = [participant; 16];
+    bytes[12..].copy_from_slice(&entity);
+    GUID::from_bytes(bytes)
+}
+
+fn there() -> Incarnation {
+    incarnation([2; 12])
+}
+
+/// A reader of another participant, matched with a writer here, and its session.
+fn met() -> Registry {
+    let mut registry = Registry::new([1; 12], None);
+    let (local_writer, remote_reader) = (guid(1, [0, 0, 2, 3]), guid(2, READER));
+    registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+    registry.set_up(there(), None);
+    registry.set_offers(there(), vec![Offer { reader: READER, window: 0 }]);
+    registry
+}
+
+#[test]
+fn a_session_without_a_participant_is_forgotten_with_its_link() {
+    let mut registry = Registry::new([1; 12], None);
+    registry.set_up(there(), None);
+    registry.set_offers(there(), vec![Offer { reader: READER, window: 0 }]);
+    assert_eq!(registry.set_down(there(), Reason::PeerGone, false), None);
+    assert!(registry.sessions.is_empty(), "nothing here is matched with it");
+}
+
+#[test]
+fn a_participant_that_rtps_finds_after_its_death_is_mourned() {
+    let (local_writer, remote_reader) = (guid(1, [0, 0, 2, 3]), guid(2, READER));
+    for (has_died, errand) in [(true, Errand::Mourn([2; 12])), (false, Errand::Reach(there()))] {
+        let mut registry = Registry::new([1; 12], None);
+        registry.set_up(there(), None);
+        assert_eq!(registry.set_down(there(), Reason::PeerGone, has_died), None);
+        let errands = registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+        assert_eq!(errands, [errand]);
+        assert!(registry.unknown_dead.is_empty());
+    }
+}
+
+#[test]
+fn of_endpoints_that_are_gone_nothing_is_kept_however_late_their_match_is_reported() {
+    let mut registry = met();
+    let (local_writer, local_reader) = (guid(1, [0, 0, 2, 3]), guid(1, [0, 0, 3, 4]));
+    let (remote_reader, remote_writer) = (guid(2, READER), guid(2, [0, 0, 4, 3]));
+    registry.remove_writer(split(&local_writer).1);
+    registry.remove_reader(split(&local_reader).1);
+    registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+    registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
+    assert!(registry.matched.is_empty() && registry.sources.is_empty());
+}
+
+#[test]
+fn of_plain_endpoints_nothing_is_kept_beyond_those_that_they_were_matched_with() {
+    let mut registry = met();
+    let (local_reader, remote_writer) = (guid(1, [0, 0, 3, 4]), guid(2, [0, 0, 4, 3]));
+    registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
+    registry.note(&Status::WriterLost { guid: remote_writer, reason: LostReason::Disposed });
+    registry.note(&Status::ReaderLost { guid: guid(2, READER), reason: LostReason::Disposed });
+    assert!(registry.matched.is_empty() && registry.sources.is_empty());
+}
+
+#[test]
+fn of_plain_endpoints_of_ours_that_are_gone_nothing_is_kept_while_their_peers_live() {
+    let mut registry = Registry::new([1; 12], None);
+    let (local_reader, remote_writer) = (guid(1, [0, 0, 3, 4]), guid(2, [0, 0, 4, 3]));
+    let (local_writer, remote_reader) = (guid(1, [0, 0, 5, 3]), guid(2, READER));
+    registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer });
+    registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+    registry.note(&Status::ReaderLost { guid: local_reader, reason: LostReason::Disposed });
+    // RustDDS takes itself for lost where it does not hear its own announcements.
+    registry.note(&Status::ParticipantLost { id: local_writer.prefix, reason: LostReason::Disposed });
+    assert!(!registry.matched.is_empty());
+    registry.note(&Status::WriterLost { guid: local_writer, reason: LostReason::Disposed });
+    assert!(registry.matched.is_empty() && registry.sources.is_empty());
+}
+
+#[test]
+fn a_reader_that_is_found_after_our_own_participant_was_lost_is_sent_to() {
+    let mut registry = Registry::new([1; 12], None);
+    let (local_writer, remote_reader) = (guid(1, [0, 0, 2, 3]), guid(2, READER));
+    registry.note(&Status::ParticipantLost { id: local_writer.prefix, reason: LostReason::Disposed });
+    let errands = registry.note(&Status::RemoteReaderMatched { local_writer, remote_reader });
+    assert_eq!(errands, [Errand::Reach(there())]);
+    assert!(registry.misses(there()), "it is matched");
+}
+
+#[test]
+fn the_death_of_a_process_whose_session_had_left_says_nothing_of_its_participant() {
+    let mut registry = Registry::new([1; 12], None);
+    registry.set_up(there(), None);
+    registry.set_leaving(there());
+    assert_eq!(registry.set_down(there(), Reason::PeerDied, true), None);
+    assert!(registry.unknown_dead.is_empty());
+}
+
+#[test]
+fn a_participant_that_is_lost_before_its_link_leaves_nothing() {
+    let mut registry = met();
+    registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
+    assert!(registry.sessions.contains_key(&there()), "its link is up");
+    assert_eq!(registry.set_down(there(), Reason::PeerGone, false), None, "RustDDS knows of its end");
+    assert!(registry.sessions.is_empty());
+}
+
+#[test]
+fn a_participant_that_loses_its_link_is_remembered_until_it_is_lost() {
+    let mut registry = met();
+    assert_eq!(registry.set_down(there(), Reason::PeerGone, false), Some([2; 12]));
+    assert!(!registry.sessions[&there()].offers.is_empty(), "its readers keep all even so");
+    registry.note(&Status::ParticipantLost { id: guid(2, READER).prefix, reason: LostReason::Disposed });
+    assert!(registry.sessions.is_empty());
+}
+
+#[test]
+fn a_writer_that_was_refused_before_its_reader_was_known_is_remembered_until_it_is_gone() {
+    let local_reader = guid(1, [0, 0, 3, 4]);
+    let (refused, lost) = (guid(2, [0, 0, 4, 3]), guid(2, [0, 0, 5, 3]));
+    let incompatible = |remote_writer| Status::RemoteWriterQosIncompatible {
+        local_reader,
+        remote_writer,
+        requested_qos: Box::default(),
+        offered_qos: Box::default(),
+    };
+    let mut registry = Registry::new([1; 12], None);
+    for writer in [refused, lost] {
+        registry.note(&incompatible(writer));
+    }
+    registry.note(&Status::WriterLost { guid: lost, reason: LostReason::Disposed });
+    let (_, reader) = split(&local_reader);
+    assert_eq!(registry.add_reader(reader, None, Arc::default()), [(there(), split(&refused).1)]);
+    registry.note(&Status::RemoteWriterMatched { local_reader, remote_writer: refused });
+    assert!(registry.add_reader(reader, None, Arc::default()).is_empty(), "it suits after all");
+    registry.note(&incompatible(refused));
+    registry.remove_reader(reader);
+    assert!(registry.refused.is_empty());
+}
