@@ -85,7 +85,8 @@ fn a_capture_equals_what_was_delivered_byte_for_byte_on_both_sides() {
         let Some(lines) = tshark(file, "rtps && !_ws.malformed", &["frame.number"]) else {
             return println!("SKIPPED in part: tshark is not installed");
         };
-        let others = tshark(file, "!rtps || _ws.malformed", &["frame.number", "frame.protocols", "data.data"]);
+        let others =
+            tshark(file, "!rtps || _ws.malformed", &["frame.number", "frame.protocols", "data.data"]);
         assert_eq!(lines.len(), contents.packets.len(), "all of it is RTPS to Wireshark: {others:?}");
     }
     let lines = tshark(&received, "rtps.reassembled.data", &["rtps.reassembled.length"]).unwrap();
