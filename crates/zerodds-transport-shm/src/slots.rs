@@ -19,7 +19,6 @@
 use crate::layout::{Direction, PAGE, link, release_tag, slot};
 use crate::region::{Broken, Region};
 use crate::sync::{Ordering, acquire_fence, release_fence};
-use std::collections::VecDeque;
 
 /// The sending end.
 #[derive(Debug)]
@@ -27,12 +26,11 @@ pub(crate) struct SlotWriter {
     direction: Direction,
     /// Where the next message goes.
     head: Place,
-    /// The slots of messages that were neither taken nor revoked, as far as is known, oldest first.
-    unread: VecDeque<u32>,
-    /// Slots that nothing is in any more, those that were emptied first in front.
-    free: VecDeque<u32>,
-    /// Slots that were ever chosen: those below.
-    chosen: u32,
+    /// The oldest message that was neither taken nor revoked, as far as is known.
+    oldest: Place,
+    /// For each slot that was ever chosen the one after it, in a circle: from the oldest message to the newest, the head, and
+    /// those that are free, in the order in which they were emptied.
+    after: Vec<u32>,
 }
 
 /// The receiving end.
@@ -94,7 +92,7 @@ const SLOTS: u64 = link::SLOTS as u64;
 
 impl SlotWriter {
     pub(crate) const fn new(direction: Direction) -> Self {
-        Self { direction, head: Place::FIRST, unread: VecDeque::new(), free: VecDeque::new(), chosen: 1 }
+        Self { direction, head: Place::FIRST, oldest: Place::FIRST, after: Vec::new() }
     }
 
     /// The position of the next message.
@@ -121,18 +119,23 @@ impl SlotWriter {
 
     /// Whether a slot is left that the next message can name as that of the one after it.
     fn has_slot(&self) -> bool {
-        !self.free.is_empty() || u64::from(self.chosen) < SLOTS
+        self.head.position - self.oldest.position < SLOTS - 1
     }
 
     /// The slot after the head's: one that was used before, unless none is free or a page was begun.
     fn choose(&mut self) -> u32 {
-        if self.chosen.is_multiple_of(SLOTS_OF_PAGE)
-            && let Some(slot) = self.free.pop_front()
-        {
-            return slot;
+        if self.after.is_empty() {
+            self.after.push(Place::FIRST.slot);
         }
-        self.chosen += 1;
-        self.chosen - 1
+        let (head, made) = (self.head.slot as usize, self.after.len());
+        let in_use = self.head.position - self.oldest.position + 1;
+        if made.is_multiple_of(SLOTS_OF_PAGE) && in_use < made as u64 {
+            return self.after[head];
+        }
+        let new = made as u32;
+        self.after.push(self.after[head]);
+        self.after[head] = new;
+        new
     }
 
     /// Publishes a message in the next slot; the slots must not be full.
@@ -159,34 +162,36 @@ impl SlotWriter {
         // ORDER: SeqCst. Its Release half publishes the slot and the payload to `SlotReader::peek`; the total
         // order with the load of the bell in `doorbell::ring` lets no sleeping receiver miss it.
         region.u64(at + slot::SEQUENCE).store(position + 1, Ordering::SeqCst);
-        self.unread.push_back(slot);
         self.head = Place { position: position + 1, slot: next };
         position
     }
 
     /// Forgets the newest message, which the receiver was found never to take. Nothing more may be published.
     pub(crate) fn forget_newest(&mut self) {
-        if let Some(slot) = self.unread.pop_back() {
-            self.head = Place { position: self.head.position - 1, slot };
+        let newest = self.head.position - 1;
+        let mut place = self.oldest;
+        while place.position < newest {
+            place = self.next(place);
         }
+        self.head = place;
     }
 
     /// Takes the message at `position`, the oldest one, back; `false` if the receiver had taken it.
     pub(crate) fn revoke(&mut self, region: &impl Region, position: u64) -> Result<bool, Broken> {
-        let (oldest, second) = (self.unread_at(0), self.unread_at(1));
-        if oldest.position != position {
+        if self.oldest.position != position || self.oldest == self.head {
             return Ok(false);
         }
+        let second = self.next(self.oldest);
         // ORDER: AcqRel: of this and the receiver's compare-exchange one wins; Acquire on failure, as in `cursor`.
         let outcome = region.u64(self.direction.cursor()).compare_exchange(
-            oldest.cursor(),
+            self.oldest.cursor(),
             second.cursor(),
             Ordering::AcqRel,
             Ordering::Acquire,
         );
         match outcome {
             Ok(_) => {
-                self.free_oldest();
+                self.oldest = second;
                 Ok(true)
             }
             Err(cursor) => {
@@ -209,27 +214,23 @@ impl SlotWriter {
     // TRUST: written by the receiver too; must move forward, stay within what was sent and name the slot that is there.
     fn passed(&mut self, cursor: u64) -> Result<u64, Broken> {
         let cursor = Place::of(cursor);
-        let oldest = self.unread_at(0).position;
-        let Some(taken) =
-            cursor.position.checked_sub(oldest).filter(|&taken| taken <= self.unread.len() as u64)
-        else {
+        if cursor.position < self.oldest.position || cursor.position > self.head.position {
             return Err(Broken("the cursor is outside what was sent"));
-        };
-        if self.unread_at(taken as usize) != cursor {
+        }
+        let mut place = self.oldest;
+        while place.position < cursor.position {
+            place = self.next(place);
+        }
+        if place != cursor {
             return Err(Broken("the cursor names a slot that is not the next one"));
         }
-        (0..taken).for_each(|_| self.free_oldest());
+        self.oldest = place;
         Ok(cursor.position)
     }
 
-    /// The place of the message that was sent `index` after the oldest unread one, or the head.
-    fn unread_at(&self, index: usize) -> Place {
-        let oldest = self.head.position - self.unread.len() as u64;
-        self.unread.get(index).map_or(self.head, |&slot| Place { position: oldest + index as u64, slot })
-    }
-
-    fn free_oldest(&mut self) {
-        self.free.extend(self.unread.pop_front());
+    /// The place after one of a message.
+    fn next(&self, Place { position, slot }: Place) -> Place {
+        Place { position: position + 1, slot: self.after[slot as usize] }
     }
 }
 
@@ -318,7 +319,7 @@ pub(crate) fn release(region: &impl Region, direction: Direction, handle: u32, p
 }
 
 /// Slots on a page of the link. The model checkers' use each again as soon as they may.
-const SLOTS_OF_PAGE: u32 = if cfg!(zerodds_model) { 1 } else { (PAGE / slot::LEN) as u32 };
+const SLOTS_OF_PAGE: usize = if cfg!(zerodds_model) { 1 } else { PAGE / slot::LEN };
 /// How often a reader looks again when the sender revokes faster than it reads.
 const PEEKS_MAX: usize = 8;
 

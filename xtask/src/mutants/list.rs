@@ -21,7 +21,7 @@ pub const GUARDS: &[Mutant] = &[
     Mutant {
         guard: "the check of the slot that a cursor names",
         file: "slots.rs",
-        from: "if self.unread_at(taken as usize) != cursor {",
+        from: "if place != cursor {",
         to: "if false {",
         test: "zerodds-transport-shm::lib::slots::tests::a_cursor_that_names_another_slot_than_the_next_one_ends_the_link",
     },
