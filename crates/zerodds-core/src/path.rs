@@ -65,7 +65,7 @@ pub enum Reason {
     Protocol(String),
     /// The peer's rendezvous did not answer; tried again with back-off.
     NoAnswer,
-    /// The peer, or this process, has as many connections as it may have; tried again with back-off.
+    /// The peer, or this process, has as many connections or handshakes as it may have; tried again with back-off.
     NoPlace,
     /// The peer could not take the link: it is out of descriptors or memory, or nobody receives there; tried again with
     /// back-off.
@@ -124,8 +124,8 @@ impl fmt::Display for Reason {
             Self::Protocol(what) => write!(f, "the peer broke the shared-memory protocol: {what}"),
             Self::NoAnswer => f.write_str("the peer's rendezvous did not answer; it is tried again"),
             Self::NoPlace => f.write_str(
-                "there is no place for another connection, here or at the peer (2,048, and 64 of any other user); \
-                 it is tried again",
+                "there is no place for another connection or handshake, here or at the peer (2,048 connections, 64 of \
+                 any other user, 128 handshakes); it is tried again",
             ),
             Self::NotTaken => f.write_str(
                 "the peer could not take the link (out of descriptors or memory, or nobody receives there); \

@@ -328,7 +328,7 @@ mod tests {
         fn u64(&self, at: usize) -> &AtomicU64 {
             let word = self.0.u64(at);
             if at == WAY.cursor() {
-                // One further, and in the next slot.
+                // Further, and in another slot.
                 let cursor = word.load(Ordering::Relaxed) + link::SLOTS as u64 + 1;
                 word.store(cursor, Ordering::Relaxed);
                 let next = WAY.slot((cursor % link::SLOTS as u64) as u32);

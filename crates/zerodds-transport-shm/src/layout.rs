@@ -22,7 +22,7 @@
 /// First word of every shared object and of every handshake message: "ZERODDS\x01".
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"ZERODDS\x01");
 /// The version of the protocol. Any change to layout or meaning increases it.
-pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION: u32 = 8;
 /// A hash of the layout's numbers, so that a build that forgot to increase the version is refused too.
 pub(crate) const LAYOUT_HASH: u32 = hash(&[
     PAGE,

@@ -17,6 +17,7 @@ pub(crate) fn host_tag() -> io::Result<HostTag> {
     Ok(HostTag::derive(&boot_id, (namespace.st_dev(), namespace.st_ino())))
 }
 
+const SOCKETS: &str = "/proc/net/unix";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const NAMESPACE: &str = "/proc/self/ns/net";
 
@@ -41,7 +42,7 @@ pub(crate) fn address(locator: &Locator) -> io::Result<SocketAddrUnix> {
 pub fn listeners() -> io::Result<Vec<Listener>> {
     let host = host_tag()?;
     // Anybody may give a socket a name, which need not be text.
-    let sockets = std::fs::read("/proc/net/unix")?;
+    let sockets = asked(SOCKETS, std::fs::read(SOCKETS))?;
     let sockets = String::from_utf8_lossy(&sockets);
     Ok(sockets.lines().filter_map(|line| listener(line, host)).collect())
 }

@@ -425,7 +425,7 @@ const fn incarnation_word(incarnation: Incarnation) -> u64 {
 /// Random bits from the kernel.
 pub(crate) fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
-    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    asked("getrandom", getrandom(&mut bytes, GetRandomFlags::empty()))?;
     Ok(u64::from_ne_bytes(bytes))
 }
 

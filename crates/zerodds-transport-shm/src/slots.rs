@@ -91,8 +91,8 @@ pub(crate) enum Peeked {
 const SLOTS: u64 = link::SLOTS as u64;
 
 impl SlotWriter {
-    pub(crate) const fn new(direction: Direction) -> Self {
-        Self { direction, head: Place::FIRST, oldest: Place::FIRST, after: Vec::new() }
+    pub(crate) fn new(direction: Direction) -> Self {
+        Self { direction, head: Place::FIRST, oldest: Place::FIRST, after: vec![Place::FIRST.slot] }
     }
 
     /// The position of the next message.
@@ -124,9 +124,6 @@ impl SlotWriter {
 
     /// The slot after the head's: one that was used before, unless none is free or a page was begun.
     fn choose(&mut self) -> u32 {
-        if self.after.is_empty() {
-            self.after.push(Place::FIRST.slot);
-        }
         let (head, made) = (self.head.slot as usize, self.after.len());
         let in_use = self.head.position - self.oldest.position + 1;
         if made.is_multiple_of(SLOTS_OF_PAGE) && in_use < made as u64 {
@@ -168,17 +165,13 @@ impl SlotWriter {
 
     /// Forgets the newest message, which the receiver was found never to take. Nothing more may be published.
     pub(crate) fn forget_newest(&mut self) {
-        let newest = self.head.position - 1;
-        let mut place = self.oldest;
-        while place.position < newest {
-            place = self.next(place);
-        }
-        self.head = place;
+        // The slot of the head is that of a message which will never be.
+        self.head.position -= 1;
     }
 
     /// Takes the message at `position`, the oldest one, back; `false` if the receiver had taken it.
     pub(crate) fn revoke(&mut self, region: &impl Region, position: u64) -> Result<bool, Broken> {
-        if self.oldest.position != position || self.oldest == self.head {
+        if self.oldest.position != position || position == self.head.position {
             return Ok(false);
         }
         let second = self.next(self.oldest);
@@ -195,9 +188,7 @@ impl SlotWriter {
                 Ok(true)
             }
             Err(cursor) => {
-                if self.passed(cursor)? <= position {
-                    return Err(Broken("the cursor stands before a message that was revoked or taken"));
-                }
+                self.passed(cursor)?;
                 Ok(false)
             }
         }
@@ -221,10 +212,11 @@ impl SlotWriter {
         while place.position < cursor.position {
             place = self.next(place);
         }
+        // Even where the slot is wrong: no position is gone through twice, or it could be made to take long each time.
+        self.oldest = place;
         if place != cursor {
             return Err(Broken("the cursor names a slot that is not the next one"));
         }
-        self.oldest = place;
         Ok(cursor.position)
     }
 
@@ -274,7 +266,7 @@ impl SlotReader {
                 // sees here that the cursor has moved.
                 if region.u64(self.direction.cursor()).load(Ordering::Relaxed) == cursor {
                     // TRUST: sender-written; in every slot lies what the sender has written there.
-                    let next = Place { position: position + 1, slot: next % link::SLOTS as u32 };
+                    let next = Place { position: position + 1, slot: next % SLOTS as u32 };
                     return Ok(Peeked::Ready(Slot { place, next, message, offset, len, handle }));
                 }
                 continue;
@@ -376,6 +368,9 @@ mod tests {
 
     #[test]
     fn slots_are_in_memory_as_far_as_their_receiver_was_behind() {
+        if crate::limits::is_strict() {
+            return println!("SKIPPED: where vm.overcommit_memory is 2 a link has all of its pages at once");
+        }
         let mut scene = Scene::new();
         for _ in 0..10_000 {
             assert!(scene.send());
@@ -402,16 +397,16 @@ mod tests {
 
     #[test]
     fn a_cursor_that_names_another_slot_than_the_next_one_ends_the_link() {
-        let mut scene = Scene::new();
-        (0..3).for_each(|_| assert!(scene.send()));
         let right = Place { position: 2, slot: 2 };
         for wrong in [0, 1, 3, 1023].map(|slot| Place { slot, ..right }) {
+            let mut scene = Scene::new();
+            (0..3).for_each(|_| assert!(scene.send()));
             scene.link.mapping.u64(WAY.cursor()).store(wrong.cursor(), Ordering::Relaxed);
-            assert!(scene.writer.cursor(&scene.link.mapping).is_err(), "slot {}", wrong.slot);
             assert!(scene.writer.revoke(&scene.link.mapping, 0).is_err(), "slot {}", wrong.slot);
+            assert!(scene.writer.cursor(&scene.link.mapping).is_err(), "slot {}", wrong.slot);
+            scene.link.mapping.u64(WAY.cursor()).store(right.cursor(), Ordering::Relaxed);
+            assert_eq!(scene.writer.cursor(&scene.link.mapping), Ok(2));
         }
-        scene.link.mapping.u64(WAY.cursor()).store(right.cursor(), Ordering::Relaxed);
-        assert_eq!(scene.writer.cursor(&scene.link.mapping), Ok(2));
     }
 
     #[test]

@@ -19,6 +19,13 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-transport-shm::lib::inlink::tests::a_slot_that_names_bytes_outside_the_ring_is_refused",
     },
     Mutant {
+        guard: "no slot of a message that waits is chosen",
+        file: "slots.rs",
+        from: "&& in_use < made as u64 {",
+        to: "{",
+        test: "zerodds-transport-shm::lib::slots::tests::as_many_messages_wait_as_there_are_slots_but_one",
+    },
+    Mutant {
         guard: "the check of the slot that a cursor names",
         file: "slots.rs",
         from: "if place != cursor {",

@@ -266,7 +266,9 @@ impl Attendant {
         let tries = || self.retries.get(&incarnation(*participant)).map(|retry| retry.tries);
         match reason {
             Reason::Handshake => true,
-            Reason::NoAnswer => tries().is_none_or(|tries| tries <= TRIES_WAITED_FOR),
+            Reason::NoAnswer | Reason::NoPlace | Reason::NotTaken => {
+                tries().is_none_or(|tries| tries <= TRIES_WAITED_FOR)
+            }
             _ => false,
         }
     }

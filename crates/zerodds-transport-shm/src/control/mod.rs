@@ -98,8 +98,9 @@ impl Worker {
         asked("listen", rustix::net::listen(&listener, BACKLOG))?;
         crash::step("listening");
         let epoll = asked("epoll_create", epoll::create(epoll::CreateFlags::CLOEXEC))?;
-        epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
-        epoll::add(&epoll, &shared.requests.event, EventData::new_u64(REQUESTS), EventFlags::IN)?;
+        for (event, of) in [(LISTENER, &listener), (REQUESTS, &shared.requests.event)] {
+            asked("epoll_ctl", epoll::add(&epoll, of, EventData::new_u64(event), EventFlags::IN))?;
+        }
         Ok(Self {
             shared,
             epoll,
@@ -287,7 +288,7 @@ impl Worker {
         if let Some(connection) = self.connections.get(&token) {
             connection.refuse(&self.shared, Refused::Busy);
         }
-        self.gone(token, &Reason::NoAnswer);
+        self.gone(token, &Reason::NoPlace);
         true
     }
 
@@ -348,8 +349,8 @@ impl Worker {
         }
         let unavailable = |error: io::Error| Reason::Unavailable(error.to_string());
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-            .map_err(|error| unavailable(error.into()))?;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+        let socket = asked("socket of AF_UNIX", socket).map_err(unavailable)?;
         let address = rendezvous::address(&to).map_err(unavailable)?;
         rustix::net::connect(&socket, &address).map_err(|error| match error {
             Errno::CONNREFUSED => self.strangers.why_absent(&to),
@@ -360,7 +361,7 @@ impl Worker {
         // Until now nobody could send it anything, and it was closed at once.
         let socket = Socket::new(socket, &self.shared.closer);
         crash::step("connected");
-        let peer = peer_credentials(socket.as_fd()).map_err(unavailable)?;
+        let peer = asked("credentials of the peer", peer_credentials(socket.as_fd())).map_err(unavailable)?;
         if !is_admitted(self.shared.config.access, &self.shared.identity, peer) {
             Stats::add(&self.shared.stats.refused, 1);
             self.tell_once(to, peer.uid);

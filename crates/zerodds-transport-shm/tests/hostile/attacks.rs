@@ -220,7 +220,9 @@ fn disturb(rogue: &Rogue, random: &mut Random, step: u64) {
         3 | 4 => {
             let (unit, len) = (65 + random.below(1000) as u32, random.below(1 << 20) as u32);
             let handle = if random.below(2) == 0 { u32::MAX } else { random.below(1030) as u32 };
-            rogue.publish(rogue.position().wrapping_add(random.below(3)), step, unit, len, handle);
+            let (cursor, ahead) = (rogue.read_u64(0x300), random.below(3));
+            let (slot, position) = (cursor % 1024 + ahead, cursor / 1024 + ahead);
+            rogue.publish_in(slot, position, step, [unit, len, handle]);
         }
         5 => {
             let head = rogue.read_u64(0x280).wrapping_add(16 * random.below(70));

@@ -17,11 +17,11 @@ pub(crate) fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
-/// Waits until this holds, and fails with `what` where it does not come to hold.
+/// Waits until this holds; `what` it is, where it does not come about.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let until = deadline();
     while !holds() {
-        assert!(Instant::now() < until, "{what}");
+        assert!(Instant::now() < until, "this did not come about: {what}");
         std::thread::yield_now();
     }
 }
