@@ -267,8 +267,7 @@ impl Reassembly {
         }
         let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
         let Some(writer) = self.writers.get_mut(&guid) else {
-            let would_lose = || self.contacts.would_lose(&guid, heartbeat);
-            return self.counts.hear(guid, heartbeat, now, would_lose);
+            return self.counts.hear(guid, heartbeat, now, &self.contacts);
         };
         writer.heartbeat = Some(*heartbeat);
         if writer.forget(|number| number < heartbeat.first.max(acknowledged)) {

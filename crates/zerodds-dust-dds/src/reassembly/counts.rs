@@ -13,6 +13,7 @@
 //! lost. A reader that was not there yet hears a low count as well.
 
 use super::{Hearing, PATIENCE};
+use crate::contacts::Contacts;
 use crate::rtps::{EntityId, Guid, Heartbeat};
 use std::collections::HashMap;
 use std::time::Instant;
@@ -34,24 +35,28 @@ struct Given {
 }
 
 impl Given {
-    /// Whether all readers have heard a moment ago what this says, when it was for another.
-    fn has_just_said(&self, heartbeat: &Heartbeat, now: Instant) -> bool {
+    /// Whether all readers have heard a moment ago what this says, when it was for another. With which sample the writer begins for a
+    /// reader that has acknowledged that one is no news.
+    fn has_just_said(&self, writer: &Guid, heartbeat: &Heartbeat, now: Instant, contacts: &Contacts) -> bool {
         self.said.is_some_and(|(at, said)| {
-            let is_same = (said.first, said.last) == (heartbeat.first, heartbeat.last);
-            is_same && said.reader != heartbeat.reader && now.duration_since(at) < PATIENCE
+            let is_lately = said.reader != heartbeat.reader && now.duration_since(at) < PATIENCE;
+            let is_old = || {
+                said.first == heartbeat.first
+                    || contacts.has_acknowledged(writer, heartbeat.reader, heartbeat.first)
+            };
+            is_lately && said.last == heartbeat.last && is_old()
         })
     }
 }
 
 impl Counts {
-    /// What Dust may hear of a HEARTBEAT of a writer of which nothing is incomplete, where other readers would lose something by it
-    /// or not.
+    /// What Dust may hear of a HEARTBEAT of a writer of which nothing is incomplete.
     pub(super) fn hear(
         &mut self,
         writer: Guid,
         heartbeat: &Heartbeat,
         now: Instant,
-        would_lose: impl FnOnce() -> bool,
+        contacts: &Contacts,
     ) -> Hearing {
         if !writer.entity.is_user_defined() && !self.given.contains_key(&writer) {
             return Hearing::AsItIs;
@@ -64,7 +69,10 @@ impl Counts {
             *given = Given { count: heartbeat.count, said };
             return Hearing::AsItIs;
         }
-        if !rose || given.has_just_said(heartbeat, now) || would_lose() {
+        if !rose
+            || given.has_just_said(&writer, heartbeat, now, contacts)
+            || contacts.would_lose(&writer, heartbeat)
+        {
             return Hearing::AsItIs;
         }
         *given = Given { count: given.count.saturating_add(1), said };
@@ -103,3 +111,60 @@ fn make_room<K: Eq + std::hash::Hash, V>(counts: &mut HashMap<K, V>, key: &K) {
 
 /// Beyond it all are forgotten: Dust hears of those writers again once their own counts have caught up.
 const COUNTS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contacts::tests::acknowledges;
+    use crate::rtps::GuidPrefix;
+    use std::time::Duration;
+
+    const WRITER: Guid = Guid { prefix: GuidPrefix([7; 12]), entity: EntityId([0, 0, 1, 3]) };
+    const READERS: [EntityId; 3] = [EntityId([0, 0, 1, 4]), EntityId([0, 0, 2, 4]), EntityId([0, 0, 3, 4])];
+
+    /// Readers of one participant, all reliable, and what the writer says to them.
+    struct Hearers {
+        counts: Counts,
+        contacts: Contacts,
+        now: Instant,
+    }
+
+    impl Hearers {
+        fn new() -> Self {
+            let contacts = Contacts::default();
+            READERS.iter().for_each(|&reader| contacts.came(reader, true));
+            Self { counts: Counts::default(), contacts, now: Instant::now() }
+        }
+
+        fn hear(&mut self, writer: Guid, reader: EntityId, first: i64, last: i64, count: i32) -> Hearing {
+            let heartbeat = Heartbeat { reader, writer: writer.entity, first, last, count };
+            self.counts.hear(writer, &heartbeat, self.now, &self.contacts)
+        }
+    }
+
+    #[test]
+    fn readers_for_whom_a_writer_begins_at_different_samples_do_not_all_answer_what_each_is_told() {
+        let mut hearers = Hearers::new();
+        READERS.iter().for_each(|&reader| acknowledges(&hearers.contacts, reader, WRITER, 20, false));
+        for round in 0..3 {
+            hearers.now += Duration::from_millis(200);
+            for (reader, first, count) in [(0, 1, 1_000), (1, 5, 50), (2, 19, 7)] {
+                let heard = hearers.hear(WRITER, READERS[reader], first, 20, count + round);
+                assert_eq!(heard, Hearing::AsItIs, "only the first has a count that is new to Dust");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_lacks_the_sample_with_which_the_writer_begins_for_it_is_told() {
+        let mut hearers = Hearers::new();
+        [20, 5, 20].iter().zip(READERS).for_each(|(&base, reader)| {
+            acknowledges(&hearers.contacts, reader, WRITER, base, false);
+        });
+        assert_eq!(hearers.hear(WRITER, READERS[0], 1, 20, 1_000), Hearing::AsItIs);
+        let told = Hearing::Rewritten { last: 20, count: 1_001 };
+        assert_eq!(hearers.hear(WRITER, READERS[1], 5, 20, 50), told, "what lies before is not for it");
+        let told = Hearing::Rewritten { last: 21, count: 1_002 };
+        assert_eq!(hearers.hear(WRITER, READERS[2], 5, 21, 7), told, "nobody has heard of the last one");
+    }
+}
