@@ -163,6 +163,13 @@ impl Contacts {
         talk.readers.values().map(|said| said.acknowledged).min().unwrap_or(0)
     }
 
+    /// Whether this reader has acknowledged this sample of the writer.
+    pub(crate) fn has_acknowledged(&self, writer: &Guid, reader: EntityId, number: i64) -> bool {
+        let books = self.0.lock();
+        let said = books.talks.get(writer).and_then(|talk| talk.readers.get(&reader));
+        said.is_some_and(|said| said.acknowledged > number)
+    }
+
     /// Whether Dust may hear a HEARTBEAT, all of whose readers act on each: not one by which the writer tells its reader that it
     /// begins with a later sample than another, reliable one waits for and has been promised. Such samples are `pending`, or were
     /// asked for. Of two readers the one that begins earlier always hears its own, so nothing is held back for ever.

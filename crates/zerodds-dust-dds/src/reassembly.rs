@@ -15,6 +15,9 @@
 //! behind the sample a reliable reader takes nothing yet, and a best-effort one would no longer take the sample. Dust asks
 //! again for the rest once the HEARTBEAT speaks of that.
 //!
+//! Of our own writers nobody asks for fragments, and what is missing when their HEARTBEAT comes does not come by itself. So they
+//! keep the HEARTBEAT as it is: Dust asks for all of the sample, and what comes of it fills what is missing.
+//!
 //! A sample that was handed over is not begun again by late repetitions, which would be asked for to the end,
 //! and so without one; only when Dust asks for it anew, or has a reader that is new: what a writer has kept for that one comes
 //! unasked if it is a best-effort one. Older readers do not take it twice.
@@ -264,8 +267,7 @@ impl Reassembly {
         }
         let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
         let Some(writer) = self.writers.get_mut(&guid) else {
-            let would_lose = || self.contacts.would_lose(&guid, heartbeat);
-            return self.counts.hear(guid, heartbeat, now, would_lose);
+            return self.counts.hear(guid, heartbeat, now, &self.contacts);
         };
         writer.heartbeat = Some(*heartbeat);
         if writer.forget(|number| number < heartbeat.first.max(acknowledged)) {
@@ -275,8 +277,9 @@ impl Reassembly {
             partial.hurry(now);
         }
         let last = writer.last_for_dust(heartbeat);
+        let is_incomplete = writer.first_pending().is_some_and(|pending| pending <= heartbeat.last);
         let lately = writer.given_at.is_some_and(|given| now.duration_since(given) < PATIENCE);
-        if last < heartbeat.last && last == writer.given_last && lately {
+        if is_incomplete && last == writer.given_last && lately {
             return Hearing::Withheld;
         }
         writer.given_at = Some(now);
@@ -509,7 +512,7 @@ impl Writer {
         }
     }
 
-    /// Ends the HEARTBEAT before the first sample that is not there yet, and keeps its count ahead of what
+    /// Ends the HEARTBEAT of another's writer before the first sample that is not there yet, and keeps its count ahead of what
     /// Dust was given before.
     fn rewrite(&mut self, heartbeat: &Heartbeat, count: i32) -> (i64, i32) {
         self.given_last = self.last_for_dust(heartbeat);
@@ -518,8 +521,14 @@ impl Writer {
     }
 
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
-        let pending = self.first_pending();
+        let pending = self.first_pending().filter(|_| !self.is_our_own());
         pending.map_or(heartbeat.last, |pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)
+    }
+
+    /// Whether what is not here by its HEARTBEAT found no room, and is to be asked for by Dust: nothing overtakes it, and it does
+    /// not repeat single fragments. Dust writes all chunks of a sample at once, and a HEARTBEAT with the last one at the earliest.
+    const fn is_our_own(&self) -> bool {
+        self.origin.path.is_none()
     }
 
     /// Whether Dust is still to be given one of these samples.

@@ -182,7 +182,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         }
         let mut pieces = shared.fragmenter.cut(message, outgoing, None, None, 0);
         while let Some(len) = pieces.as_mut().and_then(|pieces| pieces.next_run(&mut self.run)) {
-            // Without one of them the others are of no use: Dust asks for the sample again.
+            // Dust asks for the sample again when it hears a HEARTBEAT, which may be with the last of its chunks.
             if !self.run.chunks(len).all(|datagram| push(datagram.to_vec())) {
                 return;
             }

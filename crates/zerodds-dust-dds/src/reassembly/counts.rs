@@ -13,6 +13,7 @@
 //! lost. A reader that was not there yet hears a low count as well.
 
 use super::{Hearing, PATIENCE};
+use crate::contacts::Contacts;
 use crate::rtps::{EntityId, Guid, Heartbeat};
 use std::collections::HashMap;
 use std::time::Instant;
@@ -26,55 +27,68 @@ pub(super) struct Counts {
     own: HashMap<(Guid, EntityId), i32>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Given {
     count: i32,
+    /// Whether a reader was sent a lower one or this was raised for one, whose next is heard only because this is remembered.
+    is_ahead: bool,
     /// When, and what that said, if it is known.
     said: Option<(Instant, Heartbeat)>,
 }
 
 impl Given {
-    /// Whether all readers have heard a moment ago what this says, when it was for another.
-    fn has_just_said(&self, heartbeat: &Heartbeat, now: Instant) -> bool {
+    /// Whether all readers have heard a moment ago what this says, when it was for another. With which sample the writer begins for a
+    /// reader that has acknowledged that one is no news.
+    fn has_just_said(&self, writer: &Guid, heartbeat: &Heartbeat, now: Instant, contacts: &Contacts) -> bool {
         self.said.is_some_and(|(at, said)| {
-            let is_same = (said.first, said.last) == (heartbeat.first, heartbeat.last);
-            is_same && said.reader != heartbeat.reader && now.duration_since(at) < PATIENCE
+            let is_lately = said.reader != heartbeat.reader && now.duration_since(at) < PATIENCE;
+            let is_old = || {
+                said.first == heartbeat.first
+                    || contacts.has_acknowledged(writer, heartbeat.reader, heartbeat.first)
+            };
+            is_lately && said.last == heartbeat.last && is_old()
         })
     }
 }
 
 impl Counts {
-    /// What Dust may hear of a HEARTBEAT of a writer of which nothing is incomplete, where other readers would lose something by it
-    /// or not.
+    /// What Dust may hear of a HEARTBEAT of a writer of which nothing is incomplete.
     pub(super) fn hear(
         &mut self,
         writer: Guid,
         heartbeat: &Heartbeat,
         now: Instant,
-        would_lose: impl FnOnce() -> bool,
+        contacts: &Contacts,
     ) -> Hearing {
         if !writer.entity.is_user_defined() && !self.given.contains_key(&writer) {
             return Hearing::AsItIs;
         }
         let rose = self.has_risen(writer, heartbeat);
-        make_room(&mut self.given, &writer);
+        self.make_room(&writer);
         let said = Some((now, *heartbeat));
-        let given = self.given.entry(writer).or_insert(Given { count: 0, said: None });
+        let given = self.given.entry(writer).or_default();
         if heartbeat.count > given.count {
-            *given = Given { count: heartbeat.count, said };
+            *given = Given { count: heartbeat.count, said, ..*given };
             return Hearing::AsItIs;
         }
-        if !rose || given.has_just_said(heartbeat, now) || would_lose() {
+        given.is_ahead |= rose && heartbeat.count < given.count;
+        if !rose
+            || given.has_just_said(&writer, heartbeat, now, contacts)
+            || contacts.would_lose(&writer, heartbeat)
+        {
             return Hearing::AsItIs;
         }
-        *given = Given { count: given.count.saturating_add(1), said };
+        *given = Given { count: given.count.saturating_add(1), is_ahead: true, said };
         Hearing::Rewritten { last: heartbeat.last, count: given.count }
     }
 
     /// Whether a HEARTBEAT is none that its reader was sent before.
     fn has_risen(&mut self, writer: Guid, heartbeat: &Heartbeat) -> bool {
         let key = (writer, heartbeat.reader);
-        make_room(&mut self.own, &key);
+        if self.own.len() >= COUNTS_MAX && !self.own.contains_key(&key) {
+            // A repetition is heard once more.
+            self.own.clear();
+        }
         self.own.insert(key, heartbeat.count).is_none_or(|before| heartbeat.count > before)
     }
 
@@ -85,8 +99,20 @@ impl Counts {
 
     /// The same, back.
     pub(super) fn keep(&mut self, writer: Guid, count: i32) {
-        make_room(&mut self.given, &writer);
-        self.given.insert(writer, Given { count, said: None });
+        self.make_room(&writer);
+        self.given.insert(writer, Given { count, is_ahead: true, said: None });
+    }
+
+    /// Forgets writers where another would be too many: those first whose own counts are as high as what Dust was given. Of the
+    /// others Dust hears again once those have caught up.
+    fn make_room(&mut self, writer: &Guid) {
+        if self.given.len() < COUNTS_MAX || self.given.contains_key(writer) {
+            return;
+        }
+        self.given.retain(|_, given| given.is_ahead);
+        if self.given.len() > AHEAD_MAX {
+            self.given.clear();
+        }
     }
 
     pub(super) fn forget(&mut self, gone: impl Fn(&Guid) -> bool) {
@@ -95,11 +121,92 @@ impl Counts {
     }
 }
 
-fn make_room<K: Eq + std::hash::Hash, V>(counts: &mut HashMap<K, V>, key: &K) {
-    if counts.len() >= COUNTS_MAX && !counts.contains_key(key) {
-        counts.clear();
+/// As many as two participants may have endpoints: some megabytes.
+const COUNTS_MAX: usize = 1 << 14;
+/// Those that are remembered before others, so few that there is room for long once they are looked for.
+const AHEAD_MAX: usize = COUNTS_MAX / 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contacts::tests::acknowledges;
+    use crate::rtps::GuidPrefix;
+    use std::time::Duration;
+
+    const WRITER: Guid = Guid { prefix: GuidPrefix([7; 12]), entity: EntityId([0, 0, 1, 3]) };
+    const READERS: [EntityId; 3] = [EntityId([0, 0, 1, 4]), EntityId([0, 0, 2, 4]), EntityId([0, 0, 3, 4])];
+
+    /// Readers of one participant, all reliable, and what the writer says to them.
+    struct Hearers {
+        counts: Counts,
+        contacts: Contacts,
+        now: Instant,
+    }
+
+    impl Hearers {
+        fn new() -> Self {
+            let contacts = Contacts::default();
+            READERS.iter().for_each(|&reader| contacts.came(reader, true));
+            Self { counts: Counts::default(), contacts, now: Instant::now() }
+        }
+
+        fn hear(&mut self, writer: Guid, reader: EntityId, first: i64, last: i64, count: i32) -> Hearing {
+            let heartbeat = Heartbeat { reader, writer: writer.entity, first, last, count };
+            self.counts.hear(writer, &heartbeat, self.now, &self.contacts)
+        }
+    }
+
+    #[test]
+    fn readers_for_whom_a_writer_begins_at_different_samples_do_not_all_answer_what_each_is_told() {
+        let mut hearers = Hearers::new();
+        READERS.iter().for_each(|&reader| acknowledges(&hearers.contacts, reader, WRITER, 20, false));
+        for round in 0..3 {
+            hearers.now += Duration::from_millis(200);
+            for (reader, first, count) in [(0, 1, 1_000), (1, 5, 50), (2, 19, 7)] {
+                let heard = hearers.hear(WRITER, READERS[reader], first, 20, count + round);
+                assert_eq!(heard, Hearing::AsItIs, "only the first has a count that is new to Dust");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_lacks_the_sample_with_which_the_writer_begins_for_it_is_told() {
+        let mut hearers = Hearers::new();
+        [20, 5, 20].iter().zip(READERS).for_each(|(&base, reader)| {
+            acknowledges(&hearers.contacts, reader, WRITER, base, false);
+        });
+        assert_eq!(hearers.hear(WRITER, READERS[0], 1, 20, 1_000), Hearing::AsItIs);
+        let told = Hearing::Rewritten { last: 20, count: 1_001 };
+        assert_eq!(hearers.hear(WRITER, READERS[1], 5, 20, 50), told, "what lies before is not for it");
+        let told = Hearing::Rewritten { last: 21, count: 1_002 };
+        assert_eq!(hearers.hear(WRITER, READERS[2], 5, 21, 7), told, "nobody has heard of the last one");
+    }
+
+    fn other(number: usize) -> Guid {
+        let [.., high, middle, low] = number.to_be_bytes();
+        Guid { entity: EntityId([high, middle, low, 3]), ..WRITER }
+    }
+
+    #[test]
+    fn a_reader_that_is_behind_goes_on_hearing_its_writer_however_many_others_speak() {
+        let mut hearers = Hearers::new();
+        assert_eq!(hearers.hear(WRITER, READERS[0], 1, 7, 1_000), Hearing::AsItIs);
+        assert_eq!(hearers.hear(WRITER, READERS[1], 1, 8, 5), Hearing::Rewritten { last: 8, count: 1_001 });
+        for number in 0..2 * COUNTS_MAX {
+            assert_eq!(hearers.hear(other(2 + number), READERS[0], 1, 7, 1), Hearing::AsItIs);
+            assert!(hearers.counts.given.len() <= COUNTS_MAX);
+        }
+        assert_eq!(hearers.hear(WRITER, READERS[1], 1, 9, 6), Hearing::Rewritten { last: 9, count: 1_002 });
+    }
+
+    #[test]
+    fn the_counts_are_bounded_though_each_writer_has_a_reader_that_is_behind() {
+        let mut hearers = Hearers::new();
+        for number in 0..2 * COUNTS_MAX {
+            for (reader, count) in [(0, 9), (1, 8)] {
+                hearers.hear(other(number), READERS[reader], 1, 7, count);
+            }
+            assert!(hearers.counts.given.len() <= COUNTS_MAX && hearers.counts.own.len() <= COUNTS_MAX);
+        }
     }
 }
-
-/// Beyond it all are forgotten: Dust hears of those writers again once their own counts have caught up.
-const COUNTS_MAX: usize = 4096;

@@ -9,6 +9,7 @@ use crate::rtps::{Content, Data, DataFragFields, EntityId, Submessages};
 use proptest::prelude::*;
 
 mod bounds;
+mod ourselves;
 
 const WRITER_GUID: Guid = Guid { prefix: GuidPrefix(*b"me, who else"), entity: WRITER };
 const ANOTHER: GuidPrefix = GuidPrefix(*b"one of many.");
@@ -20,6 +21,8 @@ struct Receiver {
     reassembly: Reassembly,
     contacts: Arc<Contacts>,
     now: Instant,
+    /// How it comes, if not from ourselves.
+    path: Option<Path>,
     handed_over: Vec<Vec<u8>>,
 }
 
@@ -32,6 +35,7 @@ impl Receiver {
             reassembly: Reassembly::new(budget, Arc::clone(&contacts), Arc::default()),
             contacts,
             now: Instant::now(),
+            path: Some(Path::Udp),
             handed_over: Vec::new(),
         }
     }
@@ -42,7 +46,8 @@ impl Receiver {
     }
 
     fn take_from(&mut self, prefix: GuidPrefix, datagram: &[u8]) -> Option<(i64, i32)> {
-        let origin = Origin { header: prefix.header(), prefix, timestamp: Some((7, 8)), path: None };
+        let Self { path, .. } = *self;
+        let origin = Origin { header: prefix.header(), prefix, timestamp: Some((7, 8)), path };
         let mut seen = None;
         for submessage in Submessages::of(datagram) {
             let submessage = submessage.expect("whole");

@@ -97,6 +97,8 @@ struct Scene {
     narrow: [Memory; 2],
     /// What Dust is given.
     dust: mpsc::Receiver<Vec<u8>>,
+    /// Whoever holds it keeps Dust from being given anything.
+    gate: Arc<Mutex<()>>,
 }
 
 impl Scene {
@@ -110,9 +112,14 @@ impl Scene {
         let [inner, udp] = ours;
         let shm = Narrow { inner, whom: narrow[0].locators()[0], answer };
         let (give, dust) = mpsc::channel();
-        let give = move |message, _: &_| drop(give.send(message));
+        let gate = Arc::<Mutex<()>>::default();
+        let open = Arc::clone(&gate);
+        let give = move |message, _: &_| {
+            let _open = open.lock();
+            drop(give.send(message));
+        };
         let running = start(shm, udp, &Arc::<Registry>::default(), give).expect("a thread");
-        Self { writer: Writer::new(running), wide, narrow, dust }
+        Self { writer: Writer::new(running), wide, narrow, dust, gate }
     }
 
     /// Dust writes this message to a peer.
@@ -330,6 +337,39 @@ fn a_sample_that_dust_writes_in_chunks_reaches_readers_of_our_own() {
     asks[38] += 4;
     scene.write(&asks, |scene| &scene.narrow);
     write(&mut scene);
+    assert!(scene.heard_from_ourselves() == [&sample[..]]);
+}
+
+#[test]
+fn of_a_sample_a_chunk_of_which_found_no_room_to_ourselves_dust_hears_with_the_next_heartbeat() {
+    let mut scene = Scene::new(too_large);
+    let gate = Arc::clone(&scene.gate);
+    let closed = gate.lock();
+    scene.write(&announcement(), |scene| &scene.narrow);
+    let chunk_len = scene.writer.shared().fragmenter.chunk_len();
+    let sample: Vec<u8> = (0..chunk_len + 100_000).map(|index| (index % 251) as u8).collect();
+    let chunks = [1, 2].map(|number| to_ourselves(chunk_as_dust_writes(&sample, chunk_len, number)));
+    scene.write(&chunks[0], |scene| &scene.narrow);
+    for len in [1 << 24, 1 << 20, 1 << 14, 1 << 10] {
+        while scene.writer.shared().loopback.push(vec![0; len]) {}
+    }
+    scene.write(&chunks[1], |scene| &scene.narrow);
+    assert_eq!(scene.writer.shared().tally.traffic().unserved, 1);
+    drop(closed);
+    let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 128);
+    let fields = HeartbeatFields { reader: READER, writer: WRITER, first: 1, last: 42, count: 1 };
+    let heartbeat = to_ourselves(heartbeat.info_dst(PEER).heartbeat(fields).as_bytes().to_vec());
+    let last = loop {
+        // Dust says it again until it is answered: this one, too, may find no room.
+        scene.write(&heartbeat, |scene| &scene.narrow);
+        let Ok(message) = scene.dust.recv_timeout(Duration::from_millis(10)) else { continue };
+        let said = Outgoing::read(&message).expect("a message").read_heartbeat(&message);
+        if let Some(Heartbeat { last, .. }) = said {
+            break last;
+        }
+    };
+    assert_eq!(last, 42, "so Dust asks for it");
+    chunks.iter().for_each(|chunk| scene.write(chunk, |scene| &scene.narrow));
     assert!(scene.heard_from_ourselves() == [&sample[..]]);
 }
 
