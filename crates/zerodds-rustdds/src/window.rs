@@ -132,6 +132,16 @@ impl Outlook {
         }
     }
 
+    /// No reader of any but these participants will ever be given this sample, which was begun.
+    pub(crate) fn excuse_all_but(&self, reached: &[Incarnation], id: u64) {
+        let mut state = self.state.lock();
+        let State { begun, taken, .. } = &mut *state;
+        if let Some((_, excused)) = begun.iter_mut().find(|(begun, _)| *begun == id) {
+            let missed = taken.keys().filter(|(peer, _)| !reached.contains(peer));
+            excused.extend(missed);
+        }
+    }
+
     /// RTPS has not taken a sample that was begun.
     pub(crate) fn give_up(&self, id: u64) {
         self.state.lock().take_begun(id);
