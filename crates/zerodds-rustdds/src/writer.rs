@@ -611,6 +611,7 @@ mod tests {
     #[test]
     fn an_async_writer_of_best_effort_waits_where_rustdds_does() {
         let stage = Stage::new("patient", &qos(Reliability::BestEffort));
+        assert_eq!(stage.outlet.alarm(stage.outlet.deadline()), None);
         // Longer than a thread needs that would say that the time is over.
         let begun = Instant::now();
         let has_room = |_| if begun.elapsed() < A_WHILE { Poll::Pending } else { Poll::Ready(()) };
