@@ -107,7 +107,8 @@ impl Outlook {
     }
 
     /// The application behind `reader` has taken everything up to this sequence number. It may know of a sample before
-    /// its writer does. As many as could not be decoded since it said so last are the oldest of those that it has not taken.
+    /// its writer does. As many as could not be decoded since it said so last count as the oldest of those that it has not taken: some
+    /// may have been other writers', or older than what it has taken, and what goes on for them is under way in their place.
     pub(crate) fn set_taken(&self, reader: Reader, Consumed { up_to, unreadable }: Consumed) {
         let mut state = self.state.lock();
         if let Some(taken) = state.taken.get_mut(&reader) {
@@ -205,7 +206,8 @@ impl Outlook {
 
 impl State {
     /// A reader owes nothing for what was written before it came, nor for what it may have come too late for: up to
-    /// where it counts as taken.
+    /// where it counts as taken. What it could not decode before it says as well, once; that may come in one sum with what it cannot
+    /// decode of this writer, so it is believed: better one window too many than a writer that stands still.
     fn welcome(&mut self, reader: Reader) -> Consumed {
         self.begun.iter_mut().for_each(|(_, excused)| excused.push(reader));
         Consumed { up_to: self.written, unreadable: 0 }
