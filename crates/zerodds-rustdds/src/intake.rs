@@ -6,7 +6,7 @@ use crate::asking::{Asking, Missed, Seen};
 use crate::lifespan::Lifespan;
 use crate::protocol::{Consumed, Entity, Prefix, SampleKey, TopicHash};
 use crate::session::{Limit, Owner, split};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustdds::dds::{ReadError, ReadResult};
 use rustdds::policy::{History, Reliability, ResourceLimits};
 use rustdds::{QosPolicies, QosPolicyBuilder, SampleInfo};
@@ -46,8 +46,12 @@ pub(crate) struct Progress {
 struct Reading {
     /// Samples that were decoded, and not taken.
     ready: usize,
-    /// Samples that could not be, while others lay ready: these come before some of them, and after others.
+    /// Samples that could not be, and of which no writer was told yet.
     unreadable: usize,
+    /// The last call into RustDDS decoded all that had come: it stops at what it cannot decode.
+    has_all: bool,
+    /// A writer has gone since there was such a call: what it left may lie there yet.
+    has_bequest: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,23 +146,41 @@ impl Progress {
         self.missed.lock().iter().filter(|sample| sample.owner == owner).copied().collect()
     }
 
-    /// So much was decoded for the application, and it has taken so many samples, or all that it wants; what writers are told.
-    ///
-    /// Of a sample of RTPS that cannot be decoded RustDDS says neither whose it is nor which. But once everything is taken that was
-    /// decoded, such ones are the oldest of their writer's that were not: it can tell them by their number. It is said to all writers, since
-    /// nobody knows whose it is; one that it does not concern goes on a little early, for which there is room.
-    fn count(&self, seen: Seen, taken: Option<usize>) -> Vec<((Prefix, Entity), Consumed)> {
+    /// So much was decoded for the application by one call, of what had come all or not; what writers are told.
+    fn decoded(&self, seen: Seen, has_all: bool) -> Vec<((Prefix, Entity), Consumed)> {
         let mut reading = self.reading.lock();
-        let ready = reading.ready + seen.readable;
-        reading.ready = taken.map_or(0, |taken| ready.saturating_sub(taken));
+        reading.ready += seen.readable;
         reading.unreadable += seen.unreadable;
+        reading.has_all = has_all;
+        reading.has_bequest &= !has_all;
+        self.tell_unreadable(reading)
+    }
+
+    /// The application has taken so many samples, or (`None`) all that it wants; what writers are told.
+    fn handed_over(&self, count: Option<usize>) -> Vec<((Prefix, Entity), Consumed)> {
+        let mut reading = self.reading.lock();
+        reading.ready = count.map_or(0, |count| reading.ready.saturating_sub(count));
+        self.tell_unreadable(reading)
+    }
+
+    /// Of a sample of RTPS that cannot be decoded RustDDS says neither whose it is nor which, so all writers are told how many there
+    /// were, and each takes as many of its oldest that were not taken for them. That is said once everything is taken that was decoded.
+    ///
+    /// One writer alone is told at once: what cannot be decoded is the oldest of its own. Where there are several, RustDDS decodes
+    /// theirs one writer after the other, up to the first that it cannot: of another one good samples may lie behind. So they are told when
+    /// all that had come is decoded, and a writer goes on early for no more than what is under way to the reader then. So does one of which
+    /// undecodable samples came between good ones: it is told of them when it does not owe them any more. And one that RTPS has matched late,
+    /// or again, is told in sum, by which it goes on early for a window at most, once.
+    fn tell_unreadable(&self, mut reading: MutexGuard<'_, Reading>) -> Vec<((Prefix, Entity), Consumed)> {
         if reading.ready > 0 || reading.unreadable == 0 {
+            return Vec::new();
+        }
+        let mut all = self.taken.lock();
+        if !reading.has_all && (all.len() > 1 || reading.has_bequest) {
             return Vec::new();
         }
         // ORDER: Relaxed; a count. Whoever says it too early says that more is not waited for, as above.
         self.unreadable.fetch_add(std::mem::take(&mut reading.unreadable) as u64, Ordering::Relaxed);
-        drop(reading);
-        let mut all = self.taken.lock();
         all.iter_mut().map(|(writer, taken)| (*writer, taken.tell_aloud(self.unreadable()))).collect()
     }
 
@@ -168,7 +190,11 @@ impl Progress {
 
     /// Writers that are gone are not told anything.
     pub(crate) fn forget(&self, gone: impl Fn(&(Prefix, Entity)) -> bool) {
-        self.taken.lock().retain(|writer, _| !gone(writer));
+        let mut reading = self.reading.lock();
+        let mut taken = self.taken.lock();
+        let before = taken.len();
+        taken.retain(|writer, _| !gone(writer));
+        reading.has_bequest |= taken.len() < before;
     }
 
     /// Whether something was taken of this writer.
@@ -292,7 +318,7 @@ impl Intake {
                 break outcome;
             }
         };
-        self.count(asking.seen(), Some(0));
+        self.decoded(&asking, outcome.is_ok());
         drop(asking);
         if outcome.is_ok() && self.losses_seen.swap(losses, Ordering::Relaxed) != losses {
             session.caught_up(self.reader, losses);
@@ -301,11 +327,11 @@ impl Intake {
     }
 
     /// A call that cannot be repeated, since what it gives is borrowed.
-    pub(crate) fn ask_once<T>(&self, call: impl FnOnce() -> T) -> T {
+    pub(crate) fn ask_once<T>(&self, call: impl FnOnce() -> ReadResult<T>) -> ReadResult<T> {
         let asking = Asking::enter(&self.owner.session, self.reader);
         let outcome = call();
         self.skips(&asking);
-        self.count(asking.seen(), Some(0));
+        self.decoded(&asking, outcome.is_ok());
         outcome
     }
 
@@ -329,6 +355,10 @@ impl Intake {
         }
         if let Some(Poll::Ready(Some(Ok(sample)))) = &next {
             self.took([info(sample)]);
+        }
+        // What was read before, and not taken, it passes over.
+        if let Some(Poll::Pending) = &next {
+            self.say_all(self.progress.handed_over(None));
         }
         next.unwrap_or(Poll::Pending)
     }
@@ -362,14 +392,18 @@ impl Intake {
             }
         }
         // Who is given nothing has left only what it does not want.
-        self.count(Seen::default(), Some(count).filter(|&count| count > 0));
+        self.say_all(self.progress.handed_over(Some(count).filter(|&count| count > 0)));
     }
 
-    fn count(&self, seen: Seen, taken: Option<usize>) {
-        if !self.progress.matters() {
-            return;
+    /// What one call into RustDDS has decoded, which was all that had come, or not.
+    fn decoded(&self, asking: &Asking, has_all: bool) {
+        if self.progress.matters() {
+            self.say_all(self.progress.decoded(asking.seen(), has_all));
         }
-        for (writer, consumed) in self.progress.count(seen, taken) {
+    }
+
+    fn say_all(&self, said: Vec<((Prefix, Entity), Consumed)>) {
+        for (writer, consumed) in said {
             self.owner.session.say_taken(self.reader, writer, consumed);
         }
     }
@@ -481,20 +515,39 @@ mod tests {
         let progress = progress(400);
         progress.meet(WRITER);
         let (good, bad) = (Seen { readable: 1, unreadable: 0 }, Seen { readable: 0, unreadable: 1 });
-        assert_eq!(progress.count(good, Some(0)), []);
-        assert_eq!(progress.count(bad, Some(0)), [], "its writer would take it for the one before");
+        assert_eq!(progress.decoded(good, true), []);
+        assert_eq!(progress.decoded(bad, false), [], "its writer would take it for the one before");
         progress.took(WRITER, 1);
         let said = Consumed { up_to: 1, unreadable: 1 };
-        assert_eq!(progress.count(Seen::default(), Some(1)), [(WRITER, said)]);
-        assert_eq!(progress.count(bad, Some(0)), [(WRITER, Consumed { unreadable: 2, ..said })]);
-        assert_eq!(progress.count(Seen::default(), None), [], "once");
+        assert_eq!(progress.handed_over(Some(1)), [(WRITER, said)]);
+        assert_eq!(progress.decoded(bad, false), [(WRITER, Consumed { unreadable: 2, ..said })]);
+        assert_eq!(progress.handed_over(None), [], "once");
         assert_eq!(
             progress.all(|_| true),
             [(WRITER, Consumed { unreadable: 2, ..said })],
             "but on a new link"
         );
-        assert_eq!(progress.count(good, Some(0)), []);
-        assert_eq!(progress.count(bad, Some(0)), []);
-        assert_eq!(progress.count(Seen::default(), None), [(WRITER, Consumed { unreadable: 3, ..said })]);
+        assert_eq!(progress.decoded(good, true), []);
+        assert_eq!(progress.decoded(bad, false), []);
+        assert_eq!(progress.handed_over(None), [(WRITER, Consumed { unreadable: 3, ..said })]);
+    }
+
+    #[test]
+    fn of_several_writers_none_is_told_what_cannot_be_decoded_before_all_that_came_is() {
+        const OTHER: (Prefix, Entity) = ([3; 12], [4; 4]);
+        let progress = progress(400);
+        progress.meet(WRITER);
+        progress.meet(OTHER);
+        let (good, bad) = (Seen { readable: 1, unreadable: 0 }, Seen { readable: 0, unreadable: 1 });
+        let said = |unreadable| Consumed { up_to: 0, unreadable };
+        assert_eq!(progress.decoded(bad, false), []);
+        assert_eq!(progress.decoded(bad, false), [], "good ones of the other may lie behind");
+        assert_eq!(progress.decoded(good, true), [], "one of them did");
+        assert_eq!(progress.handed_over(Some(1)), [(WRITER, said(2)), (OTHER, said(2))]);
+        assert_eq!(progress.decoded(bad, false), []);
+        progress.forget(|writer| *writer == WRITER);
+        assert_eq!(progress.decoded(bad, false), [], "what it left may lie before the other's");
+        assert_eq!(progress.decoded(Seen::default(), true), [(OTHER, said(4))]);
+        assert_eq!(progress.decoded(bad, false), [(OTHER, said(5))], "it is alone from here on");
     }
 }

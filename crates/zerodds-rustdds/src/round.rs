@@ -1,11 +1,15 @@
 //! One sample on its way into RTPS, in as many posts as it takes: none of them, or all.
 //!
 //! Once somebody has it, all must get it, since a writer that is told `WouldBlock` writes it again. Whatever ends a round, what RTPS
-//! has by then stays written and described: nobody who was sent a descriptor is told to forget the sample.
+//! has by then stays written and described: nobody who was sent a descriptor is told to forget the sample, and nobody is waited for
+//! who was sent nothing.
 
 use crate::posts::Post;
+use crate::protocol::incarnation;
+use crate::session::split;
 use crate::writing::{Begun, Outlet, Refused, Undescribed};
 use rustdds::SampleIdentity;
+use zerodds_core::Incarnation;
 
 pub(crate) struct Round {
     /// Dropped, RTPS has nothing of it.
@@ -13,6 +17,8 @@ pub(crate) struct Round {
     /// Dropped with it, whoever was sent no descriptor is told.
     undescribed: Option<Undescribed>,
     carried: Option<Carried>,
+    /// Whom posts were directed to that RTPS has.
+    reached: Vec<Incarnation>,
     descriptors: u64,
     tries: u32,
 }
@@ -28,7 +34,7 @@ struct Carried {
 
 impl Round {
     pub(crate) const fn new(begun: Begun, undescribed: Option<Undescribed>) -> Self {
-        Self { begun: Some(begun), undescribed, carried: None, descriptors: 0, tries: 0 }
+        Self { begun: Some(begun), undescribed, carried: None, reached: Vec::new(), descriptors: 0, tries: 0 }
     }
 
     /// Whether somebody has the sample.
@@ -48,6 +54,7 @@ impl Round {
             self.carried.unwrap_or(Carried { first: identity, last: identity, for_all: None });
         let for_all = for_all.or_else(|| post.to.is_none().then_some(identity));
         self.carried = Some(Carried { first, last: identity, for_all });
+        self.reached.extend(post.to.map(|reader| incarnation(split(&reader).0)));
         if post.payload.is_descriptor {
             self.descriptors += 1;
             self.undescribed.iter_mut().for_each(|undescribed| undescribed.described(post.to.as_ref()));
@@ -55,15 +62,19 @@ impl Round {
     }
 
     pub(crate) fn outcome(mut self, outlet: &Outlet) -> Result<SampleIdentity, Refused> {
-        let identity = self.end().ok_or_else(|| Refused::Internal("a sample for nobody".into()))?;
+        let identity = self.end(true).ok_or_else(|| Refused::Internal("a sample for nobody".into()))?;
         outlet.count(self.descriptors);
         Ok(identity)
     }
 
-    /// What RTPS has is written; its identity, if there is anything.
-    fn end(&mut self) -> Option<SampleIdentity> {
+    /// What RTPS has is written; its identity, if there is anything. Where that is not the whole sample, those for whom there
+    /// was no post yet will never be given it. (Whoever came after one for all does not owe it, copy or not.)
+    fn end(&mut self, is_whole: bool) -> Option<SampleIdentity> {
         let Carried { first, last, for_all } = self.carried?;
         if let Some(begun) = self.begun.take() {
+            if !is_whole && for_all.is_none() {
+                begun.excuse_all_but(&self.reached);
+            }
             begun.written(first, last);
         }
         Some(for_all.unwrap_or(last))
@@ -72,7 +83,7 @@ impl Round {
 
 impl Drop for Round {
     fn drop(&mut self) {
-        self.end();
+        self.end(false);
     }
 }
 
@@ -83,26 +94,66 @@ const TRIES_MAX: u32 = 10;
 mod tests {
     use super::*;
     use crate::payload::Payload;
+    use crate::protocol::{Consumed, Offer};
+    use crate::routes::Plan;
     use crate::window::Outlook;
     use rustdds::GUID;
     use std::sync::Arc;
 
+    fn identity(sequence_number: i64) -> SampleIdentity {
+        let writer_guid = GUID::from_bytes([1; 16]);
+        SampleIdentity { writer_guid, sequence_number: sequence_number.into() }
+    }
+
+    fn post(to: Option<u8>) -> Post {
+        let to = to.map(|participant| GUID::from_bytes([participant; 16]));
+        Post { payload: Payload::plain(bytes::Bytes::new()), to }
+    }
+
     #[test]
     fn the_identity_of_a_sample_that_all_readers_know_is_not_that_of_a_copy_for_one_who_joined() {
-        let identity = |sequence_number: i64| SampleIdentity {
-            writer_guid: GUID::from_bytes([1; 16]),
-            sequence_number: sequence_number.into(),
-        };
-        let post = |to| Post { payload: Payload::plain(bytes::Bytes::new()), to };
-        let copy = post(Some(GUID::from_bytes([2; 16])));
+        let copy = post(Some(2));
         for (posts, known) in [(vec![&post(None), &copy, &copy], 1), (vec![&copy, &copy], 2)] {
             let outlook = Arc::<Outlook>::default();
             let mut round = Round::new(Begun::new(outlook.place_anyway(), 7), None);
             for (post, sequence_number) in posts.iter().zip(1..) {
                 round.note(post, identity(sequence_number));
             }
-            assert_eq!(round.end(), Some(identity(known)));
+            assert_eq!(round.end(true), Some(identity(known)));
             assert_eq!(outlook.written(), posts.len() as i64, "all of them are used");
         }
+    }
+
+    #[test]
+    fn of_a_sample_that_ends_early_only_those_who_have_it_are_waited_for() {
+        let [first, second] = [2, 3].map(|participant| {
+            let (prefix, reader) = split(&GUID::from_bytes([participant; 16]));
+            (incarnation(prefix), Offer { reader, window: 1 })
+        });
+        // By the post that goes out before it ends: who takes the sample, until when there is no room for another.
+        for (carried, owing) in [(Some(2), vec![first]), (Some(4), vec![]), (None, vec![first, second])] {
+            let outlook = Arc::<Outlook>::default();
+            outlook.set_plan(Plan { windows: vec![first, second], ..Plan::default() });
+            let mut round = Round::new(Begun::new(outlook.place().expect("room"), 7), None);
+            round.note(&post(carried), identity(1));
+            drop(round);
+            for (peer, offer) in owing {
+                assert!(outlook.place().is_none(), "{peer:?} has not taken it");
+                outlook.set_taken((peer, offer.reader), Consumed { up_to: 1, unreadable: 0 });
+            }
+            assert!(outlook.place().is_some(), "nobody else was given it");
+            assert_eq!(outlook.written(), 1);
+        }
+    }
+
+    #[test]
+    fn of_a_sample_that_rtps_has_whole_every_reader_that_keeps_all_is_waited_for() {
+        let offer = Offer { reader: [2; 4], window: 1 };
+        let outlook = Arc::<Outlook>::default();
+        outlook.set_plan(Plan { windows: vec![(Incarnation::from_bytes([2; 8]), offer)], ..Plan::default() });
+        let mut round = Round::new(Begun::new(outlook.place().expect("room"), 7), None);
+        round.note(&post(Some(2)), identity(1));
+        round.end(true);
+        assert!(outlook.place().is_none());
     }
 }

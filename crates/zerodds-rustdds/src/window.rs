@@ -107,7 +107,8 @@ impl Outlook {
     }
 
     /// The application behind `reader` has taken everything up to this sequence number. It may know of a sample before
-    /// its writer does. As many as could not be decoded since it said so last are the oldest of those that it has not taken.
+    /// its writer does. As many as could not be decoded since it said so last count as the oldest of those that it has not taken: some
+    /// may have been other writers', or older than what it has taken, and what goes on for them is under way in their place.
     pub(crate) fn set_taken(&self, reader: Reader, Consumed { up_to, unreadable }: Consumed) {
         let mut state = self.state.lock();
         if let Some(taken) = state.taken.get_mut(&reader) {
@@ -129,6 +130,16 @@ impl Outlook {
         if state.taken.contains_key(&reader) && state.excuse(reader, id) {
             state.forget_what_all_took();
             self.changed.notify_all();
+        }
+    }
+
+    /// No reader of any but these participants will ever be given this sample, which was begun.
+    pub(crate) fn excuse_all_but(&self, reached: &[Incarnation], id: u64) {
+        let mut state = self.state.lock();
+        let State { begun, taken, .. } = &mut *state;
+        if let Some((_, excused)) = begun.iter_mut().find(|(begun, _)| *begun == id) {
+            let missed = taken.keys().filter(|(peer, _)| !reached.contains(peer));
+            excused.extend(missed);
         }
     }
 
@@ -195,7 +206,8 @@ impl Outlook {
 
 impl State {
     /// A reader owes nothing for what was written before it came, nor for what it may have come too late for: up to
-    /// where it counts as taken.
+    /// where it counts as taken. What it could not decode before it says as well, once; that may come in one sum with what it cannot
+    /// decode of this writer, so it is believed: better one window too many than a writer that stands still.
     fn welcome(&mut self, reader: Reader) -> Consumed {
         self.begun.iter_mut().for_each(|(_, excused)| excused.push(reader));
         Consumed { up_to: self.written, unreadable: 0 }

@@ -255,18 +255,17 @@ impl<C: Carrier> Writer<C> {
         deadline: Instant,
     ) -> Result<SampleIdentity, NotPublished> {
         let options = &*draft.stamped(&self.outlet, options);
-        let mut posts = match draft {
-            Draft::Plain(bytes) => Posts::plain(bytes),
+        let (begun, mut posts) = match draft {
+            Draft::Plain(bytes) => (self.outlet.begin(None, place), Posts::plain(bytes)),
             Draft::Shared(parcel) => {
                 let mut transit = self.outlet.send(parcel, options, deadline)?;
                 if !transit.is_done() {
                     transit.wait(deadline);
                 }
-                self.outlet.dispatch(transit)?
+                (self.outlet.begin(Some(&transit), place), self.outlet.dispatch(transit)?)
             }
         };
-        let undescribed = posts.undescribed.take();
-        let mut round = Round::new(self.outlet.begin(undescribed.as_ref(), place), undescribed);
+        let mut round = Round::new(begun, posts.undescribed.take());
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 // The usual case: nothing has been waited for, so that RustDDS's own clock serves.
@@ -298,15 +297,15 @@ impl<C: Carrier> Writer<C> {
         deadline: Instant,
     ) -> Result<SampleIdentity, NotPublished> {
         let options = &*draft.stamped(&self.outlet, options);
-        let mut posts = match draft {
-            Draft::Plain(bytes) => Posts::plain(bytes),
+        let (begun, mut posts) = match draft {
+            Draft::Plain(bytes) => (self.outlet.begin(None, place), Posts::plain(bytes)),
             Draft::Shared(parcel) => {
                 let transit = self.outlet.send(parcel, options, deadline)?;
-                self.outlet.dispatch(arrived(transit, deadline).await?)?
+                let transit = arrived(transit, deadline).await?;
+                (self.outlet.begin(Some(&transit), place), self.outlet.dispatch(transit)?)
             }
         };
-        let undescribed = posts.undescribed.take();
-        let mut round = Round::new(self.outlet.begin(undescribed.as_ref(), place), undescribed);
+        let mut round = Round::new(begun, posts.undescribed.take());
         while let Some(post) = posts.next(&self.outlet) {
             let outcome = loop {
                 let begun = round.has_begun();
@@ -612,6 +611,7 @@ mod tests {
     #[test]
     fn an_async_writer_of_best_effort_waits_where_rustdds_does() {
         let stage = Stage::new("patient", &qos(Reliability::BestEffort));
+        assert_eq!(stage.outlet.alarm(stage.outlet.deadline()), None);
         // Longer than a thread needs that would say that the time is over.
         let begun = Instant::now();
         let has_room = |_| if begun.elapsed() < A_WHILE { Poll::Pending } else { Poll::Ready(()) };

@@ -165,6 +165,13 @@ impl Begun {
         Self { outlook: place.begin(id), id: Some(id) }
     }
 
+    /// It will be given to nobody but the readers of these participants.
+    pub(crate) fn excuse_all_but(&self, reached: &[Incarnation]) {
+        if let Some(id) = self.id {
+            self.outlook.excuse_all_but(reached, id);
+        }
+    }
+
     /// RTPS has it, under these sequence numbers.
     pub(crate) fn written(self, first: SampleIdentity, last: SampleIdentity) {
         self.written_as(first.sequence_number.into(), last.sequence_number.into());
@@ -516,9 +523,10 @@ impl Outlet {
         self.outlook.plan()
     }
 
-    /// RTPS is about to be given a sample, which is this one where it was shared.
-    pub(crate) fn begin(&self, shared: Option<&Undescribed>, place: Place) -> Begun {
-        Begun::new(place, shared.map_or_else(|| self.session().next_id(), |undescribed| undescribed.key.id))
+    /// RTPS is about to be given a sample, which is this one where it was shared. That is before it is looked who has come since it
+    /// was sent: who comes later does not owe it.
+    pub(crate) fn begin(&self, shared: Option<&Transit>, place: Place) -> Begun {
+        Begun::new(place, shared.map_or_else(|| self.session().next_id(), |sent| sent.undescribed.key.id))
     }
 
     /// The next sample's number, which is under way from here on.

@@ -2,6 +2,8 @@
 
 mod parties;
 
+use futures::executor::block_on;
+use futures::{FutureExt, StreamExt};
 use parties::*;
 use rustdds::dds::{ReadError, WriteError};
 use rustdds::policy::History;
@@ -442,4 +444,83 @@ fn cannot_decode(size: usize) {
         });
     }
     assert_eq!(failed, 20);
+}
+
+#[test]
+fn what_cannot_be_decoded_of_one_writer_lets_another_one_write_no_more_than_its_reader_has_room_for() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("undecodable-beside");
+    let qos = keep_all(2, 20);
+    // Of two, RustDDS decodes first what the one has written that was there first; no window holds it up.
+    let plain = here.participant.create_publisher(&qos).expect("a publisher");
+    let bad: rustdds::no_key::DataWriterCdr<Chunk> =
+        plain.create_datawriter_no_key_cdr(&here.topic(&topic), Some(qos.clone())).expect("a writer");
+    let good = here.writer(&topic, &qos);
+    let subscriber = there.zerodds.create_subscriber(&qos).expect("a subscriber");
+    let mut reader: no_key::DataReader<Odd> =
+        subscriber.create_datareader_no_key_cdr(&there.topic(&topic), Some(qos)).expect("a reader");
+    let mut met = [false; 2];
+    eventually("both are matched", || {
+        let _ = bad.write(Chunk::new(0, 1, 100), None);
+        let _ = good.write(Chunk::new(1, 1, 20_000), None);
+        while let Some(sample) = reader.take_next_sample().expect("taken") {
+            met[sample.value().writer as usize] = true;
+        }
+        met == [true; 2] && here.zerodds.stats().shared_samples > 0
+    });
+    eventually("all that is under way comes", || {
+        let is_acknowledged = good.wait_for_acknowledgments(PATIENCE).expect("reliable")
+            && bad.wait_for_acknowledgments(PATIENCE).expect("reliable");
+        is_acknowledged && reader.take_next_sample().expect("taken").is_none()
+    });
+    let mut written = Vec::new();
+    for number in (0..40).step_by(2) {
+        bad.write(Chunk::new(0, number, 100), None).expect("written");
+        assert!(bad.wait_for_acknowledgments(PATIENCE).expect("reliable"), "it has come");
+        let read = reader.take_next_sample();
+        assert!(matches!(read, Err(ReadError::Deserialization { .. })), "{number} is looked at first");
+        if good.write(Chunk::new(2, number + 1, 100), None).is_ok() {
+            written.push(number + 1);
+        }
+    }
+    assert!(written.len() <= 2, "there is room for two, and none was taken: {written:?}");
+    assert!(!written.is_empty());
+    for number in written {
+        let taken = std::iter::from_fn(|| reader.take_next_sample().expect("taken"));
+        eventually("it comes", {
+            let mut taken = taken.map(|sample| sample.value().number);
+            move || taken.next().is_some_and(|taken| taken == number)
+        });
+    }
+    eventually("there is room again", || good.write(Chunk::new(2, 1, 100), None).is_ok());
+}
+
+#[test]
+fn a_stream_of_a_reader_that_was_read_before_says_what_it_cannot_decode() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("undecodable-stream");
+    let qos = keep_all(2, 20_000);
+    let writer = here.writer(&topic, &qos);
+    let subscriber = there.zerodds.create_subscriber(&qos).expect("a subscriber");
+    let mut reader: no_key::DataReader<Odd> =
+        subscriber.create_datareader_no_key_cdr(&there.topic(&topic), Some(qos)).expect("a reader");
+    eventually("samples are shared", || {
+        writer.write(Chunk::new(0, 1, 20_000), None).expect("written");
+        writer.wait_for_acknowledgments(PATIENCE).expect("reliable");
+        while reader.take_next_sample().expect("taken").is_some() {}
+        here.zerodds.stats().shared_samples > 0
+    });
+    writer.write(Chunk::new(1, 1, 100), None).expect("written");
+    // A stream passes over what was read.
+    eventually("it is read", || reader.read_next_sample().expect("read").is_some());
+    let mut stream = reader.async_sample_stream();
+    for number in (0..20).step_by(2) {
+        writer.write(Chunk::new(1, number, 100), None).expect("what cannot be decoded is not under way");
+        let is_error = |next| matches!(next, Some(Some(Err(ReadError::Deserialization { .. }))));
+        eventually("it is looked at", || is_error(stream.next().now_or_never()));
+        assert!(stream.next().now_or_never().is_none(), "nothing else has come");
+    }
+    writer.write(Chunk::new(1, 21, 100), None).expect("written");
+    let last = block_on(stream.next()).expect("endless").expect("taken");
+    assert_eq!((last.value().number, last.value().data.len()), (21, 100));
 }

@@ -428,10 +428,12 @@ impl Session {
         progress: Arc<Progress>,
     ) {
         self.inbox.lock().ledger.add_reader(reader, topic, appetite.keep, appetite.lifespan);
+        // What is reported meanwhile comes after what was reported before.
+        let status = self.status.lock();
         let refused = self.registry.lock().add_reader(reader, appetite.limit, progress);
-        let mut inbox = self.inbox.lock();
-        refused.into_iter().for_each(|source| inbox.ledger.exclude(reader, source, true));
-        drop(inbox);
+        let errands = refused.into_iter().map(|source| Errand::Exclude(reader, source, true));
+        self.noted.lock().errands.extend(errands);
+        drop(status);
         self.call();
     }
 
