@@ -20,6 +20,10 @@ fn command() -> Command {
     command
 }
 
+fn doctor<const N: usize>(settings: [(&str, &str); N]) -> Output {
+    command().args(["doctor", "--domain", "229"]).envs(settings).output().expect("it runs")
+}
+
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -86,14 +90,9 @@ fn nobody_is_said_too() {
 
 #[test]
 fn the_doctor_finds_shared_memory_well_and_a_bad_setting_broken() {
-    let output = command().args(["doctor", "--domain", "229"]).output().expect("it runs");
-    let said = text(&output);
+    let said = text(&doctor([]));
     assert!(said.lines().any(|line| line.starts_with("ok") && line.contains("arrive whole")), "{said}");
-    let bad = command()
-        .args(["doctor", "--domain", "229"])
-        .env("ZERODDS_SHM_WAIT", "never")
-        .output()
-        .expect("it runs");
+    let bad = doctor([("ZERODDS_SHM_WAIT", "never")]);
     let said = text(&bad);
     assert!(!bad.status.success(), "{said}");
     let named = |line: &str| {
@@ -104,11 +103,7 @@ fn the_doctor_finds_shared_memory_well_and_a_bad_setting_broken() {
 
 #[test]
 fn the_doctor_names_an_interface_setting_that_leaves_no_address() {
-    let output = command()
-        .args(["doctor", "--domain", "229"])
-        .env("ZERODDS_UDP_INTERFACES", "nothere0")
-        .output()
-        .expect("it runs");
+    let output = doctor([("ZERODDS_UDP_INTERFACES", "nothere0")]);
     let said = text(&output);
     let named = |line: &str| line.starts_with("BROKEN") && line.contains("ZERODDS_UDP_INTERFACES");
     assert!(!output.status.success() && said.lines().any(named), "{said}");
@@ -116,12 +111,7 @@ fn the_doctor_names_an_interface_setting_that_leaves_no_address() {
 
 #[test]
 fn a_variable_that_is_no_setting_is_said_to_be_none() {
-    let misspelt = command()
-        .args(["doctor", "--domain", "229"])
-        .env("ZERODDS_SHM_ACESS", "any")
-        .output()
-        .expect("it runs");
-    let said = text(&misspelt);
+    let said = text(&doctor([("ZERODDS_SHM_ACESS", "any")]));
     let named = |line: &str| line.starts_with("limited") && line.contains("ZERODDS_SHM_ACESS is no setting");
     assert!(said.lines().any(named), "{said}");
 }
@@ -134,9 +124,7 @@ fn the_doctor_knows_the_settings_that_the_papers_have() {
     let of_tests = ["ZERODDS_TEST_SCALE", "ZERODDS_SCHEDULES"];
     let words = papers.split(|c| !is_part(c)).filter(|word| word.starts_with("ZERODDS_"));
     let of_papers: BTreeSet<_> = words.filter(|word| !of_tests.contains(word)).collect();
-    let said =
-        command().args(["doctor", "--domain", "229"]).env("ZERODDS_NONE", "").output().expect("it runs");
-    let said = text(&said);
+    let said = text(&doctor([("ZERODDS_NONE", "")]));
     let (_, known) = said.split_once("is no setting and changes nothing; there are ").expect("it is none");
     let known = known.lines().next().expect("a line").split(", ").collect::<BTreeSet<_>>();
     assert_eq!(known, of_papers);

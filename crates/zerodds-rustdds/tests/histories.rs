@@ -7,7 +7,7 @@ use futures::{FutureExt, StreamExt};
 use parties::*;
 use rustdds::dds::{ReadError, WriteError};
 use rustdds::policy::History;
-use rustdds::{DomainParticipantStatusEvent as Status, RTPSEntity, ReadCondition};
+use rustdds::{DomainParticipantStatusEvent as Status, QosPolicies, RTPSEntity, ReadCondition};
 use serde::Deserialize;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -411,15 +411,13 @@ fn a_writer_does_not_wait_for_samples_in_rtps_that_its_reader_cannot_decode() {
     cannot_decode(100);
 }
 
-/// A reader that keeps all can decode none of twenty samples of this size, and then one.
-fn cannot_decode(size: usize) {
+/// A writer, and a reader that keeps all and can decode some of its samples only; samples are shared between them.
+fn picky(name: &str) -> ([Party; 2], no_key::DataWriter<Chunk>, no_key::DataReader<Odd>) {
     let (here, there) = (Party::new(), Party::new());
-    let topic = unique(&format!("undecodable-{size}"));
+    let topic = unique(name);
     let qos = keep_all(2, 20_000);
     let writer = here.writer(&topic, &qos);
-    let subscriber = there.zerodds.create_subscriber(&qos).expect("a subscriber");
-    let mut reader: no_key::DataReader<Odd> =
-        subscriber.create_datareader_no_key_cdr(&there.topic(&topic), Some(qos)).expect("a reader");
+    let mut reader = odd_reader(&there, &topic, &qos);
     eventually("samples are shared", || {
         writer.write(Chunk::new(0, 1, 20_000), None).expect("written");
         // What is not taken is waited for.
@@ -427,6 +425,17 @@ fn cannot_decode(size: usize) {
         while reader.take_next_sample().expect("taken").is_some() {}
         here.zerodds.stats().shared_samples > 0
     });
+    ([here, there], writer, reader)
+}
+
+fn odd_reader(party: &Party, topic: &str, qos: &QosPolicies) -> no_key::DataReader<Odd> {
+    let subscriber = party.zerodds.create_subscriber(qos).expect("a subscriber");
+    subscriber.create_datareader_no_key_cdr(&party.topic(topic), Some(qos.clone())).expect("a reader")
+}
+
+/// A reader that keeps all can decode none of twenty samples of this size, and then one.
+fn cannot_decode(size: usize) {
+    let (_parties, writer, mut reader) = picky(&format!("undecodable-{size}"));
     let mut failed = 0;
     for number in (0..40).step_by(2).chain([41]) {
         writer.write(Chunk::new(1, number, size), None).expect("what cannot be decoded is not under way");
@@ -456,9 +465,7 @@ fn what_cannot_be_decoded_of_one_writer_lets_another_one_write_no_more_than_its_
     let bad: rustdds::no_key::DataWriterCdr<Chunk> =
         plain.create_datawriter_no_key_cdr(&here.topic(&topic), Some(qos.clone())).expect("a writer");
     let good = here.writer(&topic, &qos);
-    let subscriber = there.zerodds.create_subscriber(&qos).expect("a subscriber");
-    let mut reader: no_key::DataReader<Odd> =
-        subscriber.create_datareader_no_key_cdr(&there.topic(&topic), Some(qos)).expect("a reader");
+    let mut reader = odd_reader(&there, &topic, &qos);
     let mut met = [false; 2];
     eventually("both are matched", || {
         let _ = bad.write(Chunk::new(0, 1, 100), None);
@@ -497,19 +504,7 @@ fn what_cannot_be_decoded_of_one_writer_lets_another_one_write_no_more_than_its_
 
 #[test]
 fn a_stream_of_a_reader_that_was_read_before_says_what_it_cannot_decode() {
-    let (here, there) = (Party::new(), Party::new());
-    let topic = unique("undecodable-stream");
-    let qos = keep_all(2, 20_000);
-    let writer = here.writer(&topic, &qos);
-    let subscriber = there.zerodds.create_subscriber(&qos).expect("a subscriber");
-    let mut reader: no_key::DataReader<Odd> =
-        subscriber.create_datareader_no_key_cdr(&there.topic(&topic), Some(qos)).expect("a reader");
-    eventually("samples are shared", || {
-        writer.write(Chunk::new(0, 1, 20_000), None).expect("written");
-        writer.wait_for_acknowledgments(PATIENCE).expect("reliable");
-        while reader.take_next_sample().expect("taken").is_some() {}
-        here.zerodds.stats().shared_samples > 0
-    });
+    let (_parties, writer, mut reader) = picky("undecodable-stream");
     writer.write(Chunk::new(1, 1, 100), None).expect("written");
     // A stream passes over what was read.
     eventually("it is read", || reader.read_next_sample().expect("read").is_some());

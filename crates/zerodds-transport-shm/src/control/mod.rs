@@ -89,9 +89,7 @@ const PROCESS: u64 = 1 << 63;
 
 impl Worker {
     fn listen(shared: Arc<Shared>) -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
-        let listener = asked("socket of AF_UNIX", listener)?;
+        let listener = new_socket()?;
         rustix::net::bind(&listener, &rendezvous::address(&shared.locator)?)
             .map_err(|error| not_bound(error, &shared.locator))?;
         crash::step("bound");
@@ -348,9 +346,7 @@ impl Worker {
             return Err(Reason::Unavailable(TOO_MUCH_TO_CLOSE.into()));
         }
         let unavailable = |error: io::Error| Reason::Unavailable(error.to_string());
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
-        let socket = asked("socket of AF_UNIX", socket).map_err(unavailable)?;
+        let socket = new_socket().map_err(unavailable)?;
         let address = rendezvous::address(&to).map_err(unavailable)?;
         rustix::net::connect(&socket, &address).map_err(|error| match error {
             Errno::CONNREFUSED => self.strangers.why_absent(&to),
@@ -593,6 +589,15 @@ impl Credentials {
 
 fn watch(epoll: &OwnedFd, connection: &Connection, token: u64) -> Result<(), Errno> {
     epoll::add(epoll, connection.socket(), EventData::new_u64(token), EventFlags::IN | EventFlags::RDHUP)
+}
+
+/// A socket to listen at a rendezvous, or to connect to one.
+fn new_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    asked(
+        "socket of AF_UNIX",
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None),
+    )
 }
 
 /// Two participants of one host and domain cannot have one incarnation.

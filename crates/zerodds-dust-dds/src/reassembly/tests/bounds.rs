@@ -31,22 +31,28 @@ fn a_sample_that_all_memory_is_too_small_for_counts_as_incomplete_once() {
     assert!(receiver.handed_over.is_empty() && receiver.reassembly.has_refused);
 }
 
+/// The first octet of a sample of these lengths.
+fn first_octet(fragment_len: u16, sample_len: u32) -> MessageWriter {
+    let fields = DataFragFields {
+        flags: 0,
+        reader: READER,
+        writer: WRITER,
+        sequence_number: 1,
+        first: 1,
+        fragment_len,
+        sample_len,
+    };
+    let mut message = MessageWriter::new(&HEADER, Endianness::Little, 64);
+    message.data_frag(fields, &[], &[7]);
+    message
+}
+
 #[test]
 fn of_a_sample_that_is_refused_the_cause_is_named_with_what_changes_it() {
     let reassembly = Receiver::new(BUDGET).reassembly;
     let why = |fragment_len: u16, sample_len| {
-        let fields = DataFragFields {
-            flags: 0,
-            reader: READER,
-            writer: WRITER,
-            sequence_number: 1,
-            first: 1,
-            fragment_len,
-            sample_len,
-        };
-        let mut message = MessageWriter::new(&HEADER, Endianness::Little, 64);
-        let message = message.data_frag(fields, &[], &[7; 1]).as_bytes();
-        let submessage = Submessages::of(message).next().expect("one").expect("whole");
+        let message = first_octet(fragment_len, sample_len);
+        let submessage = Submessages::of(message.as_bytes()).next().expect("one").expect("whole");
         let frag = DataFrag::read_unchecked(&submessage).expect("well-formed");
         reassembly.why_refused(&frag)
     };
@@ -63,17 +69,7 @@ fn of_a_sample_that_is_refused_the_cause_is_named_with_what_changes_it() {
 fn a_sample_of_more_fragments_than_anyone_makes_is_not_begun() {
     for (len, is_begun) in [(FRAGMENTS_MAX, true), (FRAGMENTS_MAX + 1, false)] {
         let mut receiver = Receiver::new(BUDGET);
-        let fields = DataFragFields {
-            flags: 0,
-            reader: READER,
-            writer: WRITER,
-            sequence_number: 1,
-            first: 1,
-            fragment_len: 1,
-            sample_len: len,
-        };
-        let mut message = MessageWriter::new(&HEADER, Endianness::Little, 64);
-        receiver.take(message.data_frag(fields, &[], &[7]).as_bytes());
+        receiver.take(first_octet(1, len).as_bytes());
         assert_eq!(receiver.reassembly.partial(&WRITER_GUID, 1).is_some(), is_begun, "{len}");
     }
 }
