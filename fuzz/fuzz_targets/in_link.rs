@@ -43,7 +43,7 @@ impl Value {
 
 /// A word that nobody reads, head, cursor and end of direction 0, and the first words of its lane, slots and releases.
 const WORDS: [usize; 10] =
-    [0x200, 0x280, 0x300, 0x380, 0x1000, 0x1008, 0x9000, 0x9010, 0x9020, 0x19000];
+    [0x200, 0x280, 0x300, 0x380, 0x1000, 0x1008, 0x9000, 0x9010, 0x9020, 0xd000];
 
 fn word(index: u8, value: Value) -> Write {
     Write { at: WORDS[usize::from(index) % WORDS.len()] / 8, value: value.get(), wide: true }

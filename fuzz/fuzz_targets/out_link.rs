@@ -23,7 +23,7 @@ enum Step {
 }
 
 /// Tail, head, cursor and end of direction 0, and two of its release words.
-const WORDS: [usize; 6] = [0x200, 0x280, 0x300, 0x380, 0x19000, 0x19008];
+const WORDS: [usize; 6] = [0x200, 0x280, 0x300, 0x380, 0xd000, 0xd008];
 
 fn word(index: u8, value: u64) -> Write {
     Write { at: WORDS[usize::from(index) % WORDS.len()] / 8, value, wide: true }
@@ -32,7 +32,7 @@ fn word(index: u8, value: u64) -> Write {
 /// A small value; of the cursor a position that may be right, since the first page of slots is used in turn.
 fn near(index: u8, value: u8) -> Write {
     let is_cursor = WORDS[usize::from(index) % WORDS.len()] == 0x300;
-    word(index, u64::from(value) * if is_cursor { 1025 } else { 1 })
+    word(index, u64::from(value) * if is_cursor { 257 } else { 1 })
 }
 
 fuzz_target!(|steps: Vec<Step>| {

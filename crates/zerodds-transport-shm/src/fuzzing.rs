@@ -12,7 +12,7 @@
 use crate::arena::{Arena, Hold, Parts, RecordId};
 use crate::handshake::Frame;
 use crate::inlink::{InLink, Taken};
-use crate::layout::{Direction, link, ring};
+use crate::layout::{Direction, lane, link, ring};
 use crate::outlink::{OutLink, Payload, Published};
 use crate::promise::{Claim, Promise};
 use crate::region::{Broken, Region};
@@ -365,4 +365,4 @@ impl Default for Outgoing {
 const WAY: Direction = Direction::FromConnector;
 const RING_LEN: usize = 64 << 10;
 /// More than lane and slots hold together.
-const MESSAGES_MAX: usize = 1024 + 1024 + 1;
+const MESSAGES_MAX: usize = link::LANE_LEN / lane::HEADER_LEN + link::SLOTS + 1;

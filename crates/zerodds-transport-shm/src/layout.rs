@@ -15,14 +15,14 @@
 //!                                    +0x180 end         (receiver; then both, compare-exchange)
 //!                             0x0400 direction 1 (acceptor to connector)
 //!                             0x1000 lane 0, lane 1     16 KiB each
-//!                             0x9000 slots 0, slots 1   1,024 x 32 bytes each
-//!                            0x19000 released 0, 1      1,024 x u32 each
+//!                             0x9000 slots 0, slots 1   256 x 32 bytes each
+//!                             0xd000 released 0, 1      1,024 x u32 each
 //! ```
 
 /// First word of every shared object and of every handshake message: "ZERODDS\x01".
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"ZERODDS\x01");
 /// The version of the protocol. Any change to layout or meaning increases it.
-pub(crate) const VERSION: u32 = 8;
+pub(crate) const VERSION: u32 = 9;
 /// A hash of the layout's numbers, so that a build that forgot to increase the version is refused too.
 pub(crate) const LAYOUT_HASH: u32 = hash(&[
     PAGE,
@@ -80,7 +80,7 @@ pub(crate) mod link {
     pub(crate) const LANE_LEN: usize = if cfg!(zerodds_model) { 128 } else { 16 << 10 };
     pub(crate) const SLOTS_AT: usize = LANES + 2 * LANE_LEN;
     /// Slots per direction; a power of two. The model checkers get by with four.
-    pub(crate) const SLOTS: usize = if cfg!(zerodds_model) { 4 } else { 1024 };
+    pub(crate) const SLOTS: usize = if cfg!(zerodds_model) { 4 } else { 256 };
     pub(crate) const RELEASED_AT: usize = SLOTS_AT + 2 * SLOTS * super::slot::LEN;
     /// Release handles per direction.
     pub(crate) const HANDLES: usize = if cfg!(zerodds_model) { 2 } else { 1024 };
@@ -195,7 +195,7 @@ impl Direction {
     }
 
     pub(crate) const fn slot(self, slot: u32) -> usize {
-        link::SLOTS_AT + (self.index() * link::SLOTS + slot as usize % link::SLOTS) * slot::LEN
+        link::SLOTS_AT + (self.index() * link::SLOTS + slot as usize) * slot::LEN
     }
 
     pub(crate) const fn released(self, handle: u32) -> usize {
@@ -222,7 +222,9 @@ const fn hash(numbers: &[usize]) -> u32 {
 const _: () = assert!(link::LANE_LEN.is_power_of_two() && link::SLOTS.is_power_of_two());
 const _: () = assert!(link::DIRECTIONS + 2 * link::DIRECTION_LEN <= PAGE);
 const _: () = assert!(cfg!(zerodds_model) || (link::LANES == 0x1000 && link::SLOTS_AT == 0x9000));
-const _: () = assert!(cfg!(zerodds_model) || link::RELEASED_AT == 0x19000 && link::LEN == 0x1b000);
+const _: () = assert!(cfg!(zerodds_model) || link::RELEASED_AT == 0xd000 && link::LEN == 0xf000);
+// No link has more than this in memory, whatever goes through it.
+const _: () = assert!(link::LEN <= 64 << 10);
 const _: () = assert!(link::CURSOR - link::LANE_HEAD >= 128);
 const _: () = assert!(link::END - link::CURSOR >= 128 && link::DIRECTION_LEN - link::END >= 128);
 const _: () = assert!(slot::NEXT + 4 <= slot::LEN);

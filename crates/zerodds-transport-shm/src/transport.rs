@@ -140,7 +140,7 @@ impl ShmTransport {
     /// by a descriptor in an RTPS message for instance, and whose receiver looks when that comes. Until then they
     /// lie in memory.
     ///
-    /// It is woken nevertheless when a quarter of what may wait for it does (256 messages, or a quarter of this
+    /// It is woken nevertheless when a quarter of what may wait for it does (64 large messages, or a quarter of this
     /// link's share of the ring, or of the 16 KiB for small messages), and whenever room is wanted that there is
     /// not: so nobody waits for room that nobody makes.
     ///

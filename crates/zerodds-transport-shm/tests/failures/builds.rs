@@ -101,7 +101,7 @@ fn f56_everything_on_the_wire_has_a_fixed_width_and_another_byte_order_is_refuse
             })
             .collect::<Vec<_>>()
     };
-    assert!(lengths("zerodds-link").iter().all(|&len| len == 0x1b000), "{:x?}", lengths("zerodds-link"));
+    assert!(lengths("zerodds-link").iter().all(|&len| len == 0xf000), "{:x?}", lengths("zerodds-link"));
     assert!(lengths("zerodds-doorbell").iter().all(|&len| len == 0x1000));
 
     // The same numbers in the order of a big-endian machine.

@@ -3,7 +3,7 @@
 use super::lingering;
 use super::rogue::{
     ATTACH, Attach, BELL_LEN, BYE, Call, DONE, FIXED, HELLO, LINK_LEN, MAGIC, MOUTH, READ_ONLY, READY,
-    RING_LEN, Rogue, Target, WAKE, WELCOME, memfd, stream_pair,
+    RING_LEN, Rogue, SLOTS, Target, WAKE, WELCOME, memfd, stream_pair,
 };
 use crate::support::child::{hear, tell};
 use rustix::event::{EventfdFlags, eventfd};
@@ -221,7 +221,7 @@ fn disturb(rogue: &Rogue, random: &mut Random, step: u64) {
             let (unit, len) = (65 + random.below(1000) as u32, random.below(1 << 20) as u32);
             let handle = if random.below(2) == 0 { u32::MAX } else { random.below(1030) as u32 };
             let (cursor, ahead) = (rogue.read_u64(0x300), random.below(3));
-            let (slot, position) = (cursor % 1024 + ahead, cursor / 1024 + ahead);
+            let (slot, position) = (cursor % SLOTS + ahead, cursor / SLOTS + ahead);
             rogue.publish_in(slot, position, step, [unit, len, handle]);
         }
         5 => {
@@ -233,7 +233,7 @@ fn disturb(rogue: &Rogue, random: &mut Random, step: u64) {
             rogue.write(at, &[&ready.to_le_bytes()[..], &[0; 4], &step.to_le_bytes()].concat());
         }
         // Released: everything.
-        6 => rogue.write(0x1a000, &[1; 4096]),
+        6 => rogue.write(0xe000, &[1; 4096]),
         7 => {
             rogue.call.say(&rogue.target.frame(WAKE), &[]);
         }
@@ -389,7 +389,7 @@ fn advance(victim: Locator) {
         };
         // As if the receiver had been lapped: the cursor ahead of it, the slot beyond that.
         now.move_to(position + 1);
-        now.publish(position + 1024, position, 65, 4096, u32::MAX);
+        now.publish(position + SLOTS, position, 65, 4096, u32::MAX);
         now.publish(position + 1, position + 1, 65, 4096, u32::MAX);
         position += 1;
         if position.is_multiple_of(64) {
@@ -413,7 +413,7 @@ fn drain(victim: Locator) {
     loop {
         // The whole queue, filled again before the victim can have come to its end; and nothing was ever closed.
         let taken = old.position();
-        while position < taken + 1023 {
+        while position < taken + SLOTS - 1 {
             old.publish(position, position, 65, 4096, u32::MAX);
             position += 1;
         }

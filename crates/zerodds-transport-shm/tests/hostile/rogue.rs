@@ -13,9 +13,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use zerodds_core::{Endianness, Incarnation, Locator};
 
 pub(crate) const MAGIC: [u8; 8] = *b"ZERODDS\x01";
-pub(crate) const VERSION: u32 = 8;
-pub(crate) const LAYOUT_HASH: u32 = 0x595c_0195;
-pub(crate) const LINK_LEN: usize = 0x1b000;
+pub(crate) const VERSION: u32 = 9;
+pub(crate) const LAYOUT_HASH: u32 = 0xbbe8_5295;
+pub(crate) const LINK_LEN: usize = 0xf000;
+pub(crate) const SLOTS: u64 = 256;
 pub(crate) const BELL_LEN: usize = 0x1000;
 pub(crate) const RING_LEN: usize = 4 << 20;
 /// Seals of links and doorbells, and of rings.
@@ -208,12 +209,12 @@ impl Rogue {
 
     /// The position at which the cursor of direction 0 stands.
     pub(crate) fn position(&self) -> u64 {
-        self.read_u64(CURSOR) / 1024
+        self.read_u64(CURSOR) / SLOTS
     }
 
     /// Moves the cursor of direction 0 there, as [`publish`](Self::publish) has its slots.
     pub(crate) fn move_to(&self, position: u64) {
-        self.write_u64(CURSOR, position * 1024 + position % 1024);
+        self.write_u64(CURSOR, position * SLOTS + position % SLOTS);
     }
 
     /// The socket by which all peers of the victim's user wake it in poll: it is given to whoever cannot wake it otherwise.
@@ -227,13 +228,13 @@ impl Rogue {
 
     /// Publishes a slot of direction 0 (5.2): `len` bytes from `unit` of our ring, which are all zero.
     pub(crate) fn publish(&self, position: u64, message: u64, unit: u32, len: u32, handle: u32) {
-        self.publish_in(position % 1024, position, message, [unit, len, handle]);
+        self.publish_in(position % SLOTS, position, message, [unit, len, handle]);
     }
 
     /// The same in this slot, with `[unit, len, handle]`.
     pub(crate) fn publish_in(&self, slot: u64, position: u64, message: u64, [unit, len, handle]: [u32; 3]) {
-        let at = 0x9000 + (slot % 1024) as usize * 32;
-        let next = (slot.wrapping_add(1) % 1024) as u32;
+        let at = 0x9000 + (slot % SLOTS) as usize * 32;
+        let next = (slot.wrapping_add(1) % SLOTS) as u32;
         let words = [unit, len, handle, next].map(u32::to_le_bytes).concat();
         self.write(at + 8, &[&message.to_le_bytes()[..], &words].concat());
         self.write_u64(at, position.wrapping_add(1));
