@@ -33,8 +33,9 @@ impl ShmReceiver {
 
 impl AsyncShmReceiver {
     /// The next thing that arrives; `None` once the transport is closed and drained. Cancel safe: nothing is lost
-    /// when the future is dropped.
+    /// when the future is dropped. Where messages come without end, other tasks have their turn all the same.
     pub async fn receive(&mut self) -> Option<Incoming<ShmMessage>> {
+        tokio::task::coop::consume_budget().await;
         loop {
             if let Some(incoming) = self.receiver.try_receive() {
                 return Some(incoming);
@@ -57,6 +58,7 @@ impl ShmTransport {
     /// # Errors
     /// As [`Transport::loan`].
     pub async fn loan_async(&self, len: usize, deadline: Instant) -> Result<ShmLoan, LoanError> {
+        tokio::task::coop::consume_budget().await;
         match self.loan(len) {
             Err(LoanError::Full { .. }) => {}
             outcome => return outcome,
@@ -77,6 +79,7 @@ impl ShmTransport {
         to: &[Vec<Locator>],
         delivery: Delivery,
     ) -> Result<Sent, SendError> {
+        tokio::task::coop::consume_budget().await;
         let peers: Vec<Peer<'_>> = to.iter().map(|locators| Peer::new(locators)).collect();
         // A runtime that has shut down drops what it is given.
         let mut sending = self.begin(message, &peers, delivery, Notice::Ring)?;

@@ -4,6 +4,8 @@
 mod support;
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use support::{deadline, pair, reliable, roles};
 use zerodds_core::{Delivery, Incoming, SendError, Transport};
@@ -36,6 +38,30 @@ async fn messages_are_received_by_awaiting() {
         tokio::task::yield_now().await;
     }
     tokio::time::timeout(support::PATIENCE, task).await.expect("in time").expect("no panic");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn messages_without_end_let_other_tasks_run() {
+    let (a, b) = pair();
+    let to = [vec![a.locator()]];
+    drop(b);
+    let mut receiver = a.receiver.into_async().expect("a runtime");
+    let ticks = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&ticks);
+    let ticking = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut received = 0;
+    while received < 10_000 {
+        let loan = a.transport.loan_async(8, deadline()).await.expect("loan");
+        let _ = a.transport.send_async(loan, &to, reliable()).await.expect("open");
+        received += u64::from(matches!(receiver.receive().await, Some(Incoming::Message(_))));
+    }
+    ticking.abort();
+    assert!(ticks.load(Ordering::Relaxed) > 10, "{ticks:?} in {received} messages");
 }
 
 /// On the one thread of this runtime a send that blocked would stop the ticking, and with it the test.
