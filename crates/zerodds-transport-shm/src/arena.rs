@@ -122,17 +122,17 @@ impl Arena {
 
     /// Finds room for `len` bytes with one reference. `take_back` is asked for records that are in the way and
     /// answers whether it dropped every reference to one.
-    pub(crate) fn allocate<F: FnMut(&mut Self, RecordId) -> bool>(
+    pub(crate) fn allocate(
         &mut self,
         len: u64,
         parts: Parts,
-        mut take_back: F,
+        mut take_back: impl FnMut(&mut Self, RecordId) -> bool,
     ) -> Option<RecordId> {
+        if let found @ Some(_) = self.find(len) {
+            return found;
+        }
         let len = self.record_len(len)?;
-        let warm = self.warm_end(len);
-        let is_found = self.walk(Part::Main, len, None::<&mut F>)
-            || self.main.grow(&self.records, len, warm)
-            || self.walk(Part::Main, len, Some(&mut take_back))
+        let is_found = self.walk(Part::Main, len, Some(&mut take_back))
             || self.main.grow(&self.records, len, self.limit);
         if is_found {
             Some(self.put(Part::Main, len))
@@ -141,6 +141,15 @@ impl Arena {
         } else {
             None
         }
+    }
+
+    /// The same where nothing has to be taken back for it, within what stays warm.
+    pub(crate) fn find(&mut self, len: u64) -> Option<RecordId> {
+        let len = self.record_len(len)?;
+        let warm = self.warm_end(len);
+        let is_found = self.walk(Part::Main, len, None::<&mut fn(&mut Self, RecordId) -> bool>)
+            || self.main.grow(&self.records, len, warm);
+        is_found.then(|| self.put(Part::Main, len))
     }
 
     /// The same behind the last one, before `limit` and within what stays warm, if nothing lies there and it may be held:

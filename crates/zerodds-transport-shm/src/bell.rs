@@ -182,17 +182,22 @@ impl PeerBell {
     }
 
     /// After publishing: wakes the peer if it sleeps; by `send_wake` if we have not got its mouth, or the system forbids to use it.
-    pub(crate) fn ring(&self, send_wake: impl FnOnce()) {
+    /// Where the system has no room for that either, the next message tries again.
+    pub(crate) fn ring(&self, send_wake: impl FnOnce() -> bool) {
         // ORDER: Relaxed, as above, and for the store: it says that the peer was woken already. Of two threads that ring at
         // once the one whose value stands in the word says so last, or the next message has the peer woken once more.
         let rung =
             ring(&self.mapping, self.mouth.get().map(|mouth| &**mouth), self.rung.load(Ordering::Relaxed));
-        if let Some((now, is_told)) = rung {
-            if !is_told {
-                send_wake();
-            }
+        if let Some((now, is_told)) = rung
+            && (is_told || send_wake())
+        {
             self.rung.store(now, Ordering::Relaxed);
         }
+    }
+
+    /// After giving space back: whether senders of the peer wait for some.
+    pub(crate) fn is_space_awaited(&self) -> bool {
+        doorbell::is_space_awaited(&self.mapping)
     }
 
     /// After giving space back: wakes the peer's senders if they wait for it.
@@ -282,7 +287,10 @@ mod tests {
     /// Whether it is done without a WAKE.
     fn rings(peer: &PeerBell) -> bool {
         let mut by_bell = true;
-        peer.ring(|| by_bell = false);
+        peer.ring(|| {
+            by_bell = false;
+            true
+        });
         by_bell
     }
 
@@ -319,6 +327,18 @@ mod tests {
         bell.disarm();
         bell.ring();
         assert!(rings(&peer) && !is_readable(&bell));
+    }
+
+    #[test]
+    fn a_wake_that_could_not_be_sent_is_tried_again_for_the_next_message() {
+        let bell = bell();
+        let peer = mapped(&bell);
+        bell.arm(Bed::Poll);
+        for is_sent in [false, false, true] {
+            assert!(peer.is_asleep());
+            peer.ring(|| is_sent);
+        }
+        assert!(!peer.is_asleep(), "once for each sleep");
     }
 
     #[test]

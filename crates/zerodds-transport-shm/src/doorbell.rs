@@ -137,6 +137,13 @@ pub(crate) fn disarm_space(region: &impl Region, wanted: Space) {
     region.u32(doorbell::SPACE).fetch_and(!wanted.waiting(), Ordering::Relaxed);
 }
 
+/// Receiver: after giving space back, whether a sender waits for some.
+pub(crate) fn is_space_awaited(region: &impl Region) -> bool {
+    ordered_accesses();
+    // ORDER: SeqCst, see the module's argument.
+    region.u32(doorbell::SPACE).load(Ordering::SeqCst) & (Space::Any.waiting() | Space::Much.waiting()) != 0
+}
+
 /// Receiver: after giving space back, finds out whether the sender must be woken (on this futex word).
 pub(crate) fn notify_space(region: &impl Region, given: Space) -> bool {
     let space = region.u32(doorbell::SPACE);

@@ -205,6 +205,9 @@ impl Incoming {
             return false;
         }
         let (memory, ring) = (&self.memory, &self.ring);
+        if self.link.take_due(memory).is_some() {
+            return true;
+        }
         let taken = self.link.take(
             memory,
             |at, buffer| {

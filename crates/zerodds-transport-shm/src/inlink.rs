@@ -71,17 +71,14 @@ impl InLink {
         self
     }
 
-    /// Takes the next message. `copy_out(at, buffer)` copies from the peer's ring; `give_back(handle, position)`
-    /// releases a message that was copied although it could have been held.
+    /// Takes the next message, which [`take_due`](Self::take_due) did not find. `copy_out(at, buffer)` copies from the peer's
+    /// ring; `give_back(handle, position)` releases a message that was copied although it could have been held.
     pub(crate) fn take(
         &mut self,
         link: &impl Region,
         copy_out: impl Fn(usize, &mut [u8]) -> Result<(), Broken>,
         give_back: impl Fn(u32, u64),
     ) -> Result<Option<Taken>, Broken> {
-        if let Some((bytes, frees)) = self.take_due(link) {
-            return Ok(Some(Taken::Copied { bytes, frees }));
-        }
         for _ in 0..RETRIES_MAX {
             let next = self.next(link)?;
             if next.as_ref().is_some_and(|next| !self.may_take(link, next.message())) {
@@ -99,32 +96,34 @@ impl InLink {
                 }
                 Some(Next::Slot(found)) => {
                     let (at, len) = self.parse(found)?;
-                    let in_place = self.may_hold && found.handle != slot::NO_HANDLE;
-                    if in_place {
-                        if self.slots.take(link, &found) {
-                            self.taken = found.message.wrapping_add(1);
-                            let (handle, position) = (found.handle, found.position());
-                            return Ok(Some(Taken::InPlace { at, len, handle, position }));
-                        }
+                    let (handle, position) = (found.handle, found.position());
+                    // What has a handle stays where it is until that is released, so it can be taken before it is copied: a
+                    // sender that takes back what is not read fast enough would be faster than a copy each time.
+                    let is_kept = handle != slot::NO_HANDLE;
+                    let early = if is_kept { None } else { Some(copied(at, len, &copy_out)?) };
+                    if !self.slots.take(link, &found) {
                         continue;
                     }
-                    let mut bytes = zeroed(len)?;
-                    copy_out(at, &mut bytes)?;
-                    if self.slots.take(link, &found) {
-                        self.taken = found.message.wrapping_add(1);
-                        if found.handle != slot::NO_HANDLE {
-                            give_back(found.handle, found.position());
-                        }
-                        return Ok(Some(Taken::Copied { bytes: Short::Heap(bytes), frees: true }));
+                    self.taken = found.message.wrapping_add(1);
+                    if is_kept && self.may_hold {
+                        return Ok(Some(Taken::InPlace { at, len, handle, position }));
                     }
+                    let bytes = match early {
+                        Some(bytes) => bytes,
+                        None => copied(at, len, &copy_out)?,
+                    };
+                    if is_kept {
+                        give_back(handle, position);
+                    }
+                    return Ok(Some(Taken::Copied { bytes: Short::Heap(bytes), frees: true }));
                 }
             }
         }
         Ok(None)
     }
 
-    /// The first step of [`take`](Self::take), which finds out what there is where this is `None`: a small message that is due,
-    /// since nothing can come before it. Says whether its room was given back, as [`Taken::Copied`] does.
+    /// A small message that is due, since nothing can come before it. Says whether its room was given back, as
+    /// [`Taken::Copied`] does. What there is where this is `None`, [`take`](Self::take) finds out.
     #[inline]
     pub(crate) fn take_due(&mut self, link: &impl Region) -> Option<(Short, bool)> {
         if self.end != End::Open {
@@ -256,11 +255,16 @@ impl InLink {
     }
 }
 
-/// A buffer whose length a peer chose, within the bounds of its link: no memory for it is no reason to abort.
-fn zeroed(len: usize) -> Result<Vec<u8>, Broken> {
+/// A copy whose length a peer chose, within the bounds of its link: no memory for it is no reason to abort.
+fn copied(
+    at: usize,
+    len: usize,
+    copy_out: impl Fn(usize, &mut [u8]) -> Result<(), Broken>,
+) -> Result<Vec<u8>, Broken> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| Broken("there is no memory for a copy of its message"))?;
     bytes.resize(len, 0);
+    copy_out(at, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -315,6 +319,21 @@ mod tests {
         }
         assert_eq!(taken, u64::from(DRAINED_MAX));
         assert!(ending::is_refused(&memory, WAY, taken) == Ok(true), "what comes now is refused");
+    }
+
+    #[test]
+    fn what_has_a_handle_is_taken_before_it_is_copied_so_that_no_sender_is_faster() {
+        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        let mut sender = SlotWriter::new(WAY);
+        sender.publish(&memory, 0, (FIRST / UNIT) as u32, 100, 0);
+        let (sender, is_back) = (std::cell::RefCell::new(sender), std::cell::Cell::new(false));
+        let copied = |_: usize, _: &mut [u8]| {
+            assert_eq!(sender.borrow_mut().revoke(&memory, 0), Ok(false), "it was taken");
+            assert!(!is_back.get(), "its bytes are still there");
+            Ok(())
+        };
+        let taken = InLink::new(WAY, RING_LEN, false).take(&memory, copied, |_, _| is_back.set(true));
+        assert!(matches!(taken, Ok(Some(Taken::Copied { .. }))) && is_back.get());
     }
 
     /// A link whose sender takes back one more message whenever somebody looks how far it is.

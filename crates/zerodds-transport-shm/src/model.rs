@@ -19,8 +19,9 @@ mod schedules;
 #[cfg(not(zerodds_shuttle))]
 use crate::cells::Cell;
 use crate::doorbell::{self, Bed};
+use crate::inlink::{InLink, Taken};
 use crate::layout::{Direction, doorbell as bell, lane, link, ring, slot};
-use crate::region::Region;
+use crate::region::{Broken, Region};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(zerodds_shuttle))]
 use loom::sync::{Condvar, Mutex};
@@ -86,6 +87,19 @@ impl Model {
             self.wake();
             *rung = now;
         }
+    }
+}
+
+/// Takes the next message as a receiver does.
+fn take(
+    incoming: &mut InLink,
+    link: &Model,
+    copy_out: impl Fn(usize, &mut [u8]) -> Result<(), Broken>,
+    give_back: impl Fn(u32, u64),
+) -> Result<Option<Taken>, Broken> {
+    match incoming.take_due(link) {
+        Some((bytes, frees)) => Ok(Some(Taken::Copied { bytes, frees })),
+        None => incoming.take(link, copy_out, give_back),
     }
 }
 

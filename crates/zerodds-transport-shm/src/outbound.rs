@@ -3,6 +3,7 @@
 use crate::arena::{self, Arena, Hold, Parts, RecordId};
 use crate::doorbell::Space;
 use crate::layout::ring;
+use crate::limits::Exceeded;
 use crate::outlink::{OutLink, Payload, Published};
 use crate::pace;
 use crate::peer::{Link, link_ended};
@@ -29,13 +30,11 @@ pub(crate) struct Outbound {
     attempts: BTreeMap<Locator, Attempt>,
     /// Ring bytes that our own receiver pins, once something was sent to it.
     own: Option<u64>,
-    /// Ring bytes that all peers together may pin.
-    pinnable: u64,
     pub(crate) tally: Tally,
     /// Ring bytes, from its start, that were found to be affordable.
     pub(crate) reserved_until: u64,
     /// No more was, when it was last asked for.
-    pub(crate) is_short: bool,
+    pub(crate) shortage: Option<Shortage>,
     /// Ring bytes, from its start, whose pages were made present.
     pub(crate) populated_until: u64,
     /// The longest message so far.
@@ -57,6 +56,13 @@ pub(crate) struct Tally {
     pub(crate) written: u64,
     /// Best-effort messages that were taken back.
     pub(crate) lost: u64,
+}
+
+/// A limit that stood in the way of more memory.
+pub(crate) struct Shortage {
+    limit: Exceeded,
+    /// It is not asked for again before: to ask is to read files, and memory is short for others, too.
+    until: Instant,
 }
 
 /// A peer with a link, and what was sent on it.
@@ -110,8 +116,8 @@ pub(crate) enum Outcome {
 }
 
 impl Outbound {
-    /// `pinnable` is the length of the ring's part that peers may hold messages in.
-    pub(crate) fn new(arena: Arena, pinnable: u64) -> Self {
+    /// A sender to nobody yet.
+    pub(crate) fn new(arena: Arena) -> Self {
         Self {
             arena,
             closed: false,
@@ -119,10 +125,9 @@ impl Outbound {
             leaving: Vec::new(),
             attempts: BTreeMap::new(),
             own: None,
-            pinnable,
             tally: Tally::default(),
             reserved_until: 0,
-            is_short: false,
+            shortage: None,
             populated_until: 0,
             longest: 0,
             waiters: 0,
@@ -144,7 +149,7 @@ impl Outbound {
     /// so that to have each line back from its cache takes longer than to write where nobody was for a while. Messages that do
     /// not fit into that cache leave it anyway.
     pub(crate) fn allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
-        let affordable = if self.is_short { self.reserved_until } else { u64::MAX };
+        let affordable = if self.shortage.is_some() { self.reserved_until } else { u64::MAX };
         if self.flows(len)
             && let Some(found) = self.arena.go_on(len, affordable)
         {
@@ -154,14 +159,23 @@ impl Outbound {
         self.for_each_busy(|peer, arena| {
             let _ = peer.out.reap(&peer.link.memory, arena);
         });
-        if let Some(found) = self.try_allocate(len, claim) {
+        if let Some(found) = self.arena.find(len) {
             return Some(found);
         }
-        // Whoever gets none may sleep until something is given back: nothing that was may be overlooked.
+        // Nothing is taken back in place of what was given back, and whoever gets none may sleep until something is: none of it may
+        // be overlooked.
         self.for_each_busy(|peer, arena| {
             let _ = peer.out.reap_all(&peer.link.memory, arena);
         });
         self.try_allocate(len, claim)
+    }
+
+    /// The same within the memory that there is already, where what is in the way may yet be taken back.
+    pub(crate) fn allocate_confined(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
+        self.arena.confine(self.reserved_until);
+        let found = self.allocate(len, claim);
+        self.arena.confine(u64::MAX);
+        found
     }
 
     /// Goes through those who have, or had, something of the ring.
@@ -251,12 +265,10 @@ impl Outbound {
         let is_small = matches!(payload, Payload::Small(_)) && notice == Notice::Ring;
         let quota = if is_small { 0 } else { self.quota() };
         let Some(peer) = find(&mut self.up, to) else { return Outcome::Unreachable(self.why_not(to)) };
-        if let Payload::Record { len, .. } = payload
-            && u64::from(len) > peer.link.len_max
-        {
-            return Outcome::TooLarge { max: peer.link.len_max as usize };
-        }
         if let Payload::Record { len, .. } = payload {
+            if u64::from(len) > peer.link.len_max {
+                return Outcome::TooLarge { max: peer.link.len_max as usize };
+            }
             peer.note_pace(len as usize);
         }
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
@@ -351,12 +363,12 @@ impl Outbound {
 
     /// What each receiver may pin: an equal share for every link, for ourselves once we send to ourselves, and one that
     /// stays free.
-    fn quota(&self) -> u64 {
+    pub(crate) fn quota(&self) -> u64 {
         // Links that have left may share records, of which there are no more than that.
         let left: u64 = self.leaving.iter().map(|peer| peer.out.pinned()).sum();
         let left = left.min(self.arena.in_use().0);
         let receivers = self.up.len() as u64 + u64::from(self.own.is_some());
-        self.pinnable.saturating_sub(left) / (receivers + 1)
+        self.arena.capacity().0.saturating_sub(left) / (receivers + 1)
     }
 
     /// Keeps a record for our own receiver, unless that is beyond its share, or the record one that is copied.
@@ -497,6 +509,17 @@ impl Outbound {
     }
 }
 
+impl Shortage {
+    pub(crate) fn new(limit: Exceeded) -> Self {
+        Self { limit, until: Instant::now() + SHORTAGE }
+    }
+
+    /// The limit, until it is asked for again.
+    pub(crate) fn stands(&self) -> Option<Exceeded> {
+        (Instant::now() < self.until).then(|| self.limit.clone())
+    }
+}
+
 impl OutPeer {
     /// Whether so many quarters of the ring that stays warm with messages of this length, or of that of the one that the peer
     /// reads or takes next, are not read yet.
@@ -507,7 +530,7 @@ impl OutPeer {
 
     /// Before a message of this length counts: a slow peer has caught up where that would end a pause.
     fn note_pace(&mut self, len: usize) {
-        self.is_slow &= self.is_behind(len, pace::GOING_ON);
+        self.is_slow = self.is_slow && self.is_behind(len, pace::GOING_ON);
     }
 
     /// Whether so much waits for the peer that it should be woken.
@@ -553,6 +576,8 @@ pub(crate) fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
 
 /// Longer records are not expected to be in a receiver's cache when they were read.
 const FLOWING_MAX: u64 = ring::record_len(512 << 10);
+/// How long it is taken for granted that there is no more memory.
+const SHORTAGE: Duration = Duration::from_millis(100);
 /// Peers without a link that are remembered; beyond it those that are not being tried are forgotten.
 const ATTEMPTS_MAX: usize = if cfg!(test) { 32 } else { 4096 };
 
@@ -560,7 +585,23 @@ const ATTEMPTS_MAX: usize = if cfg!(test) { 32 } else { 4096 };
 mod tests {
     use super::*;
     use crate::{Config, ShmTransport};
-    use zerodds_core::{Peer, Reach, Transport};
+    use zerodds_core::{LoanError, Peer, Reach, Transport};
+
+    #[test]
+    fn where_memory_is_short_it_is_not_asked_for_again_with_each_message() {
+        let transport = ShmTransport::open(3_740_000_000 - std::process::id(), &Config::default());
+        let books = || transport.books().expect("ours").outbound.lock();
+        let limit = crate::limits::check(u64::MAX).expect_err("more than there is");
+        // Nothing is there yet, and there is memory now.
+        books().shortage =
+            Some(Shortage { limit: limit.clone(), until: Instant::now() + Duration::from_secs(3600) });
+        let refused = transport.loan(1 << 20).expect_err("taken for granted");
+        assert!(matches!(refused, LoanError::NoMemory { .. }), "{refused}");
+        assert_eq!(transport.counters().no_memory, 1);
+        books().shortage = Some(Shortage { limit, until: Instant::now() });
+        transport.loan(1 << 20).expect("asked for again");
+        assert!(books().shortage.is_none());
+    }
 
     #[test]
     fn of_peers_that_came_and_went_a_bounded_number_is_remembered() {

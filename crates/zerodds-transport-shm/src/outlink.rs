@@ -258,18 +258,17 @@ impl OutLink {
     /// Drops the references of what was taken and copied, and of what was given back as far as a bounded look at what is
     /// held shows it; the next call goes on from there. So a send costs the same however much a receiver holds.
     pub(crate) fn reap(&mut self, region: &impl Region, arena: &mut Arena) -> Result<(), Broken> {
-        self.reap_taken(region, arena)?;
         self.reap_held(region, arena, self.held.len().min(LOOKS_MAX));
-        Ok(())
+        self.reap_taken(region, arena)
     }
 
     /// The same for everything that was given back by now: where somebody would otherwise wait or go without.
     pub(crate) fn reap_all(&mut self, region: &impl Region, arena: &mut Arena) -> Result<(), Broken> {
-        self.reap_taken(region, arena)?;
         // Removing swaps the last one in, so one walk meets all of them only from the beginning.
         self.look = 0;
         self.reap_held(region, arena, self.held.len());
-        Ok(())
+        // Of these it is looked at as well whether they were given back.
+        self.reap_taken(region, arena)
     }
 
     /// Notices what the receiver has taken.
@@ -353,6 +352,7 @@ impl OutLink {
                 self.reap(region, arena)?;
             }
         }
+        self.drop_some(region, arena)?;
         Ok(())
     }
 
@@ -460,7 +460,22 @@ impl OutLink {
             return Ok(true);
         }
         self.reap(region, arena)?;
-        Ok(!self.slots.is_full(region)? || self.drop_oldest(region, arena)?)
+        if !self.slots.is_full(region)? {
+            return Ok(true);
+        }
+        Ok(self.drop_some(region, arena)? > 0)
+    }
+
+    /// Makes way for a message: several at once, or the oldest that is left would be gone each time before its receiver has
+    /// copied it. How many of the oldest, which were best effort, are queued no more.
+    fn drop_some(&mut self, region: &impl Region, arena: &mut Arena) -> Result<usize, Broken> {
+        let several = (self.queued.len() / 3).min(DROPPED_AT_ONCE);
+        for dropped in 0..several {
+            if !self.drop_oldest(region, arena)? {
+                return Ok(dropped);
+            }
+        }
+        Ok(several)
     }
 
     /// Where in the ring a record of this length would find that it need not wait; `None` if nowhere.
@@ -597,6 +612,8 @@ impl OutLink {
 
 /// Held messages that one send looks at: more than a receiver holds that takes and gives back.
 const LOOKS_MAX: usize = 32;
+/// Best-effort messages that make way where no slot is left.
+const DROPPED_AT_ONCE: usize = 8;
 
 enum Admission {
     InPlace(u32),

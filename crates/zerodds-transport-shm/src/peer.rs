@@ -18,6 +18,7 @@ use crate::link_id::LinkId;
 use crate::peer_ring::PeerRing;
 use crate::sync::full_fence;
 use crate::sys::{Generation, Mapping};
+use rustix::io::Errno;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -77,15 +78,20 @@ impl Link {
     pub(crate) fn ring(&self) {
         match &self.bell {
             Some(bell) => bell.ring(|| self.send_wake()),
-            None => self.send_wake(),
+            None => _ = self.send_wake(),
         }
+    }
+
+    /// After giving space back: whether senders of the peer wait for some, which those that may not be asked do.
+    pub(crate) fn is_space_awaited(&self) -> bool {
+        self.bell.as_ref().is_none_or(PeerBell::is_space_awaited)
     }
 
     /// After giving space back: wakes the peer's senders if they wait for so much.
     pub(crate) fn notify_space(&self, given: Space) {
         match &self.bell {
             Some(bell) => bell.notify_space(given),
-            None => self.send_wake(),
+            None => _ = self.send_wake(),
         }
     }
 
@@ -96,9 +102,9 @@ impl Link {
         let _ = socket::send(&self.socket, &Frame::new(Kind::Bye(why), own, 0, 0), &[]);
     }
 
-    /// A full socket holds wakes enough.
-    fn send_wake(&self) {
-        let _ = socket::send(&self.socket, &self.wake, &[]);
+    /// Whether the peer is woken by that: a full socket holds wakes enough.
+    fn send_wake(&self) -> bool {
+        matches!(socket::send(&self.socket, &self.wake, &[]), Ok(()) | Err(Errno::AGAIN))
     }
 
     /// Whether no fault of the peer's was found before: it is counted and said once, whoever ends the link.

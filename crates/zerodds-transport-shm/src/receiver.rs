@@ -14,6 +14,7 @@ use crate::sys::SharedBytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct ShmReceiver {
     /// The link to look at first.
     turn: usize,
     arrived: VecDeque<Arrival>,
+    /// A message of our own was received last: whoever sends to itself without end keeps nobody else waiting.
+    was_own: bool,
     /// We have said that we sleep.
     is_armed: bool,
     spinner: Spinner,
@@ -57,7 +60,7 @@ impl ShmReceiver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let spinner = Spinner::new(shared.config.wait);
         let (links, arrived, burst) = (Vec::new(), VecDeque::new(), Burst::default());
-        Self { shared, links, turn: 0, arrived, is_armed: false, spinner, burst }
+        Self { shared, links, turn: 0, arrived, was_own: false, is_armed: false, spinner, burst }
     }
 
     /// The link by which this peer's messages come, from its [`PeerUp`](Incoming::PeerUp) to its
@@ -90,6 +93,7 @@ impl ShmReceiver {
         match self.arrived.remove(next)? {
             Arrival::Own(message) => {
                 self.shared.stats.received(message.len());
+                self.was_own = true;
                 Some(Incoming::Message(message))
             }
             Arrival::Up(reading) => {
@@ -100,8 +104,8 @@ impl ShmReceiver {
         }
     }
 
-    /// The next message or end of one of the links, which take turns.
-    fn look_around(&mut self) -> Option<Incoming<ShmMessage>> {
+    /// The next message or end of one of the links, which take turns; where there is none, of what came otherwise.
+    fn look_around(&mut self, has_arrivals: bool) -> Option<Incoming<ShmMessage>> {
         for _ in 0..self.links.len() {
             // A division takes as long as all else that is looked at here.
             let index = if self.turn < self.links.len() { self.turn } else { 0 };
@@ -139,7 +143,7 @@ impl ShmReceiver {
             let reason = peer.reading.down.get().cloned()?;
             return Some(Incoming::PeerDown(peer.reading.locator, reason));
         }
-        None
+        if has_arrivals { self.arrival() } else { None }
     }
 
     /// Whether `try_receive` would find something.
@@ -265,12 +269,15 @@ impl Receiver for ShmReceiver {
             return None;
         }
         self.disarm();
-        if self.has_arrivals()
+        let has_arrivals = self.has_arrivals();
+        // After a message of our own it is the turn of the links.
+        if has_arrivals
+            && !std::mem::take(&mut self.was_own)
             && let Some(arrival) = self.arrival()
         {
             return Some(arrival);
         }
-        self.look_around()
+        self.look_around(has_arrivals)
     }
 
     fn wait(&mut self, deadline: Option<Instant>, also: &[BorrowedFd<'_>]) -> Wake {
@@ -370,11 +377,20 @@ impl InPeer {
     /// `len` more bytes were taken. It is much as well when there is nothing left to take meanwhile.
     fn notify_space(&mut self, len: usize) {
         self.taken += len;
-        let mut given = Space::of(self.taken);
-        if given == Space::Much || !self.incoming.is_ready(&self.reading.memory) {
-            (self.taken, given) = (0, Space::Much);
+        let is_much = Space::of(self.taken) == Space::Much;
+        if is_much {
+            self.taken = 0;
         }
-        self.reading.notify_space(given);
+        // Asked first: what comes next lies in a line that its sender may be writing.
+        if !self.reading.is_space_awaited() {
+            return;
+        }
+        if is_much || !self.incoming.is_ready(&self.reading.memory) {
+            self.taken = 0;
+            self.reading.notify_space(Space::Much);
+        } else {
+            self.reading.notify_space(Space::Any);
+        }
     }
 }
 
@@ -402,7 +418,8 @@ fn until(deadline: Option<Instant>) -> Option<Duration> {
 /// caller looks either way.
 fn any_readable(also: &[BorrowedFd<'_>], bell: Option<BorrowedFd<'_>>, timeout: Option<&Timespec>) -> bool {
     let watched = also.iter().copied().chain(bell);
-    let mut fds: Vec<PollFd<'_>> = watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    let mut fds: SmallVec<[PollFd<'_>; 4]> =
+        watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     if poll(&mut fds, timeout).is_err_and(|error| error != Errno::INTR) {
         // The kernel has no memory for the question. Whoever asks again at once would only take more from it.
         std::thread::sleep(PAUSE);

@@ -103,14 +103,16 @@ impl Sending {
         notice: Notice,
     ) -> Sent {
         match message.0 {
-            LoanKind::Small(bytes) => Self::send_small(shared, &bytes, to, delivery, notice),
+            LoanKind::Small(bytes) if bytes.len() <= lane::MESSAGE_MAX => {
+                Self::send_small(shared, &bytes, to, delivery, notice)
+            }
             LoanKind::Record(loan) if notice == Notice::Ring && !leaves_ring(shared, &loan) => {
                 Self::send_record(shared, loan, to, delivery)
             }
-            record @ LoanKind::Record(_) => {
-                let (record, paces) = (ShmLoan(record), notice == Notice::Ring);
-                let len = record.len();
-                let sent = Self::begin(shared, record, to, delivery, notice).complete(shared, delivery);
+            other => {
+                let (message, paces) = (ShmLoan(other), notice == Notice::Ring);
+                let len = message.len();
+                let sent = Self::begin(shared, message, to, delivery, notice).complete(shared, delivery);
                 // Small messages are no reason to wait for whoever has large ones to read.
                 if paces && len > lane::MESSAGE_MAX {
                     shared.keep_pace(to, len, delivery);
@@ -130,9 +132,13 @@ impl Sending {
         let (served, asleep) = to_first(shared, to, |to| outbound.give(to, record, promise, &mut is_ahead));
         let sent = if served == to.len() {
             loan.give_back(&mut outbound);
+            // Whoever begins to wait after this finds what was given back when it looks, under the lock, before it sleeps.
+            let is_awaited = outbound.waiters > 0;
             drop(outbound);
             asleep.iter().for_each(|link| link.ring());
-            shared.bell.notify_space(Space::Any);
+            if is_awaited {
+                shared.bell.notify_space(Space::Any);
+            }
             Sent { by_shm: served as u32, ..Sent::default() }
         } else {
             is_ahead = true;
@@ -487,10 +493,13 @@ impl<'a> Round<'a> {
         outcome
     }
 
-    /// A message to ourselves needs no link: the receiver gets the record, or a copy of what is beyond its share.
+    /// A message to ourselves needs no link: the receiver gets the record, or a copy of what is beyond its share. No more
+    /// than that share waits, one message excepted.
     fn publish_to_self(&mut self) -> Outcome {
         let Self { shared, outbound, parcel, .. } = self;
-        if shared.inbox.len() >= OWN_MESSAGES_MAX {
+        let (waiting, bytes) = shared.inbox.waiting();
+        let (with_it, quota) = (bytes + parcel.len() as u64, outbound.quota());
+        if waiting >= OWN_MESSAGES_MAX || (bytes > 0 && with_it > quota) {
             return Outcome::Full;
         }
         // Everybody else may send while a copy is made.
@@ -513,7 +522,7 @@ impl<'a> Round<'a> {
             MutexGuard::unlocked(outbound, || drop(refused));
             return Outcome::Unreachable(if outbound.closed { Reason::Closed } else { unreceived() });
         }
-        let is_filling = outbound.waiters > 0 || shared.inbox.len() >= OWN_MESSAGES_MAX / 4;
+        let is_filling = outbound.waiters > 0 || waiting + 1 >= OWN_MESSAGES_MAX / 4 || 4 * with_it >= quota;
         if self.notice == Notice::Ring || is_filling {
             shared.bell.ring();
         }

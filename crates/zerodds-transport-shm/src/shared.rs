@@ -9,14 +9,15 @@ use crate::crash;
 use crate::doorbell::Space;
 use crate::handshake::{Goodbye, OurIdentity};
 use crate::layout::{PAGE, ring};
+use crate::limits::{self, Exceeded};
 use crate::message::ShmMessage;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Shortage};
 use crate::peer::{Link, Reading, unreceived};
 use crate::promise::Claim;
 use crate::region::Broken;
+use crate::rendezvous;
 use crate::segment::{self, Sharing};
 use crate::sys::{Generation, Mapping};
-use crate::{limits, rendezvous};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -59,7 +60,15 @@ pub(crate) struct Inbox {
     pub(crate) filled: AtomicBool,
     /// The receiver has looked for something.
     asked: AtomicBool,
-    queue: Mutex<Option<VecDeque<Arrival>>>,
+    queue: Mutex<Option<Waiting>>,
+}
+
+/// What nobody has received yet.
+#[derive(Default)]
+struct Waiting {
+    arrivals: VecDeque<Arrival>,
+    /// Bytes of messages to ourselves.
+    own_bytes: u64,
 }
 
 /// Something that does not come through a link.
@@ -121,7 +130,7 @@ impl Shared {
             ring: Arc::new(ring.mapping),
             ring_fd: ring.fd,
             bell: Arc::new(OwnBell::create(owner)?),
-            outbound: Mutex::new(Outbound::new(arena, main as u64)),
+            outbound: Mutex::new(Outbound::new(arena)),
             inbox: Inbox::open(),
             requests: Requests {
                 event: asked("eventfd", eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))?,
@@ -164,6 +173,9 @@ impl Shared {
         let id = match self.allocate_in(&mut outbound, len, Claim::Loan) {
             Ok(id) => id,
             Err(error) => {
+                if matches!(error, LoanError::NoMemory { .. }) {
+                    Stats::add(&self.stats.no_memory, 1);
+                }
                 let unrung = outbound.unrung();
                 drop(outbound);
                 self.rouse(&unrung);
@@ -198,8 +210,12 @@ impl Shared {
             return Err(LoanError::Closed);
         }
         let record_len = ring::record_len(len);
-        let full = LoanError::Full { len };
-        let id = outbound.allocate(record_len, claim).ok_or(full)?;
+        if let Some(limit) = outbound.shortage.as_ref().and_then(Shortage::stands) {
+            return outbound
+                .allocate_confined(record_len, claim)
+                .ok_or_else(|| no_memory(record_len, &limit));
+        }
+        let id = outbound.allocate(record_len, claim).ok_or(LoanError::Full { len })?;
         let end = outbound.arena.record(id).end();
         if end <= outbound.reserved_until {
             return Ok(id);
@@ -207,19 +223,12 @@ impl Shared {
         let until = end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
         let needed = until - outbound.reserved_until;
         crash::step("grow");
-        let checked = limits::check(needed);
-        outbound.is_short = checked.is_err();
-        if let Err(limit) = checked {
+        if let Err(limit) = limits::check(needed) {
             outbound.arena.release(id, Hold::Firm);
-            // What there is already may yet be taken back.
-            outbound.arena.confine(outbound.reserved_until);
-            let found = outbound.allocate(record_len, claim);
-            outbound.arena.confine(u64::MAX);
-            return found.ok_or_else(|| {
-                Stats::add(&self.stats.no_memory, 1);
-                LoanError::NoMemory { needed, limit: limit.to_string() }
-            });
+            outbound.shortage = Some(Shortage::new(limit.clone()));
+            return outbound.allocate_confined(record_len, claim).ok_or_else(|| no_memory(needed, &limit));
         }
+        outbound.shortage = None;
         outbound.reserved_until = until;
         crash::step("grown");
         Ok(id)
@@ -268,15 +277,18 @@ impl Inbox {
         Self {
             filled: AtomicBool::new(false),
             asked: AtomicBool::new(false),
-            queue: Mutex::new(Some(VecDeque::new())),
+            queue: Mutex::new(Some(Waiting::default())),
         }
     }
 
     /// Adds what arrived, or returns it if nobody will ever take it.
     pub(crate) fn push(&self, arrival: Arrival) -> Option<Arrival> {
         let mut queue = self.queue.lock();
-        let Some(queue) = &mut *queue else { return Some(arrival) };
-        queue.push_back(arrival);
+        let Some(waiting) = &mut *queue else { return Some(arrival) };
+        if let Arrival::Own(message) = &arrival {
+            waiting.own_bytes += message.len() as u64;
+        }
+        waiting.arrivals.push_back(arrival);
         // ORDER: SeqCst; the receiver sets its bell, then looks at this: see doorbell.rs.
         self.filled.store(true, Ordering::SeqCst);
         None
@@ -286,15 +298,15 @@ impl Inbox {
     pub(crate) fn take_all(&self) -> VecDeque<Arrival> {
         let mut queue = self.queue.lock();
         self.filled.store(false, Ordering::SeqCst);
-        queue.as_mut().map(std::mem::take).unwrap_or_default()
+        queue.as_mut().map(std::mem::take).unwrap_or_default().arrivals
     }
 
     /// A link is gone before anybody learned of it: nobody needs to, and it is to be refused.
     pub(crate) fn retract(&self, link: &Arc<Link>) -> Option<Arrival> {
         let is_it = |arrival: &Arrival| matches!(arrival, Arrival::Up(up) if Arc::ptr_eq(&up.0, link));
         let mut queue = self.queue.lock();
-        let queue = queue.as_mut()?;
-        queue.iter().position(is_it).and_then(|index| queue.remove(index))
+        let arrivals = &mut queue.as_mut()?.arrivals;
+        arrivals.iter().position(is_it).and_then(|index| arrivals.remove(index))
     }
 
     /// The receiver looks for something to receive.
@@ -314,26 +326,26 @@ impl Inbox {
     pub(crate) fn forget_over(&self, uid: u32, max: usize) -> Option<Arc<Reading>> {
         let is_over = |arrival: &Arrival| matches!(arrival, Arrival::Up(up) if up.uid == uid && up.down.get().is_some());
         let mut queue = self.queue.lock();
-        let queue = queue.as_mut()?;
-        if queue.iter().filter(|arrival| is_over(arrival)).count() <= max {
+        let arrivals = &mut queue.as_mut()?.arrivals;
+        if arrivals.iter().filter(|arrival| is_over(arrival)).count() <= max {
             return None;
         }
-        match queue.iter().position(is_over).and_then(|oldest| queue.remove(oldest)) {
+        match arrivals.iter().position(is_over).and_then(|oldest| arrivals.remove(oldest)) {
             Some(Arrival::Up(reading)) => Some(reading),
             _ => None,
         }
     }
 
-    /// What waits to be received.
-    pub(crate) fn len(&self) -> usize {
-        self.queue.lock().as_ref().map_or(0, VecDeque::len)
+    /// How much waits to be received, and bytes of messages to ourselves among it.
+    pub(crate) fn waiting(&self) -> (usize, u64) {
+        self.queue.lock().as_ref().map_or((0, 0), |waiting| (waiting.arrivals.len(), waiting.own_bytes))
     }
 
     /// Nobody will receive any more: nothing is let in, and what waits is to be refused.
     pub(crate) fn close(&self) -> VecDeque<Arrival> {
         let waiting = self.queue.lock().take();
         self.filled.store(false, Ordering::SeqCst);
-        waiting.unwrap_or_default()
+        waiting.unwrap_or_default().arrivals
     }
 
     /// Whether nobody will receive any more.
@@ -411,6 +423,10 @@ pub(crate) fn leave_unreceived(shared: &Shared, link: &Arc<Link>) {
     if link.end(unreceived()) {
         shared.requests.push(Request::Disconnect(Arc::clone(link)));
     }
+}
+
+fn no_memory(needed: u64, limit: &Exceeded) -> LoanError {
+    LoanError::NoMemory { needed, limit: limit.to_string() }
 }
 
 /// The word that stands for the incarnation of a locator.

@@ -29,7 +29,7 @@ impl Short {
         if len <= INLINE {
             Self::InPlace(Few { bytes: [0; INLINE], len: len as u8 })
         } else {
-            Self::Heap(vec![0; len])
+            Self::Heap(zeros(len))
         }
     }
 
@@ -56,6 +56,15 @@ impl Short {
             Self::Heap(bytes) => bytes,
         }
     }
+}
+
+/// Zeros of the heap, of which the compiler does not know: it would ask for zeroed memory, and calloc of glibc passes by the cache
+/// that each thread has of what it freed.
+#[inline(never)]
+pub(crate) fn zeros(len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len);
+    bytes.resize(len, std::hint::black_box(0));
+    bytes
 }
 
 impl From<&[u8]> for Short {

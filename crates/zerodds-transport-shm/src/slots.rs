@@ -259,8 +259,9 @@ impl SlotReader {
             if sequence == position + 1 {
                 // ORDER: Relaxed; published by the sequence. What was written after a revoking is found out below.
                 let message = region.u64(at + slot::MESSAGE).load(Ordering::Relaxed);
-                let [offset, len, handle, next] = [slot::OFFSET, slot::LENGTH, slot::HANDLE, slot::NEXT]
-                    .map(|word| region.u32(at + word).load(Ordering::Relaxed));
+                let word = |word| region.u32(at + word).load(Ordering::Relaxed);
+                let (offset, len, handle) = (word(slot::OFFSET), word(slot::LENGTH), word(slot::HANDLE));
+                let next = word(slot::NEXT);
                 acquire_fence();
                 // ORDER: Relaxed; the fence pairs with that in `SlotWriter::publish`: whoever has read a word of a later message
                 // sees here that the cursor has moved.

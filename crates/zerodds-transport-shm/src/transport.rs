@@ -13,6 +13,7 @@ use crate::receiver::ShmReceiver;
 use crate::rendezvous;
 use crate::sending::{Sending, ShmSending};
 use crate::shared::{Request, Shared, Stats, random};
+use crate::short::zeros;
 use crate::sys::LoanedBytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -323,11 +324,7 @@ impl Transport for ShmTransport {
             return Err(LoanError::TooLarge { len, max });
         }
         if len <= lane::MESSAGE_MAX {
-            // Zeros that the compiler does not know of: it would ask for zeroed memory, and calloc of glibc passes by the
-            // cache that each thread has of what it freed.
-            let mut bytes = Vec::with_capacity(len);
-            bytes.resize(len, std::hint::black_box(0));
-            return Ok(ShmLoan(LoanKind::Small(bytes)));
+            return Ok(ShmLoan(LoanKind::Small(zeros(len))));
         }
         shared.loan_record(len).map(|loan| ShmLoan(LoanKind::Record(loan)))
     }
@@ -338,9 +335,17 @@ impl Transport for ShmTransport {
 
     fn send_bytes(&self, message: &[u8], to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
         if message.len() > lane::MESSAGE_MAX {
-            let mut loan = self.loan(message.len())?;
-            loan.copy_from_slice(message);
-            return self.send(loan, to, delivery);
+            return match self.loan(message.len()) {
+                Ok(mut loan) => {
+                    loan.copy_from_slice(message);
+                    self.send(loan, to, delivery)
+                }
+                // It waits for room on the heap, as long as the delivery says.
+                Err(LoanError::Full { .. }) => {
+                    self.send(ShmLoan(LoanKind::Small(message.to_vec())), to, delivery)
+                }
+                Err(error) => Err(error.into()),
+            };
         }
         let shared = &self.open_for_sending()?.shared;
         Ok(Sending::send_small(shared, message, to, delivery, Notice::Ring))

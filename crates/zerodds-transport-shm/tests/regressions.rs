@@ -419,6 +419,91 @@ fn messages_to_oneself_are_bounded_whatever_the_receiver_does() {
 }
 
 #[test]
+fn of_messages_to_oneself_no_more_wait_than_ones_share_of_the_ring_and_they_wake_before() {
+    let mut a = Node::with(fresh_domain(), &small());
+    a.lie_down_in_poll();
+    let (own, max) = (a.locator(), a.transport.max_message_len());
+    let share = a.transport.pool().capacity / 2;
+    let mut accepted = 0;
+    for seed in 0..100 {
+        let mut loan = a.transport.loan(max).expect("what waits is not all there is");
+        fill(&mut loan, seed);
+        let sent = a.transport.send_quietly(loan, &[Peer::new(&[own])], Delivery::BestEffort).expect("open");
+        accepted += u64::from(sent.by_shm);
+    }
+    assert!((2..=share / max as u64).contains(&accepted), "{accepted} of {max} bytes in {share}");
+    a.until_woken_in_poll();
+    for seed in 0..accepted {
+        assert!(is_intact(&a.next_message(), seed));
+    }
+}
+
+#[test]
+fn whoever_sends_to_itself_without_end_receives_from_others_all_the_same() {
+    let (mut a, b) = pair();
+    let own = a.locator();
+    for round in 0..100 {
+        for _ in 0..10 {
+            assert_eq!(a.send(own, b"own", reliable()).by_shm, 1);
+        }
+        assert_eq!(b.send(own, &u64::to_le_bytes(round), reliable()).by_shm, 1);
+        let two = [a.next_message(), a.next_message()];
+        assert!(two.iter().any(|message| message[..] == round.to_le_bytes()), "one of the two");
+    }
+}
+
+#[test]
+fn a_reliable_message_for_which_there_is_no_room_is_waited_for_as_bytes_too() {
+    let (a, b) = pair_with(&small());
+    let (to, max) = ([b.locator()], a.transport.max_message_len());
+    let bytes = vec![7; max];
+    let loans: Vec<_> = std::iter::from_fn(|| a.transport.loan(max).ok()).collect();
+    for (promise, counted) in
+        [(Delivery::Reliable { deadline: Instant::now() }, (1, 0)), (Delivery::BestEffort, (1, 1))]
+    {
+        let sent = a.transport.send_bytes(&bytes, &[Peer::new(&to)], promise).expect("open");
+        assert!(sent.by_shm == 0 && matches!(sent.unserved[0].why, Refusal::Full), "{sent:?}");
+        let counters = a.transport.counters();
+        assert_eq!((counters.timed_out_messages, counters.lost_messages), counted);
+    }
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| a.transport.send_bytes(&bytes, &[Peer::new(&to)], reliable()));
+        drop(loans);
+        assert_eq!(sender.join().expect("no panic").expect("open").by_shm, 1);
+    });
+}
+
+#[test]
+fn nothing_unread_is_taken_back_in_place_of_what_was_given_back() {
+    let (a, mut b) = pair_with(&Config::default().max_datagram(1 << 20).expect("in range"));
+    let to = [b.locator()];
+    let to = [Peer::new(&to)];
+    let kept: Vec<_> = (0..350)
+        .map(|seed| {
+            assert_eq!(a.send_pattern(&to, seed, 5_000, Delivery::BestEffort).by_shm, 1);
+            b.next_message()
+        })
+        .collect();
+    // As many as there is room for.
+    let mut seed = 0;
+    let unread = loop {
+        let pool = a.transport.pool();
+        if pool.in_use + (1 << 20) > pool.capacity {
+            break seed;
+        }
+        assert_eq!(a.send_pattern(&to, seed, 1 << 20, Delivery::BestEffort).by_shm, 1);
+        seed += 1;
+    };
+    assert!(unread > 0);
+    drop(kept);
+    assert_eq!(a.send_pattern(&to, unread, 1 << 20, Delivery::BestEffort).by_shm, 1);
+    assert_eq!(a.transport.counters().lost_messages, 0);
+    for seed in 0..=unread {
+        assert!(is_intact(&b.next_message(), seed));
+    }
+}
+
+#[test]
 fn a_peer_that_reconnects_is_reported_down_before_it_is_up_again() {
     let domain = fresh_domain();
     let mut a = Node::open(domain);

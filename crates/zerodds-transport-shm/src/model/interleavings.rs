@@ -20,7 +20,7 @@ fn receive(model: &Model, count: usize, mut taken: impl FnMut(Taken)) {
     let mut incoming = InLink::new(WAY, 1 << 20, true);
     let mut received = 0;
     while received < count {
-        let found = incoming.take(model, |_, _| Ok(()), |_, _| {}).expect("a correct sender");
+        let found = take(&mut incoming, model, |_, _| Ok(()), |_, _| {}).expect("a correct sender");
         if let Some(message) = found {
             taken(message);
             received += 1;
@@ -84,7 +84,7 @@ fn a_message_is_taken_or_revoked_and_its_bytes_are_never_written_while_read() {
         let mut lasts = 0;
         let mut incoming = InLink::new(WAY, 1 << 20, true);
         while lasts == 0 {
-            match incoming.take(&*model, |_, _| Ok(()), |_, _| {}).expect("a correct sender") {
+            match take(&mut incoming, &model, |_, _| Ok(()), |_, _| {}).expect("a correct sender") {
                 Some(Taken::InPlace { handle: 0, position, .. }) => {
                     firsts += 1;
                     assert_eq!(payload.get(), 1, "what was sent, not what came after");
@@ -123,7 +123,7 @@ fn a_slot_that_is_used_again_while_it_is_looked_at_lets_nothing_overtake() {
         });
         let mut incoming = InLink::new(WAY, 1 << 20, true);
         let mut number =
-            || match incoming.take(&*model, |_, _| Ok(()), |_, _| {}).expect("a correct sender")? {
+            || match take(&mut incoming, &model, |_, _| Ok(()), |_, _| {}).expect("a correct sender")? {
                 Taken::Copied { bytes, .. } => Some(usize::from(bytes[0])),
                 Taken::InPlace { len, .. } => Some(len),
             };
@@ -231,7 +231,7 @@ fn copied_bytes_are_used_again_only_after_they_were_taken(learns: Learns) {
             buffer.fill(payload.get());
             Ok(())
         };
-        if let Some(found) = incoming.take(&*model, copy_out, |_, _| {}).expect("a correct sender") {
+        if let Some(found) = take(&mut incoming, &model, copy_out, |_, _| {}).expect("a correct sender") {
             assert!(matches!(found, Taken::Copied { bytes, .. } if bytes[..] == [1]), "not what came after");
         }
         sender.join().expect("no panic");
@@ -282,7 +282,7 @@ fn each_is_received_or_refused(records: [bool; 2]) {
         let mut received = Vec::new();
         let mut incoming = InLink::new(WAY, 1 << 20, true);
         let mut take = |incoming: &mut InLink| {
-            let found = incoming.take(&*model, |_, _| Ok(()), |_, _| {}).expect("a correct sender");
+            let found = super::take(incoming, &model, |_, _| Ok(()), |_, _| {}).expect("a correct sender");
             received.extend(found.as_ref().map(|message| match message {
                 Taken::Copied { bytes, .. } => bytes[0],
                 Taken::InPlace { len, .. } => {

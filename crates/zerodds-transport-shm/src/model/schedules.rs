@@ -241,7 +241,8 @@ struct Kept {
 /// Receives until the last message, or leaves after `leaves_after` of them; the numbers that it had.
 fn receive(world: &World, own: usize, leaves_after: Option<usize>) -> Result<Vec<u64>, Broken> {
     let link = &world.links[own];
-    let mut incoming = InLink::new(WAY, (ring::HEADER_LEN as u64 + MAIN + RESERVE) * 4, true);
+    // One reads in place, the other one copies all, as of another user.
+    let mut incoming = InLink::new(WAY, (ring::HEADER_LEN as u64 + MAIN + RESERVE) * 4, own == 0);
     let (mut numbers, mut kept) = (Vec::new(), Vec::<Kept>::new());
     loop {
         if leaves_after == Some(numbers.len()) {
@@ -254,7 +255,7 @@ fn receive(world: &World, own: usize, leaves_after: Option<usize>) -> Result<Vec
             Ok(())
         };
         let give_back = |handle, position| slots::release(link, WAY, handle, position);
-        match incoming.take(link, copy_out, give_back)? {
+        match take(&mut incoming, link, copy_out, give_back)? {
             Some(Taken::Copied { bytes, frees }) => {
                 numbers.push(u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")));
                 if frees {

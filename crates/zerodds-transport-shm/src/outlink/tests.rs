@@ -202,6 +202,20 @@ fn what_is_best_effort_behind_what_is_firm_stays_within_the_quota_and_out_of_the
 }
 
 #[test]
+fn where_messages_make_way_the_oldest_that_stays_has_time_to_be_copied() {
+    let mut scene = Scene::new();
+    (1..link::SLOTS).for_each(|_| assert_eq!(scene.send(Promise::BestEffort, QUOTA).0, Published::Yes));
+    for made_way in [DROPPED_AT_ONCE as u64, 0, 0, 0] {
+        assert_eq!(scene.send(Promise::BestEffort, QUOTA).0, Published::Yes);
+        assert_eq!(scene.out.take_lost(), made_way);
+    }
+    let Scene { link, arena, out, .. } = &mut scene;
+    let oldest = out.queued.front().expect("many").record;
+    out.take_back(link, arena, oldest, Claim::Loan).expect("a correct receiver");
+    assert_eq!(out.take_lost(), 1 + DROPPED_AT_ONCE as u64);
+}
+
+#[test]
 fn what_is_reliable_finds_room_behind_best_effort_that_nobody_takes() {
     for (count, quota) in [(20, 10 * RECORD_LEN.next_multiple_of(ring::UNIT as u64)), (link::SLOTS, QUOTA)] {
         let mut scene = Scene::new();
