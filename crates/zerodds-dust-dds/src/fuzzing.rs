@@ -29,7 +29,8 @@ impl Gate {
         let contacts = Arc::<Contacts>::default();
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
         let (wanted, departed, tally) = Default::default();
-        let inbound = Inbound::new(budget, fragmenter, Arc::clone(&contacts), wanted, departed, tally);
+        let mut inbound = Inbound::new(budget, fragmenter, Arc::clone(&contacts), wanted, departed, tally);
+        inbound.neighbourhood.note(Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]), PEER);
         let mut gate = Self { inbound, contacts, now: Instant::now(), out: Vec::new(), before: None };
         let mut announcement = MessageWriter::new(&PEER.header(), Endianness::Little, 64);
         let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
@@ -80,7 +81,7 @@ impl Gate {
             assert!(!request.locators.is_empty(), "asked somewhere");
             in_order(&request.message);
         }
-        self.inbound.end_leases(self.now, std::iter::once(PEER), &mut self.out);
+        self.inbound.end_leases(self.now, &mut self.out);
         let later = |deadline: Instant| deadline > self.now;
         assert!(self.inbound.deadline().is_none_or(later), "no deadline stays due: the thread would spin");
         assert!(self.inbound.lease_deadline().is_none_or(later), "nor does the end of a lease");

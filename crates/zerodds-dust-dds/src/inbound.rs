@@ -24,6 +24,7 @@ mod afresh;
 mod follow;
 mod kept;
 
+use crate::announce::Neighbourhood;
 use crate::contacts::Contacts;
 use crate::departed::Departed;
 use crate::estate::Estates;
@@ -49,6 +50,8 @@ pub(crate) struct Inbound {
     reassembly: Reassembly,
     fragmenter: Fragmenter,
     estates: Estates,
+    /// Who has a link with us: noted and taken out by whoever receives.
+    pub(crate) neighbourhood: Neighbourhood,
     contacts: Arc<Contacts>,
     departed: Arc<Departed>,
     wanted: Arc<Wanted>,
@@ -105,6 +108,7 @@ impl Inbound {
             reassembly,
             fragmenter,
             estates,
+            neighbourhood: Neighbourhood::default(),
             contacts,
             departed,
             wanted,
@@ -190,14 +194,10 @@ impl Inbound {
     }
 
     /// Takes leave of the participants that by `as_of` had been silent for longer than they had said, and have not been heard since,
-    /// but for those that are known to live.
-    pub(crate) fn end_leases(
-        &mut self,
-        as_of: Instant,
-        alive: impl Iterator<Item = GuidPrefix>,
-        out: &mut Vec<Vec<u8>>,
-    ) {
-        for prefix in self.estates.ended(self.own, &alive.collect(), as_of) {
+    /// but for those that have a link with us.
+    pub(crate) fn end_leases(&mut self, as_of: Instant, out: &mut Vec<Vec<u8>>) {
+        let alive = self.neighbourhood.linked().collect();
+        for prefix in self.estates.ended(self.own, &alive, as_of) {
             tracing::info!(participant = ?prefix, "participant is silent; its lease has ended");
             self.take_leave_of(prefix);
             self.estates.forsake(prefix, as_of);

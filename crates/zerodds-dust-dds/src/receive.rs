@@ -6,7 +6,6 @@
 //! shows who lives. Where there is always something, they end once more has been received than can have waited; that is counted, as
 //! a clock goes on while a process is stopped.
 
-use crate::announce::Neighbourhood;
 use crate::datagrams::Datagrams;
 use crate::inbound::Inbound;
 use crate::participant::Shared;
@@ -29,7 +28,6 @@ use zerodds_core::{Delivery, Incoming, Locator, Message, Path, Peer, Reason, Rec
 pub(crate) struct Reception<S, U, D> {
     shared: Arc<Shared<S, U>>,
     inbound: Inbound,
-    neighbourhood: Neighbourhood,
     /// Messages for Dust from the message in hand.
     out: Vec<Vec<u8>>,
     dust: D,
@@ -38,7 +36,7 @@ pub(crate) struct Reception<S, U, D> {
 impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U, D> {
     pub(crate) fn new(shared: Arc<Shared<S, U>>, dust: D) -> Self {
         let inbound = shared.inbound();
-        Self { shared, inbound, neighbourhood: Neighbourhood::default(), out: Vec::new(), dust }
+        Self { shared, inbound, out: Vec::new(), dust }
     }
 
     /// Receives until the participant is stopped.
@@ -62,7 +60,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
                 self.ask_for_fragments(now);
             } else if is_due(silent) {
                 if let Some(as_of) = overdue.turn(now, idle) {
-                    self.inbound.end_leases(as_of, self.neighbourhood.linked(), &mut self.out);
+                    self.inbound.end_leases(as_of, &mut self.out);
                 }
             } else if idle {
                 sleep(&mut receiver, missing.into_iter().chain(silent).min(), &shared.loopback);
@@ -87,12 +85,12 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
             Incoming::Message(message) => self.messages(message, receiver, now),
             Incoming::PeerUp(peer) => self.announce_to(peer),
             Incoming::PeerDown(peer, Reason::PeerGone | Reason::PeerDied | Reason::PeerClosed) => {
-                if let Some(prefix) = self.neighbourhood.unlinked(&peer) {
+                if let Some(prefix) = self.inbound.neighbourhood.unlinked(&peer) {
                     self.inbound.died(prefix, now, &mut self.out);
                 }
             }
             // The participant may live.
-            Incoming::PeerDown(peer, _) => drop(self.neighbourhood.unlinked(&peer)),
+            Incoming::PeerDown(peer, _) => drop(self.inbound.neighbourhood.unlinked(&peer)),
             _ => {}
         }
     }
@@ -113,7 +111,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
 
     fn message(&mut self, message: &[u8], path: Path, source: Option<Locator>, now: Instant) {
         if let (Path::SharedMemory, Some(source), Ok(prefix)) = (path, source, header(message)) {
-            self.neighbourhood.note(source, prefix);
+            self.inbound.neighbourhood.note(source, prefix);
         }
         self.inbound.message(message, Some(path), self.shared.prefix(), now, &mut self.out);
     }
@@ -249,8 +247,8 @@ mod tests {
     use std::os::fd::BorrowedFd;
     use std::sync::atomic::AtomicU32;
     use std::sync::mpsc;
-    use zerodds_core::Endianness;
     use zerodds_core::testing::{Hub, Memory};
+    use zerodds_core::{Endianness, Router};
 
     /// A participant that is new here, and has said nothing yet.
     fn reception() -> Reception<Memory, NoUdp, impl FnMut(Vec<u8>, &AtomicBool)> {
@@ -348,6 +346,26 @@ mod tests {
         let heard = heard([0, 0, 0, 0, 0, 0, 0, 0x10], NoUdp.receiver(), 2);
         assert_eq!(header(&heard[0]), header(&HEADER));
         assert_eq!(heard[1], farewell());
+    }
+
+    #[test]
+    fn what_waits_in_shared_memory_is_given_to_dust_before_its_participant_s_goodbye_that_udp_brought() {
+        let hub = Hub::new();
+        let [shm, peer_shm] = [(); 2].map(|()| hub.open(Path::SharedMemory, 1 << 20, 32));
+        let [udp, peer_udp] = [(); 2].map(|()| hub.open(Path::Udp, 65_507, 32));
+        hub.link_up(&shm, &peer_shm);
+        let locators = [&shm, &udp].map(|ours| ours.locators());
+        let mut receiver = Router::new(shm, udp, Instant::now).receiver().expect("taken once");
+        assert!(matches!(receiver.try_receive(), Some(Incoming::PeerUp(_))));
+        let send = |peer: &Memory, message: &[u8]| {
+            let sent = peer.send_bytes(message, &[Peer::new(&locators.concat())], Delivery::BestEffort);
+            assert!(sent.expect("sent").unserved.is_empty());
+        };
+        let samples: Vec<_> = (0..20).map(|number| as_dust_writes(&[number; 9], &[], true)).collect();
+        samples.iter().for_each(|sample| send(&peer_shm, sample));
+        [&peer_udp, &peer_shm].iter().for_each(|peer| send(peer, &farewell()));
+        let heard = heard([100, 0, 0, 0, 0, 0, 0, 0], Some(receiver), 1 + samples.len() + 1);
+        assert_eq!(heard[1..], [&samples[..], &[farewell()]].concat());
     }
 
     #[test]

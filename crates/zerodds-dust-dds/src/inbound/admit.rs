@@ -10,7 +10,7 @@ use crate::rtps::{
 };
 use std::ops::Range;
 use std::time::Instant;
-use zerodds_core::Endianness;
+use zerodds_core::{Endianness, Path};
 
 impl Inbound {
     /// Decides whether Dust may see a sample.
@@ -57,6 +57,11 @@ impl Inbound {
             return Err(Malformed::Fields);
         }
         if is_disposed(submessage, data) {
+            let is_linked = self.neighbourhood.linked().any(|linked| linked == prefix);
+            if is_linked && origin.path == Some(Path::Udp) {
+                // It says so through its link too, after all that it has sent; where that has no room, the link ends.
+                return Ok(None);
+            }
             // Who says goodbye knows that it is gone, and need not be told should it come back.
             self.estates.returns(prefix);
             if self.estates.has(prefix) {
@@ -386,13 +391,16 @@ mod tests {
         gate.pass(&message().into_bytes());
         gate.now += Duration::from_secs(19);
         let mut out = Vec::new();
-        gate.inbound.end_leases(gate.now, std::iter::empty(), &mut out);
+        gate.inbound.end_leases(gate.now, &mut out);
         assert_eq!(out, [[0; 0]; 0], "whatever comes of a participant shows that it lives");
         gate.now += Duration::from_secs(1);
-        gate.inbound.end_leases(gate.now, std::iter::once(SENDER), &mut out);
+        let link = Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]);
+        gate.inbound.neighbourhood.note(link, SENDER);
+        gate.inbound.end_leases(gate.now, &mut out);
         assert_eq!(out, [[0; 0]; 0], "and so does its link");
+        assert_eq!(gate.inbound.neighbourhood.unlinked(&link), Some(SENDER));
         gate.now += Duration::from_secs(20);
-        gate.inbound.end_leases(gate.now, std::iter::empty(), &mut out);
+        gate.inbound.end_leases(gate.now, &mut out);
         assert_eq!(disposed(&out), [READER_GUID, SENDER_GUID]);
         let mut of_another_vendor = announcement.clone();
         of_another_vendor[VENDOR].copy_from_slice(&[1, 0x12]);
@@ -438,7 +446,7 @@ mod tests {
         let mut gate = Gate::new();
         gate.pass(&participant(SENDER, 20));
         gate.now += Duration::from_secs(20);
-        gate.inbound.end_leases(gate.now, std::iter::empty(), &mut Vec::new());
+        gate.inbound.end_leases(gate.now, &mut Vec::new());
         assert_eq!(gate.pass(&goodbye(SENDER).into_bytes()), [[0; 0]; 0], "Dust has forgotten it");
         assert_eq!((gate.pass(&participant(SENDER, 20)).len(), gate.inbound.answers()), (1, Vec::new()));
     }

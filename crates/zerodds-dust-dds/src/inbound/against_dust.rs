@@ -330,7 +330,7 @@ fn writes_after_a_lease(names: [u8; 3], say: fn(&mut MessageWriter)) -> usize {
     out.drain(..).for_each(|message| victim.give(message));
     // From here on nothing is heard of it: Dust would forget it, and match its readers again with the third.
     while victim.answer() > 0 {
-        inbound.end_leases(Instant::now() + Duration::from_secs(2), std::iter::empty(), &mut out);
+        inbound.end_leases(Instant::now() + Duration::from_secs(2), &mut out);
         out.drain(..).for_each(|message| victim.give(message));
     }
     while matched() == 0 {
@@ -408,7 +408,7 @@ fn who_was_silent_for_one_side_only_is_matched_again_when_it_is_back() {
             std::thread::park_timeout(Duration::from_millis(1));
         }
         now += Duration::from_secs(2);
-        inbound.end_leases(now, std::iter::empty(), &mut out);
+        inbound.end_leases(now, &mut out);
         out.drain(..).for_each(|message| victim.give(message));
         while victim.answer() > 0 {
             std::thread::yield_now();
