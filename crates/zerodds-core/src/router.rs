@@ -169,9 +169,13 @@ impl<S: Transport, U: Transport> Router<S, U> {
     /// The bytes of a loan that UDP may have to carry after shared memory has swallowed it: only where losing
     /// the message matters and a datagram could hold it.
     fn spare_copy(&self, message: &[u8], delivery: Delivery) -> Option<Vec<u8>> {
-        let wanted =
-            matches!(delivery, Delivery::Reliable { .. }) && message.len() <= self.udp.max_message_len();
+        let wanted = matches!(delivery, Delivery::Reliable { .. }) && self.is_datagram(message.len());
         wanted.then(|| message.to_vec())
+    }
+
+    /// Whether UDP carries a message of this length.
+    fn is_datagram(&self, len: usize) -> bool {
+        len <= self.udp.max_message_len()
     }
 }
 
@@ -206,14 +210,14 @@ impl<S: Transport, U: Transport> Transport for Router<S, U> {
 
     fn loan(&self, len: usize) -> Result<Self::Loan, LoanError> {
         // Shared memory, not asked, does not count what is too large for it: that is done once for each peer by the send.
-        if len <= self.udp.max_message_len() && len > self.shm.max_message_len() {
+        if self.is_datagram(len) && len > self.shm.max_message_len() {
             return self.udp.loan(len).map(RouterLoan::Udp);
         }
         let refused = match self.shm.loan(len) {
             Ok(loan) => return Ok(RouterLoan::Shm(loan)),
             Err(error) => error,
         };
-        if len <= self.udp.max_message_len() {
+        if self.is_datagram(len) {
             return self.udp.loan(len).map(RouterLoan::Udp);
         }
         match refused {

@@ -19,8 +19,9 @@ impl<'a, S: Transport, U: Transport> Dispatch<'a, S, U> {
     }
 
     /// Enters what shared memory did. Whom it refused for any reason but want of room is served over UDP,
-    /// from `spare`, where the message's bytes are still to be had.
+    /// from `spare`, where the message's bytes are still to be had and a datagram carries them.
     pub(super) fn by_shm(&mut self, share: &Share, result: Result<Sent, SendError>, spare: Option<&[u8]>) {
+        let spare = spare.filter(|message| self.router.is_datagram(message.len()));
         let (sent, error) = share.outcome(result);
         self.count(Path::SharedMemory, share, &sent.unserved);
         self.sent.by_shm += sent.by_shm;

@@ -174,6 +174,18 @@ fn a_best_effort_loan_whose_link_breaks_is_reported_unserved() {
 }
 
 #[test]
+fn a_message_that_a_link_breaks_under_and_no_datagram_carries_is_refused_by_the_link_alone() {
+    let (hub, a, b) = linked_pair();
+    hub.link_break(&a.shm, &b.shm, &Reason::PeerGone);
+    let sent = a.router.send_bytes(&[1; UDP_MAX + 1], &[b.peer()], reliable()).expect("no path failed");
+    assert!(matches!(
+        &sent.unserved[..],
+        [Unserved { index: 0, why: Refusal::Unreachable(Reason::PeerGone) }]
+    ));
+    assert_eq!(a.router.counters().too_large_messages, 0, "UDP is not asked");
+}
+
+#[test]
 fn a_full_peer_is_not_moved_to_the_other_path() {
     let (_hub, a, b) = linked_pair();
     let room = QUEUE - b.shm.queued();

@@ -9,6 +9,7 @@ use crate::rtps::{
     NackFragFields, Submessages, flag, header,
 };
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use zerodds_core::testing::{Hub, Memory, MemoryLoan, MemoryReceiver};
 use zerodds_core::{Counters, Endianness, Incoming, Reach, Receiver, Unserved};
@@ -29,6 +30,8 @@ struct Narrow {
     whom: Locator,
     /// What becomes of the rest.
     answer: fn(usize) -> Result<Sent, SendError>,
+    /// How often it was asked to take the rest.
+    asked: AtomicU32,
 }
 
 /// The longest that the peer takes.
@@ -72,6 +75,7 @@ impl Transport for Narrow {
 
     fn send(&self, message: MemoryLoan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
         if message.len() > NARROW && to[0].locators.contains(&self.whom) {
+            self.asked.fetch_add(1, Ordering::Relaxed);
             return (self.answer)(message.len());
         }
         self.inner.send(message, to, delivery)
@@ -110,7 +114,7 @@ impl Scene {
         hub.link_up(&ours[0], &wide[0]);
         hub.link_up(&ours[0], &narrow[0]);
         let [inner, udp] = ours;
-        let shm = Narrow { inner, whom: narrow[0].locators()[0], answer };
+        let shm = Narrow { inner, whom: narrow[0].locators()[0], answer, asked: AtomicU32::new(0) };
         let (give, dust) = mpsc::channel();
         let gate = Arc::<Mutex<()>>::default();
         let open = Arc::clone(&gate);
@@ -231,6 +235,14 @@ fn a_peer_that_takes_little_is_served_beside_one_that_takes_everything() {
     assert!(scene.heard_by_udp() == payload());
     let traffic = scene.writer.shared().tally.traffic();
     assert_eq!((traffic.shm.samples_sent, traffic.udp.samples_sent, traffic.unserved), (2, 1, 1));
+}
+
+#[test]
+fn what_a_peer_of_another_user_has_refused_is_not_offered_to_it_again() {
+    let mut scene = Scene::new(too_large);
+    (0..3).for_each(|_| scene.write(&as_dust_writes(&payload(), &[], true), |scene| &scene.narrow));
+    assert!(scene.heard_by_udp() == payload().repeat(3));
+    assert_eq!(scene.writer.shared().router.shm().asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]
