@@ -100,7 +100,8 @@ impl<S: Transport, U: Transport> Router<S, U> {
         }
     }
 
-    /// Which path each peer uses that was sent to, since when and why: at most 1,024 peers, in no order.
+    /// Which path each peer uses that was sent to, since when and why, in no order: at most 1,024
+    /// peers; of more than those, some that are served by UDP are left out.
     #[must_use]
     pub fn reports(&self) -> Vec<PathReport> {
         self.ledger.lock().reports()

@@ -50,7 +50,7 @@ impl News {
 }
 
 impl Ledger {
-    /// Records the path that was chosen for `peer`; the news of it, if it is any.
+    /// Records the path that was chosen for `peer`, if there is room; the news of it, if it is any.
     pub(super) fn note(&mut self, peer: Locator, note: Note, now: impl FnOnce() -> Instant) -> Option<News> {
         match self.entries.get_mut(&peer) {
             Some(entry) if entry.path == note.path && entry.reason == note.reason => None,
@@ -62,7 +62,9 @@ impl Ledger {
                 entry.news(peer, note)
             }
             None => {
-                self.make_room();
+                if !self.make_room(note.path) {
+                    return None;
+                }
                 let entry = self.entries.entry(peer).or_insert(Entry {
                     path: note.path,
                     reason: note.reason.clone(),
@@ -103,16 +105,16 @@ impl Ledger {
         self.entries.iter().map(report).collect()
     }
 
-    /// The peer whose path is the oldest makes room. That it will be announced again, should it still be
-    /// there, is the price of a bound that only an abused domain ever meets.
-    fn make_room(&mut self) {
-        if self.entries.len() < PEERS_MAX {
-            return;
+    /// Whether there is room for a peer on this path. The one that has been served by UDP for longest makes room for one that shares
+    /// memory, and none for another like itself: of peers that are sent to in turn, each would push out the next, and all
+    /// be news with every message.
+    fn make_room(&mut self, path: Path) -> bool {
+        if self.entries.len() < PEERS_MAX || path == Path::Udp {
+            return self.entries.len() < PEERS_MAX;
         }
-        if let Some(oldest) = self.entries.iter().min_by_key(|(_, entry)| entry.since).map(|(&peer, _)| peer)
-        {
-            self.entries.remove(&oldest);
-        }
+        let by_udp = self.entries.iter().filter(|(_, entry)| entry.path == Path::Udp);
+        let oldest = by_udp.min_by_key(|(_, entry)| entry.since).map(|(&peer, _)| peer);
+        oldest.is_some_and(|oldest| self.entries.remove(&oldest).is_some())
     }
 }
 
@@ -128,5 +130,6 @@ impl Entry {
     }
 }
 
-/// More peers than a domain holds: 120 participants fit on one host (DDSI-RTPS 2.5 §9.6.2.3).
+/// More peers than most domains hold: 120 participants fit on one host (DDSI-RTPS 2.5 §9.6.2.3), of which one without shared memory
+/// may have two names.
 pub(super) const PEERS_MAX: usize = 1024;

@@ -326,14 +326,29 @@ fn a_waiting_receiver_wakes_for_either_path_and_for_the_caller() {
 }
 
 #[test]
-fn the_ledger_is_bounded_whatever_locators_the_network_invents() {
-    let hub = Hub::new();
-    let a = Node::open(&hub);
-    for port in 1..=u32::try_from(ledger::PEERS_MAX).expect("small") + 10 {
-        let invented = [Locator::new(Locator::KIND_UDP_V4, port, [9; 16])];
-        let _ = send_loan(&a, 1, &[Peer::new(&invented)], Delivery::BestEffort);
-    }
-    assert_eq!(a.router.reports().len(), ledger::PEERS_MAX);
+fn the_ledger_is_bounded_whatever_locators_the_network_invents_and_each_in_it_is_said_once() {
+    let (hub, a, b) = linked_pair();
+    let c = Node::open(&hub);
+    let (heard, router) = (Arc::new(AtomicU64::new(0)), Arc::new(a.router));
+    let send = |to: &[Locator]| drop(router.send_bytes(&[1], &[Peer::new(to)], Delivery::BestEffort));
+    // Where there is one alone, `tracing` believes what another thread without any was told of a callsite.
+    let _second = tracing::Dispatch::new(Publishing(Arc::clone(&router), Arc::default()));
+    tracing::subscriber::with_default(Publishing(Arc::clone(&router), Arc::clone(&heard)), || {
+        send(&b.locators);
+        for _ in 0..2 {
+            for port in 1..=u32::try_from(ledger::PEERS_MAX).expect("small") + 10 {
+                send(&[Locator::new(Locator::KIND_UDP_V4, port, [9; 16])]);
+            }
+        }
+        let reports = router.reports();
+        assert_eq!((reports.len(), heard.load(Ordering::Relaxed)), (ledger::PEERS_MAX, 1024));
+        hub.link_up(&a.shm, &c.shm);
+        send(&c.locators);
+        assert_eq!(heard.load(Ordering::Relaxed), 1025, "what shares memory is said");
+    });
+    let reports = router.reports();
+    let shared = reports.iter().filter(|report| report.path == Path::SharedMemory);
+    assert_eq!((reports.len(), shared.count()), (ledger::PEERS_MAX, 2));
 }
 
 fn next_message(
