@@ -146,23 +146,10 @@ impl<S: Transport, U: Transport> Router<S, U> {
     fn send_shm_loan(&self, loan: S::Loan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
         let (shm, udp) = self.plan(to, loan.len());
         let mut dispatch = Dispatch::new(self, to, delivery);
-        dispatch.bytes_by_udp(&udp, &loan);
+        dispatch.by_udp(&udp, &loan);
         if !shm.is_empty() {
             let spare = self.spare_copy(&loan, delivery);
             dispatch.by_shm(&shm, self.shm.send(loan, &shm.peers(to), delivery), spare.as_deref());
-        }
-        dispatch.finish()
-    }
-
-    /// Sends a datagram, which shared memory has to copy.
-    fn send_udp_loan(&self, loan: U::Loan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
-        let (shm, udp) = self.plan(to, loan.len());
-        let mut dispatch = Dispatch::new(self, to, delivery);
-        if !shm.is_empty() {
-            dispatch.by_shm(&shm, self.shm.send_bytes(&loan, &shm.peers(to), delivery), Some(&loan));
-        }
-        if !udp.is_empty() {
-            dispatch.by_udp(&udp, self.udp.send(loan, &udp.peers(to), delivery));
         }
         dispatch.finish()
     }
@@ -230,7 +217,7 @@ impl<S: Transport, U: Transport> Transport for Router<S, U> {
     fn send(&self, message: Self::Loan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
         match message {
             RouterLoan::Shm(loan) => self.send_shm_loan(loan, to, delivery),
-            RouterLoan::Udp(loan) => self.send_udp_loan(loan, to, delivery),
+            RouterLoan::Udp(loan) => self.send_bytes(&loan, to, delivery),
             RouterLoan::Heap(bytes) => self.send_bytes(&bytes, to, delivery),
         }
     }
@@ -238,8 +225,8 @@ impl<S: Transport, U: Transport> Transport for Router<S, U> {
     fn send_bytes(&self, message: &[u8], to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
         let (shm, udp) = self.plan(to, message.len());
         let mut dispatch = Dispatch::new(self, to, delivery);
-        // First, since shared memory may let its receivers catch up.
-        dispatch.bytes_by_udp(&udp, message);
+        // First, since shared memory may wait for room, or let its receivers catch up.
+        dispatch.by_udp(&udp, message);
         if !shm.is_empty() {
             dispatch.by_shm(&shm, self.shm.send_bytes(message, &shm.peers(to), delivery), Some(message));
         }

@@ -32,18 +32,16 @@ impl<'a, S: Transport, U: Transport> Dispatch<'a, S, U> {
             .partition(|unserved| spare.is_none() || matches!(unserved.why, Refusal::Full));
         self.sent.unserved.extend(hopeless);
         if let (Some(message), false) = (spare, retried.is_empty()) {
-            self.bytes_by_udp(&Share::Some(retried.iter().map(|unserved| unserved.index).collect()), message);
+            self.by_udp(&Share::Some(retried.iter().map(|unserved| unserved.index).collect()), message);
         }
     }
 
-    pub(super) fn bytes_by_udp(&mut self, share: &Share, message: &[u8]) {
-        if !share.is_empty() {
-            self.by_udp(share, self.router.udp.send_bytes(message, &share.peers(self.to), self.delivery));
+    /// Sends to these peers by UDP.
+    pub(super) fn by_udp(&mut self, share: &Share, message: &[u8]) {
+        if share.is_empty() {
+            return;
         }
-    }
-
-    /// Enters what UDP did.
-    pub(super) fn by_udp(&mut self, share: &Share, result: Result<Sent, SendError>) {
+        let result = self.router.udp.send_bytes(message, &share.peers(self.to), self.delivery);
         let (mut sent, error) = share.outcome(result);
         self.count(Path::Udp, share, &sent.unserved);
         sent.unserved.iter_mut().for_each(|unserved| self.explain(unserved));

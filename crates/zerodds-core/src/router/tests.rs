@@ -186,6 +186,26 @@ fn a_message_that_a_link_breaks_under_and_no_datagram_carries_is_refused_by_the_
 }
 
 #[test]
+fn a_datagram_does_not_wait_for_the_room_of_a_peer_that_shares_memory() {
+    let (hub, a, b) = linked_pair();
+    let c = Node::open(&hub);
+    while b.shm.queued() < QUEUE {
+        assert_eq!(send_loan(&a, 8, &[b.peer()], lapsed()).by_shm, 1);
+    }
+    let [mut of_b, mut of_c] = [&b, &c].map(|node| node.router.receiver().expect("taken once"));
+    for refuse in [false, true] {
+        a.shm.refuse_loans(refuse);
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| send_loan(&a, 8, &[b.peer(), c.peer()], reliable()));
+            assert!(matches!(of_c.receive(None), Some(Incoming::Message(_))));
+            assert!(of_b.try_receive().is_some(), "now there is room");
+            let sent = sending.join().expect("no panic");
+            assert_eq!((sent.by_shm, sent.by_udp), (1, 1), "refused: {refuse}");
+        });
+    }
+}
+
+#[test]
 fn a_full_peer_is_not_moved_to_the_other_path() {
     let (_hub, a, b) = linked_pair();
     let room = QUEUE - b.shm.queued();
