@@ -41,8 +41,8 @@ impl Monitor {
     /// Samples by path, and what was done to them on the way.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let past = *self.0.past.lock();
-        self.0.alive().iter().fold(past, |sum, one| sum + one.traffic())
+        let (past, alive) = self.0.past_and_alive();
+        alive.iter().fold(past, |sum, one| sum + one.traffic())
     }
 }
 
@@ -72,12 +72,19 @@ impl Registry {
         let mut participants = self.participants.lock();
         let address = Arc::as_ptr(participant).cast::<()>();
         participants.retain(|one| one.strong_count() > 0 && one.as_ptr().cast::<()>() != address);
+        let counted = participant.traffic();
         let mut past = self.past.lock();
-        *past = *past + participant.traffic();
+        *past = *past + counted;
     }
 
     fn alive(&self) -> Vec<Arc<dyn Observed>> {
-        self.participants.lock().iter().filter_map(Weak::upgrade).collect()
+        self.past_and_alive().1
+    }
+
+    /// At one moment: who is taken out is among the past, and nowhere else.
+    fn past_and_alive(&self) -> (Traffic, Vec<Arc<dyn Observed>>) {
+        let participants = self.participants.lock();
+        (*self.past.lock(), participants.iter().filter_map(Weak::upgrade).collect())
     }
 }
 
@@ -86,5 +93,55 @@ impl fmt::Debug for Registry {
         f.debug_struct("Registry")
             .field("participants", &self.participants.lock().len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A participant that has counted one message.
+    #[derive(Default)]
+    struct One {
+        goes: AtomicBool,
+        is_asked: AtomicBool,
+    }
+
+    impl Observed for One {
+        fn paths(&self) -> Vec<PathReport> {
+            Vec::new()
+        }
+
+        fn counters(&self) -> Counters {
+            Counters::default()
+        }
+
+        /// While it goes, whoever asks the monitor comes in between.
+        fn traffic(&self) -> Traffic {
+            if self.goes.load(Ordering::Relaxed) {
+                self.is_asked.store(true, Ordering::Relaxed);
+                (0..1_000).for_each(|_| std::thread::yield_now());
+            }
+            Traffic { unserved: 1, ..Traffic::default() }
+        }
+    }
+
+    #[test]
+    fn what_was_counted_stays_counted_while_participants_go() {
+        let monitor = Monitor(Arc::default());
+        for count in 1..=20 {
+            let one = Arc::new(One::default());
+            monitor.0.enrol(&one);
+            assert_eq!(monitor.traffic().unserved, count);
+            one.goes.store(true, Ordering::Relaxed);
+            std::thread::scope(|scope| {
+                scope.spawn(|| monitor.0.retire(&one));
+                while !one.is_asked.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+                assert_eq!(monitor.traffic().unserved, count);
+            });
+        }
     }
 }
