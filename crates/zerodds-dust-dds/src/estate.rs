@@ -15,7 +15,7 @@
 //! when its participant goes, whether it said so itself, died, or was silent for longer than its lease, Dust hears:
 //!
 //! ```text
-//!   HEARTBEAT n..m │ DATA n: reader a is there         whose proxy was left: back on the list, for the last time
+//!   HEARTBEAT │ DATA: reader a is there                whose proxy was left: back on the list, for the last time
 //!   ACKNACK of a, b, ... to each of our writers        nobody waits for them
 //!   HEARTBEAT │ DATA: reader a is disposed of │ ... │ DATA: the participant is disposed of        one message
 //! ```
@@ -290,8 +290,8 @@ impl Estates {
         self.endpoints -= estate.len();
         let readers: BTreeSet<EntityId> =
             estate.subscriptions.keys().chain(estate.departed.keys()).copied().collect();
-        let (raised, next) = estate.raise(prefix);
-        let mut messages: Vec<Vec<u8>> = raised.into_iter().collect();
+        let mut messages = estate.raise(prefix);
+        let next = AHEAD + messages.len() as i64;
         let leaving: Vec<_> = readers.iter().copied().collect();
         messages.extend(self.acknowledgements(own, prefix, &leaving));
         let mut last = MessageWriter::new(&prefix.header(), Endianness::Little, 1024);
@@ -327,21 +327,20 @@ impl Estate {
         self.departed.remove(&first)
     }
 
-    /// Announces the readers again that were disposed of, if any were, so that their proxies can be found. Answers with the next
-    /// number too.
-    fn raise(&self, prefix: GuidPrefix) -> (Option<Vec<u8>>, i64) {
+    /// Announces the readers again that were disposed of, so that their proxies can be found: each in a message of its own, as one that
+    /// is too long for any length extends to the end.
+    fn raise(&self, prefix: GuidPrefix) -> Vec<Vec<u8>> {
         let departed = self.departed.values().filter(|announcement| !announcement.payload.is_empty());
-        let writer = EntityId::SEDP_SUBSCRIPTIONS_WRITER;
-        let mut message = MessageWriter::new(&prefix.header(), Endianness::Little, 1024);
-        let mut next = AHEAD;
-        for announcement in departed {
-            expect(&mut message, writer, next, next == AHEAD);
-            let fields =
-                DataFields { flags: flag::DATA, reader: EntityId::NOBODY, writer, sequence_number: next };
+        let (reader, writer) = (EntityId::NOBODY, EntityId::SEDP_SUBSCRIPTIONS_WRITER);
+        let raised = departed.zip(AHEAD..).map(|(announcement, number)| {
+            let capacity = 128 + announcement.payload.len();
+            let mut message = MessageWriter::new(&prefix.header(), Endianness::Little, capacity);
+            expect(&mut message, writer, number, number == AHEAD);
+            let fields = DataFields { flags: flag::DATA, reader, writer, sequence_number: number };
             message.data(fields, &announcement.payload);
-            next += 1;
-        }
-        ((next > AHEAD).then(|| message.into_bytes()), next)
+            message.into_bytes()
+        });
+        raised.collect()
     }
 }
 

@@ -75,6 +75,26 @@ fn a_reader_that_went_before_its_participant_is_raised_then_goes_for_good() {
 }
 
 #[test]
+fn readers_whose_announcements_are_too_long_for_any_length_are_raised_each_by_itself() {
+    let mut estates = estates(&[GONE]);
+    let readers = [1, 2].map(|key| guid(GONE, [0, 0, key, 4]));
+    for (number, reader) in (1..).zip(readers) {
+        let announced = estates.announced(READERS, number, reader, || vec![7; 70_000]);
+        assert_eq!(announced, News::Came);
+    }
+    for (number, reader) in (3..).zip(readers) {
+        assert_eq!(estates.disposed(READERS, number, reader), News::Left);
+    }
+    let farewell = estates.farewell(GONE, None);
+    let of: Vec<_> = farewell.iter().flat_map(|message| samples(message)).collect();
+    assert_eq!(of[..2], [(READERS, AHEAD, None), (READERS, AHEAD + 1, None)]);
+    assert_eq!(
+        of[2..4],
+        [2, 3].map(|after| (READERS, AHEAD + after, Some(readers[after as usize - 2].entity)))
+    );
+}
+
+#[test]
 fn a_reader_that_was_never_announced_does_not_leave() {
     let mut estates = estates(&[GONE]);
     let reader = guid(GONE, [0, 0, 1, 4]);
