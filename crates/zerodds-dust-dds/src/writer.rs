@@ -350,7 +350,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             runs += 1;
             all_sent &= udp.send_run(&self.run, len, peer, &mut patience) == self.run.len().div_ceil(len);
         }
-        if wanted.is_none() {
+        if wanted.is_none() && all_sent {
             shared.router.record_pieces(peer, message.len());
             if is_beginning(message, outgoing) {
                 shared.tally.fragmented();

@@ -238,6 +238,16 @@ fn a_peer_that_takes_little_is_served_beside_one_that_takes_everything() {
 }
 
 #[test]
+fn a_sample_of_which_no_fragment_left_counts_as_unserved_alone() {
+    let mut scene = Scene::new(too_large);
+    scene.writer.shared().router.udp().close();
+    scene.write(&as_dust_writes(&payload(), &[], true), |scene| &scene.narrow);
+    let traffic = scene.writer.shared().tally.traffic();
+    assert_eq!((traffic.udp.samples_sent, traffic.fragmented, traffic.unserved), (0, 0, 1));
+    assert!(scene.writer.shared().router.reports().iter().all(|report| report.sent_by_udp == 0));
+}
+
+#[test]
 fn what_a_peer_of_another_user_has_refused_is_not_offered_to_it_again() {
     let mut scene = Scene::new(too_large);
     (0..3).for_each(|_| scene.write(&as_dust_writes(&payload(), &[], true), |scene| &scene.narrow));
