@@ -47,8 +47,8 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     forecast: Forecast,
     /// The last sample of each of our writers, as its HEARTBEATs said.
     written: HashMap<EntityId, i64>,
-    /// Peers whose shared memory did not take a sample.
-    troubled: HashMap<Locator, Trouble>,
+    /// What peers have taken through shared memory, and not taken.
+    capacities: HashMap<Locator, Capacity>,
     repair_count: i32,
     /// That an announcement has no room for all our addresses was said.
     has_left_out: bool,
@@ -58,11 +58,13 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     run: Vec<u8>,
 }
 
-/// What a peer's shared memory does not take.
+/// What a peer's shared memory takes, as samples have shown.
 #[derive(Clone, Copy, Debug, Default)]
-struct Trouble {
+struct Capacity {
     /// It had no room the last time.
     stalled: bool,
+    /// The longest message that it has taken, in bytes.
+    len_taken: usize,
     /// Anything above this length, in bytes: of another user's process it is that user's decision.
     len_max: Option<usize>,
 }
@@ -125,7 +127,7 @@ impl<L: Loan> Buffer<'_, L> {
 
 impl<S: Transport, U: Datagrams> Writer<S, U> {
     pub(crate) fn new(running: Running<S, U>) -> Self {
-        let (private, written, troubled, run) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
+        let (private, written, capacities, run) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
         let forecast = Forecast::default();
         let (repair_count, has_left_out, has_lacked_memory) = (0, false, false);
         Self {
@@ -134,7 +136,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             lent: None,
             forecast,
             written,
-            troubled,
+            capacities,
             repair_count,
             has_left_out,
             has_lacked_memory,
@@ -262,10 +264,12 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     /// The longest message that this peer would be sent whole, for one of `len` bytes.
     fn whole_len_max(&self, peer: Peer<'_>, len: usize) -> usize {
         let route_max = self.shared().router.route(peer, len).max_message_len;
-        self.trouble(peer).len_max.map_or(route_max, |len_max| route_max.min(len_max))
+        self.capacity(peer).len_max.map_or(route_max, |len_max| route_max.min(len_max))
     }
 
-    /// Sends a message as it is, but for the repair of its length; a sample that neither path takes so, in fragments.
+    /// Sends a message as it is, but for the repair of its length; a sample that neither path takes so, in fragments. For those the
+    /// bytes must still be there, so a peer that has not taken as much yet is sent a copy of what lies in lent memory. Where its link
+    /// ends in this very moment, what was lent is gone, and unserved.
     fn send_whole(
         &mut self,
         mut buffer: Buffer<'_, S::Loan>,
@@ -275,6 +279,14 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     ) -> Outcome {
         let delivery = self.delivery(outgoing, &buffer.bytes()[..len], peer);
         let (whole_len, follower) = repair(&mut buffer.bytes()[..len], outgoing);
+        let mut copied = Vec::new();
+        let buffer = match buffer {
+            Buffer::Lent(loan) if whole_len > self.capacity(peer).len_taken => {
+                copied.extend_from_slice(&loan[..len]);
+                Buffer::Private(&mut copied)
+            }
+            buffer => buffer,
+        };
         let router = &self.shared().router;
         let (sent, kept) = match buffer {
             Buffer::Lent(mut loan) => {
@@ -285,7 +297,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
                 (router.send_bytes(&bytes[..whole_len], &[peer], delivery), Some(&bytes[..len]))
             }
         };
-        let outcome = self.outcome(sent, peer, outgoing);
+        let outcome = self.outcome(sent, peer, outgoing, whole_len);
         match (outcome, follower, kept) {
             (Outcome::Sent(_), Some(follower), _) => {
                 let _ = self.shared().router.send_bytes(&follower, &[peer], delivery);
@@ -366,21 +378,27 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         if sample && !outgoing.has_heartbeat {
             return Delivery::BestEffort;
         }
-        let waits = outgoing.kind == kind::DATA && !self.trouble(peer).stalled;
+        let waits = outgoing.kind == kind::DATA && !self.capacity(peer).stalled;
         let patience = if waits { PATIENCE } else { Duration::ZERO };
         Delivery::Reliable { deadline: Instant::now() + patience }
     }
 
     /// What became of a message, and what that says of its peer. Samples tell: what is small finds room where they do not.
-    fn outcome(&mut self, sent: Result<Sent, SendError>, peer: Peer<'_>, outgoing: &Outgoing) -> Outcome {
-        let mut trouble = self.trouble(peer);
+    fn outcome(
+        &mut self,
+        sent: Result<Sent, SendError>,
+        peer: Peer<'_>,
+        outgoing: &Outgoing,
+        len: usize,
+    ) -> Outcome {
+        let mut capacity = self.capacity(peer);
         let outcome = match sent {
             Ok(sent) if sent.by_shm > 0 => Outcome::Sent(Path::SharedMemory),
             Ok(sent) if sent.by_udp > 0 => Outcome::Sent(Path::Udp),
             Ok(sent) => match sent.unserved.first().map(|unserved| &unserved.why) {
                 Some(Refusal::Full) => Outcome::Full,
                 Some(&Refusal::TooLarge { max, .. }) => {
-                    trouble.len_max = Some(max.max(self.shared().router.udp().max_message_len()));
+                    capacity.len_max = Some(max.max(self.shared().router.udp().max_message_len()));
                     Outcome::Refused
                 }
                 _ => Outcome::Refused,
@@ -396,29 +414,28 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         };
         if let (Some(locator), kind::DATA) = (peer.shm_locator(), outgoing.kind) {
             match outcome {
-                Outcome::Sent(_) => trouble.stalled = false,
-                Outcome::Full => trouble.stalled = true,
+                Outcome::Sent(Path::SharedMemory) => {
+                    (capacity.stalled, capacity.len_taken) = (false, len.max(capacity.len_taken));
+                }
+                Outcome::Sent(_) => capacity.stalled = false,
+                Outcome::Full => capacity.stalled = true,
                 Outcome::Refused => {}
             }
-            self.note(locator, trouble);
+            self.note(locator, capacity);
         }
         outcome
     }
 
-    fn trouble(&self, peer: Peer<'_>) -> Trouble {
-        let trouble = peer.shm_locator().and_then(|locator| self.troubled.get(&locator));
-        trouble.copied().unwrap_or_default()
+    fn capacity(&self, peer: Peer<'_>) -> Capacity {
+        let capacity = peer.shm_locator().and_then(|locator| self.capacities.get(&locator));
+        capacity.copied().unwrap_or_default()
     }
 
-    fn note(&mut self, locator: Locator, trouble: Trouble) {
-        if !trouble.stalled && trouble.len_max.is_none() {
-            self.troubled.remove(&locator);
-            return;
+    fn note(&mut self, locator: Locator, capacity: Capacity) {
+        if self.capacities.len() >= CAPACITIES_MAX && !self.capacities.contains_key(&locator) {
+            self.capacities.clear();
         }
-        if self.troubled.len() >= TROUBLED_MAX && !self.troubled.contains_key(&locator) {
-            self.troubled.clear();
-        }
-        self.troubled.insert(locator, trouble);
+        self.capacities.insert(locator, capacity);
     }
 }
 
@@ -451,7 +468,7 @@ const LARGE: usize = 256 << 10;
 /// Runs of datagrams, a mebibyte, for which room in the socket's buffer is waited for once.
 const RUNS_A_PATIENCE: u32 = 16;
 /// Beyond it all are tried anew: those that are gone are among them.
-const TROUBLED_MAX: usize = 1024;
+const CAPACITIES_MAX: usize = 1024;
 
 #[cfg(all(test, feature = "testing"))]
 mod tests;

@@ -32,6 +32,8 @@ struct Narrow {
     answer: fn(usize) -> Result<Sent, SendError>,
     /// How often it was asked to take the rest.
     asked: AtomicU32,
+    /// How often something was lent.
+    lent: AtomicU32,
 }
 
 /// The longest that the peer takes.
@@ -70,6 +72,7 @@ impl Transport for Narrow {
     }
 
     fn loan(&self, len: usize) -> Result<MemoryLoan, LoanError> {
+        self.lent.fetch_add(1, Ordering::Relaxed);
         self.inner.loan(len)
     }
 
@@ -114,7 +117,13 @@ impl Scene {
         hub.link_up(&ours[0], &wide[0]);
         hub.link_up(&ours[0], &narrow[0]);
         let [inner, udp] = ours;
-        let shm = Narrow { inner, whom: narrow[0].locators()[0], answer, asked: AtomicU32::new(0) };
+        let shm = Narrow {
+            inner,
+            whom: narrow[0].locators()[0],
+            answer,
+            asked: AtomicU32::new(0),
+            lent: AtomicU32::new(0),
+        };
         let (give, dust) = mpsc::channel();
         let gate = Arc::<Mutex<()>>::default();
         let open = Arc::clone(&gate);
@@ -227,14 +236,27 @@ fn a_sample_that_dust_writes_in_chunks_counts_once() {
 fn a_peer_that_takes_little_is_served_beside_one_that_takes_everything() {
     let mut scene = Scene::new(too_large);
     let sample = as_dust_writes(&payload(), &[], true);
-    // The first time, the sample lies in lent memory, which is gone when it is refused.
     for _ in 0..2 {
         scene.write(&sample, |scene| &scene.wide);
         scene.write(&sample, |scene| &scene.narrow);
     }
-    assert!(scene.heard_by_udp() == payload());
+    assert!(scene.heard_by_udp() == payload().repeat(2), "the first, too, which lay in lent memory");
     let traffic = scene.writer.shared().tally.traffic();
-    assert_eq!((traffic.shm.samples_sent, traffic.udp.samples_sent, traffic.unserved), (2, 1, 1));
+    assert_eq!((traffic.shm.samples_sent, traffic.udp.samples_sent, traffic.unserved), (2, 2, 0));
+}
+
+#[test]
+fn a_peer_that_has_taken_as_much_before_gets_the_very_memory_that_was_lent() {
+    let mut scene = Scene::new(too_large);
+    let mut loans = |payload: &[u8]| {
+        let lent = |scene: &Scene| scene.writer.shared().router.shm().lent.load(Ordering::Relaxed);
+        let before = lent(&scene);
+        scene.write(&as_dust_writes(payload, &[], false), |scene| &scene.wide);
+        lent(&scene) - before
+    };
+    // Of the first one nothing foretold that it is large.
+    let longer = [payload(), payload()].concat();
+    assert_eq!([&payload(), &payload(), &longer, &longer].map(|payload| loans(payload)), [1, 1, 2, 1]);
 }
 
 #[test]
@@ -258,7 +280,7 @@ fn what_a_peer_of_another_user_has_refused_is_not_offered_to_it_again() {
 #[test]
 fn a_peer_without_room_for_samples_is_stalled_though_a_heartbeat_finds_room() {
     let mut scene = Scene::new(full);
-    let stalled = |scene: &Scene| scene.writer.trouble(Peer::new(&scene.narrow[0].locators())).stalled;
+    let stalled = |scene: &Scene| scene.writer.capacity(Peer::new(&scene.narrow[0].locators())).stalled;
     scene.write(&as_dust_writes(&payload(), &[], true), |scene| &scene.narrow);
     assert!(stalled(&scene));
     let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 128);
