@@ -5,7 +5,7 @@
 //! they do not listen.
 //!
 //! It does not say whether that reader is reliable. Dust sends one for each of its readers, best-effort ones too, whose
-//! NACK_FRAGs a Dust writer does not answer. So that is learned from what Dust announces of its readers, to ourselves as to everyone.
+//! NACK_FRAGs a Dust writer does not answer. So that is learned from what Dust announces of its readers, to ourselves or to others.
 
 use crate::rtps::{AckNack, EntityId, Guid, Heartbeat};
 use parking_lot::Mutex;

@@ -28,13 +28,15 @@ use crate::forecast::Forecast;
 use crate::outgoing::Outgoing;
 use crate::participant::{Running, Shared};
 use crate::repair::repair;
-use crate::rtps::{AckNack, EntityId, Gap, Guid, HEADER_LEN, Heartbeat, kind};
+use crate::rtps::{AckNack, EntityId, Gap, Guid, HEADER_LEN, Heartbeat, MessageWriter, kind};
 use crate::untouched::untouched;
 use dust_dds::transport::interface::WriteMessage;
 use dust_dds::transport::types::Locator as DustLocator;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Loan, LoanError, Locator, Path, Peer, Refusal, SendError, Sent, Transport};
+use zerodds_core::{
+    Delivery, Endianness, Loan, LoanError, Locator, Path, Peer, Refusal, SendError, Sent, Transport,
+};
 use zerodds_transport_udp::Patience;
 
 /// One participant's writing side, on Dust's thread. Its end is the participant's end.
@@ -47,6 +49,8 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     forecast: Forecast,
     /// The last sample of each of our writers, as its HEARTBEATs said.
     written: HashMap<EntityId, i64>,
+    /// The last sample by which each of our SEDP writers has announced an endpoint to anybody.
+    announced: HashMap<EntityId, i64>,
     /// What peers have taken through shared memory, and not taken.
     capacities: HashMap<Locator, Capacity>,
     repair_count: i32,
@@ -128,7 +132,7 @@ impl<L: Loan> Buffer<'_, L> {
 impl<S: Transport, U: Datagrams> Writer<S, U> {
     pub(crate) fn new(running: Running<S, U>) -> Self {
         let (private, written, capacities, run) = (Vec::new(), HashMap::new(), HashMap::new(), Vec::new());
-        let forecast = Forecast::default();
+        let (forecast, announced) = (Forecast::default(), HashMap::new());
         let (repair_count, has_left_out, has_lacked_memory) = (0, false, false);
         Self {
             running,
@@ -136,6 +140,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             lent: None,
             forecast,
             written,
+            announced,
             capacities,
             repair_count,
             has_left_out,
@@ -161,7 +166,10 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         match outgoing.to {
             None => self.write_to_everyone(message, &outgoing, locators),
             to if to == self.shared().prefix() => self.write_to_ourselves(message, &outgoing),
-            Some(_) => return self.write_to_peer(buffer, len, &outgoing, locators),
+            Some(_) => {
+                self.note_endpoint(message, &outgoing);
+                return self.write_to_peer(buffer, len, &outgoing, locators);
+            }
         }
         None
     }
@@ -188,6 +196,33 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             if !self.run.chunks(len).all(|datagram| push(datagram.to_vec())) {
                 return;
             }
+        }
+    }
+
+    /// What Dust says to another of an endpoint of its own is heard here too: to itself it says nothing where the application has it
+    /// ignore its own participant. Otherwise it comes twice, and is taken once.
+    fn note_endpoint(&mut self, message: &[u8], outgoing: &Outgoing) {
+        let shared = self.running.shared();
+        let is_endpoint = |writer| {
+            matches!(writer, EntityId::SEDP_PUBLICATIONS_WRITER | EntityId::SEDP_SUBSCRIPTIONS_WRITER)
+        };
+        let data = outgoing.data(message).filter(|data| is_endpoint(data.writer));
+        let (Some(data), Some(own), Some(header)) = (data, shared.prefix(), shared.header.get()) else {
+            return;
+        };
+        let announced = self.announced.entry(data.writer).or_default();
+        if data.sequence_number <= *announced {
+            return;
+        }
+        let mut copy = MessageWriter::new(header, Endianness::Little, outgoing.end);
+        copy.info_dst(own);
+        let at = copy.len();
+        copy.verbatim(&message[outgoing.offset..outgoing.end]);
+        let mut copy = copy.into_bytes();
+        // The DATA extends to the end.
+        copy[at + 2..][..2].fill(0);
+        if shared.loopback.push(copy) {
+            *announced = data.sequence_number;
         }
     }
 

@@ -110,7 +110,10 @@ struct Scene {
 impl Scene {
     fn open(test: &'static str, stays: Stack) -> Self {
         let domain = random_domain();
-        let party = Stack::Ours.join(domain);
+        Self::of(test, domain, Stack::Ours.join(domain), stays)
+    }
+
+    fn of(test: &'static str, domain: i32, party: Party, stays: Stack) -> Self {
         let writer = party.writer_blocking(true, 4, HANG);
         let stays = child(test, &format!("stays {stays} {domain}"));
         wait_for_readers(&writer, 1);
@@ -187,10 +190,12 @@ impl Scene {
 }
 
 fn nobody_waits(test: &'static str, way: Way, stack: Stack) {
-    if played() {
-        return;
+    if !played() {
+        all_go(Scene::open(test, stack), way, stack);
     }
-    let mut scene = Scene::open(test, stack);
+}
+
+fn all_go(mut scene: Scene, way: Way, stack: Stack) {
     for _ in 0..3 {
         scene.goes(way, stack);
     }
@@ -200,6 +205,19 @@ fn nobody_waits(test: &'static str, way: Way, stack: Stack) {
 #[test]
 fn nobody_waits_for_a_reader_that_is_deleted() {
     nobody_waits("nobody_waits_for_a_reader_that_is_deleted", Way::Reader, Stack::Ours);
+}
+
+/// What applications do that do not want to hear themselves.
+#[test]
+fn nobody_waits_for_a_reader_that_is_deleted_where_the_writer_s_participant_ignores_itself() {
+    if played() {
+        return;
+    }
+    let domain = random_domain();
+    let party = Stack::Ours.join(domain);
+    party.participant.ignore_participant(party.participant.get_instance_handle()).unwrap();
+    let test = "nobody_waits_for_a_reader_that_is_deleted_where_the_writer_s_participant_ignores_itself";
+    all_go(Scene::of(test, domain, party, Stack::Ours), Way::Reader, Stack::Ours);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes, chunk
 use crate::participant::start;
 use crate::rtps::{
     AckNackFields, Content, DataFields, DataFragFields, GuidPrefix, HeartbeatFields, MessageWriter,
-    NackFragFields, Submessages, flag, header,
+    NackFragFields, Submessages, flag, header, pid,
 };
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -336,8 +336,15 @@ fn announcement() -> Vec<u8> {
 }
 
 impl Scene {
-    /// The payloads of sample 42 that Dust is given before another sample, for another reader, which is written now.
+    /// The payloads of sample 42 that Dust is given before another sample, which is written now.
     fn heard_from_ourselves(&mut self) -> Vec<Vec<u8>> {
+        let heard = self.heard_before_another_sample().into_iter();
+        heard.filter(|&(writer, ..)| writer == WRITER).map(|(.., payload)| payload).collect()
+    }
+
+    /// Every sample that Dust is given before another one, for another reader, which is written now: its writer, number and
+    /// payload.
+    fn heard_before_another_sample(&mut self) -> Vec<(EntityId, i64, Vec<u8>)> {
         let mut last = to_ourselves(as_dust_writes(b"the last", &[], false));
         last[56..60].copy_from_slice(&[0, 0, 9, 4]);
         last[68] = 43;
@@ -348,7 +355,9 @@ impl Scene {
             for submessage in Submessages::of(&message).map(|one| one.expect("whole")) {
                 match Content::read(&submessage) {
                     Ok(Content::Data(data)) if data.sequence_number == 43 => return heard,
-                    Ok(Content::Data(data)) if data.writer == WRITER => heard.push(data.payload.to_vec()),
+                    Ok(Content::Data(data)) => {
+                        heard.push((data.writer, data.sequence_number, data.payload.to_vec()))
+                    }
                     _ => {}
                 }
             }
@@ -382,6 +391,49 @@ fn a_sample_that_dust_writes_in_chunks_reaches_readers_of_our_own() {
     scene.write(&asks, |scene| &scene.narrow);
     write(&mut scene);
     assert!(scene.heard_from_ourselves() == [&sample[..]]);
+}
+
+/// Dust announces a reliable reader, by this sample of its SEDP writer, to a peer.
+fn endpoint(number: i64) -> Vec<u8> {
+    let mut endpoint = MessageWriter::new(&HEADER, Endianness::Little, 128);
+    let (reader, writer) = (EntityId::UNKNOWN, EntityId::SEDP_SUBSCRIPTIONS_WRITER);
+    let (guid, reliable) =
+        (Guid { prefix: ourselves(), entity: READER }, [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    endpoint
+        .info_dst(PEER)
+        .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: number })
+        .verbatim(&[0, 3, 0, 0])
+        .parameter(pid::ENDPOINT_GUID, &guid.to_bytes())
+        .parameter(pid::RELIABILITY, &reliable)
+        .parameter(pid::SENTINEL, &[]);
+    let mut endpoint = endpoint.into_bytes();
+    let len = endpoint.len() - 40;
+    endpoint[38..40].copy_from_slice(&(len as u16).to_le_bytes());
+    let heartbeat = HeartbeatFields { reader, writer, first: 1, last: number, count: 1 };
+    let heartbeat =
+        MessageWriter::new(&HEADER, Endianness::Little, 64).heartbeat(heartbeat).as_bytes()[20..].to_vec();
+    endpoint.extend(heartbeat);
+    endpoint
+}
+
+#[test]
+fn what_dust_announces_of_an_endpoint_to_others_is_heard_once_though_it_says_nothing_of_it_to_itself() {
+    let mut scene = Scene::new(too_large);
+    scene.write(&announcement(), |scene| &scene.narrow);
+    for number in [7, 7, 8, 7] {
+        scene.write(&endpoint(number), |scene| &scene.narrow);
+    }
+    let heard: Vec<_> = scene
+        .heard_before_another_sample()
+        .into_iter()
+        .filter_map(|(writer, number, _)| (writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER).then_some(number))
+        .collect();
+    assert_eq!(heard, [7, 8]);
+    let mut asks = MessageWriter::new(&HEADER, Endianness::Little, 128);
+    asks.info_dst(PEER).acknack(AckNackFields { reader: READER, writer: WRITER, base: 1, count: 1 });
+    scene.write(asks.as_bytes(), |scene| &scene.narrow);
+    let writer = Guid { prefix: PEER, entity: WRITER };
+    assert!(scene.writer.shared().contacts.has_reliable(&writer), "it can be asked for fragments");
 }
 
 #[test]
