@@ -21,6 +21,8 @@ const HANG: Duration = Duration::from_secs(30);
 /// The last sample: whoever stays has everything.
 const END: u32 = u32::MAX;
 const LEN: usize = 20_000;
+/// Samples that the writer keeps.
+const DEPTH_SENT: u32 = 4;
 /// Samples that a reader keeps: more than are written while it is starved.
 const DEPTH: u32 = 4_096;
 
@@ -114,7 +116,7 @@ impl Scene {
     }
 
     fn of(test: &'static str, domain: i32, party: Party, stays: Stack) -> Self {
-        let writer = party.writer_blocking(true, 4, HANG);
+        let writer = party.writer_blocking(true, DEPTH_SENT, HANG);
         let stays = child(test, &format!("stays {stays} {domain}"));
         wait_for_readers(&writer, 1);
         Self { test, domain, party, writer, stays, next: 0 }
@@ -245,6 +247,26 @@ fn nobody_waits_for_a_reader_of_stock_dust_that_is_deleted() {
 fn nobody_waits_for_a_participant_of_stock_dust_that_is_deleted() {
     let test = "nobody_waits_for_a_participant_of_stock_dust_that_is_deleted";
     nobody_waits(test, Way::Participant, Stack::Stock(1344));
+}
+
+#[test]
+fn a_process_that_is_stopped_while_a_participant_is_deleted_has_everything_of_it_afterwards() {
+    if played() {
+        return;
+    }
+    let test = "a_process_that_is_stopped_while_a_participant_is_deleted_has_everything_of_it_afterwards";
+    let mut scene = Scene::open(test, Stack::Ours);
+    scene.party.wait_for_link();
+    scene.write();
+    scene.samples_sent();
+    let process = Pid::from_child(&scene.stays.0);
+    kill_process(process, Signal::STOP).unwrap();
+    // As many as are kept for it.
+    (1..DEPTH_SENT).for_each(|_| scene.write());
+    scene.writer.write(Blob { number: END, bytes: vec![] }, None).unwrap();
+    scene.party.leave();
+    kill_process(process, Signal::CONT).unwrap();
+    scene.stays.succeed();
 }
 
 /// Fifty that go at every moment of being discovered.
