@@ -8,8 +8,8 @@
 //! The kernel tells of every change through a netlink socket, which the receiver watches together with its
 //! own; whoever else is about to rely on the table asks it too, which costs one system call. The messages
 //! themselves are not parsed: they only say that it is time to look. Where netlink is not to be had (another
-//! system, a sandbox), or the last scan failed (for want of a descriptor), the table is scanned again when that was three
-//! seconds ago, at the same occasions.
+//! system, a sandbox, also one that denies to read it later), or the last scan failed (for want of a descriptor), the table is
+//! scanned again when that was three seconds ago, at the same occasions.
 
 use crate::config::InterfaceChoice;
 use crate::interfaces::InterfaceTable;
@@ -35,6 +35,8 @@ struct Scan {
     at: Instant,
     /// The notices that it answered were taken, and the table is as it was.
     failed: bool,
+    /// Notices cannot be read any more, and are not waited for.
+    deaf: bool,
 }
 
 impl Network {
@@ -46,12 +48,12 @@ impl Network {
         network
     }
 
-    fn new(
+    pub(crate) fn new(
         chosen: &[InterfaceChoice],
         notices: Option<OwnedFd>,
         scan: fn(&[InterfaceChoice]) -> io::Result<InterfaceTable>,
     ) -> Self {
-        let last = Mutex::new(Scan { at: Instant::now(), failed: false });
+        let last = Mutex::new(Scan { at: Instant::now(), failed: false, deaf: false });
         let network = Self { chosen: chosen.to_vec(), table: RwLock::default(), notices, last, scan };
         network.scan(&mut network.last.lock());
         network
@@ -65,9 +67,20 @@ impl Network {
     /// Scans again if something may have changed; `Some(true)` if something of the table has.
     pub(crate) fn refresh(&self) -> Option<bool> {
         let mut last = self.last.lock();
-        let notified = self.notices.as_ref().is_some_and(drain);
-        let untold = self.notices.is_none() || last.failed;
-        let outdated = notified || (untold && last.at.elapsed() >= RESCAN_AFTER);
+        let notices = self.notices.as_ref().filter(|_| !last.deaf);
+        let heard = notices.map_or(Ok(false), drain);
+        if let Err(error) = &heard {
+            last.deaf = true;
+            tracing::warn!(
+                %error,
+                "UDP is not told any more when interfaces change, and looks every {} s instead: the system (a \
+                 sandbox?) denies recvfrom on netlink",
+                RESCAN_AFTER.as_secs()
+            );
+        }
+        let untold = notices.is_none() || last.failed;
+        // What cannot be read may be news.
+        let outdated = heard.unwrap_or(true) || (untold && last.at.elapsed() >= RESCAN_AFTER);
         if !outdated {
             return None;
         }
@@ -81,6 +94,11 @@ impl Network {
     /// Readable when [`refresh`](Self::refresh) has something to do.
     pub(crate) fn notices(&self) -> Option<BorrowedFd<'_>> {
         self.notices.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The same, once they cannot be read: nobody would ever take what makes them readable.
+    pub(crate) fn unreadable(&self) -> Option<BorrowedFd<'_>> {
+        self.notices().filter(|_| self.last.lock().deaf)
     }
 
     fn scan(&self, last: &mut Scan) -> bool {
@@ -130,7 +148,7 @@ fn subscribe() -> Option<OwnedFd> {
 
 /// Takes all pending notices; `true` if there were any, or some were lost for want of room.
 #[cfg(target_os = "linux")]
-fn drain(notices: &OwnedFd) -> bool {
+fn drain(notices: &OwnedFd) -> io::Result<bool> {
     use rustix::io::Errno;
     use rustix::net::{RecvFlags, recv};
     let mut any = false;
@@ -139,10 +157,11 @@ fn drain(notices: &OwnedFd) -> bool {
         match recv(notices, &mut [0_u8; 64][..], RecvFlags::empty()) {
             Ok(_) | Err(Errno::NOBUFS) => any = true,
             Err(Errno::INTR) => {}
-            Err(_) => break,
+            Err(Errno::AGAIN) => break,
+            Err(error) => return Err(error.into()),
         }
     }
-    any
+    Ok(any)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -151,8 +170,8 @@ fn subscribe() -> Option<OwnedFd> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn drain(_: &OwnedFd) -> bool {
-    false
+fn drain(_: &OwnedFd) -> io::Result<bool> {
+    Ok(false)
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -186,5 +205,16 @@ mod tests {
         assert_eq!(network.refresh(), Some(true));
         network.last.lock().at -= RESCAN_AFTER;
         assert_eq!(network.refresh(), None, "the kernel tells of what comes now");
+    }
+
+    #[test]
+    fn what_the_kernel_can_tell_nobody_any_more_is_looked_for_every_three_seconds() {
+        // As to a process that may not, and for good: what recv says of a pipe.
+        let (notices, _kernel) = io::pipe().unwrap();
+        let network = Network::new(&[], Some(notices.into()), |_| Ok(InterfaceTable::default()));
+        assert_eq!(network.refresh(), Some(false), "it may be news");
+        assert_eq!(network.refresh(), None, "not at once");
+        network.last.lock().at -= RESCAN_AFTER;
+        assert_eq!(network.refresh(), Some(false));
     }
 }

@@ -101,6 +101,9 @@ impl Inbox {
         }
         if readable.has(self.listeners.len() + 1) {
             shared.refresh();
+            if let Some(notices) = shared.network.unreadable() {
+                self.readiness.forget(notices);
+            }
         }
     }
 
@@ -255,6 +258,30 @@ mod tests {
     #[test]
     fn an_empty_buffer_is_one_empty_datagram() {
         assert_eq!(datagrams(&[], 0).collect::<Vec<_>>(), [&[] as &[u8]]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn notices_that_a_sandbox_keeps_from_being_read_are_waited_for_no_longer() {
+        use crate::{Config, UdpTransport, interfaces::InterfaceTable};
+        use std::io::Write as _;
+        use zerodds_core::Transport as _;
+        let domain = std::process::id() % 200;
+        let transport = UdpTransport::open(domain, &Config::default()).unwrap();
+        let mut receiver = transport.receiver().unwrap();
+        drop(transport);
+        // As to a process that may not, and for good: what recv says of a pipe.
+        let (notices, mut kernel) = std::io::pipe().unwrap();
+        kernel.write_all(b"RTM_NEWADDR").unwrap();
+        let network = Network::new(&[], Some(notices.into()), |_| Ok(InterfaceTable::default()));
+        let (_bell, ear) = UnixStream::pair().unwrap();
+        let watched = [ear.as_fd(), network.notices().unwrap()];
+        receiver.inbox.readiness = Readiness::watch(&watched).unwrap();
+        receiver.inbox.listeners.clear();
+        Arc::get_mut(&mut receiver.shared).unwrap().network = network;
+        assert_eq!(receiver.arm(), Wake::Ready);
+        assert!(receiver.try_receive().is_none());
+        assert_eq!(receiver.arm(), Wake::TimedOut, "it would be a spin");
     }
 
     proptest! {

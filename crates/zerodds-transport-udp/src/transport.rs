@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     participant_id: Option<u32>,
     ports: Vec<Ports>,
     buffers: Buffers,
-    network: Network,
+    pub(crate) network: Network,
     groups: Vec<Group>,
     v4: Sender,
     v6: Option<Sender>,
