@@ -169,7 +169,6 @@ impl Sender {
             };
             match self.send_segmented(&contents, datagrams[0].len(), to) {
                 Err(error) if !matches!(error, Errno::AGAIN | Errno::NOBUFS) => {
-                    tracing::debug!(%to, %error, "the kernel does not segment this batch; it is sent one by one");
                     *segments = Segments::NONE;
                     self.forget_paths();
                 }

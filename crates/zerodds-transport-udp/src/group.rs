@@ -64,10 +64,22 @@ impl Group {
         }
         members.joined.retain(|index| present.contains(index));
         members.refused.retain(|index| present.contains(index));
+        let mut refusals = Vec::new();
         for link in links {
-            if !members.joined.contains(&link.index) {
-                self.try_join(&link, &mut members);
+            if !members.joined.contains(&link.index)
+                && let Err(error) = self.try_join(&link, &mut members)
+            {
+                refusals.push((link, error));
             }
+        }
+        // Whoever hears of it may publish what it hears.
+        drop(members);
+        for (link, error) in refusals {
+            tracing::warn!(
+                interface = link.name, group = %self.address().ip(), %error,
+                "cannot join the multicast group: participants are not discovered by this interface \
+                 (ZERODDS_UDP_INTERFACES chooses others)"
+            );
         }
     }
 
@@ -98,21 +110,17 @@ impl Group {
         !self.unheard.load(Ordering::Relaxed) && !self.members.lock().joined.is_empty()
     }
 
-    fn try_join(&self, link: &Link, members: &mut Membership) {
+    /// # Errors
+    /// The refusal, if it is the first by this interface.
+    fn try_join(&self, link: &Link, members: &mut Membership) -> io::Result<()> {
         match self.join(link.index) {
             Ok(()) => {
                 members.refused.remove(&link.index);
                 members.joined.insert(link.index);
+                Ok(())
             }
-            Err(error) => {
-                if members.refused.insert(link.index) {
-                    tracing::warn!(
-                        interface = link.name, group = %self.address().ip(), %error,
-                        "cannot join the multicast group: participants are not discovered by this interface \
-                         (ZERODDS_UDP_INTERFACES chooses others)"
-                    );
-                }
-            }
+            Err(error) if members.refused.insert(link.index) => Err(error),
+            Err(_) => Ok(()),
         }
     }
 
@@ -139,3 +147,25 @@ impl Group {
 
 const ANNOUNCEMENTS_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 0, 1);
 const ANNOUNCEMENTS_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0xffff, 0xefff, 0x0001);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hearing::heard;
+    use crate::interfaces::InterfaceTable;
+
+    #[test]
+    fn whoever_hears_that_an_interface_has_no_multicast_can_multicast_at_once() {
+        let network = Network::new(&[], None, |_| {
+            Ok(InterfaceTable::of(&[("eth0", "fd00::7", 64, true), ("eth1", "fd01::7", 64, true)]))
+        });
+        // A socket of IPv4 joins no group of IPv6.
+        let v4 = Group::bind(Family::V4, 0, 4096).unwrap();
+        let group = Arc::new(Group { family: Family::V6, ..v4 });
+        let follow = || {
+            let heard_of = Arc::clone(&group);
+            heard(move || heard_of.members.try_lock().is_some(), || group.follow(&network))
+        };
+        assert_eq!((follow(), follow()), (2, 0), "said of each, once");
+    }
+}

@@ -36,6 +36,8 @@ mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod group;
+#[cfg(test)]
+mod hearing;
 mod interfaces;
 mod network;
 pub mod ports;

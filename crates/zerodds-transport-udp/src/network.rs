@@ -55,7 +55,8 @@ impl Network {
     ) -> Self {
         let last = Mutex::new(Scan { at: Instant::now(), failed: false, deaf: false });
         let network = Self { chosen: chosen.to_vec(), table: RwLock::default(), notices, last, scan };
-        network.scan(&mut network.last.lock());
+        let first = network.scan(&mut network.last.lock());
+        said(first);
         network
     }
 
@@ -69,8 +70,14 @@ impl Network {
         let mut last = self.last.lock();
         let notices = self.notices.as_ref().filter(|_| !last.deaf);
         let heard = notices.map_or(Ok(false), drain);
-        if let Err(error) = &heard {
-            last.deaf = true;
+        last.deaf |= heard.is_err();
+        let untold = notices.is_none() || last.failed;
+        // What cannot be read may be news.
+        let outdated = *heard.as_ref().unwrap_or(&true) || (untold && last.at.elapsed() >= RESCAN_AFTER);
+        let scanned = outdated.then(|| self.scan(&mut last));
+        // Whoever hears of it may publish what it hears.
+        drop(last);
+        if let Err(error) = heard {
             tracing::warn!(
                 %error,
                 "UDP is not told any more when interfaces change, and looks every {} s instead: the system (a \
@@ -78,13 +85,7 @@ impl Network {
                 RESCAN_AFTER.as_secs()
             );
         }
-        let untold = notices.is_none() || last.failed;
-        // What cannot be read may be news.
-        let outdated = heard.unwrap_or(true) || (untold && last.at.elapsed() >= RESCAN_AFTER);
-        if !outdated {
-            return None;
-        }
-        let changed = self.scan(&mut last);
+        let changed = said(scanned?);
         if changed {
             tracing::info!(interfaces = %self.table(), "the interfaces of UDP have changed");
         }
@@ -101,29 +102,30 @@ impl Network {
         self.notices().filter(|_| self.last.lock().deaf)
     }
 
-    fn scan(&self, last: &mut Scan) -> bool {
+    /// Whether the table has changed; an error is one to be said if it is the first of several.
+    fn scan(&self, last: &mut Scan) -> Result<bool, Option<io::Error>> {
         last.at = Instant::now();
-        match (self.scan)(&self.chosen) {
-            Ok(table) => {
-                last.failed = false;
-                let mut current = self.table.write();
-                let changed = **current != table;
-                if changed {
-                    *current = Arc::new(table);
-                }
-                changed
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut last.failed, true) {
-                    tracing::warn!(
-                        %error,
-                        "the interfaces of this host cannot be listed; UDP keeps those it knows until they can"
-                    );
-                }
-                false
-            }
+        let scanned = (self.scan)(&self.chosen);
+        let failed_before = std::mem::replace(&mut last.failed, scanned.is_err());
+        let table = scanned.map_err(|error| (!failed_before).then_some(error))?;
+        let mut current = self.table.write();
+        let changed = **current != table;
+        if changed {
+            *current = Arc::new(table);
         }
+        Ok(changed)
     }
+}
+
+/// Says why a scan failed; whether it has found a change.
+fn said(scanned: Result<bool, Option<io::Error>>) -> bool {
+    if let Err(Some(error)) = &scanned {
+        tracing::warn!(
+            %error,
+            "the interfaces of this host cannot be listed; UDP keeps those it knows until they can"
+        );
+    }
+    scanned.unwrap_or(false)
 }
 
 const RESCAN_AFTER: Duration = Duration::from_secs(3);
@@ -177,6 +179,7 @@ fn drain(_: &OwnedFd) -> io::Result<bool> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::hearing::heard;
     use rustix::io::Errno;
     use std::os::unix::net::UnixDatagram;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -216,5 +219,30 @@ mod tests {
         assert_eq!(network.refresh(), None, "not at once");
         network.last.lock().at -= RESCAN_AFTER;
         assert_eq!(network.refresh(), Some(false));
+    }
+
+    #[test]
+    fn whoever_hears_of_the_network_can_multicast_at_once() {
+        static SCANS: AtomicU32 = AtomicU32::new(0);
+        fn scan(_: &[InterfaceChoice]) -> io::Result<InterfaceTable> {
+            match SCANS.fetch_add(1, Ordering::Relaxed) {
+                1 => Err(Errno::MFILE.into()),
+                2 => Ok(InterfaceTable::of(&[("eth1", "198.51.100.7", 24, true)])),
+                _ => Ok(InterfaceTable::default()),
+            }
+        }
+        let (notices, _kernel) = io::pipe().unwrap();
+        let network = Arc::new(Network::new(&[], Some(notices.into()), scan));
+        let heard_of = Arc::clone(&network);
+        let is_free = move || heard_of.last.try_lock().is_some() && heard_of.table.try_write().is_some();
+        let count = heard(is_free, || {
+            assert_eq!(network.refresh(), Some(false));
+            network.last.lock().at -= RESCAN_AFTER;
+            assert_eq!(network.refresh(), Some(true));
+        });
+        assert_eq!(
+            count, 3,
+            "that notices cannot be read, nor interfaces listed, and that they have changed"
+        );
     }
 }
