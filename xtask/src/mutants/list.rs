@@ -147,8 +147,8 @@ pub const GUARDS: &[Mutant] = &[
     Mutant {
         guard: "the process of a peer that was met before there was a link",
         file: "control/mod.rs",
-        from: "self.strangers.meet(to, socket.as_fd(), &self.epoll, STRANGERS);",
-        to: "",
+        from: "self.strangers.meet(to, socket.as_fd(), &self.epoll, STRANGERS)",
+        to: "false",
         test: "zerodds-rustdds::processes::a_reliable_writer_is_freed_at_once_by_the_death_of_a_process_with_which_there_was_no_link_yet",
     },
     Mutant {

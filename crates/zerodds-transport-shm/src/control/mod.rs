@@ -349,7 +349,8 @@ impl Worker {
         let socket = new_socket().map_err(unavailable)?;
         let address = rendezvous::address(&to).map_err(unavailable)?;
         rustix::net::connect(&socket, &address).map_err(|error| match error {
-            Errno::CONNREFUSED => self.strangers.why_absent(&to),
+            Errno::CONNREFUSED | Errno::AGAIN if self.strangers.has_died(&to) => Reason::PeerDied,
+            Errno::CONNREFUSED => Reason::PeerGone,
             // It has not accepted those who came before.
             Errno::AGAIN => Reason::NoAnswer,
             other => unavailable(in_vain("connecting to the peer", other)),
@@ -363,7 +364,9 @@ impl Worker {
             self.tell_once(to, peer.uid);
             return Err(Reason::NotAdmitted { uid: peer.uid });
         }
-        self.strangers.meet(to, socket.as_fd(), &self.epoll, STRANGERS);
+        if self.strangers.meet(to, socket.as_fd(), &self.epoll, STRANGERS) {
+            return Err(Reason::PeerDied);
+        }
         if self.is_full(peer) || !self.has_place(peer) {
             return Err(Reason::NoPlace);
         }

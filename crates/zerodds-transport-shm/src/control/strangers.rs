@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use zerodds_core::{Locator, Reason};
+use zerodds_core::Locator;
 
 /// The processes behind locators that were connected to.
 #[derive(Debug, Default)]
@@ -24,20 +24,35 @@ enum Process {
 }
 
 impl Strangers {
-    /// Somebody who is admitted listens there: this socket is connected to it. Kernels before 6.5 do not say who. When a
-    /// process ends, `epoll` says `event`, and [`bury`](Self::bury) is due.
-    pub(super) fn meet(&mut self, peer: Locator, socket: BorrowedFd<'_>, epoll: &OwnedFd, event: u64) {
+    /// Somebody who is admitted listens there: this socket is connected to it. Whether its process has ended, and only a child
+    /// that it forked has the socket still, which accepts nobody. Kernels before 6.5 do not say who. When a process ends later,
+    /// `epoll` says `event`, and [`bury`](Self::bury) is due.
+    pub(super) fn meet(
+        &mut self,
+        peer: Locator,
+        socket: BorrowedFd<'_>,
+        epoll: &OwnedFd,
+        event: u64,
+    ) -> bool {
         // Another process may listen there by now.
         self.forget(&peer, epoll);
         if self.0.len() >= REMEMBERED_MAX {
             self.0.retain(|_, process| matches!(process, Process::Alive(_)));
         }
-        if self.0.len() < REMEMBERED_MAX
-            && let Ok(Some(process)) = peer_pidfd(socket)
-            && epoll::add(epoll, &process, EventData::new_u64(event), EventFlags::IN).is_ok()
-        {
-            self.0.insert(peer, Process::Alive(process));
+        let Ok(process) = peer_pidfd(socket) else { return false };
+        let process = process.filter(|process| !has_ended(process));
+        let is_dead = process.is_none();
+        if self.0.len() < REMEMBERED_MAX {
+            match process {
+                None => drop(self.0.insert(peer, Process::Ended)),
+                Some(process) => {
+                    if epoll::add(epoll, &process, EventData::new_u64(event), EventFlags::IN).is_ok() {
+                        self.0.insert(peer, Process::Alive(process));
+                    }
+                }
+            }
         }
+        is_dead
     }
 
     /// There is a link, which watches the process itself.
@@ -59,12 +74,12 @@ impl Strangers {
         }
     }
 
-    /// Why nobody listens there.
-    pub(super) fn why_absent(&self, peer: &Locator) -> Reason {
+    /// Whether the process that listened there last has ended.
+    pub(super) fn has_died(&self, peer: &Locator) -> bool {
         match self.0.get(peer) {
-            Some(Process::Ended) => Reason::PeerDied,
-            Some(Process::Alive(process)) if has_ended(process) => Reason::PeerDied,
-            _ => Reason::PeerGone,
+            Some(Process::Alive(process)) => has_ended(process),
+            Some(Process::Ended) => true,
+            None => false,
         }
     }
 }

@@ -5,11 +5,12 @@ use crate::support::child::{Process, hear, tell};
 use crate::support::roles::{send_numbered, with_receiver};
 use crate::support::{Node, deadline, fresh_domain, is_intact, pair, reliable, scaled};
 use bytes::Bytes;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use std::any::Any;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Incoming, Peer, Reason, Receiver, Transport};
+use zerodds_core::{Delivery, Incoming, Peer, Reach, Reason, Receiver, Transport};
 
 /// Plays the roles of this module.
 pub(crate) fn play(words: &[&str]) -> bool {
@@ -43,33 +44,69 @@ fn f58_a_program_that_is_executed_inherits_nothing() {
     let _ = peer;
 }
 
+/// Kills a receiving child that has forked, once `meanwhile` is done: the one that it forked, which keeps what it inherited.
+fn forked_and_killed(domain: u32, meanwhile: impl FnOnce()) -> Pid {
+    let file = shims::scratch("forked");
+    let mut child =
+        shims::start_with(shims::FORK, &format!("receive {domain}"), &[("ZERODDS_TEST_FORKED", &file)]);
+    assert_eq!(child.hear(), "ready");
+    meanwhile();
+    child.signal(Signal::USR1);
+    let mut forked = None;
+    crate::support::until("it forks", || {
+        let written = <[u8; 4]>::try_from(&std::fs::read(&file).unwrap_or_default()[..]);
+        forked = written.ok().and_then(|id| Pid::from_raw(i32::from_ne_bytes(id)));
+        forked.is_some()
+    });
+    child.kill();
+    let _ = std::fs::remove_file(&file);
+    forked.expect("a pid")
+}
+
 /// The pidfd of the peer's process tells, on Linux 6.5 and later; its socket does not end with it.
 #[test]
 fn f58_the_death_of_a_process_is_known_though_its_child_keeps_its_sockets() {
     let domain = fresh_domain();
     let mut node = Node::open(domain);
-    let pid = shims::scratch("forked");
-    let mut child =
-        shims::start_with(shims::FORK, &format!("receive {domain}"), &[("ZERODDS_TEST_FORKED", &pid)]);
-    assert_eq!(child.hear(), "ready");
-    let peer = node.transport.neighbours()[0];
-    node.link_to(peer);
-    child.signal(Signal::USR1);
-    let until = deadline();
-    let forked = loop {
-        let written = std::fs::read(&pid).unwrap_or_default();
-        if let Ok(id) = <[u8; 4]>::try_from(&written[..]) {
-            break Pid::from_raw(i32::from_ne_bytes(id)).expect("a pid");
-        }
-        assert!(Instant::now() < until, "it does not fork");
-        std::thread::yield_now();
-    };
-    child.kill();
+    let mut peer = node.locator();
+    let forked = forked_and_killed(domain, || {
+        peer = node.transport.neighbours()[0];
+        node.link_to(peer);
+    });
     let (_, reason) = node.until_down_why(peer);
     // Still there: it is what keeps the sockets open.
     let kept = rustix::process::kill_process(forked, Signal::KILL);
-    let _ = std::fs::remove_file(&pid);
     assert_eq!((reason, kept), (Reason::PeerDied, Ok(())));
+}
+
+/// The same by whom it was met first when it was dead: a socket of a child that accepts nobody takes connections as ever, until
+/// its queue is full.
+#[test]
+fn f58_who_comes_late_knows_the_death_of_a_process_though_its_child_keeps_its_socket() {
+    let domain = fresh_domain();
+    let forked = forked_and_killed(domain, || ());
+    let node = Node::open(domain);
+    let peer = node.transport.neighbours()[0];
+    let why_not = || {
+        let until = deadline();
+        loop {
+            match node.transport.reach(Peer::new(&[peer])) {
+                Reach::Unreachable(why) => return why,
+                other => assert!(Instant::now() < until, "{other:?}"),
+            }
+            std::thread::yield_now();
+        }
+    };
+    let first = why_not();
+    let full = (0..).find_map(|_| crate::raw::try_connect(&crate::raw::name(&peer)).err());
+    // What the first try came to is forgotten after a moment.
+    crate::support::until("another try", || {
+        matches!(node.transport.reach(Peer::new(&[peer])), Reach::Pending(_))
+    });
+    let second = why_not();
+    let kept = rustix::process::kill_process(forked, Signal::KILL);
+    assert_eq!((first, full, second), (Reason::PeerDied, Some(Errno::AGAIN), Reason::PeerDied));
+    assert_eq!(kept, Ok(()));
 }
 
 /// Links to the first neighbour, sends all it can to it and takes all that it gets, until told how to end.

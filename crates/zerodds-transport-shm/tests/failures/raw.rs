@@ -44,6 +44,14 @@ pub(crate) fn connect(name: &str) -> Result<Socket, Errno> {
     Ok(socket)
 }
 
+/// The same, but where there is no room now it is an error.
+pub(crate) fn try_connect(name: &str) -> Result<Socket, Errno> {
+    let socket = socket();
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    rustix::net::connect(&socket, &address(name))?;
+    Ok(socket)
+}
+
 /// Listens in a domain in which somebody of this host is already, as one more participant.
 pub(crate) fn listen(domain: u32) -> Socket {
     let first = names(domain).into_iter().next().expect("somebody is there");

@@ -1,6 +1,7 @@
 //! What a process is made to see of the system: small C libraries, compiled here and loaded in front of the system's.
 
 use super::support::child::Process;
+use super::support::fresh_domain;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,9 +21,9 @@ pub(crate) fn start_with(shim: &str, role: &str, variables: &[(&str, &Path)]) ->
     })
 }
 
-/// A file of this test's own in the build folder.
+/// A file of this test's own in the build folder, another one each time.
 pub(crate) fn scratch(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()))
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", fresh_domain()))
 }
 
 fn compiled(shim: &str) -> PathBuf {
