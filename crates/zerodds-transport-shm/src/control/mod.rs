@@ -268,6 +268,22 @@ impl Worker {
     /// Finds a place for one more handshake: a free one, or the oldest of the other user that has most of them, if that
     /// is more than this user has. Nobody takes a place of our own user.
     fn has_place(&mut self, peer: Credentials) -> bool {
+        while let Some(place) = self.place_in_the_way(peer) {
+            let Some(token) = place else { return false };
+            // It may have shaken hands by what is unread yet, and sent messages.
+            self.readable(token);
+            if let Some(connection) = self.connections.get(&token)
+                && connection.deadline().is_some()
+            {
+                connection.refuse(&self.shared, Refused::Busy);
+                self.gone(token, &Reason::NoPlace);
+            }
+        }
+        true
+    }
+
+    /// Whose place this user would take, where all are taken; `Some(None)` if it may take none.
+    fn place_in_the_way(&self, peer: Credentials) -> Option<Option<u64>> {
         let own_user = self.shared.identity.uid;
         let mut pending: HashMap<u32, Vec<(Instant, u64)>> = HashMap::new();
         for (&token, connection) in &self.connections {
@@ -276,18 +292,13 @@ impl Worker {
             }
         }
         if pending.values().map(Vec::len).sum::<usize>() < HANDSHAKES_MAX {
-            return true;
+            return None;
         }
         let has = if peer.is_user(own_user) { 0 } else { pending.get(&peer.uid).map_or(0, Vec::len) };
         let greediest =
             pending.into_iter().filter(|&(uid, _)| uid != own_user).max_by_key(|(_, of)| of.len());
         let oldest = greediest.filter(|(_, of)| of.len() > has).and_then(|(_, of)| of.into_iter().min());
-        let Some((_, token)) = oldest else { return false };
-        if let Some(connection) = self.connections.get(&token) {
-            connection.refuse(&self.shared, Refused::Busy);
-        }
-        self.gone(token, &Reason::NoPlace);
-        true
+        Some(oldest.map(|(_, token)| token))
     }
 
     fn tell_once(&mut self, about: Locator, uid: u32) {

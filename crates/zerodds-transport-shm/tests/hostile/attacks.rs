@@ -25,6 +25,8 @@ pub(crate) fn play(victim: Locator, manner: &[&str]) {
         ["gifts"] => gifts(victim),
         ["beg"] => beg(victim),
         ["occupy"] => occupy(victim),
+        ["queue", places] => queue(victim, places.parse().expect("a number")),
+        ["overdue"] => overdue(victim),
         ["come-and-go", times] => come_and_go(victim, times.parse().expect("a number")),
         ["advance"] => advance(victim),
         ["drain"] => drain(victim),
@@ -363,6 +365,29 @@ fn occupy(victim: Locator) {
             tell("done 64");
         }
     }
+}
+
+/// So many places for handshakes, taken without a word.
+fn queue(victim: Locator, places: u64) {
+    let mut random = Random(u64::from(rustix::process::geteuid().as_raw()));
+    let _kept: Vec<_> = (0..places).map(|_| fresh(victim, &mut random).call().expect("a place")).collect();
+    done(places);
+}
+
+/// All but the last step of a handshake, and behind it every other place that one user can have. Once it is told to, the last step
+/// with a message at once; then it says what it hears of the victim.
+fn overdue(victim: Locator) {
+    let mut random = Random(u64::from(rustix::process::geteuid().as_raw()));
+    let rogue = fresh(victim, &mut random).attach_but_for_done(|_| {}).expect("admitted");
+    let _kept: Vec<_> = (1..64).map(|_| fresh(victim, &mut random).call().expect("a place")).collect();
+    done(64);
+    rogue.publish(0, 0, 65, 5_000, u32::MAX);
+    for kind in [DONE, WAKE] {
+        assert!(rogue.call.say(&rogue.target.frame(kind), &[]));
+    }
+    done(0);
+    tell(super::rogue::kind(&rogue.call.hear().expect("a frame").0));
+    hear();
 }
 
 /// Links one after the other, each left without a word: with what it had published in it.

@@ -202,6 +202,32 @@ fn places_that_other_users_take_and_never_use_are_there_for_whoever_comes() {
     unharmed(&mut scene, before);
 }
 
+/// Of who has shaken hands messages are under way, though the victim has not read the last step yet.
+#[test]
+fn a_place_is_not_taken_from_who_has_shaken_hands_already() {
+    let Some(copy) = others("a_place_is_not_taken_from_who_has_shaken_hands_already") else { return };
+    let mut scene = Scene::set();
+    let before = scene.status();
+    let mut overdue = copy.start(&scene.role("overdue"), victim::OTHER_USER + 1);
+    let mut others = copy.start(&scene.role("queue 63"), victim::OTHER_USER + 2);
+    let _ours = scene.target(1).call().expect("a place");
+    assert_eq!((overdue.hear(), others.hear()), ("done 64".into(), "done 63".into()));
+    // With the ring of who has shaken hands.
+    scene.until("every place is taken", |now| now.descriptors > before.descriptors + 128);
+    scene.victim.stop();
+    // Accepted first.
+    let newcomer = scene.target(2).call().expect("a place");
+    overdue.tell("go on");
+    assert_eq!(overdue.hear(), "done 0");
+    scene.victim.resume();
+    overdue.tell("go on");
+    assert_eq!(overdue.hear(), rogue::WAKE.to_string(), "its message is taken, and it is not refused");
+    newcomer.say(&scene.target(2).frame(rogue::HELLO), &[]);
+    assert_eq!(newcomer.hear().map(|(frame, _)| rogue::kind(&frame)), Some(rogue::WELCOME));
+    drop((overdue, others, newcomer));
+    unharmed(&mut scene, before);
+}
+
 #[test]
 fn a_message_of_another_user_that_is_longer_than_our_own_may_be_is_refused_before_it_takes_memory() {
     let test =

@@ -117,6 +117,13 @@ impl Target {
 
     /// Shakes hands; `spoil` may change the ATTACH, of which all but it is correct.
     pub(crate) fn attach(self, spoil: impl FnOnce(&mut Attach)) -> Option<Rogue> {
+        let rogue = self.attach_but_for_done(spoil)?;
+        rogue.call.say(&self.frame(DONE), &[]);
+        Some(rogue)
+    }
+
+    /// The same but for the last step, by which the victim learns of it.
+    pub(crate) fn attach_but_for_done(self, spoil: impl FnOnce(&mut Attach)) -> Option<Rogue> {
         let call = self.call()?;
         call.say(&self.frame(HELLO), &[]);
         let (welcome, theirs) = call.hear().filter(|(frame, _)| kind(frame) == WELCOME)?;
@@ -133,7 +140,6 @@ impl Target {
         let fds: Vec<_> = attach.fds.iter().map(AsFd::as_fd).collect();
         call.say(&attach.frame, &fds);
         call.hear().filter(|(frame, _)| kind(frame) == READY)?;
-        call.say(&self.frame(DONE), &[]);
         Some(Rogue { target: self, call, link, theirs })
     }
 }

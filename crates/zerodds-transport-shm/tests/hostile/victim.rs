@@ -1,5 +1,6 @@
 //! The process that is attacked: it sends back whatever a friend sends, and tells what it has and what it cost.
 
+use super::rogue::Target;
 use crate::support::child::{Process, hear, tell};
 use crate::support::others::ForOthers;
 use crate::support::{Node, deadline, fresh_domain, is_intact, reliable};
@@ -57,6 +58,11 @@ impl Scene {
     pub(crate) fn rogue(&self, manner: &str, others: Option<&ForOthers>) -> Process {
         let role = self.role(manner);
         others.map_or_else(|| Process::start(&role, &[]), |copy| copy.start(&role, OTHER_USER))
+    }
+
+    /// The victim, for a rogue in this process.
+    pub(crate) fn target(&self, name: u64) -> Target {
+        Target::new(self.at, name)
     }
 
     /// The role of somebody who does this to the victim.
