@@ -75,7 +75,7 @@ impl OwnBell {
         let bell = Self { object, readiness, _ear: ear, mouth };
         // It is shut by the first, and rung by the second.
         for _ in 0..2 {
-            shutdown(&bell.mouth, Shutdown::Both)?;
+            asked("shutdown", shutdown(&bell.mouth, Shutdown::Both))?;
             if !bell.empty() {
                 return Err(io::Error::other("this kernel does not tell of a socket that is shut again"));
             }

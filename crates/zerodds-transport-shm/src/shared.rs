@@ -121,7 +121,7 @@ impl Shared {
             locator: Locator::shared_memory(host, incarnation, domain_id),
             identity: OurIdentity {
                 uid: rustix::process::geteuid().as_raw(),
-                groups: rustix::process::getgroups()?
+                groups: asked("getgroups", rustix::process::getgroups())?
                     .into_iter()
                     .chain([rustix::process::getegid()])
                     .map(|group| group.as_raw())

@@ -23,7 +23,7 @@ use closing::TOO_MUCH_TO_CLOSE;
 use connection::{Connection, Progress};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
+use rustix::net::{Shutdown, SocketFlags};
 use socket::Socket;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -89,12 +89,7 @@ const PROCESS: u64 = 1 << 63;
 
 impl Worker {
     fn listen(shared: Arc<Shared>) -> io::Result<Self> {
-        let listener = new_socket()?;
-        rustix::net::bind(&listener, &rendezvous::address(&shared.locator)?)
-            .map_err(|error| not_bound(error, &shared.locator))?;
-        crash::step("bound");
-        asked("listen", rustix::net::listen(&listener, BACKLOG))?;
-        crash::step("listening");
+        let listener = socket::listen_at(&shared.locator)?;
         let epoll = asked("epoll_create", epoll::create(epoll::CreateFlags::CLOEXEC))?;
         for (event, of) in [(LISTENER, &listener), (REQUESTS, &shared.requests.event)] {
             asked("epoll_ctl", epoll::add(&epoll, of, EventData::new_u64(event), EventFlags::IN))?;
@@ -181,7 +176,7 @@ impl Worker {
 
     /// Accepts everybody who waits, up to a bound per round, so that nobody can keep this thread here.
     fn accept(&mut self) {
-        for _ in 0..BACKLOG {
+        for _ in 0..socket::BACKLOG {
             if self.shared.closer.is_full() {
                 return self.pause_listener(TOO_MUCH_TO_CLOSE);
             }
@@ -357,7 +352,7 @@ impl Worker {
             return Err(Reason::Unavailable(TOO_MUCH_TO_CLOSE.into()));
         }
         let unavailable = |error: io::Error| Reason::Unavailable(error.to_string());
-        let socket = new_socket().map_err(unavailable)?;
+        let socket = socket::unconnected().map_err(unavailable)?;
         let address = rendezvous::address(&to).map_err(unavailable)?;
         rustix::net::connect(&socket, &address).map_err(|error| match error {
             Errno::CONNREFUSED | Errno::AGAIN if self.strangers.has_died(&to) => Reason::PeerDied,
@@ -605,26 +600,6 @@ fn watch(epoll: &OwnedFd, connection: &Connection, token: u64) -> Result<(), Err
     epoll::add(epoll, connection.socket(), EventData::new_u64(token), EventFlags::IN | EventFlags::RDHUP)
 }
 
-/// A socket to listen at a rendezvous, or to connect to one.
-fn new_socket() -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    asked(
-        "socket of AF_UNIX",
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None),
-    )
-}
-
-/// Two participants of one host and domain cannot have one incarnation.
-fn not_bound(error: Errno, locator: &Locator) -> io::Error {
-    match (error, locator.incarnation()) {
-        (Errno::ADDRINUSE, Some(incarnation)) => io::Error::other(format!(
-            "another transport of this host and domain has the incarnation {incarnation} already; \
-             give each an incarnation of its own"
-        )),
-        (error, _) => error.into(),
-    }
-}
-
 /// How long a peer may take to shake hands.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// Handshakes under way at once.
@@ -641,7 +616,6 @@ const UNRECEIVED_MAX: usize = 256;
 const UNRECEIVED_OF_OTHERS_MAX: usize = 32;
 /// Frames read from one connection before others have their turn.
 const FRAMES_PER_ROUND: usize = 8;
-const BACKLOG: i32 = 128;
 const LISTENER_PAUSE: Duration = Duration::from_millis(100);
 /// How long a peer is left alone after either side broke the protocol.
 const BROKEN_PAUSE: Duration = Duration::from_secs(1);

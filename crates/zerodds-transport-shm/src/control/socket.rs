@@ -1,19 +1,25 @@
-//! Frames and descriptors through the rendezvous socket.
+//! The rendezvous socket, and frames and descriptors through it.
 
 use super::closing::{Closer, Given};
+use crate::asked::{asked, in_vain};
 use crate::bell::is_stream;
 use crate::crash;
 use crate::handshake::{FRAME_LEN, Frame};
+use crate::rendezvous;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, socket_with,
 };
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use zerodds_core::Locator;
+
+/// Connections that wait to be accepted, and are accepted at once, at most.
+pub(crate) const BACKLOG: i32 = 128;
 
 /// Descriptors that travel with one frame at most.
 pub(crate) const FDS_MAX: usize = 3;
@@ -56,6 +62,34 @@ impl Drop for Socket {
             // The peer learns of it now, however long closing takes.
             let _ = rustix::net::shutdown(&*self.0, Shutdown::Both);
         }
+    }
+}
+
+/// A socket to listen at a rendezvous, or to connect to one.
+pub(crate) fn unconnected() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    asked("socket of AF_UNIX", socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None))
+}
+
+/// A socket that listens at the rendezvous of this locator.
+pub(crate) fn listen_at(locator: &Locator) -> io::Result<OwnedFd> {
+    let listener = unconnected()?;
+    rustix::net::bind(&listener, &rendezvous::address(locator)?)
+        .map_err(|error| not_bound(error, locator))?;
+    crash::step("bound");
+    asked("listen", rustix::net::listen(&listener, BACKLOG))?;
+    crash::step("listening");
+    Ok(listener)
+}
+
+/// Two participants of one host and domain cannot have one incarnation.
+fn not_bound(error: Errno, locator: &Locator) -> io::Error {
+    match (error, locator.incarnation()) {
+        (Errno::ADDRINUSE, Some(incarnation)) => io::Error::other(format!(
+            "another transport of this host and domain has the incarnation {incarnation} already, or had it, and a \
+             child that its process forked lives; give each an incarnation of its own"
+        )),
+        (error, _) => in_vain("bind", error),
     }
 }
 

@@ -11,6 +11,7 @@ use std::any::Any;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use zerodds_core::{Delivery, Incoming, Peer, Reach, Reason, Receiver, Transport};
+use zerodds_transport_shm::{Config, ShmTransport};
 
 /// Plays the roles of this module.
 pub(crate) fn play(words: &[&str]) -> bool {
@@ -104,9 +105,13 @@ fn f58_who_comes_late_knows_the_death_of_a_process_though_its_child_keeps_its_so
         matches!(node.transport.reach(Peer::new(&[peer])), Reach::Pending(_))
     });
     let second = why_not();
+    let name = peer.incarnation().expect("shared memory");
+    let namesake = ShmTransport::open_as(domain, name, &Config::default()).availability();
     let kept = rustix::process::kill_process(forked, Signal::KILL);
     assert_eq!((first, full, second), (Reason::PeerDied, Some(Errno::AGAIN), Reason::PeerDied));
     assert_eq!(kept, Ok(()));
+    let why = namesake.expect_err("it has the name, too").to_string();
+    assert!(why.contains("already") && why.contains("forked"), "{why}");
 }
 
 /// Links to the first neighbour, sends all it can to it and takes all that it gets, until told how to end.

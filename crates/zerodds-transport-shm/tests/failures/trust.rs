@@ -23,12 +23,14 @@ const SANDBOX: &str = include_str!("shims/sandbox.py");
 
 #[test]
 fn f26_a_sandbox_that_denies_any_of_what_is_needed_is_named_and_the_process_goes_on() {
-    for denied in ["memfd_create", "socket", "socketpair", "eventfd", "epoll"] {
+    for denied in
+        ["memfd_create", "socket", "bind", "socketpair", "shutdown", "eventfd", "epoll", "getgroups"]
+    {
         let domain = fresh_domain();
         let role = format!("party {domain} as 2626262626262626 {}", 1 << 20);
         let mut party = Process::start(&role, &["python3", "-c", SANDBOX, denied]);
         let said = party.hear();
-        assert!(said.contains(denied) && said.contains("Permission denied"), "{denied}: {said:?}");
+        assert!(said.contains(denied) && said.contains("sandbox"), "{denied}: {said:?}");
         assert!(party.finish(), "{denied}: the process goes on without shared memory");
     }
 }

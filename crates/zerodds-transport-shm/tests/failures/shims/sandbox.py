@@ -1,8 +1,10 @@
 """Forbids a system call by seccomp, as a sandbox does, and goes on as another program:
-sandbox.py memfd_create|socket|socketpair|eventfd|epoll program argument..."""
+sandbox.py memfd_create|socket|bind|socketpair|shutdown|eventfd|epoll|getgroups program argument..."""
 import ctypes, os, platform, struct, sys
-number = {'x86_64': {'memfd_create': 319, 'socket': 41, 'socketpair': 53, 'eventfd': 290, 'epoll': 291},
-          'aarch64': {'memfd_create': 279, 'socket': 198, 'socketpair': 199, 'eventfd': 19, 'epoll': 20}}[platform.machine()]
+number = {'x86_64': {'memfd_create': 319, 'socket': 41, 'bind': 49, 'socketpair': 53, 'shutdown': 48, 'eventfd': 290, 'epoll': 291,
+                     'getgroups': 115},
+          'aarch64': {'memfd_create': 279, 'socket': 198, 'bind': 200, 'socketpair': 199, 'shutdown': 210, 'eventfd': 19, 'epoll': 20,
+                      'getgroups': 158}}[platform.machine()]
 insn = lambda code, jt, jf, k: struct.pack('HBBI', code, jt, jf, k)
 LOAD, EQUAL, RETURN, ALLOW, EACCES = 0x20, 0x15, 0x06, 0x7fff0000, 0x0005000d
 unix_only = sys.argv[1] == 'socket'
