@@ -204,7 +204,7 @@ impl Connection {
             // Of a link that is up it was the peer's mouth: WAKE does without.
             Received::NoRoom if self.link().is_some() => return Progress::Nothing,
             Received::NoRoom => {
-                return self.fail(shared, Reason::Unavailable("no descriptor is left".into()));
+                return self.fail(shared, Reason::Unavailable(NO_ROOM.into()));
             }
             Received::Garbage => {
                 return self.fail(shared, Reason::Protocol("it sent no frame of ours".into()));
@@ -461,6 +461,9 @@ fn refusal(reason: Refused, frame: &Frame) -> Reason {
     }
 }
 
+/// The system does not tell which.
+const NO_ROOM: &str = "what the peer sent could not be received: this process has as many descriptors as it may (ulimit -n \
+                       raises that), or a security module denies them";
 const UNASKED: &str = "it sent descriptors that nobody asked for";
 /// Frames that a peer may send after the link is over.
 const FRAMES_WHILE_LEAVING: u32 = 1024;

@@ -38,7 +38,7 @@ pub(crate) enum Received {
     End,
     /// The peer sent something that is no frame.
     Garbage,
-    /// Descriptors came for which there was no room: this process has as many as it may.
+    /// Descriptors came that this process does not get: it has as many as it may, or a security module denies them.
     NoRoom,
 }
 

@@ -16,6 +16,7 @@ pub(crate) fn play(words: &[&str]) -> bool {
     match *words {
         ["exhaust", domain] => exhaust(number(domain)),
         ["high-descriptors", domain] => high_descriptors(number(domain)),
+        ["short-of-descriptors", domain] => short_of_descriptors(number(domain)),
         ["idle"] => idle(),
         _ => return false,
     }
@@ -196,6 +197,25 @@ fn cpu_ticks(id: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("it runs");
     let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
     number::<u64>(fields[11]) + number::<u64>(fields[12])
+}
+
+/// Takes all descriptors but one, which is enough to connect, then plays a party.
+fn short_of_descriptors(domain: u32) {
+    let node = Node::open(domain);
+    let mut taken: Vec<_> = (0..).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
+    taken.pop();
+    serve(node);
+}
+
+/// A security module that denies them looks the same to us.
+#[test]
+fn f17_whoever_does_not_get_what_a_peer_sends_says_both_that_it_may_be() {
+    let domain = fresh_domain();
+    let node = Node::open(domain);
+    let role = format!("short-of-descriptors {domain}");
+    let mut short = Party::of(Process::start(&role, &["prlimit", "--nofile=64:64"]));
+    let said = short.asked(format!("link {}", name_of(&node)));
+    assert!(said.contains("ulimit -n") && said.contains("security module"), "{said}");
 }
 
 /// Takes the first 1,100 descriptors for other things, then plays a party.
