@@ -181,7 +181,7 @@ impl Connection {
     /// Our ring, and for a process of our user our doorbell.
     fn own_objects<'a>(&self, shared: &'a Shared) -> Vec<BorrowedFd<'a>> {
         let mut fds = vec![shared.ring_fd.as_fd()];
-        if self.credentials.is_user(shared.identity.uid) {
+        if self.credentials.uid == shared.identity.uid {
             fds.push(shared.bell.memory());
         }
         fds
@@ -268,7 +268,7 @@ impl Connection {
 
     /// Something may be there, of a peer that cannot ring. If all that it lacks is what wakes us in poll, it gets that: once.
     fn woken(&mut self, shared: &Shared) -> Progress {
-        if !self.gave_mouth && self.credentials.is_user(shared.identity.uid) {
+        if !self.gave_mouth && self.credentials.uid == shared.identity.uid {
             // Where the socket has no room now, the next one is answered.
             self.gave_mouth = self.send(shared, Kind::Mouth, &[shared.bell.mouth()]).is_ok();
         }
@@ -340,7 +340,7 @@ impl Connection {
 
     /// TRUST: descriptors and numbers of a peer; checked by `segment::map`.
     fn map_objects(&self, shared: &Shared, frame: &Frame, fds: Vec<Given>) -> Result<Objects, Reason> {
-        let (ring_fd, bell) = if self.credentials.is_user(shared.identity.uid) {
+        let (ring_fd, bell) = if self.credentials.uid == shared.identity.uid {
             let [ring, memory] = exactly(fds)?;
             let bell = PeerBell::map(&memory, owner_word(&frame.locator))
                 .map_err(|error| not_mapped("doorbell", &error))?;

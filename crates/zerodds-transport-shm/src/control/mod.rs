@@ -252,7 +252,7 @@ impl Worker {
         let of = |is_one: &dyn Fn(u32) -> bool| {
             self.connections.values().filter(|connection| is_one(connection.credentials().uid)).count()
         };
-        if peer.is_user(own_user) {
+        if peer.uid == own_user {
             self.connections.len() >= CONNECTIONS_MAX
         } else {
             of(&|uid| uid == peer.uid) >= CONNECTIONS_PER_OTHER_USER_MAX
@@ -289,7 +289,7 @@ impl Worker {
         if pending.values().map(Vec::len).sum::<usize>() < HANDSHAKES_MAX {
             return None;
         }
-        let has = if peer.is_user(own_user) { 0 } else { pending.get(&peer.uid).map_or(0, Vec::len) };
+        let has = if peer.uid == own_user { 0 } else { pending.get(&peer.uid).map_or(0, Vec::len) };
         let greediest =
             pending.into_iter().filter(|&(uid, _)| uid != own_user).max_by_key(|(_, of)| of.len());
         let oldest = greediest.filter(|(_, of)| of.len() > has).and_then(|(_, of)| of.into_iter().min());
@@ -586,13 +586,6 @@ impl Worker {
                 link.end(Reason::Closed);
             }
         }
-    }
-}
-
-impl Credentials {
-    /// Whether this is the user we run as.
-    fn is_user(self, uid: u32) -> bool {
-        self.uid == uid
     }
 }
 
