@@ -1,16 +1,14 @@
 //! Sending: one datagram or a thousand, to one address, in as few system calls as the kernel allows.
 //!
 //! ```text
-//!   datagrams  1400 1400 1400 1400 900   60000   60000   200
-//!              └───── one sendmsg ────┘  └──── one sendmmsg ────┘
-//!               segmented (GSO): equal    everything else
-//!               sizes, the last may be
-//!               shorter, each fits a
-//!               packet of the path, all
-//!               together fit a datagram
+//!   datagrams  1400 1400 1400 1400 900        60000 60000 200
+//!              └───── one sendmsg ────┘       └ one sendmmsg ┘
+//!               segmented (GSO): each          everything else
+//!               fits a packet of the path,
+//!               all together fit a datagram
 //! ```
-//! Segmentation only takes what the kernel will not have to fragment, so the path's packet size is asked for
-//! first: a refusal would switch segmentation off for good.
+//! They are of one length, but for the last, which may be shorter. Segmentation only takes what the kernel will not have to
+//! fragment, so the path's packet size is asked for first: a refusal would switch segmentation off for good.
 //!
 //! Nothing here waits for long. The caller may be a stack's only thread, and a lost datagram is repaired by
 //! RTPS where that matters; a blocked stack is not. [`Patience`] is the whole wait of one call, or of several that share it.
@@ -23,7 +21,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, sendto};
 use socket2::Socket;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -40,12 +37,13 @@ pub(crate) struct Sender {
     multicast: Mutex<()>,
 }
 
-/// Datagrams for one address.
+/// Datagrams for one address that lie one after another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch<'a> {
-    pub(crate) datagrams: &'a [&'a [u8]],
-    /// The same bytes where they lie one after another, which saves a copy when they are sent as one.
-    pub(crate) whole: Option<&'a [u8]>,
+    pub(crate) bytes: &'a [u8],
+    /// Of each but the last, which may be shorter.
+    pub(crate) len: usize,
+    pub(crate) count: usize,
 }
 
 /// How far a send got.
@@ -67,14 +65,34 @@ pub(crate) enum Stop {
 }
 
 impl<'a> Batch<'a> {
-    /// Datagrams that lie anywhere.
-    pub(crate) const fn of(datagrams: &'a [&'a [u8]]) -> Self {
-        Self { datagrams, whole: None }
+    /// One datagram, which may be empty.
+    pub(crate) const fn of(datagram: &'a [u8]) -> Self {
+        Self { bytes: datagram, len: datagram.len(), count: 1 }
+    }
+
+    /// Datagrams of this length, the last of which may be shorter.
+    pub(crate) fn run(bytes: &'a [u8], len: usize) -> Self {
+        let len = len.clamp(1, bytes.len().max(1));
+        Self { bytes, len, count: bytes.len().div_ceil(len) }
+    }
+
+    /// So many from the front.
+    pub(crate) fn first(self, count: usize) -> Self {
+        Self { bytes: &self.bytes[..self.end(count)], count, ..self }
     }
 
     /// What is left once so many are sent.
     pub(crate) fn after(self, sent: usize) -> Self {
-        Self { datagrams: &self.datagrams[sent..], whole: self.whole.filter(|_| sent == 0) }
+        Self { bytes: &self.bytes[self.end(sent)..], count: self.count - sent, ..self }
+    }
+
+    /// Where so many from the front end.
+    fn end(self, count: usize) -> usize {
+        self.bytes.len().min(count * self.len)
+    }
+
+    fn datagrams(self) -> impl Iterator<Item = &'a [u8]> {
+        (0..self.count).map(move |index| self.after(index).first(1).bytes)
     }
 }
 
@@ -101,11 +119,10 @@ impl Sender {
 
     /// Sends the datagrams in order to one address.
     pub(crate) fn send(&self, batch: Batch<'_>, to: SocketAddr, patience: &mut Patience) -> Progress {
-        let datagrams = batch.datagrams;
-        let mut segments = if datagrams.len() > 1 { self.segments(datagrams, to) } else { Segments::NONE };
+        let mut segments = self.segments(batch, to);
         let mut sent = 0;
         let mut stale_errors = 0;
-        while sent < datagrams.len() {
+        while sent < batch.count {
             let stop = match self.step(batch.after(sent), to, &mut segments) {
                 Ok(taken) => {
                     sent += taken;
@@ -155,19 +172,10 @@ impl Sender {
     }
 
     /// One system call's worth, from the front. Where segmentation fails, `segments` is none from then on.
-    fn step(
-        &self,
-        Batch { datagrams, whole }: Batch<'_>,
-        to: SocketAddr,
-        segments: &mut Segments,
-    ) -> rustix::io::Result<usize> {
-        let run = segments.run(datagrams);
+    fn step(&self, batch: Batch<'_>, to: SocketAddr, segments: &mut Segments) -> rustix::io::Result<usize> {
+        let run = segments.run(batch);
         if run > 1 {
-            let contents = match whole.filter(|_| run == datagrams.len()) {
-                Some(whole) => Cow::Borrowed(whole),
-                None => Cow::Owned(datagrams[..run].concat()),
-            };
-            match self.send_segmented(&contents, datagrams[0].len(), to) {
+            match self.send_segmented(batch.first(run), to) {
                 Err(error) if !matches!(error, Errno::AGAIN | Errno::NOBUFS) => {
                     *segments = Segments::NONE;
                     self.forget_paths();
@@ -175,22 +183,26 @@ impl Sender {
                 taken => return taken.map(|()| run),
             }
         }
-        let end = datagrams.len().min(PLAIN_MAX);
-        let plain = (1..end).find(|&i| segments.run(&datagrams[i..]) > 1).unwrap_or(end);
-        send_plain(&self.socket, &datagrams[..plain], to)
+        send_plain(&self.socket, batch.first(batch.count.min(PLAIN_MAX)), to)
     }
 
-    fn send_segmented(&self, contents: &[u8], len: usize, to: SocketAddr) -> rustix::io::Result<()> {
+    fn send_segmented(&self, batch: Batch<'_>, to: SocketAddr) -> rustix::io::Result<()> {
         let Some(state) = &self.segmentation else { return Err(Errno::OPNOTSUPP) };
-        let transmit =
-            Transmit { destination: to, ecn: None, contents, segment_size: Some(len), src_ip: None };
+        let transmit = Transmit {
+            destination: to,
+            ecn: None,
+            contents: batch.bytes,
+            segment_size: Some(batch.len),
+            src_ip: None,
+        };
         let sent = state.try_send(UdpSockRef::from(&self.socket), &transmit);
         sent.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 
     /// What may be segmented on the way to `to`.
-    fn segments(&self, datagrams: &[&[u8]], to: SocketAddr) -> Segments {
-        let worthwhile = datagrams.windows(2).any(Segments::fit);
+    fn segments(&self, batch: Batch<'_>, to: SocketAddr) -> Segments {
+        // On some path at least.
+        let worthwhile = Segments { len_max: SEGMENTED_MAX, count_max: 2 }.run(batch) == 2;
         worthwhile.then(|| self.segments_to(to)).flatten().unwrap_or(Segments::NONE)
     }
 
@@ -260,23 +272,10 @@ struct Segments {
 impl Segments {
     const NONE: Self = Self { len_max: 0, count_max: 0 };
 
-    /// How many datagrams from the front can go as one send: all of one size but the last, which may be
-    /// shorter. Fewer than two are not worth it.
-    fn run(self, datagrams: &[&[u8]]) -> usize {
-        let Some(size) =
-            datagrams.first().map(|first| first.len()).filter(|size| (1..=self.len_max).contains(size))
-        else {
-            return 0;
-        };
-        let room = self.count_max.min(SEGMENTED_MAX / size).min(datagrams.len());
-        let equal = datagrams[..room].iter().take_while(|datagram| datagram.len() == size).count();
-        let tail = datagrams[equal..room].first().is_some_and(|last| (1..size).contains(&last.len()));
-        equal + usize::from(tail)
-    }
-
-    /// Whether these could be part of one run on some path.
-    fn fit(pair: &[&[u8]]) -> bool {
-        Self { len_max: SEGMENTED_MAX, count_max: 2 }.run(pair) == 2
+    /// How many datagrams from the front can go as one send. Fewer than two are not worth it.
+    fn run(self, batch: Batch<'_>) -> usize {
+        let fits = (1..=self.len_max).contains(&batch.len);
+        if fits { self.count_max.min(SEGMENTED_MAX / batch.len).min(batch.count) } else { 0 }
     }
 }
 
@@ -301,21 +300,20 @@ fn make_room(paths: &mut HashMap<SocketAddr, usize>, to: SocketAddr) {
 }
 
 /// Sends at least one datagram, without segmentation.
-fn send_plain(socket: &Socket, datagrams: &[&[u8]], to: SocketAddr) -> rustix::io::Result<usize> {
-    match datagrams {
-        [] => Ok(0),
-        #[cfg(target_os = "linux")]
-        [_, _, ..] => send_many(socket, datagrams, to),
-        [first, ..] => sendto(socket, first, SendFlags::empty(), &to).map(|_| 1),
+fn send_plain(socket: &Socket, batch: Batch<'_>, to: SocketAddr) -> rustix::io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    if batch.count > 1 {
+        return send_many(socket, batch, to);
     }
+    sendto(socket, batch.first(1).bytes, SendFlags::empty(), &to).map(|_| 1)
 }
 
 #[cfg(target_os = "linux")]
-fn send_many(socket: &Socket, datagrams: &[&[u8]], to: SocketAddr) -> rustix::io::Result<usize> {
+fn send_many(socket: &Socket, batch: Batch<'_>, to: SocketAddr) -> rustix::io::Result<usize> {
     use rustix::net::{MMsgHdr, SendAncillaryBuffer, addr::SocketAddrArg, sendmmsg};
     let address = to.as_any();
-    let slices: Vec<_> = datagrams.iter().map(|datagram| [io::IoSlice::new(datagram)]).collect();
-    let mut controls: Vec<_> = datagrams.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let slices: Vec<_> = batch.datagrams().map(|datagram| [io::IoSlice::new(datagram)]).collect();
+    let mut controls: Vec<_> = slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
     let headers = slices.iter().zip(&mut controls);
     let mut headers: Vec<_> =
         headers.map(|(slice, control)| MMsgHdr::new_with_addr(&address, slice, control)).collect();
@@ -327,42 +325,40 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of_sizes(sizes: &[usize]) -> Vec<Vec<u8>> {
-        sizes.iter().map(|&size| vec![0; size]).collect()
-    }
-
-    fn run(sizes: &[usize], len_max: usize) -> usize {
-        let datagrams = of_sizes(sizes);
-        let slices: Vec<_> = datagrams.iter().map(Vec::as_slice).collect();
-        Segments { len_max, count_max: 64 }.run(&slices)
-    }
-
-    #[test]
-    fn a_run_is_of_equal_sizes_and_may_end_with_a_shorter_one() {
-        assert_eq!(run(&[1400, 1400, 1400, 900, 1400], 1472), 4);
-        assert_eq!(run(&[1400, 1400, 1401], 1472), 2);
-        assert_eq!(run(&[1400, 1400, 0], 1472), 2, "an empty segment is none");
-        assert_eq!(run(&[0, 0, 0], 1472), 0);
+    /// How many of these are segmented at once.
+    fn run(len: usize, count: usize, len_max: usize) -> usize {
+        Segments { len_max, count_max: 64 }.run(Batch::run(&vec![0; len * count], len))
     }
 
     #[test]
     fn what_the_path_would_have_to_fragment_is_no_run() {
-        assert_eq!(run(&[1473, 1473], 1472), 0);
-        assert_eq!(run(&[60_000, 60_000], 65_508), 1);
-        assert_eq!(run(&[1400, 1400], 0), 0, "nothing is known about the path");
+        assert_eq!(run(1472, 2, 1472), 2);
+        assert_eq!(run(1473, 2, 1472), 0);
+        assert_eq!(run(60_000, 2, 65_508), 1);
+        assert_eq!(run(1400, 2, 0), 0, "nothing is known about the path");
+    }
+
+    #[test]
+    fn an_empty_datagram_is_one_and_no_run() {
+        let datagrams = |batch: Batch<'_>| batch.datagrams().map(<[u8]>::len).collect::<Vec<_>>();
+        assert_eq!(datagrams(Batch::of(&[])), [0]);
+        assert_eq!(Segments { len_max: 1472, count_max: 64 }.run(Batch::of(&[])), 0);
+        assert_eq!(datagrams(Batch::run(&[], 1400)), [0; 0]);
     }
 
     proptest! {
         #[test]
         fn a_run_always_fits_one_datagram_and_64_segments(
-            size in 1usize..70_000, count in 1usize..100, tail in 0usize..70_000,
+            len in 0usize..70_000, total in 0usize..300_000, sent in 0usize..10,
         ) {
-            let sizes = [vec![size; count], vec![tail]].concat();
-            let n = run(&sizes, 65_508);
-            prop_assert!(n <= 64 && n <= sizes.len());
-            prop_assert!(n < 2 || sizes[..n].iter().sum::<usize>() <= SEGMENTED_MAX);
-            prop_assert!(sizes[..n.saturating_sub(1)].iter().all(|&s| s == size));
-            prop_assert!(n == 0 || (1..=size).contains(&sizes[n - 1]));
+            let bytes = vec![0; total];
+            let batch = Batch::run(&bytes, len);
+            let chunks: Vec<_> = bytes.chunks(len.max(1)).map(<[u8]>::len).collect();
+            prop_assert_eq!(batch.datagrams().map(<[u8]>::len).collect::<Vec<_>>(), chunks);
+            let rest = batch.after(sent.min(batch.count));
+            let count = Segments { len_max: 65_508, count_max: 64 }.run(rest);
+            prop_assert!(count <= 64 && count <= rest.count);
+            prop_assert!(count < 2 || rest.first(count).bytes.len() <= SEGMENTED_MAX);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The transport's counters while they count: one relaxed atomic each, read out as
 //! [`Counters`]. They order nothing, so nothing stronger is needed.
 
+use crate::batch::Batch;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerodds_core::{Counters, Delivery};
 
@@ -18,9 +19,9 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// These datagrams were handed to the kernel for one peer.
-    pub(crate) fn sent(&self, datagrams: &[&[u8]]) {
-        add(&self.sent_messages, datagrams.len());
-        add(&self.sent_bytes, datagrams.iter().map(|datagram| datagram.len()).sum());
+    pub(crate) fn sent(&self, datagrams: Batch<'_>) {
+        add(&self.sent_messages, datagrams.count);
+        add(&self.sent_bytes, datagrams.bytes.len());
     }
 
     /// A message of this length was handed to the receiver's owner.

@@ -150,20 +150,12 @@ impl UdpTransport {
         self.0.is_ours() && self.0.groups.iter().any(Group::works)
     }
 
-    /// Sends datagrams in order to one peer, in as few system calls as the kernel allows; for the fragments
-    /// of a large sample. Waits for room in the socket for a few milliseconds in total.
+    /// Sends datagrams of `len` bytes that lie one after another, the last of which may be shorter, in order to one peer, in as
+    /// few system calls as the kernel allows; for the fragments of a large sample. Waits for room in the socket as long as
+    /// `patience` has it, which may be shared by several.
     ///
     /// Returns how many were handed to the kernel, from the front; the others found its buffer full and are
     /// counted as lost.
-    ///
-    /// # Errors
-    /// [`BatchError`] says what was and was not sent.
-    pub fn send_batch(&self, datagrams: &[&[u8]], to: Peer<'_>) -> Result<usize, BatchError> {
-        self.send_batched(Batch::of(datagrams), to, &mut Patience::default())
-    }
-
-    /// As [`send_batch`](Self::send_batch), datagrams of `len` bytes that lie one after another, the last of which may be
-    /// shorter: saves the copy that puts them so, where the kernel is given all at once. `patience` may be shared by several.
     ///
     /// # Errors
     /// [`BatchError`] says what was and was not sent.
@@ -174,8 +166,25 @@ impl UdpTransport {
         to: Peer<'_>,
         patience: &mut Patience,
     ) -> Result<usize, BatchError> {
-        let datagrams: Vec<&[u8]> = run.chunks(len.max(1)).collect();
-        self.send_batched(Batch { datagrams: &datagrams, whole: Some(run) }, to, patience)
+        let (shared, batch) = (&self.0, Batch::run(run, len));
+        if shared.is_closed() {
+            return Err(BatchError::Closed);
+        }
+        let (len, max) = (batch.len, shared.max_len());
+        if len > max {
+            shared.tally.too_large();
+            return Err(BatchError::TooLarge { len, max });
+        }
+        let progress = shared.deliver(batch, to, Delivery::BestEffort, patience);
+        let progress = progress.map_err(BatchError::Unreachable)?;
+        match progress.stopped {
+            None | Some(Stop::Full) => Ok(progress.sent),
+            Some(Stop::Refused(Errno::MSGSIZE)) => {
+                let len = batch.after(progress.sent).first(1).bytes.len();
+                Err(BatchError::TooLarge { len, max: len.saturating_sub(1) })
+            }
+            Some(Stop::Refused(errno)) => Err(BatchError::Io(errno.into())),
+        }
     }
 
     /// The longest datagram, in bytes, of which many go to this peer by one system call and each in a packet of its own, which
@@ -188,33 +197,6 @@ impl UdpTransport {
         match self.0.route(to).ok()? {
             Route::Unicast(address) => self.0.sender(Family::of(address.ip()))?.packet_payload(address),
             Route::Group(_) => None,
-        }
-    }
-
-    fn send_batched(
-        &self,
-        batch: Batch<'_>,
-        to: Peer<'_>,
-        patience: &mut Patience,
-    ) -> Result<usize, BatchError> {
-        let (shared, datagrams) = (&self.0, batch.datagrams);
-        if shared.is_closed() {
-            return Err(BatchError::Closed);
-        }
-        if let Some(len) = datagrams.iter().map(|datagram| datagram.len()).find(|&len| len > shared.max_len())
-        {
-            shared.tally.too_large();
-            return Err(BatchError::TooLarge { len, max: shared.max_len() });
-        }
-        let progress = shared.deliver(batch, to, Delivery::BestEffort, patience);
-        let progress = progress.map_err(BatchError::Unreachable)?;
-        match progress.stopped {
-            None | Some(Stop::Full) => Ok(progress.sent),
-            Some(Stop::Refused(Errno::MSGSIZE)) => {
-                let len = datagrams[progress.sent].len();
-                Err(BatchError::TooLarge { len, max: len.saturating_sub(1) })
-            }
-            Some(Stop::Refused(errno)) => Err(BatchError::Io(errno.into())),
         }
     }
 }
@@ -277,7 +259,7 @@ impl Transport for UdpTransport {
         });
         let mut sent = Sent::default();
         for (index, &peer) in to.iter().enumerate() {
-            let why = match shared.deliver(Batch::of(&[message]), peer, delivery, &mut patience) {
+            let why = match shared.deliver(Batch::of(message), peer, delivery, &mut patience) {
                 Ok(Progress { stopped: None, .. }) => {
                     sent.by_udp += 1;
                     continue;
@@ -356,13 +338,12 @@ impl Shared {
             progress = self.send_along(self.route(peer)?, batch.after(before), patience);
             progress.sent += before;
         }
-        let datagrams = batch.datagrams;
-        self.tally.sent(&datagrams[..progress.sent]);
+        self.tally.sent(batch.first(progress.sent));
         match progress.stopped {
             None => {}
-            Some(Stop::Full) => self.tally.full(datagrams.len() - progress.sent, delivery),
+            Some(Stop::Full) => self.tally.full(batch.count - progress.sent, delivery),
             Some(Stop::Refused(Errno::MSGSIZE)) => self.tally.too_large(),
-            Some(Stop::Refused(_)) => self.tally.refused(datagrams.len() - progress.sent),
+            Some(Stop::Refused(_)) => self.tally.refused(batch.count - progress.sent),
         }
         Ok(progress)
     }

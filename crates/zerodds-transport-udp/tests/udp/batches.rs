@@ -6,18 +6,33 @@ use proptest::prelude::*;
 use zerodds_core::{Peer, Receiver as _, Transport as _};
 use zerodds_transport_udp::Patience;
 
+/// So many datagrams of one length, and one of another that is shorter, or none where that is 0.
+type Run = (usize, usize, usize);
+
 /// Sends all of it while the receiver empties its buffer only afterwards, so no more than fits there.
-fn arrives_intact(sizes: &[usize]) {
+fn arrive_intact(runs: &[Run]) {
     let (domain, token) = (random_domain(), Token::random());
     let (a, mut b) = (Participant::on_loopback(domain), Participant::on_loopback(domain));
-    let messages: Vec<_> = (0..).zip(sizes).map(|(index, &size)| token.message(index, size)).collect();
-    let slices: Vec<_> = messages.iter().map(Vec::as_slice).collect();
-    let sent = a.transport.send_batch(&slices, Peer::new(&b.transport.locators())).unwrap();
-    assert_eq!(sent, slices.len());
-    for message in &messages {
-        assert!(b.next(token)[..] == message[..], "a datagram of {} bytes", message.len());
+    let (to, mut patience) = (b.transport.locators(), Patience::default());
+    let runs: Vec<_> = (0..)
+        .step_by(1_000)
+        .zip(runs)
+        .map(|(from, &(len, count, tail))| {
+            let last = token.message(from + count as u32, len.max(16))[..tail].to_vec();
+            (len, [run_of(token, from, count as u32, len), last].concat())
+        })
+        .collect();
+    for (len, run) in &runs {
+        let sent = a.transport.send_run(run, *len, Peer::new(&to), &mut patience).unwrap();
+        assert_eq!(sent, run.chunks(*len).count());
     }
-    assert_eq!(a.transport.counters().sent_messages, messages.len() as u64);
+    let datagrams: Vec<_> = runs.iter().flat_map(|(len, run)| run.chunks(*len)).collect();
+    for datagram in &datagrams {
+        assert!(b.next(token)[..] == **datagram, "a datagram of {} bytes", datagram.len());
+    }
+    let counters = a.transport.counters();
+    let bytes: usize = datagrams.iter().map(|datagram| datagram.len()).sum();
+    assert_eq!((counters.sent_messages, counters.sent_bytes), (datagrams.len() as u64, bytes as u64));
 }
 
 /// How many of these a receive buffer surely holds: the kernel charges more than the bytes.
@@ -28,26 +43,31 @@ fn that_fit(size: usize, wanted: usize) -> usize {
 
 #[test]
 fn the_fragments_of_a_4_mib_sample_arrive_intact() {
-    let fragments = that_fit(60_000, 70);
-    arrives_intact(&[vec![60_000; fragments], vec![4304]].concat());
+    arrive_intact(&[(60_000, that_fit(60_000, 70), 4304)]);
 }
 
 #[test]
 fn packet_sized_datagrams_arrive_intact() {
-    arrives_intact(&[vec![1400; that_fit(1400, 500)], vec![900]].concat());
+    arrive_intact(&[(1400, that_fit(1400, 500), 900)]);
 }
 
 #[test]
 fn small_and_large_ones_between_each_other_arrive_in_order() {
-    arrives_intact(&[
-        1400, 1400, 1400, 900, 60_000, 20, 20, 20, 65_507, 1400, 1401, 1400, 1400, 32_000, 32_000,
+    arrive_intact(&[
+        (1400, 3, 900),
+        (60_000, 1, 0),
+        (20, 3, 0),
+        (65_507, 1, 1401),
+        (1400, 2, 0),
+        (32_000, 2, 0),
     ]);
 }
 
 #[test]
-fn an_empty_batch_sends_nothing() {
+fn an_empty_run_sends_nothing() {
     let a = Participant::on_loopback(random_domain());
-    assert_eq!(a.transport.send_batch(&[], Peer::new(&a.transport.locators())).unwrap(), 0);
+    let to = a.transport.locators();
+    assert_eq!(a.transport.send_run(&[], 1400, Peer::new(&to), &mut Patience::default()).unwrap(), 0);
 }
 
 /// Datagrams that lie one after another.
@@ -57,19 +77,8 @@ fn run_of(token: Token, from: u32, count: u32, len: usize) -> Vec<u8> {
 
 #[test]
 fn a_run_arrives_intact_where_it_is_segmented_and_where_not() {
-    for (len, count, tail) in
-        [(1400, 40, 900), (1400, 40, 0), (60_000, 1, 0), (9_000, 20, 100), (20, 200, 16)]
-    {
-        let (domain, token) = (random_domain(), Token::random());
-        let (a, mut b) = (Participant::on_loopback(domain), Participant::on_loopback(domain));
-        let run = [run_of(token, 0, count, len), token.message(count, len)[..tail].to_vec()].concat();
-        let to = b.transport.locators();
-        let sent = a.transport.send_run(&run, len, Peer::new(&to), &mut Patience::default()).unwrap();
-        assert_eq!(sent, run.chunks(len).count());
-        for datagram in run.chunks(len) {
-            assert!(b.next(token)[..] == *datagram);
-        }
-        assert_eq!(a.transport.counters().sent_bytes, run.len() as u64);
+    for run in [(1400, 40, 900), (1400, 40, 0), (60_000, 1, 0), (9_000, 20, 100), (20, 200, 16)] {
+        arrive_intact(&[run]);
     }
 }
 
@@ -126,10 +135,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
 
     #[test]
-    fn any_mix_of_sizes_arrives_intact(
-        runs in prop::collection::vec((prop_oneof![20usize..200, 1300usize..1500, 20usize..9000], 1usize..6), 1..6),
+    fn any_runs_arrive_intact(
+        runs in prop::collection::vec(
+            (prop_oneof![20usize..200, 1300usize..1500, 20usize..9000], 1usize..6, prop_oneof![Just(0), 16usize..20]),
+            1..6,
+        ),
     ) {
-        let sizes: Vec<_> = runs.iter().flat_map(|&(size, count)| vec![size; count]).collect();
-        arrives_intact(&sizes);
+        arrive_intact(&runs);
     }
 }

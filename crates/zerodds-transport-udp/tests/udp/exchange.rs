@@ -12,7 +12,7 @@ use zerodds_core::{
     Delivery, HostTag, Incarnation, Incoming, Loan as _, LoanError, Locator, Message as _, Path, Peer, Reach,
     Reason, Receiver as _, Refusal, SendError, Transport as _, Wake,
 };
-use zerodds_transport_udp::{BatchError, Config, InterfaceChoice, Ipv6, UdpTransport, ports};
+use zerodds_transport_udp::{BatchError, Config, InterfaceChoice, Ipv6, Patience, UdpTransport, ports};
 
 #[test]
 fn messages_from_20_to_65507_bytes_arrive_unchanged() {
@@ -64,8 +64,8 @@ fn a_message_of_65508_bytes_is_refused_with_both_sizes() {
     assert!(matches!(sent, Err(SendError::TooLarge { len: 65_508, max: 65_507 })), "{sent:?}");
     let loan = a.transport.loan(65_508);
     assert!(matches!(loan, Err(LoanError::TooLarge { len: 65_508, max: 65_507 })), "{loan:?}");
-    let batch = a.transport.send_batch(&[b"short", &long], to[0]);
-    assert!(matches!(batch, Err(BatchError::TooLarge { len: 65_508, max: 65_507 })), "{batch:?}");
+    let run = a.transport.send_run(&long, 65_508, to[0], &mut Patience::default());
+    assert!(matches!(run, Err(BatchError::TooLarge { len: 65_508, max: 65_507 })), "{run:?}");
     let counters = a.transport.counters();
     assert_eq!((counters.too_large_messages, counters.sent_messages), (3, 0));
 }
@@ -241,10 +241,10 @@ fn the_buffers_tell_what_was_asked_for_and_what_was_granted() {
 fn counters_tell_what_was_sent_and_received() {
     let (domain, token) = (random_domain(), Token::random());
     let (a, mut b) = (Participant::on_loopback(domain), Participant::on_loopback(domain));
-    let messages: Vec<_> = (1..=5).map(|i| token.message(i, 100 * i as usize)).collect();
-    let slices: Vec<_> = messages.iter().map(Vec::as_slice).collect();
-    assert_eq!(a.transport.send_batch(&slices, Peer::new(&b.transport.locators())).unwrap(), 5);
-    messages.iter().for_each(|message| assert_eq!(b.next(token)[..], message[..]));
+    let run: Vec<u8> = (1..=5).flat_map(|i| token.message(i, 300)).collect();
+    let to = b.transport.locators();
+    assert_eq!(a.transport.send_run(&run, 300, Peer::new(&to), &mut Patience::default()).unwrap(), 5);
+    run.chunks(300).for_each(|message| assert_eq!(b.next(token)[..], *message));
     let (sent, received) = (a.transport.counters(), b.transport.counters());
     assert_eq!((sent.sent_messages, sent.sent_bytes, sent.lost_messages), (5, 1500, 0));
     assert!(received.received_messages >= 5 && received.received_bytes >= 1500);
@@ -263,7 +263,8 @@ fn close_wakes_a_blocked_receiver_and_ends_sending() {
     let peer = [Locator::from(SocketAddr::from(([127, 0, 0, 1], 9)))];
     let sent = transport.send_bytes(b"late", &[Peer::new(&peer)], Delivery::BestEffort);
     assert!(matches!(sent, Err(SendError::Closed)), "{sent:?}");
-    assert!(matches!(transport.send_batch(&[b"late"], Peer::new(&peer)), Err(BatchError::Closed)));
+    let run = transport.send_run(b"late", 4, Peer::new(&peer), &mut Patience::default());
+    assert!(matches!(run, Err(BatchError::Closed)), "{run:?}");
     assert!(matches!(transport.loan(1), Err(LoanError::Closed)));
     assert_eq!(transport.reach(Peer::new(&peer)), Reach::Unreachable(Reason::Closed));
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use zerodds_core::{
     Delivery, LoanError, Peer, Reach, Reason, Receiver as _, SendError, Transport as _, Wake,
 };
-use zerodds_transport_udp::{BatchError, UdpTransport};
+use zerodds_transport_udp::{BatchError, Patience, UdpTransport};
 
 /// Whether the test's body is to run: `true` where [`forked`] forks. Elsewhere the test is run again, where it does.
 fn can_fork(test: &str) -> bool {
@@ -56,7 +56,10 @@ fn f58_a_forked_child_sends_nothing_takes_nothing_and_closes_nothing_of_its_pare
         let sent = a.transport.send_bytes(b"child", &[to], Delivery::BestEffort);
         matches!(sent, Err(SendError::Closed)) && a.transport.reach(to) == Reach::Unreachable(Reason::Closed)
     })));
-    assert!(forked(|| matches!(a.transport.send_batch(&[b"child"], peer), Err(BatchError::Closed))));
+    assert!(forked(|| {
+        let run = a.transport.send_run(b"child", 5, peer, &mut Patience::default());
+        matches!(run, Err(BatchError::Closed))
+    }));
     assert!(forked(|| matches!(a.transport.loan(1), Err(LoanError::Closed))));
     assert!(forked(|| a.transport.packet_payload(peer).is_none() && !a.transport.multicast_works()));
     assert!(forked(|| a.transport.locators().is_empty() && untaken.receiver().is_none()));

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use zerodds_core::{Locator, Peer, Receiver as _, Refusal, Transport as _};
-use zerodds_transport_udp::{Config, Ipv6};
+use zerodds_transport_udp::{Config, Ipv6, Patience};
 
 const LINK_UP: &str = "ip link add veth0 type veth peer name veth1 && ip addr add 10.77.0.1/24 dev veth0 \
                        && ip link set veth0 up && ip link set veth1 up";
@@ -221,14 +221,15 @@ fn datagrams_larger_than_a_packet_are_fragmented_by_ip() {
     let config = Config::default().ipv6(Ipv6::Announce);
     let (a, mut b, token) = (Participant::with(0, &config), Participant::with(0, &config), Token::random());
     idle_until_announced(&mut b, &[[127, 0, 0, 1].into(), "::1".parse().unwrap()]);
-    let sizes = [1472, 1472, 1472, 1473, 1473, 60_000, 60_000, 65_507, 1400, 1400, 1400, 700];
-    let messages: Vec<_> = (0..).zip(sizes).map(|(index, size)| token.message(index, size)).collect();
-    let slices: Vec<_> = messages.iter().map(Vec::as_slice).collect();
+    let runs = [(1472, 3, 0), (1473, 2, 0), (60_000, 2, 0), (65_507, 1, 0), (1400, 3, 700)];
     for locator in b.transport.locators() {
-        for _ in 0..3 {
-            assert_eq!(a.transport.send_batch(&slices, Peer::new(&[locator])).unwrap(), sizes.len());
-            for message in &messages {
-                assert!(b.next(token)[..] == message[..], "{} bytes to {locator}", message.len());
+        for (len, count, tail) in [runs; 3].concat() {
+            let mut run: Vec<u8> = (0..count).flat_map(|index| token.message(index, len)).collect();
+            run.extend(&token.message(count, len)[..tail]);
+            let sent = a.transport.send_run(&run, len, Peer::new(&[locator]), &mut Patience::default());
+            assert_eq!(sent.unwrap(), run.chunks(len).count());
+            for datagram in run.chunks(len) {
+                assert!(b.next(token)[..] == *datagram, "{} bytes to {locator}", datagram.len());
             }
         }
         a.send(&token.message(0, 65_507), &[locator]);
@@ -245,9 +246,9 @@ fn a_slow_network_costs_datagrams_that_are_counted_and_blocks_nobody() {
     let small = Config::default().buffer(256 << 10).unwrap();
     let (a, b) = (Participant::with(0, &small), Participant::with(0, &small));
     let (fragment, peer) = (vec![0; 60_000], b.transport.locators());
-    let slices = vec![&fragment[..]; 70];
+    let run = vec![0; 70 * 60_000];
     let before = Instant::now();
-    let sent = a.transport.send_batch(&slices, Peer::new(&peer)).unwrap();
+    let sent = a.transport.send_run(&run, 60_000, Peer::new(&peer), &mut Patience::default()).unwrap();
     assert!(sent < 70, "4 MB do not fit");
     // What has left since may have made room.
     let mut singles = (0..20).map(|_| a.try_send(&fragment, &peer));
