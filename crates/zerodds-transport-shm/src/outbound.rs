@@ -437,20 +437,28 @@ impl Outbound {
         }
     }
 
-    /// Notes that a link to this peer is being set up at our wish.
-    pub(crate) fn set_connecting(&mut self, peer: Locator) {
+    /// Notes that a link to this peer is being set up at our wish, unless that is for as many as are remembered.
+    pub(crate) fn set_connecting(&mut self, peer: Locator) -> bool {
         let failures = match self.attempts.get(&peer) {
             Some(Attempt::Down { failures, .. } | Attempt::Connecting { failures }) => *failures,
             None => 0,
         };
-        self.remember(peer, Attempt::Connecting { failures });
+        self.remember(peer, Attempt::Connecting { failures })
     }
 
-    fn remember(&mut self, peer: Locator, attempt: Attempt) {
-        if self.attempts.len() >= ATTEMPTS_MAX && !self.attempts.contains_key(&peer) {
-            self.attempts.retain(|_, attempt| matches!(attempt, Attempt::Connecting { .. }));
+    /// Notes an attempt; whether there is a place for it. Of those whose time to be tried again has come nothing has to be
+    /// remembered; all others keep theirs, lest a crowd of names have each of them tried again all the time.
+    fn remember(&mut self, peer: Locator, attempt: Attempt) -> bool {
+        let is_known = self.attempts.contains_key(&peer);
+        if self.attempts.len() >= ATTEMPTS_MAX && !is_known {
+            let now = Instant::now();
+            self.attempts.retain(|_, old| !matches!(old, Attempt::Down { retry_at, .. } if *retry_at <= now));
         }
-        self.attempts.insert(peer, attempt);
+        let has_place = is_known || self.attempts.len() < ATTEMPTS_MAX;
+        if has_place {
+            self.attempts.insert(peer, attempt);
+        }
+        has_place
     }
 
     /// Notes why a peer that we tried to reach has no link, and when to try again.
@@ -578,53 +586,8 @@ pub(crate) fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
 const FLOWING_MAX: u64 = ring::record_len(512 << 10);
 /// How long it is taken for granted that there is no more memory.
 const SHORTAGE: Duration = Duration::from_millis(100);
-/// Peers without a link that are remembered; beyond it those that are not being tried are forgotten.
+/// Peers without a link that are remembered.
 const ATTEMPTS_MAX: usize = if cfg!(test) { 32 } else { 4096 };
 
 #[cfg(all(test, not(zerodds_model)))]
-mod tests {
-    use super::*;
-    use crate::{Config, ShmTransport};
-    use zerodds_core::{LoanError, Peer, Reach, Transport};
-
-    #[test]
-    fn where_memory_is_short_it_is_not_asked_for_again_with_each_message() {
-        let transport = ShmTransport::open(3_740_000_000 - std::process::id(), &Config::default());
-        let books = || transport.books().expect("ours").outbound.lock();
-        let limit = crate::limits::check(u64::MAX).expect_err("more than there is");
-        // Nothing is there yet, and there is memory now.
-        books().shortage =
-            Some(Shortage { limit: limit.clone(), until: Instant::now() + Duration::from_secs(3600) });
-        let refused = transport.loan(1 << 20).expect_err("taken for granted");
-        assert!(matches!(refused, LoanError::NoMemory { .. }), "{refused}");
-        assert_eq!(transport.counters().no_memory, 1);
-        books().shortage = Some(Shortage { limit, until: Instant::now() });
-        transport.loan(1 << 20).expect("asked for again");
-        assert!(books().shortage.is_none());
-    }
-
-    #[test]
-    fn of_peers_that_came_and_went_a_bounded_number_is_remembered() {
-        let domain = 3_760_000_000 - std::process::id();
-        let open = || ShmTransport::open(domain, &Config::default());
-        let (transport, until) = (open(), Instant::now() + Duration::from_secs(60));
-        let (at, _receiver) = (transport.locators(), transport.receiver());
-        let is_linked = |peer: &Locator| {
-            let shared = transport.books().expect("ours");
-            let outbound = shared.outbound.lock();
-            assert!(outbound.attempts.len() <= ATTEMPTS_MAX && Instant::now() < until);
-            outbound.link(peer).is_some()
-        };
-        for _ in 0..2 * ATTEMPTS_MAX {
-            let peer = open();
-            while !matches!(peer.reach(Peer::new(&at)), Reach::Ready(_)) || !is_linked(&peer.locators()[0]) {
-                assert!(Instant::now() < until, "no link: {:?}", peer.reach(Peer::new(&at)));
-                std::thread::yield_now();
-            }
-            peer.close();
-            while is_linked(&peer.locators()[0]) {
-                std::thread::yield_now();
-            }
-        }
-    }
-}
+mod tests;

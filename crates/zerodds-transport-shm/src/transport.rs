@@ -423,7 +423,13 @@ impl Shared {
             Some(Attempt::Down { reason, retry_at, .. }) if Instant::now() < *retry_at => {
                 return Reach::Unreachable(reason.clone());
             }
-            Some(Attempt::Down { .. }) | None => outbound.set_connecting(locator),
+            Some(Attempt::Down { .. }) | None => {}
+        }
+        if outbound.closed {
+            return Reach::Unreachable(Reason::Closed);
+        }
+        if !outbound.set_connecting(locator) {
+            return Reach::Unreachable(Reason::NoPlace);
         }
         drop(outbound);
         self.requests.push(Request::Connect(locator));
