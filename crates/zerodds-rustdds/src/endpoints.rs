@@ -7,7 +7,7 @@ use crate::session::Owner;
 use crate::writing::Outlet;
 use crate::{no_key, with_key};
 use rustdds::dds::CreateResult;
-use rustdds::policy::{Durability, History, Reliability};
+use rustdds::policy::Durability;
 use rustdds::qos::HasQoSPolicy;
 use rustdds::{DomainParticipant, Keyed, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicDescription};
 use serde::Serialize;
@@ -182,30 +182,15 @@ impl Publisher {
         Outlet::new(&self.owner, writer.guid(), topic.name(), options, &writer.qos())
     }
 
-    /// The QoS of the writer inside, where it shares.
-    ///
-    /// A DURABILITY that is not set RustDDS takes for one that serves late readers; in DDS it is VOLATILE. And of a
-    /// best-effort writer RustDDS keeps the last few changes only, until they are sent; one sample may be several
-    /// changes, where readers of several kinds are matched.
+    /// The QoS of the writer inside, where it shares: a DURABILITY that is not set RustDDS takes for one that serves late readers;
+    /// in DDS it is VOLATILE.
     fn adjusted(&self, topic: &Topic, qos: Option<QosPolicies>) -> Option<QosPolicies> {
         let merged = merged(&self.inner.get_default_datawriter_qos(), topic, qos.as_ref());
-        let volatile = matches!(merged.durability(), None | Some(Durability::Volatile));
-        if !self.owner.shares(self.options) || !volatile {
+        if !self.owner.shares(self.options) || merged.durability().is_some() {
             return qos;
         }
-        let mut adjustment = QosPolicyBuilder::new().durability(Durability::Volatile);
-        if !matches!(merged.reliability(), Some(Reliability::Reliable { .. })) {
-            let depth = match merged.history() {
-                Some(History::KeepLast { depth }) => Some(depth.max(1)),
-                None => Some(1),
-                Some(History::KeepAll) => None,
-            };
-            if let Some(depth) = depth {
-                let depth = depth.saturating_mul(PARTICIPANTS_AT_ONCE);
-                adjustment = adjustment.history(History::KeepLast { depth });
-            }
-        }
-        Some(qos.unwrap_or_else(QosPolicies::qos_none).modify_by(&adjustment.build()))
+        let volatile = QosPolicyBuilder::new().durability(Durability::Volatile).build();
+        Some(qos.unwrap_or_else(QosPolicies::qos_none).modify_by(&volatile))
     }
 }
 
@@ -296,6 +281,3 @@ fn merged(default: &QosPolicies, topic: &Topic, qos: Option<&QosPolicies>) -> Qo
     let merged = default.modify_by(&topic.qos());
     qos.map_or_else(|| merged.clone(), |qos| merged.modify_by(qos))
 }
-
-/// Participants to which one best-effort sample can be sent in ways of their own before RustDDS has sent the first.
-const PARTICIPANTS_AT_ONCE: i32 = 32;

@@ -176,6 +176,33 @@ fn best_effort_never_waits_and_a_reader_that_keeps_up_misses_nothing() {
     });
 }
 
+/// How much memory this process has, in KiB.
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let of_rss = |line: &str| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok();
+    status.lines().find_map(of_rss).expect("a number")
+}
+
+/// In a process of its own, whose memory nobody else takes.
+#[test]
+#[ignore = "a role that another test starts"]
+fn frugality() {
+    let party = Party::new();
+    let writer = party.writer(&unique("frugal"), &best_effort(1));
+    let sample = Chunk::new(1, 0, 4 << 20);
+    let before = resident_kib();
+    for _ in 0..100 {
+        writer.write(sample.clone(), None).expect("written");
+    }
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown < 8 * 4096, "{grown} KiB for one sample of 4,096");
+}
+
+#[test]
+fn a_best_effort_writer_keeps_no_more_large_samples_than_it_says() {
+    alone("frugality");
+}
+
 #[test]
 fn a_writer_that_falls_back_to_udp_waits_for_readers_all_the_same() {
     let (here, there) = (Party::new(), Party::new());

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::executor::{LocalPool, block_on};
 use futures::future::{Either, join, select};
 use parties::{
-    CHUNK, Chunk, PATIENCE, Party, eventually, keep_all, meet, pattern, reliable, unique,
+    CHUNK, Chunk, PATIENCE, Party, alone, eventually, keep_all, meet, pattern, reliable, unique,
     write_when_there_is_room,
 };
 use rustdds::dds::{WriteError, WriteResult};
@@ -18,7 +18,6 @@ use rustdds::{
 };
 use std::cell::Cell;
 use std::pin::pin;
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll as Step;
 use std::time::{Duration, Instant};
@@ -596,15 +595,4 @@ fn idleness() {
 #[test]
 fn who_waits_uses_no_processor_time() {
     alone("idleness");
-}
-
-/// Runs a role of this file in a process of its own.
-fn alone(role: &str) {
-    let output = Command::new(std::env::current_exe().expect("this test"))
-        .args([role, "--exact", "--ignored", "--nocapture"])
-        .output()
-        .expect("a child");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    println!("{said}");
 }

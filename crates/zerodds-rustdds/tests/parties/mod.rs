@@ -203,6 +203,17 @@ pub(crate) fn prefix_of(participant: &DomainParticipant) -> [u8; 12] {
     bytes[..12].try_into().expect("twelve")
 }
 
+/// Runs a role of the test's own file in a process of its own.
+pub(crate) fn alone(role: &str) {
+    let output = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args([role, "--exact", "--ignored", "--nocapture"])
+        .output()
+        .expect("a child");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    println!("{said}");
+}
+
 /// Does something at the end of its scope, however that comes.
 pub(crate) struct Finally<F: Fn()>(pub F);
 

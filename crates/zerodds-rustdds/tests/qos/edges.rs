@@ -315,21 +315,44 @@ fn samples_with_a_related_identity_and_directed_ones_travel_in_rtps() {
 }
 
 #[test]
-fn the_qos_of_an_endpoint_has_the_room_that_shared_memory_needs() {
+fn the_qos_of_a_reader_that_keeps_all_has_the_room_that_its_window_needs_and_no_other_history_is_touched() {
     let party = Party::new();
-    let writer = party.writer(&unique("qos"), &best_effort(2));
-    assert_eq!(
-        writer.qos().history(),
-        Some(History::KeepLast { depth: 64 }),
-        "RustDDS sends later than it keeps"
-    );
     let reader = party.reader(&unique("qos"), &keep_all(100, 0));
     assert_eq!(
         reader.qos().resource_limits().map(|limits| limits.max_samples),
         Some(4 * 100 + 512),
         "the window limits"
     );
-    let reliable = parties::reliable(History::KeepLast { depth: 2 });
-    assert_eq!(party.writer(&unique("qos"), &reliable).qos().history(), reliable.history());
-    assert_eq!(party.reader(&unique("qos"), &reliable).qos().history(), reliable.history());
+    let unsaid = QosPolicyBuilder::new().build();
+    for qos in [unsaid, best_effort(2), parties::reliable(History::KeepLast { depth: 2 })] {
+        assert_eq!(party.writer(&unique("qos"), &qos).qos().history(), qos.history());
+        assert_eq!(party.reader(&unique("qos"), &qos).qos().history(), qos.history());
+    }
+}
+
+#[test]
+fn a_burst_of_a_writer_that_says_nothing_about_its_history_reaches_a_reader_that_has_room_for_it() {
+    // Any socket has room for it, and no thread that sends keeps up with it.
+    const BURST: u32 = 200;
+    const BURSTS: u32 = 10;
+    for cast in [Cast::Plain, Cast::PlugIn] {
+        let stage = Stage::new(cast);
+        let topic = unique("unsaid-history");
+        let writer = stage.writer(&topic, false, &QosPolicies::qos_none());
+        let best_effort = QosPolicyBuilder::new().best_effort().build();
+        let mut reader = stage.reader(Stage::PROMPT, &topic, false, &limited(4096).modify_by(&best_effort));
+        wait_for_matches(&*writer, 1, &[&*reader]);
+        greet(&stage, &*writer, &mut *reader, LARGE);
+        for first in (0..BURSTS).map(|nth| nth * BURST) {
+            let burst = first..first + BURST;
+            let rows: Vec<_> = burst.clone().map(|number| Row::new(0, number, 100)).collect();
+            rows.into_iter().for_each(|row| assert!(writer.write(row, None), "best effort never waits"));
+            let mut taken = Vec::new();
+            eventually("the last one comes", || {
+                taken.extend(reader.take().into_iter().map(|seen| seen.what));
+                taken.last() == Some(&What::Sample(burst.end - 1))
+            });
+            assert_eq!(taken, burst.map(What::Sample).collect::<Vec<_>>(), "{cast:?}");
+        }
+    }
 }

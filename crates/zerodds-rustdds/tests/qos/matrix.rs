@@ -2,8 +2,8 @@
 
 use crate::qos::play::{Outcome, SAMPLES, Scene, written};
 use crate::qos::stage::{Cast, Seen, Stage, What};
-use rustdds::QosPolicyBuilder;
 use rustdds::policy::{Durability, History, Reliability, ResourceLimits};
+use rustdds::{QosPolicies, QosPolicyBuilder};
 
 /// More than the play needs.
 const ROOM: i32 = 32;
@@ -47,7 +47,21 @@ fn scenes() -> Vec<Scene> {
             }
         }
     }
+    scenes.extend(unsaid());
     scenes
+}
+
+/// Where nothing is said at all.
+fn unsaid() -> impl Iterator<Item = Scene> {
+    let sizes = [(100, false), (100, true), (100_000, false), (100_000, true)];
+    sizes.into_iter().map(|(len, keyed)| Scene {
+        name: format!("unsaid-{len}-{}", if keyed { "keyed" } else { "no_key" }),
+        writer: QosPolicies::qos_none(),
+        reader: QosPolicies::qos_none(),
+        len,
+        keyed,
+        shared: len > zerodds_rustdds::Options::THRESHOLD,
+    })
 }
 
 #[test]
