@@ -413,6 +413,9 @@ async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Op
         return Some(outcome);
     }
     let Some(deadline) = deadline else { return Some(future.await) };
+    if Instant::now() >= deadline {
+        return None;
+    }
     match select(future, std::pin::pin!(alarm(deadline))).await {
         Either::Left((outcome, _)) => Some(outcome),
         Either::Right(_) => None,
@@ -450,11 +453,16 @@ impl Wake for Unpark {
 
 /// Waits on a thread made for it: an executor must not, and a full ring is rare enough. It waits step by step, each until a
 /// moment that it is given, and looks in between whether anybody still wants to know: a future that is dropped is not
-/// waited for. The last step, until the deadline, gives an answer.
+/// waited for. The last step, until the deadline, gives an answer; it is the only one, and waits for nothing, where that has passed.
 async fn elsewhere<T: Send + 'static>(
     deadline: Instant,
     mut step: impl FnMut(Instant, bool) -> Option<T> + Send + 'static,
 ) -> Result<T, Refused> {
+    if Instant::now() >= deadline
+        && let Some(outcome) = step(deadline, true)
+    {
+        return Ok(outcome);
+    }
     let (sender, receiver) = oneshot::channel();
     let wait = move || {
         while !sender.is_canceled() {

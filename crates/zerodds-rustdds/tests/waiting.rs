@@ -2,16 +2,16 @@
 
 mod parties;
 
-use futures::StreamExt;
 use futures::executor::{LocalPool, block_on};
 use futures::future::{Either, join, select};
+use futures::{FutureExt, StreamExt};
 use parties::{
     CHUNK, Chunk, PATIENCE, Party, alone, eventually, keep_all, meet, pattern, reliable, unique,
     write_when_there_is_room,
 };
 use rustdds::dds::{WriteError, WriteResult};
 use rustdds::mio1::{Events, Interest, Poll, Token};
-use rustdds::policy::{History, Lifespan};
+use rustdds::policy::{History, Lifespan, ResourceLimits};
 use rustdds::{
     DataReaderStatus, DataWriterStatus, DomainParticipant, DomainParticipantStatusEvent as Status,
     QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, StatusEvented, TopicKind,
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll as Step;
 use std::time::{Duration, Instant};
 use zerodds_rustdds::no_key::{DataReader, DataWriter};
-use zerodds_rustdds::{Config, Events as StatusEvents};
+use zerodds_rustdds::{Config, Events as StatusEvents, Options, WhenFull};
 
 /// Sizes on both sides of the threshold.
 const SIZES: [usize; 2] = [100, 50_000];
@@ -396,6 +396,25 @@ fn an_executor_goes_on_while_readers_have_no_room() {
             let name = format!("window-{how:?}-{len}");
             others_go_on(&Pair::new(&format!("{name}-hasty"), &keep_all(8, HASTY_MS)), how, len);
             one_thread_is_enough(Pair::new(&name, &keep_all(8, LONG_MS)), how, len);
+        }
+    }
+}
+
+#[test]
+fn a_write_that_may_not_wait_is_answered_at_once_by_its_own_thread() {
+    let limits = ResourceLimits { max_samples: 2, max_instances: 1, max_samples_per_instance: 2 };
+    let two = QosPolicyBuilder::new().resource_limits(limits).build();
+    let patient = reliable(History::KeepLast { depth: 1 }).modify_by(&two);
+    let fails = Config::default().options(Options::default().when_full(WhenFull::Fail));
+    // A reader has no room for the next one, or RustDDS, until it was told that one has come.
+    for pair in [Pair::new("at-once", &keep_all(4, 0)), Pair::with(fails, "at-once-in-rtps", &patient)] {
+        for how in [How::Write, How::Loan] {
+            for len in SIZES {
+                // Another thread's answer would not be there yet.
+                let write = |number| write(&pair.writer, how, number, len).now_or_never().expect("an answer");
+                let refused = (0..1_000).map(write).filter(WriteResult::is_err).count();
+                assert!(refused > 0, "RTPS is not as quick as that");
+            }
         }
     }
 }
