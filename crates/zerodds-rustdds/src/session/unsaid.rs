@@ -1,8 +1,9 @@
 //! Notes that found no room in a link, until they can be said.
 //!
 //! Whoever has something to say never waits for a peer that does not read: the note waits here, and the attendant tries
-//! again. What is kept for a peer is bounded by what the note is about: what is said anew replaces what waits, and of
-//! samples that a reader was not given the latest are enough, as on a new link.
+//! again. What is kept for a peer is bounded by what the note is about: what is said anew replaces what waits, of samples that a
+//! reader was not given the latest are enough, as on a new link, and so they are of samples that are to be forgotten: with the next
+//! one of its writer a peer forgets those before.
 
 use crate::intake::MISSED_MAX;
 use crate::protocol::Note;
@@ -22,14 +23,15 @@ impl Unsaid {
     pub(super) fn add(&mut self, peer: Incarnation, note: Note) {
         let notes = self.0.entry(peer).or_default();
         notes.retain(|old| !note.replaces(old));
-        if let Note::Missed { reader, .. } = note {
-            let is_like_it =
-                |old: &Note| matches!(old, Note::Missed { reader: other, .. } if *other == reader);
-            if notes.iter().filter(|old| is_like_it(old)).count() == MISSED_MAX
-                && let Some(oldest) = notes.iter().position(is_like_it)
-            {
-                notes.remove(oldest);
-            }
+        let is_like_it = |old: &Note| match (&note, old) {
+            (Note::Missed { reader, .. }, Note::Missed { reader: other, .. }) => reader == other,
+            (Note::Forget { .. }, Note::Forget { .. }) => true,
+            _ => false,
+        };
+        if notes.iter().filter(|old| is_like_it(old)).count() == LATEST_MAX
+            && let Some(oldest) = notes.iter().position(is_like_it)
+        {
+            notes.remove(oldest);
         }
         notes.push_back(note);
     }
@@ -44,6 +46,9 @@ impl Unsaid {
     }
 }
 
+/// Notes of samples that were missed by one reader, or are to be forgotten, that wait for one peer.
+const LATEST_MAX: usize = MISSED_MAX;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,20 +60,31 @@ mod tests {
         Note::Missed { reader: [reader; 4], id }
     }
 
-    #[test]
-    fn of_samples_that_a_reader_was_not_given_the_latest_wait_for_a_peer_that_does_not_read() {
+    /// What is said at last where all of this came while the peer did not read.
+    fn said_after(notes: impl IntoIterator<Item = Note>) -> Vec<Note> {
         let mut unsaid = Unsaid::default();
-        unsaid.add(PEER, missed(2, 0));
-        for id in 0..10_000 {
-            unsaid.add(PEER, missed(1, id));
-        }
+        notes.into_iter().for_each(|note| unsaid.add(PEER, note));
         let said = RefCell::new(Vec::new());
         assert!(!unsaid.say(|_, note| {
             said.borrow_mut().push(note.clone());
             true
         }));
-        let latest = (10_000 - MISSED_MAX as u64..10_000).map(|id| missed(1, id));
-        assert_eq!(said.into_inner(), [missed(2, 0)].into_iter().chain(latest).collect::<Vec<_>>());
+        said.into_inner()
+    }
+
+    #[test]
+    fn of_samples_that_a_reader_was_not_given_the_latest_wait_for_a_peer_that_does_not_read() {
+        let said = said_after(std::iter::once(missed(2, 0)).chain((0..10_000).map(|id| missed(1, id))));
+        let latest = (10_000 - LATEST_MAX as u64..10_000).map(|id| missed(1, id));
+        assert_eq!(said, [missed(2, 0)].into_iter().chain(latest).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn of_samples_that_are_to_be_forgotten_the_latest_wait_for_a_peer_that_does_not_read() {
+        let forget = |id| Note::Forget { id };
+        let said = said_after(std::iter::once(missed(1, 0)).chain((0..10_000).map(forget)));
+        let latest = (10_000 - LATEST_MAX as u64..10_000).map(forget);
+        assert_eq!(said, [missed(1, 0)].into_iter().chain(latest).collect::<Vec<_>>());
     }
 
     #[test]
