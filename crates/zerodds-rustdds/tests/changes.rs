@@ -2,10 +2,14 @@
 
 mod parties;
 
+use futures::StreamExt;
 use parties::*;
 use rustdds::policy::History;
 use rustdds::{DomainParticipant, DomainParticipantStatusEvent as Status, RTPSEntity, StatusEvented};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use zerodds_rustdds::{AttachError, Config, Reason, ZeroDds};
 
@@ -140,6 +144,69 @@ fn a_participant_can_have_one_session_after_another_but_not_two() {
     drop(zerodds);
     let again = ZeroDds::attach(&participant, Config::default()).expect("the first one has ended");
     assert_eq!(again.availability(), Ok(()));
+}
+
+/// Ends a session where it is woken, and looks at once whether there can be another.
+struct Ends {
+    participant: DomainParticipant,
+    last: Mutex<Option<ZeroDds>>,
+    again: Mutex<Option<Result<ZeroDds, AttachError>>>,
+}
+
+impl Wake for Ends {
+    fn wake(self: Arc<Self>) {
+        if let Some(last) = self.last.lock().expect("no panic under it").take() {
+            drop(last);
+            let again = ZeroDds::attach(&self.participant, Config::default());
+            *self.again.lock().expect("no panic under it") = Some(again);
+        }
+    }
+}
+
+#[test]
+fn a_session_that_its_own_news_ends_keeps_its_place_until_it_has_left() {
+    let Party { participant, zerodds } = Party::new();
+    let events = zerodds.events();
+    let last = Mutex::new(Some(zerodds));
+    let ends = Arc::new(Ends { participant: participant.clone(), last, again: Mutex::default() });
+    let waker = Waker::from(Arc::clone(&ends));
+    let mut stream = events.stream();
+    while stream.poll_next_unpin(&mut Context::from_waker(&waker)).is_ready() {}
+    let _news = DomainParticipant::new(domain()).expect("a participant");
+    let mut again = None;
+    eventually("it has ended", || {
+        again = ends.again.lock().expect("no panic under it").take();
+        again.is_some()
+    });
+    eventually("it has left", || {
+        let is_there = matches!(again, Some(Err(AttachError::Attached)));
+        if is_there {
+            again = Some(ZeroDds::attach(&participant, Config::default()));
+        }
+        !is_there
+    });
+    let again = again.expect("tried").expect("a session");
+    assert_eq!(again.availability(), Ok(()), "the first one has left");
+}
+
+/// In a process of its own, which cannot always have a thread.
+#[test]
+#[ignore = "a role that another test starts"]
+fn threadlessness() {
+    let participant = DomainParticipant::new(domain()).expect("a participant");
+    let before = getrlimit(Resource::As);
+    let none = Rlimit { current: Some(0), ..before };
+    setrlimit(Resource::As, none).expect("the limit of our own process");
+    let refused = ZeroDds::attach(&participant, Config::default());
+    setrlimit(Resource::As, before).expect("the limit of our own process");
+    assert!(matches!(refused, Err(AttachError::Thread(_))), "a stack needs memory");
+    let attached = ZeroDds::attach(&participant, Config::default()).expect("a session");
+    assert_eq!(attached.availability(), Ok(()));
+}
+
+#[test]
+fn a_session_that_could_not_be_started_leaves_nothing_in_the_way_of_another() {
+    alone("threadlessness");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The thread of a session: turns events into plans, and keeps links up.
 
+use super::attached::Attached;
 use super::obituary::{Obituary, hex};
 use super::paths::PeerPath;
 use super::registry::Errand;
@@ -38,6 +39,8 @@ pub(super) struct Attendant {
     paths: Vec<PeerPath>,
     /// Where sessions listen, if that was looked up since the news came that are attended to.
     listening: Option<Option<HashSet<Locator>>>,
+    /// Until it has left, there cannot be another session.
+    _attached: Arc<Attached>,
 }
 
 /// A session that is to be reached again.
@@ -64,22 +67,15 @@ const BELL: Token = Token(2);
 impl Attendant {
     pub(super) fn new(
         session: Arc<Session>,
+        attached: Arc<Attached>,
         poll: mio::Poll,
         participant: &DomainParticipant,
         mourns: bool,
     ) -> io::Result<Self> {
-        let mut status = session.status.lock();
-        poll.registry().register(status.as_status_source_mio1(), STATUS, Interest::READABLE)?;
-        drop(status);
-        if let Some(receiver) = &session.inbox.lock().receiver {
-            let bell = receiver.as_fd().as_raw_fd();
-            poll.registry().register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
-        }
-        let obituary = Obituary::new(participant);
-        Ok(Self {
+        let attendant = Self {
             session,
             poll,
-            obituary,
+            obituary: Obituary::new(participant),
             retries: HashMap::new(),
             mourned: Vec::new(),
             saying: None,
@@ -87,7 +83,20 @@ impl Attendant {
             offers: Vec::new(),
             paths: Vec::new(),
             listening: None,
-        })
+            _attached: attached,
+        };
+        attendant.register()?;
+        Ok(attendant)
+    }
+
+    fn register(&self) -> io::Result<()> {
+        let registry = self.poll.registry();
+        registry.register(self.session.status.lock().as_status_source_mio1(), STATUS, Interest::READABLE)?;
+        if let Some(receiver) = &self.session.inbox.lock().receiver {
+            let bell = receiver.as_fd().as_raw_fd();
+            registry.register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
+        }
+        Ok(())
     }
 
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
@@ -369,10 +378,16 @@ impl Attendant {
         for peer in peers {
             self.session.try_say(peer, &Note::Leaving);
         }
+    }
+}
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
         // The next session of this participant registers it anew.
         let _ = self.poll.registry().deregister(self.session.status.lock().as_status_source_mio1());
         self.session.broadcast.end();
         self.session.transport.close();
+        self.session.watch.flush();
     }
 }
 

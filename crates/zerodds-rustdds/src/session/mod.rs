@@ -9,6 +9,7 @@
 //! Writers and readers never wait for the attendant. It sleeps until RTPS discovers something, a link comes or
 //! goes, or a sender needs room.
 
+mod attached;
 mod attendant;
 mod ended;
 mod obituary;
@@ -31,6 +32,7 @@ use crate::intake::{Appetite, Awaited, Progress};
 use crate::protocol::{Consumed, Descriptor, Entity, Note, Prefix, SampleKey, TopicHash, incarnation};
 use crate::watch::Watch;
 use crate::window::Outlook;
+use attached::Attached;
 use attendant::Attendant;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -40,7 +42,6 @@ use rustdds::{
     DomainParticipant, DomainParticipantStatusEvent, DomainParticipantStatusListener, QosPolicies,
     RTPSEntity, StatusEvented, Topic,
 };
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,8 +95,9 @@ pub struct ZeroDds(pub(crate) Arc<Owner>);
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// The participant has a session already; clone that one. A session ends with its last handle and endpoint, and up to 100 ms
-    /// later where an `async_write` or `async_loan` that waited was dropped.
+    /// The participant has a session already; clone that one. A session ends with its last handle and endpoint: up to 100 ms
+    /// later where an `async_write` or `async_loan` that waited was dropped, and a moment later where a waker of its own events
+    /// dropped them.
     #[error("this participant has a session already: use a clone of it")]
     Attached,
     /// The thread that attends to the session, or what it waits with, cannot be had.
@@ -112,6 +114,7 @@ pub(crate) struct Owner {
     pub(crate) options: Options,
     participant: DomainParticipant,
     attendant: Mutex<Option<JoinHandle<()>>>,
+    _attached: Arc<Attached>,
 }
 
 /// What application threads and the attendant share.
@@ -153,15 +156,16 @@ impl ZeroDds {
     /// [`AttachError`]; the participant is not affected.
     pub fn attach(participant: &DomainParticipant, config: Config) -> Result<Self, AttachError> {
         let (own, _) = split(&participant.guid());
-        if !ATTACHED.lock().insert(own) {
-            return Err(AttachError::Attached);
-        }
-        Self::start(participant.clone(), own, &config).inspect_err(|_| {
-            ATTACHED.lock().remove(&own);
-        })
+        let attached = Arc::new(Attached::new(own).ok_or(AttachError::Attached)?);
+        Self::start(participant.clone(), own, attached, &config)
     }
 
-    fn start(participant: DomainParticipant, own: Prefix, config: &Config) -> Result<Self, AttachError> {
+    fn start(
+        participant: DomainParticipant,
+        own: Prefix,
+        attached: Arc<Attached>,
+        config: &Config,
+    ) -> Result<Self, AttachError> {
         let incarnation = incarnation(own);
         let rendezvous = Locator::RUSTDDS_SESSIONS | u32::from(participant.domain_id());
         let refused = !config.admits(own);
@@ -198,9 +202,11 @@ impl ZeroDds {
         });
         session.note_the_past();
         let mourns = config.access_is_own_user();
-        let attendant = Attendant::new(Arc::clone(&session), poll, &participant, mourns)?.start()?;
-        let attendant = Mutex::new(Some(attendant));
-        Ok(Self(Arc::new(Owner { session, participant, options: config.options, attendant })))
+        let attendant =
+            Attendant::new(Arc::clone(&session), Arc::clone(&attached), poll, &participant, mourns)?
+                .start()?;
+        let (attendant, options) = (Mutex::new(Some(attendant)), config.options);
+        Ok(Self(Arc::new(Owner { session, participant, options, attendant, _attached: attached })))
     }
 
     /// As RustDDS's `DomainParticipant::create_publisher`, for writers that use shared memory.
@@ -334,8 +340,6 @@ impl Drop for Owner {
         {
             let _ = attendant.join();
         }
-        self.session.watch.flush();
-        ATTACHED.lock().remove(&self.session.own);
     }
 }
 
@@ -628,5 +632,3 @@ const EVENTS_MAX: usize = 4096;
 const REPORTS_MAX: usize = 2048;
 /// The next sample's id: of the process, since sessions that one participant has one after the other have the same incarnation.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-/// Participants with a session in this process.
-static ATTACHED: Mutex<BTreeSet<Prefix>> = Mutex::new(BTreeSet::new());
