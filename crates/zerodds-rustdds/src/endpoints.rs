@@ -12,6 +12,7 @@ use rustdds::qos::HasQoSPolicy;
 use rustdds::{DomainParticipant, Keyed, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicDescription};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fmt;
 use std::sync::Arc;
 
 /// Makes writers; as RustDDS's `Publisher`.
@@ -191,6 +192,20 @@ impl Publisher {
         }
         let volatile = QosPolicyBuilder::new().durability(Durability::Volatile).build();
         Some(qos.unwrap_or_else(QosPolicies::qos_none).modify_by(&volatile))
+    }
+}
+
+/// As RustDDS's: the same publisher, whatever options its clones have.
+impl PartialEq for Publisher {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+}
+
+/// As RustDDS's.
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
     }
 }
 

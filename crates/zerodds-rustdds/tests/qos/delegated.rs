@@ -59,6 +59,16 @@ fn a_writer_has_the_default_qos_of_its_publisher() {
 }
 
 #[test]
+fn publishers_are_compared_and_shown_as_rustdds_does_it() {
+    let party = Party::new();
+    let publisher = || party.zerodds.create_publisher(&QosPolicies::qos_none()).expect("a publisher");
+    let (one, other) = (publisher(), publisher());
+    assert_eq!(one, one.without_shm());
+    assert_eq!(one == other, one.rustdds() == other.rustdds());
+    assert_eq!(format!("{one:?}"), format!("{:?}", one.rustdds()));
+}
+
+#[test]
 fn a_publisher_and_a_subscriber_know_their_participant() {
     let (party, other) = (Party::new(), Party::new());
     let none = QosPolicies::qos_none();
