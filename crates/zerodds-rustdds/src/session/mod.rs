@@ -51,7 +51,7 @@ use thiserror::Error;
 use unsaid::Unsaid;
 use zerodds_capture::Capture;
 use zerodds_core::{
-    Delivery, Incarnation, LoanError, Locator, Path, Peer, Reason, Refusal, SendError, Transport,
+    Delivery, Incarnation, LoanError, Locator, Path, Peer, Reason, Refusal, SendError, Sent, Transport,
 };
 use zerodds_transport_shm::ShmTransport;
 
@@ -579,12 +579,29 @@ impl Session {
 
     /// `false`: there is no room now. Whom there is no link to, nothing needs to be said to.
     fn try_say(&self, to: Incarnation, note: &Note) -> bool {
+        self.try_send(to, note, |message, to, delivery| self.transport.send_bytes(message, to, delivery))
+    }
+
+    /// As [`try_say`](Self::try_say), for when that session looks by itself.
+    fn try_leave(&self, to: Incarnation, note: &Note) -> bool {
+        self.try_send(to, note, |message, to, delivery| {
+            let mut loan = self.transport.loan(message.len())?;
+            loan.copy_from_slice(message);
+            self.transport.send_quietly(loan, to, delivery)
+        })
+    }
+
+    fn try_send(
+        &self,
+        to: Incarnation,
+        note: &Note,
+        send: impl FnOnce(&[u8], &[Peer<'_>], Delivery) -> Result<Sent, SendError>,
+    ) -> bool {
         let Some(locator) = self.transport.locator_of(to) else { return true };
         let locators = [locator];
-        let delivery = Delivery::Reliable { deadline: Instant::now() };
         let message = note.to_bytes();
         let captured = self.watch.begin(message.len());
-        match self.transport.send_bytes(&message, &[Peer::new(&locators)], delivery) {
+        match send(&message, &[Peer::new(&locators)], Delivery::Reliable { deadline: Instant::now() }) {
             Ok(sent) => {
                 let served = locators.into_iter().filter(|_| sent.unserved.is_empty());
                 self.watch.sent(captured, &message, served);
@@ -592,18 +609,6 @@ impl Session {
             }
             Err(error) => !matches!(error, SendError::Loan(LoanError::Full { .. })),
         }
-    }
-
-    /// As [`try_say`](Self::try_say), for when that session looks by itself.
-    fn try_leave(&self, to: Incarnation, note: &Note) -> bool {
-        let Some(locator) = self.transport.locator_of(to) else { return true };
-        let bytes = note.to_bytes();
-        let Ok(mut loan) = self.transport.loan(bytes.len()) else { return false };
-        loan.copy_from_slice(&bytes);
-        let locators = [locator];
-        let delivery = Delivery::Reliable { deadline: Instant::now() };
-        let sent = self.transport.send_quietly(loan, &[Peer::new(&locators)], delivery);
-        sent.is_ok_and(|sent| !sent.unserved.iter().any(|peer| matches!(peer.why, Refusal::Full)))
     }
 
     /// Wakes the attendant.
