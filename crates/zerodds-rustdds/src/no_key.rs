@@ -100,6 +100,11 @@ pub struct DataWriter<D> {
 impl Carrier for Inner {
     type Key = ();
 
+    /// There is one only.
+    fn instance((): &()) -> u64 {
+        0
+    }
+
     fn carry_blocking(&self, post: Post, _: &(), options: WriteOptions) -> Result<SampleIdentity, Refused> {
         Ok(self.write_with_options(post.payload, options)?)
     }
@@ -127,7 +132,7 @@ impl<D: Serialize> DataWriter<D> {
     /// # Errors
     /// As RustDDS's `write_with_options`.
     pub fn write_with_options(&self, data: D, options: WriteOptions) -> WriteResult<SampleIdentity, D> {
-        self.writer.write(&data, NO_INSTANCE, &(), &options).map_err(|refused| refused.with(data))
+        self.writer.write(&data, &(), &options).map_err(|refused| refused.with(data))
     }
 
     /// Writes a sample without ever blocking the executor's thread.
@@ -164,7 +169,7 @@ impl<D: Serialize> DataWriter<D> {
         data: D,
         options: WriteOptions,
     ) -> WriteResult<SampleIdentity, D> {
-        let outcome = self.writer.write_async(&data, NO_INSTANCE, &(), &options).await;
+        let outcome = self.writer.write_async(&data, &(), &options).await;
         outcome.map_err(|refused| refused.with(data))
     }
 
@@ -197,7 +202,7 @@ impl<D: Serialize> DataWriter<D> {
     /// ```
     pub fn loan(&self, len: usize, sample: impl FnOnce(Bytes) -> D) -> WriteResult<Loan<D>, ()> {
         let frame = Frame::around(len, sample).map_err(|error| Refused::from(error).with(()))?;
-        let loan = self.writer.loan(&frame, NO_INSTANCE);
+        let loan = self.writer.loan(&frame, &());
         let parcel = loan.map_err(|refused| refused.with(()))?;
         Loan::new(parcel, &frame, ()).map_err(|error| Refused::from(error).with(()))
     }
@@ -225,7 +230,7 @@ impl<D: Serialize> DataWriter<D> {
     /// As there.
     pub async fn async_loan(&self, len: usize, sample: impl FnOnce(Bytes) -> D) -> WriteResult<Loan<D>, ()> {
         let frame = Frame::around(len, sample).map_err(|error| Refused::from(error).with(()))?;
-        let loan = self.writer.loan_async(&frame, NO_INSTANCE).await;
+        let loan = self.writer.loan_async(&frame, &()).await;
         let parcel = loan.map_err(|refused| refused.with(()))?;
         Loan::new(parcel, &frame, ()).map_err(|error| Refused::from(error).with(()))
     }
@@ -253,7 +258,7 @@ impl<D: Serialize> DataWriter<D> {
         options: WriteOptions,
     ) -> WriteResult<SampleIdentity, Loan<D>> {
         let (memory, shell) = loan.into_parts();
-        let outcome = self.writer.publish_filled(memory, NO_INSTANCE, &shell.key, &options);
+        let outcome = self.writer.publish_filled(memory, &shell.key, &options);
         outcome.map_err(|unwritten| shell.refused(unwritten))
     }
 
@@ -282,7 +287,7 @@ impl<D: Serialize> DataWriter<D> {
         options: WriteOptions,
     ) -> WriteResult<SampleIdentity, Loan<D>> {
         let (memory, shell) = loan.into_parts();
-        let outcome = self.writer.publish_filled_async(memory, NO_INSTANCE, &shell.key, &options).await;
+        let outcome = self.writer.publish_filled_async(memory, &shell.key, &options).await;
         outcome.map_err(|unwritten| shell.refused(unwritten))
     }
 }
@@ -492,6 +497,3 @@ pub struct DataReaderStream<D: DeserializeOwned + 'static> {
 pub struct BareDataReaderStream<D: DeserializeOwned + 'static>(DataReaderStream<D>);
 
 delegate_reader!(no_key, D, DeserializeOwned + 'static);
-
-/// The hash of the only instance that there is.
-const NO_INSTANCE: u64 = 0;

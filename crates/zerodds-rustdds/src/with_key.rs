@@ -160,6 +160,10 @@ pub struct DataWriter<D: Keyed> {
 impl<K: Key> Carrier for Inner<K> {
     type Key = K;
 
+    fn instance(key: &K) -> u64 {
+        fnv1a(key.hash_key(false).to_vec())
+    }
+
     fn carry_blocking(&self, post: Post, key: &K, options: WriteOptions) -> Result<SampleIdentity, Refused> {
         let value = KeyedPayload { payload: post.payload, key: key.clone() };
         Ok(self.write_with_options(value, options)?)
@@ -190,7 +194,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     /// As RustDDS's `write_with_options`.
     pub fn write_with_options(&self, data: D, options: WriteOptions) -> WriteResult<SampleIdentity, D> {
         let key = data.key();
-        self.writer.write(&data, instance(&key), &key, &options).map_err(|refused| refused.with(data))
+        self.writer.write(&data, &key, &options).map_err(|refused| refused.with(data))
     }
 
     /// Writes a sample without ever blocking the executor's thread.
@@ -214,7 +218,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
         options: WriteOptions,
     ) -> WriteResult<SampleIdentity, D> {
         let key = data.key();
-        let outcome = self.writer.write_async(&data, instance(&key), &key, &options).await;
+        let outcome = self.writer.write_async(&data, &key, &options).await;
         outcome.map_err(|refused| refused.with(data))
     }
 
@@ -226,7 +230,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     /// As there.
     pub fn loan(&self, len: usize, sample: impl FnOnce(Bytes) -> D) -> WriteResult<Loan<D, D::K>, ()> {
         let (frame, key) = Self::frame(len, sample).map_err(|refused| refused.with(()))?;
-        let parcel = self.writer.loan(&frame, instance(&key)).map_err(|refused| refused.with(()))?;
+        let parcel = self.writer.loan(&frame, &key).map_err(|refused| refused.with(()))?;
         Loan::new(parcel, &frame, key).map_err(|error| Refused::from(error).with(()))
     }
 
@@ -240,7 +244,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
         sample: impl FnOnce(Bytes) -> D,
     ) -> WriteResult<Loan<D, D::K>, ()> {
         let (frame, key) = Self::frame(len, sample).map_err(|refused| refused.with(()))?;
-        let loan = self.writer.loan_async(&frame, instance(&key)).await;
+        let loan = self.writer.loan_async(&frame, &key).await;
         Loan::new(loan.map_err(|refused| refused.with(()))?, &frame, key)
             .map_err(|error| Refused::from(error).with(()))
     }
@@ -268,7 +272,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
         options: WriteOptions,
     ) -> WriteResult<SampleIdentity, Loan<D, D::K>> {
         let (memory, shell) = loan.into_parts();
-        let outcome = self.writer.publish_filled(memory, instance(&shell.key), &shell.key, &options);
+        let outcome = self.writer.publish_filled(memory, &shell.key, &options);
         outcome.map_err(|unwritten| shell.refused(unwritten))
     }
 
@@ -297,8 +301,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
         options: WriteOptions,
     ) -> WriteResult<SampleIdentity, Loan<D, D::K>> {
         let (memory, shell) = loan.into_parts();
-        let outcome =
-            self.writer.publish_filled_async(memory, instance(&shell.key), &shell.key, &options).await;
+        let outcome = self.writer.publish_filled_async(memory, &shell.key, &options).await;
         outcome.map_err(|unwritten| shell.refused(unwritten))
     }
 
@@ -632,8 +635,3 @@ pub struct DataReaderStream<D: Instance> {
 pub struct BareDataReaderStream<D: Instance>(DataReaderStream<D>);
 
 delegate_reader!(with_key, Sample<D, D::K>, Instance);
-
-/// The hash of an instance's key, the same for every writer of the topic.
-fn instance(key: &impl Key) -> u64 {
-    fnv1a(key.hash_key(false).to_vec())
-}

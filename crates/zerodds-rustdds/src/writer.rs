@@ -23,6 +23,9 @@ pub(crate) trait Carrier {
     /// Whatever identifies the instance; `()` where there are none.
     type Key;
 
+    /// The hash of an instance's key, the same for every writer of the topic.
+    fn instance(key: &Self::Key) -> u64;
+
     /// Hands a sample to RustDDS, which waits for its window up to max_blocking_time from now.
     fn carry_blocking(
         &self,
@@ -66,13 +69,12 @@ impl<C: Carrier> Writer<C> {
     pub(crate) fn write<D: Serialize>(
         &self,
         sample: &D,
-        instance: u64,
         key: &C::Key,
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Refused> {
         let measured = self.outlet.measure(sample)?;
         let deadline = self.outlet.deadline();
-        let (place, parcel) = self.room(self.shared_len(&measured, options), instance, deadline)?;
+        let (place, parcel) = self.room(self.shared_len(&measured, options), key, deadline)?;
         let draft = draft(sample, measured, parcel)?;
         Ok(self.publish(draft, place, key, options, deadline)?)
     }
@@ -80,49 +82,46 @@ impl<C: Carrier> Writer<C> {
     pub(crate) async fn write_async<D: Serialize>(
         &self,
         sample: &D,
-        instance: u64,
         key: &C::Key,
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Refused> {
         let measured = self.outlet.measure(sample)?;
         let deadline = self.outlet.deadline();
-        let room = self.room_async(self.shared_len(&measured, options), instance, deadline).await;
+        let room = self.room_async(self.shared_len(&measured, options), key, deadline).await;
         let (place, parcel) = room?;
         let draft = draft(sample, measured, parcel)?;
         Ok(self.publish_async(draft, place, key, options, deadline).await?)
     }
 
     /// Room for a sample that is to be filled in place; `None`: it will not be shared.
-    pub(crate) fn loan(&self, frame: &Frame, instance: u64) -> Result<Option<Parcel>, Refused> {
-        let len = frame.sample_len();
-        if !self.outlet.shares(len, &WriteOptions::default()) {
-            return Ok(None);
-        }
-        self.outlet.parcel(len, instance, self.outlet.deadline())
+    pub(crate) fn loan(&self, frame: &Frame, key: &C::Key) -> Result<Option<Parcel>, Refused> {
+        let Some(len) = self.lent_len(frame) else { return Ok(None) };
+        self.outlet.parcel(len, C::instance(key), self.outlet.deadline())
     }
 
-    pub(crate) async fn loan_async(&self, frame: &Frame, instance: u64) -> Result<Option<Parcel>, Refused> {
-        let len = frame.sample_len();
-        if !self.outlet.shares(len, &WriteOptions::default()) {
-            return Ok(None);
-        }
-        let deadline = self.outlet.deadline();
+    pub(crate) async fn loan_async(&self, frame: &Frame, key: &C::Key) -> Result<Option<Parcel>, Refused> {
+        let Some(len) = self.lent_len(frame) else { return Ok(None) };
+        let (instance, deadline) = (C::instance(key), self.outlet.deadline());
         match self.parcel_now(len, instance, deadline) {
             Some(outcome) => outcome,
             None => self.parcel_later(len, instance, deadline).await,
         }
     }
 
+    /// The length of a sample that is to be filled in place, and shared.
+    fn lent_len(&self, frame: &Frame) -> Option<usize> {
+        Some(frame.sample_len()).filter(|&len| self.outlet.shares(len, &WriteOptions::default()))
+    }
+
     /// Publishes a sample that was filled in place.
     pub(crate) fn publish_filled(
         &self,
         memory: Memory,
-        instance: u64,
         key: &C::Key,
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        let room = self.room(self.moves(&memory, options), instance, deadline);
+        let room = self.room(self.moves(&memory, options), key, deadline);
         let (draft, place) = self.filled(memory, room, options)?;
         Ok(self.publish(draft, place, key, options, deadline)?)
     }
@@ -130,12 +129,11 @@ impl<C: Carrier> Writer<C> {
     pub(crate) async fn publish_filled_async(
         &self,
         memory: Memory,
-        instance: u64,
         key: &C::Key,
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        let room = self.room_async(self.moves(&memory, options), instance, deadline).await;
+        let room = self.room_async(self.moves(&memory, options), key, deadline).await;
         let (draft, place) = self.filled(memory, room, options)?;
         Ok(self.publish_async(draft, place, key, options, deadline).await?)
     }
@@ -153,11 +151,12 @@ impl<C: Carrier> Writer<C> {
     fn room(
         &self,
         len: Option<usize>,
-        instance: u64,
+        key: &C::Key,
         deadline: Instant,
     ) -> Result<(Place, Option<Parcel>), Refused> {
         let place = self.outlet.wait_for_place(deadline)?;
         let Some(len) = len else { return Ok((place, None)) };
+        let instance = C::instance(key);
         if let Some(parcel) = self.parcel_now(len, instance, deadline) {
             return Ok((place, parcel?));
         }
@@ -169,11 +168,12 @@ impl<C: Carrier> Writer<C> {
     async fn room_async(
         &self,
         len: Option<usize>,
-        instance: u64,
+        key: &C::Key,
         deadline: Instant,
     ) -> Result<(Place, Option<Parcel>), Refused> {
         let place = self.wait_for_place_async(deadline).await?;
         let Some(len) = len else { return Ok((place, None)) };
+        let instance = C::instance(key);
         if let Some(parcel) = self.parcel_now(len, instance, deadline) {
             return Ok((place, parcel?));
         }
@@ -505,6 +505,10 @@ mod tests {
     impl<F: Fn(u32) -> Poll<()>> Carrier for Script<F> {
         type Key = ();
 
+        fn instance((): &()) -> u64 {
+            0
+        }
+
         fn carry_blocking(&self, _: Post, (): &(), _: WriteOptions) -> Result<SampleIdentity, Refused> {
             Err(Refused::WouldBlock)
         }
@@ -605,7 +609,7 @@ mod tests {
             Poll::Ready(())
         };
         let (writer, sample, options) = (stage.writer(joins), vec![7_u8; 20_000], WriteOptions::default());
-        let mut writing = Box::pin(writer.write_async(&sample, 0, &(), &options));
+        let mut writing = Box::pin(writer.write_async(&sample, &(), &options));
         let waker = waker_of_this_thread();
         assert!(writing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         drop(writing);
@@ -625,7 +629,7 @@ mod tests {
         let has_room = |_| if begun.elapsed() < A_WHILE { Poll::Pending } else { Poll::Ready(()) };
         let options = rustdds::WriteOptionsBuilder::new().best_effort_may_block(true).build();
         let writer = stage.writer(has_room);
-        let written = futures::executor::block_on(writer.write_async(&7_u32, 0, &(), &options));
+        let written = futures::executor::block_on(writer.write_async(&7_u32, &(), &options));
         assert!(written.is_ok(), "{written:?}");
     }
 
