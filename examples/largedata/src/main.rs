@@ -6,9 +6,8 @@
 //!   largedata compare    compare ──┘       ──starts──▶ child: subscriber ┼───┤
 //!   largedata pub | sub  terminal ───────────────────▶ publisher, subscriber ┘   └─▶ zerodds_core::Transport
 //! ```
-//! Exit codes: 0 all samples intact, and none lost where that was promised; 1 some were not; 2 it could not run;
-//! 130 a second Ctrl-C ended it at once;
-//! 141 who read its output went away.
+//! Exit codes: 0 all samples intact, and none lost where that was promised; 1 some were not, or
+//! a publisher cannot tell; 2 it could not run; 130 a second Ctrl-C ended it at once; 141 who read its output went away.
 #![forbid(unsafe_code)]
 
 mod camera;
@@ -55,7 +54,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Some(Command::Pub(args)) if args.managed => return child::run(started_ns),
         Some(Command::Sub(args)) if args.managed => return child::run(started_ns),
-        Some(Command::Pub(args)) => terminal::publish(args).map(|()| true).map_err(Into::into),
+        Some(Command::Pub(args)) => terminal::publish(args).map_err(Into::into),
         Some(Command::Sub(args)) => terminal::subscribe(args, started_ns).map_err(Into::into),
         Some(Command::Run(args)) => measure(args),
         Some(Command::Compare(args)) => compare::run(args).map_err(Into::into),

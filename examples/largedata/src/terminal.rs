@@ -39,11 +39,11 @@ pub(crate) enum TerminalError {
     Signals(#[from] ctrlc::Error),
 }
 
-/// Publishes until Ctrl-C or the end asked for.
+/// Publishes until Ctrl-C or the end asked for; true if all was acknowledged where that was promised.
 ///
 /// # Errors
 /// [`TerminalError`] where it cannot begin or go on.
-pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
+pub(crate) fn publish(args: &PubArgs) -> Result<bool, TerminalError> {
     let (options, source, touch, plan) = args.resolve()?;
     let stop = stop_on_ctrl_c()?;
     notices::install(|_, text| say!("{text}"));
@@ -62,10 +62,18 @@ pub(crate) fn publish(args: &PubArgs) -> Result<(), TerminalError> {
     let published =
         Publisher::new(publication.as_mut(), &samples)
             .run(plan, &stop, |publication, published, error| board.update(publication, published, error));
+    let flushed = published.and_then(|published| {
+        say!("published {} samples, {}", count_text(published.samples), bytes_text(published.bytes));
+        publication.flush()
+    });
     publication.close();
-    let published = published?;
-    say!("published {} samples, {}", count_text(published.samples), bytes_text(published.bytes));
-    Ok(())
+    match flushed {
+        Err(error @ PublishError::Timeout(_)) => {
+            say!("{error}; it may lack the last samples");
+            Ok(false)
+        }
+        flushed => Ok(flushed.map(|()| true)?),
+    }
 }
 
 /// Subscribes until Ctrl-C or the end asked for; true if all samples were intact, and none lost where that was promised.

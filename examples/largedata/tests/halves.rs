@@ -52,3 +52,37 @@ fn a_publisher_that_nobody_takes_from_says_what_may_be_wrong_and_ends_in_time() 
     publisher.until("published 0 samples");
     assert_eq!(publisher.process.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_publisher_leaves_when_all_that_it_published_is_acknowledged() {
+    let options = format!("--path udp --history 100 --domain {}", fresh_domain());
+    let sending = format!("pub {options} --size 300000 --rate 20 --samples 40");
+    let (mut subscriber, publisher) = interrupted(&format!("sub {options} --samples 40"), &sending);
+    // Most of it did not fit into the buffer of the socket, and is asked for again.
+    signal("-CONT", subscriber.process.id());
+    let summary = subscriber.until("received 40 samples");
+    assert!(summary.contains("lost 0, corrupt 0"), "{summary}");
+    let codes = [subscriber, publisher].map(|mut half| half.process.wait().unwrap().code());
+    assert_eq!(codes, [Some(0), Some(0)]);
+}
+
+#[test]
+fn a_publisher_whose_last_samples_nobody_acknowledges_says_so_and_its_exit_code_too() {
+    for stack in ["dust --path udp", "rustdds"] {
+        let options = format!("--stack {stack} --history 100 --domain {}", fresh_domain());
+        let sending = format!("pub {options} --size 10000 --rate 20 --samples 40 --max-blocking 1");
+        let (_subscriber, mut publisher) = interrupted(&format!("sub {options}"), &sending);
+        let complaint = publisher.until("not acknowledged");
+        assert!(complaint.contains("--max-blocking"), "{stack}: {complaint}");
+        assert_eq!(publisher.process.wait().unwrap().code(), Some(1), "{stack}");
+    }
+}
+
+/// A subscriber that is stopped after its first samples, and a publisher that has published everything.
+fn interrupted(receiving: &str, sending: &str) -> (Guarded, Guarded) {
+    let (mut subscriber, mut publisher) = (Guarded::start(receiving), Guarded::start(sending));
+    subscriber.until("lost 0  corrupt 0");
+    signal("-STOP", subscriber.process.id());
+    publisher.until("published ");
+    (subscriber, publisher)
+}

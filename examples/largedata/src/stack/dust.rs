@@ -136,6 +136,14 @@ impl DustPublication {
             max_blocking: options.max_blocking,
         })
     }
+
+    /// What Dust said, in this program's words.
+    fn refused(&self, error: DdsError) -> PublishError {
+        match error {
+            DdsError::Timeout => PublishError::Timeout(self.max_blocking),
+            error => PublishError::Stack(format!("{error:?}")),
+        }
+    }
 }
 
 impl Publication for DustPublication {
@@ -154,10 +162,15 @@ impl Publication for DustPublication {
             Message::Image(image) => write(self.images.as_ref(), image, sample.payload_sum, mark),
             Message::Bytes(bytes) => write(self.bytes.as_ref(), bytes, sample.payload_sum, mark),
         };
-        written.map_err(|error| match error {
-            DdsError::Timeout => PublishError::Timeout(self.max_blocking),
-            error => PublishError::Stack(format!("{error:?}")),
-        })
+        written.map_err(|error| self.refused(error))
+    }
+
+    fn flush(&mut self) -> Result<(), PublishError> {
+        let deadline = Instant::now() + self.max_blocking;
+        acknowledged(self.clouds.as_ref(), deadline)
+            .and_then(|()| acknowledged(self.images.as_ref(), deadline))
+            .and_then(|()| acknowledged(self.bytes.as_ref(), deadline))
+            .map_err(|error| self.refused(error))
     }
 
     fn close(&mut self) {
@@ -188,14 +201,23 @@ fn writer<M: Prepared + TypeSupport>(
     writer.map(Some).map_err(failed("creating the writer", domain))
 }
 
+/// Waits until what was written is acknowledged.
+fn acknowledged<M>(writer: Option<&DataWriter<M>>, deadline: Instant) -> Result<(), DdsError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    writer.map_or(Ok(()), |writer| writer.wait_for_acknowledgments(dds_duration(left)))
+}
+
+fn dds_duration(duration: Duration) -> DdsDuration {
+    DdsDuration::new(duration.as_secs() as i32, duration.subsec_nanos())
+}
+
 fn reliability(options: &StackOptions) -> ReliabilityQosPolicy {
-    let (seconds, nanoseconds) = (options.max_blocking.as_secs(), options.max_blocking.subsec_nanos());
     ReliabilityQosPolicy {
         kind: match options.reliability {
             Reliability::Reliable => ReliabilityQosPolicyKind::Reliable,
             Reliability::BestEffort => ReliabilityQosPolicyKind::BestEffort,
         },
-        max_blocking_time: DurationKind::Finite(DdsDuration::new(seconds as i32, nanoseconds)),
+        max_blocking_time: DurationKind::Finite(dds_duration(options.max_blocking)),
     }
 }
 

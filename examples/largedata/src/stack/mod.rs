@@ -277,6 +277,15 @@ pub(crate) trait Publication {
     /// [`PublishError`]; after [`PublishError::Timeout`] the same sample may be tried again.
     fn publish(&mut self, sample: &Sample, mark: Mark) -> Result<(), PublishError>;
 
+    /// Waits until every reliable subscriber has what was published, for as long as a write may. What shared memory has
+    /// taken over it delivers, whoever leaves.
+    ///
+    /// # Errors
+    /// [`PublishError::Timeout`] where one has not.
+    fn flush(&mut self) -> Result<(), PublishError> {
+        Ok(())
+    }
+
     /// What the stack has done so far, if it counts that.
     fn written(&self) -> Option<Written> {
         None

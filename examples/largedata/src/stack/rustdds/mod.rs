@@ -80,6 +80,15 @@ impl Publication for RustddsPublication {
         published.map_err(|error| outlet::refused(error, &self.options))
     }
 
+    fn flush(&mut self) -> Result<(), PublishError> {
+        let Some(outlets) = &self.endpoints else { return Ok(()) };
+        let deadline = Instant::now() + self.options.max_blocking;
+        flush(outlets.clouds.as_deref(), deadline)
+            .and_then(|()| flush(outlets.images.as_deref(), deadline))
+            .and_then(|()| flush(outlets.bytes.as_deref(), deadline))
+            .map_err(|error| outlet::refused(error, &self.options))
+    }
+
     fn written(&self) -> Option<Written> {
         self.endpoints.as_ref()?.party.written()
     }
@@ -92,6 +101,14 @@ impl Publication for RustddsPublication {
 fn publish<M>(outlet: Option<&dyn Outlet<M>>, message: &M, stamp: Stamp) -> WriteResult<(), ()> {
     let closed = || WriteError::Internal { reason: "there is no writer of this kind any more".to_owned() };
     outlet.ok_or_else(closed)?.publish(message, stamp)
+}
+
+fn flush<M>(outlet: Option<&dyn Outlet<M>>, deadline: Instant) -> WriteResult<(), ()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match outlet.map_or(Ok(true), |outlet| outlet.flush(left))? {
+        true => Ok(()),
+        false => Err(WriteError::WouldBlock { data: () }),
+    }
 }
 
 /// A reader for each kind of sample that is wanted.

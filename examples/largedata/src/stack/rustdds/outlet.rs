@@ -16,12 +16,15 @@ use crate::views::Lendable;
 use rustdds::dds::{WriteError, WriteResult};
 use rustdds::{CDRSerializerAdapter, Timestamp};
 use serde::Serialize;
+use std::time::Duration;
 use zerodds_rustdds::no_key::DataWriter;
 
 /// Publishes messages like `M`.
 pub(super) trait Outlet<M> {
     /// Publishes `prepared` under this stamp.
     fn publish(&self, prepared: &M, stamp: Stamp) -> WriteResult<(), ()>;
+    /// Waits until what was published is acknowledged; whether it is by then.
+    fn flush(&self, max_wait: Duration) -> WriteResult<bool, ()>;
 }
 
 /// The outlet that the options ask for; `None` if messages of this kind are not published.
@@ -74,6 +77,10 @@ impl<M: Prepared, W: Writes<M>> Outlet<M> for Copies<W> {
         message.set_label(stamp.to_text(prepared.label()), Time::now());
         self.0.write_message(message, Timestamp::now())
     }
+
+    fn flush(&self, max_wait: Duration) -> WriteResult<bool, ()> {
+        self.0.flush(max_wait)
+    }
 }
 
 /// A writer that lends memory for their payload.
@@ -87,22 +94,35 @@ impl<M: Lendable> Outlet<M> for Loans<M> {
         fill(&mut loan, payload, stamp.touch);
         self.0.publish(loan, Some(Timestamp::now())).map(drop).map_err(without_sample)
     }
+
+    fn flush(&self, max_wait: Duration) -> WriteResult<bool, ()> {
+        self.0.wait_for_acknowledgments(max_wait)
+    }
 }
 
 /// RustDDS's writers and those that share memory.
 trait Writes<M> {
     fn write_message(&self, message: M, now: Timestamp) -> WriteResult<(), ()>;
+    fn flush(&self, max_wait: Duration) -> WriteResult<bool, ()>;
 }
 
 impl<M: RosMessage + Serialize> Writes<M> for rustdds::no_key::DataWriter<M, CDRSerializerAdapter<M>> {
     fn write_message(&self, message: M, now: Timestamp) -> WriteResult<(), ()> {
         self.write(message, Some(now)).map_err(without_sample)
     }
+
+    fn flush(&self, max_wait: Duration) -> WriteResult<bool, ()> {
+        self.wait_for_acknowledgments(max_wait)
+    }
 }
 
 impl<M: RosMessage + Serialize> Writes<M> for DataWriter<M> {
     fn write_message(&self, message: M, now: Timestamp) -> WriteResult<(), ()> {
         self.write(message, Some(now)).map_err(without_sample)
+    }
+
+    fn flush(&self, max_wait: Duration) -> WriteResult<bool, ()> {
+        self.wait_for_acknowledgments(max_wait)
     }
 }
 
