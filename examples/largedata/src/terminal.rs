@@ -39,7 +39,7 @@ pub(crate) enum TerminalError {
     Signals(#[from] ctrlc::Error),
 }
 
-/// Publishes until Ctrl-C or the end asked for; true if all was acknowledged where that was promised.
+/// Publishes until Ctrl-C or the end asked for; true if it knows of nobody who lacks a sample that was promised.
 ///
 /// # Errors
 /// [`TerminalError`] where it cannot begin or go on.
@@ -72,7 +72,7 @@ pub(crate) fn publish(args: &PubArgs) -> Result<bool, TerminalError> {
             say!("{error}; it may lack the last samples");
             Ok(false)
         }
-        flushed => Ok(flushed.map(|()| true)?),
+        flushed => Ok(flushed.map(|()| board.missed == 0)?),
     }
 }
 
@@ -128,6 +128,7 @@ struct PublisherBoard {
     shown_at: Instant,
     shown: Published,
     timeouts: u64,
+    missed: u64,
 }
 
 impl PublisherBoard {
@@ -141,6 +142,7 @@ impl PublisherBoard {
             shown_at: Instant::now(),
             shown: Published::default(),
             timeouts: 0,
+            missed: 0,
         }
     }
 
@@ -154,6 +156,10 @@ impl PublisherBoard {
             Some(error @ PublishError::Timeout(_)) => {
                 self.timeouts += 1;
                 say!("{error}; trying the same sample again (time {})", self.timeouts);
+            }
+            Some(error @ PublishError::Missed(_)) => {
+                self.missed += 1;
+                say!("{error} (time {})", self.missed);
             }
             Some(error) => return Err(error),
             None => {}

@@ -78,6 +78,26 @@ fn a_publisher_whose_last_samples_nobody_acknowledges_says_so_and_its_exit_code_
     }
 }
 
+#[test]
+fn a_publisher_goes_on_without_a_stopped_subscriber_and_its_exit_code_tells_of_what_that_missed() {
+    let options = format!("--stack transport --max-blocking 0.2 --domain {}", fresh_domain());
+    let (mut stopped, mut other) =
+        (Guarded::start(&format!("sub {options}")), Guarded::start(&format!("sub {options}")));
+    let mut publisher = Guarded::start(&format!("pub {options} --size 300000 --rate 100"));
+    for subscriber in [&mut stopped, &mut other] {
+        subscriber.until("lost 0  corrupt 0");
+    }
+    signal("-STOP", stopped.process.id());
+    for number in 1..=5 {
+        publisher.until(&format!("missed it; it may be stopped or overloaded (time {number})"));
+    }
+    other.until("lost 0  corrupt 0");
+    signal("-INT", publisher.process.id());
+    publisher.until("published ");
+    assert_eq!(publisher.process.wait().unwrap().code(), Some(1));
+    other.until("no publisher left");
+}
+
 /// A subscriber that is stopped after its first samples, and a publisher that has published everything.
 fn interrupted(receiving: &str, sending: &str) -> (Guarded, Guarded) {
     let (mut subscriber, mut publisher) = (Guarded::start(receiving), Guarded::start(sending));
