@@ -15,7 +15,7 @@ use crate::subscriber::Subscriber;
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -102,8 +102,8 @@ fn subscribe(assignment: &Assignment, orders: &Receiver<Order>, started_ns: u64)
     emit(&Event::Matched { samples: String::new() });
     receive_all(&mut subscriber, orders);
     emit(&Event::Received(subscriber.received()));
-    // Whoever does not want the goodbye may end us before it is said.
-    let _: Result<Order, RecvTimeoutError> = orders.recv_timeout(GOODBYE);
+    // Others may need longer. Whoever does not want the goodbye ends us before it is said.
+    let _ = orders.recv();
     subscription.close();
     Ok(())
 }
@@ -172,4 +172,3 @@ const POLL: Duration = Duration::from_millis(20);
 const REPORT_PERIOD: Duration = Duration::from_millis(100);
 /// How long a subscriber waits, after the publisher is done, for a sample that does not come.
 const PATIENCE: Duration = Duration::from_secs(5);
-const GOODBYE: Duration = Duration::from_secs(10);

@@ -3,6 +3,7 @@
 
 mod support;
 use serde_json::Value;
+use std::time::Duration;
 use support::{
     Folder, Guarded, all_by_shm, children, eventually, is_gone, output, report, signal, stderr, stdout,
 };
@@ -111,6 +112,23 @@ fn a_killed_subscriber_does_not_stop_the_others() {
     assert_eq!((&report["subscribers"], &report["reported"]), (&3.into(), &2.into()), "{report}");
     let troubles = report["troubles"].as_array().unwrap();
     assert!(troubles.len() == 1 && troubles[0].as_str().unwrap().contains(&victim.to_string()), "{report}");
+}
+
+#[test]
+fn a_subscriber_that_is_done_waits_for_one_that_needs_much_longer() {
+    let mut run = Guarded::start(
+        "run --stack transport --reliability best-effort --size 1000 --seconds 3 --subscribers 2 --json",
+    );
+    let pid = run.process.id();
+    eventually("two subscribers", || subscribers(pid).len() == 2);
+    let publisher = children(pid)[0].0;
+    eventually("publishing", || processor_ticks(publisher) > 20);
+    let slow = subscribers(pid)[1];
+    signal("-STOP", slow);
+    assert!(run.is_silent_for(Duration::from_secs(15)), "it ended without one of its subscribers");
+    signal("-CONT", slow);
+    let report: Value = serde_json::from_str(&run.until("{")).unwrap();
+    assert_eq!((run.process.wait().unwrap().code(), &report["reported"]), (Some(0), &2.into()), "{report}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ pub(crate) use domains::fresh_domain;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// A bound against hanging, nothing else.
@@ -93,6 +93,11 @@ impl Guarded {
             output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
         Self { process, lines }
+    }
+
+    /// Whether it prints nothing for so long, and does not end.
+    pub(crate) fn is_silent_for(&self, time: Duration) -> bool {
+        self.lines.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
     }
 
     /// Reads its lines until one contains `text`; panics at its end.
