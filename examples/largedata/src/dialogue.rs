@@ -3,6 +3,7 @@
 //! ```text
 //!   parent                                    child
 //!     │ ── stdin:  Assignment ───────────────▶ │   opens its half of the stack
+//!     │ ◀─ stdout: {"event":"prepared"} ────── │   publisher only: has made or read its samples
 //!     │ ◀─ stdout: {"event":"matched"} ─────── │   sees everyone it shall see
 //!     │ ── stdin:  {"order":"go"} ───────────▶ │   publisher only: begins
 //!     │ ◀─ stdout: {"event":"progress",..} ─── │   every 100 ms
@@ -47,6 +48,8 @@ pub(crate) struct Assignment {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Event {
+    /// The publisher has its samples.
+    Prepared,
     /// Everyone it shall see is there.
     Matched {
         /// What the publisher has to publish, in one line; empty from a subscriber.

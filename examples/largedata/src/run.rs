@@ -138,7 +138,7 @@ impl Run {
     /// [`RunError`] where it cannot be made at all; subscribers that die on the way are part of the outcome.
     pub(crate) fn measure(&self, mut watch: impl FnMut(Moment<'_>)) -> Result<Outcome, RunError> {
         let mut ensemble = Ensemble::start(self)?;
-        let samples = ensemble.gather(self.options.domain, &mut watch)?;
+        let samples = ensemble.gather(self.options.domain, MATCH_PATIENCE, &mut watch)?;
         watch(Moment::Started);
         ensemble.tell(PUBLISHER, Order::Go);
         let published = ensemble.until_published(self.options.max_blocking + END_PATIENCE, &mut watch)?;
@@ -244,14 +244,22 @@ impl Ensemble {
         Ok(ensemble)
     }
 
-    /// Waits until everyone sees everyone; gives the publisher's description of its samples.
-    fn gather(&mut self, domain: u32, watch: &mut impl FnMut(Moment<'_>)) -> Result<String, RunError> {
-        let deadline = Instant::now() + MATCH_PATIENCE;
+    /// Waits until everyone sees everyone, for so long from when there are samples; gives the publisher's description of
+    /// them.
+    fn gather(
+        &mut self,
+        domain: u32,
+        patience: Duration,
+        watch: &mut impl FnMut(Moment<'_>),
+    ) -> Result<String, RunError> {
+        // However long the samples take: a publisher that dies over them is heard of.
+        let mut deadline = None;
         let mut missing = self.members.len();
         let mut description = String::new();
         while missing > 0 {
             match self.next(deadline, watch)?.ok_or(RunError::NoMatch { domain })? {
                 (member, None) => return Err(self.died(member)),
+                (_, Some(Event::Prepared)) => deadline = Some(Instant::now() + patience),
                 (member, Some(Event::Matched { samples })) => {
                     missing -= 1;
                     if member == PUBLISHER {
@@ -273,7 +281,7 @@ impl Ensemble {
         // The run may be as long as was asked for, but all the while the publisher says how far it is.
         let mut deadline = Instant::now() + patience;
         loop {
-            match self.next(deadline, watch)? {
+            match self.next(Some(deadline), watch)? {
                 None => {
                     let who = self.members[PUBLISHER].name.clone();
                     return Err(RunError::Silent { who, patience });
@@ -304,7 +312,7 @@ impl Ensemble {
         loop {
             let silent = (1..self.members.len()).find(|&i| self.members[i].is_alive && received[i].is_none());
             let Some(silent) = silent else { return Ok(received.into_iter().flatten().collect()) };
-            let event = self.next(deadline, watch)?;
+            let event = self.next(Some(deadline), watch)?;
             let who = || self.members[silent].name.clone();
             match event.ok_or_else(|| RunError::Silent { who: who(), patience: END_PATIENCE })? {
                 (PUBLISHER, None) => return Err(self.died(PUBLISHER)),
@@ -358,21 +366,25 @@ impl Ensemble {
         self.troubles.push(format!("{name} (pid {pid}) had done its part but did not end well: {how}"));
     }
 
-    /// The next event before the deadline; notices are passed on, failures are errors.
+    /// The next event before the deadline, if there is one; notices are passed on, failures are errors.
     fn next(
         &self,
-        deadline: Instant,
+        deadline: Option<Instant>,
         watch: &mut impl FnMut(Moment<'_>),
     ) -> Result<Option<(usize, Option<Event>)>, RunError> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.events.recv_timeout(left) {
-                Ok((member, Some(Event::Failed { text }))) => {
+            let event = match deadline {
+                Some(deadline) => {
+                    self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+                }
+                None => self.events.recv().ok(),
+            };
+            match event {
+                Some((member, Some(Event::Failed { text }))) => {
                     return Err(RunError::Child { who: self.members[member].name.clone(), why: text });
                 }
-                Ok((_, Some(Event::Notice { text }))) => watch(Moment::Notice(&text)),
-                Ok(event) => return Ok(Some(event)),
-                Err(_) => return Ok(None),
+                Some((_, Some(Event::Notice { text }))) => watch(Moment::Notice(&text)),
+                event => return Ok(event),
             }
         }
     }
@@ -503,6 +515,25 @@ mod tests {
         assert!(error.to_string().contains("cat did not answer"), "{error}");
         drop(ensemble);
         chatter.join().unwrap();
+    }
+
+    #[test]
+    fn finding_each_other_takes_its_time_from_when_there_are_samples() {
+        let (mut ensemble, sender) = ensemble(&[("cat", "-"), ("cat", "-")]);
+        let matched = || Event::Matched { samples: "many scans".to_owned() };
+        let preparing = thread::spawn(move || {
+            thread::park_timeout(Duration::from_secs(1));
+            for (member, event) in [(1, matched()), (0, Event::Prepared), (0, matched())] {
+                sender.send((member, Some(event))).unwrap();
+            }
+            sender
+        });
+        let patience = Duration::from_millis(500);
+        assert_eq!(ensemble.gather(7, patience, &mut |_| {}).unwrap(), "many scans");
+        let sender = preparing.join().unwrap();
+        sender.send((0, Some(Event::Prepared))).unwrap();
+        let error = ensemble.gather(7, patience, &mut |_| {}).unwrap_err();
+        assert!(matches!(error, RunError::NoMatch { domain: 7 }), "{error}");
     }
 
     #[test]
