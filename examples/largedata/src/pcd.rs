@@ -61,17 +61,18 @@ pub(crate) fn is_pcd(bytes: &[u8]) -> bool {
 pub(crate) fn decode(bytes: &[u8]) -> Result<PointCloud2, PcdError> {
     let (header, body) = Header::parse(bytes)?;
     let len = header.data_len()?;
+    let point_step = header.point_step() as u32;
+    let row_step = (header.width as u32).checked_mul(point_step).ok_or(PcdError::Huge)?;
     let data = match header.encoding.as_str() {
         "binary" => body.get(..len).ok_or(PcdError::Short { wanted: len, found: body.len() })?.to_vec(),
         "ascii" => header.parse_text(body)?,
         other => return Err(PcdError::Encoding(other.to_owned())),
     };
-    let point_step = header.point_step() as u32;
     let fields = header.fields.iter().filter(|field| field.name != "_").cloned().collect();
     Ok(PointCloud2 {
         height: header.height as u32,
         width: header.width as u32,
-        row_step: header.width as u32 * point_step,
+        row_step,
         ..PointCloud2::unordered("lidar", fields, point_step, data)
     })
 }
@@ -330,6 +331,13 @@ mod tests {
     fn a_header_that_promises_gigabytes_takes_no_memory() {
         let huge = HEADER.replace("WIDTH 2", "WIDTH 4000000000").replace("POINTS 2\n", "");
         assert_eq!(decode(format!("{huge}DATA binary\n").as_bytes()), Err(PcdError::Huge));
+    }
+
+    #[test]
+    fn a_row_that_no_message_can_say_is_too_much_even_of_no_rows() {
+        let header =
+            "FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH 400000000\nHEIGHT 0\nPOINTS 0\nDATA binary\n";
+        assert_eq!(decode(header.as_bytes()), Err(PcdError::Huge));
     }
 
     proptest! {
