@@ -14,8 +14,8 @@ use crate::messages::{Image, PointCloud2, PointField};
 use crate::pcd;
 use crate::samples::Message;
 use serde::{Deserialize, Serialize};
-use std::fs;
-use std::io::Cursor;
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use thiserror::Error;
@@ -41,6 +41,8 @@ pub(crate) struct InputError {
 pub(crate) enum Flaw {
     #[error("cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
+    #[error("it is not a regular file")]
+    NotRegular,
     #[error("the file is empty")]
     Empty,
     #[error(
@@ -58,7 +60,7 @@ pub(crate) enum Flaw {
     #[error("it begins like an image but cannot be decoded ({0}); PNG and JPEG are accepted")]
     Image(#[from] image::ImageError),
     #[error("it holds {len} bytes of data, above the {max} that a sample may have")]
-    TooLarge { len: usize, max: usize },
+    TooLarge { len: u64, max: u64 },
 }
 
 /// A value of `--input` that names no file.
@@ -101,7 +103,7 @@ impl Input {
     }
 
     fn decode(&self) -> Result<Message, Flaw> {
-        message(fs::read(&self.path)?, self.fields_per_point)
+        message(self.read()?, self.fields_per_point)
     }
 
     /// Reads the file as it is, whatever it holds.
@@ -109,13 +111,26 @@ impl Input {
     /// # Errors
     /// [`InputError`] where it cannot be read or is too large.
     pub(crate) fn load_bytes(&self) -> Result<Vec<u8>, InputError> {
-        let read = fs::read(&self.path).map_err(Flaw::from);
-        read.and_then(|bytes| match bytes.len() {
-            len @ ..=PAYLOAD_MAX => Ok(len).map(|_| bytes),
-            len => Err(Flaw::TooLarge { len, max: PAYLOAD_MAX }),
-        })
-        .map_err(|why| InputError { path: self.path.clone(), why })
+        self.read().map_err(|why| InputError { path: self.path.clone(), why })
     }
+
+    /// The content, unless that is more than a sample may have.
+    fn read(&self) -> Result<Vec<u8>, Flaw> {
+        // Looked at before it is opened, which for a FIFO may take for ever.
+        let metadata = fs::metadata(&self.path)?;
+        if !metadata.is_file() {
+            return Err(Flaw::NotRegular);
+        }
+        check_len(metadata.len())?;
+        let mut bytes = Vec::with_capacity(metadata.len() as usize);
+        File::open(&self.path)?.take(PAYLOAD_MAX + 1).read_to_end(&mut bytes)?;
+        check_len(bytes.len() as u64)?;
+        Ok(bytes)
+    }
+}
+
+fn check_len(len: u64) -> Result<(), Flaw> {
+    if len > PAYLOAD_MAX { Err(Flaw::TooLarge { len, max: PAYLOAD_MAX }) } else { Ok(()) }
 }
 
 /// The message that a file of this content becomes.
@@ -129,8 +144,8 @@ pub(crate) fn message(bytes: Vec<u8>, fields_per_point: Option<usize>) -> Result
         None if is_image(&bytes) => Message::Image(image(&bytes)?),
         None => return Err(Flaw::Unknown),
     };
-    let len = message.payload().len();
-    if len > PAYLOAD_MAX { Err(Flaw::TooLarge { len, max: PAYLOAD_MAX }) } else { Ok(message) }
+    check_len(message.payload().len() as u64)?;
+    Ok(message)
 }
 
 fn raw_scan(bytes: Vec<u8>, fields: usize) -> Result<PointCloud2, Flaw> {
@@ -163,7 +178,7 @@ fn image(bytes: &[u8]) -> Result<Image, Flaw> {
 }
 
 /// The largest payload of one sample.
-const PAYLOAD_MAX: usize = 1 << 30;
+const PAYLOAD_MAX: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -243,5 +258,21 @@ mod tests {
         assert!(refusal(&Scratch::new("empty.pcd", b""), "").contains("empty"));
         assert!(refusal(&Scratch::new("text.txt", b"hello"), "").contains("FILE:4"));
         assert!(refusal(&Scratch::new("cut.png", b"\x89PNG\r\n\x1a\n..."), "").contains("PNG and JPEG"));
+    }
+
+    #[test]
+    fn what_is_too_large_or_has_no_end_is_refused_before_it_is_read() {
+        let large = Scratch::new("large.bin", b"");
+        File::options().write(true).open(&large.0).unwrap().set_len(2 << 30).unwrap();
+        for suffix in ["", ":4"] {
+            let error = refusal(&large, suffix);
+            assert!(error.contains("2147483648 bytes"), "{error}");
+        }
+        assert!(large.input("").load_bytes().unwrap_err().to_string().contains("2147483648 bytes"));
+        let endless = "/dev/zero".parse::<Input>().unwrap();
+        let errors = [endless.load().unwrap_err(), endless.load_bytes().unwrap_err()];
+        for error in errors.map(|error| error.to_string()) {
+            assert!(error.starts_with("/dev/zero: it is not a regular file"), "{error}");
+        }
     }
 }
