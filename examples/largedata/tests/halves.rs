@@ -98,6 +98,21 @@ fn a_publisher_goes_on_without_a_stopped_subscriber_and_its_exit_code_tells_of_w
     other.until("no publisher left");
 }
 
+#[test]
+fn a_subscriber_by_udp_that_died_is_forgotten_though_others_greet() {
+    let options =
+        format!("--stack transport --path udp --reliability best-effort --domain {}", fresh_domain());
+    let mut publisher = Guarded::start(&format!("pub {options} --size 1000 --rate 20"));
+    // One after the other, so that they do not greet at the same time.
+    let [_one, _another, victim] = ["1 subscriber", "2 subscribers", "3 subscribers"].map(|number| {
+        let subscriber = Guarded::start(&format!("sub {options}"));
+        publisher.until(number);
+        subscriber
+    });
+    drop(victim);
+    publisher.until("2 subscribers");
+}
+
 /// A subscriber that is stopped after its first samples, and a publisher that has published everything.
 fn interrupted(receiving: &str, sending: &str) -> (Guarded, Guarded) {
     let (mut subscriber, mut publisher) = (Guarded::start(receiving), Guarded::start(sending));

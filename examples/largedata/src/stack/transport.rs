@@ -203,9 +203,9 @@ fn answer_greetings(
                 }
             }
             Some(Incoming::PeerDown(locator, _)) => contacts.lose(&locator),
-            Some(_) => {}
-            None => contacts.forget_the_silent(router),
+            Some(_) | None => {}
         }
+        contacts.forget_the_silent(router);
     }
 }
 
