@@ -9,7 +9,8 @@
 //!
 //!   magic 8 │ id u32 │ kinds u32, a bit each │ count u32 │ locators, 24 bytes each        little-endian
 //! ```
-//! Repeating it costs nothing, answers lost datagrams and restarted publishers alike, and needs no state.
+//! Repeating it costs nothing, answers lost datagrams and restarted publishers alike, and needs no state. A subscriber
+//! that leaves says that it wants no kinds: by UDP nothing else tells.
 
 use crate::messages::Kind;
 use std::collections::BTreeSet;
@@ -22,7 +23,7 @@ pub(crate) struct Greeting {
     pub(crate) side: Side,
     /// One life of one side.
     pub(crate) id: u32,
-    /// The kinds that it publishes or wants.
+    /// The kinds that it publishes or wants; none of who leaves.
     pub(crate) kinds: BTreeSet<Kind>,
     /// Where it is reached.
     pub(crate) locators: Vec<Locator>,

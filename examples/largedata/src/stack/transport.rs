@@ -373,6 +373,8 @@ impl Subscription for TransportSubscription {
     }
 
     fn close(&mut self) {
+        self.hello.kinds.clear();
+        self.greet();
         self.router.close();
     }
 }
@@ -386,3 +388,39 @@ const HELLO_PERIOD: Duration = Duration::from_millis(50);
 const SIGN_OF_LIFE_PERIOD: Duration = Duration::from_secs(1);
 /// Who has been silent for longer, and has no link of shared memory, is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::super::{InPlace, PathChoice, StackKind};
+    use super::*;
+    use crate::domain::own_domain;
+    use crate::quantity::Size;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_subscriber_by_udp_that_closes_is_gone_before_its_silence_tells() {
+        let options = StackOptions {
+            stack: StackKind::Transport,
+            path: PathChoice::Udp,
+            domain: own_domain(),
+            reliability: Reliability::BestEffort,
+            history: 2,
+            max_blocking: Duration::ZERO,
+            fragment: Size(0),
+            payload_max: 100,
+            in_place: InPlace::default(),
+            kinds: BTreeSet::from([Kind::Bytes]),
+        };
+        let mut publication = TransportPublication::open(&options).unwrap();
+        let mut subscription = TransportSubscription::open(&options).unwrap();
+        while publication.matched() == 0 || subscription.matched() == 0 {
+            assert!(subscription.next(Instant::now() + HELLO_PERIOD).is_none());
+        }
+        subscription.close();
+        while publication.matched() > 0 {
+            thread::yield_now();
+        }
+        assert_eq!(locked(&publication.contacts).0.len(), 1, "the silent are forgotten");
+        publication.close();
+    }
+}
