@@ -59,20 +59,32 @@ impl Capture {
         let process = std::process::id();
         let path = with_process_id(file, process);
         let mut open = OPEN.lock();
-        open.retain(|writing| writing.strong_count() > 0);
-        let same = |writing: &Arc<Writing>| writing.path == path && writing.process == process;
-        if let Some(writing) = open.iter().filter_map(Weak::upgrade).find(same) {
-            return Ok(Some(Self(writing)));
+        open.retain(|one| one.process == process && (one.writing.strong_count() > 0 || !one.queue.is_over()));
+        let failed = |why| OpenError::File { path: path.clone(), why };
+        if let Some(one) = open.iter().find(|one| one.path == path) {
+            if let Some(writing) = one.writing.upgrade() {
+                return Ok(Some(Self(writing)));
+            }
+            one.queue.wait_until_over();
+            if !one.queue.is_over() {
+                return Err(failed(io::Error::other(
+                    "this process is still writing an earlier capture into it",
+                )));
+            }
         }
-        let output = Output::open(&path, config.bytes_max);
-        let output = output.map_err(|why| OpenError::File { path: path.clone(), why })?;
+        let output = Output::open(&path, config.bytes_max).map_err(failed)?;
         let queue = Arc::new(Queue::new(QUEUE_BYTES));
         let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output };
         let thread = std::thread::Builder::new().name("zerodds-pcap".into());
         thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
-        let writing =
-            Arc::new(Writing { path, process, udp: config.udp, queue, said: AtomicBool::new(false) });
-        open.push(Arc::downgrade(&writing));
+        let writing = Arc::new(Writing {
+            path: path.clone(),
+            process,
+            udp: config.udp,
+            queue: Arc::clone(&queue),
+            said: AtomicBool::new(false),
+        });
+        open.push(Open { path, process, queue, writing: Arc::downgrade(&writing) });
         Ok(Some(Self(writing)))
     }
 
@@ -151,7 +163,50 @@ fn with_process_id(file: &std::path::Path, process: u32) -> PathBuf {
     }
 }
 
-/// Captures of this process.
-static OPEN: Mutex<Vec<Weak<Writing>>> = Mutex::new(Vec::new());
+/// A capture of this process until its file is free again, which may be after its last user has gone.
+struct Open {
+    path: PathBuf,
+    process: u32,
+    queue: Arc<Queue<Item>>,
+    writing: Weak<Writing>,
+}
+
+static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
 /// Messages that wait to be written may take this much memory; one that is larger may wait alone.
 const QUEUE_BYTES: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_begins_while_one_into_the_same_file_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config::default().file(folder.path().join("a"));
+        let capture = Capture::open(&config).expect("a file").expect("asked for");
+        let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
+        let len = 16 << 20;
+        tap.begin(len).expect("room").received(vec![0; len], None, None);
+        let queue = Arc::clone(&capture.0.queue);
+        let ending = std::thread::spawn(move || drop((tap, capture)));
+        while queue.begin(0).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(Capture::open(&config).expect("the file is free, or soon").is_some());
+        ending.join().expect("no panic");
+    }
+
+    #[test]
+    fn a_capture_whose_end_does_not_come_is_not_taken_for_one_of_another_process() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        let (process, queue) = (std::process::id(), Arc::new(Queue::new(0)));
+        let ending = Open { path: path.clone(), process, queue: Arc::clone(&queue), writing: Weak::new() };
+        OPEN.lock().push(ending);
+        let config = Config::default().file(path);
+        let error = Capture::open(&config).expect_err("it is not over").to_string();
+        assert!(error.contains("this process is still writing an earlier capture"), "{error}");
+        queue.end();
+        assert!(Capture::open(&config).expect("the file is free").is_some());
+    }
+}
