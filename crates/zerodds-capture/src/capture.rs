@@ -17,7 +17,11 @@ use zerodds_core::{Locator, Path};
 
 /// A file that is being written. Clones are the same one; it ends with the last of them.
 #[derive(Clone, Debug)]
-pub struct Capture(Arc<Writing>);
+pub struct Capture {
+    writing: Arc<Writing>,
+    /// Whether datagrams are asked for here; others who write into the same file may have asked otherwise.
+    udp: bool,
+}
 
 /// Why nothing can be captured.
 #[derive(Debug, Error)]
@@ -43,7 +47,7 @@ pub enum OpenError {
 struct Writing {
     path: PathBuf,
     process: u32,
-    udp: bool,
+    bytes_max: u64,
     queue: Arc<Queue<Item>>,
     /// That something had no room was said.
     said: AtomicBool,
@@ -63,7 +67,14 @@ impl Capture {
         let failed = |why| OpenError::File { path: path.clone(), why };
         if let Some(one) = open.iter().find(|one| one.path == path) {
             if let Some(writing) = one.writing.upgrade() {
-                return Ok(Some(Self(writing)));
+                if writing.bytes_max != config.bytes_max {
+                    tracing::warn!(
+                        file = %path.display(),
+                        "ZERODDS_CAPTURE_MAX={} has no effect: the file is being written, with {} bytes at most",
+                        config.bytes_max, writing.bytes_max
+                    );
+                }
+                return Ok(Some(Self { writing, udp: config.udp }));
             }
             one.queue.wait_until_over();
             if !one.queue.is_over() {
@@ -80,30 +91,33 @@ impl Capture {
         let writing = Arc::new(Writing {
             path: path.clone(),
             process,
-            udp: config.udp,
+            bytes_max: config.bytes_max,
             queue: Arc::clone(&queue),
             said: AtomicBool::new(false),
         });
         open.push(Open { path, process, queue, writing: Arc::downgrade(&writing) });
-        Ok(Some(Self(writing)))
+        Ok(Some(Self { writing, udp: config.udp }))
     }
 
     /// A tap for a participant's messages on `path`, at whose locators it is reached; `None` for datagrams that are not
     /// asked for.
     #[must_use]
     pub fn tap(&self, path: Path, own: Vec<Locator>, domain_id: u32) -> Option<Tap> {
-        (path != Path::Udp || self.0.udp).then(|| Tap::new(self.clone(), path, own, domain_id))
+        (path != Path::Udp || self.udp).then(|| Tap::new(self.clone(), path, own, domain_id))
     }
 
     pub(crate) fn begin(&self, len: usize) -> Option<Place<Item>> {
-        if std::process::id() != self.0.process {
+        if std::process::id() != self.writing.process {
             return None;
         }
-        let place = self.0.queue.begin(len);
+        let place = self.writing.queue.begin(len);
         // ORDER: Relaxed; who is first does not matter.
-        if place.is_none() && !self.0.queue.is_over() && !self.0.said.swap(true, Ordering::Relaxed) {
+        if place.is_none()
+            && !self.writing.queue.is_over()
+            && !self.writing.said.swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
-                file = %self.0.path.display(),
+                file = %self.writing.path.display(),
                 "the capture is not written as fast as messages travel; the file says where some are missing"
             );
         }
@@ -111,8 +125,8 @@ impl Capture {
     }
 
     pub(crate) fn flush(&self) {
-        if std::process::id() == self.0.process {
-            self.0.queue.wait_until_written();
+        if std::process::id() == self.writing.process {
+            self.writing.queue.wait_until_written();
         }
     }
 }
@@ -187,7 +201,7 @@ mod tests {
         let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
         let len = 16 << 20;
         tap.begin(len).expect("room").received(vec![0; len], None, None);
-        let queue = Arc::clone(&capture.0.queue);
+        let queue = Arc::clone(&capture.writing.queue);
         let ending = std::thread::spawn(move || drop((tap, capture)));
         while queue.begin(0).is_some() {
             std::thread::yield_now();

@@ -137,6 +137,16 @@ fn who_was_not_served_is_not_shown_and_datagrams_are_only_where_they_are_asked_f
 }
 
 #[test]
+fn participants_that_share_a_file_have_each_the_paths_that_they_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.pcapng");
+    let without = open(&file);
+    let with = Capture::open(&Config::default().file(&file).udp(true)).unwrap().unwrap();
+    let is_tapped = |capture: &Capture| capture.tap(Path::Udp, Vec::new(), 0).is_some();
+    assert_eq!([&without, &with, &with.clone()].map(is_tapped), [false, true, true]);
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_named_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let taken = folder.path().join("taken");
