@@ -4,12 +4,13 @@
 //! of its stdin ends it where that does not exist. Everything else it holds is freed with it.
 
 use crate::dialogue::{Assignment, Event, Order};
+use crate::input::InputError;
 use crate::lines::{hear, tell};
 use crate::notices::{self, Weight};
 use crate::output::remark;
 use crate::placement::{PinError, Role};
 use crate::publisher::Publisher;
-use crate::samples::{Samples, SamplesError};
+use crate::samples::Samples;
 use crate::stack::{OpenError, PublishError, open_publication, open_subscription};
 use crate::subscriber::Subscriber;
 use std::io;
@@ -28,7 +29,7 @@ enum ChildError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
-    Samples(#[from] SamplesError),
+    Input(#[from] InputError),
     #[error(transparent)]
     Publish(#[from] PublishError),
     #[error("the parent process is gone")]

@@ -1,12 +1,12 @@
 //! The command line: what can be asked for, checked before anything starts.
 
 use crate::domain::{DOMAIN_MAX, own_domain};
-use crate::input::Input;
+use crate::input::{Input, InputError};
 use crate::placement::Placement;
 use crate::publisher::{End, Plan};
 use crate::quantity::{Points, Rate, Seconds, Size};
 use crate::run::Run;
-use crate::samples::{LARGE, SamplesError, Source};
+use crate::samples::{LARGE, Source};
 use crate::stack::{InPlace, PathChoice, Reliability, StackKind, StackOptions};
 use crate::stamp::Touch;
 use crate::{lidar, messages::Kind};
@@ -239,9 +239,9 @@ pub(crate) enum UsageError {
     /// No file is of the kind asked for.
     #[error("--kind {0} was asked for, but no file of --input holds one")]
     NoneOfKind(Kind),
-    /// The samples cannot be had.
+    /// A file cannot be published.
     #[error(transparent)]
-    Samples(#[from] SamplesError),
+    Input(#[from] InputError),
 }
 
 impl StackArgs {
@@ -282,7 +282,7 @@ impl SampleArgs {
     ///
     /// # Errors
     /// [`UsageError`] where options contradict each other.
-    pub(crate) fn source(&self) -> Result<Source, UsageError> {
+    fn source(&self) -> Result<Source, UsageError> {
         let kind = self.kind.unwrap_or(if self.size.is_some() { Kind::Bytes } else { Kind::Cloud });
         if let (Some(_), Kind::Image | Kind::Bytes) = (&self.points, kind) {
             return Err(UsageError::Points(kind));
@@ -311,7 +311,7 @@ impl SampleArgs {
     ///
     /// # Errors
     /// [`UsageError`] where options contradict each other or a file cannot be published.
-    pub(crate) fn source_and_kinds(&self) -> Result<(Source, BTreeSet<Kind>), UsageError> {
+    fn source_and_kinds(&self) -> Result<(Source, BTreeSet<Kind>), UsageError> {
         let source = self.source()?;
         let kinds = source.kinds()?;
         match self.kind {
@@ -320,13 +320,8 @@ impl SampleArgs {
         }
     }
 
-    /// How much of the payload is summed up.
-    pub(crate) fn touch(&self) -> Touch {
-        self.touch
-    }
-
     /// How often, until `end`.
-    pub(crate) fn plan(&self, end: End) -> Plan {
+    fn plan(&self, end: End) -> Plan {
         Plan { rate: self.rate, end }
     }
 }
@@ -354,7 +349,7 @@ impl RunArgs {
         Ok(Run {
             options: self.stack.options(domain, kinds, source.payload_max(), in_place)?,
             source,
-            touch: self.sample.touch(),
+            touch: self.sample.touch,
             plan: self.sample.plan(self.end.or(End::After(SECONDS_DEFAULT))),
             subscribers: self.subscribers as usize,
             placement: self.pin,
@@ -372,7 +367,7 @@ impl PubArgs {
         let plan = self.sample.plan(self.end.or(End::Open));
         let in_place = InPlace { loan: self.loan.loan, view: false };
         let options = self.stack.options(self.domain, kinds, source.payload_max(), in_place)?;
-        Ok((options, source, self.sample.touch(), plan))
+        Ok((options, source, self.sample.touch, plan))
     }
 }
 

@@ -133,24 +133,20 @@ pub(crate) fn run_table(outcome: &Outcome) -> Table {
         "CPU pub",
         "CPU sub",
     ]);
-    let latency = [0.5, 0.99, 0.999].map(|share| optional_time(outcome.latency.quantile(share)));
-    let [p50, p99, p999] = latency;
-    add_row(
-        &mut table,
-        [
-            outcome.by_path.to_string(),
-            count_text(outcome.received),
-            count_text(outcome.lost),
-            count_text(outcome.corrupt),
-            throughput_text(outcome),
-            p50,
-            p99,
-            p999,
-            optional_time(outcome.latency.max()),
-            percent_text(outcome.publisher_cpu),
-            percent_text(outcome.subscribers_cpu),
-        ],
-    );
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| optional_time(outcome.latency.quantile(share)));
+    table.add_row([
+        outcome.by_path.to_string(),
+        count_text(outcome.received),
+        count_text(outcome.lost),
+        count_text(outcome.corrupt),
+        throughput_text(outcome),
+        p50,
+        p99,
+        p999,
+        optional_time(outcome.latency.max()),
+        percent_text(outcome.publisher_cpu),
+        percent_text(outcome.subscribers_cpu),
+    ]);
     table
 }
 
@@ -168,21 +164,18 @@ pub(crate) fn comparison_table(results: &[PathResult]) -> Table {
         table(["path", "samples", "lost", "corrupt", "MB/s", "p50", "p99", "max", "CPU pub", "CPU sub"]);
     for PathResult { paced, full_rate } in results {
         let both = |of: fn(&Outcome) -> u64| count_text(of(paced) + of(full_rate));
-        add_row(
-            &mut table,
-            [
-                full_rate.by_path.to_string(),
-                both(|outcome| outcome.received),
-                both(|outcome| outcome.lost),
-                both(|outcome| outcome.corrupt),
-                count_text(full_rate.mb_per_s().round() as u64),
-                optional_time(paced.latency.quantile(0.5)),
-                optional_time(paced.latency.quantile(0.99)),
-                optional_time(paced.latency.max()),
-                percent_text(full_rate.publisher_cpu),
-                percent_text(full_rate.subscribers_cpu),
-            ],
-        );
+        table.add_row([
+            full_rate.by_path.to_string(),
+            both(|outcome| outcome.received),
+            both(|outcome| outcome.lost),
+            both(|outcome| outcome.corrupt),
+            count_text(full_rate.mb_per_s().round() as u64),
+            optional_time(paced.latency.quantile(0.5)),
+            optional_time(paced.latency.quantile(0.99)),
+            optional_time(paced.latency.max()),
+            percent_text(full_rate.publisher_cpu),
+            percent_text(full_rate.subscribers_cpu),
+        ]);
     }
     table
 }
@@ -222,10 +215,6 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
-}
-
-fn add_row<const N: usize>(table: &mut Table, row: [String; N]) {
-    table.add_row(row);
 }
 
 /// The share of the rate asked for that counts as having reached it.

@@ -13,7 +13,6 @@ use crate::stamp::Touch;
 use crate::{camera, quantity::Size};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use thiserror::Error;
 
 /// A message of any of the kinds.
 #[derive(Clone, Debug)]
@@ -85,7 +84,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Samples::prepare`].
-    pub(crate) fn kinds(&self) -> Result<BTreeSet<Kind>, SamplesError> {
+    pub(crate) fn kinds(&self) -> Result<BTreeSet<Kind>, InputError> {
         Ok(match self {
             Self::Lidar(_) => BTreeSet::from([Kind::Cloud]),
             Self::Camera => BTreeSet::from([Kind::Image]),
@@ -102,20 +101,12 @@ pub(crate) struct Samples {
     touch: Touch,
 }
 
-/// Why there is nothing to publish.
-#[derive(Debug, Error)]
-pub(crate) enum SamplesError {
-    /// A file cannot be published.
-    #[error(transparent)]
-    Input(#[from] InputError),
-}
-
 impl Samples {
     /// Makes or reads what `source` describes.
     ///
     /// # Errors
-    /// [`SamplesError`] where a file cannot be published.
-    pub(crate) fn prepare(source: &Source, touch: Touch) -> Result<Self, SamplesError> {
+    /// [`InputError`] where a file cannot be published.
+    pub(crate) fn prepare(source: &Source, touch: Touch) -> Result<Self, InputError> {
         let messages: Vec<Message> = match source {
             Source::Lidar(Points(range)) => lidar::lengths(range, SCANS)
                 .into_iter()

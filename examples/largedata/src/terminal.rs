@@ -4,12 +4,13 @@
 //! leaves, is killed or comes back: the publisher pauses while nobody listens and goes on.
 
 use crate::cli::{PubArgs, SubArgs, UsageError};
+use crate::input::InputError;
 use crate::notices;
 use crate::output::say;
 use crate::publisher::{End, Published, Publisher};
 use crate::quantity::{bytes_text, count_text, three_digits};
 use crate::report::optional_time;
-use crate::samples::{Samples, SamplesError};
+use crate::samples::Samples;
 use crate::stack::{OpenError, Publication, PublishError, Reliability, open_publication, open_subscription};
 use crate::subscriber::Subscriber;
 use crate::tally::Tally;
@@ -25,9 +26,9 @@ pub(crate) enum TerminalError {
     /// Options contradict each other.
     #[error(transparent)]
     Usage(#[from] UsageError),
-    /// The samples cannot be had.
+    /// A file cannot be published.
     #[error(transparent)]
-    Samples(#[from] SamplesError),
+    Input(#[from] InputError),
     /// The stack is not there.
     #[error(transparent)]
     Open(#[from] OpenError),
