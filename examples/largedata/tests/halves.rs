@@ -56,11 +56,11 @@ fn a_publisher_that_nobody_takes_from_says_what_may_be_wrong_and_ends_in_time() 
 #[test]
 fn a_publisher_leaves_when_all_that_it_published_is_acknowledged() {
     let options = format!("--path udp --history 100 --domain {}", fresh_domain());
-    let sending = format!("pub {options} --size 300000 --rate 20 --samples 40");
-    let (mut subscriber, publisher) = interrupted(&format!("sub {options} --samples 40"), &sending);
+    let sending = format!("pub {options} --size 300000 --rate 20 --samples 80");
+    let (mut subscriber, publisher) = interrupted(&format!("sub {options} --samples 80"), &sending);
     // Most of it did not fit into the buffer of the socket, and is asked for again.
     signal("-CONT", subscriber.process.id());
-    let summary = subscriber.until("received 40 samples");
+    let summary = subscriber.until("received 80 samples");
     assert!(summary.contains("lost 0, corrupt 0"), "{summary}");
     let codes = [subscriber, publisher].map(|mut half| half.process.wait().unwrap().code());
     assert_eq!(codes, [Some(0), Some(0)]);
@@ -70,7 +70,7 @@ fn a_publisher_leaves_when_all_that_it_published_is_acknowledged() {
 fn a_publisher_whose_last_samples_nobody_acknowledges_says_so_and_its_exit_code_too() {
     for stack in ["dust --path udp", "rustdds"] {
         let options = format!("--stack {stack} --history 100 --domain {}", fresh_domain());
-        let sending = format!("pub {options} --size 10000 --rate 20 --samples 40 --max-blocking 1");
+        let sending = format!("pub {options} --size 10000 --rate 20 --samples 80 --max-blocking 1");
         let (_subscriber, mut publisher) = interrupted(&format!("sub {options}"), &sending);
         let complaint = publisher.until("not acknowledged");
         assert!(complaint.contains("--max-blocking"), "{stack}: {complaint}");
