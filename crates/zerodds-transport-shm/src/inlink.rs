@@ -124,7 +124,7 @@ impl InLink {
 
     /// A small message that is due, since nothing can come before it. Says whether its room was given back, as
     /// [`Taken::Copied`] does. What there is where this is `None`, [`take`](Self::take) finds out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_due(&mut self, link: &impl Region) -> Option<(Short, bool)> {
         if self.end != End::Open {
             return None;

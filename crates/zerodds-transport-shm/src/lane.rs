@@ -152,7 +152,7 @@ impl LaneReader {
     }
 
     /// The oldest message, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn peek(&mut self, region: &impl Region) -> Result<Option<LaneRecord>, Broken> {
         let mut word = self.look(region);
         if word == lane::pad(self.head) {
@@ -204,7 +204,7 @@ impl LaneReader {
     /// Copies the payload of the record that [`peek`](Self::peek) found. Room is given back for several at once: whether
     /// it was now, so that a sender who waits for it must be told. What is left over in a lane that is empty is too little
     /// to be waited for.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, region: &impl Region, record: LaneRecord) -> (Short, bool) {
         debug_assert_eq!(record.position, self.head, "records are taken in order, once");
         let at = self.at(self.head) + lane::HEADER_LEN;

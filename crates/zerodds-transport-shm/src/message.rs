@@ -24,9 +24,8 @@ pub(crate) enum LoanKind {
 }
 
 pub(crate) struct RecordLoan {
-    pub(crate) bytes: LoanedBytes,
+    pub(crate) bytes: LoanedBytes<Arc<Shared>>,
     pub(crate) record: RecordId,
-    pub(crate) shared: Arc<Shared>,
     /// It was given back under a lock that somebody had already.
     pub(crate) is_given_back: bool,
 }
@@ -43,7 +42,7 @@ impl RecordLoan {
 impl Drop for RecordLoan {
     fn drop(&mut self) {
         if !self.is_given_back {
-            self.shared.release(self.record);
+            self.bytes.keeper().release(self.record);
         }
     }
 }
@@ -99,15 +98,14 @@ pub(crate) enum Body {
 
 /// A taken message in a peer's ring.
 pub(crate) struct InPlace {
-    pub(crate) bytes: SharedBytes,
-    pub(crate) reading: Arc<Reading>,
+    pub(crate) bytes: SharedBytes<Arc<Reading>>,
     pub(crate) handle: u32,
     pub(crate) position: u64,
 }
 
 impl Drop for InPlace {
     fn drop(&mut self) {
-        let link = &self.reading;
+        let link = self.bytes.keeper();
         // In a forked child it is the parent's message that this is a copy of.
         if link.generation.is_ours() {
             slots::release(&link.memory, link.outgoing.reverse(), self.handle, self.position);
@@ -118,14 +116,13 @@ impl Drop for InPlace {
 
 /// A record of our own ring that we sent to ourselves.
 pub(crate) struct OwnRecord {
-    pub(crate) bytes: SharedBytes,
+    pub(crate) bytes: SharedBytes<Arc<Shared>>,
     pub(crate) record: RecordId,
-    pub(crate) shared: Arc<Shared>,
 }
 
 impl Drop for OwnRecord {
     fn drop(&mut self) {
-        self.shared.release_own(self.record);
+        self.bytes.keeper().release_own(self.record);
     }
 }
 

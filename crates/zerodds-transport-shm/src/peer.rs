@@ -17,7 +17,7 @@ use crate::layout::Direction;
 use crate::link_id::LinkId;
 use crate::peer_ring::PeerRing;
 use crate::sync::full_fence;
-use crate::sys::{Generation, Mapping};
+use crate::sys::{Generation, Keeper, Mapping};
 use rustix::io::Errno;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -145,6 +145,12 @@ impl Deref for Reading {
 
     fn deref(&self) -> &Arc<Link> {
         &self.0
+    }
+}
+
+impl Keeper for Arc<Reading> {
+    fn mapping(&self) -> Option<&Mapping> {
+        self.ring.in_place()
     }
 }
 

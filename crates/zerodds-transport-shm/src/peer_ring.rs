@@ -12,11 +12,10 @@ use crate::control::closing::Given;
 use crate::region::{Broken, Region};
 use crate::sys::Mapping;
 use rustix::io::Errno;
-use std::sync::Arc;
 
 /// The ring of one peer.
 pub(crate) enum PeerRing {
-    Mapped(Arc<Mapping>),
+    Mapped(Mapping),
     File { file: Given, len: usize },
 }
 
@@ -30,7 +29,7 @@ impl PeerRing {
     }
 
     /// The memory in which messages may be read in place.
-    pub(crate) const fn in_place(&self) -> Option<&Arc<Mapping>> {
+    pub(crate) const fn in_place(&self) -> Option<&Mapping> {
         match self {
             Self::Mapped(mapping) => Some(mapping),
             Self::File { .. } => None,
@@ -64,6 +63,7 @@ fn read_all(file: &Given, at: usize, to: &mut [u8]) -> Result<(), Broken> {
 mod tests {
     use super::*;
     use crate::segment::{self, Sharing};
+    use std::sync::Arc;
 
     const LEN: usize = 16 << 20;
 
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(blocks(), before, "nothing was allocated");
         assert!(ring.copy_out(LEN - 1, &mut [0; 2]).is_err(), "nothing is made up beyond its end");
         // What this is for: a mapping allocates what it reads.
-        PeerRing::Mapped(Arc::new(made.mapping)).copy_out(4096, &mut bytes).expect("inside");
+        PeerRing::Mapped(made.mapping).copy_out(4096, &mut bytes).expect("inside");
         assert!(rustix::fs::fstat(&made.fd).expect("a file").st_blocks > before);
     }
 }

@@ -366,9 +366,8 @@ impl InPeer {
                 // Its slot is free again, its bytes are not yet: what is much by itself is told of when it is given back.
                 self.notify_space(if Space::of(len) == Space::Much { 0 } else { len });
                 let reading = &self.reading;
-                let ring = reading.ring.in_place().ok_or(Broken("it is not read in place"))?;
-                let bytes = SharedBytes::new(Arc::clone(ring), at, len);
-                Body::InPlace(InPlace { bytes, reading: Arc::clone(reading), handle, position })
+                let bytes = SharedBytes::new(Arc::clone(reading), at, len);
+                Body::InPlace(InPlace { bytes, handle, position })
             }
         };
         Ok(Some(ShmMessage { body, source }))

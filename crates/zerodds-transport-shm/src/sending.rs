@@ -509,8 +509,8 @@ impl<'a> Round<'a> {
         let body = match *parcel {
             Parcel::Record(loan) if outbound.keep_own(loan.record) => {
                 let at = outbound.arena.record(loan.record).payload();
-                let bytes = SharedBytes::new(Arc::clone(&shared.ring), at, loan.bytes.len());
-                Body::Own(OwnRecord { bytes, record: loan.record, shared: Arc::clone(shared) })
+                let bytes = SharedBytes::new(Arc::clone(shared), at, loan.bytes.len());
+                Body::Own(OwnRecord { bytes, record: loan.record })
             }
             Parcel::Record(loan) => copied(outbound, &loan.bytes),
             Parcel::Small(bytes) => copied(outbound, bytes),
@@ -588,7 +588,7 @@ fn trimmed(shared: &Arc<Shared>, message: ShmLoan) -> ShmLoan {
 
 /// Whether it has become small, or is a loan of another transport.
 fn leaves_ring(shared: &Arc<Shared>, loan: &RecordLoan) -> bool {
-    loan.bytes.len() <= lane::MESSAGE_MAX || !Arc::ptr_eq(&loan.shared, shared)
+    loan.bytes.len() <= lane::MESSAGE_MAX || !Arc::ptr_eq(loan.bytes.keeper(), shared)
 }
 
 /// How long an offer of so many bytes stands at least: ample for a receiver that reads to be woken and to copy them.

@@ -17,7 +17,7 @@ use crate::promise::Claim;
 use crate::region::Broken;
 use crate::rendezvous;
 use crate::segment::{self, Sharing};
-use crate::sys::{Generation, Mapping};
+use crate::sys::{Generation, Keeper, Mapping};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) locator: Locator,
     pub(crate) identity: OurIdentity,
-    pub(crate) ring: Arc<Mapping>,
+    pub(crate) ring: Mapping,
     pub(crate) ring_fd: OwnedFd,
     /// Rung by all peers of our own user, and by ourselves.
     pub(crate) bell: Arc<OwnBell>,
@@ -127,7 +127,7 @@ impl Shared {
                     .map(|group| group.as_raw())
                     .collect(),
             },
-            ring: Arc::new(ring.mapping),
+            ring: ring.mapping,
             ring_fd: ring.fd,
             bell: Arc::new(OwnBell::create(owner)?),
             outbound: Mutex::new(Outbound::new(arena)),
@@ -259,6 +259,12 @@ impl Shared {
             release(&mut self.outbound.lock());
             self.bell.notify_space(Space::Any);
         }
+    }
+}
+
+impl Keeper for Arc<Shared> {
+    fn mapping(&self) -> Option<&Mapping> {
+        Some(&self.ring)
     }
 }
 

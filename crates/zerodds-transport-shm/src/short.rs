@@ -34,7 +34,7 @@ impl Short {
     }
 
     /// `len` bytes that `copy(at, piece)` writes: all at once, or rounded up to whole pieces.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copied(len: usize, mut copy: impl FnMut(usize, &mut [u8])) -> Self {
         let mut short = Self::zeroed(len);
         match &mut short {

@@ -438,8 +438,8 @@ impl Shared {
 
     fn loan_record(self: &Arc<Self>, len: usize) -> Result<RecordLoan, LoanError> {
         let (record, at) = self.allocate(len)?;
-        let bytes = LoanedBytes::new(Arc::clone(&self.ring), at, len);
-        Ok(RecordLoan { bytes, record, shared: Arc::clone(self), is_given_back: false })
+        let bytes = LoanedBytes::new(Arc::clone(self), at, len);
+        Ok(RecordLoan { bytes, record, is_given_back: false })
     }
 
     /// Calls `attempt` until it gives an answer, waiting in between for peers to give space back.

@@ -351,7 +351,7 @@ impl Connection {
         };
         let ring = map_ring(frame, &ring_fd)?;
         let ring = match bell {
-            Some(_) => PeerRing::Mapped(Arc::new(ring)),
+            Some(_) => PeerRing::Mapped(ring),
             None => PeerRing::File { len: ring.len(), file: ring_fd },
         };
         Ok(Objects { ring, bell })

@@ -7,7 +7,6 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::Arc;
 
 /// A whole object mapped into this process.
 pub(crate) struct Mapping {
@@ -118,19 +117,28 @@ impl Region for Mapping {
     }
 }
 
+/// Who keeps a mapping, always the same, for as long as it lives itself.
+pub(crate) trait Keeper {
+    /// `None` if it keeps none after all.
+    fn mapping(&self) -> Option<&Mapping>;
+}
+
 /// Bytes of our own ring that a loan may write.
-pub(crate) struct LoanedBytes {
-    mapping: Arc<Mapping>,
+pub(crate) struct LoanedBytes<K> {
+    keeper: K,
     at: usize,
     len: usize,
 }
 
-impl LoanedBytes {
+impl<K: Keeper> LoanedBytes<K> {
     /// Rule 3 must hold: the range belongs to one unpublished record, and to this value alone.
-    pub(crate) fn new(mapping: Arc<Mapping>, at: usize, len: usize) -> Self {
-        assert!(mapping.writable);
-        mapping.pointer(at, len);
-        Self { mapping, at, len }
+    pub(crate) fn new(keeper: K, at: usize, len: usize) -> Self {
+        assert!(keeper.mapping().is_some_and(|mapping| mapping.writable));
+        Self { keeper, at, len }
+    }
+
+    pub(crate) const fn keeper(&self) -> &K {
+        &self.keeper
     }
 
     /// Shortens the loan; it cannot grow.
@@ -139,46 +147,52 @@ impl LoanedBytes {
     }
 }
 
-impl Deref for LoanedBytes {
+impl<K: Keeper> Deref for LoanedBytes<K> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let start = self.mapping.pointer(self.at, self.len);
+        let Some(mapping) = self.keeper.mapping() else { return &[] };
+        let start = mapping.pointer(self.at, self.len);
         // SAFETY: inside the mapping, which `self` keeps alive; nobody else writes these bytes while `self` exists (rule 3).
         unsafe { std::slice::from_raw_parts(start, self.len) }
     }
 }
 
-impl DerefMut for LoanedBytes {
+impl<K: Keeper> DerefMut for LoanedBytes<K> {
     fn deref_mut(&mut self) -> &mut [u8] {
         crash::step("write to a loan");
-        let start = self.mapping.pointer(self.at, self.len);
-        // SAFETY: inside a writable mapping, which `self` keeps alive; nobody else touches these bytes while `self` exists
-        // (rule 3), and `self` is borrowed exclusively.
+        let Some(mapping) = self.keeper.mapping() else { return &mut [] };
+        let start = mapping.pointer(self.at, self.len);
+        // SAFETY: inside a mapping that is writable (checked by `new`) and that `self` keeps alive; nobody else touches these bytes
+        // while `self` exists (rule 3), and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 }
 
 /// Bytes of a published record, read in place.
-pub(crate) struct SharedBytes {
-    mapping: Arc<Mapping>,
+pub(crate) struct SharedBytes<K> {
+    keeper: K,
     at: usize,
     len: usize,
 }
 
-impl SharedBytes {
+impl<K: Keeper> SharedBytes<K> {
     /// Rule 3 must hold: the range belongs to a published record that is not reused while this value exists.
-    pub(crate) fn new(mapping: Arc<Mapping>, at: usize, len: usize) -> Self {
-        mapping.pointer(at, len);
-        Self { mapping, at, len }
+    pub(crate) const fn new(keeper: K, at: usize, len: usize) -> Self {
+        Self { keeper, at, len }
+    }
+
+    pub(crate) const fn keeper(&self) -> &K {
+        &self.keeper
     }
 }
 
-impl Deref for SharedBytes {
+impl<K: Keeper> Deref for SharedBytes<K> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let start = self.mapping.pointer(self.at, self.len);
+        let Some(mapping) = self.keeper.mapping() else { return &[] };
+        let start = mapping.pointer(self.at, self.len);
         // SAFETY: inside the mapping, which `self` keeps alive; nobody writes these bytes while `self` exists (rule 3).
         unsafe { std::slice::from_raw_parts(start, self.len) }
     }
