@@ -27,8 +27,10 @@ pub(super) fn text(
         suites.join("; then ")
     );
     let (tunables, warm) = WARM_HEAP;
-    let _ =
-        writeln!(text, "All processes run with `{tunables}={warm}`, also those of systems as they come.\n");
+    let _ = writeln!(
+        text,
+        "All systems are built with one codegen unit, and run with `{tunables}={warm}`, also those that come from the registry.\n"
+    );
     let moved = records.iter().filter(|record| record.distance == Some(Distance::Moved)).count();
     let failed = records.iter().filter(|record| record.failure.is_some()).count();
     let _ = writeln!(
