@@ -22,6 +22,34 @@ macro_rules! delegate_writer {
                 self.writer.carrier.async_wait_for_acknowledgments().await
             }
 
+            /// Waits until the applications of all readers that are reliable, keep all and share memory with this writer have taken what
+            /// was written, or will never be given it; for `max_wait` at most, and for nobody where the writer is best effort. Whether
+            /// they have.
+            ///
+            /// For whoever leaves: an acknowledgement says that a sample has reached a reader's participant, and once a writer is gone
+            /// RustDDS gives its reliable readers no more of what they have acknowledged and not yet taken.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use zerodds_rustdds::no_key::DataWriter;
+            /// # fn leave(writer: DataWriter<String>) {
+            /// if !writer.wait_until_taken(Duration::from_secs(5)) {
+            ///     eprintln!("somebody has not read all of it");
+            /// }
+            /// drop(writer);
+            /// # }
+            /// ```
+            #[must_use]
+            pub fn wait_until_taken(&self, max_wait: std::time::Duration) -> bool {
+                let deadline = crate::waiting::after(max_wait);
+                self.writer.outlet.wait_until_taken(deadline, &mut crate::window::Asked::default())
+            }
+
+            /// As [`wait_until_taken`](Self::wait_until_taken), without blocking the executor.
+            pub async fn async_wait_until_taken(&self, max_wait: std::time::Duration) -> bool {
+                self.writer.until_taken(crate::waiting::after(max_wait)).await
+            }
+
             /// As RustDDS's `assert_liveliness`.
             ///
             /// # Errors

@@ -133,6 +133,7 @@ mod round;
 mod routes;
 mod session;
 mod signal;
+mod waiting;
 mod watch;
 mod window;
 pub mod with_key;

@@ -50,6 +50,9 @@ pub(crate) struct Asked(BTreeMap<Reader, Consumed>);
 /// A reader, by its participant's incarnation.
 type Reader = (Incarnation, Entity);
 
+/// A reader that keeps all, and how much it keeps.
+type Window = (Incarnation, Offer);
+
 /// A sample that RTPS has.
 #[derive(Debug)]
 struct Sample {
@@ -189,18 +192,46 @@ impl Outlook {
         ask: impl Fn(Incarnation, Entity, i64),
     ) -> Option<Place> {
         let mut state = self.state.lock();
-        while !state.has_room() {
-            let mut full = state.full();
-            full.retain(|&(reader, taken)| asked.0.insert(reader, taken) != Some(taken));
-            if !full.is_empty() {
-                MutexGuard::unlocked(&mut state, || {
-                    full.iter().for_each(|&((peer, reader), heard)| ask(peer, reader, heard.up_to))
+        self.wait(&mut state, State::has_room_for, deadline, asked, ask);
+        state.place(self)
+    }
+
+    /// Waits until no reader owes anything of what was written: it has taken it, or will never be given it. Whether that is so by
+    /// the deadline; `ask` as above.
+    pub(crate) fn wait_until_taken(
+        &self,
+        deadline: Instant,
+        asked: &mut Asked,
+        ask: impl Fn(Incarnation, Entity, i64),
+    ) -> bool {
+        let has_all = |state: &State, window: &_| state.owed_by(window) == 0;
+        let mut state = self.state.lock();
+        self.wait(&mut state, has_all, deadline, asked, ask);
+        state.lacking(has_all).is_empty()
+    }
+
+    fn wait(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        suffices: impl Fn(&State, &Window) -> bool,
+        deadline: Instant,
+        asked: &mut Asked,
+        ask: impl Fn(Incarnation, Entity, i64),
+    ) {
+        loop {
+            let mut lacking = state.lacking(&suffices);
+            if lacking.is_empty() {
+                return;
+            }
+            lacking.retain(|&(reader, taken)| asked.0.insert(reader, taken) != Some(taken));
+            if !lacking.is_empty() {
+                MutexGuard::unlocked(state, || {
+                    lacking.iter().for_each(|&((peer, reader), heard)| ask(peer, reader, heard.up_to))
                 });
-            } else if self.changed.wait_until(&mut state, deadline).timed_out() {
-                break;
+            } else if self.changed.wait_until(state, deadline).timed_out() {
+                return;
             }
         }
-        state.place(self)
     }
 }
 
@@ -253,14 +284,19 @@ impl State {
         self.plan.windows.iter().all(|window| self.has_room_for(window))
     }
 
-    /// Readers that have no room for one more sample, and up to where they have taken.
-    fn full(&self) -> Vec<(Reader, Consumed)> {
-        let full = self.plan.windows.iter().filter(|window| !self.has_room_for(window));
-        let readers = full.map(|(peer, offer)| (*peer, offer.reader));
+    /// Readers of which that is not so, and up to where they have taken.
+    fn lacking(&self, suffices: impl Fn(&Self, &Window) -> bool) -> Vec<(Reader, Consumed)> {
+        let lacking = self.plan.windows.iter().filter(|window| !suffices(self, window));
+        let readers = lacking.map(|(peer, offer)| (*peer, offer.reader));
         readers.map(|reader| (reader, self.taken.get(&reader).copied().unwrap_or_default())).collect()
     }
 
-    fn has_room_for(&self, (incarnation, offer): &(Incarnation, Offer)) -> bool {
+    fn has_room_for(&self, window: &Window) -> bool {
+        self.owed_by(window) + self.placed < window.1.window as usize
+    }
+
+    /// Samples that this reader may yet be given and has not taken.
+    fn owed_by(&self, (incarnation, offer): &Window) -> usize {
         let reader = (*incarnation, offer.reader);
         let taken = self.taken_by(&reader);
         let passed = self.samples.partition_point(|sample| sample.first <= taken);
@@ -270,7 +306,7 @@ impl State {
             self.samples.len() - passed
         };
         let begun = self.begun.iter().filter(|(_, excused)| !excused.contains(&reader)).count();
-        under_way + begun + self.placed < offer.window as usize
+        under_way + begun
     }
 
     fn taken_by(&self, reader: &Reader) -> i64 {
@@ -462,6 +498,30 @@ mod tests {
                 assert!(waiting.join().expect("no panic").is_some());
             });
         }
+    }
+
+    #[test]
+    fn all_is_taken_when_every_reader_has_taken_it_or_will_never_be_given_it() {
+        let (outlook, reader) = outlook(8);
+        let is_taken = || {
+            outlook.wait_until_taken(at_once(), &mut Asked::default(), |peer, entity, heard| {
+                assert_eq!(((peer, entity), heard), (reader, 0), "the one that owes is asked");
+            })
+        };
+        assert!(is_taken(), "nothing was written");
+        write(&outlook, 1, 1);
+        write(&outlook, 2, 2);
+        let place = outlook.place().expect("room");
+        assert!(!is_taken());
+        outlook.excuse(reader, 1);
+        assert!(!is_taken());
+        outlook.excuse(reader, 2);
+        assert!(is_taken(), "a place that has no sample yet is owed by nobody");
+        outlook.set_taken(reader, Consumed { up_to: 2, unreadable: 0 });
+        drop(place.begin(3));
+        assert!(!outlook.wait_until_taken(at_once(), &mut Asked::default(), nobody), "it may come");
+        outlook.give_up(3);
+        assert!(outlook.wait_until_taken(at_once(), &mut Asked::default(), nobody));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::protocol::{
 };
 use crate::routes::{Plan, Target};
 use crate::session::{Owner, Session, split};
+use crate::waiting::after;
 use crate::window::{Asked, Outlook, Place};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -250,9 +251,7 @@ impl Outlet {
 
     /// Until when a write that begins now may wait.
     pub(crate) fn deadline(&self) -> Instant {
-        let now = Instant::now();
-        let patience = self.patience.filter(|_| self.options.when_full != WhenFull::Fail).unwrap_or_default();
-        now.checked_add(patience).unwrap_or(now + A_YEAR)
+        after(self.patience.filter(|_| self.options.when_full != WhenFull::Fail).unwrap_or_default())
     }
 
     /// Whether a write that may last until then has all of max_blocking_time left.
@@ -282,8 +281,7 @@ impl Outlet {
 
     /// Until when to wait for who has not got a sample that others have.
     pub(crate) fn later(&self) -> Instant {
-        let now = Instant::now();
-        now.checked_add(self.patience.unwrap_or_default().max(A_MOMENT)).unwrap_or(now + A_YEAR)
+        after(self.patience.unwrap_or_default().max(A_MOMENT))
     }
 
     /// A place for one more sample with all readers that keep all, if they have room now; best effort waits for nobody. What they have
@@ -312,6 +310,13 @@ impl Outlet {
         let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
         let place = self.place().or_else(|| self.outlook.wait_for_place(deadline, asked, ask));
         place.or_else(|| self.place()).ok_or(Refused::WouldBlock)
+    }
+
+    /// Waits until readers that keep all have taken all that was written, or will never be given it; whether that is so by the deadline.
+    pub(crate) fn wait_until_taken(&self, deadline: Instant, asked: &mut Asked) -> bool {
+        let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
+        self.session().listen();
+        self.outlook.wait_until_taken(deadline, asked, ask)
     }
 
     /// Measures a sample, or serializes it at once where it is likely too short to be shared.
@@ -598,5 +603,3 @@ const SHORT_MAX: usize = 64 << 10;
 /// Not worth a clock of its own.
 const A_TICK: Duration = Duration::from_millis(1);
 const A_MOMENT: Duration = Duration::from_millis(100);
-/// As good as for ever, where max_blocking_time is longer than an `Instant` can say.
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -45,6 +45,37 @@ fn a_slow_reader_that_keeps_all_gets_a_burst_of_ten_thousand_samples_of_all_size
     assert!(reader.take_next_sample().expect("taken").is_none());
 }
 
+#[test]
+fn a_writer_that_waits_until_all_is_taken_can_leave_and_nothing_is_lost() {
+    for is_async in [false, true] {
+        let (here, there) = (Party::new(), Party::new());
+        let topic = unique("leaving");
+        let qos = keep_all(200, 30_000);
+        let writer = here.writer(&topic, &qos);
+        let mut reader = there.reader(&topic, &qos);
+        meet(&here, &writer, &mut [&mut reader]);
+        for number in 0..40 {
+            writer.write(Chunk::new(1, number, size(number)), None).expect("written in time");
+        }
+        assert!(writer.wait_for_acknowledgments(PATIENCE).expect("reliable"));
+        assert!(!writer.wait_until_taken(Duration::ZERO), "acknowledged, and not taken");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let is_taken = if is_async {
+                    block_on(writer.async_wait_until_taken(PATIENCE))
+                } else {
+                    writer.wait_until_taken(PATIENCE)
+                };
+                assert!(is_taken);
+                drop((writer, here));
+            });
+            for number in 0..40 {
+                assert_eq!(next(&mut reader).number, number);
+            }
+        });
+    }
+}
+
 /// max_blocking_time of a burst.
 const BLOCKING: Duration = Duration::from_millis(300);
 

@@ -5,8 +5,9 @@
 //!   write / loan, fill, publish ─▶ RustDDS (a descriptor) ─▶ reader ─▶ mio Poll ─▶ take, time ─▶ next()
 //!                       └────────▶ shared memory (the sample) ────────────────────────┘
 //! ```
-//! A publisher waits for acknowledgements before it leaves, and a subscriber may lack its last samples all the same: of a
-//! writer that leaves, a reliable reader of RustDDS 0.15.1 gives no more of what it had acknowledged and not yet given.
+//! A publisher that shares memory leaves when all was taken. By UDP it leaves when all was acknowledged, and a subscriber may lack its
+//! last samples all the same: of a writer that leaves, a reliable reader of RustDDS 0.15.1 gives no more of what it had acknowledged
+//! and not yet given.
 //!
 //! One thread waits on all readers, takes what has come and verifies it; RustDDS's own threads receive meanwhile.
 //!

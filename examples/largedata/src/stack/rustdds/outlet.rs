@@ -16,14 +16,14 @@ use crate::views::Lendable;
 use rustdds::dds::{WriteError, WriteResult};
 use rustdds::{CDRSerializerAdapter, Timestamp};
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zerodds_rustdds::no_key::DataWriter;
 
 /// Publishes messages like `M`.
 pub(super) trait Outlet<M> {
     /// Publishes `prepared` under this stamp.
     fn publish(&self, prepared: &M, stamp: Stamp) -> WriteResult<(), ()>;
-    /// Waits until what was published is acknowledged; whether it is by then.
+    /// Waits until what was published is acknowledged, and taken where the writer can know; whether it is by then.
     fn flush(&self, max_wait: Duration) -> WriteResult<bool, ()>;
 }
 
@@ -96,7 +96,7 @@ impl<M: Lendable> Outlet<M> for Loans<M> {
     }
 
     fn flush(&self, max_wait: Duration) -> WriteResult<bool, ()> {
-        self.0.wait_for_acknowledgments(max_wait)
+        flush(&self.0, max_wait)
     }
 }
 
@@ -122,8 +122,15 @@ impl<M: RosMessage + Serialize> Writes<M> for DataWriter<M> {
     }
 
     fn flush(&self, max_wait: Duration) -> WriteResult<bool, ()> {
-        self.wait_for_acknowledgments(max_wait)
+        flush(self, max_wait)
     }
+}
+
+/// Of a writer that is gone RustDDS's readers have no more than what was taken, whatever was acknowledged.
+fn flush<M: Serialize>(writer: &DataWriter<M>, max_wait: Duration) -> WriteResult<bool, ()> {
+    let begun = Instant::now();
+    let is_acknowledged = writer.wait_for_acknowledgments(max_wait)?;
+    Ok(is_acknowledged && writer.wait_until_taken(max_wait.saturating_sub(begun.elapsed())))
 }
 
 /// The sample that comes back with an error is a clone, or is made anew.
