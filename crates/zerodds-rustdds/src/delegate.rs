@@ -46,6 +46,15 @@ macro_rules! delegate_writer {
             }
 
             /// As [`wait_until_taken`](Self::wait_until_taken), without blocking the executor.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use zerodds_rustdds::no_key::DataWriter;
+            /// # async fn leave(writer: DataWriter<String>) {
+            /// let is_taken = writer.async_wait_until_taken(Duration::from_secs(5)).await;
+            /// # let _ = is_taken;
+            /// # }
+            /// ```
             pub async fn async_wait_until_taken(&self, max_wait: std::time::Duration) -> bool {
                 self.writer.until_taken(crate::waiting::after(max_wait)).await
             }

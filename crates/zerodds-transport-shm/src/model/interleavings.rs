@@ -138,7 +138,17 @@ fn a_slot_that_is_used_again_while_it_is_looked_at_lets_nothing_overtake() {
 
 #[test]
 fn a_sender_that_waits_for_space_is_woken() {
-    loom::model(|| {
+    a_waiting_sender_is_woken_by(|model| doorbell::notify_space(model, Space::Any));
+}
+
+#[test]
+fn a_sender_that_waits_for_space_is_woken_by_whoever_asks_first() {
+    let notify = |model: &Model| doorbell::notify_space(model, Space::Any);
+    a_waiting_sender_is_woken_by(move |model| doorbell::is_space_awaited(model) && notify(model));
+}
+
+fn a_waiting_sender_is_woken_by(must_wake: impl Fn(&Model) -> bool + Send + Sync + 'static) {
+    loom::model(move || {
         let model = Arc::new(Model::new());
         let shared = Arc::clone(&model);
         let sender = thread::spawn(move || {
@@ -158,7 +168,7 @@ fn a_sender_that_waits_for_space_is_woken() {
             }
         });
         receive(&model, 1, |_| {
-            if doorbell::notify_space(&*model, Space::Any) {
+            if must_wake(&model) {
                 model.wake();
             }
         });
