@@ -7,13 +7,16 @@ use tracing::{Event, Metadata, Subscriber};
 
 /// What `f` says: how many events, in each of which `is_free` must hold.
 pub(crate) fn heard(is_free: impl Fn() -> bool + Send + Sync + 'static, f: impl FnOnce()) -> u64 {
-    let count = Arc::new(AtomicU64::new(0));
-    tracing::subscriber::with_default(Hearer { is_free, count: Arc::clone(&count) }, f);
+    let (count, is_free) = (Arc::new(AtomicU64::new(0)), Arc::new(is_free));
+    let hearer = || Hearer { is_free: Arc::clone(&is_free), count: Arc::clone(&count) };
+    // Where there is one alone, `tracing` believes what another thread without any was told of a callsite.
+    let _second = tracing::Dispatch::new(hearer());
+    tracing::subscriber::with_default(hearer(), f);
     count.load(Ordering::Relaxed)
 }
 
 struct Hearer<F> {
-    is_free: F,
+    is_free: Arc<F>,
     count: Arc<AtomicU64>,
 }
 
