@@ -23,8 +23,9 @@ macro_rules! delegate_writer {
             }
 
             /// Waits until the applications of all readers that are reliable, keep all and share memory with this writer have taken what
-            /// was written, or will never be given it; for `max_wait` at most, and for nobody where the writer is best effort. Whether
-            /// they have.
+            /// was written before, or will never be given it; for `max_wait` at most, and for nobody where the writer is best effort.
+            /// Whether they have. Of what was written before memory was shared with a reader nothing is known, and it counts as taken:
+            /// [`ZeroDds::paths`](crate::ZeroDds::paths) tells.
             ///
             /// For whoever leaves: an acknowledgement says that a sample has reached a reader's participant, and once a writer is gone
             /// RustDDS gives its reliable readers no more of what they have acknowledged and not yet taken.
@@ -41,8 +42,7 @@ macro_rules! delegate_writer {
             /// ```
             #[must_use]
             pub fn wait_until_taken(&self, max_wait: std::time::Duration) -> bool {
-                let deadline = crate::waiting::after(max_wait);
-                self.writer.outlet.wait_until_taken(deadline, &mut crate::window::Asked::default())
+                self.writer.wait_until_taken(crate::waiting::after(max_wait))
             }
 
             /// As [`wait_until_taken`](Self::wait_until_taken), without blocking the executor.
@@ -56,7 +56,7 @@ macro_rules! delegate_writer {
             /// # }
             /// ```
             pub async fn async_wait_until_taken(&self, max_wait: std::time::Duration) -> bool {
-                self.writer.until_taken(crate::waiting::after(max_wait)).await
+                self.writer.wait_until_taken_async(crate::waiting::after(max_wait)).await
             }
 
             /// As RustDDS's `assert_liveliness`.

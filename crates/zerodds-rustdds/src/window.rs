@@ -43,6 +43,14 @@ struct State {
     taken: BTreeMap<Reader, Consumed>,
 }
 
+/// What a writer has written up to a moment.
+#[derive(Debug)]
+pub(crate) struct SoFar {
+    last: i64,
+    /// What RTPS may have had by then.
+    begun: Vec<u64>,
+}
+
 /// Readers that a writer has asked while it waits, and what it had heard of them by then.
 #[derive(Debug, Default)]
 pub(crate) struct Asked(BTreeMap<Reader, Consumed>);
@@ -196,15 +204,22 @@ impl Outlook {
         state.place(self)
     }
 
-    /// Waits until no reader owes anything of what was written: it has taken it, or will never be given it. Whether that is so by
-    /// the deadline; `ask` as above.
+    /// What was written by now, or may have been.
+    pub(crate) fn so_far(&self) -> SoFar {
+        let state = self.state.lock();
+        SoFar { last: state.written, begun: state.begun.iter().map(|(id, _)| *id).collect() }
+    }
+
+    /// Waits until no reader owes anything of that: it has taken it, or will never be given it. Whether that is so by the deadline;
+    /// `ask` as above.
     pub(crate) fn wait_until_taken(
         &self,
+        so_far: &SoFar,
         deadline: Instant,
         asked: &mut Asked,
         ask: impl Fn(Incarnation, Entity, i64),
     ) -> bool {
-        let has_all = |state: &State, window: &_| state.owed_by(window) == 0;
+        let has_all = |state: &State, window: &_| !state.owes(window, so_far);
         let mut state = self.state.lock();
         self.wait(&mut state, has_all, deadline, asked, ask);
         state.lacking(has_all).is_empty()
@@ -293,6 +308,18 @@ impl State {
 
     fn has_room_for(&self, window: &Window) -> bool {
         self.owed_by(window) + self.placed < window.1.window as usize
+    }
+
+    /// Whether this reader may yet be given a sample of these and has not taken it.
+    fn owes(&self, (incarnation, offer): &Window, SoFar { last, begun }: &SoFar) -> bool {
+        let reader = (*incarnation, offer.reader);
+        let taken = self.taken_by(&reader);
+        let is_owed = |sample: &Sample| {
+            let is_meant = sample.first <= *last || begun.contains(&sample.id);
+            is_meant && sample.first > taken && !sample.excused.contains(&reader)
+        };
+        let may_come = |(id, excused): &(u64, Vec<Reader>)| begun.contains(id) && !excused.contains(&reader);
+        self.samples.iter().any(is_owed) || self.begun.iter().any(may_come)
     }
 
     /// Samples that this reader may yet be given and has not taken.
@@ -504,9 +531,10 @@ mod tests {
     fn all_is_taken_when_every_reader_has_taken_it_or_will_never_be_given_it() {
         let (outlook, reader) = outlook(8);
         let is_taken = || {
-            outlook.wait_until_taken(at_once(), &mut Asked::default(), |peer, entity, heard| {
+            let ask = |peer, entity, heard| {
                 assert_eq!(((peer, entity), heard), (reader, 0), "the one that owes is asked");
-            })
+            };
+            outlook.wait_until_taken(&outlook.so_far(), at_once(), &mut Asked::default(), ask)
         };
         assert!(is_taken(), "nothing was written");
         write(&outlook, 1, 1);
@@ -519,9 +547,14 @@ mod tests {
         assert!(is_taken(), "a place that has no sample yet is owed by nobody");
         outlook.set_taken(reader, Consumed { up_to: 2, unreadable: 0 });
         drop(place.begin(3));
-        assert!(!outlook.wait_until_taken(at_once(), &mut Asked::default(), nobody), "it may come");
-        outlook.give_up(3);
-        assert!(outlook.wait_until_taken(at_once(), &mut Asked::default(), nobody));
+        let so_far = outlook.so_far();
+        let is_taken = || outlook.wait_until_taken(&so_far, at_once(), &mut Asked::default(), nobody);
+        assert!(!is_taken(), "it may come");
+        outlook.set_written(3, 3, 3);
+        write(&outlook, 4, 4);
+        assert!(!is_taken(), "it has come");
+        take(&outlook, reader, 3);
+        assert!(is_taken(), "what was written since does not count");
     }
 
     #[test]

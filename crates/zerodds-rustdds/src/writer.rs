@@ -209,11 +209,19 @@ impl<C: Carrier> Writer<C> {
         Ok((draft, place))
     }
 
-    /// Waits elsewhere until readers that keep all have taken all that was written; whether they have by the deadline.
-    pub(crate) async fn until_taken(&self, deadline: Instant) -> bool {
-        let (outlet, mut asked) = (Arc::clone(&self.outlet), Asked::default());
+    /// Waits until readers that keep all have taken what was written so far; whether they have by the deadline.
+    pub(crate) fn wait_until_taken(&self, deadline: Instant) -> bool {
+        self.outlet.wait_until_taken(&self.outlet.so_far(), deadline, &mut Asked::default())
+    }
+
+    /// The same, waiting elsewhere.
+    pub(crate) async fn wait_until_taken_async(&self, deadline: Instant) -> bool {
+        let (outlet, so_far, mut asked) = (Arc::clone(&self.outlet), self.outlet.so_far(), Asked::default());
+        if outlet.wait_until_taken(&so_far, Instant::now(), &mut asked) {
+            return true;
+        }
         let step = move |until, is_last| {
-            let is_taken = outlet.wait_until_taken(until, &mut asked);
+            let is_taken = outlet.wait_until_taken(&so_far, until, &mut asked);
             (is_taken || is_last).then_some(is_taken)
         };
         elsewhere(deadline, step).await.unwrap_or(false)

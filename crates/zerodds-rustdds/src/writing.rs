@@ -19,7 +19,7 @@ use crate::protocol::{
 use crate::routes::{Plan, Target};
 use crate::session::{Owner, Session, split};
 use crate::waiting::after;
-use crate::window::{Asked, Outlook, Place};
+use crate::window::{Asked, Outlook, Place, SoFar};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustdds::dds::WriteError;
@@ -312,11 +312,16 @@ impl Outlet {
         place.or_else(|| self.place()).ok_or(Refused::WouldBlock)
     }
 
-    /// Waits until readers that keep all have taken all that was written, or will never be given it; whether that is so by the deadline.
-    pub(crate) fn wait_until_taken(&self, deadline: Instant, asked: &mut Asked) -> bool {
+    /// What was written so far.
+    pub(crate) fn so_far(&self) -> SoFar {
+        self.outlook.so_far()
+    }
+
+    /// Waits until readers that keep all have taken that, or will never be given it; whether that is so by the deadline.
+    pub(crate) fn wait_until_taken(&self, so_far: &SoFar, deadline: Instant, asked: &mut Asked) -> bool {
         let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
         self.session().listen();
-        self.outlook.wait_until_taken(deadline, asked, ask)
+        self.outlook.wait_until_taken(so_far, deadline, asked, ask)
     }
 
     /// Measures a sample, or serializes it at once where it is likely too short to be shared.
