@@ -23,7 +23,7 @@ pub struct Counters {
     pub timed_out_messages: u64,
     /// Messages above the transport's limit, left to another path.
     pub too_large_messages: u64,
-    /// Times that there was no memory for a message: the limits of machine or container, which are asked before.
+    /// Times that there was no memory to be lent for a message: the limits of machine or container, which are asked before.
     pub no_memory: u64,
     /// Connections, handshakes or datagrams refused: not admitted, another version, malformed.
     pub refused: u64,

@@ -3,7 +3,7 @@
 use crate::arena::{self, Arena, Hold, Parts, RecordId};
 use crate::doorbell::Space;
 use crate::layout::ring;
-use crate::limits::Exceeded;
+use crate::limits::{self, Exceeded};
 use crate::outlink::{OutLink, Payload, Published};
 use crate::pace;
 use crate::peer::{Link, link_ended};
@@ -34,7 +34,7 @@ pub(crate) struct Outbound {
     /// Ring bytes, from its start, that were found to be affordable.
     pub(crate) reserved_until: u64,
     /// No more was, when it was last asked for.
-    pub(crate) shortage: Option<Shortage>,
+    shortage: Option<Shortage>,
     /// Ring bytes, from its start, whose pages were made present.
     pub(crate) populated_until: u64,
     /// The longest message so far.
@@ -59,7 +59,9 @@ pub(crate) struct Tally {
 }
 
 /// A limit that stood in the way of more memory.
-pub(crate) struct Shortage {
+struct Shortage {
+    /// Of so many bytes.
+    needed: u64,
     limit: Exceeded,
     /// It is not asked for again before: to ask is to read files, and memory is short for others, too.
     until: Instant,
@@ -168,6 +170,23 @@ impl Outbound {
             let _ = peer.out.reap_all(&peer.link.memory, arena);
         });
         self.try_allocate(len, claim)
+    }
+
+    /// Whether the ring may have so much more memory. For as much as was refused lately it is not asked again.
+    pub(crate) fn afford(&mut self, needed: u64) -> Result<(), Exceeded> {
+        let now = Instant::now();
+        let standing = self.shortage.as_ref().filter(|shortage| now < shortage.until);
+        if let Some(shortage) = standing.filter(|shortage| needed >= shortage.needed) {
+            return Err(shortage.limit.clone());
+        }
+        let stands = standing.is_some();
+        let checked = limits::check(needed);
+        if let Err(limit) = &checked {
+            self.shortage = Some(Shortage { needed, limit: limit.clone(), until: now + SHORTAGE });
+        } else if !stands {
+            self.shortage = None;
+        }
+        checked
     }
 
     /// The same within the memory that there is already, where what is in the way may yet be taken back.
@@ -446,19 +465,21 @@ impl Outbound {
         self.remember(peer, Attempt::Connecting { failures })
     }
 
-    /// Notes an attempt; whether there is a place for it. Of those whose time to be tried again has come nothing has to be
-    /// remembered; all others keep theirs, lest a crowd of names have each of them tried again all the time.
+    /// Notes an attempt; whether there is a place for it. Of as many as are remembered one makes way: whose time to be tried
+    /// again has come, or comes last. So a crowd of names has none but what is beyond that many tried again before its time, and keeps
+    /// nobody out.
     fn remember(&mut self, peer: Locator, attempt: Attempt) -> bool {
-        let is_known = self.attempts.contains_key(&peer);
-        if self.attempts.len() >= ATTEMPTS_MAX && !is_known {
+        if self.attempts.len() >= ATTEMPTS_MAX && !self.attempts.contains_key(&peer) {
             let now = Instant::now();
-            self.attempts.retain(|_, old| !matches!(old, Attempt::Down { retry_at, .. } if *retry_at <= now));
+            let due = |(old, attempt): (&Locator, &Attempt)| match attempt {
+                Attempt::Down { retry_at, .. } => Some((*retry_at <= now, *retry_at, *old)),
+                Attempt::Connecting { .. } => None,
+            };
+            let Some((.., last)) = self.attempts.iter().filter_map(due).max() else { return false };
+            self.attempts.remove(&last);
         }
-        let has_place = is_known || self.attempts.len() < ATTEMPTS_MAX;
-        if has_place {
-            self.attempts.insert(peer, attempt);
-        }
-        has_place
+        self.attempts.insert(peer, attempt);
+        true
     }
 
     /// Notes why a peer that we tried to reach has no link, and when to try again.
@@ -514,17 +535,6 @@ impl Outbound {
         }
         self.remember(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
         self.up.remove(&owner_word(&link.locator))
-    }
-}
-
-impl Shortage {
-    pub(crate) fn new(limit: Exceeded) -> Self {
-        Self { limit, until: Instant::now() + SHORTAGE }
-    }
-
-    /// The limit, until it is asked for again.
-    pub(crate) fn stands(&self) -> Option<Exceeded> {
-        (Instant::now() < self.until).then(|| self.limit.clone())
     }
 }
 

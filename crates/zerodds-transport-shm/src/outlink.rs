@@ -347,12 +347,16 @@ impl OutLink {
             return Ok(());
         }
         let target = self.oldest() + last as u64;
+        let mut is_revoked = false;
         while !self.queued.is_empty() && self.oldest() <= target {
-            if !self.revoke_oldest(region, arena)? {
+            is_revoked = self.revoke_oldest(region, arena)?;
+            if !is_revoked {
                 self.reap(region, arena)?;
             }
         }
-        self.drop_some(region, arena)?;
+        if is_revoked {
+            self.drop_some(region, arena)?;
+        }
         Ok(())
     }
 
@@ -463,19 +467,22 @@ impl OutLink {
         if !self.slots.is_full(region)? {
             return Ok(true);
         }
-        Ok(self.drop_some(region, arena)? > 0)
+        self.drop_some(region, arena)
     }
 
     /// Makes way for a message: several at once, or the oldest that is left would be gone each time before its receiver has
-    /// copied it. How many of the oldest, which were best effort, are queued no more.
-    fn drop_some(&mut self, region: &impl Region, arena: &mut Arena) -> Result<usize, Broken> {
-        let several = (self.queued.len() / 3).min(DROPPED_AT_ONCE);
-        for dropped in 0..several {
+    /// copied it; no more once the receiver takes for itself. Whether the oldest, which was best effort, is queued no more.
+    fn drop_some(&mut self, region: &impl Region, arena: &mut Arena) -> Result<bool, Broken> {
+        for dropped in 0..(self.queued.len() / 3).min(DROPPED_AT_ONCE) {
+            let lost = self.lost;
             if !self.drop_oldest(region, arena)? {
-                return Ok(dropped);
+                return Ok(dropped > 0);
+            }
+            if self.lost == lost {
+                break;
             }
         }
-        Ok(several)
+        Ok(true)
     }
 
     /// Where in the ring a record of this length would find that it need not wait; `None` if nowhere.

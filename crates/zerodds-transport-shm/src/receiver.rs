@@ -271,8 +271,8 @@ impl Receiver for ShmReceiver {
         self.disarm();
         let has_arrivals = self.has_arrivals();
         // After a message of our own it is the turn of the links.
-        if has_arrivals
-            && !std::mem::take(&mut self.was_own)
+        if !std::mem::take(&mut self.was_own)
+            && has_arrivals
             && let Some(arrival) = self.arrival()
         {
             return Some(arrival);
@@ -366,6 +366,7 @@ impl InPeer {
                 // Its slot is free again, its bytes are not yet: what is much by itself is told of when it is given back.
                 self.notify_space(if Space::of(len) == Space::Much { 0 } else { len });
                 let reading = &self.reading;
+                debug_assert!(reading.ring.in_place().is_some(), "only what is mapped may be held");
                 let bytes = SharedBytes::new(Arc::clone(reading), at, len);
                 Body::InPlace(InPlace { bytes, handle, position })
             }

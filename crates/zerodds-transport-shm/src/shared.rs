@@ -9,9 +9,9 @@ use crate::crash;
 use crate::doorbell::Space;
 use crate::handshake::{Goodbye, OurIdentity};
 use crate::layout::{PAGE, ring};
-use crate::limits::{self, Exceeded};
+use crate::limits::Exceeded;
 use crate::message::ShmMessage;
-use crate::outbound::{Outbound, Shortage};
+use crate::outbound::Outbound;
 use crate::peer::{Link, Reading, unreceived};
 use crate::promise::Claim;
 use crate::region::Broken;
@@ -210,11 +210,6 @@ impl Shared {
             return Err(LoanError::Closed);
         }
         let record_len = ring::record_len(len);
-        if let Some(limit) = outbound.shortage.as_ref().and_then(Shortage::stands) {
-            return outbound
-                .allocate_confined(record_len, claim)
-                .ok_or_else(|| no_memory(record_len, &limit));
-        }
         let id = outbound.allocate(record_len, claim).ok_or(LoanError::Full { len })?;
         let end = outbound.arena.record(id).end();
         if end <= outbound.reserved_until {
@@ -223,12 +218,10 @@ impl Shared {
         let until = end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
         let needed = until - outbound.reserved_until;
         crash::step("grow");
-        if let Err(limit) = limits::check(needed) {
+        if let Err(limit) = outbound.afford(needed) {
             outbound.arena.release(id, Hold::Firm);
-            outbound.shortage = Some(Shortage::new(limit.clone()));
             return outbound.allocate_confined(record_len, claim).ok_or_else(|| no_memory(needed, &limit));
         }
-        outbound.shortage = None;
         outbound.reserved_until = until;
         crash::step("grown");
         Ok(id)

@@ -5,27 +5,29 @@ use crate::{Config, ShmTransport};
 use zerodds_core::{LoanError, Peer, Reach, Transport};
 
 #[test]
-fn a_crowd_of_names_has_nobody_tried_again_before_its_time() {
+fn a_crowd_of_names_keeps_nobody_out_and_has_few_tried_again_before_their_time() {
     let transport = ShmTransport::open(3_720_000_000 - std::process::id(), &Config::default());
     let mut outbound = transport.books().expect("ours").outbound.lock();
-    let later = Instant::now() + Duration::from_secs(60);
-    let [refused, over] = [1, 2].map(|number| Reason::Protocol(format!("of {number}")));
     let name = |number: usize| {
         let incarnation = zerodds_core::Incarnation::from_bytes((number as u64).to_be_bytes());
         transport.locator_of(incarnation).expect("available")
     };
+    let now = Instant::now();
     for number in 0..ATTEMPTS_MAX {
-        assert!(outbound.set_connecting(name(number)));
-        let reason = if number == 7 { over.clone() } else { refused.clone() };
-        let retry_at = if number == 7 { Instant::now() } else { later };
-        assert!(outbound.remember(name(number), Attempt::Down { reason, retry_at, failures: 0 }));
+        let pause = if number == 7 { 0 } else { 60 + number as u64 };
+        let retry_at = now + Duration::from_secs(pause);
+        let attempt = Attempt::Down { reason: Reason::NoAnswer, retry_at, failures: 0 };
+        assert!(outbound.remember(name(number), attempt));
     }
-    assert!(outbound.set_connecting(name(ATTEMPTS_MAX)), "in the place of the one whose time has come");
-    assert!(outbound.attempt(&name(7)).is_none());
-    assert!(!outbound.set_connecting(name(ATTEMPTS_MAX + 1)));
-    assert!(outbound.set_connecting(name(8)), "it has a place");
+    for (newcomer, makes_way) in [(1, 7), (2, ATTEMPTS_MAX - 1), (3, ATTEMPTS_MAX - 2)] {
+        assert!(outbound.set_connecting(name(ATTEMPTS_MAX + newcomer)));
+        assert!(outbound.attempt(&name(makes_way)).is_none(), "{makes_way}");
+        assert_eq!(outbound.attempts.len(), ATTEMPTS_MAX);
+    }
+    // Who is being connected to makes way for nobody.
+    (0..ATTEMPTS_MAX).for_each(|number| _ = outbound.set_connecting(name(number)));
     drop(outbound);
-    let reach = transport.reach(Peer::new(&[name(ATTEMPTS_MAX + 1)]));
+    let reach = transport.reach(Peer::new(&[name(ATTEMPTS_MAX + 4)]));
     assert!(matches!(reach, Reach::Unreachable(Reason::NoPlace)), "{reach:?}");
 }
 
@@ -35,13 +37,15 @@ fn where_memory_is_short_it_is_not_asked_for_again_with_each_message() {
     let books = || transport.books().expect("ours").outbound.lock();
     let limit = crate::limits::check(u64::MAX).expect_err("more than there is");
     // Nothing is there yet, and there is memory now.
-    books().shortage =
-        Some(Shortage { limit: limit.clone(), until: Instant::now() + Duration::from_secs(3600) });
-    let refused = transport.loan(1 << 20).expect_err("taken for granted");
+    let later = Instant::now() + Duration::from_secs(3600);
+    books().shortage = Some(Shortage { needed: 4 << 20, limit: limit.clone(), until: later });
+    let refused = transport.loan(4 << 20).expect_err("taken for granted");
     assert!(matches!(refused, LoanError::NoMemory { .. }), "{refused}");
     assert_eq!(transport.counters().no_memory, 1);
-    books().shortage = Some(Shortage { limit, until: Instant::now() });
-    transport.loan(1 << 20).expect("asked for again");
+    transport.loan(100_000).expect("for less it is asked");
+    assert!(books().shortage.is_some());
+    books().shortage = Some(Shortage { needed: 0, limit, until: Instant::now() });
+    transport.loan(4 << 20).expect("asked for again");
     assert!(books().shortage.is_none());
 }
 

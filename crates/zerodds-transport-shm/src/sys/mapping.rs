@@ -117,7 +117,7 @@ impl Region for Mapping {
     }
 }
 
-/// Who keeps a mapping, always the same, for as long as it lives itself.
+/// Who keeps a mapping, always the same, for as long as it lives itself: rule 4.
 pub(crate) trait Keeper {
     /// `None` if it keeps none after all.
     fn mapping(&self) -> Option<&Mapping>;
@@ -132,8 +132,7 @@ pub(crate) struct LoanedBytes<K> {
 
 impl<K: Keeper> LoanedBytes<K> {
     /// Rule 3 must hold: the range belongs to one unpublished record, and to this value alone.
-    pub(crate) fn new(keeper: K, at: usize, len: usize) -> Self {
-        assert!(keeper.mapping().is_some_and(|mapping| mapping.writable));
+    pub(crate) const fn new(keeper: K, at: usize, len: usize) -> Self {
         Self { keeper, at, len }
     }
 
@@ -153,7 +152,7 @@ impl<K: Keeper> Deref for LoanedBytes<K> {
     fn deref(&self) -> &[u8] {
         let Some(mapping) = self.keeper.mapping() else { return &[] };
         let start = mapping.pointer(self.at, self.len);
-        // SAFETY: inside the mapping, which `self` keeps alive; nobody else writes these bytes while `self` exists (rule 3).
+        // SAFETY: inside the mapping, which `self` keeps alive (rule 4); nobody else writes these bytes while `self` exists (rule 3).
         unsafe { std::slice::from_raw_parts(start, self.len) }
     }
 }
@@ -162,9 +161,10 @@ impl<K: Keeper> DerefMut for LoanedBytes<K> {
     fn deref_mut(&mut self) -> &mut [u8] {
         crash::step("write to a loan");
         let Some(mapping) = self.keeper.mapping() else { return &mut [] };
+        assert!(mapping.writable);
         let start = mapping.pointer(self.at, self.len);
-        // SAFETY: inside a mapping that is writable (checked by `new`) and that `self` keeps alive; nobody else touches these bytes
-        // while `self` exists (rule 3), and `self` is borrowed exclusively.
+        // SAFETY: inside a writable mapping (checked), which `self` keeps alive (rule 4); nobody else touches these bytes while `self`
+        // exists (rule 3), and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 }
@@ -193,7 +193,7 @@ impl<K: Keeper> Deref for SharedBytes<K> {
     fn deref(&self) -> &[u8] {
         let Some(mapping) = self.keeper.mapping() else { return &[] };
         let start = mapping.pointer(self.at, self.len);
-        // SAFETY: inside the mapping, which `self` keeps alive; nobody writes these bytes while `self` exists (rule 3).
+        // SAFETY: inside the mapping, which `self` keeps alive (rule 4); nobody writes these bytes while `self` exists (rule 3).
         unsafe { std::slice::from_raw_parts(start, self.len) }
     }
 }

@@ -15,6 +15,7 @@
 //!    dropped. For memory of another process this is a promise of a peer of the same user, whom the
 //!    operating system lets write into this process anyway (docs/trust.md); from all other peers bytes are
 //!    copied out.
+//! 4. A [`Keeper`] keeps one mapping and always the same, so that what a handle covers does not move.
 
 #[cfg(feature = "tokio")]
 #[allow(unsafe_code, reason = "tokio's promise about the life of a watched descriptor")]
