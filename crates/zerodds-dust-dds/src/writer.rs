@@ -32,7 +32,7 @@ use crate::rtps::{AckNack, EntityId, Gap, Guid, HEADER_LEN, Heartbeat, MessageWr
 use crate::untouched::untouched;
 use dust_dds::transport::interface::WriteMessage;
 use dust_dds::transport::types::Locator as DustLocator;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 use zerodds_core::{
     Delivery, Endianness, Loan, LoanError, Locator, Path, Peer, Refusal, SendError, Sent, Transport,
@@ -49,8 +49,8 @@ pub(crate) struct Writer<S: Transport, U: Datagrams> {
     forecast: Forecast,
     /// The last sample of each of our writers, as its HEARTBEATs said.
     written: HashMap<EntityId, i64>,
-    /// The last sample by which each of our SEDP writers has announced an endpoint to anybody.
-    announced: HashMap<EntityId, i64>,
+    /// The samples of each of our SEDP writers that were heard here when they went to somebody else.
+    announced: HashMap<EntityId, BTreeSet<i64>>,
     /// What peers have taken through shared memory, and not taken.
     capacities: HashMap<Locator, Capacity>,
     repair_count: i32,
@@ -200,7 +200,8 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     }
 
     /// What Dust says to another of an endpoint of its own is heard here too: to itself it says nothing where the application has it
-    /// ignore its own participant. Otherwise it comes twice, and is taken once.
+    /// ignore its own participant. Otherwise it comes twice, and is taken once. Dust may write an older sample after a newer one, for
+    /// somebody who asks for it: then the newer one is heard again when it is written again, as it may say that the endpoint is gone.
     fn note_endpoint(&mut self, message: &[u8], outgoing: &Outgoing) {
         let shared = self.running.shared();
         let is_endpoint = |writer| {
@@ -211,7 +212,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             return;
         };
         let announced = self.announced.entry(data.writer).or_default();
-        if data.sequence_number <= *announced {
+        if announced.contains(&data.sequence_number) {
             return;
         }
         let mut copy = MessageWriter::new(header, Endianness::Little, outgoing.end);
@@ -222,7 +223,11 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         // The DATA extends to the end.
         copy[at + 2..][..2].fill(0);
         if shared.loopback.push(copy) {
-            *announced = data.sequence_number;
+            announced.split_off(&data.sequence_number);
+            if announced.len() >= ANNOUNCED_MAX {
+                announced.clear();
+            }
+            announced.insert(data.sequence_number);
         }
     }
 
@@ -502,6 +507,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(40);
 const LARGE: usize = 256 << 10;
 /// Runs of datagrams, a mebibyte, for which room in the socket's buffer is waited for once.
 const RUNS_A_PATIENCE: u32 = 16;
+/// Samples of an SEDP writer that are remembered; beyond it all are heard once more.
+const ANNOUNCED_MAX: usize = 1 << 14;
 /// Beyond it all are tried anew: those that are gone are among them.
 const CAPACITIES_MAX: usize = 1024;
 

@@ -363,6 +363,17 @@ impl Scene {
             }
         }
     }
+
+    /// The numbers of those announcements of an endpoint that Dust is given of these, which it writes to a peer.
+    fn heard_of_endpoints(&mut self, numbers: &[i64]) -> Vec<i64> {
+        numbers.iter().for_each(|&number| self.write(&endpoint(number), |scene| &scene.narrow));
+        let heard = self.heard_before_another_sample().into_iter();
+        heard
+            .filter_map(|(writer, number, _)| {
+                (writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER).then_some(number)
+            })
+            .collect()
+    }
 }
 
 #[test]
@@ -420,20 +431,19 @@ fn endpoint(number: i64) -> Vec<u8> {
 fn what_dust_announces_of_an_endpoint_to_others_is_heard_once_though_it_says_nothing_of_it_to_itself() {
     let mut scene = Scene::new(too_large);
     scene.write(&announcement(), |scene| &scene.narrow);
-    for number in [7, 7, 8, 7] {
-        scene.write(&endpoint(number), |scene| &scene.narrow);
-    }
-    let heard: Vec<_> = scene
-        .heard_before_another_sample()
-        .into_iter()
-        .filter_map(|(writer, number, _)| (writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER).then_some(number))
-        .collect();
-    assert_eq!(heard, [7, 8]);
+    assert_eq!(scene.heard_of_endpoints(&[7, 7, 8, 7]), [7, 8]);
     let mut asks = MessageWriter::new(&HEADER, Endianness::Little, 128);
     asks.info_dst(PEER).acknack(AckNackFields { reader: READER, writer: WRITER, base: 1, count: 1 });
     scene.write(asks.as_bytes(), |scene| &scene.narrow);
     let writer = Guid { prefix: PEER, entity: WRITER };
     assert!(scene.writer.shared().contacts.has_reliable(&writer), "it can be asked for fragments");
+}
+
+#[test]
+fn an_older_announcement_of_an_endpoint_is_heard_after_a_newer_one_and_the_newer_one_again_after_it() {
+    let mut scene = Scene::new(too_large);
+    scene.write(&announcement(), |scene| &scene.narrow);
+    assert_eq!(scene.heard_of_endpoints(&[8, 7, 7, 8, 8]), [8, 7, 8]);
 }
 
 #[test]
