@@ -308,8 +308,8 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     }
 
     /// Sends a message as it is, but for the repair of its length; a sample that neither path takes so, in fragments. For those the
-    /// bytes must still be there, so a peer that has not taken as much yet is sent a copy of what lies in lent memory. Where its link
-    /// ends in this very moment, what was lent is gone, and unserved.
+    /// bytes must still be there, so a peer that has not taken as much yet is sent a copy of what lies in lent memory, if there is memory
+    /// for one. What was lent and refused is gone, and unserved, as it is where a link ends in this very moment.
     fn send_whole(
         &mut self,
         mut buffer: Buffer<'_, S::Loan>,
@@ -319,9 +319,9 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     ) -> Outcome {
         let delivery = self.delivery(outgoing, &buffer.bytes()[..len], peer);
         let (whole_len, follower) = repair(&mut buffer.bytes()[..len], outgoing);
-        let mut copied = Vec::new();
+        let (mut copied, is_more) = (Vec::new(), whole_len > self.capacity(peer).len_taken);
         let buffer = match buffer {
-            Buffer::Lent(loan) if whole_len > self.capacity(peer).len_taken => {
+            Buffer::Lent(loan) if is_more && copied.try_reserve_exact(len).is_ok() => {
                 copied.extend_from_slice(&loan[..len]);
                 Buffer::Private(&mut copied)
             }
