@@ -473,7 +473,8 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
 
     fn note(&mut self, locator: Locator, capacity: Capacity) {
         if self.capacities.len() >= CAPACITIES_MAX && !self.capacities.contains_key(&locator) {
-            self.capacities.clear();
+            let any = self.capacities.keys().next().copied();
+            any.map(|any| self.capacities.remove(&any));
         }
         self.capacities.insert(locator, capacity);
     }
@@ -509,7 +510,7 @@ const LARGE: usize = 256 << 10;
 const RUNS_A_PATIENCE: u32 = 16;
 /// Samples of an SEDP writer that are remembered; beyond it all are heard once more.
 const ANNOUNCED_MAX: usize = 1 << 14;
-/// Beyond it all are tried anew: those that are gone are among them.
+/// Beyond it another one is forgotten, and tried anew should it still be there.
 const CAPACITIES_MAX: usize = 1024;
 
 #[cfg(all(test, feature = "testing"))]

@@ -260,6 +260,18 @@ fn a_peer_that_has_taken_as_much_before_gets_the_very_memory_that_was_lent() {
 }
 
 #[test]
+fn whoever_comes_after_a_thousand_peers_takes_the_place_of_one_of_them() {
+    let mut scene = Scene::new(too_large);
+    let taken = Capacity { len_taken: 1, ..Capacity::default() };
+    for port in 0..2 * CAPACITIES_MAX as u32 {
+        let locator = Locator::new(Locator::KIND_SHARED_MEMORY, port, [1; 16]);
+        (0..2).for_each(|_| scene.writer.note(locator, taken));
+        assert_eq!(scene.writer.capacity(Peer::new(&[locator])).len_taken, 1);
+        assert_eq!(scene.writer.capacities.len(), CAPACITIES_MAX.min(port as usize + 1));
+    }
+}
+
+#[test]
 fn a_sample_of_which_no_fragment_left_counts_as_unserved_alone() {
     let mut scene = Scene::new(too_large);
     scene.writer.shared().router.udp().close();
