@@ -22,22 +22,40 @@ use zerodds_core::{Endianness, Locator};
 
 /// The participants at the other ends of our links.
 #[derive(Debug, Default)]
-pub(crate) struct Neighbourhood(HashMap<Locator, GuidPrefix>);
+pub(crate) struct Neighbourhood(HashMap<Locator, Neighbour>);
+
+/// Who is at the other end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    pub(crate) prefix: GuidPrefix,
+    /// It has said goodbye, though not through its link.
+    pub(crate) is_leaving: bool,
+}
 
 impl Neighbourhood {
     /// Notes who speaks through the link of `peer`; the first word counts.
     pub(crate) fn note(&mut self, peer: Locator, prefix: GuidPrefix) {
-        self.0.entry(peer).or_insert(prefix);
+        self.0.entry(peer).or_insert(Neighbour { prefix, is_leaving: false });
+    }
+
+    /// A participant says otherwise than through its link that it leaves, or announces itself; whether it has a link.
+    pub(crate) fn set_leaving(&mut self, prefix: GuidPrefix, is_leaving: bool) -> bool {
+        let mut is_linked = false;
+        for neighbour in self.0.values_mut().filter(|one| one.prefix == prefix) {
+            neighbour.is_leaving = is_leaving;
+            is_linked = true;
+        }
+        is_linked
     }
 
     /// Who has a link with us. The kernel would tell of their death, so they live, however long they are silent: stopped by a
     /// debugger, frozen with their container.
     pub(crate) fn linked(&self) -> impl Iterator<Item = GuidPrefix> {
-        self.0.values().copied()
+        self.0.values().map(|one| one.prefix)
     }
 
     /// The link of `peer` ended: who that was.
-    pub(crate) fn unlinked(&mut self, peer: &Locator) -> Option<GuidPrefix> {
+    pub(crate) fn unlinked(&mut self, peer: &Locator) -> Option<Neighbour> {
         self.0.remove(peer)
     }
 }
@@ -103,7 +121,8 @@ mod tests {
         neighbourhood.note(PEER, PREFIX);
         neighbourhood.note(PEER, GuidPrefix([7; 12]));
         assert!(neighbourhood.linked().eq([PREFIX]));
-        assert_eq!(neighbourhood.unlinked(&PEER), Some(PREFIX), "the first word counts");
+        let expected = Neighbour { prefix: PREFIX, is_leaving: false };
+        assert_eq!(neighbourhood.unlinked(&PEER), Some(expected), "the first word counts");
         assert_eq!(neighbourhood.unlinked(&PEER), None, "it ends once");
         assert_eq!(neighbourhood.linked().next(), None);
     }

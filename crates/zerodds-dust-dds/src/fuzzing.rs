@@ -30,7 +30,7 @@ impl Gate {
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
         let (wanted, departed, tally) = Default::default();
         let mut inbound = Inbound::new(budget, fragmenter, Arc::clone(&contacts), wanted, departed, tally);
-        inbound.neighbourhood.note(Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]), PEER);
+        inbound.linked(Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]), PEER);
         let mut gate = Self { inbound, contacts, now: Instant::now(), out: Vec::new(), before: None };
         let mut announcement = MessageWriter::new(&PEER.header(), Endianness::Little, 64);
         let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);

@@ -42,7 +42,7 @@ use follow::Followed;
 use kept::Kept;
 use std::sync::Arc;
 use std::time::Instant;
-use zerodds_core::{Endianness, Path};
+use zerodds_core::{Endianness, Locator, Path};
 
 /// The inbound path of one participant.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ pub(crate) struct Inbound {
     reassembly: Reassembly,
     fragmenter: Fragmenter,
     estates: Estates,
-    /// Who has a link with us: noted and taken out by whoever receives.
-    pub(crate) neighbourhood: Neighbourhood,
+    /// Who has a link with us.
+    neighbourhood: Neighbourhood,
     contacts: Arc<Contacts>,
     departed: Arc<Departed>,
     wanted: Arc<Wanted>,
@@ -203,6 +203,20 @@ impl Inbound {
             self.estates.forsake(prefix, as_of);
         }
         out.append(&mut self.brought_about);
+    }
+
+    /// A participant speaks through the link of `peer`.
+    pub(crate) fn linked(&mut self, peer: Locator, prefix: GuidPrefix) {
+        self.neighbourhood.note(peer, prefix);
+    }
+
+    /// The link of `peer` ended, for a reason that says whether the participant did so too. Who has said goodbye by UDP has,
+    /// whatever the reason.
+    pub(crate) fn unlinked(&mut self, peer: &Locator, has_ended: bool, now: Instant, out: &mut Vec<Vec<u8>>) {
+        let neighbour = self.neighbourhood.unlinked(peer);
+        if let Some(ended) = neighbour.filter(|one| has_ended || one.is_leaving) {
+            self.died(ended.prefix, now, out);
+        }
     }
 
     /// A participant has died without a word.

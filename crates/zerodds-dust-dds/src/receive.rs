@@ -84,13 +84,11 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
         match incoming {
             Incoming::Message(message) => self.messages(message, receiver, now),
             Incoming::PeerUp(peer) => self.announce_to(peer),
-            Incoming::PeerDown(peer, Reason::PeerGone | Reason::PeerDied | Reason::PeerClosed) => {
-                if let Some(prefix) = self.inbound.neighbourhood.unlinked(&peer) {
-                    self.inbound.died(prefix, now, &mut self.out);
-                }
+            Incoming::PeerDown(peer, reason) => {
+                // For any other reason the participant may live.
+                let has_ended = matches!(reason, Reason::PeerGone | Reason::PeerDied | Reason::PeerClosed);
+                self.inbound.unlinked(&peer, has_ended, now, &mut self.out);
             }
-            // The participant may live.
-            Incoming::PeerDown(peer, _) => drop(self.inbound.neighbourhood.unlinked(&peer)),
             _ => {}
         }
     }
@@ -111,7 +109,7 @@ impl<S: Transport, U: Datagrams, D: FnMut(Vec<u8>, &AtomicBool)> Reception<S, U,
 
     fn message(&mut self, message: &[u8], path: Path, source: Option<Locator>, now: Instant) {
         if let (Path::SharedMemory, Some(source), Ok(prefix)) = (path, source, header(message)) {
-            self.inbound.neighbourhood.note(source, prefix);
+            self.inbound.linked(source, prefix);
         }
         self.inbound.message(message, Some(path), self.shared.prefix(), now, &mut self.out);
     }

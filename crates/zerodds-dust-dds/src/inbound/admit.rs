@@ -57,8 +57,7 @@ impl Inbound {
             return Err(Malformed::Fields);
         }
         if is_disposed(submessage, data) {
-            let is_linked = self.neighbourhood.linked().any(|linked| linked == prefix);
-            if is_linked && origin.path == Some(Path::Udp) {
+            if origin.path == Some(Path::Udp) && self.neighbourhood.set_leaving(prefix, true) {
                 // It says so through its link too, after all that it has sent; where that has no room, the link ends.
                 return Ok(None);
             }
@@ -74,6 +73,7 @@ impl Inbound {
             return Err(Malformed::Fields);
         }
         let mut patches = checked(submessage, data)?;
+        self.neighbourhood.set_leaving(prefix, false);
         let (lease, lease_at) = discovery::lease(data.payload);
         for silent in self.estates.in_the_way_of(prefix, now) {
             self.take_leave_of(silent);
@@ -314,6 +314,22 @@ mod tests {
     }
 
     #[test]
+    fn who_says_goodbye_by_udp_is_gone_when_its_link_ends_for_whatever_reason_unless_it_announces_itself() {
+        for is_back in [false, true] {
+            let mut gate = Gate::new();
+            let link = Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]);
+            gate.inbound.linked(link, SENDER);
+            assert_eq!(gate.pass(&goodbye(SENDER).into_bytes()), [[0; 0]; 0], "it says so by its link too");
+            if is_back {
+                assert_eq!(gate.pass(&participant(SENDER, 20)).len(), 1);
+            }
+            let mut out = Vec::new();
+            gate.inbound.unlinked(&link, false, gate.now, &mut out);
+            assert_eq!(disposed(&out) == [SENDER_GUID], !is_back);
+        }
+    }
+
+    #[test]
     fn a_goodbye_for_another_participant_of_ours_is_not_for_us() {
         let mut gate = Gate::new();
         let mut addressed = message();
@@ -395,10 +411,11 @@ mod tests {
         assert_eq!(out, [[0; 0]; 0], "whatever comes of a participant shows that it lives");
         gate.now += Duration::from_secs(1);
         let link = Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]);
-        gate.inbound.neighbourhood.note(link, SENDER);
+        gate.inbound.linked(link, SENDER);
         gate.inbound.end_leases(gate.now, &mut out);
         assert_eq!(out, [[0; 0]; 0], "and so does its link");
-        assert_eq!(gate.inbound.neighbourhood.unlinked(&link), Some(SENDER));
+        gate.inbound.unlinked(&link, false, gate.now, &mut out);
+        assert_eq!(out, [[0; 0]; 0], "which may end before it does");
         gate.now += Duration::from_secs(20);
         gate.inbound.end_leases(gate.now, &mut out);
         assert_eq!(disposed(&out), [READER_GUID, SENDER_GUID]);
