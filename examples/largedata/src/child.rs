@@ -75,6 +75,7 @@ fn follow(assignment: &Assignment, started_ns: u64) -> Result<(), ChildError> {
 
 fn publish(assignment: &Assignment, orders: &Receiver<Order>) -> Result<(), ChildError> {
     let mut publication = open_publication(&assignment.options)?;
+    emit(&Event::Opened);
     let samples = Samples::prepare(&assignment.source, assignment.touch)?;
     emit(&Event::Prepared);
     while publication.matched() < assignment.matches {

@@ -3,6 +3,7 @@
 //! ```text
 //!   parent                                    child
 //!     │ ── stdin:  Assignment ───────────────▶ │   opens its half of the stack
+//!     │ ◀─ stdout: {"event":"opened"} ──────── │   publisher only: has done so
 //!     │ ◀─ stdout: {"event":"prepared"} ────── │   publisher only: has made or read its samples
 //!     │ ◀─ stdout: {"event":"matched"} ─────── │   sees everyone it shall see
 //!     │ ── stdin:  {"order":"go"} ───────────▶ │   publisher only: begins
@@ -48,6 +49,8 @@ pub(crate) struct Assignment {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Event {
+    /// The publisher has its half of the stack.
+    Opened,
     /// The publisher has its samples.
     Prepared,
     /// Everyone it shall see is there.

@@ -244,29 +244,36 @@ impl Ensemble {
         Ok(ensemble)
     }
 
-    /// Waits until everyone sees everyone, for so long from when there are samples; gives the publisher's description of
-    /// them.
+    /// Waits until everyone sees everyone: for so long until the publisher has opened its half, however long for its samples, and
+    /// for so long again from when there are samples; gives the publisher's description of them.
     fn gather(
         &mut self,
         domain: u32,
         patience: Duration,
         watch: &mut impl FnMut(Moment<'_>),
     ) -> Result<String, RunError> {
-        // However long the samples take: a publisher that dies over them is heard of.
-        let mut deadline = None;
+        let mut deadline = Some(Instant::now() + patience);
+        let mut is_open = false;
         let mut missing = self.members.len();
         let mut description = String::new();
         while missing > 0 {
-            match self.next(deadline, watch)?.ok_or(RunError::NoMatch { domain })? {
-                (member, None) => return Err(self.died(member)),
-                (_, Some(Event::Prepared)) => deadline = Some(Instant::now() + patience),
-                (member, Some(Event::Matched { samples })) => {
+            match self.next(deadline, watch)? {
+                None if is_open => return Err(RunError::NoMatch { domain }),
+                None => {
+                    let who = self.members[PUBLISHER].name.clone();
+                    return Err(RunError::Silent { who, patience });
+                }
+                Some((member, None)) => return Err(self.died(member)),
+                // A publisher that dies over its samples is heard of.
+                Some((_, Some(Event::Opened))) => (is_open, deadline) = (true, None),
+                Some((_, Some(Event::Prepared))) => deadline = Some(Instant::now() + patience),
+                Some((member, Some(Event::Matched { samples }))) => {
                     missing -= 1;
                     if member == PUBLISHER {
                         description = samples;
                     }
                 }
-                _ => {}
+                Some(_) => {}
             }
         }
         Ok(description)
@@ -521,6 +528,7 @@ mod tests {
     fn finding_each_other_takes_its_time_from_when_there_are_samples() {
         let (mut ensemble, sender) = ensemble(&[("cat", "-"), ("cat", "-")]);
         let matched = || Event::Matched { samples: "many scans".to_owned() };
+        sender.send((0, Some(Event::Opened))).unwrap();
         let preparing = thread::spawn(move || {
             thread::park_timeout(Duration::from_secs(1));
             for (member, event) in [(1, matched()), (0, Event::Prepared), (0, matched())] {
@@ -531,9 +539,28 @@ mod tests {
         let patience = Duration::from_millis(500);
         assert_eq!(ensemble.gather(7, patience, &mut |_| {}).unwrap(), "many scans");
         let sender = preparing.join().unwrap();
-        sender.send((0, Some(Event::Prepared))).unwrap();
+        for event in [Event::Opened, Event::Prepared] {
+            sender.send((0, Some(event))).unwrap();
+        }
         let error = ensemble.gather(7, patience, &mut |_| {}).unwrap_err();
         assert!(matches!(error, RunError::NoMatch { domain: 7 }), "{error}");
+    }
+
+    #[test]
+    fn a_publisher_that_hangs_while_it_opens_its_half_ends_the_run_though_its_subscribers_go_on() {
+        let (mut ensemble, sender) = ensemble(&[("cat", "-"), ("cat", "-")]);
+        sender.send((1, Some(Event::Matched { samples: String::new() }))).unwrap();
+        let gathering = thread::spawn(move || {
+            ensemble.gather(7, Duration::from_millis(100), &mut |_| {}).unwrap_err().to_string()
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !gathering.is_finished() && Instant::now() < deadline {
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        // Should it still wait, it does so no longer.
+        drop(sender);
+        let error = gathering.join().unwrap();
+        assert!(error.contains("cat did not answer"), "{error}");
     }
 
     #[test]
