@@ -59,6 +59,8 @@ pub(crate) enum Flaw {
     Pcd(#[from] pcd::PcdError),
     #[error("it begins like an image but cannot be decoded ({0}); PNG and JPEG are accepted")]
     Image(#[from] image::ImageError),
+    #[error("the file is {len} bytes long, above the {max} that a sample may have")]
+    TooLong { len: u64, max: u64 },
     #[error("it holds {len} bytes of data, above the {max} that a sample may have")]
     TooLarge { len: u64, max: u64 },
 }
@@ -121,16 +123,16 @@ impl Input {
         if !metadata.is_file() {
             return Err(Flaw::NotRegular);
         }
-        check_len(metadata.len())?;
+        check_file_len(metadata.len())?;
         let mut bytes = Vec::with_capacity(metadata.len() as usize);
         File::open(&self.path)?.take(PAYLOAD_MAX + 1).read_to_end(&mut bytes)?;
-        check_len(bytes.len() as u64)?;
+        check_file_len(bytes.len() as u64)?;
         Ok(bytes)
     }
 }
 
-fn check_len(len: u64) -> Result<(), Flaw> {
-    if len > PAYLOAD_MAX { Err(Flaw::TooLarge { len, max: PAYLOAD_MAX }) } else { Ok(()) }
+fn check_file_len(len: u64) -> Result<(), Flaw> {
+    if len > PAYLOAD_MAX { Err(Flaw::TooLong { len, max: PAYLOAD_MAX }) } else { Ok(()) }
 }
 
 /// The message that a file of this content becomes.
@@ -144,8 +146,8 @@ pub(crate) fn message(bytes: Vec<u8>, fields_per_point: Option<usize>) -> Result
         None if is_image(&bytes) => Message::Image(image(&bytes)?),
         None => return Err(Flaw::Unknown),
     };
-    check_len(message.payload().len() as u64)?;
-    Ok(message)
+    let len = message.payload().len() as u64;
+    if len > PAYLOAD_MAX { Err(Flaw::TooLarge { len, max: PAYLOAD_MAX }) } else { Ok(message) }
 }
 
 fn raw_scan(bytes: Vec<u8>, fields: usize) -> Result<PointCloud2, Flaw> {
@@ -266,9 +268,10 @@ mod tests {
         File::options().write(true).open(&large.0).unwrap().set_len(2 << 30).unwrap();
         for suffix in ["", ":4"] {
             let error = refusal(&large, suffix);
-            assert!(error.contains("2147483648 bytes"), "{error}");
+            assert!(error.contains("the file is 2147483648 bytes long"), "{error}");
         }
-        assert!(large.input("").load_bytes().unwrap_err().to_string().contains("2147483648 bytes"));
+        let error = large.input("").load_bytes().unwrap_err().to_string();
+        assert!(error.contains("the file is 2147483648 bytes long"), "{error}");
         let endless = "/dev/zero".parse::<Input>().unwrap();
         let errors = [endless.load().unwrap_err(), endless.load_bytes().unwrap_err()];
         for error in errors.map(|error| error.to_string()) {
