@@ -338,7 +338,7 @@ pub(crate) enum OpenError {
 pub(crate) enum PublishError {
     /// A subscriber had no room for too long.
     #[error(
-        "a subscriber has not acknowledged what was sent for {0:?} (--max-blocking); it may be stopped or overloaded"
+        "a subscriber has not acknowledged or not taken what was sent for {0:?} (--max-blocking); it may be stopped or overloaded"
     )]
     Timeout(Duration),
     /// A subscriber had no room for too long; the others have the sample.
