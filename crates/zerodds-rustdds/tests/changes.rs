@@ -5,7 +5,9 @@ mod parties;
 use futures::StreamExt;
 use parties::*;
 use rustdds::policy::History;
-use rustdds::{DomainParticipant, DomainParticipantStatusEvent as Status, RTPSEntity, StatusEvented};
+use rustdds::{
+    DataWriterStatus, DomainParticipant, DomainParticipantStatusEvent as Status, RTPSEntity, StatusEvented,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -133,6 +135,15 @@ fn a_reader_that_comes_again_starts_with_what_is_written_then() {
         drop(reader);
         writer.write(Chunk::new(2, round, 20_000), None).expect("nobody is waited for");
         eventually("nothing is kept for a reader that is gone", || there.zerodds.stats().held_samples == 0);
+        // Until then it is one of two readers of its participant, of which the one that comes may go without (docs/qos.md).
+        eventually("RustDDS has heard of it here", || {
+            let statuses = std::iter::from_fn(|| writer.try_recv_status());
+            let counts = statuses.filter_map(|status| match status {
+                DataWriterStatus::PublicationMatched { current, .. } => Some(current.count()),
+                _ => None,
+            });
+            counts.last() == Some(0)
+        });
     }
 }
 
