@@ -313,27 +313,35 @@ impl State {
     /// Whether this reader may yet be given a sample of these and has not taken it.
     fn owes(&self, (incarnation, offer): &Window, SoFar { last, begun }: &SoFar) -> bool {
         let reader = (*incarnation, offer.reader);
-        let taken = self.taken_by(&reader);
-        let is_owed = |sample: &Sample| {
-            let is_meant = sample.first <= *last || begun.contains(&sample.id);
-            is_meant && sample.first > taken && !sample.excused.contains(&reader)
-        };
-        let may_come = |(id, excused): &(u64, Vec<Reader>)| begun.contains(id) && !excused.contains(&reader);
-        self.samples.iter().any(is_owed) || self.begun.iter().any(may_come)
+        let is_meant = |sample: &Sample| sample.first <= *last || begun.contains(&sample.id);
+        self.not_taken_by(&reader).any(is_meant) || self.to_come_to(&reader).any(|id| begun.contains(&id))
     }
 
     /// Samples that this reader may yet be given and has not taken.
     fn owed_by(&self, (incarnation, offer): &Window) -> usize {
         let reader = (*incarnation, offer.reader);
-        let taken = self.taken_by(&reader);
-        let passed = self.samples.partition_point(|sample| sample.first <= taken);
         let under_way = if self.has_excuses {
-            self.samples.range(passed..).filter(|sample| !sample.excused.contains(&reader)).count()
+            self.not_taken_by(&reader).count()
         } else {
-            self.samples.len() - passed
+            self.samples.len() - self.passed(&reader)
         };
-        let begun = self.begun.iter().filter(|(_, excused)| !excused.contains(&reader)).count();
-        under_way + begun
+        under_way + self.to_come_to(&reader).count()
+    }
+
+    /// Those of them that RTPS has.
+    fn not_taken_by(&self, reader: &Reader) -> impl Iterator<Item = &Sample> {
+        self.samples.range(self.passed(reader)..).filter(|sample| !sample.excused.contains(reader))
+    }
+
+    /// How many of the samples it has taken.
+    fn passed(&self, reader: &Reader) -> usize {
+        let taken = self.taken_by(reader);
+        self.samples.partition_point(|sample| sample.first <= taken)
+    }
+
+    /// Those that RTPS may have by now, by id.
+    fn to_come_to(&self, reader: &Reader) -> impl Iterator<Item = u64> {
+        self.begun.iter().filter(|(_, excused)| !excused.contains(reader)).map(|(id, _)| *id)
     }
 
     fn taken_by(&self, reader: &Reader) -> i64 {

@@ -307,9 +307,13 @@ impl Outlet {
         deadline: Instant,
         asked: &mut Asked,
     ) -> Result<Place, Refused> {
-        let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
-        let place = self.place().or_else(|| self.outlook.wait_for_place(deadline, asked, ask));
+        let place = self.place().or_else(|| self.outlook.wait_for_place(deadline, asked, self.ask()));
         place.or_else(|| self.place()).ok_or(Refused::WouldBlock)
+    }
+
+    /// Has a reader say what it has taken beyond what was heard of it.
+    fn ask(&self) -> impl Fn(Incarnation, Entity, i64) {
+        |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard)
     }
 
     /// What was written so far.
@@ -319,9 +323,8 @@ impl Outlet {
 
     /// Waits until readers that keep all have taken that, or will never be given it; whether that is so by the deadline.
     pub(crate) fn wait_until_taken(&self, so_far: &SoFar, deadline: Instant, asked: &mut Asked) -> bool {
-        let ask = |peer, reader, heard| self.session().ask_for_taken(peer, reader, self.entity, heard);
         self.session().listen();
-        self.outlook.wait_until_taken(so_far, deadline, asked, ask)
+        self.outlook.wait_until_taken(so_far, deadline, asked, self.ask())
     }
 
     /// Measures a sample, or serializes it at once where it is likely too short to be shared.

@@ -377,19 +377,14 @@ impl InPeer {
     /// `len` more bytes were taken. It is much as well when there is nothing left to take meanwhile.
     fn notify_space(&mut self, len: usize) {
         self.taken += len;
-        let is_much = Space::of(self.taken) == Space::Much;
-        if is_much {
-            self.taken = 0;
+        let is_awaited = self.reading.is_space_awaited();
+        let mut given = Space::of(self.taken);
+        // Looked for only then: what comes next lies in a line that its sender may be writing.
+        if given == Space::Much || is_awaited && !self.incoming.is_ready(&self.reading.memory) {
+            (self.taken, given) = (0, Space::Much);
         }
-        // Asked first: what comes next lies in a line that its sender may be writing.
-        if !self.reading.is_space_awaited() {
-            return;
-        }
-        if is_much || !self.incoming.is_ready(&self.reading.memory) {
-            self.taken = 0;
-            self.reading.notify_space(Space::Much);
-        } else {
-            self.reading.notify_space(Space::Any);
+        if is_awaited {
+            self.reading.notify_space(given);
         }
     }
 }

@@ -70,8 +70,8 @@ pub const GUARDS: &[Mutant] = &[
     Mutant {
         guard: "whoever lets a receiver catch up is told when that has taken all",
         file: "receiver.rs",
-        from: "is_much || !self.incoming.is_ready(&self.reading.memory)",
-        to: "is_much",
+        from: "given == Space::Much || is_awaited && !self.incoming.is_ready(&self.reading.memory)",
+        to: "given == Space::Much",
         test: "zerodds-transport-shm::lib::pace::tests::a_sender_that_lets_its_receiver_catch_up_is_told_once_for_many_messages",
     },
     Mutant {
