@@ -296,7 +296,7 @@ pub fn play(words: &[String]) -> Result<(), String> {
             (Some("round"), &[round, expected]) => {
                 let before = participant.shared().0;
                 participant.write(round)?;
-                let until = Instant::now() + ROUND;
+                let until = Instant::now() + length(round);
                 let mut heard = 0;
                 while heard < expected && Instant::now() < until {
                     std::thread::sleep(LOOK);
@@ -320,8 +320,11 @@ pub fn play(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// How long a sample of one round is waited for before the next one is written.
-const ROUND: Duration = Duration::from_secs(40);
+/// How long a sample of this round is waited for before the next one is written: in the first ones not all are matched yet.
+fn length(round: u64) -> Duration {
+    Duration::from_secs(1 << round.min(5))
+}
+
 const LOOK: Duration = Duration::from_millis(100);
 /// Discovery of thousands of endpoints takes a while; what takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(600);
