@@ -26,7 +26,8 @@ use std::time::Duration;
 /// [`missed`](Self::missed) counts them.
 ///
 /// As RustDDS's `DomainParticipantStatusListener` it is a source for mio 1.2, evented for mio 0.6, a source for mio 0.8 with
-/// the feature `mio_08`, and [`StatusEvented`]. Whoever is told that it is readable asks until there is nothing more.
+/// the feature `mio_08`, and [`StatusEvented`]. It is readable while events wait, however they are taken; and whoever is told of edges and
+/// takes one event is told again if there is another.
 ///
 /// ```
 /// use rustdds::mio1::{self, Interest, Poll, Token};
@@ -94,21 +95,18 @@ impl Events {
     /// ```
     #[must_use]
     pub fn next_within(&self, timeout: Duration) -> Option<DomainParticipantStatusEvent> {
-        self.receiver.recv_timeout(timeout).ok()
+        self.taking(|receiver| receiver.recv_timeout(timeout).ok())
     }
 
     /// An event that is there already.
     #[must_use]
     pub fn try_next(&self) -> Option<DomainParticipantStatusEvent> {
-        self.receiver.try_recv().ok().or_else(|| {
-            self.shared.signal.lower();
-            self.receiver.try_recv().ok()
-        })
+        self.taking(|receiver| receiver.try_recv().ok())
     }
 
     /// All events, for any async runtime; ends with the session: see [`EventStream`].
     pub fn stream(&self) -> EventStream<'_> {
-        EventStream(self.receiver.stream())
+        EventStream { inner: self.receiver.stream(), events: self }
     }
 
     /// Events that came while [`Self::CAPACITY`] of them were waiting: what is known of others is out of date if there
@@ -121,10 +119,24 @@ impl Events {
     /// What is polled. Events that came before there was anything to poll are said now.
     fn polled(&self) -> io::Result<RawFd> {
         let descriptor = self.shared.signal.open()?;
+        self.say_what_waits();
+        Ok(descriptor)
+    }
+
+    /// Takes something, after which what is polled is readable only if something still waits, and says so anew: for whoever is told
+    /// of edges, and takes one event at a time.
+    fn taking<T>(&self, take: impl FnOnce(&Receiver<DomainParticipantStatusEvent>) -> T) -> T {
+        // First: what comes from here on is said after it has come.
+        self.shared.signal.lower();
+        let taken = take(&self.receiver);
+        self.say_what_waits();
+        taken
+    }
+
+    fn say_what_waits(&self) {
         if !self.receiver.is_empty() {
             self.shared.signal.raise();
         }
-        Ok(descriptor)
     }
 }
 
@@ -155,19 +167,23 @@ impl Events {
 /// println!("and {rest} more");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct EventStream<'a>(RecvStream<'a, DomainParticipantStatusEvent>);
+pub struct EventStream<'a> {
+    inner: RecvStream<'a, DomainParticipantStatusEvent>,
+    events: &'a Events,
+}
 
 impl Stream for EventStream<'_> {
     type Item = DomainParticipantStatusEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.0).poll_next(context)
+        let Self { inner, events } = &mut *self;
+        events.taking(|_| Pin::new(inner).poll_next(context))
     }
 }
 
 impl FusedStream for EventStream<'_> {
     fn is_terminated(&self) -> bool {
-        self.0.is_terminated()
+        self.inner.is_terminated()
     }
 }
 
@@ -309,6 +325,67 @@ mod tests {
         assert!(stream.poll_next_unpin(&mut context).is_pending());
         broadcast.end();
         assert!(stream.poll_next_unpin(&mut context).is_ready());
+    }
+
+    fn lost() -> DomainParticipantStatusEvent {
+        let guid = GUID::from_bytes([1; 16]);
+        DomainParticipantStatusEvent::ReaderLost { guid, reason: LostReason::Disposed }
+    }
+
+    /// More than the buffer of a pair of sockets has room for octets.
+    const MANY: usize = 4_000;
+
+    #[test]
+    fn whoever_is_told_of_edges_and_takes_one_event_at_a_time_is_told_of_each() {
+        use rustdds::mio1::{Events as Woken, Interest, Poll, Token};
+        let broadcast = Broadcast::default();
+        let mut events = broadcast.subscribe();
+        let mut poll = Poll::new().expect("a poll");
+        poll.registry().register(&mut events, Token(0), Interest::READABLE).expect("registered");
+        let mut woken = Woken::with_capacity(4);
+        let mut is_told = || {
+            poll.poll(&mut woken, Some(Duration::ZERO)).expect("polled");
+            !woken.is_empty()
+        };
+        for count in 0..MANY {
+            broadcast.tell(&lost());
+            assert!(is_told(), "of event {count}");
+            assert!(events.try_next().is_some());
+        }
+        (0..MANY).for_each(|_| broadcast.tell(&lost()));
+        for count in 0..MANY {
+            assert!(is_told(), "{count} of those that came at once are taken");
+            assert!(events.try_next().is_some());
+        }
+        assert!(!is_told(), "there is nothing more");
+    }
+
+    #[test]
+    fn what_is_polled_by_level_is_readable_while_events_wait_however_they_are_taken() {
+        use rustdds::mio::{Events as Woken, Poll, PollOpt, Ready, Token};
+        let broadcast = Broadcast::default();
+        let events = broadcast.subscribe();
+        let poll = Poll::new().expect("a poll");
+        poll.register(&events, Token(0), Ready::readable(), PollOpt::level()).expect("registered");
+        let is_readable =
+            || poll.poll(&mut Woken::with_capacity(4), Some(Duration::ZERO)).expect("polled") > 0;
+        let by_stream = |events: &Events| {
+            let mut stream = events.stream();
+            let mut context = Context::from_waker(Waker::noop());
+            matches!(stream.poll_next_unpin(&mut context), std::task::Poll::Ready(Some(_)))
+        };
+        let ways: [&dyn Fn(&Events) -> bool; 3] = [
+            &|events| events.next_within(Duration::ZERO).is_some(),
+            &|events| events.try_next().is_some(),
+            &by_stream,
+        ];
+        for take in ways {
+            assert!(!is_readable());
+            broadcast.tell(&lost());
+            broadcast.tell(&lost());
+            assert!(is_readable() && take(&events) && is_readable(), "one is left");
+            assert!(take(&events) && !is_readable() && !take(&events) && !is_readable());
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Signal {
         }
     }
 
-    /// Whoever lowers it looks again afterwards.
+    /// Whoever lowers it looks afterwards, and raises it if something waits.
     pub(crate) fn lower(&self) {
         if let Some((reads, _)) = self.0.get() {
             while (&*reads).read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
