@@ -413,7 +413,7 @@ impl<D: DeserializeOwned + 'static> DataReader<D> {
     ///
     /// # Errors
     /// As there.
-    pub fn into_iterator(&mut self) -> ReadResult<impl Iterator<Item = D>> {
+    pub fn into_iterator(&mut self) -> ReadResult<impl Iterator<Item = D> + use<D>> {
         self.into_conditional_iterator(ReadCondition::not_read())
     }
 
@@ -424,7 +424,7 @@ impl<D: DeserializeOwned + 'static> DataReader<D> {
     pub fn into_conditional_iterator(
         &mut self,
         condition: ReadCondition,
-    ) -> ReadResult<impl Iterator<Item = D>> {
+    ) -> ReadResult<impl Iterator<Item = D> + use<D>> {
         Ok(self.take(usize::MAX, condition)?.into_iter().map(DataSample::into_value))
     }
 }

@@ -487,7 +487,7 @@ impl<D: Instance> DataReader<D> {
     ///
     /// # Errors
     /// As there.
-    pub fn into_iterator(&mut self) -> ReadResult<impl Iterator<Item = Sample<D, D::K>>> {
+    pub fn into_iterator(&mut self) -> ReadResult<impl Iterator<Item = Sample<D, D::K>> + use<D>> {
         self.into_conditional_iterator(ReadCondition::not_read())
     }
 
@@ -498,7 +498,7 @@ impl<D: Instance> DataReader<D> {
     pub fn into_conditional_iterator(
         &mut self,
         condition: ReadCondition,
-    ) -> ReadResult<impl Iterator<Item = Sample<D, D::K>>> {
+    ) -> ReadResult<impl Iterator<Item = Sample<D, D::K>> + use<D>> {
         Ok(self.take(usize::MAX, condition)?.into_iter().map(DataSample::into_value))
     }
 

@@ -6,6 +6,7 @@ use parties::*;
 use rustdds::dds::WriteError;
 use rustdds::policy::History;
 use rustdds::{ReadCondition, WriteOptionsBuilder};
+use zerodds_rustdds::no_key::DataReader;
 use zerodds_rustdds::{Config, Options};
 
 #[test]
@@ -234,4 +235,23 @@ fn what_was_read_stays_to_be_taken() {
 
 fn next_any(reader: &mut zerodds_rustdds::no_key::DataReader<Chunk>) -> Chunk {
     reader.take(1, ReadCondition::any()).expect("taken").pop().expect("one").into_value()
+}
+
+/// The caller's own, whatever becomes of the reader.
+fn taken_by_two(reader: &mut DataReader<Chunk>) -> Box<dyn Iterator<Item = Chunk>> {
+    let taken = reader.into_iterator().expect("taken");
+    let more = reader.into_conditional_iterator(ReadCondition::any()).expect("taken");
+    Box::new(taken.chain(more))
+}
+
+#[test]
+fn while_what_was_taken_is_looked_at_the_reader_can_be_asked_for_more() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("kept");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    writer.write(Chunk::new(1, 7, 20_000), None).expect("written");
+    eventually("it comes", || taken_by_two(&mut reader).any(|chunk| chunk == Chunk::new(1, 7, 20_000)));
 }

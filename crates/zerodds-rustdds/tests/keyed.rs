@@ -355,3 +355,19 @@ fn a_burst_of_disposals_waits_for_a_reader_that_keeps_all_and_loses_it_nothing()
     );
     once_there_is_room(|| scene.writer.dispose(&ROOM, None));
 }
+
+/// The caller's own, whatever becomes of the reader.
+fn taken_by_two(reader: &mut DataReader<Tile>) -> Box<dyn Iterator<Item = Sample<Tile, u32>>> {
+    let taken = reader.into_iterator().expect("taken");
+    let more = reader.into_conditional_iterator(ReadCondition::any()).expect("taken");
+    Box::new(taken.chain(more))
+}
+
+#[test]
+fn while_what_was_taken_is_looked_at_the_reader_can_be_asked_for_more() {
+    let mut scene = Scene::new("kept", &qos(4));
+    scene.write(1, 7);
+    eventually("it comes", || {
+        taken_by_two(&mut scene.reader).any(|sample| sample.value() == Some(Tile::new(1, 7)))
+    });
+}
