@@ -189,6 +189,7 @@ macro_rules! delegate_reader {
             /// As RustDDS's `async_event_stream`.
             #[must_use]
             pub fn async_event_stream(&self) -> rustdds::$kind::DataReaderEventStream<D, SharedAdapter<D>> {
+                self.intake.follow();
                 self.inner.async_event_stream()
             }
         }

@@ -13,7 +13,7 @@ use rustdds::{QosPolicies, QosPolicyBuilder, SampleInfo};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::Poll;
 use zerodds_core::Incarnation;
 
@@ -24,6 +24,8 @@ pub(crate) struct Intake {
     progress: Arc<Progress>,
     /// Losses of writers that this reader has looked into.
     losses_seen: AtomicU64,
+    /// Somebody follows its status, and RustDDS keeps the reader for them.
+    is_followed: AtomicBool,
 }
 
 /// What a reader's application has taken, for writers that wait for it.
@@ -303,7 +305,19 @@ impl Intake {
             progress.set_window(appetite.limit.unwrap_or(0));
             owner.session.add_reader(reader, topic, appetite, Arc::clone(&progress));
         }
-        Self { owner: Arc::clone(owner), reader, progress, losses_seen: AtomicU64::new(0) }
+        Self {
+            owner: Arc::clone(owner),
+            reader,
+            progress,
+            losses_seen: AtomicU64::new(0),
+            is_followed: AtomicBool::new(false),
+        }
+    }
+
+    /// There is a stream of the reader's status, which may outlive this.
+    pub(crate) fn follow(&self) {
+        // ORDER: Relaxed; whoever drops this has it alone.
+        self.is_followed.store(true, Ordering::Relaxed);
     }
 
     /// Calls into RustDDS in this reader's name, again for each descriptor that has no sample.
@@ -422,7 +436,7 @@ impl Intake {
 
 impl Drop for Intake {
     fn drop(&mut self) {
-        self.owner.session.remove_reader(self.reader);
+        self.owner.session.remove_reader(self.reader, *self.is_followed.get_mut());
     }
 }
 

@@ -133,6 +133,25 @@ fn a_plain_reader_that_comes_and_goes_only_changes_the_way() {
 }
 
 #[test]
+fn a_reader_of_which_only_its_status_is_followed_leaves_its_neighbours_their_shared_memory() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("followed");
+    let qos = reliable(History::KeepLast { depth: 64 });
+    let writer = here.writer(&topic, &qos);
+    let mut first = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut first]);
+    let samples = first.async_sample_stream();
+    let events = samples.async_event_stream();
+    // RustDDS keeps the reader for the other stream.
+    drop(samples);
+    let mut second = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut second]);
+    drop(events);
+    let mut third = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut second, &mut third]);
+}
+
+#[test]
 fn while_a_link_ends_nothing_is_directed_to_one_of_two_neighbours() {
     let (here, there, far) = (Party::new(), Party::new(), Party::new());
     let topic = unique("neighbours");

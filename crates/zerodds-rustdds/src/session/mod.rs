@@ -441,8 +441,15 @@ impl Session {
         self.call();
     }
 
-    pub(crate) fn remove_reader(&self, reader: Entity) {
-        self.registry.lock().remove_reader(reader);
+    /// Nobody reads it any more. While somebody follows its status, RTPS has it yet.
+    pub(crate) fn remove_reader(&self, reader: Entity, is_followed: bool) {
+        let mut registry = self.registry.lock();
+        if is_followed {
+            registry.leave_reader(reader);
+        } else {
+            registry.remove_reader(reader);
+        }
+        drop(registry);
         self.inbox.lock().ledger.remove_reader(reader);
         self.call();
     }

@@ -31,6 +31,9 @@ pub(crate) struct Registry {
     /// By local reader, ours or plain: the writers that RTPS has matched to it.
     sources: BTreeMap<Entity, BTreeSet<(Prefix, Entity)>>,
     readers: BTreeMap<Entity, Reader>,
+    /// Readers that nobody reads any more, and RTPS has yet: they go on taking descriptors, since their neighbours could have none
+    /// otherwise.
+    left: BTreeSet<Entity>,
     /// Readers of other participants, and plain ones here, that are not reliable.
     best_effort: BTreeSet<(Prefix, Entity)>,
     sessions: HashMap<Incarnation, Session>,
@@ -97,6 +100,7 @@ impl Registry {
             refused: BTreeMap::new(),
             sources: BTreeMap::new(),
             readers: BTreeMap::new(),
+            left: BTreeSet::new(),
             best_effort: BTreeSet::new(),
             sessions: HashMap::new(),
             unknown_dead: VecDeque::new(),
@@ -140,6 +144,17 @@ impl Registry {
         self.sources.remove(&reader);
         self.refused.remove(&reader);
         self.ended.add((self.own, reader));
+        self.stale = true;
+    }
+
+    /// As [`remove_reader`](Self::remove_reader), where RTPS may have the reader yet: until it says that it is lost.
+    pub(crate) fn leave_reader(&mut self, reader: Entity) {
+        if self.ended.contains((self.own, reader)) {
+            return self.remove_reader(reader);
+        }
+        // What it was given and has not taken, it does not owe.
+        self.readers.remove(&reader);
+        self.left.insert(reader);
         self.stale = true;
     }
 
@@ -461,10 +476,12 @@ impl Registry {
         let window = |reader: &Entity, limit: Limit| {
             limit.map_or(0, |all| (all as usize / writers(reader)).max(1) as u32)
         };
-        self.readers
-            .iter()
-            .map(|(reader, state)| Offer { reader: *reader, window: window(reader, state.limit) })
-            .collect()
+        let offer = |(reader, state): (&Entity, &Reader)| Offer {
+            reader: *reader,
+            window: window(reader, state.limit),
+        };
+        let left = self.left.iter().map(|&reader| Offer { reader, window: 0 });
+        self.readers.iter().map(offer).chain(left).collect()
     }
 
     fn meet_writer(&mut self, reader: Entity, (prefix, writer): (Prefix, Entity)) -> Vec<Errand> {
@@ -503,6 +520,11 @@ impl Registry {
     /// hear its own announcements; they live.)
     fn forget_own(&mut self, prefix: Prefix, entity: Entity) {
         if prefix == self.own {
+            // Whoever leaves it after that has nothing to wait for.
+            if !self.ended.contains((prefix, entity)) {
+                self.ended.add((prefix, entity));
+            }
+            self.left.remove(&entity);
             self.sources.remove(&entity);
             self.matched.remove(&entity);
             self.refused.remove(&entity);

@@ -144,3 +144,22 @@ fn a_writer_that_was_refused_before_its_reader_was_known_is_remembered_until_it_
     registry.remove_reader(reader);
     assert!(registry.refused.is_empty());
 }
+
+#[test]
+fn a_reader_that_is_left_takes_descriptors_and_owes_nothing_until_rtps_has_lost_it() {
+    let mut registry = Registry::new([1; 12], None);
+    let guid = guid(1, [0, 0, 3, 4]);
+    let (_, reader) = split(&guid);
+    let lost = Status::ReaderLost { guid, reason: LostReason::Disposed };
+    let add = |registry: &mut Registry| registry.add_reader(reader, Some(8), Arc::default());
+    add(&mut registry);
+    assert_eq!(registry.refresh(), Some(vec![Offer { reader, window: 8 }]));
+    registry.leave_reader(reader);
+    assert_eq!(registry.refresh(), Some(vec![Offer { reader, window: 0 }]));
+    registry.note(&lost);
+    assert_eq!(registry.refresh(), Some(vec![]));
+    // RTPS may have been the quicker one.
+    add(&mut registry);
+    registry.leave_reader(reader);
+    assert_eq!(registry.refresh(), Some(vec![]));
+}
