@@ -70,9 +70,12 @@ pub enum Reason {
     /// The peer could not take the link: it is out of descriptors or memory, or nobody receives there; tried again with
     /// back-off.
     NotTaken,
-    /// There is a link, but readers of the peer take plain samples only: they are not made with this project, or without
+    /// There is a link, but some of the peer's readers, or all, take plain samples only: they are not made with this project, or without
     /// shared memory.
     PlainReaders,
+    /// There is a link, and the peer's readers could share, but on some topic a reader elsewhere cannot, and not all of its readers are
+    /// reliable and each alone in its participant.
+    MixedReaders,
     /// The message is larger than `ZERODDS_SHM_MAX_DATAGRAM`.
     TooLarge {
         /// The message's length in bytes.
@@ -132,7 +135,12 @@ impl fmt::Display for Reason {
                  it is tried again",
             ),
             Self::PlainReaders => f.write_str(
-                "the peer's readers take plain samples only (made without this project, or with shared memory off)",
+                "some of the peer's readers, or all, take plain samples only (made without this project, or with shared \
+                 memory off)",
+            ),
+            Self::MixedReaders => f.write_str(
+                "on some topic other readers cannot share memory, and one reader is best effort or two are in one \
+                 participant, so that its samples go by UDP for all (the log names the topic)",
             ),
             Self::TooLarge { len, max } => write!(
                 f,

@@ -8,8 +8,9 @@
 //!                            └────── RTPS over UDP: the sample itself ──▶ other hosts, other vendors
 //! ```
 //! RustDDS, unmodified, keeps discovery, QoS, its caches and its API; a sample lies in shared memory, written once
-//! however many readers it has, and RTPS carries the news of it. Whoever cannot share gets the sample itself, by
-//! itself: another host, another vendor, another user, a plain RustDDS reader.
+//! however many readers it has, and RTPS carries the news of it. Whoever cannot share (another host, another vendor,
+//! another user, a plain RustDDS reader) gets the sample itself: alone, where all readers of the topic are reliable and each is in
+//! a participant of its own; otherwise all of them get it so, which the log says (docs/qos.md, mixed topics).
 //!
 //! # In a program
 //!

@@ -57,13 +57,44 @@ pub(crate) struct Plan {
     /// Whether a sample may be directed: all readers are reliable, and each is the only one of its participant. Where it may
     /// not, and one participant cannot have a descriptor, nobody gets one.
     pub(crate) may_direct: bool,
+    /// Set where nobody gets one although some could.
+    pub(crate) withheld: Option<Withheld>,
     /// Readers that limit what may be under way to them.
     pub(crate) windows: Vec<(Incarnation, Offer)>,
     /// Readers that RTPS has found, and is about to match or to refuse.
     pub(crate) pending: Vec<Target>,
 }
 
+/// Descriptors that participants could have and do not get, since others cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Withheld {
+    /// Whoever could have them.
+    pub(crate) from: BTreeSet<Prefix>,
+    /// One that cannot.
+    pub(crate) plain: Prefix,
+    pub(crate) obstacle: Obstacle,
+}
+
+/// Why samples of one topic are not directed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// A reader is best effort.
+    BestEffort,
+    /// Two readers are in one participant.
+    Neighbours,
+}
+
 impl Plan {
+    /// Takes the descriptors from all, if any participant cannot have them.
+    fn withhold(&mut self, obstacle: Obstacle) {
+        // Best effort comes last, and is the likelier to be new.
+        let Some(plain) = self.targets.iter().rfind(|target| target.shared.is_none()) else { return };
+        let plain = plain.prefix;
+        let take = |target: &mut Target| target.shared.take().map(|_| target.prefix);
+        let from: BTreeSet<Prefix> = self.targets.iter_mut().filter_map(take).collect();
+        self.withheld = (!from.is_empty()).then_some(Withheld { from, plain, obstacle });
+    }
+
     /// Whether some samples can go through shared memory.
     pub(crate) fn has_shared(&self) -> bool {
         self.targets.iter().any(|target| target.shared.is_some())
@@ -118,10 +149,6 @@ impl Matched {
         self.0.keys().copied()
     }
 
-    pub(crate) fn readers_of(&self, prefix: Prefix) -> impl Iterator<Item = Entity> + '_ {
-        self.0.get(&prefix).into_iter().flatten().copied()
-    }
-
     pub(crate) fn contains(&self, (prefix, reader): &(Prefix, Entity)) -> bool {
         self.0.get(prefix).is_some_and(|readers| readers.contains(reader))
     }
@@ -151,9 +178,12 @@ impl Matched {
         plan.targets.sort_by_key(|target| !target.is_reliable);
         let mut readers =
             living().flat_map(|(&prefix, readers)| readers.iter().map(move |&reader| (prefix, reader)));
-        plan.may_direct = living().all(|(_, readers)| readers.len() == 1) && readers.all(reliable);
-        if !plan.may_direct && plan.targets.iter().any(|target| target.shared.is_none()) {
-            plan.targets.iter_mut().for_each(|target| target.shared = None);
+        if !readers.all(reliable) {
+            plan.withhold(Obstacle::BestEffort);
+        } else if living().any(|(_, readers)| readers.len() > 1) {
+            plan.withhold(Obstacle::Neighbours);
+        } else {
+            plan.may_direct = true;
         }
         plan
     }
@@ -246,19 +276,24 @@ mod tests {
         matched.add(THERE, [1; 4]);
         let offers = [Offer { reader: [1; 4], window: 5 }];
         let session = |prefix| (prefix == HERE).then_some((Some(way()), &offers[..]));
-        assert!(
-            !matched.plan(|_| true, session, |(prefix, _)| prefix == HERE).has_shared(),
-            "one is best effort"
-        );
+        let withheld = |obstacle| Some(Withheld { from: BTreeSet::from([HERE]), plain: THERE, obstacle });
+        let plan = matched.plan(|_| true, session, |(prefix, _)| prefix == HERE);
+        assert!(!plan.has_shared(), "one is best effort");
+        assert_eq!(plan.withheld, withheld(Obstacle::BestEffort));
         let plan = matched.plan(|_| true, session, |_| true);
         let shared: Vec<_> = plan.targets.iter().map(|target| target.shared.is_some()).collect();
         assert_eq!(shared, [true, false]);
+        assert_eq!(plan.withheld, None, "whoever can has it");
         assert_eq!(plan.windows, [(incarnation(HERE), offers[0])]);
         let survivors = matched.plan(|prefix| prefix == HERE, session, |(prefix, _)| prefix == HERE);
         assert!(survivors.has_shared() && survivors.targets.len() == 1, "nobody waits for the dead");
         matched.add(THERE, [2; 4]);
-        assert!(!matched.plan(|_| true, session, |_| true).has_shared(), "neighbours would be told of gaps");
+        let plan = matched.plan(|_| true, session, |_| true);
+        assert!(!plan.has_shared(), "neighbours would be told of gaps");
+        assert_eq!(plan.withheld, withheld(Obstacle::Neighbours));
         matched.remove_participant(HERE);
+        let plan = matched.plan(|_| true, session, |_| true);
+        assert_eq!(plan.withheld, None, "nobody could have it");
         assert_eq!(matched.participants().collect::<Vec<_>>(), [THERE]);
     }
 }

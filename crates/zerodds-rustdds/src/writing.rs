@@ -220,8 +220,6 @@ impl Outlet {
     ) -> Self {
         let outlook = Arc::new(Outlook::default());
         let (_, entity) = split(&guid);
-        let topic = TopicHash::of(&topic_name);
-        owner.session.add_writer(entity, topic, Arc::clone(&outlook));
         let patience = match qos.reliability() {
             Some(Reliability::Reliable { max_blocking_time }) => Some(max_blocking_time.to_std()),
             _ => None,
@@ -233,6 +231,8 @@ impl Outlet {
                 "topic {topic_name}: samples go by UDP, since they have to be in RTPS for its DURABILITY"
             );
         }
+        let (topic, shares) = (TopicHash::of(&topic_name), options.shm && volatile);
+        owner.session.add_writer(entity, &topic_name, shares, Arc::clone(&outlook));
         Self {
             owner: Arc::clone(owner),
             entity,
@@ -240,7 +240,7 @@ impl Outlet {
             topic_name,
             options,
             patience,
-            shares: options.shm && volatile,
+            shares,
             lifespan: Lifespan::of(qos),
             outlook,
             under_way: Mutex::default(),

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
-use zerodds_rustdds::{AttachError, Config, Reason, ZeroDds};
+use zerodds_rustdds::{AttachError, Config, Path, Reason, ZeroDds};
 
 #[test]
 fn two_thousand_changes_of_path_are_seen_by_no_reader() {
@@ -292,7 +292,7 @@ fn the_path_to_every_participant_has_a_reason() {
         Party::with(Config::default().transport(zerodds_transport_shm::Config::default().enabled(false)));
     let plain = DomainParticipant::new(domain()).expect("a participant");
     let topic = unique("reasons");
-    let qos = best_effort(1);
+    let qos = reliable(History::KeepLast { depth: 1 });
     let _writers = [&here, &off].map(|party| party.writer(&topic, &qos));
     let _readers = [&there, &off].map(|party| party.reader(&topic, &qos));
     let _plain = [&beside.participant, &plain].map(|participant| {
@@ -328,6 +328,32 @@ fn the_path_to_every_participant_has_a_reason() {
         ],
     );
     reasons(&off, &[(of_there, Reason::SwitchedOff), (of_beside, Reason::SwitchedOff)]);
+}
+
+#[test]
+fn a_participant_shares_where_all_its_readers_do() {
+    let (here, there) = (Party::new(), Party::new());
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let topics = ["points", "image"].map(unique);
+    let [points, image] = topics.each_ref().map(|topic| here.writer(topic, &qos));
+    let mut reader = there.reader(&topics[0], &qos);
+    meet(&here, &points, &mut [&mut reader]);
+    let is_said = |reason: Reason| {
+        let path = if reason == Reason::LinkReady { Path::SharedMemory } else { Path::Udp };
+        let paths = here.zerodds.paths();
+        paths
+            .iter()
+            .any(|peer| (peer.participant, peer.path, &peer.reason) == (prefix(&there), path, &reason))
+    };
+    assert!(is_said(Reason::LinkReady), "{:?}", here.zerodds.paths());
+    let subscriber = there.zerodds.create_subscriber(&qos).expect("a subscriber").without_shm();
+    let plain = subscriber.create_datareader_no_key_cdr::<Chunk>(&there.topic(&topics[1]), Some(qos.clone()));
+    eventually("samples of one topic go by UDP", || is_said(Reason::PlainReaders));
+    let before = here.zerodds.stats().plain_samples;
+    image.write(Chunk::new(1, 0, 20_000), None).expect("written");
+    assert_eq!(here.zerodds.stats().plain_samples, before + 1);
+    drop(plain);
+    eventually("all that there is goes by shared memory", || is_said(Reason::LinkReady));
 }
 
 /// More than RustDDS's queue of status events has room for.

@@ -5,6 +5,7 @@ mod parties;
 use parties::*;
 use rustdds::policy::History;
 use rustdds::{DomainParticipant, QosPolicies, ReadCondition, TopicKind, no_key as plain};
+use zerodds_rustdds::PeerPath;
 
 type PlainReader = plain::DataReader<Chunk, rustdds::CDRDeserializerAdapter<Chunk>>;
 
@@ -29,6 +30,7 @@ fn drain(take: &mut dyn FnMut() -> Vec<Chunk>, seen: &mut Vec<u32>) {
 /// With `neighbours`, some participants have two readers. Best effort, one sample is under way at a time: UDP loses none
 /// that a socket has room for.
 fn mixed(qos: &QosPolicies, count: u32, neighbours: bool, described: u64) {
+    log::listen();
     let (here, there) = (Party::new(), Party::new());
     let elsewhere = DomainParticipant::new(domain()).expect("a participant");
     let both = Party::new();
@@ -59,6 +61,17 @@ fn mixed(qos: &QosPolicies, count: u32, neighbours: bool, described: u64) {
         met == [true; 6] && here.zerodds.stats().descriptors - before == described
     });
 
+    // Where nobody shares, that is what the session says of everybody, and in the log, with the topic.
+    let said = || log::lines_with(&[&format!("topic {topic}:"), "samples go by UDP to all readers"]);
+    let shares = |peer: &PeerPath| peer.is_shared();
+    assert_eq!(here.zerodds.paths().iter().any(shares), described > 0, "{:?}", here.zerodds.paths());
+    if described == 0 {
+        eventually("it is said", || !said().is_empty());
+        let why =
+            if neighbours { "two readers are in one participant" } else { "not all readers are reliable" };
+        assert!(said()[0].contains(why), "{:?}", said());
+    }
+
     let at_once = if qos.is_reliable() { 4 } else { 1 };
     let mut seen = vec![Vec::new(); 6];
     for number in 0..count {
@@ -81,6 +94,7 @@ fn mixed(qos: &QosPolicies, count: u32, neighbours: bool, described: u64) {
     for (reader, seen) in seen.iter().enumerate() {
         assert_eq!(seen, &expected, "reader {reader}");
     }
+    assert_eq!(said().len(), usize::from(described == 0), "once: {:?}", said());
 }
 
 #[test]

@@ -12,11 +12,7 @@ use rustdds::no_key::DataReader;
 use rustdds::{
     DomainParticipant, DomainParticipantStatusEvent as Status, RTPSEntity, TopicKind, policy::History,
 };
-use std::sync::Mutex;
 use std::time::Duration;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
 use zerodds_rustdds::{Config, Events, ZeroDds};
 
 /// A participant whose endpoint is RustDDS's own.
@@ -90,41 +86,9 @@ fn a_participant_whose_session_ends_before_there_was_a_link_is_not_taken_for_dea
     eventually("it arrives", || there.reader.take_next_sample().expect("taken").is_some());
 }
 
-/// Takes down what is said at level info, in any thread of this process.
-struct Log;
-
-static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        struct Line(String);
-        impl Visit for Line {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                self.0 += &format!(" {field}={value:?}");
-            }
-        }
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        SAID.lock().expect("no panic under it").push(line.0);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
 #[test]
 fn a_log_says_once_of_a_session_that_answers_nobody_that_its_samples_go_by_udp() {
-    tracing::subscriber::set_global_default(Log).expect("the only one");
+    log::listen();
     let here = Party::new();
     let topic = unique("said");
     let events = here.zerodds.events();
@@ -136,9 +100,9 @@ fn a_log_says_once_of_a_session_that_answers_nobody_that_its_samples_go_by_udp()
     there.await_match(&events);
     let own: String = prefix_of(&there.participant).iter().map(|octet| format!("{octet:02x}")).collect();
     let count = || {
-        let said = SAID.lock().expect("no panic under it");
-        let is_it = |line: &&String| line.contains("path of participant") && line.contains(&own);
-        said.iter().filter(is_it).inspect(|line| assert!(line.contains("path=udp"), "{line}")).count()
+        let said = log::lines_with(&["path of participant", &own]);
+        assert!(said.iter().all(|line| line.contains("path=udp")), "{said:?}");
+        said.len()
     };
     eventually("it is said", || count() > 0);
     // It is tried again meanwhile, in vain.

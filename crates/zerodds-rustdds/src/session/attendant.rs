@@ -2,7 +2,7 @@
 
 use super::attached::Attached;
 use super::obituary::{Obituary, hex};
-use super::paths::PeerPath;
+use super::paths::{PeerPath, Said, Ways};
 use super::registry::Errand;
 use super::{EVENTS_MAX, Noted, Session};
 use crate::inbox::{Aside, News};
@@ -36,7 +36,7 @@ pub(super) struct Attendant {
     /// What was offered last.
     offers: Vec<Offer>,
     /// What was last said of how samples reach whom.
-    paths: Vec<PeerPath>,
+    said: Said,
     /// Where sessions listen, if that was looked up since the news came that are attended to.
     listening: Option<Option<HashSet<Locator>>>,
     /// Until it has left, there cannot be another session.
@@ -81,7 +81,7 @@ impl Attendant {
             saying: None,
             mourns,
             offers: Vec::new(),
-            paths: Vec::new(),
+            said: Said::default(),
             listening: None,
             _attached: attached,
         };
@@ -132,8 +132,8 @@ impl Attendant {
         let Noted { errands, events } = std::mem::take(&mut *self.session.noted.lock());
         errands.into_iter().for_each(|errand| self.run_errand(errand));
         let is_tried = self.retry();
-        if self.refresh() || is_tried {
-            self.say_paths();
+        if self.refresh() || is_tried || self.said.is_due() {
+            self.say_ways();
         }
         for event in &events {
             self.session.broadcast.tell(event);
@@ -255,19 +255,16 @@ impl Attendant {
     }
 
     /// Says how samples reach whom where that has changed, but for what passes.
-    fn say_paths(&mut self) {
-        let mut paths = self.session.paths();
-        paths.retain(|peer| !self.passes(peer));
-        if paths == self.paths {
-            return;
+    fn say_ways(&mut self) {
+        let mut ways = self.session.ways();
+        ways.peers.retain(|peer| !self.passes(peer));
+        let Ways { peers, mixed } = self.said.news(ways, Instant::now());
+        for PeerPath { participant, path, reason } in peers {
+            tracing::info!(participant = hex(participant), %path, %reason, "path of participant");
         }
-        for peer in &paths {
-            if !self.paths.contains(peer) {
-                let PeerPath { participant, path, reason } = peer;
-                tracing::info!(participant = hex(*participant), %path, %reason, "path of participant");
-            }
+        for topic in mixed {
+            tracing::info!("{topic}");
         }
-        self.paths = paths;
     }
 
     /// Whether that is so for a moment only, as far as one can tell: a peer that answers in the end does so within a few tries.
@@ -356,7 +353,9 @@ impl Attendant {
         let owed = *self.session.owed_at.lock();
         let alarm = self.session.inbox.lock().alarm();
         let expiry = (alarm != NEVER).then(|| Instant::now() + lifespan::until(alarm).max(FIRST_PAUSE));
-        let next = next.into_iter().chain(unsaid).chain(mourned).chain(owed).chain(expiry).min()?;
+        let doubt = self.said.due();
+        let next =
+            next.into_iter().chain(unsaid).chain(mourned).chain(owed).chain(expiry).chain(doubt).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 

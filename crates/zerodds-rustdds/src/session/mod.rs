@@ -19,6 +19,7 @@ mod stats;
 mod unsaid;
 
 pub use paths::PeerPath;
+use paths::Ways;
 pub(crate) use registry::{Limit, split};
 pub use stats::Stats;
 use stats::Totals;
@@ -255,7 +256,8 @@ impl ZeroDds {
         self.0.session.availability()
     }
 
-    /// The participants known to this one, whether samples reach them by shared memory, and why. Changes are logged at level `info`.
+    /// The participants known to this one, whether samples of all topics reach them by shared memory, and if not, why. Changes are logged at
+    /// level `info`, with the topic where one keeps others from sharing.
     ///
     /// ```no_run
     /// # use zerodds_rustdds::{Config, ZeroDds};
@@ -267,7 +269,7 @@ impl ZeroDds {
     /// ```
     #[must_use]
     pub fn paths(&self) -> Vec<PeerPath> {
-        self.0.session.paths()
+        self.0.session.ways().peers
     }
 
     /// As RustDDS's `DomainParticipant::find_topic`, which keeps all writers of the participant waiting, and the session, for as
@@ -356,16 +358,16 @@ impl Session {
         self.transport.availability()
     }
 
-    fn paths(&self) -> Vec<PeerPath> {
-        let mut paths: Vec<PeerPath> = self.registry.lock().paths().collect();
+    fn ways(&self) -> Ways {
+        let mut ways = self.registry.lock().ways();
         if let Err(reason) = self.availability() {
-            paths.iter_mut().for_each(|peer| peer.reason = reason.clone());
+            ways.peers.iter_mut().for_each(|peer| peer.reason = reason.clone());
         }
-        paths
+        ways
     }
 
-    pub(crate) fn add_writer(&self, writer: Entity, topic: TopicHash, outlook: Arc<Outlook>) {
-        self.registry.lock().add_writer(writer, topic, outlook);
+    pub(crate) fn add_writer(&self, writer: Entity, topic: &str, shares: bool, outlook: Arc<Outlook>) {
+        self.registry.lock().add_writer(writer, topic, shares, outlook);
         self.call();
     }
 

@@ -1,11 +1,11 @@
 //! Who is matched with whom, who has a session, and what follows from it for every writer. No I/O.
 
 use super::ended::Ended;
-use super::paths::PeerPath;
+use super::paths::{MixedTopic, PeerPath, Ways};
 use crate::account::Source;
 use crate::intake::{Awaited, Progress};
 use crate::protocol::{Consumed, Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
-use crate::routes::{Matched, Way};
+use crate::routes::{Matched, Plan, Way, Withheld};
 use crate::window::Outlook;
 use rustdds::policy::Reliability;
 use rustdds::{DomainParticipantStatusEvent as Status, GUID};
@@ -22,8 +22,7 @@ pub(crate) struct Registry {
     locator: Option<Locator>,
     /// By local writer, ours or plain.
     matched: BTreeMap<Entity, Matched>,
-    /// By local writer of ours.
-    outlooks: HashMap<Entity, (TopicHash, Arc<Outlook>)>,
+    writers: HashMap<Entity, Writer>,
     /// Readers that RTPS has found: it says so before it matches them.
     found: BTreeMap<TopicHash, BTreeSet<(Prefix, Entity)>>,
     /// By local endpoint, ours or plain: those whose QoS does not suit it.
@@ -48,6 +47,16 @@ pub(crate) struct Registry {
 
 /// Samples that a reader which keeps all has room for; `None`: history decides.
 pub(crate) type Limit = Option<u32>;
+
+/// A writer of ours.
+#[derive(Debug)]
+struct Writer {
+    topic: String,
+    hash: TopicHash,
+    /// Whether its samples may be shared at all.
+    shares: bool,
+    outlook: Arc<Outlook>,
+}
 
 #[derive(Debug)]
 struct Reader {
@@ -95,7 +104,7 @@ impl Registry {
             own,
             locator,
             matched: BTreeMap::new(),
-            outlooks: HashMap::new(),
+            writers: HashMap::new(),
             found: BTreeMap::new(),
             refused: BTreeMap::new(),
             sources: BTreeMap::new(),
@@ -110,13 +119,14 @@ impl Registry {
         }
     }
 
-    pub(crate) fn add_writer(&mut self, writer: Entity, topic: TopicHash, outlook: Arc<Outlook>) {
-        self.outlooks.insert(writer, (topic, outlook));
+    pub(crate) fn add_writer(&mut self, writer: Entity, topic: &str, shares: bool, outlook: Arc<Outlook>) {
+        let (topic, hash) = (topic.to_owned(), TopicHash::of(topic));
+        self.writers.insert(writer, Writer { topic, hash, shares, outlook });
         self.stale = true;
     }
 
     pub(crate) fn remove_writer(&mut self, writer: Entity) {
-        self.outlooks.remove(&writer);
+        self.writers.remove(&writer);
         self.matched.remove(&writer);
         self.refused.remove(&writer);
         self.ended.add((self.own, writer));
@@ -302,7 +312,7 @@ impl Registry {
     }
 
     pub(crate) fn outlook(&self, writer: Entity) -> Option<&Arc<Outlook>> {
-        self.outlooks.get(&writer).map(|(_, outlook)| outlook)
+        self.writers.get(&writer).map(|writer| &writer.outlook)
     }
 
     /// What has been noted so far is not all that RustDDS had to report: it may not have told who has come back.
@@ -317,7 +327,7 @@ impl Registry {
 
     /// Those of all writers.
     pub(crate) fn outlooks(&self) -> impl Iterator<Item = &Arc<Outlook>> {
-        self.outlooks.values().map(|(_, outlook)| outlook)
+        self.writers.values().map(|writer| &writer.outlook)
     }
 
     /// Whether anything here is matched with an endpoint there, and there is no link.
@@ -356,25 +366,41 @@ impl Registry {
         self.sessions.values().filter_map(|session| session.prefix)
     }
 
-    /// How samples reach the participants that we know of. By shared memory: their session has said which readers take them, and
-    /// if some are matched with writers here, then such ones.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = PeerPath> + '_ {
-        self.sessions.values().filter_map(|session| {
+    /// How samples reach the participants that we know of. By shared memory: their session has said which readers take them, and all
+    /// writers here that share, and are matched there, use it. Readers that are about to be matched are left out: that passes.
+    pub(crate) fn ways(&self) -> Ways {
+        let mut ways = Ways::default();
+        let mut plain = BTreeMap::new();
+        let offers = self.offers();
+        for (&writer, ours) in self.writers.iter().filter(|(_, ours)| ours.shares) {
+            let plan = self.plan(&writer, &offers);
+            for target in plan.targets.iter().filter(|target| target.shared.is_none()) {
+                let could = plan.withheld.as_ref().is_some_and(|all| all.from.contains(&target.prefix));
+                if could {
+                    plain.entry(target.prefix).or_insert(Reason::MixedReaders);
+                } else {
+                    plain.insert(target.prefix, Reason::PlainReaders);
+                }
+            }
+            let topic = ours.topic.clone();
+            let mixed = |Withheld { plain, obstacle, .. }| MixedTopic { writer, topic, plain, obstacle };
+            ways.mixed.extend(plan.withheld.map(mixed));
+        }
+        let paths = self.sessions.values().filter_map(|session| {
             let participant = session.prefix?;
-            let mut readers =
-                self.matched.values().flat_map(|matched| matched.readers_of(participant)).peekable();
-            let is_offered = |reader| session.offers.iter().any(|offer| offer.reader == reader);
             let (path, reason) = if !session.up {
                 (Path::Udp, session.without.clone().unwrap_or(Reason::Handshake))
             } else if !session.speaks {
                 (Path::Udp, Reason::Handshake)
-            } else if readers.peek().is_none() || readers.any(is_offered) {
-                (Path::SharedMemory, Reason::LinkReady)
+            } else if let Some(reason) = plain.remove(&participant) {
+                (Path::Udp, reason)
             } else {
-                (Path::Udp, Reason::PlainReaders)
+                (Path::SharedMemory, Reason::LinkReady)
             };
             Some(PeerPath { participant, path, reason })
-        })
+        });
+        ways.peers.extend(paths);
+        ways
     }
 
     /// Whether there is a link to this participant's session.
@@ -435,31 +461,17 @@ impl Registry {
             return;
         }
         let offers = self.offers();
-        let session = |prefix| {
-            let own = self.locator?;
-            if prefix == self.own {
-                return Some((Some(Way { locator: own, link: None }), offers.as_slice()));
-            }
-            let peer = incarnation(prefix);
-            let session = self.sessions.get(&peer)?;
-            let locator = Locator::shared_memory(own.host_tag()?, peer, own.port());
-            let way = Way { locator, link: session.link };
-            Some(((session.up && session.speaks).then_some(way), session.offers.as_slice()))
-        };
-        let lives = |prefix| !self.sessions.get(&incarnation(prefix)).is_some_and(|session| session.dead);
-        for (writer, (topic, outlook)) in &self.outlooks {
-            let reliable = |reader| !self.best_effort.contains(&reader);
+        for (writer, ours) in &self.writers {
             let (matched, refused) = (self.matched.get(writer), self.refused.get(writer));
             let is_settled = |reader: &&(Prefix, Entity)| {
                 matched.is_some_and(|matched| matched.contains(reader))
                     || refused.is_some_and(|refused| refused.contains(reader))
             };
-            let found = self.found.get(topic).into_iter().flatten();
-            let pending = found.filter(|reader| lives(reader.0) && !is_settled(reader));
-            let plan = matched.map(|matched| matched.plan(lives, session, reliable)).unwrap_or_default();
-            let plan = plan.awaiting(pending.copied());
-            if plan != *outlook.plan() {
-                outlook.set_plan(plan);
+            let found = self.found.get(&ours.hash).into_iter().flatten();
+            let pending = found.filter(|reader| self.lives(reader.0) && !is_settled(reader));
+            let plan = self.plan(writer, &offers).awaiting(pending.copied());
+            if plan != *ours.outlook.plan() {
+                ours.outlook.set_plan(plan);
             }
         }
         for offer in &offers {
@@ -468,6 +480,30 @@ impl Registry {
             }
         }
         self.offered = Some(offers);
+    }
+
+    /// A writer's plan for the readers that are matched to it, where this is what we offer ourselves.
+    fn plan(&self, writer: &Entity, offers: &[Offer]) -> Plan {
+        let session = |prefix| {
+            let own = self.locator?;
+            if prefix == self.own {
+                return Some((Some(Way { locator: own, link: None }), offers));
+            }
+            let peer = incarnation(prefix);
+            let session = self.sessions.get(&peer)?;
+            let locator = Locator::shared_memory(own.host_tag()?, peer, own.port());
+            let way = Way { locator, link: session.link };
+            Some(((session.up && session.speaks).then_some(way), session.offers.as_slice()))
+        };
+        let reliable = |reader| !self.best_effort.contains(&reader);
+        let matched = self.matched.get(writer);
+        matched
+            .map(|matched| matched.plan(|prefix| self.lives(prefix), session, reliable))
+            .unwrap_or_default()
+    }
+
+    fn lives(&self, prefix: Prefix) -> bool {
+        !self.sessions.get(&incarnation(prefix)).is_some_and(|session| session.dead)
     }
 
     /// The readers here that take descriptors. A limit is shared out among the writers that are matched.

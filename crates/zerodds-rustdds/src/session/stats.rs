@@ -25,7 +25,8 @@ pub struct Stats {
     pub pool: Pool,
     /// Samples published through shared memory, once each however many readers they have.
     pub shared_samples: u64,
-    /// Samples published in RTPS: below the threshold, or nobody to share with.
+    /// Samples published in RTPS alone: below the threshold, with nobody to share with, or with a reader that cannot share on a topic where
+    /// all then go without (docs/qos.md, mixed topics; the log and [`ZeroDds::paths`](crate::ZeroDds::paths) say so).
     pub plain_samples: u64,
     /// Descriptors handed to RTPS: one for each sample that all readers share, one for each participant otherwise.
     pub descriptors: u64,

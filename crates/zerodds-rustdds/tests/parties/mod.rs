@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "every test binary uses a part of it")]
 
 mod domains;
+pub(crate) mod log;
 pub(crate) mod spdp;
 
 use bytes::Bytes;
