@@ -4,6 +4,7 @@ mod parties;
 
 use futures::StreamExt;
 use parties::*;
+use rustdds::dds::statusevents::LostReason;
 use rustdds::policy::History;
 use rustdds::{
     DataWriterStatus, DomainParticipant, DomainParticipantStatusEvent as Status, RTPSEntity, StatusEvented,
@@ -283,6 +284,25 @@ fn readers_that_were_gone_before_a_session_came_keep_no_writer_from_sharing() {
     let writer = here.writer(&topic, &best_effort(4));
     let mut reader = there.reader(&topic, &best_effort(4));
     meet(&here, &writer, &mut [&mut reader]);
+}
+
+#[test]
+fn whoever_holds_nothing_but_endpoints_keeps_no_participant_in_the_domain() {
+    let (here, there) = (Party::new(), Party::new());
+    let (events, topic) = (here.zerodds.events(), unique("held"));
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let publisher = there.zerodds.create_publisher(&qos).expect("a publisher");
+    let (writer, held) = (here.writer(&topic, &qos), there.writer(&unique("held-too"), &qos));
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let gone = there.participant.guid().prefix;
+    drop(there);
+    let is_it =
+        |event| matches!(event, Status::ParticipantLost { id, reason: LostReason::Disposed } if id == gone);
+    eventually("its end is said", || events.try_next().is_some_and(is_it));
+    assert_eq!(publisher.participant(), None);
+    drop((held, reader.async_sample_stream()));
+    writer.write(Chunk::new(1, 1, 20_000), None).expect("nobody is waited for");
 }
 
 #[test]

@@ -16,9 +16,10 @@ struct Chunk {
 }
 
 pub(super) struct Party {
-    zerodds: ZeroDds,
     writers: Vec<no_key::DataWriter<Chunk>>,
     readers: Vec<no_key::DataReader<Chunk>>,
+    /// It keeps the participant, so it is the last that goes.
+    zerodds: ZeroDds,
     /// By reader: the last round that it has heard of.
     last: HashMap<usize, u64>,
 }

@@ -1,10 +1,11 @@
 //! The thread of a session: turns events into plans, and keeps links up.
 
+use super::Session;
 use super::attached::Attached;
 use super::obituary::{Obituary, hex};
 use super::paths::{PeerPath, Said, Ways};
 use super::registry::Errand;
-use super::{EVENTS_MAX, Noted, Session};
+use super::reports::{EVENTS_MAX, Noted};
 use crate::inbox::{Aside, News};
 use crate::lifespan::{self, NEVER};
 use crate::protocol::{Note, Offer, Prefix, incarnation};
@@ -85,13 +86,15 @@ impl Attendant {
             listening: None,
             _attached: attached,
         };
-        attendant.register()?;
+        attendant.register(participant)?;
         Ok(attendant)
     }
 
-    fn register(&self) -> io::Result<()> {
+    /// RustDDS closes its descriptor with the participant, after which there is nothing to hear of it.
+    fn register(&self, participant: &DomainParticipant) -> io::Result<()> {
         let registry = self.poll.registry();
-        registry.register(self.session.status.lock().as_status_source_mio1(), STATUS, Interest::READABLE)?;
+        let mut status = participant.status_listener();
+        registry.register(status.as_status_source_mio1(), STATUS, Interest::READABLE)?;
         if let Some(receiver) = &self.session.inbox.lock().receiver {
             let bell = receiver.as_fd().as_raw_fd();
             registry.register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
@@ -383,7 +386,9 @@ impl Attendant {
 impl Drop for Attendant {
     fn drop(&mut self) {
         // The next session of this participant registers it anew.
-        let _ = self.poll.registry().deregister(self.session.status.lock().as_status_source_mio1());
+        if let Some(mut status) = self.session.reports.listener() {
+            let _ = self.poll.registry().deregister(status.as_status_source_mio1());
+        }
         self.session.broadcast.end();
         self.session.transport.close();
         self.session.watch.flush();

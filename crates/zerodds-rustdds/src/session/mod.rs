@@ -15,12 +15,14 @@ mod ended;
 mod obituary;
 mod paths;
 mod registry;
+mod reports;
 mod stats;
 mod unsaid;
 
 pub use paths::PeerPath;
 use paths::Ways;
 pub(crate) use registry::{Limit, split};
+use reports::{Noted, Reports};
 pub use stats::Stats;
 use stats::Totals;
 
@@ -39,10 +41,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use registry::{Errand, Registry};
 use rustdds::dds::CreateResult;
-use rustdds::{
-    DomainParticipant, DomainParticipantStatusEvent, DomainParticipantStatusListener, QosPolicies,
-    RTPSEntity, StatusEvented, Topic,
-};
+use rustdds::{DomainParticipant, QosPolicies, RTPSEntity, Topic};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -59,7 +58,8 @@ use zerodds_transport_shm::ShmTransport;
 /// Shared memory for one RustDDS participant.
 ///
 /// Clones are handles to the same session. It ends when the last handle, publisher, subscriber and endpoint that came
-/// of it is dropped; the participant goes on without it.
+/// of it is dropped; the participant goes on without it. A handle keeps the participant, as a clone of that does. Publishers,
+/// subscribers and endpoints do not, as RustDDS's own do not: whoever uses them keeps a handle or the participant.
 ///
 /// ```
 /// use rustdds::{DomainParticipant, QosPolicyBuilder};
@@ -77,7 +77,7 @@ use zerodds_transport_shm::ShmTransport;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct ZeroDds(pub(crate) Arc<Owner>);
+pub struct ZeroDds(pub(crate) Arc<Owner>, DomainParticipant);
 
 /// Why there is no session.
 ///
@@ -113,7 +113,6 @@ pub enum AttachError {
 pub(crate) struct Owner {
     pub(crate) session: Arc<Session>,
     pub(crate) options: Options,
-    participant: DomainParticipant,
     attendant: Mutex<Option<JoinHandle<()>>>,
     _attached: Arc<Attached>,
 }
@@ -128,8 +127,8 @@ pub(crate) struct Session {
     /// There is no ring because the participant is under DDS Security.
     refused: bool,
     registry: Mutex<Registry>,
-    /// RustDDS's only queue of what it reports of this participant. Locked before the registry.
-    status: Mutex<DomainParticipantStatusListener>,
+    /// Its order is locked before the registry.
+    reports: Reports,
     noted: Mutex<Noted>,
     inbox: Mutex<Inbox>,
     broadcast: Broadcast,
@@ -140,13 +139,6 @@ pub(crate) struct Session {
     waker: mio::Waker,
     ended: AtomicBool,
     losses: AtomicU64,
-}
-
-/// What RustDDS has reported, and all plans take into account: the rest is the attendant's.
-#[derive(Debug, Default)]
-struct Noted {
-    errands: Vec<Errand>,
-    events: Vec<DomainParticipantStatusEvent>,
 }
 
 impl ZeroDds {
@@ -192,7 +184,7 @@ impl ZeroDds {
             own,
             refused,
             registry: Mutex::new(Registry::new(own, locator)),
-            status: Mutex::new(participant.status_listener()),
+            reports: Reports::new(&participant).map_err(io::Error::other)?,
             noted: Mutex::default(),
             inbox: Mutex::new(inbox),
             broadcast: Broadcast::default(),
@@ -207,7 +199,7 @@ impl ZeroDds {
             Attendant::new(Arc::clone(&session), Arc::clone(&attached), poll, &participant, mourns)?
                 .start()?;
         let (attendant, options) = (Mutex::new(Some(attendant)), config.options);
-        Ok(Self(Arc::new(Owner { session, participant, options, attendant, _attached: attached })))
+        Ok(Self(Arc::new(Owner { session, options, attendant, _attached: attached }), participant))
     }
 
     /// As RustDDS's `DomainParticipant::create_publisher`, for writers that use shared memory.
@@ -215,7 +207,7 @@ impl ZeroDds {
     /// # Errors
     /// As there.
     pub fn create_publisher(&self, qos: &QosPolicies) -> CreateResult<Publisher> {
-        Ok(Publisher::new(Arc::clone(&self.0), self.0.participant.create_publisher(qos)?))
+        Ok(Publisher::new(Arc::clone(&self.0), self.1.create_publisher(qos)?))
     }
 
     /// As RustDDS's `DomainParticipant::create_subscriber`, for readers that use shared memory.
@@ -223,13 +215,13 @@ impl ZeroDds {
     /// # Errors
     /// As there.
     pub fn create_subscriber(&self, qos: &QosPolicies) -> CreateResult<Subscriber> {
-        Ok(Subscriber::new(Arc::clone(&self.0), self.0.participant.create_subscriber(qos)?, qos.clone()))
+        Ok(Subscriber::new(Arc::clone(&self.0), self.1.create_subscriber(qos)?, qos.clone()))
     }
 
     /// The participant.
     #[must_use]
     pub fn participant(&self) -> &DomainParticipant {
-        &self.0.participant
+        &self.1
     }
 
     /// The participant's status events: those that came before too, for whoever is the first to ask; from now on for all others. (RustDDS has
@@ -290,7 +282,7 @@ impl ZeroDds {
     pub fn find_topic(&self, name: &str, timeout: Duration) -> CreateResult<Option<Topic>> {
         let begun = Instant::now();
         loop {
-            let found = self.0.participant.find_topic(name, Duration::ZERO)?;
+            let found = self.1.find_topic(name, Duration::ZERO)?;
             let left = timeout.saturating_sub(begun.elapsed());
             if found.is_some() || left.is_zero() {
                 return Ok(found);
@@ -371,56 +363,6 @@ impl Session {
         self.call();
     }
 
-    /// Whatever RustDDS has reported up to now is in all plans when this returns.
-    ///
-    /// RustDDS reports a reader before it matches it. So whoever looks after it has handed a sample to RustDDS knows
-    /// everybody who may get that sample.
-    pub(crate) fn look(&self) {
-        if self.note() > 0 {
-            self.call();
-        }
-    }
-
-    /// As [`look`](Self::look); how many reports there were.
-    fn note(&self) -> usize {
-        self.note_if(|_| true)
-    }
-
-    /// What was reported before there was this session. Readers that were found by then may be gone, and RustDDS's queue may have had no
-    /// room for that. Those that are there it reports anew to each writer that comes. Nor may there have been room for the return of a
-    /// participant that was lost.
-    fn note_the_past(&self) {
-        let matters = |event: &DomainParticipantStatusEvent| {
-            !matches!(event, DomainParticipantStatusEvent::ReaderDetected { .. })
-        };
-        let noted: usize =
-            std::iter::repeat_with(|| self.note_if(matters)).take_while(|count| *count > 0).sum();
-        if noted >= REPORTS_MAX {
-            self.registry.lock().doubt_losses();
-        }
-    }
-
-    fn note_if(&self, matters: impl Fn(&DomainParticipantStatusEvent) -> bool) -> usize {
-        let status = self.status.lock();
-        // The queue drops what it has no room for: it is emptied first, and thought about then.
-        let events: Vec<_> = std::iter::from_fn(|| status.try_recv_status()).take(EVENTS_MAX).collect();
-        let count = events.len();
-        if count > 0 {
-            let mut registry = self.registry.lock();
-            let errands: Vec<_> =
-                events.iter().filter(|event| matters(event)).flat_map(|event| registry.note(event)).collect();
-            registry.replan();
-            if self.watch.is_on() {
-                self.watch.meet(registry.participants());
-            }
-            drop(registry);
-            let mut noted = self.noted.lock();
-            noted.errands.extend(errands);
-            noted.events.extend(events);
-        }
-        count
-    }
-
     pub(crate) fn remove_writer(&self, writer: Entity) {
         self.registry.lock().remove_writer(writer);
     }
@@ -435,11 +377,11 @@ impl Session {
     ) {
         self.inbox.lock().ledger.add_reader(reader, topic, appetite.keep, appetite.lifespan);
         // What is reported meanwhile comes after what was reported before.
-        let status = self.status.lock();
+        let order = self.reports.order.lock();
         let refused = self.registry.lock().add_reader(reader, appetite.limit, progress);
         let errands = refused.into_iter().map(|source| Errand::Exclude(reader, source, true));
         self.noted.lock().errands.extend(errands);
-        drop(status);
+        drop(order);
         self.call();
     }
 
@@ -640,9 +582,5 @@ const SECURED: &str = "the participant is under DDS Security, and shared memory 
                        Config::share_secured(true) shares it all the same";
 /// How long a writer waits for what is less than a quarter of its window.
 const SOON: Duration = Duration::from_millis(1);
-/// Reports that are looked at together: as many as RustDDS's queue holds, twice.
-const EVENTS_MAX: usize = 4096;
-/// For so many reports RustDDS's queue has room.
-const REPORTS_MAX: usize = 2048;
 /// The next sample's id: of the process, since sessions that one participant has one after the other have the same incarnation.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);

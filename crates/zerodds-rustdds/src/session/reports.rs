@@ -1,0 +1,104 @@
+//! What RustDDS reports of the participant, by the only queue that it has for that.
+//!
+//! ```text
+//!   RustDDS ──▶ queue ── whoever writes, or the attendant ──▶ registry, plans ──▶ attendant: errands, events
+//! ```
+//! RustDDS's listener keeps the participant, and with it everything in the domain that others know of it. A session lives in each of
+//! its endpoints, and these keep no participant in RustDDS: a thread that holds a reader while `main` returns must not be
+//! why the participant's end is never said. So there is a listener only for as long as the queue is read.
+
+use super::Session;
+use super::registry::Errand;
+use parking_lot::Mutex;
+use rustdds::dds::CreateResult;
+use rustdds::{
+    DomainParticipant, DomainParticipantStatusEvent, DomainParticipantStatusListener, QosPolicies,
+    StatusEvented, Subscriber,
+};
+
+/// The queue of a participant, which is not kept.
+pub(super) struct Reports {
+    /// What RustDDS has that knows its participant and does not keep it.
+    through: Subscriber,
+    /// Whoever reads the queue, or must not be overtaken by who does.
+    pub(super) order: Mutex<()>,
+}
+
+/// What RustDDS has reported, and all plans take into account: the rest is the attendant's.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    pub(super) errands: Vec<Errand>,
+    pub(super) events: Vec<DomainParticipantStatusEvent>,
+}
+
+impl Reports {
+    pub(super) fn new(participant: &DomainParticipant) -> CreateResult<Self> {
+        let through = participant.create_subscriber(&QosPolicies::qos_none())?;
+        Ok(Self { through, order: Mutex::default() })
+    }
+
+    /// `None`: the participant is gone. Whoever drops what this gives may have the last of the participant, and end it: nothing is
+    /// to be locked then.
+    pub(super) fn listener(&self) -> Option<DomainParticipantStatusListener> {
+        Some(self.through.participant()?.status_listener())
+    }
+}
+
+impl Session {
+    /// Whatever RustDDS has reported up to now is in all plans when this returns.
+    ///
+    /// RustDDS reports a reader before it matches it. So whoever looks after it has handed a sample to RustDDS knows
+    /// everybody who may get that sample.
+    pub(crate) fn look(&self) {
+        if self.note() > 0 {
+            self.call();
+        }
+    }
+
+    /// As [`look`](Self::look); how many reports there were.
+    pub(super) fn note(&self) -> usize {
+        self.note_if(|_| true)
+    }
+
+    /// What was reported before there was this session. Readers that were found by then may be gone, and RustDDS's queue may have had no
+    /// room for that. Those that are there it reports anew to each writer that comes. Nor may there have been room for the return of a
+    /// participant that was lost.
+    pub(super) fn note_the_past(&self) {
+        let matters = |event: &DomainParticipantStatusEvent| {
+            !matches!(event, DomainParticipantStatusEvent::ReaderDetected { .. })
+        };
+        let noted: usize =
+            std::iter::repeat_with(|| self.note_if(matters)).take_while(|count| *count > 0).sum();
+        if noted >= REPORTS_MAX {
+            self.registry.lock().doubt_losses();
+        }
+    }
+
+    fn note_if(&self, matters: impl Fn(&DomainParticipantStatusEvent) -> bool) -> usize {
+        // Dropped after the locks.
+        let Some(listener) = self.reports.listener() else { return 0 };
+        let _order = self.reports.order.lock();
+        // The queue drops what it has no room for: it is emptied first, and thought about then.
+        let events: Vec<_> = std::iter::from_fn(|| listener.try_recv_status()).take(EVENTS_MAX).collect();
+        let count = events.len();
+        if count > 0 {
+            let mut registry = self.registry.lock();
+            let errands: Vec<_> =
+                events.iter().filter(|event| matters(event)).flat_map(|event| registry.note(event)).collect();
+            registry.replan();
+            if self.watch.is_on() {
+                self.watch.meet(registry.participants());
+            }
+            drop(registry);
+            let mut noted = self.noted.lock();
+            noted.errands.extend(errands);
+            noted.events.extend(events);
+        }
+        count
+    }
+}
+
+/// Reports that are looked at together: as many as RustDDS's queue holds, twice.
+pub(super) const EVENTS_MAX: usize = 4096;
+/// For so many reports RustDDS's queue has room.
+const REPORTS_MAX: usize = 2048;
