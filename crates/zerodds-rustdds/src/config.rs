@@ -18,10 +18,10 @@ use zerodds_transport_shm::{Access, Config as ShmConfig};
 /// Settings of one session; [`Config::default`] is the recommended set-up.
 ///
 /// ```
-/// use zerodds_rustdds::{Config, Options};
+/// use zerodds_rustdds::{Config, Options, transport_shm};
 ///
 /// // Points of up to 64 MiB, and nothing small, by shared memory.
-/// let transport = zerodds_transport_shm::Config::default().max_datagram(64 << 20)?;
+/// let transport = transport_shm::Config::default().max_datagram(64 << 20)?;
 /// let config = Config::default().transport(transport).options(Options::default().threshold(1 << 20));
 /// assert_ne!(config, Config::default());
 /// # Ok::<(), zerodds_rustdds::ConfigError>(())
@@ -53,8 +53,9 @@ impl Config {
     /// What is captured of the session, and where: what goes by shared memory. Default: nothing.
     ///
     /// ```
-    /// let capture = zerodds_capture::Config::default().file("/tmp/dds-%p.pcapng");
-    /// let config = zerodds_rustdds::Config::default().capture(capture);
+    /// use zerodds_rustdds::{Config, capture};
+    /// let file = capture::Config::default().file("/tmp/dds-%p.pcapng");
+    /// let config = Config::default().capture(file);
     /// ```
     #[must_use]
     pub fn capture(mut self, capture: zerodds_capture::Config) -> Self {
@@ -65,8 +66,8 @@ impl Config {
     /// The participant's ring: its size (by the largest sample that it carries), who may map it, how to wait.
     ///
     /// ```
-    /// use zerodds_rustdds::Config;
-    /// let transport = zerodds_transport_shm::Config::default().max_datagram(64 << 20)?;
+    /// use zerodds_rustdds::{Config, transport_shm};
+    /// let transport = transport_shm::Config::default().max_datagram(64 << 20)?;
     /// let config = Config::default().transport(transport);
     /// # Ok::<(), zerodds_rustdds::ConfigError>(())
     /// ```

@@ -5,6 +5,16 @@
 /// Implements for `DataWriter<D>`, whose samples are of the given bound, what its carrier does.
 macro_rules! delegate_writer {
     ($($bound:ident)?) => {
+        /// The name that RustDDS gives to writers of CDR: see [`DataWriter`].
+        ///
+        /// ```
+        /// # use zerodds_rustdds::msg::sensor_msgs::Image;
+        /// struct Camera {
+        ///     images: zerodds_rustdds::no_key::DataWriterCdr<Image>,
+        /// }
+        /// ```
+        pub type DataWriterCdr<D> = DataWriter<D>;
+
         impl<D $(: $bound)?> DataWriter<D> {
             /// As RustDDS's `wait_for_acknowledgments`: that samples have reached their readers' caches.
             ///
@@ -129,6 +139,16 @@ macro_rules! delegate_writer {
 /// theirs do: of samples, and of their values, which are of the given type.
 macro_rules! delegate_reader {
     ($kind:ident, $value:ty, $($bound:tt)+) => {
+        /// The name that RustDDS gives to readers of CDR: see [`DataReader`].
+        ///
+        /// ```
+        /// # use zerodds_rustdds::msg::sensor_msgs::Image;
+        /// struct Screen {
+        ///     images: zerodds_rustdds::no_key::DataReaderCdr<Image>,
+        /// }
+        /// ```
+        pub type DataReaderCdr<D> = DataReader<D>;
+
         impl<D: $($bound)+> DataReader<D> {
             pub(crate) const fn new(
                 inner: rustdds::$kind::DataReader<D, SharedAdapter<D>>,

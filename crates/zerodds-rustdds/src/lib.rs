@@ -78,7 +78,7 @@
 //! the endpoints that are made by it from then on, and the same used once for a single endpoint. [`Options`] has
 //! the threshold below which samples stay in RTPS, what to do when the ring is full, and whether to share at all;
 //! the ring's size and who may map it are in the transport's
-//! [`Config`](zerodds_transport_shm::Config). Environment variables set the same. [`ZeroDds::stats`] says what
+//! [`Config`](transport_shm::Config). Environment variables set the same. [`ZeroDds::stats`] says what
 //! happened, [`ZeroDds::paths`] who shares and why.
 //!
 //! # What holds
@@ -100,8 +100,8 @@
 //! # Where to read on
 //! | Layer | Modules |
 //! |---|---|
-//! | what a user holds | `session` ([`ZeroDds`]), `endpoints`, [`no_key`], [`with_key`], `loan`, `config`, `events` and the `signal` they are polled by |
-//! | a sample on its way out | `writer`, `writing`, `routes`, `window`, [`cdr`], `payload` |
+//! | what a user holds | `session` ([`ZeroDds`]), `endpoints`, [`no_key`], [`with_key`], `loan`, `config`, `events` and the `signal` they are polled by; `delegate`, all that they leave to RustDDS |
+//! | a sample on its way out | `writer`, `round`, `waiting`, `writing`, `posts`, `routes`, `window`, [`cdr`], `payload` |
 //! | a sample on its way in | `inbox`, `arrivals`, `account`, `lifespan`, `intake`, `asking`, `adapter` |
 //! | what sessions say to each other | `protocol`, and `watch`, which captures it |
 #![forbid(unsafe_code)]
@@ -147,4 +147,8 @@ pub use endpoints::{Publisher, Subscriber};
 pub use events::{EventStream, Events};
 pub use loan::Loan;
 pub use session::{AttachError, PeerPath, Stats, ZeroDds};
+/// Where a session's messages are captured, for [`Config::capture`].
+pub use zerodds_capture as capture;
 pub use zerodds_core::{ConfigError, Path, Reason};
+/// The transport of a session, for [`Config::transport`] and what [`Stats`] has of it.
+pub use zerodds_transport_shm as transport_shm;

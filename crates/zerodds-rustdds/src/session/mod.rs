@@ -101,8 +101,12 @@ pub enum AttachError {
     /// dropped them.
     #[error("this participant has a session already: use a clone of it")]
     Attached,
-    /// The thread that attends to the session, or what it waits with, cannot be had.
-    #[error("the session's thread cannot be started: {0}; the participant works as before, over UDP")]
+    /// The thread that attends to the session, or the descriptors that it waits with, cannot be had. The participant makes
+    /// endpoints of RustDDS's own as before.
+    #[error(
+        "the session cannot be started, for want of a thread or of descriptors (ulimit -n): {0}; \
+         the participant works as before, over UDP"
+    )]
     Thread(#[from] io::Error),
     /// The file that `ZERODDS_CAPTURE` names.
     #[error(transparent)]
