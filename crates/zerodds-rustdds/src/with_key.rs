@@ -314,7 +314,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
     pub fn dispose(&self, key: &D::K, source_timestamp: Option<Timestamp>) -> WriteResult<(), ()> {
         let outlet = &self.writer.outlet;
         let place = outlet.wait_for_place(outlet.deadline()).map_err(|refused| refused.with(()))?;
-        let begun = outlet.begin(None, place);
+        let begun = outlet.begin_plain(place, None);
         let next = begun.next();
         self.writer.carrier.dispose(key, source_timestamp)?;
         begun.written_as(next, next);

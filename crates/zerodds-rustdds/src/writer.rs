@@ -270,13 +270,15 @@ impl<C: Carrier> Writer<C> {
     ) -> Result<SampleIdentity, NotPublished> {
         let options = &*draft.stamped(&self.outlet, options);
         let (begun, mut posts) = match draft {
-            Draft::Plain(bytes) => (self.outlet.begin(None, place), Posts::plain(bytes)),
+            Draft::Plain(bytes) => {
+                (self.outlet.begin_plain(place, options.to_single_reader()), Posts::plain(bytes))
+            }
             Draft::Shared(parcel) => {
                 let mut transit = self.outlet.send(parcel, options, deadline)?;
                 if !transit.is_done() {
                     transit.wait(deadline);
                 }
-                (self.outlet.begin(Some(&transit), place), self.outlet.dispatch(transit)?)
+                (self.outlet.begin(&transit, place), self.outlet.dispatch(transit)?)
             }
         };
         let mut round = Round::new(begun, posts.undescribed.take());
@@ -312,11 +314,13 @@ impl<C: Carrier> Writer<C> {
     ) -> Result<SampleIdentity, NotPublished> {
         let options = &*draft.stamped(&self.outlet, options);
         let (begun, mut posts) = match draft {
-            Draft::Plain(bytes) => (self.outlet.begin(None, place), Posts::plain(bytes)),
+            Draft::Plain(bytes) => {
+                (self.outlet.begin_plain(place, options.to_single_reader()), Posts::plain(bytes))
+            }
             Draft::Shared(parcel) => {
                 let transit = self.outlet.send(parcel, options, deadline)?;
                 let transit = arrived(transit, deadline).await?;
-                (self.outlet.begin(Some(&transit), place), self.outlet.dispatch(transit)?)
+                (self.outlet.begin(&transit, place), self.outlet.dispatch(transit)?)
             }
         };
         let mut round = Round::new(begun, posts.undescribed.take());
@@ -535,7 +539,7 @@ mod tests {
         // All that was said to it is looked at.
         session.0.session.listen();
         assert_eq!(session.stats().held_samples, 1, "it was not told to forget it");
-        let next = stage.outlet.begin(None, stage.outlet.place().expect("a place")).next();
+        let next = stage.outlet.begin_plain(stage.outlet.place().expect("a place"), None).next();
         assert_eq!((next, stage.zerodds.stats().links_lost), (2, 0), "the first sequence number is used");
     }
 

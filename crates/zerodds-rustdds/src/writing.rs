@@ -536,10 +536,18 @@ impl Outlet {
         self.outlook.plan()
     }
 
-    /// RTPS is about to be given a sample, which is this one where it was shared. That is before it is looked who has come since it
-    /// was sent: who comes later does not owe it.
-    pub(crate) fn begin(&self, shared: Option<&Transit>, place: Place) -> Begun {
-        Begun::new(place, shared.map_or_else(|| self.session().next_id(), |sent| sent.undescribed.key.id))
+    /// RTPS is about to be given a sample that was sent. That is before it is looked who has come since: who comes later does not owe it.
+    pub(crate) fn begin(&self, sent: &Transit, place: Place) -> Begun {
+        Begun::new(place, sent.undescribed.key.id)
+    }
+
+    /// The same for what goes in RTPS alone. Where the application directs that to a reader, no other participant is ever given it.
+    pub(crate) fn begin_plain(&self, place: Place, to: Option<GUID>) -> Begun {
+        let begun = Begun::new(place, self.session().next_id());
+        if let Some(reader) = to {
+            begun.excuse_all_but(&[incarnation(split(&reader).0)]);
+        }
+        begun
     }
 
     /// The next sample's number, which is under way from here on.
