@@ -7,6 +7,7 @@
 use crate::posts::Post;
 use crate::protocol::incarnation;
 use crate::session::split;
+use crate::window::Numbers;
 use crate::writing::{Begun, Outlet, Refused, Undescribed};
 use rustdds::SampleIdentity;
 use zerodds_core::Incarnation;
@@ -17,8 +18,8 @@ pub(crate) struct Round {
     /// Dropped with it, whoever was sent no descriptor is told.
     undescribed: Option<Undescribed>,
     carried: Option<Carried>,
-    /// Whom posts were directed to that RTPS has.
-    reached: Vec<Incarnation>,
+    /// Whom posts were directed to that RTPS has, and under which number.
+    directed: Vec<(Incarnation, i64)>,
     descriptors: u64,
     tries: u32,
 }
@@ -34,7 +35,14 @@ struct Carried {
 
 impl Round {
     pub(crate) const fn new(begun: Begun, undescribed: Option<Undescribed>) -> Self {
-        Self { begun: Some(begun), undescribed, carried: None, reached: Vec::new(), descriptors: 0, tries: 0 }
+        Self {
+            begun: Some(begun),
+            undescribed,
+            carried: None,
+            directed: Vec::new(),
+            descriptors: 0,
+            tries: 0,
+        }
     }
 
     /// Whether somebody has the sample.
@@ -54,7 +62,8 @@ impl Round {
             self.carried.unwrap_or(Carried { first: identity, last: identity, for_all: None });
         let for_all = for_all.or_else(|| post.to.is_none().then_some(identity));
         self.carried = Some(Carried { first, last: identity, for_all });
-        self.reached.extend(post.to.map(|reader| incarnation(split(&reader).0)));
+        let number = identity.sequence_number.into();
+        self.directed.extend(post.to.map(|reader| (incarnation(split(&reader).0), number)));
         if post.payload.is_descriptor {
             self.descriptors += 1;
             self.undescribed.iter_mut().for_each(|undescribed| undescribed.described(post.to.as_ref()));
@@ -72,10 +81,12 @@ impl Round {
     fn end(&mut self, is_whole: bool) -> Option<SampleIdentity> {
         let Carried { first, last, for_all } = self.carried?;
         if let Some(begun) = self.begun.take() {
+            let directed = std::mem::take(&mut self.directed);
             if !is_whole && for_all.is_none() {
-                begun.excuse_all_but(&self.reached);
+                begun.excuse_all_but(&directed.iter().map(|&(reached, _)| reached).collect::<Vec<_>>());
             }
-            begun.written(first, last);
+            let (first, last) = (first.sequence_number.into(), last.sequence_number.into());
+            begun.written(Numbers { first, last, directed });
         }
         Some(for_all.unwrap_or(last))
     }

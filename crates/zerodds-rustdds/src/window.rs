@@ -8,6 +8,9 @@
 //! room for, whatever HISTORY says. So a reader that is reliable and keeps all tells its writers what was taken,
 //! and they wait for it (RESOURCE_LIMITS and max_blocking_time, DDS 1.4 §2.2.3.19, §2.2.3.14).
 //!
+//! On a mixed topic each participant has a sample under a number of its own, between which those of others may come where several
+//! threads write: what a reader has taken is told by the number that the sample has there.
+//!
 //! A sequence number is known only when RTPS has a sample, and by then a reader may have been matched too late for it, or
 //! may have said that it will never be given it. So a sample is known here by its id from before that, and excuses go by it.
 
@@ -33,10 +36,10 @@ struct State {
     placed: usize,
     /// Samples that RTPS may have by now, by id, and the readers that do not owe them: as many as are being written.
     begun: Vec<(u64, Vec<Reader>)>,
-    /// Samples that some reader may not have taken, in the order of their sequence numbers.
+    /// Samples that some reader may not have taken, in the order of their first sequence numbers.
     samples: VecDeque<Sample>,
-    /// Some of them are excused.
-    has_excuses: bool,
+    /// Some of them are not the same to all readers: somebody is excused, or knows one by a number of its own.
+    is_uneven: bool,
     /// The last sequence number that is known to be used.
     written: i64,
     /// What readers with a window have taken.
@@ -61,14 +64,46 @@ type Reader = (Incarnation, Entity);
 /// A reader that keeps all, and how much it keeps.
 type Window = (Incarnation, Offer);
 
+/// The sequence numbers under which RTPS has a sample.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    /// On a mixed topic each participant knows the sample by its own, between which other samples may come: the first one is
+    /// that of whoever is not among these.
+    pub(crate) directed: Vec<(Incarnation, i64)>,
+}
+
+impl Numbers {
+    pub(crate) const fn one(number: i64) -> Self {
+        Self { first: number, last: number, directed: Vec::new() }
+    }
+
+    fn of(&self, reader: &Reader) -> i64 {
+        let own = self.directed.iter().find(|(participant, _)| *participant == reader.0);
+        own.map_or(self.first, |&(_, number)| number)
+    }
+}
+
 /// A sample that RTPS has.
 #[derive(Debug)]
 struct Sample {
     id: u64,
-    /// Its first sequence number: on a mixed topic it has several.
-    first: i64,
+    numbers: Numbers,
     /// Readers that will never be given it.
     excused: Vec<Reader>,
+}
+
+impl Sample {
+    /// Whether a reader that has taken so much may yet take it.
+    fn is_owed_by(&self, reader: &Reader, taken: i64) -> bool {
+        self.numbers.of(reader) > taken && !self.excused.contains(reader)
+    }
+
+    /// Whether it is not the same to all readers.
+    const fn is_uneven(&self) -> bool {
+        !self.excused.is_empty() || !self.numbers.directed.is_empty()
+    }
 }
 
 /// Room for one sample with every reader, so that threads which write at once do not all have the same. Dropped, it is free again.
@@ -161,15 +196,16 @@ impl Outlook {
     }
 
     /// It was written under these sequence numbers.
-    pub(crate) fn set_written(&self, id: u64, first: i64, last: i64) {
+    pub(crate) fn set_written(&self, id: u64, numbers: Numbers) {
         let mut state = self.state.lock();
         let excused = state.take_begun(id).unwrap_or_default();
-        state.written = state.written.max(last);
+        state.written = state.written.max(numbers.last);
         if !state.taken.is_empty() {
             // Several threads may write, and come here in another order.
-            let at = state.samples.partition_point(|other| other.first < first);
-            state.has_excuses |= !excused.is_empty();
-            state.samples.insert(at, Sample { id, first, excused });
+            let at = state.samples.partition_point(|other| other.numbers.first < numbers.first);
+            let sample = Sample { id, numbers, excused };
+            state.is_uneven |= sample.is_uneven();
+            state.samples.insert(at, sample);
             state.forget_what_all_took();
         }
         // It may have been taken before this was known, so that it took a place until now.
@@ -268,7 +304,7 @@ impl State {
     /// Whether that is news.
     fn excuse(&mut self, reader: Reader, id: u64) -> bool {
         let carried = self.samples.iter_mut().find(|sample| sample.id == id);
-        self.has_excuses |= carried.is_some();
+        self.is_uneven |= carried.is_some();
         let begun = self.begun.iter_mut().find(|(begun, _)| *begun == id).map(|(_, excused)| excused);
         let excused = begun.or_else(|| carried.map(|sample| &mut sample.excused));
         let new = excused.filter(|excused| !excused.contains(&reader));
@@ -278,12 +314,12 @@ impl State {
     /// TRUST: the reader's number; no more are looked at than there are samples.
     fn excuse_oldest(&mut self, reader: Reader, count: u64) {
         let taken = self.taken_by(&reader);
-        let written = self.samples.iter_mut().filter(|sample| sample.first > taken);
+        let written = self.samples.iter_mut().filter(|sample| sample.numbers.of(&reader) > taken);
         let excuses = written.map(|sample| &mut sample.excused);
         let excuses = excuses.chain(self.begun.iter_mut().map(|(_, excused)| excused));
         let owed = excuses.filter(|excused| !excused.contains(&reader));
         owed.zip(0..count).for_each(|(excused, _)| excused.push(reader));
-        self.has_excuses = true;
+        self.is_uneven = true;
     }
 
     fn place(&mut self, outlook: &Arc<Outlook>) -> Option<Place> {
@@ -313,30 +349,26 @@ impl State {
     /// Whether this reader may yet be given a sample of these and has not taken it.
     fn owes(&self, (incarnation, offer): &Window, SoFar { last, begun }: &SoFar) -> bool {
         let reader = (*incarnation, offer.reader);
-        let is_meant = |sample: &Sample| sample.first <= *last || begun.contains(&sample.id);
+        let is_meant = |sample: &Sample| sample.numbers.first <= *last || begun.contains(&sample.id);
         self.not_taken_by(&reader).any(is_meant) || self.to_come_to(&reader).any(|id| begun.contains(&id))
     }
 
     /// Samples that this reader may yet be given and has not taken.
     fn owed_by(&self, (incarnation, offer): &Window) -> usize {
         let reader = (*incarnation, offer.reader);
-        let under_way = if self.has_excuses {
+        let under_way = if self.is_uneven {
             self.not_taken_by(&reader).count()
         } else {
-            self.samples.len() - self.passed(&reader)
+            let taken = self.taken_by(&reader);
+            self.samples.len() - self.samples.partition_point(|sample| sample.numbers.first <= taken)
         };
         under_way + self.to_come_to(&reader).count()
     }
 
     /// Those of them that RTPS has.
     fn not_taken_by(&self, reader: &Reader) -> impl Iterator<Item = &Sample> {
-        self.samples.range(self.passed(reader)..).filter(|sample| !sample.excused.contains(reader))
-    }
-
-    /// How many of the samples it has taken.
-    fn passed(&self, reader: &Reader) -> usize {
         let taken = self.taken_by(reader);
-        self.samples.partition_point(|sample| sample.first <= taken)
+        self.samples.iter().filter(move |sample| sample.is_owed_by(reader, taken))
     }
 
     /// Those that RTPS may have by now, by id.
@@ -349,17 +381,16 @@ impl State {
     }
 
     fn forget_what_all_took(&mut self) {
-        let all = self.taken.values().map(|taken| taken.up_to).min().unwrap_or(i64::MAX);
-        while self.samples.front().is_some_and(|sample| sample.first <= all) {
-            self.samples.pop_front();
-        }
-        if self.has_excuses {
+        if self.is_uneven {
             let Self { samples, taken, .. } = self;
-            let owes = |sample: &Sample, (reader, taken): (&Reader, &Consumed)| {
-                sample.first > taken.up_to && !sample.excused.contains(reader)
-            };
-            samples.retain(|sample| taken.iter().any(|reader| owes(sample, reader)));
-            self.has_excuses = self.samples.iter().any(|sample| !sample.excused.is_empty());
+            samples
+                .retain(|sample| taken.iter().any(|(reader, taken)| sample.is_owed_by(reader, taken.up_to)));
+            self.is_uneven = self.samples.iter().any(Sample::is_uneven);
+            return;
+        }
+        let all = self.taken.values().map(|taken| taken.up_to).min().unwrap_or(i64::MAX);
+        while self.samples.front().is_some_and(|sample| sample.numbers.first <= all) {
+            self.samples.pop_front();
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{KeyedPayload, PreparedWithKey};
 use crate::posts::Post;
+use crate::window::Numbers;
 use crate::writer::{Carrier, Writer};
 use crate::writing::{Outlet, Refused};
 use ::bytes::Bytes;
@@ -317,7 +318,7 @@ impl<D: Keyed + Serialize> DataWriter<D> {
         let begun = outlet.begin_plain(place, None);
         let next = begun.next();
         self.writer.carrier.dispose(key, source_timestamp)?;
-        begun.written_as(next, next);
+        begun.written(Numbers::one(next));
         Ok(())
     }
 

@@ -412,11 +412,14 @@ mod tests {
     use crate::config::{Config, Options};
     use crate::domains;
     use crate::no_key;
+    use crate::protocol::{Consumed, incarnation};
     use crate::session::ZeroDds;
     use crate::waiting::waker_of_this_thread;
-    use rustdds::policy::{Durability, History, Reliability};
+    use futures::executor::block_on;
+    use rustdds::policy::{Durability, History, Reliability, ResourceLimits};
     use rustdds::qos::HasQoSPolicy;
     use rustdds::{DomainParticipant, QosPolicies, QosPolicyBuilder, RTPSEntity, Topic, TopicKind};
+    use std::cell::Cell;
     use std::future::poll_fn;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::task::{Context, Poll};
@@ -544,6 +547,57 @@ mod tests {
     }
 
     #[test]
+    fn of_two_samples_that_are_written_at_once_each_is_owed_until_its_own_number_was_taken() {
+        let limits = ResourceLimits { max_samples: 8, max_instances: 1, max_samples_per_instance: 8 };
+        let keeps_all = QosPolicyBuilder::new().history(History::KeepAll).resource_limits(limits).build();
+        let qos = reliable().modify_by(&keeps_all);
+        let stage = Stage::new("at-once", &qos);
+        let participants = [(); 3].map(|()| participant());
+        let [one, two, plain] = &participants;
+        let sessions = [one, two].map(|at| ZeroDds::attach(at, Config::default()).expect("a session"));
+        let _readers = [0, 1].map(|nth: usize| {
+            let subscriber = sessions[nth].create_subscriber(&qos).expect("a subscriber");
+            let topic = topic(&participants[nth], "at-once");
+            subscriber.create_datareader_no_key_cdr::<Vec<u8>>(&topic, Some(qos.clone())).expect("a reader")
+        });
+        let subscriber = plain.create_subscriber(&qos).expect("a subscriber");
+        let _plain: rustdds::no_key::DataReaderCdr<Vec<u8>> = subscriber
+            .create_datareader_no_key_cdr(&topic(plain, "at-once"), Some(qos.clone()))
+            .expect("a reader");
+        let sharing = || {
+            let plan = stage.outlet.plan();
+            let targets = plan.targets.iter().filter(|target| target.shared.is_some());
+            let readers = targets.map(|target| (incarnation(target.prefix), target.reader));
+            (plan.targets.len(), plan.windows.len(), readers.collect::<Vec<_>>())
+        };
+        eventually(|| matches!(sharing(), (3, 2, readers) if readers.len() == 2));
+        let (_, _, readers) = sharing();
+
+        // Of the first sample RTPS takes what is for one participant, and the rest when it has all of the second.
+        let goes_on = Cell::new(false);
+        let script = |call| if call == 0 || goes_on.get() { Poll::Ready(()) } else { Poll::Pending };
+        let (writer, sample, options) = (stage.writer(script), vec![7_u8; 20_000], WriteOptions::default());
+        let mut writing = Box::pin(writer.write_async(&sample, &(), &options));
+        let waker = waker_of_this_thread();
+        assert!(writing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        goes_on.set(true);
+        let last_of = |written: Result<SampleIdentity, _>| {
+            i64::from(written.unwrap_or_else(|why: Refused| panic!("{why}")).sequence_number)
+        };
+        let second = last_of(block_on(writer.write_async(&sample, &(), &options)));
+        let first = last_of(block_on(writing));
+        // Each participant's are in the order of the readers, and the plain one's are the last.
+        let take = |nth: usize, up_to| {
+            stage.outlet.outlook.set_taken(readers[nth], Consumed { up_to, unreadable: 0 })
+        };
+        take(0, second - 2);
+        take(1, second - 1);
+        assert!(!writer.wait_until_taken(Instant::now()), "the other has taken one of two");
+        take(1, first - 1);
+        assert!(writer.wait_until_taken(Instant::now()));
+    }
+
+    #[test]
     fn an_async_writer_of_best_effort_waits_where_rustdds_does() {
         let stage = Stage::new("patient", &qos(Reliability::BestEffort));
         assert_eq!(stage.outlet.alarm(stage.outlet.deadline()), None);
@@ -552,7 +606,7 @@ mod tests {
         let has_room = |_| if begun.elapsed() < A_WHILE { Poll::Pending } else { Poll::Ready(()) };
         let options = rustdds::WriteOptionsBuilder::new().best_effort_may_block(true).build();
         let writer = stage.writer(has_room);
-        let written = futures::executor::block_on(writer.write_async(&7_u32, &(), &options));
+        let written = block_on(writer.write_async(&7_u32, &(), &options));
         assert!(written.is_ok(), "{written:?}");
     }
 

@@ -19,12 +19,12 @@ use crate::protocol::{
 use crate::routes::{Plan, Target};
 use crate::session::{Owner, Session, split};
 use crate::waiting::after;
-use crate::window::{Asked, Outlook, Place, SoFar};
+use crate::window::{Asked, Numbers, Outlook, Place, SoFar};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustdds::dds::WriteError;
 use rustdds::policy::{Durability, Reliability};
-use rustdds::{GUID, QosPolicies, SampleIdentity, Timestamp, WriteOptions};
+use rustdds::{GUID, QosPolicies, Timestamp, WriteOptions};
 use serde::Serialize;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
@@ -48,7 +48,7 @@ pub(crate) struct Outlet {
     patience: Option<Duration>,
     shares: bool,
     lifespan: Lifespan,
-    outlook: Arc<Outlook>,
+    pub(crate) outlook: Arc<Outlook>,
     /// Samples that were sent and not yet described to RTPS.
     under_way: Mutex<BTreeSet<u64>>,
     /// The length of the last sample that was serialized.
@@ -174,13 +174,9 @@ impl Begun {
     }
 
     /// RTPS has it, under these sequence numbers.
-    pub(crate) fn written(self, first: SampleIdentity, last: SampleIdentity) {
-        self.written_as(first.sequence_number.into(), last.sequence_number.into());
-    }
-
-    pub(crate) fn written_as(mut self, first: i64, last: i64) {
+    pub(crate) fn written(mut self, numbers: Numbers) {
         if let Some(id) = self.id.take() {
-            self.outlook.set_written(id, first, last);
+            self.outlook.set_written(id, numbers);
         }
     }
 

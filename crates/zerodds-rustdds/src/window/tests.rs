@@ -17,7 +17,7 @@ fn outlook(window: u32) -> (Arc<Outlook>, (Incarnation, Entity)) {
 /// A sample whose id is its first sequence number.
 fn write(outlook: &Arc<Outlook>, first: i64, last: i64) {
     outlook.place_anyway().begin(first as u64);
-    outlook.set_written(first as u64, first, last);
+    outlook.set_written(first as u64, Numbers { first, last, directed: Vec::new() });
 }
 
 fn take(outlook: &Arc<Outlook>, reader: Reader, up_to: i64) {
@@ -90,7 +90,7 @@ fn threads_that_write_at_once_have_no_more_places_than_there_is_room_for() {
     places.extend(outlook.place());
     assert_eq!(places.len(), 3);
     for (place, sequence) in places.drain(..).zip(1..) {
-        place.begin(sequence).set_written(sequence, sequence as i64, sequence as i64);
+        place.begin(sequence).set_written(sequence, Numbers::one(sequence as i64));
     }
     assert!(!has_room(&outlook), "they were written");
     take(&outlook, reader, 1);
@@ -137,7 +137,7 @@ fn a_sample_that_was_taken_before_it_counted_as_written_wakes_who_waits_for_its_
         while outlook.state.lock().taken_by(&reader) < 1 {
             std::thread::yield_now();
         }
-        outlook.set_written(1, 1, 1);
+        outlook.set_written(1, Numbers::one(1));
         assert!(waiting.join().expect("no panic").is_some());
     });
 }
@@ -188,7 +188,7 @@ fn all_is_taken_when_every_reader_has_taken_it_or_will_never_be_given_it() {
     let so_far = outlook.so_far();
     let is_taken = || outlook.wait_until_taken(&so_far, at_once(), &mut Asked::default(), nobody);
     assert!(!is_taken(), "it may come");
-    outlook.set_written(3, 3, 3);
+    outlook.set_written(3, Numbers::one(3));
     write(&outlook, 4, 4);
     assert!(!is_taken(), "it has come");
     take(&outlook, reader, 3);
@@ -217,6 +217,28 @@ fn a_sample_counts_once_however_many_sequence_numbers_it_has() {
 }
 
 #[test]
+fn of_samples_that_are_directed_at_once_each_is_owed_until_its_own_number_was_taken() {
+    let (first, second) = (Incarnation::from_bytes([1; 8]), Incarnation::from_bytes([2; 8]));
+    let outlook = Arc::<Outlook>::default();
+    let windows = [first, second].map(|peer| (peer, Offer { reader: READER, window: 2 })).into();
+    outlook.set_plan(Plan { windows, ..Plan::default() });
+    for id in [1, 2] {
+        outlook.place().expect("room").begin(id);
+    }
+    // The second sample comes between the two numbers of the first one.
+    outlook.set_written(2, Numbers { first: 2, last: 3, directed: vec![(first, 2), (second, 3)] });
+    outlook.set_written(1, Numbers { first: 1, last: 4, directed: vec![(first, 1), (second, 4)] });
+    let is_taken = || outlook.wait_until_taken(&outlook.so_far(), at_once(), &mut Asked::default(), nobody);
+    assert!(!has_room(&outlook));
+    take(&outlook, (first, READER), 2);
+    assert!(!has_room(&outlook), "the second participant has taken nothing");
+    take(&outlook, (second, READER), 3);
+    assert!(has_room(&outlook) && !is_taken(), "that was its first, and it has another");
+    take(&outlook, (second, READER), 4);
+    assert!(is_taken() && outlook.state.lock().samples.is_empty());
+}
+
+#[test]
 fn a_reader_that_is_quicker_than_the_writer_loses_no_credit() {
     let (outlook, reader) = outlook(1);
     take(&outlook, reader, 1);
@@ -231,7 +253,7 @@ fn a_reader_that_comes_while_a_sample_is_handed_to_rtps_does_not_owe_it() {
     let incarnation = Incarnation::from_bytes([2; 8]);
     let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
     outlook.set_plan(Plan { windows, ..Plan::default() });
-    outlook.set_written(7, 1, 1);
+    outlook.set_written(7, Numbers::one(1));
     assert!(has_room(&outlook), "RTPS may have had it before there was the reader");
     write(&outlook, 2, 2);
     assert!(!has_room(&outlook));
@@ -246,7 +268,7 @@ fn what_a_reader_will_never_be_given_is_not_waited_for_and_nothing_else_is_forgi
         if is_quick {
             outlook.excuse(reader, 2);
         }
-        outlook.set_written(2, 2, 2);
+        outlook.set_written(2, Numbers::one(2));
         outlook.excuse(reader, 2);
         outlook.excuse(reader, 1_000);
         assert!(has_room(&outlook), "one is under way");
@@ -291,7 +313,7 @@ fn what_a_reader_could_not_decode_is_the_oldest_that_it_has_not_taken_and_counts
     outlook.place_anyway().begin(5);
     assert!(!has_room(&outlook));
     skip(1, 4);
-    outlook.set_written(5, 5, 5);
+    outlook.set_written(5, Numbers::one(5));
     assert_eq!(
         outlook.state.lock().samples.len(),
         0,
