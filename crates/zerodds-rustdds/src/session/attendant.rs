@@ -5,7 +5,7 @@ use super::attached::Attached;
 use super::obituary::{Obituary, hex};
 use super::paths::{PeerPath, Said, Ways};
 use super::registry::Errand;
-use super::reports::{EVENTS_MAX, Noted};
+use super::reports::EVENTS_MAX;
 use crate::inbox::{Aside, News};
 use crate::lifespan::{self, NEVER};
 use crate::protocol::{Note, Offer, Prefix, incarnation};
@@ -108,8 +108,7 @@ impl Attendant {
 
     fn run(mut self) {
         let mut events = mio::Events::with_capacity(8);
-        // ORDER: Acquire; pairs with the Release in `Session::end`.
-        while !self.session.ended.load(Ordering::Acquire) {
+        while !self.session.has_ended() {
             let busy = self.attend();
             let wait = if busy { Some(Duration::ZERO) } else { self.until_next_retry() };
             if let Err(error) = self.poll.poll(&mut events, wait)
@@ -132,7 +131,7 @@ impl Attendant {
         for item in news {
             self.hear(item);
         }
-        let Noted { errands, events } = std::mem::take(&mut *self.session.noted.lock());
+        let (errands, events) = self.session.noted.lock().take();
         errands.into_iter().for_each(|errand| self.run_errand(errand));
         let is_tried = self.retry();
         if self.refresh() || is_tried || self.said.is_due() {
@@ -391,7 +390,11 @@ impl Drop for Attendant {
         }
         self.session.broadcast.end();
         self.session.transport.close();
+        self.session.abandon();
         self.session.watch.flush();
+        if std::thread::panicking() {
+            tracing::error!("the session's thread has panicked, and the session ends; UDP is used");
+        }
     }
 }
 
@@ -414,3 +417,76 @@ const TRIES_WAITED_FOR: u32 = 9;
 /// How long samples of a dead writer can be taken yet.
 const TIME_TO_TAKE: Duration = Duration::from_secs(2);
 const A_SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::domains;
+    use crate::no_key::DataReader;
+    use crate::session::ZeroDds;
+    use rustdds::policy::{History, Reliability, ResourceLimits};
+    use rustdds::{DomainParticipant, QosPolicies, QosPolicyBuilder, ReadCondition, TopicKind};
+    use std::time::{Duration, Instant};
+
+    fn eventually(mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "not in a minute");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    fn take(reader: &mut DataReader<Vec<u8>>) -> usize {
+        reader.take(usize::MAX, ReadCondition::any()).expect("taken").len()
+    }
+
+    #[test]
+    fn writers_of_a_session_whose_thread_has_ended_go_on_by_udp_and_wait_for_nobody() {
+        const ROOM: i32 = 8;
+        let limits = ResourceLimits { max_samples: ROOM, max_instances: 1, max_samples_per_instance: ROOM };
+        let max_blocking_time = rustdds::Duration::from_secs(5);
+        let qos = QosPolicyBuilder::new()
+            .reliability(Reliability::Reliable { max_blocking_time })
+            .history(History::KeepAll)
+            .resource_limits(limits)
+            .build();
+        let [here, there] = [(); 2].map(|()| {
+            let participant = DomainParticipant::new(domains::domain()).expect("a participant");
+            ZeroDds::attach(&participant, Config::default()).expect("a session")
+        });
+        let topic = |at: &ZeroDds| {
+            let none = QosPolicies::qos_none();
+            at.participant()
+                .create_topic("left".into(), "Bytes".into(), &none, TopicKind::NoKey)
+                .expect("a topic")
+        };
+        let reader = |at: &ZeroDds| {
+            let subscriber = at.create_subscriber(&qos).expect("a subscriber");
+            subscriber
+                .create_datareader_no_key_cdr::<Vec<u8>>(&topic(at), Some(qos.clone()))
+                .expect("a reader")
+        };
+        let mut readers = [reader(&here), reader(&there)];
+        let publisher = here.create_publisher(&qos).expect("a publisher");
+        let writer = publisher
+            .create_datawriter_no_key_cdr::<Vec<u8>>(&topic(&here), Some(qos.clone()))
+            .expect("a writer");
+        eventually(|| {
+            let shared = here.stats().descriptors;
+            let is_written = writer.write(vec![7; 20_000], None).is_ok();
+            let is_shared = is_written && here.stats().descriptors == shared + 1;
+            readers.iter_mut().map(take).min() > Some(0) && is_shared
+        });
+        eventually(|| readers.iter_mut().map(take).sum::<usize>() == 0);
+
+        here.0.session.end();
+        eventually(|| there.stats().transport.links == 0);
+        for _ in 0..3 * ROOM {
+            assert!(writer.write(vec![7; 20_000], None).is_ok(), "what is taken nobody would say");
+            for reader in &mut readers {
+                eventually(|| take(reader) > 0);
+            }
+        }
+        assert!(here.availability().is_err() && here.paths().iter().all(|peer| !peer.is_shared()));
+    }
+}

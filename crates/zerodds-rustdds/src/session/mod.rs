@@ -12,6 +12,7 @@
 mod attached;
 mod attendant;
 mod ended;
+mod noted;
 mod obituary;
 mod paths;
 mod registry;
@@ -22,7 +23,7 @@ mod unsaid;
 pub use paths::PeerPath;
 use paths::Ways;
 pub(crate) use registry::{Limit, split};
-use reports::{Noted, Reports};
+use reports::Reports;
 pub use stats::Stats;
 use stats::Totals;
 
@@ -38,6 +39,7 @@ use crate::window::Outlook;
 use attached::Attached;
 use attendant::Attendant;
 use bytes::Bytes;
+use noted::Noted;
 use parking_lot::Mutex;
 use registry::{Errand, Registry};
 use rustdds::dds::CreateResult;
@@ -351,6 +353,9 @@ impl Session {
         if self.refused {
             return Err(Reason::Unavailable(SECURED.to_owned()));
         }
+        if self.has_ended() {
+            return Err(Reason::Unavailable(ENDED.to_owned()));
+        }
         self.transport.availability()
     }
 
@@ -384,7 +389,7 @@ impl Session {
         let order = self.reports.order.lock();
         let refused = self.registry.lock().add_reader(reader, appetite.limit, progress);
         let errands = refused.into_iter().map(|source| Errand::Exclude(reader, source, true));
-        self.noted.lock().errands.extend(errands);
+        self.noted.lock().add(errands, []);
         drop(order);
         self.call();
     }
@@ -573,9 +578,21 @@ impl Session {
     }
 
     fn end(&self) {
-        // ORDER: Release; pairs with the attendant's Acquire, which then finds everything done before.
+        // ORDER: Release; pairs with the Acquire in `has_ended`, after which everything is found done that was done before.
         self.ended.store(true, Ordering::Release);
         self.call();
+    }
+
+    fn has_ended(&self) -> bool {
+        // ORDER: Acquire, as above.
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The attendant has gone, perhaps before everybody else: nothing more is left to it, and all goes by UDP.
+    fn abandon(&self) {
+        self.end();
+        self.noted.lock().end();
+        self.registry.lock().close();
     }
 }
 
@@ -584,6 +601,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// Why a participant has no ring although the system would have one.
 const SECURED: &str = "the participant is under DDS Security, and shared memory is not encrypted; \
                        Config::share_secured(true) shares it all the same";
+/// Why a participant has no ring any more.
+const ENDED: &str = "the session's thread has ended";
 /// How long a writer waits for what is less than a quarter of its window.
 const SOON: Duration = Duration::from_millis(1);
 /// The next sample's id: of the process, since sessions that one participant has one after the other have the same incarnation.

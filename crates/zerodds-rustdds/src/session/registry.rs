@@ -303,6 +303,14 @@ impl Registry {
         }
     }
 
+    /// Nobody attends to the session any more: no writer here shares memory, or waits for what a reader would say.
+    pub(crate) fn close(&mut self) {
+        self.locator = None;
+        self.sessions.values_mut().for_each(|session| session.up = false);
+        self.stale = true;
+        self.replan();
+    }
+
     pub(crate) fn set_offers(&mut self, peer: Incarnation, offers: Vec<Offer>) {
         if let Some(session) = self.sessions.get_mut(&peer).filter(|session| session.up && !session.leaving) {
             session.offers = offers;

@@ -8,7 +8,6 @@
 //! why the participant's end is never said. So there is a listener only for as long as the queue is read.
 
 use super::Session;
-use super::registry::Errand;
 use parking_lot::Mutex;
 use rustdds::dds::CreateResult;
 use rustdds::{
@@ -22,13 +21,6 @@ pub(super) struct Reports {
     through: Subscriber,
     /// Whoever reads the queue, or must not be overtaken by who does.
     pub(super) order: Mutex<()>,
-}
-
-/// What RustDDS has reported, and all plans take into account: the rest is the attendant's.
-#[derive(Debug, Default)]
-pub(super) struct Noted {
-    pub(super) errands: Vec<Errand>,
-    pub(super) events: Vec<DomainParticipantStatusEvent>,
 }
 
 impl Reports {
@@ -90,9 +82,7 @@ impl Session {
                 self.watch.meet(registry.participants());
             }
             drop(registry);
-            let mut noted = self.noted.lock();
-            noted.errands.extend(errands);
-            noted.events.extend(events);
+            self.noted.lock().add(errands, events);
         }
         count
     }
