@@ -17,6 +17,8 @@ pub(crate) struct Posts {
     pub(crate) undescribed: Option<Undescribed>,
     /// The sample, and whom it was for, while somebody could be matched who was not thought of.
     sent: Option<(ShmSent, Arc<Plan>)>,
+    /// Some of it is in RTPS that was meant for shared memory.
+    pub(crate) falls_back: bool,
 }
 
 impl Posts {
@@ -24,12 +26,14 @@ impl Posts {
         posts: SmallVec<[Post; 1]>,
         undescribed: Undescribed,
         sent: Option<(ShmSent, Arc<Plan>)>,
+        falls_back: bool,
     ) -> Self {
-        Self { posts: posts.into_iter(), undescribed: Some(undescribed), sent }
+        Self { posts: posts.into_iter(), undescribed: Some(undescribed), sent, falls_back }
     }
 
-    pub(crate) fn plain(bytes: Bytes) -> Self {
-        Self { posts: SmallVec::from([Post::plain(bytes)]).into_iter(), undescribed: None, sent: None }
+    pub(crate) fn plain(bytes: Bytes, falls_back: bool) -> Self {
+        let posts = SmallVec::from([Post::plain(bytes)]).into_iter();
+        Self { posts, undescribed: None, sent: None, falls_back }
     }
 
     /// The next one, when RTPS has those before. The last are for whoever was matched in the meantime: such a reader was

@@ -70,9 +70,10 @@ impl Round {
         }
     }
 
-    pub(crate) fn outcome(mut self, outlet: &Outlet) -> Result<SampleIdentity, Refused> {
+    /// All of it was carried; what RTPS has of it may have been meant for shared memory.
+    pub(crate) fn outcome(mut self, outlet: &Outlet, falls_back: bool) -> Result<SampleIdentity, Refused> {
         let identity = self.end(true).ok_or_else(|| Refused::Internal("a sample for nobody".into()))?;
-        outlet.count(self.descriptors);
+        outlet.count(self.descriptors, falls_back);
         Ok(identity)
     }
 

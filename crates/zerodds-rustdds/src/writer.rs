@@ -47,7 +47,8 @@ pub(crate) struct Writer<C> {
 
 /// What is written: a value to be serialized, or a sample that was filled in place.
 enum Draft {
-    Plain(Bytes),
+    /// What goes in RTPS, and whether that was meant for shared memory.
+    Plain(Bytes, bool),
     Shared(Parcel),
 }
 
@@ -55,7 +56,7 @@ impl Draft {
     /// The options with a source timestamp, where one is needed: what goes in RTPS is left as RustDDS has it.
     fn stamped<'a>(&self, outlet: &Outlet, options: &'a WriteOptions) -> Cow<'a, WriteOptions> {
         match self {
-            Self::Plain(_) => Cow::Borrowed(options),
+            Self::Plain(..) => Cow::Borrowed(options),
             Self::Shared(_) => outlet.stamped(options),
         }
     }
@@ -70,8 +71,9 @@ impl<C: Carrier> Writer<C> {
     ) -> Result<SampleIdentity, Refused> {
         let measured = self.outlet.measure(sample)?;
         let deadline = self.outlet.deadline();
-        let (place, parcel) = self.room(self.shared_len(&measured, options), key, deadline)?;
-        let draft = draft(sample, measured, parcel)?;
+        let shared = self.shared_len(&measured, options);
+        let (place, parcel) = self.room(shared, key, deadline)?;
+        let draft = draft(sample, measured, parcel, shared.is_some())?;
         Ok(self.publish(draft, place, key, options, deadline)?)
     }
 
@@ -83,9 +85,9 @@ impl<C: Carrier> Writer<C> {
     ) -> Result<SampleIdentity, Refused> {
         let measured = self.outlet.measure(sample)?;
         let deadline = self.outlet.deadline();
-        let room = self.room_async(self.shared_len(&measured, options), key, deadline).await;
-        let (place, parcel) = room?;
-        let draft = draft(sample, measured, parcel)?;
+        let shared = self.shared_len(&measured, options);
+        let (place, parcel) = self.room_async(shared, key, deadline).await?;
+        let draft = draft(sample, measured, parcel, shared.is_some())?;
         Ok(self.publish_async(draft, place, key, options, deadline).await?)
     }
 
@@ -117,8 +119,9 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        let room = self.room(self.moves(&memory, options), key, deadline);
-        let (draft, place) = self.filled(memory, room, options)?;
+        let moves = self.moves(&memory, options);
+        let room = self.room(moves, key, deadline);
+        let (draft, place) = self.filled(memory, room, moves.is_some(), options)?;
         Ok(self.publish(draft, place, key, options, deadline)?)
     }
 
@@ -129,8 +132,9 @@ impl<C: Carrier> Writer<C> {
         options: &WriteOptions,
     ) -> Result<SampleIdentity, Unwritten> {
         let deadline = self.outlet.deadline();
-        let room = self.room_async(self.moves(&memory, options), key, deadline).await;
-        let (draft, place) = self.filled(memory, room, options)?;
+        let moves = self.moves(&memory, options);
+        let room = self.room_async(moves, key, deadline).await;
+        let (draft, place) = self.filled(memory, room, moves.is_some(), options)?;
         Ok(self.publish_async(draft, place, key, options, deadline).await?)
     }
 
@@ -186,11 +190,12 @@ impl<C: Carrier> Writer<C> {
         }
     }
 
-    /// What a loan is published as, given a place, and room for one that moves.
+    /// What a loan is published as, given a place, and room in the ring where it is to move there and there was any.
     fn filled(
         &self,
         memory: Memory,
         room: Result<(Place, Option<Parcel>), Refused>,
+        moves: bool,
         options: &WriteOptions,
     ) -> Result<(Draft, Place), Unwritten> {
         let (place, parcel) = match room {
@@ -199,8 +204,8 @@ impl<C: Carrier> Writer<C> {
         };
         let draft = match (memory, parcel) {
             (Memory::Ring(parcel), _) if self.outlet.may_share(options) => Draft::Shared(parcel),
-            (memory @ Memory::Ring(_), _) => Draft::Plain(Bytes::copy_from_slice(memory.sample())),
-            (Memory::Heap(bytes), None) => Draft::Plain(bytes.into()),
+            (memory @ Memory::Ring(_), _) => Draft::Plain(Bytes::copy_from_slice(memory.sample()), false),
+            (Memory::Heap(bytes), None) => Draft::Plain(bytes.into(), moves),
             (Memory::Heap(bytes), Some(mut parcel)) => {
                 parcel.cdr_mut().copy_from_slice(&bytes);
                 Draft::Shared(parcel)
@@ -270,8 +275,9 @@ impl<C: Carrier> Writer<C> {
     ) -> Result<SampleIdentity, NotPublished> {
         let options = &*draft.stamped(&self.outlet, options);
         let (begun, mut posts) = match draft {
-            Draft::Plain(bytes) => {
-                (self.outlet.begin_plain(place, options.to_single_reader()), Posts::plain(bytes))
+            Draft::Plain(bytes, falls_back) => {
+                let begun = self.outlet.begin_plain(place, options.to_single_reader());
+                (begun, Posts::plain(bytes, falls_back))
             }
             Draft::Shared(parcel) => {
                 let mut transit = self.outlet.send(parcel, options, deadline)?;
@@ -301,7 +307,7 @@ impl<C: Carrier> Writer<C> {
                 Err(why) => return Err(NotPublished { why, remains: Some(posts.remains(post)) }),
             }
         }
-        Ok(round.outcome(&self.outlet)?)
+        Ok(round.outcome(&self.outlet, posts.falls_back)?)
     }
 
     async fn publish_async(
@@ -314,8 +320,9 @@ impl<C: Carrier> Writer<C> {
     ) -> Result<SampleIdentity, NotPublished> {
         let options = &*draft.stamped(&self.outlet, options);
         let (begun, mut posts) = match draft {
-            Draft::Plain(bytes) => {
-                (self.outlet.begin_plain(place, options.to_single_reader()), Posts::plain(bytes))
+            Draft::Plain(bytes, falls_back) => {
+                let begun = self.outlet.begin_plain(place, options.to_single_reader());
+                (begun, Posts::plain(bytes, falls_back))
             }
             Draft::Shared(parcel) => {
                 let transit = self.outlet.send(parcel, options, deadline)?;
@@ -340,7 +347,7 @@ impl<C: Carrier> Writer<C> {
                 Err(why) => return Err(NotPublished { why, remains: Some(posts.remains(post)) }),
             }
         }
-        Ok(round.outcome(&self.outlet)?)
+        Ok(round.outcome(&self.outlet, posts.falls_back)?)
     }
 }
 
@@ -380,11 +387,16 @@ impl From<NotPublished> for Unwritten {
     }
 }
 
-/// Serializes a sample to where it goes.
-fn draft<D: Serialize>(sample: &D, measured: Measured, parcel: Option<Parcel>) -> Result<Draft, Refused> {
+/// Serializes a sample to where it goes, which may not be where it was meant to go.
+fn draft<D: Serialize>(
+    sample: &D,
+    measured: Measured,
+    parcel: Option<Parcel>,
+    is_shared: bool,
+) -> Result<Draft, Refused> {
     Ok(match (measured, parcel) {
-        (Measured::Short(bytes), _) => Draft::Plain(bytes),
-        (Measured::Long(len), None) => Draft::Plain(cdr::to_bytes(sample, len)?),
+        (Measured::Short(bytes), _) => Draft::Plain(bytes, false),
+        (Measured::Long(len), None) => Draft::Plain(cdr::to_bytes(sample, len)?, is_shared),
         (Measured::Long(_), Some(mut parcel)) => {
             cdr::write_into(sample, parcel.cdr_mut())?;
             Draft::Shared(parcel)

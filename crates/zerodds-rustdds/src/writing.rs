@@ -30,7 +30,7 @@ use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use zerodds_capture::Pending;
@@ -53,8 +53,8 @@ pub(crate) struct Outlet {
     under_way: Mutex<BTreeSet<u64>>,
     /// The length of the last sample that was serialized.
     last_len: AtomicUsize,
-    /// That something went over UDP was said.
-    said: AtomicBool,
+    /// For which causes it was said that samples go by UDP: a bit each.
+    said: AtomicU8,
 }
 
 /// Why a sample was not written.
@@ -127,6 +127,24 @@ pub(crate) struct Transit {
     undescribed: Undescribed,
     len: usize,
     plan: Arc<Plan>,
+}
+
+/// Who has a sample that was sent.
+struct Shares<'a> {
+    shared: Vec<&'a Target>,
+    plain: Vec<&'a Target>,
+    /// Some of the latter for want of room, or because it is too large for them.
+    falls_back: bool,
+}
+
+/// Why a sample that was meant for shared memory goes by UDP.
+#[derive(Clone, Copy)]
+enum Cause {
+    TooLarge,
+    RingFull,
+    NoMemory,
+    ReaderFull,
+    TooLargeThere,
 }
 
 /// A sample that was sent and has no descriptor yet. Dropped, it never will have one, and its readers are told.
@@ -241,7 +259,7 @@ impl Outlet {
             outlook,
             under_way: Mutex::default(),
             last_len: AtomicUsize::new(0),
-            said: AtomicBool::new(false),
+            said: AtomicU8::new(0),
         }
     }
 
@@ -379,12 +397,14 @@ impl Outlet {
                 Err(Refused::WouldBlock)
             }
             (Err(error), _) => {
-                let remedy = match error {
-                    LoanError::TooLarge { .. } => "; ZERODDS_SHM_MAX_DATAGRAM sets the limit",
-                    LoanError::Full { .. } => "; ZERODDS_SHM_MAX_DATAGRAM sizes the ring",
-                    _ => "",
+                let (cause, remedy) = match error {
+                    LoanError::TooLarge { .. } => {
+                        (Cause::TooLarge, "; ZERODDS_SHM_MAX_DATAGRAM sets the limit")
+                    }
+                    LoanError::Full { .. } => (Cause::RingFull, "; ZERODDS_SHM_MAX_DATAGRAM sizes the ring"),
+                    _ => (Cause::NoMemory, ""),
                 };
-                self.fall_back(&error.to_string(), remedy);
+                self.warn(cause, &error.to_string(), remedy);
                 Ok(None)
             }
         }
@@ -435,7 +455,8 @@ impl Outlet {
         self.session().watch.sent(captured, &sample, served.map(|(_, way)| way.locator));
         // Until now it was to be forgotten by all whom it might have been given to; from here on by those who have it.
         undescribed.readers.clear();
-        let Some((shared, plain)) = self.share_out(&plan, &sent, &mut undescribed) else {
+        let Some(Shares { shared, plain, falls_back }) = self.share_out(&plan, &sent, &mut undescribed)
+        else {
             return Err((Refused::WouldBlock, Remains::Ring(sample)));
         };
         let bytes = || Bytes::copy_from_slice(cdr_of(&sample));
@@ -462,7 +483,7 @@ impl Outlet {
         };
         let is_for_all = posts.iter().all(|post| post.to.is_none() && !post.payload.is_descriptor);
         let sent = (!is_for_all).then_some((sample, plan));
-        Ok(Posts::new(posts, undescribed, sent))
+        Ok(Posts::new(posts, undescribed, sent, falls_back))
     }
 
     /// Who has the sample, and who gets it in RTPS; `None`: somebody who is waited for has no room.
@@ -471,9 +492,9 @@ impl Outlet {
         plan: &'a Plan,
         sent: &Sent,
         undescribed: &mut Undescribed,
-    ) -> Option<(Vec<&'a Target>, Vec<&'a Target>)> {
+    ) -> Option<Shares<'a>> {
         let (mut shared, mut plain) = (Vec::new(), Vec::new());
-        let (mut full, mut fallback) = (false, None);
+        let (mut full, mut falls_back) = (false, false);
         let mut index = 0;
         for target in &plan.targets {
             let Some(way) = target.shared else {
@@ -499,27 +520,23 @@ impl Outlet {
                     shared.push(target)
                 }
                 (Some(Refusal::Full), WhenFull::Udp) => {
-                    fallback =
-                        Some(("a reader has no room".into(), "; ZERODDS_SHM_WHEN_FULL=block waits for it"));
+                    let remedy = "; ZERODDS_SHM_WHEN_FULL=block waits for it";
+                    self.warn(Cause::ReaderFull, "a reader has no room", remedy);
+                    falls_back = true;
                     plain.push(target);
                 }
                 (Some(Refusal::Full), _) => full = true,
                 (Some(Refusal::TooLarge { len, max }), _) => {
                     let why =
                         format!("{len} bytes are more than the {max} that a reader of another user takes");
-                    fallback = Some((why, "; its ZERODDS_SHM_MAX_DATAGRAM sets the limit"));
+                    self.warn(Cause::TooLargeThere, &why, "; its ZERODDS_SHM_MAX_DATAGRAM sets the limit");
+                    falls_back = true;
                     plain.push(target);
                 }
                 (Some(_), _) => plain.push(target),
             }
         }
-        if full {
-            return None;
-        }
-        if let Some((why, remedy)) = fallback {
-            self.fall_back(&why, remedy);
-        }
-        Some((shared, plain))
+        (!full).then_some(Shares { shared, plain, falls_back })
     }
 
     /// Whether a plan takes everything into account that RustDDS has reported up to now.
@@ -561,9 +578,10 @@ impl Outlet {
         self.under_way.lock().first().copied().unwrap_or(0)
     }
 
-    /// RTPS has a sample, in this many descriptors.
-    pub(crate) fn count(&self, descriptors: u64) {
+    /// RTPS has a sample, in this many descriptors, and has bytes of it that were meant for shared memory or not.
+    pub(crate) fn count(&self, descriptors: u64, falls_back: bool) {
         let totals = &self.session().totals;
+        totals.fallbacks.fetch_add(u64::from(falls_back), Ordering::Relaxed);
         let total = if descriptors > 0 { &totals.shared } else { &totals.plain };
         total.fetch_add(1, Ordering::Relaxed);
         totals.descriptors.fetch_add(descriptors, Ordering::Relaxed);
@@ -578,10 +596,10 @@ impl Outlet {
         self.patience.is_some() && self.options.when_full == WhenFull::Block
     }
 
-    /// A sample goes by UDP although it was meant for shared memory: said once for each writer, counted always.
-    fn fall_back(&self, why: &str, remedy: &str) {
-        self.session().totals.fallbacks.fetch_add(1, Ordering::Relaxed);
-        if !self.said.swap(true, Ordering::Relaxed) {
+    /// A sample goes by UDP although it was meant for shared memory: said once for each cause.
+    fn warn(&self, cause: Cause, why: &str, remedy: &str) {
+        let bit = 1 << cause as u8;
+        if self.said.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
             tracing::warn!("topic {}: {why}; such samples go by UDP{remedy}", self.topic_name);
         }
     }

@@ -7,7 +7,7 @@ use rustdds::dds::WriteError;
 use rustdds::policy::History;
 use rustdds::{ReadCondition, WriteOptionsBuilder};
 use zerodds_rustdds::no_key::DataReader;
-use zerodds_rustdds::{Config, Options};
+use zerodds_rustdds::{Config, Loan, Options, WhenFull};
 
 #[test]
 fn samples_of_all_sizes_arrive_by_shared_memory_whole_and_in_order() {
@@ -202,19 +202,51 @@ fn small_samples_and_endpoints_without_shared_memory_travel_in_rtps() {
 }
 
 #[test]
-fn what_is_larger_than_the_ring_carries_goes_by_udp() {
+fn what_is_too_large_or_finds_no_room_goes_by_udp_is_counted_once_and_said_for_each_cause() {
+    const LEN: usize = 900_000;
+    log::listen();
     let transport = zerodds_transport_shm::Config::default().max_datagram(1 << 20).expect("in range");
-    let here = Party::with(Config::default().transport(transport));
+    let options = Options::default().when_full(WhenFull::Udp);
+    let here = Party::with(Config::default().transport(transport).options(options));
     let there = Party::new();
     let topic = unique("too-large");
     let qos = reliable(History::KeepLast { depth: 4 });
     let writer = here.writer(&topic, &qos);
     let mut reader = there.reader(&topic, &qos);
     meet(&here, &writer, &mut [&mut reader]);
-    writer.write(Chunk::new(1, 1, 2 << 20), None).expect("written");
-    let chunk = next(&mut reader);
-    assert!(chunk.is_intact() && chunk.data.len() == 2 << 20);
-    assert_eq!(here.zerodds.stats().fallbacks, 1);
+    let lines = || log::lines_with(&["WARN", &topic, "by UDP"]);
+    let lend = |number, len| {
+        let mut loan = writer
+            .loan(len, |data| Chunk { writer: 1, number, data, last: true })
+            .expect("if not in the ring, then beside it");
+        loan.copy_from_slice(&pattern(number, len));
+        loan
+    };
+    let mut loans = Vec::new();
+    let mut lent = 0;
+    while lent < 100 && loans.last().is_none_or(Loan::is_shared) {
+        lent += 1;
+        loans.push(lend(1, LEN));
+    }
+    let beside = loans.pop().filter(|loan| !loan.is_shared()).expect("there is an end to the room");
+    assert_eq!(lines().len(), 1, "{:?}", lines());
+    // By now there is room for it.
+    drop(loans);
+    writer.publish(beside, None).expect("published");
+    assert_eq!(next(&mut reader), Chunk::new(1, 1, LEN));
+    assert_eq!(here.zerodds.stats().fallbacks, 0, "by shared memory after all");
+
+    writer.write(Chunk::new(1, 2, 2 << 20), None).expect("written");
+    assert_eq!(next(&mut reader), Chunk::new(1, 2, 2 << 20));
+    assert_eq!((here.zerodds.stats().fallbacks, lines().len()), (1, 2), "{:?}", lines());
+    writer.publish(lend(3, 2 << 20), None).expect("published");
+    assert_eq!(next(&mut reader), Chunk::new(1, 3, 2 << 20));
+    drop(lend(4, 2 << 20));
+    assert_eq!(
+        (here.zerodds.stats().fallbacks, lines().len()),
+        (2, 2),
+        "each once, and only what was published"
+    );
 }
 
 #[test]

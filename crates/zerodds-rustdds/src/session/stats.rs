@@ -30,7 +30,8 @@ pub struct Stats {
     pub plain_samples: u64,
     /// Descriptors handed to RTPS: one for each sample that all readers share, one for each participant otherwise.
     pub descriptors: u64,
-    /// Samples meant for shared memory that went over UDP, to some reader at least, for want of room or because they were too large.
+    /// Samples meant for shared memory that went over UDP, to some reader at least, for want of room or memory or because they were too
+    /// large.
     pub fallbacks: u64,
     /// Samples that came by shared memory for a reader here.
     pub arrived_samples: u64,

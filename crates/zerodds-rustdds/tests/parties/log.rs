@@ -1,4 +1,4 @@
-//! What is said at level info, in any thread of this process.
+//! What is said at level info and above, in any thread of this process.
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::sync::{Mutex, Once};
@@ -6,13 +6,13 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// From here on it is taken down.
+/// Takes down from now on what is said.
 pub(crate) fn listen() {
-    static LISTENS: Once = Once::new();
-    LISTENS.call_once(|| tracing::subscriber::set_global_default(Log).expect("the only one"));
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Log).expect("the only one"));
 }
 
-/// What was said with all these words in it.
+/// The lines so far in which all of these words are.
 pub(crate) fn lines_with(words: &[&str]) -> Vec<String> {
     let said = SAID.lock().expect("no panic under it");
     said.iter().filter(|line| words.iter().all(|word| line.contains(word))).cloned().collect()
@@ -34,7 +34,7 @@ impl Subscriber for Log {
                 self.0 += &format!(" {field}={value:?}");
             }
         }
-        let mut line = Line(String::new());
+        let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
         SAID.lock().expect("no panic under it").push(line.0);
     }
