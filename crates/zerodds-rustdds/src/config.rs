@@ -167,7 +167,8 @@ impl Default for Options {
 #[non_exhaustive]
 pub enum WhenFull {
     /// Reliable: wait up to max_blocking_time (DDS 1.4 §2.2.3.14), then fail with `WouldBlock`. Best effort: never wait;
-    /// earlier samples that nobody has taken make room, and failing that the sample goes by UDP.
+    /// earlier samples that nobody has taken make room in the ring, and failing that the sample goes by UDP. A reader whose process
+    /// keeps all that it may of the ring goes without: `Stats::transport` counts that in `lost_messages`.
     #[default]
     Block,
     /// Fail at once with `WouldBlock`; the sample is given back.
