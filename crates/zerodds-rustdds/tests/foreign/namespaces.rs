@@ -6,7 +6,7 @@
 //! ```
 //! Both are gone with the processes in them, and the cable with either.
 
-use super::child::{Process, is_root, skip};
+use super::child::{Process, is_root, passes, skip};
 use std::process::Command;
 
 /// Whether the test's body is to run: `true` in a network namespace that has nothing but `lo`. Outside of it the test
@@ -20,13 +20,13 @@ pub(crate) fn on_a_host_of_its_own(test: &str) -> bool {
         skip(&format!("{test} needs root, and the commands unshare and ip, for network namespaces"));
         return false;
     }
-    let status = Command::new("unshare")
+    let mut command = Command::new("unshare");
+    command
         .args(["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
         .arg(std::env::current_exe().expect("the test binary"))
         .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, test)
-        .status();
-    assert!(status.expect("it starts").success(), "{test}, in a network namespace");
+        .env(INSIDE, test);
+    passes(&mut command);
     false
 }
 

@@ -211,7 +211,7 @@ pub(crate) fn alone(role: &str) {
         .output()
         .expect("a child");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
     println!("{said}");
 }
 

@@ -148,9 +148,18 @@ pub(crate) fn alone(test: &str) -> bool {
         return true;
     }
     let exe = std::env::current_exe().expect("the test binary");
-    let status = Command::new(exe).args([test, "--exact", "--nocapture"]).env(ALONE, test).status();
-    assert!(status.expect("it starts").success(), "{test}, in a process of its own");
+    let mut command = Command::new(exe);
+    passes(command.args([test, "--exact", "--nocapture"]).env(ALONE, test));
     false
+}
+
+/// Runs a test in another process, which says that it has.
+pub(crate) fn passes(command: &mut Command) {
+    // What is skipped there is said on standard error, past this harness too.
+    let output = command.stderr(Stdio::inherit()).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{command:?}: {said}");
+    println!("{said}");
 }
 
 /// Says on standard error, past the test harness, that something was not tested.
