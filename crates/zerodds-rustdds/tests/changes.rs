@@ -24,19 +24,21 @@ fn two_thousand_changes_of_path_are_seen_by_no_reader() {
     let writer = here.writer(&topic, &qos);
     let mut reader = there.reader(&topic, &qos);
     meet(&here, &writer, &mut [&mut reader]);
-    let over = AtomicBool::new(false);
-    let written = std::thread::scope(|scope| {
+    let (over, before) = (AtomicBool::new(false), here.zerodds.stats());
+    let (written, short) = std::thread::scope(|scope| {
         // A failed assertion ends the other threads too.
         let _over = Finally(|| over.store(true, Ordering::Relaxed));
         let writing = scope.spawn(|| {
-            let mut number = 0;
+            let (mut number, mut short) = (0, 0);
             while !over.load(Ordering::Relaxed) {
                 // Both sides of the threshold.
-                let len = if number % 3 == 0 { 100 } else { 9_000 + (number as usize * 631) % 50_000 };
+                let is_short = number % 3 == 0;
+                let len = if is_short { 100 } else { 9_000 + (number as usize * 631) % 50_000 };
                 writer.write(Chunk::new(1, number, len), None).expect("written");
                 number += 1;
+                short += u64::from(is_short);
             }
-            number
+            (number, short)
         });
         let changing = scope.spawn(|| {
             let _over = Finally(|| over.store(true, Ordering::Relaxed));
@@ -67,18 +69,21 @@ fn two_thousand_changes_of_path_are_seen_by_no_reader() {
             }
         }
         changing.join().expect("no panic");
-        let written = writing.join().expect("no panic");
+        let (written, short) = writing.join().expect("no panic");
         while expected < written {
             let chunk = next(&mut reader);
             assert!(chunk.number == expected && chunk.is_intact());
             expected += 1;
         }
-        written
+        (written, short)
     });
-    let stats = here.zerodds.stats();
-    assert!(stats.shared_samples > 200 && stats.plain_samples > 200, "both ways: {stats:?}");
+    assert!(reader.take_next_sample().expect("taken").is_none(), "nothing more");
+    let after = here.zerodds.stats();
+    let shared = after.shared_samples - before.shared_samples;
+    let changed = after.plain_samples - before.plain_samples - short;
+    assert!(shared > 200 && changed > 200, "long ones both ways: {shared} shared, {changed} not, {after:?}");
     assert_eq!(there.zerodds.stats().gone_samples, 0);
-    println!("{written} samples over 2,000 changes: {} shared", stats.shared_samples);
+    println!("{written} samples over 2,000 changes: {shared} shared, {changed} not though long enough");
 }
 
 #[test]

@@ -9,7 +9,9 @@ use rustdds::dds::{ReadError, WriteError};
 use rustdds::policy::History;
 use rustdds::{DomainParticipantStatusEvent as Status, QosPolicies, RTPSEntity, ReadCondition};
 use serde::Deserialize;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use zerodds_rustdds::{Events, Options, WhenFull, no_key};
 
@@ -398,10 +400,12 @@ fn a_writer_that_waits_while_its_window_changes_hears_of_what_is_taken_then() {
     for number in 0..8 {
         writer.write(Chunk::new(1, number, 20_000), None).expect("there is room for eight");
     }
+    let sent = || here.zerodds.stats().transport.sent_messages;
+    let before = sent();
     std::thread::scope(|scope| {
         scope.spawn(|| writer.write(Chunk::new(1, 8, 20_000), None).expect("written in time"));
-        // It has asked by then; otherwise this shows nothing.
-        std::thread::sleep(Duration::from_millis(200));
+        // Otherwise this shows nothing.
+        eventually("it has asked", || sent() > before);
         let second = here.writer(&topic, &qos);
         let guid = second.guid();
         let is_it = |event: &_| matches!(event, Status::RemoteWriterMatched { remote_writer, .. } if *remote_writer == guid);
@@ -414,29 +418,40 @@ fn a_writer_that_waits_while_its_window_changes_hears_of_what_is_taken_then() {
 
 #[test]
 fn a_writer_that_begins_to_wait_without_a_link_hears_of_what_is_taken_on_the_next() {
-    let (here, there) = (Party::new(), Party::new());
+    let (here, there) = (&Party::new(), &Party::new());
     let topic = unique("unlinked");
     let qos = keep_all(8, LONG_MS);
-    let writer = here.writer(&topic, &qos);
+    let writer = &here.writer(&topic, &qos);
     let mut reader = there.reader(&topic, &qos);
-    meet(&here, &writer, &mut [&mut reader]);
+    meet(here, writer, &mut [&mut reader]);
     for round in 0..10 {
         for number in 0..8 {
             writer.write(Chunk::new(round, number, 20_000), None).expect("there is room for eight");
         }
-        let lost = [&here, &there].map(|party| party.zerodds.stats().links_lost);
+        let [of_here, of_there] = [here, there].map(|party| party.zerodds.stats());
+        let lost = [of_here.links_lost, of_there.links_lost];
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                here.zerodds.disconnect(prefix(&there));
+            let (tell, told) = channel();
+            scope.spawn(move || {
+                tell.send(std::fs::read_link("/proc/thread-self").expect("procfs")).expect("awaited");
+                here.zerodds.disconnect(prefix(there));
                 writer.write(Chunk::new(round, 8, 20_000), None).expect("written in time");
             });
-            for ((party, other), lost) in [(&here, &there), (&there, &here)].into_iter().zip(lost) {
+            for ((party, other), lost) in [(here, there), (there, here)].into_iter().zip(lost) {
                 eventually("there is another link", || {
                     party.zerodds.stats().links_lost > lost && shares_with(party, prefix(other))
                 });
             }
-            // Whatever else would wake the writer has by then; otherwise this shows nothing.
-            std::thread::sleep(Duration::from_millis(100));
+            // What is offered there, and what was taken before: nothing else would wake the writer. Otherwise this shows nothing.
+            eventually("all is heard that is said on the link", || {
+                let said = there.zerodds.stats().transport.sent_messages;
+                let heard = here.zerodds.stats().transport.received_messages;
+                said >= of_there.transport.sent_messages + 2 && heard == said
+            });
+            let stat = Path::new("/proc").join(told.recv().expect("told")).join("stat");
+            eventually("the writer sleeps", || {
+                std::fs::read_to_string(&stat).expect("it runs").contains(") S ")
+            });
             for number in 0..9 {
                 assert_eq!(next(&mut reader).number, number);
             }

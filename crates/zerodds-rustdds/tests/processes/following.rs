@@ -3,7 +3,7 @@
 use crate::parties::{Chunk, PATIENCE, Party, best_effort, eventually, keep_all, reliable};
 use rustdds::policy::{History, Reliability};
 use rustdds::qos::HasQoSPolicy;
-use rustdds::{DomainParticipant, QosPolicies, ReadCondition, WriteOptions};
+use rustdds::{DomainParticipant, QosPolicies, QosPolicyBuilder, ReadCondition, WriteOptions};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use zerodds_rustdds::{Config, ZeroDds, no_key};
@@ -15,18 +15,22 @@ pub(crate) fn join(domain: u16) -> Party {
     Party { participant, zerodds }
 }
 
-/// QoS in a word: `all:<max_samples>:<max_blocking_ms>`, `last:<depth>`, or `best:<depth>`.
+/// QoS in a word: `all:<max_samples>:<max_blocking_ms>`, `last:<depth>` with or without `:<max_blocking_ms>`, or `best:<depth>`.
 pub(crate) fn qos(word: &str) -> QosPolicies {
     let mut words = word.split(':');
     let kind = words.next();
-    let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a number");
-    match kind {
-        Some("all") => {
-            let max_samples = number();
-            keep_all(max_samples, number().into())
+    let mut number = || words.next().map(|word| word.parse().expect("a number"));
+    let first = number().expect("a number");
+    match (kind, number()) {
+        (Some("all"), Some(max_blocking_ms)) => keep_all(first, max_blocking_ms.into()),
+        (Some("last"), None) => reliable(History::KeepLast { depth: first }),
+        (Some("last"), Some(max_blocking_ms)) => {
+            let max_blocking_time = rustdds::Duration::from_millis(max_blocking_ms.into());
+            let waits = Reliability::Reliable { max_blocking_time };
+            let waits = QosPolicyBuilder::new().reliability(waits).build();
+            reliable(History::KeepLast { depth: first }).modify_by(&waits)
         }
-        Some("last") => reliable(History::KeepLast { depth: number() }),
-        Some("best") => best_effort(number()),
+        (Some("best"), None) => best_effort(first),
         other => panic!("no such QoS: {other:?}"),
     }
 }
@@ -148,6 +152,11 @@ pub(crate) fn write(writer: &no_key::DataWriter<Chunk>, id: u32, numbers: std::o
 /// A reliable QoS with which nobody waits for less than [`PATIENCE`].
 pub(crate) fn patient(max_samples: i32) -> String {
     format!("all:{max_samples}:{}", 2 * PATIENCE.as_millis())
+}
+
+/// The same, of one that keeps the last.
+pub(crate) fn patient_last(depth: i32) -> String {
+    format!("last:{depth}:{}", 2 * PATIENCE.as_millis())
 }
 
 /// Writer numbers from here on are those of strangers.
