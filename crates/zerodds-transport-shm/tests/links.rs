@@ -166,6 +166,25 @@ fn a_receiver_that_is_dropped_refuses_what_is_sent_from_then_on() {
     }
 }
 
+#[test]
+fn a_peer_that_keeps_a_message_of_a_link_that_is_over_is_tried_again_when_the_next_handshake_fails() {
+    let (domain, incarnation) = (fresh_domain(), Incarnation::from_bytes([4; 8]));
+    let (mut a, mut b) = (Node::open(domain), open_as(domain, incarnation));
+    let peer = b.locator();
+    a.link_to(peer);
+    assert_eq!(a.send_pattern(&[Peer::new(&[peer])], 1, 100_000, reliable()).by_shm, 1);
+    let kept = b.next_message();
+    assert!(kept.is_in_place(), "so its link has not ended for A");
+    let Node { transport, receiver } = b;
+    drop(receiver);
+    reach_until(&a, peer, |reach| *reach == Reach::Unreachable(Reason::NotTaken));
+    drop(transport);
+    let mut b = open_as(domain, incarnation);
+    a.link_to(peer);
+    assert_eq!(a.send_pattern(&[Peer::new(&[peer])], 2, 100_000, reliable()).by_shm, 1);
+    assert!(is_intact(&b.next_message(), 2) && is_intact(&kept, 1));
+}
+
 /// One side of the traffic: sends numbered messages of many sizes until told to stop, then `LAST`.
 fn send_all(transport: &ShmTransport, to: Locator, stop: &AtomicBool, served: &AtomicU64) -> Vec<u64> {
     let mut numbers = Vec::new();

@@ -201,6 +201,13 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-rustdds::processes::a_reliable_writer_is_freed_at_once_by_the_death_of_a_process_with_which_there_was_no_link_yet",
     },
     Mutant {
+        guard: "a link that is over is none that is under way",
+        file: "control/connection.rs",
+        from: "self.peer == Some(peer) && !matches!(self.stage, Stage::Leaving(..))",
+        to: "self.peer == Some(peer)",
+        test: "zerodds-transport-shm::links::a_peer_that_keeps_a_message_of_a_link_that_is_over_is_tried_again_when_the_next_handshake_fails",
+    },
+    Mutant {
         guard: "close-on-exec of what a peer sends",
         file: "control/socket.rs",
         from: "RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC",

@@ -141,8 +141,9 @@ impl Connection {
         matches!(&self.stage, Stage::Up(ours) if Arc::ptr_eq(ours, link))
     }
 
-    pub(super) fn is_leaving(&self) -> bool {
-        matches!(self.stage, Stage::Leaving(..))
+    /// Whether there is a link with this peer, or will be one unless the handshake fails: not one that is over.
+    pub(super) fn is_engaged_with(&self, peer: Locator) -> bool {
+        self.peer == Some(peer) && !matches!(self.stage, Stage::Leaving(..))
     }
 
     /// Every descriptor that is watched for this connection.

@@ -329,12 +329,13 @@ impl Worker {
         go_on
     }
 
+    /// Whether a link with this peer is up or under way. One that is over, whose end is still awaited, is neither.
+    fn is_engaged_with(&self, peer: Locator) -> bool {
+        self.connections.values().any(|connection| connection.is_engaged_with(peer))
+    }
+
     fn connect(&mut self, to: Locator) {
-        if self
-            .connections
-            .values()
-            .any(|connection| connection.peer() == Some(to) && !connection.is_leaving())
-        {
+        if self.is_engaged_with(to) {
             return;
         }
         match self.try_connect(to) {
@@ -417,9 +418,10 @@ impl Worker {
             && from.host_tag() == own.host_tag()
             && from.port() == own.port()
             && from != own;
-        let other = self.connections.iter().find(|&(&other, connection)| {
-            other != token && connection.peer() == Some(from) && !connection.is_leaving()
-        });
+        let other = self
+            .connections
+            .iter()
+            .find(|&(&other, connection)| other != token && connection.is_engaged_with(from));
         let refused = match other {
             _ if !neighbour || self.shared.inbox.is_closed() => Some(Refused::Other),
             Some((_, other)) if other.is_up() || own < from => Some(Refused::Duplicate),
@@ -537,7 +539,7 @@ impl Worker {
             self.forget_unreceived(uid);
         } else if let Some(peer) = connection.peer() {
             // The other side's own connection may be under way instead.
-            if !self.connections.values().any(|other| other.peer() == Some(peer)) {
+            if !self.is_engaged_with(peer) {
                 self.failed(peer, reason.clone());
             }
         }

@@ -9,11 +9,12 @@ mod rogue;
 mod support;
 mod victim;
 
+use rogue::Target;
 use support::child::{Process, is_root_or_skip, role};
 use support::others::ForOthers;
 use support::{Node, fresh_domain, scaled};
 use victim::Scene;
-use zerodds_core::Transport;
+use zerodds_core::{Peer, Reach, Transport};
 
 /// Not a test: a child process, when it is one.
 #[test]
@@ -226,6 +227,37 @@ fn a_place_is_not_taken_from_who_has_shaken_hands_already() {
     assert_eq!(newcomer.hear().map(|(frame, _)| rogue::kind(&frame)), Some(rogue::WELCOME));
     drop((overdue, others, newcomer));
     unharmed(&mut scene, before);
+}
+
+/// Both ways in: the victim's own connection fails, and that which took the place of it.
+#[test]
+fn a_handshake_that_fails_is_tried_again_though_the_peer_still_reads_of_the_link_before() {
+    for takes_its_place in [false, true] {
+        let node = Node::open(fresh_domain());
+        // Of two that connect at once the connection of the smaller name is kept.
+        let target = Target::new(node.locator(), if takes_its_place { 1 } else { u64::MAX });
+        let ear = target.listen();
+        let old = target.attach(|_| {}).expect("admitted");
+        let reach = || node.transport.reach(Peer::new(&[target.own]));
+        support::until("the link is up", || matches!(reach(), Reach::Ready(_)));
+        assert!(old.call.say(&target.frame(rogue::BYE), &[]));
+        support::until("it is over", || !matches!(reach(), Reach::Ready(_)));
+        let mut theirs = None;
+        let mut is_called = || {
+            let _ = reach();
+            theirs = ear.accept();
+            theirs.is_some()
+        };
+        support::until("the victim calls", &mut is_called);
+        if takes_its_place {
+            let ours = target.call().expect("a place");
+            assert!(ours.say(&target.frame(rogue::HELLO), &[]));
+            assert_eq!(ours.hear().map(|(frame, _)| rogue::kind(&frame)), Some(rogue::WELCOME));
+        }
+        // Which hangs up.
+        support::until("it calls again", is_called);
+        drop(old);
+    }
 }
 
 #[test]

@@ -47,6 +47,9 @@ pub(crate) type Packet = (Vec<u8>, Vec<OwnedFd>);
 /// A connection to a victim.
 pub(crate) struct Call(OwnedFd);
 
+/// Where a victim may call.
+pub(crate) struct Ear(OwnedFd);
+
 /// What goes into an ATTACH.
 pub(crate) struct Attach {
     pub(crate) frame: [u8; 64],
@@ -105,14 +108,18 @@ impl Target {
 
     /// A connection, unless the victim takes none.
     pub(crate) fn call(self) -> Option<Call> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).ok()?;
-        let (host, id) = (self.victim.host_tag()?, self.victim.incarnation()?);
-        let name = format!("zerodds-shm.{}.{host}.{id}", self.victim.port());
-        let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("short enough");
-        rustix::net::connect(&socket, &address).ok()?;
+        let socket = unconnected()?;
+        rustix::net::connect(&socket, &rendezvous(self.victim)?).ok()?;
         Some(Call(socket))
+    }
+
+    /// Listens where somebody of our name would, for whom the victim calls.
+    pub(crate) fn listen(self) -> Ear {
+        let socket = unconnected().expect("a socket");
+        let address = rendezvous(self.own).expect("ours is of shared memory");
+        rustix::net::bind(&socket, &address).expect("nobody else has that name");
+        rustix::net::listen(&socket, 1).expect("listens");
+        Ear(socket)
     }
 
     /// Shakes hands; `spoil` may change the ATTACH, of which all but it is correct.
@@ -141,6 +148,14 @@ impl Target {
         call.say(&attach.frame, &fds);
         call.hear().filter(|(frame, _)| kind(frame) == READY)?;
         Some(Rogue { target: self, call, link, theirs })
+    }
+}
+
+impl Ear {
+    /// Whoever has called.
+    pub(crate) fn accept(&self) -> Option<Call> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        rustix::net::accept_with(&self.0, flags).ok().map(Call)
     }
 }
 
@@ -245,6 +260,17 @@ impl Rogue {
         self.write(at + 8, &[&message.to_le_bytes()[..], &words].concat());
         self.write_u64(at, position.wrapping_add(1));
     }
+}
+
+fn unconnected() -> Option<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).ok()
+}
+
+/// Where whoever has this locator listens (section 2).
+fn rendezvous(of: Locator) -> Option<SocketAddrUnix> {
+    let name = format!("zerodds-shm.{}.{}.{}", of.port(), of.host_tag()?, of.incarnation()?);
+    Some(SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("short enough"))
 }
 
 /// A pair of stream sockets.
