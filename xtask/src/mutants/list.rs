@@ -208,6 +208,13 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-transport-shm::links::a_peer_that_keeps_a_message_of_a_link_that_is_over_is_tried_again_when_the_next_handshake_fails",
     },
     Mutant {
+        guard: "a goodbye is looked for behind all that a socket holds",
+        file: "control/mod.rs",
+        from: "self.read(up, FRAMES_BEFORE_HELLO);",
+        to: "self.read(up, FRAMES_PER_ROUND);",
+        test: "zerodds-transport-shm::hostile::whoever_said_goodbye_behind_many_wakes_and_comes_again_is_welcome",
+    },
+    Mutant {
         guard: "close-on-exec of what a peer sends",
         file: "control/socket.rs",
         from: "RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC",

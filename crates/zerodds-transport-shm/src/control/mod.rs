@@ -386,7 +386,11 @@ impl Worker {
     }
 
     fn readable(&mut self, token: u64) {
-        for _ in 0..FRAMES_PER_ROUND {
+        self.read(token, FRAMES_PER_ROUND);
+    }
+
+    fn read(&mut self, token: u64, frames_max: usize) {
+        for _ in 0..frames_max {
             let Some(connection) = self.connections.get_mut(&token) else { return };
             match connection.advance(&self.shared) {
                 Progress::Waiting => return,
@@ -411,8 +415,8 @@ impl Worker {
         let is_up = |connection: &Connection| connection.is_up() && connection.peer() == Some(from);
         let up = self.connections.iter().find(|(_, connection)| is_up(connection)).map(|(&up, _)| up);
         if let Some(up) = up {
-            // It may have said goodbye there before it came here.
-            self.readable(up);
+            // It may have said goodbye there before it came here, behind a WAKE for every message and everything given back.
+            self.read(up, FRAMES_BEFORE_HELLO);
         }
         let neighbour = from.kind() == LocatorKind::SharedMemory
             && from.host_tag() == own.host_tag()
@@ -611,6 +615,8 @@ const UNRECEIVED_MAX: usize = 256;
 const UNRECEIVED_OF_OTHERS_MAX: usize = 32;
 /// Frames read from one connection before others have their turn.
 const FRAMES_PER_ROUND: usize = 8;
+/// Frames read from a link whose peer comes anew: more than a socket of the usual length (208 KiB) holds of them.
+const FRAMES_BEFORE_HELLO: usize = 512;
 const LISTENER_PAUSE: Duration = Duration::from_millis(100);
 /// How long a peer is left alone after either side broke the protocol.
 const BROKEN_PAUSE: Duration = Duration::from_secs(1);

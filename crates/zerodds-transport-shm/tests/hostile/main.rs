@@ -229,6 +229,22 @@ fn a_place_is_not_taken_from_who_has_shaken_hands_already() {
     unharmed(&mut scene, before);
 }
 
+/// A peer that cannot ring says WAKE for each message and for all that it gives back; its BYE comes behind them.
+#[test]
+fn whoever_said_goodbye_behind_many_wakes_and_comes_again_is_welcome() {
+    let scene = Scene::set();
+    let old = scene.target(1).attach(|_| {}).expect("admitted");
+    let _mouth = old.mouth();
+    scene.victim.stop();
+    let (wake, bye) = (scene.target(1).frame(rogue::WAKE), scene.target(1).frame(rogue::BYE));
+    assert!((0..100).all(|_| old.call.say(&wake, &[])) && old.call.say(&bye, &[]), "the socket holds them");
+    let new = scene.target(1).call().expect("a place");
+    new.say(&scene.target(1).frame(rogue::HELLO), &[]);
+    scene.victim.resume();
+    let answer = new.hear().map(|(frame, _)| rogue::kind(&frame));
+    assert_eq!(answer, Some(rogue::WELCOME));
+}
+
 /// Both ways in: the victim's own connection fails, and that which took the place of it.
 #[test]
 fn a_handshake_that_fails_is_tried_again_though_the_peer_still_reads_of_the_link_before() {
