@@ -231,3 +231,22 @@ const _: () = assert!(slot::NEXT + 4 <= slot::LEN);
 const _: () = assert!(cfg!(zerodds_model) || link::HANDLES >= link::SLOTS);
 const _: () = assert!(lane::MESSAGE + 8 <= lane::HEADER_LEN && lane::HEADER_LEN.is_multiple_of(lane::ALIGN));
 const _: () = assert!(ring::HEADER_LEN.is_multiple_of(ring::UNIT) && ring::RECORD_HEADER_LEN == ring::UNIT);
+
+#[cfg(all(test, not(zerodds_model)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_paper_has_this_version_and_layout_wherever_it_shows_them() {
+        let paper = include_str!("../../../docs/protocol.md");
+        for cell in [format!("| version | {VERSION} |"), format!("| layout hash | `{LAYOUT_HASH:#010x}`")] {
+            assert_eq!(paper.matches(&cell).count(), 1, "section 3.1: {cell}");
+        }
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+        let magic = format!("00  {}", hex(&MAGIC.to_le_bytes()));
+        let first = [VERSION.to_le_bytes(), LAYOUT_HASH.to_le_bytes()].concat();
+        let examples: Vec<&str> = paper.lines().filter_map(|line| line.strip_prefix(&magic)).collect();
+        assert_eq!(examples.len(), 2, "section 14: a frame and an object");
+        assert!(examples.iter().all(|rest| rest.starts_with(&format!("  {}", hex(&first)))), "{examples:?}");
+    }
+}
