@@ -14,6 +14,7 @@ use crate::claim::Claim;
 use crate::config::{Config, Ipv6};
 use crate::error::{BatchError, OpenError};
 use crate::group::Group;
+use crate::interfaces::InterfaceTable;
 use crate::network::Network;
 use crate::ports;
 use crate::receiver::{Inbox, UdpReceiver};
@@ -80,8 +81,11 @@ impl UdpTransport {
     /// # Errors
     /// [`OpenError`] where the domain id has no ports (it is above 232) or the process can have no sockets.
     pub fn open(domain_id: u32, config: &Config) -> Result<Self, OpenError> {
+        Self::open_on(Network::open(&config.interfaces), domain_id, config)
+    }
+
+    fn open_on(network: Network, domain_id: u32, config: &Config) -> Result<Self, OpenError> {
         let group_port = ports::metatraffic_multicast(domain_id)?;
-        let network = Network::open(&config.interfaces);
         let v4 = Sender::open(Family::V4, config.buffer).map_err(setting_up("a socket to send from"))?;
         let v6 = if config.ipv6 == Ipv6::Off { None } else { Sender::open(Family::V6, config.buffer).ok() };
         let hears_v6 =
@@ -320,7 +324,7 @@ impl Shared {
     }
 
     /// Sends to the peer's best address. A datagram that found no route is tried again, if the network turns
-    /// out to have changed.
+    /// out to be another one than that by which the address was chosen.
     fn deliver(
         &self,
         batch: Batch<'_>,
@@ -328,11 +332,12 @@ impl Shared {
         delivery: Delivery,
         patience: &mut Patience,
     ) -> Result<Progress, Reason> {
-        let mut progress = self.send_along(self.route(peer)?, batch, patience);
+        let chosen_by = self.network.table();
+        let mut progress = self.send_along(self.route_by(&chosen_by, peer)?, batch, patience);
         if let Some(Stop::Refused(
             Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NODEV | Errno::ADDRNOTAVAIL,
         )) = progress.stopped
-            && self.refresh()
+            && self.is_outdated(&chosen_by)
         {
             let before = progress.sent;
             progress = self.send_along(self.route(peer)?, batch.after(before), patience);
@@ -348,9 +353,17 @@ impl Shared {
         Ok(progress)
     }
 
+    /// Whether the network is not that any more, whoever has found that out: of several threads one hears of a change.
+    fn is_outdated(&self, table: &Arc<InterfaceTable>) -> bool {
+        self.refresh() || !Arc::ptr_eq(table, &self.network.table())
+    }
+
     fn route(&self, peer: Peer<'_>) -> Result<Route, Reason> {
-        let table = self.network.table();
-        Surroundings { table: &table, host_tag: self.config.host_tag, ipv6: self.v6.is_some() }.route(peer)
+        self.route_by(&self.network.table(), peer)
+    }
+
+    fn route_by(&self, table: &InterfaceTable, peer: Peer<'_>) -> Result<Route, Reason> {
+        Surroundings { table, host_tag: self.config.host_tag, ipv6: self.v6.is_some() }.route(peer)
     }
 
     fn send_along(&self, route: Route, batch: Batch<'_>, patience: &mut Patience) -> Progress {
@@ -491,5 +504,81 @@ fn say_if_less(buffers: Buffers) {
                  ZERODDS_UDP_BUFFER changes what is asked for"
             );
         });
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../tests/udp/namespace.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "made for other tests: the network of the one here stays as it is"
+)]
+mod namespace;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::config::InterfaceChoice;
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixDatagram;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    /// A scan that takes as long as the test likes: it says that it has begun, and waits.
+    static SLOW: Mutex<Option<(Sender<()>, Receiver<()>)>> = Mutex::new(None);
+
+    /// The first finds nothing, the second what makes the peer one of this host.
+    fn scan(_: &[InterfaceChoice]) -> io::Result<InterfaceTable> {
+        static SCANS: AtomicU32 = AtomicU32::new(0);
+        if SCANS.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Ok(InterfaceTable::default());
+        }
+        if let Some((begun, go_on)) = &*SLOW.lock() {
+            begun.send(()).expect("the test listens");
+            go_on.recv().expect("the test goes on");
+        }
+        Ok(InterfaceTable::of(&[("eth0", "192.0.2.7", 24, true)]))
+    }
+
+    #[test]
+    fn what_found_no_route_is_tried_again_where_another_thread_has_the_news_of_one() {
+        let test =
+            "transport::tests::what_found_no_route_is_tried_again_where_another_thread_has_the_news_of_one";
+        if !namespace::inside(test, "ip link set lo up") {
+            return;
+        }
+        let (begun, has_begun) = channel();
+        let (go_on, told) = channel();
+        *SLOW.lock() = Some((begun, told));
+        let (kernel, notices) = UnixDatagram::pair().unwrap();
+        notices.set_nonblocking(true).unwrap();
+        let network = Network::new(&[], Some(notices.into()), scan);
+        let transport = UdpTransport::open_on(network, 0, &Config::default()).unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let local = peer.local_addr().unwrap();
+        let to = [Locator::from(SocketAddr::from(([192, 0, 2, 7], local.port()))), Locator::from(local)];
+        kernel.send(b"RTM_NEWADDR").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| transport.0.refresh());
+            has_begun.recv().unwrap();
+            let (sender, thread) = channel();
+            let peer = [Peer::new(&to)];
+            let transport = transport.clone();
+            let sent = scope.spawn(move || {
+                sender.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+                transport.send_bytes(b"here", &peer, Delivery::BestEffort).unwrap()
+            });
+            // It has found no route, and waits for the one that looks.
+            let status = std::path::Path::new("/proc").join(thread.recv().unwrap()).join("stat");
+            while !std::fs::read_to_string(&status).unwrap().contains(") S ") {
+                std::thread::yield_now();
+            }
+            go_on.send(()).unwrap();
+            assert_eq!(sent.join().unwrap().by_udp, 1);
+        });
+        assert_eq!(peer.recv(&mut [0; 8]).unwrap(), 4);
     }
 }
