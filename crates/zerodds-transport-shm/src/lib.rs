@@ -52,9 +52,10 @@
 //! |---|---|
 //! | what is shared, byte by byte | `layout`, docs/protocol.md |
 //! | the algorithms, without any pointer or system call | `lane`, `slots`, `doorbell`, `ending`, `arena` and its `area`, then `inlink` and `outlink` |
-//! | kernel objects | `segment`, `bell`, `sys` (the only unsafe code) |
+//! | kernel objects | `segment`, `bell`, `limits`, `sys` (the only unsafe code) |
 //! | finding and trusting peers | `rendezvous`, `handshake`, `control` |
-//! | what a user holds | `config`, `transport`, `message`, `receiver` |
+//! | one transport's books, and one message on its way | `outbound`, `sending` |
+//! | what a user holds | `config`, `transport`, `message`, `receiver`, `asynchronous` |
 //!
 //! Other systems than 64-bit Linux get a transport that reports itself unavailable.
 //! Under `--cfg zerodds_model` only the algorithms are built, for the model checkers.

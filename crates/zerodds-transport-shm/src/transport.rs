@@ -215,13 +215,6 @@ impl ShmTransport {
         Ok(ShmSending::new(Arc::clone(shared), sending, to.len()))
     }
 
-    /// Whether a participant listens at this locator of our host: one that does not, and whose link ended, is gone. Where the
-    /// system does not tell, nobody is known to be gone.
-    #[must_use]
-    pub fn is_listening(&self, peer: &Locator) -> bool {
-        rendezvous::enumerate(peer.port()).map_or(true, |listening| listening.contains(peer))
-    }
-
     fn send_with(
         &self,
         message: ShmLoan,

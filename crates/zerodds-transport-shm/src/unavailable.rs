@@ -97,12 +97,6 @@ impl ShmTransport {
         Self::open(domain_id, config)
     }
 
-    /// Nobody listens.
-    #[must_use]
-    pub fn is_listening(&self, _peer: &Locator) -> bool {
-        false
-    }
-
     /// There is nothing to send in.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //!   port = PB + DG * domain + d + PG * id  unicast: one per participant
 //!
 //!   PB 7400   DG 250   PG 2   d0 0 metatraffic multicast   d1 10 metatraffic unicast
-//!                             d2 1 user multicast          d3 11 user unicast
+//!                             d2 1 user multicast (unused) d3 11 user unicast
 //! ```
 //! The constants are not configurable: every vendor's defaults are these, and a participant with others is
 //! one that nobody finds.
@@ -51,14 +51,6 @@ pub fn metatraffic_unicast(domain_id: u32, participant_id: u32) -> Result<u16, P
     port(domain_id, Some(participant_id), D1)
 }
 
-/// The port for samples that a writer multicasts (§9.6.2.3, `d2`).
-///
-/// # Errors
-/// [`PortError`] for domain ids above 232.
-pub fn user_multicast(domain_id: u32) -> Result<u16, PortError> {
-    port(domain_id, None, D2)
-}
-
 /// The port of one participant's samples (§9.6.2.3, `d3`).
 ///
 /// # Errors
@@ -75,7 +67,6 @@ const DG: u64 = 250;
 const PG: u64 = 2;
 const D0: u64 = 0;
 const D1: u64 = 10;
-const D2: u64 = 1;
 const D3: u64 = 11;
 
 fn port(domain_id: u32, participant_id: Option<u32>, offset: u64) -> Result<u16, PortError> {
@@ -103,7 +94,6 @@ mod tests {
     #[test]
     fn the_ports_are_those_of_the_specification() {
         assert_eq!(metatraffic_multicast(0), Ok(7400));
-        assert_eq!(user_multicast(0), Ok(7401));
         assert_eq!(metatraffic_unicast(0, 0), Ok(7410));
         assert_eq!(user_unicast(0, 0), Ok(7411));
         assert_eq!(metatraffic_unicast(7, 3), Ok(9166));
@@ -143,7 +133,7 @@ mod tests {
             domain in 0u32..232, one in 0u32..=PARTICIPANT_ID_MAX, other in 0u32..=PARTICIPANT_ID_MAX,
         ) {
             let ports = |domain, id| [metatraffic_unicast(domain, id), user_unicast(domain, id)];
-            let groups = |domain| [metatraffic_multicast(domain), user_multicast(domain)];
+            let groups = |domain| [0, 1].map(|d| metatraffic_multicast(domain).map(|d0| d0 + d));
             for mine in ports(domain, one).into_iter().flatten() {
                 prop_assert!(!groups(domain).contains(&Ok(mine)) && !groups(domain + 1).contains(&Ok(mine)));
                 prop_assert!(!ports(domain + 1, other).contains(&Ok(mine)));
