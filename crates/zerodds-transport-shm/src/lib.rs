@@ -166,10 +166,26 @@ mod unavailable;
 pub mod crash_points {
     pub use crate::crash::{Action, arm, disarm, passed};
 }
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(zerodds_no_shm),
+    not(zerodds_model),
+    feature = "tokio"
+))]
+pub use asynchronous::AsyncShmReceiver;
 pub use config::{Access, Config, WaitStrategy};
 pub use link_id::LinkId;
 pub use listener::Listener;
 pub use pool::Pool;
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(zerodds_no_shm),
+    not(zerodds_model)
+)))]
+#[cfg(feature = "tokio")]
+pub use unavailable::AsyncShmReceiver;
 #[cfg(not(all(
     target_os = "linux",
     target_pointer_width = "64",

@@ -7,7 +7,7 @@ use crate::{Config, LinkId, Listener, Pool};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 use zerodds_core::{
     Counters, Delivery, Incarnation, Incoming, Loan, LoanError, Locator, Message, Path, Peer, Reach, Reason,
@@ -95,6 +95,14 @@ impl ShmTransport {
     #[must_use]
     pub fn open_as(domain_id: u32, _incarnation: Incarnation, config: &Config) -> Self {
         Self::open(domain_id, config)
+    }
+
+    /// There is no memory to be had, and nothing to wait for.
+    ///
+    /// # Errors
+    /// Always: the reason.
+    pub fn loan_before(&self, len: usize, _deadline: Instant) -> Result<ShmLoan, LoanError> {
+        self.loan(len)
     }
 
     /// There is nothing to send in.
@@ -268,6 +276,60 @@ impl Receiver for ShmReceiver {
     }
 }
 
+impl AsFd for ShmReceiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.0 {}
+    }
+}
+
+/// The receiving half on a tokio runtime; there is none on this system.
+#[cfg(feature = "tokio")]
+#[derive(Debug)]
+pub struct AsyncShmReceiver(Infallible);
+
+#[cfg(feature = "tokio")]
+impl ShmReceiver {
+    /// There is no receiver to move.
+    ///
+    /// # Errors
+    /// None here.
+    pub fn into_async(self) -> std::io::Result<AsyncShmReceiver> {
+        match self.0 {}
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl AsyncShmReceiver {
+    /// There is nothing to await.
+    pub async fn receive(&mut self) -> Option<Incoming<ShmMessage>> {
+        match self.0 {}
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl ShmTransport {
+    /// There is no memory to be had, and nothing to wait for.
+    ///
+    /// # Errors
+    /// Always: the reason.
+    pub async fn loan_async(&self, len: usize, _deadline: Instant) -> Result<ShmLoan, LoanError> {
+        self.loan(len)
+    }
+
+    /// There is nothing to send.
+    ///
+    /// # Errors
+    /// Never: there is no loan that could be sent.
+    pub async fn send_async(
+        &self,
+        message: ShmLoan,
+        _to: &[Vec<Locator>],
+        _delivery: Delivery,
+    ) -> Result<Sent, SendError> {
+        match message.0 {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,7 +341,7 @@ mod tests {
         assert!(why.contains("Linux"));
         assert!(transport.locators().is_empty() && transport.receiver().is_none());
         assert!(matches!(transport.reach(Peer::new(&[])), Reach::Unreachable(_)));
-        assert!(transport.loan(1).is_err());
+        assert!(transport.loan(1).is_err() && transport.loan_before(1, Instant::now()).is_err());
         let incarnation = Incarnation::from_bytes([1; 8]);
         assert_eq!(transport.locator_of(incarnation), None);
         assert_eq!(ShmTransport::open_as(0, incarnation, &Config::default()).pool(), Pool::default());

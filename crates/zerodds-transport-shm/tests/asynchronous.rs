@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use support::{deadline, pair, reliable, roles};
 use zerodds_core::{Delivery, Incoming, SendError, Transport};
+use zerodds_transport_shm::AsyncShmReceiver;
 
 /// Not a test: a child process, when it is one.
 #[test]
@@ -116,12 +117,15 @@ fn a_send_that_the_runtime_drops_unfinished_leaves_nothing_in_the_ring() {
     assert_eq!(in_use(), before, "the offer does not stand for ever");
 }
 
+/// Programs keep it in types of their own, so that it needs a name.
+struct Holder(AsyncShmReceiver);
+
 #[tokio::test]
 async fn closing_ends_a_receive() {
     let (a, b) = pair();
     drop(a);
-    let mut receiver = b.receiver.into_async().expect("a runtime");
-    let task = tokio::spawn(async move { while receiver.receive().await.is_some() {} });
+    let mut holder = Holder(b.receiver.into_async().expect("a runtime"));
+    let task = tokio::spawn(async move { while holder.0.receive().await.is_some() {} });
     b.transport.close();
     tokio::time::timeout(support::PATIENCE, task).await.expect("in time").expect("no panic");
 }
