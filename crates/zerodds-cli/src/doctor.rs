@@ -1,6 +1,7 @@
 //! What works in this environment, and what does not.
 
 use std::env;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -60,10 +61,11 @@ fn settings() -> Finding {
     if let Some(error) = errors.into_iter().flatten().next() {
         return Finding::Broken(error.to_string());
     }
-    let ours = env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ZERODDS_"));
-    let ours: Vec<(String, String)> = ours
-        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-        .collect();
+    let text = |(name, value): (OsString, OsString)| {
+        (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+    };
+    let ours: Vec<(String, String)> =
+        env::vars_os().map(text).filter(|(name, _)| is_meant_for_us(name)).collect();
     let set: Vec<String> = ours.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let set = set.join(" ");
     let is_no_setting = |name: &&String| !SETTINGS.contains(&name.as_str());
@@ -79,6 +81,11 @@ fn settings() -> Finding {
         Some(name) => format!("{set} ({name} is read by sessions of RustDDS alone, and was not looked at)"),
         None => set,
     })
+}
+
+/// Whether this is the name of a variable of ours, or nearly: `ZERODD_SHM`, `zerodds_shm`.
+fn is_meant_for_us(name: &str) -> bool {
+    name.to_ascii_uppercase().replace('_', "").starts_with("ZEROD")
 }
 
 /// Sends a message of the smallest and of the largest size from one transport to another.
@@ -148,6 +155,11 @@ fn descriptors() -> Finding {
 fn udp_ports(udp: &UdpTransport, domain: u32) -> Finding {
     let addresses = list(udp.metatraffic_unicast_locators(), "");
     if addresses.is_empty() {
+        if let Some(error) = udp.listing_error() {
+            return Finding::Broken(format!(
+                "the interfaces of this host cannot be listed: {error}; the sandbox of this process has to allow AF_NETLINK"
+            ));
+        }
         return Finding::Broken(
             "no interface has an address that may be used; `ip address` shows them, ZERODDS_UDP_INTERFACES names them"
                 .to_owned(),
@@ -179,7 +191,8 @@ fn multicast(udp: &UdpTransport) -> Finding {
         Finding::Well(format!("joined {}", list(udp.metatraffic_multicast_locators(), "no group")))
     } else {
         Finding::Limited(
-            "does not work on any interface here: participants of this host find each other by shared memory, those of others not"
+            "does not work on any interface here: participants of this host find each other by shared memory (Dust DDS; \
+             RustDDS finds those of this host by loopback), those of others not"
                 .to_owned(),
         )
     }

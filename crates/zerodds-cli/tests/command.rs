@@ -110,10 +110,29 @@ fn the_doctor_names_an_interface_setting_that_leaves_no_address() {
 }
 
 #[test]
+fn the_doctor_names_a_sandbox_that_lets_nobody_list_the_interfaces() {
+    // Of sockets this one forbids those of AF_NETLINK alone.
+    const SANDBOX: &str = include_str!("../../zerodds-transport-shm/tests/failures/shims/sandbox.py");
+    let mut sandboxed = Command::new("python3");
+    sandboxed.args(["-c", SANDBOX, "netlink", env!("CARGO_BIN_EXE_zerodds"), "doctor", "--domain", "228"]);
+    let output = sandboxed.output().expect("it runs");
+    let said = text(&output);
+    let named = |line: &str| {
+        line.starts_with("BROKEN   udp  ")
+            && line.contains("cannot be listed: Permission denied (os error 13)")
+    };
+    assert!(!output.status.success() && said.lines().any(named), "{said}");
+}
+
+#[test]
 fn a_variable_that_is_no_setting_is_said_to_be_none() {
-    let said = text(&doctor([("ZERODDS_SHM_ACESS", "any")]));
-    let named = |line: &str| line.starts_with("limited") && line.contains("ZERODDS_SHM_ACESS is no setting");
-    assert!(said.lines().any(named), "{said}");
+    for name in ["ZERODDS_SHM_ACESS", "ZERODD_SHM", "zerodds_shm", "ZERO_DDS_SHM"] {
+        let said = text(&doctor([(name, "any")]));
+        let named =
+            |line: &str| line.starts_with("limited") && line.contains(&format!("{name} is no setting"));
+        assert!(said.lines().any(named), "{said}");
+    }
+    assert!(!text(&doctor([("ZEROMQ_HOME", "/")])).contains("is no setting"));
 }
 
 #[test]

@@ -33,8 +33,8 @@ pub(crate) struct Network {
 #[derive(Debug)]
 struct Scan {
     at: Instant,
-    /// The notices that it answered were taken, and the table is as it was.
-    failed: bool,
+    /// Why it failed, if it did: the notices that it answered were taken, and the table is as it was.
+    failure: Option<String>,
     /// Notices cannot be read any more, and are not waited for.
     deaf: bool,
 }
@@ -53,7 +53,7 @@ impl Network {
         notices: Option<OwnedFd>,
         scan: fn(&[InterfaceChoice]) -> io::Result<InterfaceTable>,
     ) -> Self {
-        let last = Mutex::new(Scan { at: Instant::now(), failed: false, deaf: false });
+        let last = Mutex::new(Scan { at: Instant::now(), failure: None, deaf: false });
         let network = Self { chosen: chosen.to_vec(), table: RwLock::default(), notices, last, scan };
         let first = network.scan(&mut network.last.lock());
         said(first);
@@ -71,7 +71,7 @@ impl Network {
         let notices = self.notices.as_ref().filter(|_| !last.deaf);
         let heard = notices.map_or(Ok(false), drain);
         last.deaf |= heard.is_err();
-        let untold = notices.is_none() || last.failed;
+        let untold = notices.is_none() || last.failure.is_some();
         // What cannot be read may be news.
         let outdated = *heard.as_ref().unwrap_or(&true) || (untold && last.at.elapsed() >= RESCAN_AFTER);
         let scanned = outdated.then(|| self.scan(&mut last));
@@ -92,6 +92,11 @@ impl Network {
         Some(changed)
     }
 
+    /// Why the last scan failed, if it did.
+    pub(crate) fn listing_error(&self) -> Option<String> {
+        self.last.lock().failure.clone()
+    }
+
     /// Readable when [`refresh`](Self::refresh) has something to do.
     pub(crate) fn notices(&self) -> Option<BorrowedFd<'_>> {
         self.notices.as_ref().map(AsFd::as_fd)
@@ -106,8 +111,9 @@ impl Network {
     fn scan(&self, last: &mut Scan) -> Result<bool, Option<io::Error>> {
         last.at = Instant::now();
         let scanned = (self.scan)(&self.chosen);
-        let failed_before = std::mem::replace(&mut last.failed, scanned.is_err());
-        let table = scanned.map_err(|error| (!failed_before).then_some(error))?;
+        let failure = scanned.as_ref().err().map(ToString::to_string);
+        let is_news = std::mem::replace(&mut last.failure, failure).is_none();
+        let table = scanned.map_err(|error| is_news.then_some(error))?;
         let mut current = self.table.write();
         let changed = **current != table;
         if changed {
@@ -202,10 +208,11 @@ mod tests {
         assert_eq!(network.refresh(), None);
         kernel.send(b"RTM_NEWADDR").unwrap();
         assert_eq!(network.refresh(), Some(false));
+        assert_eq!(network.listing_error(), Some(io::Error::from(Errno::MFILE).to_string()));
         network.last.lock().at += HOUR;
         assert_eq!(network.refresh(), None, "not at once");
         network.last.lock().at -= HOUR + RESCAN_AFTER;
-        assert_eq!(network.refresh(), Some(true));
+        assert_eq!((network.refresh(), network.listing_error()), (Some(true), None));
         network.last.lock().at -= RESCAN_AFTER;
         assert_eq!(network.refresh(), None, "the kernel tells of what comes now");
     }

@@ -154,6 +154,13 @@ impl UdpTransport {
         self.0.is_ours() && self.0.groups.iter().any(Group::works)
     }
 
+    /// Why the interfaces of this host could not be listed when they were looked at last, in the words of the system; `None` where
+    /// they could. Whatever was known of them before is used until they can.
+    #[must_use]
+    pub fn listing_error(&self) -> Option<String> {
+        self.0.is_ours().then(|| self.0.network.listing_error()).flatten()
+    }
+
     /// Sends datagrams of `len` bytes that lie one after another, the last of which may be shorter, in order to one peer, in as
     /// few system calls as the kernel allows; for the fragments of a large sample. Waits for room in the socket as long as
     /// `patience` has it, which may be shared by several.
