@@ -61,6 +61,19 @@ fn a_sample_is_written_once_and_described_once_for_all_readers_of_all_participan
 }
 
 #[test]
+fn participants_of_one_host_share_memory_though_there_is_no_multicast() {
+    let domain = fresh_domain();
+    let (here, there) = (Party::on_loopback(domain), Party::on_loopback(domain));
+    let topic = unique("loopback");
+    let qos = reliable(History::KeepLast { depth: 16 });
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    writer.write(Chunk::new(1, 1, 100_000), None).expect("written");
+    assert!(next(&mut reader).is_intact());
+}
+
+#[test]
 fn a_participant_talks_to_itself_without_a_copy() {
     let party = Party::new();
     let topic = unique("self");

@@ -10,9 +10,11 @@ pub(crate) use domains::{Domain, domain, fresh_domain};
 use rustdds::dds::WriteError;
 use rustdds::policy::{History, Reliability, ResourceLimits};
 use rustdds::{
-    DomainParticipant, QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, Topic, TopicKind,
+    DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition,
+    Topic, TopicKind,
 };
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use zerodds_rustdds::{Config, ZeroDds, no_key};
@@ -64,7 +66,16 @@ impl Party {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        let participant = DomainParticipant::new(domain()).expect("a participant");
+        Self::of(DomainParticipant::new(domain()).expect("a participant"), config)
+    }
+
+    /// Without any interface but `lo`, and so without multicast.
+    pub(crate) fn on_loopback(domain: u16) -> Self {
+        let participant = DomainParticipantBuilder::new(domain).with_only_networks([Ipv4Addr::LOCALHOST]);
+        Self::of(participant.build().expect("a participant"), Config::default())
+    }
+
+    fn of(participant: DomainParticipant, config: Config) -> Self {
         let zerodds = ZeroDds::attach(&participant, config).expect("a session");
         Self { participant, zerodds }
     }
