@@ -27,6 +27,7 @@ pub mod mutants;
 pub mod nightly;
 pub mod papers;
 pub mod readme;
+mod said;
 pub mod sanitize;
 pub mod source;
 pub mod style;

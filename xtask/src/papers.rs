@@ -1,5 +1,6 @@
 //! Whether the papers and the code still agree, as far as a program can tell.
 
+use crate::said::Spoken;
 use crate::source::Source;
 use crate::{Finding, diffs, examples, files, readme};
 use std::collections::BTreeSet;
@@ -12,9 +13,11 @@ use std::path::{Path, PathBuf};
 /// What the file system says.
 pub fn check(root: &Path, sources: &[Source]) -> io::Result<Vec<Finding>> {
     let mut found = Vec::new();
+    let spoken = Spoken::of(sources);
     for (path, text) in files(root, "md")? {
         found.extend(dead_links(root, &path, &text));
         found.extend(diffs::stale(root, &path, &text));
+        found.extend(spoken.unsaid(&path, &text));
     }
     let read = |path: &str| std::fs::read_to_string(root.join(path));
     found.extend(undocumented_variables(sources, &read(CONFIGURATION)?));
