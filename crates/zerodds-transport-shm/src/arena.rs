@@ -210,16 +210,17 @@ impl Arena {
         record.references > 0 && record.start == start
     }
 
-    /// Shortens a record to `len` bytes.
-    pub(crate) fn shorten(&mut self, id: RecordId, len: u64) {
+    /// Shortens a record to `len` bytes; whether that frees something.
+    pub(crate) fn shorten(&mut self, id: RecordId, len: u64) -> bool {
         let len = len.next_multiple_of(UNIT).max(UNIT);
         let record = self.records[id as usize];
         if len >= record.len {
-            return;
+            return false;
         }
         self.in_use -= record.len - len;
         let (area, records) = self.part(record.part);
         area.shorten(records, id, len);
+        true
     }
 
     /// Adds a reference.

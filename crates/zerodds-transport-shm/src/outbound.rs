@@ -232,9 +232,9 @@ impl Outbound {
         Some(peer.link.is_asleep().then(|| Arc::clone(&peer.link)))
     }
 
-    /// Shortens a record to its message, and completes its header, which is there for inspection.
-    pub(crate) fn complete(&mut self, ring: &Mapping, id: RecordId, len: usize) {
-        self.arena.shorten(id, ring::record_len(len));
+    /// Shortens a record to its message, and completes its header, which is there for inspection. Whether that frees something.
+    pub(crate) fn complete(&mut self, ring: &Mapping, id: RecordId, len: usize) -> bool {
+        let frees = self.arena.shorten(id, ring::record_len(len));
         self.longest = self.longest.max(len as u64);
         self.tally.records += 1;
         self.tally.written += len as u64;
@@ -242,6 +242,7 @@ impl Outbound {
         header[..4].copy_from_slice(&(len as u32).to_le_bytes());
         header[8..].copy_from_slice(&self.tally.records.to_le_bytes());
         ring.copy_in(self.arena.record(id).start as usize, &header);
+        frees
     }
 
     /// Sends a record to one peer as [`push`](Self::push) does small messages. `is_ahead` is set where we may be far ahead of

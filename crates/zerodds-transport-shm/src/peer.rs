@@ -96,7 +96,7 @@ impl Link {
     }
 
     /// Tells the peer that we leave the link. Comes before [`end`](Self::end), lest our receiver shut the socket first,
-    /// which would look like our death.
+    /// which would look like our death; unless the caller reads the peer's memory itself meanwhile.
     pub(crate) fn say_bye(&self, own: Locator, why: Goodbye) {
         // A peer that does not read its socket learns of it by the socket's end.
         let _ = socket::send(&self.socket, &Frame::new(Kind::Bye(why), own, 0, 0), &[]);

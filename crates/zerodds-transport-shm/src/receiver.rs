@@ -401,6 +401,8 @@ impl Drop for ShmReceiver {
         }
         let waiting = self.arrived.drain(..).chain(self.shared.inbox.close());
         waiting.for_each(|arrival| arrival.refuse(&self.shared));
+        // Whoever waits to send to us, from this process, waits in vain.
+        self.shared.bell.notify_space(Space::Much);
     }
 }
 

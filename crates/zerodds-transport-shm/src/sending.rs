@@ -69,7 +69,7 @@ impl Sending {
         let promise = Promise::of(delivery);
         let mut round = Round::new(shared, Parcel::of(&message), promise, notice);
         if let LoanKind::Record(loan) = &message.0 {
-            round.outbound.complete(&shared.ring, loan.record, loan.bytes.len());
+            round.frees = round.outbound.complete(&shared.ring, loan.record, loan.bytes.len());
         }
         let first = round.first(to, 0);
         Self::after(message, promise, notice, first)
@@ -126,7 +126,7 @@ impl Sending {
     fn send_record(shared: &Arc<Shared>, mut loan: RecordLoan, to: &[Peer<'_>], delivery: Delivery) -> Sent {
         let (promise, len) = (Promise::of(delivery), loan.bytes.len());
         let mut outbound = shared.outbound.lock();
-        outbound.complete(&shared.ring, loan.record, len);
+        let frees = outbound.complete(&shared.ring, loan.record, len);
         let mut is_ahead = false;
         let record = (loan.record, len as u32);
         let (served, asleep) = to_first(shared, to, |to| outbound.give(to, record, promise, &mut is_ahead));
@@ -142,7 +142,9 @@ impl Sending {
             Sent { by_shm: served as u32, ..Sent::default() }
         } else {
             is_ahead = true;
-            let round = Round::under(shared, outbound, Parcel::Record(&loan), promise, Notice::Ring, asleep);
+            let mut round =
+                Round::under(shared, outbound, Parcel::Record(&loan), promise, Notice::Ring, asleep);
+            round.frees = frees;
             let first = round.first(to, served);
             let message = ShmLoan(LoanKind::Record(loan));
             Self::after(message, promise, Notice::Ring, first).complete(shared, delivery)
@@ -345,8 +347,9 @@ struct Round<'a> {
     sent: Sent,
     asleep: Asleep,
     broken: Vec<(Arc<Link>, Broken)>,
-    /// While a copy was made, it stood in the way of whoever looked for room, and could not be taken back.
-    copied: bool,
+    /// Room came back meanwhile: what a message that became shorter had beyond its end, or what could not be taken back from
+    /// whoever looked for room while a copy was made there.
+    frees: bool,
 }
 
 impl<'a> Round<'a> {
@@ -364,7 +367,7 @@ impl<'a> Round<'a> {
         asleep: Asleep,
     ) -> Self {
         let (sent, broken) = (Sent::default(), Vec::new());
-        Self { shared, outbound, parcel, promise, notice, sent, asleep, broken, copied: false }
+        Self { shared, outbound, parcel, promise, notice, sent, asleep, broken, frees: false }
     }
 
     /// The first round, after which it is known who has no room. So many peers of the beginning have the message already.
@@ -489,7 +492,7 @@ impl<'a> Round<'a> {
         let payload = Payload::Record { id, len: bytes.len() as u32 };
         let outcome = self.outbound.publish(to, payload, self.promise, self.notice);
         self.outbound.arena.release(id, Hold::Firm);
-        self.copied = true;
+        self.frees = true;
         outcome
     }
 
@@ -532,9 +535,11 @@ impl<'a> Round<'a> {
     /// Wakes who is to be woken, without the lock, since that is a system call.
     fn end(mut self, without_room: &Targets) -> Sent {
         let unrung = if without_room.is_empty() { Vec::new() } else { self.outbound.unrung() };
+        // Whoever begins to wait after this finds what came back when it looks, under the lock, before it sleeps.
+        let is_awaited = self.frees && self.outbound.waiters > 0;
         drop(self.outbound);
         self.asleep.iter().for_each(|link| link.ring());
-        if self.copied {
+        if is_awaited {
             self.shared.bell.notify_space(Space::Any);
         }
         if !without_room.is_empty() {

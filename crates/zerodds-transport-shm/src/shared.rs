@@ -415,11 +415,10 @@ pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
 
 /// Ends a link whose receiver is dropped, as if somebody wished it: its peer did nothing wrong, and is not to take this for
 /// our death, which is what the end of our stream alone would look like.
-pub(crate) fn leave_unreceived(shared: &Shared, link: &Arc<Link>) {
-    if link.down.get().is_none() {
-        link.say_bye(shared.locator, Goodbye::Wished);
-    }
+pub(crate) fn leave_unreceived(shared: &Shared, link: &Reading) {
+    // Before the peer is told, whose own goodbye would give another reason. Nobody shuts the socket meanwhile: it is read here.
     if link.end(unreceived()) {
+        link.say_bye(shared.locator, Goodbye::Wished);
         shared.requests.push(Request::Disconnect(Arc::clone(link)));
     }
 }

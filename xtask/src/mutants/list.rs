@@ -173,6 +173,27 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-transport-shm::lib::sending::tests::the_ring_goes_on_for_a_receiver_that_is_awake_and_starts_again_for_one_that_sleeps",
     },
     Mutant {
+        guard: "whoever waits is told of a link that this process left",
+        file: "control/mod.rs",
+        from: "books as ever.\n        self.shared.bell.notify_space(Space::Much);\n",
+        to: "books as ever.\n",
+        test: "zerodds-transport-shm::lib::sending::tests::whoever_waits_for_a_link_is_told_when_this_process_drops_its_receiver",
+    },
+    Mutant {
+        guard: "whoever waits for its own process is told of the end of its receiver",
+        file: "receiver.rs",
+        from: "waits in vain.\n        self.shared.bell.notify_space(Space::Much);\n",
+        to: "waits in vain.\n",
+        test: "zerodds-transport-shm::lib::sending::tests::whoever_waits_for_its_own_process_is_told_when_the_receiver_is_dropped",
+    },
+    Mutant {
+        guard: "what a message that became shorter leaves is told of",
+        file: "outbound.rs",
+        from: "        frees\n    }\n",
+        to: "        frees && false\n    }\n",
+        test: "zerodds-transport-shm::lib::sending::tests::whoever_waits_for_room_has_what_a_message_that_became_shorter_leaves",
+    },
+    Mutant {
         guard: "the quota of a receiver",
         file: "outbound.rs",
         from: "self.arena.capacity().0.saturating_sub(left) / (receivers + 1)",

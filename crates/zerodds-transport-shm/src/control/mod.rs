@@ -504,8 +504,9 @@ impl Worker {
     }
 
     /// A link is over, but its peer may still read what it has taken: it is told, and its end awaited. None is tried
-    /// again for the time of `pause`.
+    /// again for the time of `pause`. Where it was ended before, the reason is that of then.
     fn leave(&mut self, link: &Arc<Link>, why: Goodbye, reason: Reason, pause: Duration) {
+        let reason = link.down.get().cloned().unwrap_or(reason);
         let mut connections = self.connections.values_mut();
         if let Some(connection) = connections.find(|connection| connection.is_up_with(link)) {
             tracing::debug!(peer = %link.locator, %reason, "shared-memory link down");
@@ -515,6 +516,8 @@ impl Worker {
         self.shared.outbound.lock().leave(link, reason.clone(), Instant::now() + pause);
         crash::step("left");
         link.end(reason);
+        // Whoever ended it before has woken those who wait for room while the link stood in the books as ever.
+        self.shared.bell.notify_space(Space::Much);
     }
 
     /// A connection is gone, and with it whatever its peer read of ours.

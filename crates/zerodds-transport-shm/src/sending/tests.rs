@@ -1,8 +1,9 @@
-//! Whose turn of the reserve it is, who gets a small message, and where in the ring a record lies.
+//! Whose turn of the reserve it is, who gets a small message, where in the ring a record lies, and who is woken of those that wait.
 
 use super::*;
 use crate::{Config, ShmReceiver, ShmTransport};
-use zerodds_core::{Incoming, Reach, Receiver, Transport};
+use std::sync::mpsc;
+use zerodds_core::{Incoming, Loan, Reach, Receiver, Transport};
 
 /// A transport, whose ring is filled but for the reserve, and peers with one unread message each, or none.
 struct Scene {
@@ -146,4 +147,113 @@ fn whoever_has_no_room_when_the_transport_closes_is_closed_to_and_no_time_was_ov
         sent.unserved
     );
     assert_eq!(scene.transport.counters().timed_out_messages, 0);
+}
+
+/// Two transports of this domain, small ones, with a link by which the first can send to the second.
+fn linked(domain: u32) -> [(ShmTransport, ShmReceiver); 2] {
+    let config = Config::default().max_datagram(256 << 10).expect("in range");
+    let pair = [(); 2].map(|()| {
+        let transport = ShmTransport::open(domain, &config);
+        let receiver = transport.receiver().expect("available, and taken once");
+        (transport, receiver)
+    });
+    let to = pair[1].0.locators();
+    while !matches!(pair[0].0.reach(Peer::new(&to)), Reach::Ready(_)) {
+        std::thread::yield_now();
+    }
+    pair
+}
+
+/// Sends, reliably and without waiting, until there is no room.
+fn fill(transport: &ShmTransport, to: Locator, bytes: &[u8]) {
+    let at_once = || Delivery::Reliable { deadline: Instant::now() };
+    while transport.send_bytes(bytes, &[Peer::new(&[to])], at_once()).expect("open").by_shm == 1 {}
+}
+
+/// What comes of `wait` on a thread of its own, of which it is known that it waits for room.
+fn waiting<T: Send + 'static>(
+    transport: &ShmTransport,
+    wait: impl FnOnce(&ShmTransport) -> T + Send + 'static,
+) -> mpsc::Receiver<T> {
+    let (done, outcome) = mpsc::channel();
+    let patient = transport.clone();
+    std::thread::spawn(move || done.send(wait(&patient)));
+    let (shared, until) = (transport.books().expect("ours"), far());
+    while shared.outbound.lock().waiters == 0 {
+        assert!(Instant::now() < until, "it does not wait");
+        std::thread::yield_now();
+    }
+    outcome
+}
+
+/// Sends this reliably, with an hour for it.
+fn send_patiently(transport: &ShmTransport, to: Locator, bytes: &[u8]) -> Sent {
+    let delivery = Delivery::Reliable { deadline: Instant::now() + Duration::from_secs(3600) };
+    transport.send_bytes(bytes, &[Peer::new(&[to])], delivery).expect("open")
+}
+
+fn is_unreceived(sent: &Sent) -> bool {
+    matches!(&sent.unserved[..], [Unserved { why: Refusal::Unreachable(why), .. }] if *why == unreceived())
+}
+
+/// Whoever waits may look at any moment, so it is tried more than once.
+const ROUNDS: usize = 20;
+
+#[test]
+fn whoever_waits_for_a_link_is_told_when_this_process_drops_its_receiver() {
+    for _ in 0..ROUNDS {
+        let [(transport, receiver), (peer, _unread)] = linked(3_120_000_000 - std::process::id());
+        let to = peer.locators()[0];
+        fill(&transport, to, &[1; 50_000]);
+        let outcome = waiting(&transport, move |transport| send_patiently(transport, to, &[2; 50_000]));
+        drop(receiver);
+        let sent = outcome.recv_timeout(Duration::from_secs(60)).expect("it waits no longer");
+        assert!(is_unreceived(&sent), "{:?}", sent.unserved);
+    }
+}
+
+#[test]
+fn whoever_waits_for_its_own_process_is_told_when_the_receiver_is_dropped() {
+    for _ in 0..ROUNDS {
+        let [(transport, receiver), _] = linked(3_110_000_000 - std::process::id());
+        let to = transport.locators()[0];
+        fill(&transport, to, &[1; 100]);
+        let outcome = waiting(&transport, move |transport| send_patiently(transport, to, &[2; 100]));
+        drop(receiver);
+        let sent = outcome.recv_timeout(Duration::from_secs(60)).expect("it waits no longer");
+        assert!(is_unreceived(&sent), "{:?}", sent.unserved);
+    }
+}
+
+/// What is done with a loan that was shortened, and what has to be kept after that.
+type Use = fn(&ShmTransport, ShmLoan, Locator) -> Option<ShmSending>;
+
+#[test]
+fn whoever_waits_for_room_has_what_a_message_that_became_shorter_leaves() {
+    let begun: Use =
+        |transport, loan, _| Some(transport.begin_quietly(loan, &[], Delivery::BestEffort).expect("open"));
+    let sent_in_vain: Use = |transport, loan, to| {
+        let far = Delivery::Reliable { deadline: far() };
+        let transport = transport.clone();
+        std::thread::spawn(move || _ = transport.send(loan, &[Peer::new(&[to])], far));
+        None
+    };
+    for round in 0..2 * ROUNDS {
+        let uses = [begun, sent_in_vain][round % 2];
+        let [(transport, _receiver), (peer, _unread)] = linked(3_100_000_000 - std::process::id());
+        let (to, max) = (peer.locators()[0], transport.max_message_len());
+        let mut loan = transport.loan(max).expect("room");
+        fill(&transport, to, &[1; 50_000]);
+        fill(&transport, to, &[1; 5_000]);
+        let _filling: Vec<_> = [max, 50_000, 5_000]
+            .into_iter()
+            .flat_map(|len| std::iter::from_fn(|| transport.loan(len).ok()).collect::<Vec<_>>())
+            .collect();
+        let far = far() + Duration::from_secs(3600);
+        let outcome = waiting(&transport, move |transport| transport.loan_before(max / 2, far).is_ok());
+        loan.truncate(5_000);
+        let _kept = uses(&transport, loan, to);
+        assert_eq!(outcome.recv_timeout(Duration::from_secs(60)), Ok(true));
+        transport.close();
+    }
 }
