@@ -285,11 +285,15 @@ impl Outbound {
         let is_small = matches!(payload, Payload::Small(_)) && notice == Notice::Ring;
         let quota = if is_small { 0 } else { self.quota() };
         let Some(peer) = find(&mut self.up, to) else { return Outcome::Unreachable(self.why_not(to)) };
-        if let Payload::Record { len, .. } = payload {
-            if u64::from(len) > peer.link.len_max {
+        let len = match payload {
+            Payload::Small(_) => None,
+            Payload::Record { len, .. } => Some(len as usize),
+        };
+        if let Some(len) = len {
+            if len as u64 > peer.link.len_max {
                 return Outcome::TooLarge { max: peer.link.len_max as usize };
             }
-            peer.note_pace(len as usize);
+            peer.note_pace(len);
         }
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
         self.tally.lost += peer.out.take_lost();
@@ -303,7 +307,11 @@ impl Outbound {
                 let asleep = peer.link.is_asleep();
                 // Whoever waits for room has woken those that had something by then.
                 let may_put_off = asleep && notice == Notice::Quiet && self.waiters == 0;
-                peer.unrung = may_put_off && !peer.is_filling(&mut self.arena, quota);
+                // What is best effort makes way before the ring goes beyond what stays warm.
+                let may_go = len.filter(|_| promise == Promise::BestEffort);
+                peer.unrung = may_put_off
+                    && !peer.is_filling(&mut self.arena, quota)
+                    && !may_go.is_some_and(|len| peer.is_still_behind(&mut self.arena, len, QUIET_MAX));
                 Outcome::Sent((asleep && !peer.unrung).then(|| Arc::clone(&peer.link)))
             }
             Ok(Published::Full) => Outcome::Full,
@@ -326,13 +334,7 @@ impl Outbound {
     /// Whether we are so many quarters of the ring's warm part ahead of the peer, which is not slow.
     pub(crate) fn is_far_ahead(&mut self, to: &Locator, len: usize, quarters: u64) -> bool {
         let Self { up, arena, .. } = self;
-        find(up, to).is_some_and(|peer| {
-            if peer.is_behind(len, quarters) {
-                // A peer that broke the protocol is found out at the next send to it.
-                let _ = peer.out.reap(&peer.link.memory, arena);
-            }
-            peer.is_behind(len, quarters) && !peer.is_slow
-        })
+        find(up, to).is_some_and(|peer| peer.is_still_behind(arena, len, quarters) && !peer.is_slow)
     }
 
     /// The peer was let catch up for long enough, if it is still behind.
@@ -547,6 +549,15 @@ impl OutPeer {
         self.out.behind() >= far
     }
 
+    /// The same, once what it has taken by now is counted.
+    fn is_still_behind(&mut self, arena: &mut Arena, len: usize, quarters: u64) -> bool {
+        if self.is_behind(len, quarters) {
+            // A peer that broke the protocol is found out at the next send to it.
+            let _ = self.out.reap(&self.link.memory, arena);
+        }
+        self.is_behind(len, quarters)
+    }
+
     /// Before a message of this length counts: a slow peer has caught up where that would end a pause.
     fn note_pace(&mut self, len: usize) {
         self.is_slow = self.is_slow && self.is_behind(len, pace::GOING_ON);
@@ -593,6 +604,9 @@ pub(crate) fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
     }
 }
 
+/// Quarters of what stays warm that may lie there, best effort, before a receiver that sleeps is woken: it has the rest to take the
+/// first of them.
+const QUIET_MAX: u64 = 2;
 /// Longer records are not expected to be in a receiver's cache when they were read.
 const FLOWING_MAX: u64 = ring::record_len(512 << 10);
 /// How long it is taken for granted that there is no more memory.

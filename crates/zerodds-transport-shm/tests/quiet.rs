@@ -97,6 +97,27 @@ fn a_quarter_of_the_slots_of_the_share_or_of_the_lane_wakes() {
 }
 
 #[test]
+fn best_effort_wakes_before_it_is_taken_back() {
+    // What waits untaken of these goes no further than 4 MiB, or two of them and 1 MiB.
+    for len in [64 << 10, 1 << 20, 3 << 20, 5 << 20] {
+        let (a, mut b) = pair();
+        lie_down(&mut b.receiver);
+        let mut sent = 0;
+        while !is_woken(&b.receiver, 0) {
+            let mut loan = a.transport.loan(len).expect("room");
+            fill(&mut loan, sent);
+            let to = [b.locator()];
+            let outcome = a.transport.send_quietly(loan, &[Peer::new(&to)], Delivery::BestEffort);
+            assert_eq!(outcome.expect("open").by_shm, 1);
+            assert_eq!(a.transport.counters().lost_messages, 0, "{sent} of {len} bytes, and nobody woken");
+            sent += 1;
+        }
+        assert!(sent > 1, "one of {len} bytes wakes nobody");
+        assert!((0..sent).all(|seed| is_intact(&b.next_message(), seed)));
+    }
+}
+
+#[test]
 fn what_was_taken_is_no_longer_counted_as_waiting() {
     let (a, mut b) = pair();
     for seed in 0..2_000 {

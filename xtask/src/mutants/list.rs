@@ -201,6 +201,13 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-transport-shm::processes::a_stopped_and_a_hoarding_receiver_do_not_slow_the_others",
     },
     Mutant {
+        guard: "best effort wakes before it makes way",
+        file: "outbound.rs",
+        from: "len.filter(|_| promise == Promise::BestEffort)",
+        to: "len.filter(|_| false)",
+        test: "zerodds-transport-shm::quiet::best_effort_wakes_before_it_is_taken_back",
+    },
+    Mutant {
         guard: "the check of a peer's credentials",
         file: "handshake.rs",
         from: "Access::User => peer.uid == us.uid || peer.uid == 0,",
