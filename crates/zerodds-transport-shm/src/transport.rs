@@ -38,6 +38,10 @@ pub(crate) struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if !self.shared.generation.is_ours() {
+            // To let go of the parent's thread were to let go of one of ours, where its stack has become that of ours.
+            return std::mem::forget(self.control.get_mut().take());
+        }
         self.close();
     }
 }

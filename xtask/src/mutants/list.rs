@@ -271,6 +271,13 @@ pub const GUARDS: &[Mutant] = &[
         test: "zerodds-transport-shm::lib::sys::fork::tests::f58_a_forked_child_gives_nothing_back_and_cannot_use_what_it_inherited",
     },
     Mutant {
+        guard: "a thread that is a forked child's own",
+        file: "transport.rs",
+        from: "std::mem::forget(self.control.get_mut().take())",
+        to: "drop(self.control.get_mut().take())",
+        test: "zerodds-transport-shm::lib::sys::fork::tests::f58_a_forked_child_that_drops_a_transport_lets_go_of_no_thread_of_its_own",
+    },
+    Mutant {
         guard: "the end word that a receiver closes",
         file: "inlink.rs",
         from: "ending::close(link, self.direction, self.taken);",

@@ -99,6 +99,32 @@ mod tests {
         assert_eq!(sent.expect("open").by_shm, 1);
     }
 
+    /// Whether each of these threads of a forked child ends once and as it should, that drops its copy of a transport meanwhile.
+    fn drops_beside_its_own_threads(transport: &mut Option<ShmTransport>, threads: usize) -> bool {
+        let (over, is_over) = std::sync::mpsc::channel::<()>();
+        let is_over = std::sync::Arc::new(std::sync::Mutex::new(is_over));
+        let spawned: Vec<_> = (0..threads)
+            .map(|_| {
+                let is_over = std::sync::Arc::clone(&is_over);
+                std::thread::spawn(move || is_over.lock().is_ok_and(|is_over| is_over.recv().is_err()))
+            })
+            .collect();
+        drop(transport.take());
+        drop(over);
+        // A thread that was let go of already cannot be joined, which is a panic.
+        let join = || spawned.into_iter().all(|thread| matches!(thread.join(), Ok(true)));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(join)).unwrap_or(false)
+    }
+
+    #[test]
+    fn f58_a_forked_child_that_drops_a_transport_lets_go_of_no_thread_of_its_own() {
+        let mut transport = Some(ShmTransport::open(2_100_000_000 + std::process::id(), &Config::default()));
+        assert!(transport.as_ref().is_some_and(|transport| transport.availability().is_ok()));
+        // As many as the parent has, and more: the stacks of the parent's are theirs.
+        let threads = std::fs::read_dir("/proc/self/task").expect("proc").count() + 8;
+        assert!(forked(|| drops_beside_its_own_threads(&mut transport, threads)));
+    }
+
     #[test]
     fn f58_a_forked_child_gives_nothing_back_and_cannot_use_what_it_inherited() {
         let (a, b, to) = linked();
