@@ -137,7 +137,8 @@ pub enum Incoming<M> {
     Message(M),
     /// From now on the peer at this locator is reached by the transport's own path (shared memory).
     PeerUp(Locator),
-    /// The peer at this locator is gone from that path; everything it had sent was yielded before this.
+    /// The peer at this locator is gone from that path; everything it had sent was yielded before this, but for best effort
+    /// that was taken back.
     PeerDown(Locator, Reason),
 }
 
@@ -177,9 +178,12 @@ impl<'a> Peer<'a> {
 /// What to do when a peer has no room for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Never wait: the oldest unread message that is in the way is taken back and counted as lost.
+    /// Never wait: the oldest unread best-effort message that is in the way is taken back and counted as lost, and some more
+    /// with it (shared memory: up to eight), so that the receiver has time to take what is then the oldest. Where none can be,
+    /// this one is not accepted, and counted. Beyond a receiver's share of the memory that is so as soon as anything
+    /// reliable waits for it unread, though best effort lies before that.
     BestEffort,
-    /// Wait for room until the deadline; a peer that has none by then is listed as unserved. Nothing that
+    /// Wait for room until the deadline; a peer that has none by then is listed as unserved. Nothing reliable that
     /// was already sent is taken back. A sender that is far ahead of a receiver may be held for a moment after the
     /// message was sent (shared memory: 2 ms and 1 ms for each MiB of it at most, and not past the deadline), so that
     /// the receiver catches up.

@@ -96,7 +96,8 @@ impl ShmTransport {
     }
 
     /// Ends the link with the peer at this locator, if there is one: nothing more is sent on it. What either
-    /// side had sent is still received, then both receivers yield
+    /// side had sent reliably is still received; best effort that was not taken is taken back, and counted, unless something
+    /// reliable was sent before it. Then both receivers yield
     /// [`PeerDown`](zerodds_core::Incoming::PeerDown), with [`Reason::Unavailable`] since nobody is gone.
     /// [`reach`](Transport::reach), on either side, sets up a new link at once.
     pub fn disconnect(&self, peer: &Locator) {
