@@ -112,7 +112,7 @@ fn f34_a_topic_whose_reader_is_hostile_does_not_delay_another_topic() {
     node.link_to(good);
     node.link_to(hostile);
     frozen.stop();
-    let (busy, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let [busy, idle, over] = [(); 3].map(|()| AtomicBool::new(false));
     let transport = node.transport.clone();
     let mut ratios = Vec::new();
     std::thread::scope(|scope| {
@@ -121,9 +121,11 @@ fn f34_a_topic_whose_reader_is_hostile_does_not_delay_another_topic() {
             while !over.load(Ordering::SeqCst) {
                 let deadline = Instant::now() + Duration::from_millis(50);
                 if busy.load(Ordering::SeqCst) {
+                    idle.store(false, Ordering::SeqCst);
                     let Ok(loan) = transport.loan_before(100_000, deadline) else { continue };
                     let _ = transport.send(loan, &[Peer::new(&[hostile])], Delivery::Reliable { deadline });
                 } else {
+                    idle.store(true, Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
@@ -138,6 +140,8 @@ fn f34_a_topic_whose_reader_is_hostile_does_not_delay_another_topic() {
         }
         let mut p99 = |busy_now: bool| {
             busy.store(busy_now, Ordering::SeqCst);
+            // It may wait for a while yet, or may not have begun.
+            crate::support::until("the other topic follows", || idle.load(Ordering::SeqCst) != busy_now);
             let times = ping_pong(scaled(1_000, 10_000), || exchange(&mut node, good, &[7; 64]));
             quantile(&times, 0.99)
         };
