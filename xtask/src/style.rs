@@ -30,6 +30,14 @@ pub fn check(source: &Source) -> Vec<Finding> {
             report(line, format!("`{word}!` is not for keeps"));
         }
     }
+    if source.path.starts_with("crates") && source.path.iter().any(|part| part == "src") {
+        let is_meant = WITH_WALL_CLOCK.iter().any(|path| source.path.starts_with(path));
+        for word in WALL_CLOCK.iter().filter(|_| !is_meant) {
+            for line in source.lines_with(word) {
+                report(line, format!("`{word}`: the wall clock jumps; time is that of `Instant`"));
+            }
+        }
+    }
     for (index, line) in source.code.lines().enumerate() {
         if line.contains("fn get_") && !AS_IN_RUSTDDS.iter().any(|name| line.contains(name)) {
             report(index + 1, "a getter is called by its noun, without `get_`".into());
@@ -92,6 +100,17 @@ const FUNCTION_LINES_MAX: usize = 80;
 const VAGUE: [&str; 8] = ["util", "utils", "common", "helper", "helpers", "manager", "misc", "prelude"];
 /// Whoever comes from RustDDS finds its methods by name.
 const AS_IN_RUSTDDS: [&str; 1] = ["fn get_default_datawriter_qos("];
+/// Looks at the wall clock.
+const WALL_CLOCK: [&str; 6] =
+    ["SystemTime", "Timestamp::now", "Utc", "Realtime", "CLOCK_REALTIME", "gettimeofday"];
+/// Where they are meant: the times of captured packets, a number of the process's own, and source timestamps with the LIFESPAN that
+/// is counted from them.
+const WITH_WALL_CLOCK: [&str; 4] = [
+    "crates/zerodds-capture/src",
+    "crates/zerodds-dust-dds/src/zerodds.rs",
+    "crates/zerodds-rustdds/src/lifespan.rs",
+    "crates/zerodds-rustdds/src/writing.rs",
+];
 const UNFINISHED: [&str; 3] = ["todo", "unimplemented", "dbg"];
 
 #[cfg(test)]
@@ -108,6 +127,9 @@ mod tests {
             findings("src/a.rs", "//! A.\nfn a() {}\n// unsafe, todo!() and get_ in a comment\n").is_empty()
         );
         assert!(findings("src/a.rs", "//! A.\nfn get_default_datawriter_qos(&self) {}\n").is_empty());
+        let now = "//! A.\nlet x = SystemTime::now();\n";
+        let meant = ["crates/zerodds-capture/src/a.rs", "crates/a/tests/b.rs", "benches/src/a.rs"];
+        assert!(meant.iter().all(|path| findings(path, now).is_empty()));
         assert!(findings("src/sys/a.rs", "//! A.\nfn a() { unsafe { b() } }\n").is_empty());
         let table = format!("//! A.\nfn a() {{\n{}}}\n", "b();\n".repeat(FUNCTION_LINES_MAX));
         assert!(findings("src/a/tests.rs", &table).is_empty() && findings("tests/a.rs", &table).is_empty());
@@ -125,6 +147,11 @@ mod tests {
             ("src/a.rs", "//! A.\nlet x = unsafe { b() };\n", "src/a.rs:2: unsafe code"),
             ("a.rs", "//! A.\n\ntodo!()\n", "a.rs:3: `todo!`"),
             ("a.rs", "//! A.\nfn get_a() {}\n", "a.rs:2: a getter"),
+            (
+                "crates/a/src/b.rs",
+                "//! A.\nlet x = SystemTime::now();\n",
+                "crates/a/src/b.rs:2: `SystemTime`: the wall clock jumps",
+            ),
         ] {
             let found = findings(path, text);
             assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:?}");
