@@ -64,12 +64,7 @@ fn main() -> ExitCode {
         Trial::Stacks { stack, participants, endpoints } => program()
             .and_then(|program| stacks::measure(&program, stack, participants, endpoints))
             .map(|cost| println!("{stack}: {cost:?}")),
-        Trial::Role { words } => match words.first().map(String::as_str) {
-            Some("member") => soak::play(&words),
-            Some("stack") => stacks::play(&words),
-            Some("hub" | "crowd") => scale::play(&words),
-            _ => crash::play(&words),
-        },
+        Trial::Role { words } => play(&words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,6 +72,20 @@ fn main() -> ExitCode {
             eprintln!("{fault}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What a process of a trial does. A panic of any of its threads ends it, which whoever started it sees.
+fn play(words: &[String]) -> Result<(), String> {
+    std::panic::set_hook(Box::new(|why| {
+        eprintln!("{why}");
+        std::process::abort()
+    }));
+    match words.first().map(String::as_str) {
+        Some("member") => soak::play(words),
+        Some("stack") => stacks::play(words),
+        Some("hub" | "crowd") => scale::play(words),
+        _ => crash::play(words),
     }
 }
 

@@ -139,6 +139,10 @@ impl Stage {
         drop(prey);
         let status = victim.bury().map_err(|error| error.to_string())?;
         let killed = was_killed(status);
+        // One that was killed may have had time to say so only.
+        if let Some(panic) = life.errors.iter().find(|line| line.contains("panicked")) {
+            return Err(format!("the victim {panic}, and ended with {status}: {}", life.errors.join("; ")));
+        }
         if !killed && !status.success() {
             return Err(format!("the victim ended with {status}: {}", life.errors.join("; ")));
         }

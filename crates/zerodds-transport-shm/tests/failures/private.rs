@@ -2,7 +2,7 @@
 //! nothing to leak, and nothing that a third party could remove.
 
 use crate::party::{Party, number};
-use crate::support::child::{Process, is_root_or_skip, tell};
+use crate::support::child::{Beside, Process, is_root_or_skip, tell};
 use crate::support::roles::send_numbered;
 use crate::support::{Node, fresh_domain, reliable, scaled};
 use std::process::Command;
@@ -75,12 +75,12 @@ fn remove(rounds: u64) {
     let mut party = Party::start(domain, &[]);
     let peer = party.locator(&node);
     node.link_to(peer);
-    // What `rm`, a logout with RemoveIPC and a cleaner of temporary files do, all the time.
-    let remover = "while :; do
+    // What `rm`, a logout with RemoveIPC and a cleaner of temporary files do, all the time that this process is there.
+    let remover = "while kill -0 $PPID 2>/dev/null; do
         find /dev/shm /tmp /run/queues -mindepth 1 -delete
         ipcrm --all
     done";
-    let mut remover = Command::new("sh").args(["-c", remover]).spawn().expect("sh");
+    let mut remover = Beside::start(Command::new("sh").args(["-c", remover]));
     for seed in 0..rounds {
         assert!(send_numbered(&node, peer, seed, 200_000, reliable()).unserved.is_empty());
         assert_eq!(party.asked("take 1"), format!("{seed} 200000"));
@@ -89,10 +89,7 @@ fn remove(rounds: u64) {
     let mut late = Party::start(domain, &[]);
     late.link(&party.name);
     late.exchange(&mut party, 1, 200_000);
-    let alive = remover.try_wait().expect("our child").is_none();
-    remover.kill().expect("ours");
-    remover.wait().expect("ours");
-    assert!(alive, "it removed to the end");
+    assert!(!remover.has_ended(), "it removed to the end");
     assert_eq!(node.transport.counters().links, 1, "the link that there was");
     tell("nothing to remove");
 }

@@ -1,9 +1,12 @@
 //! Real other processes: the test binary itself, run again with a role.
 //!
-//! The child talks in lines on its standard output, each marked, since the test harness prints there too.
+//! The child talks in lines on its standard output, each marked, since the test harness prints there too. A panic of any of its
+//! threads ends it, which its parent sees.
 
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use super::{PATIENCE, scaled};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 const ROLE: &str = "ZERODDS_TEST_ROLE";
 const MARK: &str = "=> ";
@@ -12,12 +15,17 @@ const MARK: &str = "=> ";
 pub(crate) struct Process {
     child: Child,
     input: Option<ChildStdin>,
-    output: Lines<BufReader<ChildStdout>>,
+    said: Receiver<String>,
 }
 
-/// The role this process was started with, and its words.
+/// The role this process was started with, and its words. It is to end where any of its threads panics.
 pub(crate) fn role() -> Option<Vec<String>> {
-    Some(std::env::var(ROLE).ok()?.split(' ').map(str::to_owned).collect())
+    let role = std::env::var(ROLE).ok()?;
+    std::panic::set_hook(Box::new(|why| {
+        eprintln!("{why}");
+        std::process::abort()
+    }));
+    Some(role.split(' ').map(str::to_owned).collect())
 }
 
 /// Child: tells the parent something.
@@ -52,8 +60,16 @@ impl Process {
         prepare(&mut command);
         let mut child = command.spawn().expect("the child starts");
         let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Self { child, input, output }
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, said) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some((_, line)) = line.split_once(MARK) {
+                    let _ = sender.send(line.to_owned());
+                }
+            }
+        });
+        Self { child, input, said }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -67,12 +83,8 @@ impl Process {
 
     /// What the child says next.
     pub(crate) fn hear(&mut self) -> String {
-        loop {
-            let line = self.output.next().expect("the child says more").expect("readable");
-            if let Some((_, said)) = line.split_once(MARK) {
-                return said.to_owned();
-            }
-        }
+        // In full, a child may do thousands of rounds before it says that it has.
+        self.said.recv_timeout(scaled(PATIENCE, 30 * PATIENCE)).expect("the child says more")
     }
 
     /// SIGKILL, and the end awaited.
@@ -98,10 +110,15 @@ impl Process {
         self.signal(rustix::process::Signal::CONT);
     }
 
-    /// Closes the child's input and waits for its end.
-    pub(crate) fn finish(mut self) -> bool {
+    /// Closes the child's input and waits for its end; whether that was as it should be.
+    pub(crate) fn finish(self) -> bool {
+        self.end().success()
+    }
+
+    /// The same, and how it ended.
+    pub(crate) fn end(mut self) -> ExitStatus {
         drop(self.input.take());
-        self.child.wait().expect("it is our child").success()
+        self.child.wait().expect("it is our child")
     }
 }
 
@@ -110,6 +127,27 @@ impl Drop for Process {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Another program beside a test, which says nothing, and is killed and reaped when dropped.
+pub(crate) struct Beside(Child);
+
+impl Beside {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the program starts"))
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("it is our child").is_some()
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
