@@ -91,6 +91,19 @@ fn a_peer_without_a_link_is_served_over_udp() {
 }
 
 #[test]
+fn whatever_rules_shared_memory_out_the_peer_is_served_by_udp() {
+    let version = Reason::Version { ours: 9, theirs: 77 };
+    for reason in [version, Reason::NotAdmitted { uid: 7 }, Reason::RefusedByPeer, Reason::Handshake] {
+        let (hub, a, b) = linked_pair();
+        hub.link_down(&a.shm, &b.shm, &reason);
+        assert_eq!(a.router.reach(b.peer()), Reach::Ready(Path::Udp));
+        let sent = send_loan(&a, 100, &[b.peer()], reliable());
+        assert_eq!((sent.by_shm, sent.by_udp, b.queued()), (0, 1, (0, 1)));
+        assert_eq!((a.report(&b).path, a.report(&b).reason), (Path::Udp, reason));
+    }
+}
+
+#[test]
 fn peers_on_both_paths_are_served_by_one_send_of_a_loan() {
     let (hub, a, b) = linked_pair();
     let (c, d) = (Node::open(&hub), Node::open(&hub));

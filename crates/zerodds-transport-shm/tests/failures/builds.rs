@@ -28,7 +28,7 @@ fn goes_on(a: &mut Node, b: &mut Node, number: u64) {
 }
 
 #[test]
-fn f55_a_peer_of_another_version_or_layout_is_refused_by_name_and_served_by_udp() {
+fn f55_a_peer_of_another_version_or_layout_is_refused_by_name() {
     let (mut a, mut b) = pair();
     let (_, mut hello) = hello(fresh_domain());
     let own = raw::name(&a.locator());

@@ -64,6 +64,8 @@ fn f01_a_name_is_never_stolen_from_a_holder_that_is_stopped() {
 /// locks for any other reason: so two that had it at the same time would notice.
 fn compete(domain: u32, rounds: u32, owner: &str) {
     let owner = std::fs::File::open(owner).expect("the parent's file");
+    tell("ready");
+    assert_eq!(hear(), "begin");
     let mut won = 0;
     for _ in 0..rounds {
         let transport = ShmTransport::open_as(domain, WANTED, &Config::default());
@@ -89,10 +91,11 @@ fn f02_two_that_open_and_close_one_name_for_ever_have_it_in_turn_and_leave_nothi
     let rounds = scaled(2_000, 50_000);
     let role = format!("compete {domain} {rounds} {path}");
     let mut both = [Process::start(&role, &[]), Process::start(&role, &[])];
-    for one in &mut both {
-        let won: u32 = number(&one.hear());
-        assert!(won > 0, "each has it now and then");
-    }
+    both.iter_mut().for_each(|one| assert_eq!(one.hear(), "ready"));
+    both.iter_mut().for_each(|one| one.tell("begin"));
+    let won: [u32; 2] = both.each_mut().map(|one| number(&one.hear()));
+    assert!(won.iter().all(|&won| won > 0), "each has it now and then: {won:?}");
+    assert!(won.iter().any(|&won| won < rounds), "they never met: {won:?}");
     // Both live and have closed: nothing is left that would have to be removed before a third has it.
     let node = Node::of(ShmTransport::open_as(domain, WANTED, &Config::default()));
     assert!(node.transport.neighbours().is_empty());

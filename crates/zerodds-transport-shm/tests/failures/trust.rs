@@ -3,10 +3,10 @@
 use crate::party::{Party, host_of, name_of, number, serve};
 use crate::support::child::{Process, is_root_or_skip, tell};
 use crate::support::others::ForOthers;
-use crate::support::{Node, deadline, fresh_domain, pair, reliable};
+use crate::support::{Node, deadline, fresh_domain, pair, reliable, until};
 use rustix::fs::Mode;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Plays the roles of this module.
@@ -43,19 +43,25 @@ fn masked_party(domain: u32, mask: u32) {
     // What was set is still set: opening did not touch it.
     assert_eq!(rustix::process::umask(mask), mask);
     static ENDED: AtomicBool = AtomicBool::new(false);
+    static CHANGES: AtomicU64 = AtomicU64::new(0);
     let changing = std::thread::spawn(move || {
         while !ENDED.load(Ordering::Relaxed) {
             // Whoever sets it gets what was set before; only this thread sets it.
             let other = Mode::from_raw_mode(0o777 & !mask.as_raw_mode());
             assert_eq!(rustix::process::umask(other), mask);
             assert_eq!(rustix::process::umask(mask), other);
+            CHANGES.fetch_add(1, Ordering::Relaxed);
         }
         tell("nobody else has changed it");
     });
+    let changes = || CHANGES.load(Ordering::Relaxed);
+    until("the thread changes it", || changes() > 0);
+    let before = changes();
     // Ends the process when it is told nothing more; so the thread is asked after first.
     let mut second = Node::open(domain);
     second.link_to(node.locator());
     drop(second);
+    until("it was changed meanwhile", || changes() > before);
     ENDED.store(true, Ordering::Relaxed);
     changing.join().expect("no panic");
     serve(node);
