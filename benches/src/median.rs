@@ -31,10 +31,10 @@ pub struct Case {
 }
 
 impl Case {
-    /// What this record is a run of; `None` if the processors moved meanwhile.
+    /// What this record is a run of.
     #[must_use]
-    pub fn of(record: &Record) -> Option<Self> {
-        (record.distance != Some(Distance::Moved)).then(|| Self {
+    pub fn of(record: &Record) -> Self {
+        Self {
             kind: record.kind,
             placement: record.placement,
             distance: record.distance,
@@ -45,7 +45,7 @@ impl Case {
             session: record.session.clone(),
             len: record.len,
             system: record.system.clone(),
-        })
+        }
     }
 
     /// The same of another system.
@@ -53,9 +53,21 @@ impl Case {
     pub fn by(&self, system: &str) -> Self {
         Self { system: system.to_owned(), ..self.clone() }
     }
+
+    /// The same, however far apart the processors were.
+    #[must_use]
+    pub fn near_or_far(&self) -> Self {
+        Self { distance: None, ..self.clone() }
+    }
+
+    /// The same of whatever session, however far apart the processors were.
+    #[must_use]
+    pub fn of_any_session(&self) -> Self {
+        Self { session: String::new(), ..self.near_or_far() }
+    }
 }
 
-/// The median of each figure over the runs of each case.
+/// The median of each figure over the runs of each case; runs during which the processors moved are of none.
 #[derive(Clone, Debug, Default)]
 pub struct Medians(pub BTreeMap<Case, Median>);
 
@@ -64,10 +76,8 @@ pub struct Medians(pub BTreeMap<Case, Median>);
 pub struct Median {
     /// The median of each.
     pub figures: Figures,
-    /// Over so many runs.
+    /// Over so many runs; those that failed have no figures.
     pub runs: usize,
-    /// So many more failed, and have no figures.
-    pub failed: usize,
     /// Whether the system uses processor time while it waits.
     pub spins: bool,
 }
@@ -77,17 +87,14 @@ impl Medians {
     #[must_use]
     pub fn of(records: &[Record]) -> Self {
         let mut cases: BTreeMap<Case, Vec<&Record>> = BTreeMap::new();
-        for record in records {
-            if let Some(case) = Case::of(record) {
-                cases.entry(case).or_default().push(record);
-            }
+        for record in records.iter().filter(|record| record.distance != Some(Distance::Moved)) {
+            cases.entry(Case::of(record)).or_default().push(record);
         }
         let median = |runs: Vec<&Record>| {
             let spins = runs.iter().any(|run| run.spins);
-            let (failed, good): (Vec<&Record>, Vec<_>) =
-                runs.into_iter().partition(|run| run.failure.is_some());
-            let figures: Vec<&Figures> = good.iter().map(|run| &run.figures).collect();
-            Median { figures: middle(&figures), runs: good.len(), failed: failed.len(), spins }
+            let good = runs.iter().filter(|run| run.failure.is_none());
+            let figures: Vec<&Figures> = good.map(|run| &run.figures).collect();
+            Median { figures: middle(&figures), runs: figures.len(), spins }
         };
         Self(cases.into_iter().map(|(case, runs)| (case, median(runs))).collect())
     }
@@ -207,11 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_failed_are_counted_and_have_no_figures() {
+    fn runs_that_failed_have_no_figures() {
         let failed = Record { failure: Some("never".to_owned()), ..record("one", 1, 0.0, Distance::Near) };
         let medians = Medians::of(&[record("one", 0, 3.0, Distance::Near), failed]);
-        let seen: Vec<_> =
-            medians.0.values().map(|median| (median.figures.p50_us, median.runs, median.failed)).collect();
-        assert_eq!(seen, [(Some(3.0), 1, 1)]);
+        let seen: Vec<_> = medians.0.values().map(|median| (median.figures.p50_us, median.runs)).collect();
+        assert_eq!(seen, [(Some(3.0), 1)]);
     }
 }

@@ -7,6 +7,7 @@
 use crate::calls;
 use crate::crew::{Crew, CrewError, Shape};
 use crate::crowd::Crowd;
+use crate::median::Case;
 use crate::placement::Placement;
 use crate::probe::Probe;
 use crate::record::{Figures, Kind, Record};
@@ -100,6 +101,23 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// What this measures of a system at a size, as runs of it are filed.
+    pub(crate) fn case(&self, system: &str, len: usize) -> Case {
+        let (writers, readers) = self.shape.ends();
+        Case {
+            kind: self.kind,
+            placement: self.placement,
+            distance: None,
+            writers,
+            readers,
+            rate_chz: self.rate_hz.map(|rate| (rate * 100.0) as u64),
+            is_touched: self.touch == Touch::Full,
+            session: self.name.clone(),
+            len,
+            system: system.to_owned(),
+        }
     }
 
     /// The last is the crowd; the others are measured in its midst, at the same time.

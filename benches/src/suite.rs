@@ -15,12 +15,14 @@ use crate::calls;
 use crate::crew::Shape;
 use crate::crowd::PROCESSES;
 use crate::limits::memory::{Bandwidth, SIZES};
+use crate::median::Case;
 use crate::placement::{Placement, pin};
 use crate::record::Kind;
 use crate::report::machine::{Described, Machine};
 use crate::sample::Touch;
 use crate::session::{self, Session};
 use crate::system::System;
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs::{self, File};
 use std::path::Path;
@@ -99,6 +101,20 @@ pub(crate) fn run(
 /// Whether a system is one of this workspace's.
 pub(crate) fn is_ours(name: &str) -> bool {
     ["ideal-", "zerodds-", "rustdds-", "plain-", "dust"].iter().any(|start| name.starts_with(start))
+}
+
+/// Every case of the full suite, whatever the machine can measure of it; those of systems that are not ours as of [`A_PEER`].
+pub(crate) fn planned() -> BTreeSet<Case> {
+    entries(false).iter().flat_map(Entry::cases).collect()
+}
+
+impl Entry {
+    fn cases(&self) -> impl Iterator<Item = Case> {
+        let peers = self.with_peers.then_some(A_PEER);
+        let systems = self.systems.iter().copied().chain(peers);
+        systems
+            .flat_map(move |system| self.session.sizes.iter().map(move |&len| self.session.case(system, len)))
+    }
 }
 
 fn note_machine(systems: &[Box<dyn System>], into: &Path, extent: String) -> Result<(), Box<dyn Error>> {
@@ -227,6 +243,8 @@ fn session_of(is_quick: bool, placement: Placement, kind: Kind, shape: Shape, si
     }
 }
 
+/// Stands for whatever another workspace brings.
+pub(crate) const A_PEER: &str = "peer";
 const KI: usize = 1 << 10;
 const MI: usize = 1 << 20;
 const TRANSPORT: &[&str] = &[
@@ -279,3 +297,16 @@ const RESTING: &[&str] = &[
     "dust",
     "plain-dust-65000",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quick_suite_measures_nothing_that_the_full_one_does_not() {
+        let full: BTreeSet<Case> = planned().iter().map(Case::of_any_session).collect();
+        for case in entries(true).iter().flat_map(Entry::cases) {
+            assert!(full.contains(&case.of_any_session()), "{case:?}");
+        }
+    }
+}

@@ -1,14 +1,14 @@
 //! What is asked of this project: every claim, its number as in the list of what the outcome is shown by.
 
 use super::claims::{Bound, Claim, Field, Sheet};
-use crate::median::{Case, Medians};
+use crate::median::Case;
 use crate::placement::Placement;
-use crate::record::Kind;
+use crate::record::{Kind, Record};
 use std::ops::{Div, Sub};
 
 /// All of them, in order.
-pub(super) fn all(medians: &Medians) -> Vec<Claim> {
-    let mut sheet = Sheet::of(medians);
+pub(super) fn all(records: &[Record]) -> Vec<Claim> {
+    let mut sheet = Sheet::of(records);
     sheet.latency();
     sheet.throughput();
     sheet.rest();
@@ -161,10 +161,9 @@ impl Sheet<'_> {
             rate,
             large,
         );
-        let lost: Field = |figures| figures.lost.map(|lost| lost as f64);
         for (number, system) in [(4, park), (4, bytes), (12, "rustdds-views"), (12, "rustdds-copies")] {
             let text = format!("{system}: messages lost");
-            self.value(number, &text, Bound::AtMost(0.0), system, lost, |case| case.kind == Kind::Throughput);
+            self.lost(number, &text, system, |case| case.kind == Kind::Throughput);
         }
         let fan = |case: &Case| case.kind == Kind::Throughput && case.readers == 3 && case.len == 1 << 20;
         self.ratio(
@@ -377,8 +376,7 @@ impl Sheet<'_> {
             |figures| figures.messages_per_s,
             hosts,
         );
-        let lost: Field = |figures| figures.lost.map(|lost| lost as f64);
-        self.value(10, "the same: messages lost", Bound::AtMost(0.0), plain.0, lost, hosts);
+        self.lost(10, "the same: messages lost", plain.0, hosts);
         self.ratio(
             10,
             "the same: processor time for a GB, times plain Dust's",

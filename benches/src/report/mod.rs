@@ -28,7 +28,7 @@ pub(crate) fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     csv.flush()?;
     let medians = Medians::of(&records);
     let plots = plots::draw(&medians, folder)?;
-    let claims = asked::all(&medians);
+    let claims = asked::all(&records);
     fs::write(folder.join("README.md"), page::text(&machine, &records, &medians, &claims, &plots))?;
     for claim in &claims {
         println!("{claim}");

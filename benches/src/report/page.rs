@@ -1,6 +1,6 @@
 //! README.md of the folder: the machine, the verdicts, the plots, the figures.
 
-use super::claims::{Claim, Measured};
+use super::claims::Claim;
 use super::machine::Machine;
 use super::plots::Plot;
 use crate::crew::WARM_HEAP;
@@ -80,17 +80,15 @@ fn verdicts(text: &mut String, claims: &[Claim]) {
         "## Asked and measured\n\n| | | asked | measured | | worst at |\n|---|---|---|---|---|---|"
     );
     for claim in claims {
-        let (value, at) = match &claim.measured {
-            Some(Measured { value, at }) => (format!("{value:.3}"), at.as_str()),
-            None => ("–".to_owned(), ""),
-        };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {value} | {} | {at} |",
+            "| {} | {} | {} | {} | {} | {} |",
             claim.item,
             claim.text,
             claim.asked,
-            claim.verdict()
+            claim.value(),
+            claim.verdict(),
+            claim.at
         );
     }
     text.push('\n');
@@ -235,7 +233,9 @@ system took seconds longer than planned); figures of two processors are sorted b
 probe before and after each run: \"near\" where spinning between the two takes less than 120 ns one way, \"far\" where it takes more.
 
 Ratios hold within one session, whose systems were measured in turns: a verdict takes both figures from the same one, and of several
-sessions that have both the median of their ratios. Tables are of one session each; plots show medians over sessions. Latency is half a
+sessions that have both the median of their ratios. It is met as a whole where that was found in every case of the full suite that it
+is about, a size in a placement at a pace; otherwise the verdict says in how many of them. Messages are lost in whatever run, also where
+the processors moved, and no run may have failed for that. Tables are of one session each; plots show medians over sessions. Latency is half a
 round trip, filling and reading included, so a pause in one direction shows at half its length. It counts from the real send: a sender
 that wakes late, for its pace or in a crowd, sends late, and that is not seen. p99 stands for 100 samples of a run or more. System calls are
 counted by perf at the kernel's entry, in runs of their own; bytes written are those that a sender puts into its ring, by filling a
