@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use xtask::{
     bench, failures, files, fuzz, instructions, mutants, papers, readme, sanitize, source::Source, style,
-    unsafe_report,
+    suite, unsafe_report,
 };
 
 #[derive(Parser)]
@@ -100,6 +100,9 @@ enum Chore {
 
 fn main() -> ExitCode {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    if let Err(error) = suite::end_with_tests() {
+        eprintln!("xtask: {error}; an interruption leaves running tests behind");
+    }
     let done = match Cli::parse().chore {
         Chore::Check => check(&root),
         Chore::UnsafeReport => report(&root),

@@ -3,13 +3,16 @@
 //! `cargo test` would build and print for every call anew, and counts a filter that matches nothing as a success. Here a
 //! test that is not there is an error, and so is one that skips itself or does not end.
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A test by its full name: `package::binary::path`, where the binary is `lib` for unit tests.
@@ -199,7 +202,13 @@ fn output_within(mut command: Command, patience: Duration) -> std::io::Result<(O
     // The end of a pipe would also wait for children that outlive the test, so a file takes what is printed.
     let mut printed = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(printed.try_clone()?);
-    let ended = wait_within(&mut command.spawn()?, patience)?;
+    // A group of its own, so that what the test has started can be ended with it, also what is stopped.
+    command.process_group(0);
+    let mut running = running();
+    let mut child = command.spawn()?;
+    *running = Some(Pid::from_child(&child));
+    drop(running);
+    let ended = wait_within(&mut child, patience)?;
     let mut output = Vec::new();
     std::io::Seek::rewind(&mut printed)?;
     printed.read_to_end(&mut output)?;
@@ -209,18 +218,44 @@ fn output_within(mut command: Command, patience: Duration) -> std::io::Result<(O
 fn wait_within(child: &mut Child, patience: Duration) -> std::io::Result<Option<bool>> {
     let until = Instant::now() + patience;
     loop {
+        let mut running = running();
         if let Some(status) = child.try_wait()? {
+            *running = None;
             return Ok(Some(status.success()));
         }
         if Instant::now() >= until {
-            // Its own children end when it does: their input is a pipe from it.
-            child.kill()?;
+            kill_process_group(Pid::from_child(child), Signal::KILL)?;
             child.wait()?;
+            *running = None;
             return Ok(None);
         }
+        drop(running);
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// The group of the test that runs, as long as its id is not given to another.
+fn running() -> MutexGuard<'static, Option<Pid>> {
+    static RUNNING: Mutex<Option<Pid>> = Mutex::new(None);
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on whoever interrupts this program ends the test that it runs too, which the terminal does not reach.
+///
+/// # Errors
+/// What the system says.
+pub fn end_with_tests() -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(|| {
+        if let Some(group) = *running() {
+            // This program ends either way.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        std::process::exit(INTERRUPTED);
+    })
+}
+
+/// As a shell puts it.
+const INTERRUPTED: i32 = 130;
 
 #[cfg(test)]
 mod tests {
@@ -261,11 +296,29 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_does_not_end_is_ended() {
+    fn a_command_that_does_not_end_is_ended_with_what_it_has_started_and_stopped() {
         let mut sleep = Command::new("sleep");
         sleep.arg("3600");
         let (ended, _) = output_within(sleep, Duration::from_millis(20)).expect("it starts");
         assert_eq!(ended, None);
+        let mut patience = Duration::from_millis(100);
+        let stopped = loop {
+            let mut parent = Command::new("sh");
+            parent.args(["-c", "trap '' HUP; sleep 3600 & kill -STOP $! && echo $! && wait"]);
+            let (ended, printed) = output_within(parent, patience).expect("it starts");
+            assert_eq!(ended, None);
+            if let Ok(id) = printed.trim().parse::<u32>() {
+                break id;
+            }
+            patience *= 2;
+        };
+        // Whoever inherits it may take a while to notice that it has ended.
+        let is_there = || std::fs::read_to_string(format!("/proc/{stopped}/stat"));
+        let until = Instant::now() + Duration::from_secs(60);
+        while is_there().is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Instant::now() < until, "{stopped} is still there");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let mut echo = Command::new("echo");
         echo.arg("here");
         assert_eq!(
