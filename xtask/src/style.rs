@@ -62,9 +62,7 @@ fn functions(code: &str) -> Vec<(usize, &str, usize)> {
     for (at, _) in starts {
         let signature = &code[at + 3..];
         let name = signature.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
-        let Some(open) = signature.find(['{', ';']).filter(|&open| signature[open..].starts_with('{')) else {
-            continue;
-        };
+        let Some(open) = body(signature) else { continue };
         let body = &signature[open..open + block_len(&signature[open..])];
         if !name.is_empty() {
             let line = code[..at].matches('\n').count() + 1;
@@ -76,6 +74,21 @@ fn functions(code: &str) -> Vec<(usize, &str, usize)> {
         }
     }
     found
+}
+
+/// Where the body of a function begins; `None` for a declaration. The semicolon of an array's length is of neither.
+fn body(signature: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    for (at, c) in signature.char_indices() {
+        match c {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth = depth.saturating_sub(1),
+            '{' if depth == 0 => return Some(at),
+            ';' if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The length in bytes of the block at the start of `rest`.
@@ -162,5 +175,11 @@ mod tests {
     fn a_declaration_without_a_body_and_a_function_pointer_have_no_length() {
         let code = "trait T { fn a(&self);\n fn b() {\n} }\ntype F = fn (u32) -> u32;\n";
         assert_eq!(functions(code), [(2, "b", 2)]);
+    }
+
+    #[test]
+    fn a_function_that_takes_or_gives_an_array_is_measured_like_any_other() {
+        let code = "trait T { fn a(&self) -> [u8; 4]; }\nfn b(x: [u8; { N }], y: u8)\n -> [(); 2] {\n}\n";
+        assert_eq!(functions(code), [(2, "b", 3)]);
     }
 }
