@@ -3,9 +3,9 @@
 use crate::said::Spoken;
 use crate::source::Source;
 use crate::{Finding, diffs, examples, files, readme};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Everything in which the papers of the repository at `root` contradict it.
 ///
@@ -14,30 +14,77 @@ use std::path::{Path, PathBuf};
 pub fn check(root: &Path, sources: &[Source]) -> io::Result<Vec<Finding>> {
     let mut found = Vec::new();
     let spoken = Spoken::of(sources);
-    for (path, text) in files(root, "md")? {
-        found.extend(dead_links(root, &path, &text));
-        found.extend(diffs::stale(root, &path, &text));
-        found.extend(spoken.unsaid(&path, &text));
+    let papers = files(root, "md")?;
+    let anchors: BTreeMap<PathBuf, BTreeSet<String>> =
+        papers.iter().map(|(path, text)| (path.clone(), anchors(text))).collect();
+    for (path, text) in &papers {
+        found.extend(dead_links(root, path, text, &anchors));
+        found.extend(diffs::stale(root, path, text));
+        found.extend(spoken.unsaid(path, text));
     }
     let read = |path: &str| std::fs::read_to_string(root.join(path));
-    found.extend(undocumented_variables(sources, &read(CONFIGURATION)?));
+    let configuration = read(CONFIGURATION)?;
+    found.extend(undocumented_variables(sources, &configuration));
+    found.extend(unread_variables(sources, &configuration));
     found.extend(unmapped_folders(sources, &read(ARCHITECTURE)?));
     found.extend(impossible_commands(root, &read(README)?));
     found.extend(examples::unshown(sources, Path::new(SHOWN_IN_EXAMPLES)));
     Ok(found)
 }
 
-/// Links to files that are not there.
-fn dead_links(root: &Path, path: &Path, text: &str) -> Vec<Finding> {
-    let folder = root.join(path.parent().unwrap_or(Path::new("")));
+/// Links to files that are not there, and to headings that no paper has.
+fn dead_links(
+    root: &Path,
+    path: &Path,
+    text: &str,
+    anchors: &BTreeMap<PathBuf, BTreeSet<String>>,
+) -> Vec<Finding> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let is_dead = |target: &str| {
+        let (file, anchor) = target.split_once('#').map_or((target, None), |(file, at)| (file, Some(at)));
+        let to = if file.is_empty() { path.to_path_buf() } else { plain(&folder.join(file)) };
+        let has = |anchor| anchors.get(&to).is_none_or(|anchors| anchors.contains(anchor));
+        !root.join(&to).exists() || !anchor.is_none_or(has)
+    };
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        for target in line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
-            if !target.is_empty() && !target.contains(':') && !folder.join(target).exists() {
-                let what = format!("the link to {target} leads nowhere");
-                found.push(Finding { path: path.to_path_buf(), line: index + 1, what });
-            }
+        let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains(':') && is_dead(target)) {
+            let what = format!("the link to {target} leads nowhere");
+            found.push(Finding { path: path.to_path_buf(), line: index + 1, what });
         }
+    }
+    found
+}
+
+/// The path without the steps up and back that are in it.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+/// What the headings of a paper are linked to by, as GitHub makes it of them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let headings = text.lines().filter(|line| {
+        is_code ^= line.trim_start().starts_with("```") || line.trim_start().starts_with("~~~");
+        !is_code && line.starts_with('#')
+    });
+    let mut found = BTreeSet::new();
+    for heading in headings {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept.chars().filter(|&c| c.is_alphanumeric() || [' ', '-', '_'].contains(&c));
+        let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        let again = (1..).map(|nth| format!("{anchor}-{nth}"));
+        let free = std::iter::once(anchor.clone()).chain(again).find(|anchor| !found.contains(anchor));
+        found.extend(free);
     }
     found
 }
@@ -50,12 +97,25 @@ fn undocumented_variables(sources: &[Source], page: &str) -> Vec<Finding> {
     missing.map(|name| whole_file(CONFIGURATION, format!("{name} is not explained"))).collect()
 }
 
+/// Environment variables that the page explains and no code reads.
+fn unread_variables(sources: &[Source], page: &str) -> Vec<Finding> {
+    let read: BTreeSet<&str> = sources.iter().flat_map(|source| variables(&source.text)).collect();
+    let words = page.split(|c: char| !is_of_name(c)).filter(|word| is_variable(word));
+    let unread: BTreeSet<&str> = words.filter(|word| !read.contains(word)).collect();
+    unread.into_iter().map(|name| whole_file(CONFIGURATION, format!("nothing reads {name}"))).collect()
+}
+
 /// String literals that are the name of a variable of ours, those of tests excepted.
 fn variables(text: &str) -> impl Iterator<Item = &str> {
-    let is_name = |name: &&str| {
-        name.starts_with(PREFIX) && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-    };
-    text.split('"').filter(is_name).filter(|name| !name.ends_with('_') && !name.contains("TEST"))
+    text.split('"').filter(|word| word.chars().all(is_of_name) && is_variable(word))
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(PREFIX) && !name.ends_with('_') && !name.contains("TEST")
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
 }
 
 /// Folders of sources that the code map leaves out.
@@ -107,11 +167,27 @@ mod tests {
     fn a_link_to_a_missing_file_is_found_and_web_addresses_are_not_followed() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let text = "[here](src/papers.rs#top) [web](https://example.org)\n[gone](src/gone.rs)";
-        let found = dead_links(root, Path::new("a.md"), text);
+        let found = dead_links(root, Path::new("a.md"), text, &BTreeMap::new());
         assert_eq!(
             found.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["a.md:2: the link to src/gone.rs leads nowhere"]
         );
+    }
+
+    #[test]
+    fn a_link_to_a_heading_that_a_paper_does_not_have_is_found() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let page = "# `A_b`: c, d\n```sh\n# e\n```\n## Twice\n## Twice\n";
+        let all = ["a_b-c-d", "twice", "twice-1"].map(str::to_owned).into();
+        assert_eq!(anchors(page), all);
+        let known = BTreeMap::from([("docs/qos.md".into(), all.clone()), ("README.md".into(), all)]);
+        let links = |path: &str, text: &str| {
+            let found = dead_links(&root, Path::new(path), text, &known);
+            found.into_iter().map(|finding| finding.what).collect::<Vec<_>>()
+        };
+        assert!(links("docs/qos.md", "[x](#twice-1) [y](../README.md#a_b-c-d) [z](trust.md#any)").is_empty());
+        assert_eq!(links("README.md", "[x](docs/qos.md#e)"), ["the link to docs/qos.md#e leads nowhere"]);
+        assert_eq!(links("README.md", "[x](#e)"), ["the link to #e leads nowhere"]);
     }
 
     #[test]
@@ -120,6 +196,15 @@ mod tests {
             [Source::new("crates/a/src/b.rs", "env::var(\"ZERODDS_A\"), \"ZERODDS_TEST_B\", \"ZERODDS_\"")];
         assert_eq!(undocumented_variables(&sources, "`ZERODDS_A`").len(), 0);
         assert_eq!(undocumented_variables(&sources, "`ZERODDS_AB`").len(), 1);
+    }
+
+    #[test]
+    fn a_variable_that_nothing_reads_any_more_is_found() {
+        let sources = [Source::new("crates/a/src/b.rs", "env::var(\"ZERODDS_A6\"), \"ZERODDS_TEST_B\"")];
+        let found =
+            unread_variables(&sources, "`ZERODDS_A6`, `ZERODDS_A6=on`, `ZERODDS_A`, `ZERODDS_TEST_B`");
+        let found: Vec<_> = found.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(found, ["nothing reads ZERODDS_A"]);
     }
 
     #[test]
