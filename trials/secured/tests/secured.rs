@@ -7,6 +7,7 @@ use papers::Papers;
 use rustdds::policy::{History, Reliability};
 use rustdds::{DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, TopicKind};
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use zerodds_rustdds::{Config, Options, ZeroDds, no_key};
 
@@ -26,8 +27,15 @@ struct Party {
 }
 
 impl Party {
-    fn new(papers: Option<&Papers>, config: Config) -> Self {
-        let builder = DomainParticipantBuilder::new(domain());
+    /// Two in a domain of their own.
+    fn two(papers: Option<&Papers>, config: &Config) -> (Self, Self) {
+        let domain = domain();
+        let one = || Self::new(domain, papers, config.clone());
+        (one(), one())
+    }
+
+    fn new(domain: u16, papers: Option<&Papers>, config: Config) -> Self {
+        let builder = DomainParticipantBuilder::new(domain);
         let builder = match papers {
             Some(papers) => builder.builtin_security(papers.config()),
             None => builder,
@@ -77,8 +85,7 @@ fn exchange(here: &Party, there: &mut Party, mut enough: impl FnMut(u32, &Party)
 #[test]
 fn what_secured_participants_publish_does_not_lie_in_shared_memory() {
     let papers = Papers::new();
-    let (here, mut there) =
-        (Party::new(Some(&papers), Config::default()), Party::new(Some(&papers), Config::default()));
+    let (here, mut there) = Party::two(Some(&papers), &Config::default());
     for party in [&here, &there] {
         let reason = party.zerodds.availability().expect_err("there is no ring").to_string();
         assert!(reason.contains("DDS Security") && reason.contains("share_secured"), "{reason}");
@@ -91,20 +98,22 @@ fn what_secured_participants_publish_does_not_lie_in_shared_memory() {
 #[test]
 fn a_program_that_says_so_shares_what_is_secured() {
     let papers = Papers::new();
-    let config = Config::default().share_secured(true);
-    let (here, mut there) = (Party::new(Some(&papers), config.clone()), Party::new(Some(&papers), config));
+    let (here, mut there) = Party::two(Some(&papers), &Config::default().share_secured(true));
     exchange(&here, &mut there, |received, here| received > 0 && here.zerodds.stats().shared_samples >= 50);
 }
 
 #[test]
 fn participants_without_security_share_in_a_program_that_is_built_with_it() {
-    let (here, mut there) = (Party::new(None, Config::default()), Party::new(None, Config::default()));
+    let (here, mut there) = Party::two(None, &Config::default());
     exchange(&here, &mut there, |received, here| received > 0 && here.zerodds.stats().shared_samples >= 50);
 }
 
-/// Domains of tests that run at the same time are hardly the same; permissions are for all of them.
+/// One that no other test of this process has, and hardly one of another; permissions are for all of them.
 fn domain() -> u16 {
-    (std::process::id() % 200) as u16
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    // ORDER: Relaxed; a number is all that is wanted.
+    let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+    ((std::process::id() % 200) as u16 + taken * 67) % 200
 }
 
 /// RustDDS 0.15.1 does not deliver encrypted samples in fragments.
