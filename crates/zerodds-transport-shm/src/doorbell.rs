@@ -160,3 +160,81 @@ pub(crate) fn notify_space(region: &impl Region, given: Space) -> bool {
     space.fetch_add(SPACE_STEP, Ordering::SeqCst);
     true
 }
+
+#[cfg(all(test, not(zerodds_model)))]
+mod tests {
+    use super::*;
+    use crate::sync::{AtomicU32, AtomicU64};
+
+    /// Both words and what lies between them.
+    struct Words([AtomicU32; doorbell::SPACE / 4 + 1]);
+
+    impl Words {
+        fn new() -> Self {
+            Self([const { AtomicU32::new(0) }; _])
+        }
+    }
+
+    impl Region for Words {
+        fn u32(&self, at: usize) -> &AtomicU32 {
+            &self.0[at / 4]
+        }
+
+        fn u64(&self, at: usize) -> &AtomicU64 {
+            panic!("a doorbell has no long word at {at}")
+        }
+
+        fn copy_in(&self, at: usize, _: &[u8]) {
+            panic!("a doorbell has no bytes at {at}")
+        }
+
+        fn copy_out(&self, at: usize, _: &mut [u8]) {
+            panic!("a doorbell has no bytes at {at}")
+        }
+    }
+
+    #[test]
+    fn who_sleeps_is_rung_for_once_a_sleep_and_where_it_lies() {
+        let bell = Words::new();
+        assert_eq!((is_asleep(&bell, NEVER_RUNG), seems_awake(&bell)), (false, true));
+        assert_eq!(ring(&bell, NEVER_RUNG), None);
+        let armed = arm(&bell, Bed::Futex);
+        assert!(is_asleep(&bell, NEVER_RUNG) && !seems_awake(&bell));
+        let (bed, rung) = ring(&bell, NEVER_RUNG).expect("it sleeps");
+        assert!(bed == Bed::Futex && rung != armed, "a wait on {armed} that has not begun returns");
+        assert_eq!(ring(&bell, rung), None, "this sleep is over");
+        assert!(ring(&bell, armed).is_some(), "as far as another sender knows it is not");
+        disarm(&bell);
+        assert_eq!(ring(&bell, rung), None);
+        arm(&bell, Bed::Poll);
+        assert_eq!(ring(&bell, rung).map(|(bed, _)| bed), Some(Bed::Poll));
+    }
+
+    #[test]
+    fn what_a_peer_writes_into_the_word_does_not_keep_its_receiver_from_being_woken() {
+        let bell = Words::new();
+        for written in [0, 1, 2, 3, u32::MAX] {
+            bell.u32(doorbell::BELL).store(written, Ordering::Relaxed);
+            let armed = arm(&bell, Bed::Futex);
+            assert_eq!(armed & ASLEEP, ASLEEP, "{written}");
+            assert!(ring(&bell, NEVER_RUNG).is_some(), "{written}");
+            disarm(&bell);
+            assert!(seems_awake(&bell), "{written}");
+        }
+    }
+
+    #[test]
+    fn who_waits_for_much_space_is_woken_by_much_and_who_waits_for_any_by_both() {
+        let space = Words::new();
+        assert!(!is_space_awaited(&space) && !notify_space(&space, Space::Much));
+        let armed = arm_space(&space, Space::Much);
+        assert!(is_space_awaited(&space) && !notify_space(&space, Space::of(MUCH - 1)));
+        assert!(notify_space(&space, Space::of(MUCH)));
+        assert_ne!(space.u32(doorbell::SPACE).load(Ordering::Relaxed), armed, "a wait on it returns");
+        arm_space(&space, Space::Any);
+        disarm_space(&space, Space::Much);
+        assert!(notify_space(&space, Space::Any) && notify_space(&space, Space::Much));
+        disarm_space(&space, Space::Any);
+        assert!(!is_space_awaited(&space) && !notify_space(&space, Space::Much));
+    }
+}

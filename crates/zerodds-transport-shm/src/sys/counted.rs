@@ -36,6 +36,12 @@ counted!(AtomicU32, u32);
 counted!(AtomicU64, u64);
 
 impl AtomicU32 {
+    /// For tests, whose words lie in no mapping.
+    #[cfg(test)]
+    pub(crate) const fn new(value: u32) -> Self {
+        Self(atomic::AtomicU32::new(value))
+    }
+
     #[track_caller]
     pub(crate) fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
         pass("fetch_add", Location::caller());
