@@ -296,7 +296,7 @@ pub fn play(words: &[String]) -> Result<(), String> {
             (Some("round"), &[round, expected]) => {
                 let before = participant.shared().0;
                 participant.write(round)?;
-                let until = Instant::now() + length(round);
+                let until = Instant::now() + patience(place, round);
                 let mut heard = 0;
                 while heard < expected && Instant::now() < until {
                     std::thread::sleep(LOOK);
@@ -320,11 +320,17 @@ pub fn play(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// How long a sample of this round is waited for before the next one is written: in the first ones not all are matched yet.
-fn length(round: u64) -> Duration {
-    Duration::from_secs(1 << round.min(5))
+/// How long a sample of one round is waited for before the next one is written: what is written before its readers are known never
+/// comes, and they are known the sooner the fewer endpoints there are.
+fn patience(place: Place, round: u64) -> Duration {
+    let endpoints = u32::try_from(place.participants * place.endpoints).unwrap_or(u32::MAX);
+    let first = AN_ENDPOINT.saturating_mul(endpoints).max(Duration::from_secs(1));
+    let doubled = u32::try_from(round).unwrap_or(u32::MAX).saturating_sub(1);
+    ROUND_MAX.min(first.saturating_mul(2u32.saturating_pow(doubled)))
 }
 
+const AN_ENDPOINT: Duration = Duration::from_millis(20);
+const ROUND_MAX: Duration = Duration::from_secs(40);
 const LOOK: Duration = Duration::from_millis(100);
 /// Discovery of thousands of endpoints takes a while; what takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(600);
