@@ -16,19 +16,23 @@ use crate::Finding;
 use crate::source::Source;
 use std::path::Path;
 
-/// Everything that programs say, tests excepted.
+/// Everything that programs say, tests and these chores excepted.
 pub(crate) struct Spoken(String);
 
 impl Spoken {
     /// What stands in these sources.
     pub(crate) fn of(sources: &[Source]) -> Self {
         let is_program = |source: &&Source| {
-            source.path.iter().any(|part| part == "src") && !source.path.ends_with("tests.rs")
+            let mut parts = source.path.iter();
+            !source.path.starts_with("xtask")
+                && parts.by_ref().any(|part| part == "src")
+                && !parts.any(|part| part == "tests" || part == "tests.rs")
         };
         let texts = sources.iter().filter(is_program).map(|source| {
             let program = source.text.split("\nmod tests {").next().unwrap_or_default();
             // A literal goes on behind a backslash, at the next line's first word.
-            let lines = program.lines().map(str::trim).map(|line| match line.strip_suffix('\\') {
+            let lines = program.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+            let lines = lines.map(|line| match line.strip_suffix('\\') {
                 Some(goes_on) => goes_on.to_owned(),
                 None => format!("{line}\n"),
             });
