@@ -376,7 +376,7 @@ impl Outlet {
     /// Whether samples that are written with these options can be shared with anyone at all.
     pub(crate) fn may_share(&self, options: &WriteOptions) -> bool {
         let directed = options.to_single_reader().is_some() || options.related_sample_identity().is_some();
-        self.shares && !directed
+        self.shares && !directed && !self.session().has_ended()
     }
 
     /// Room in the ring for a sample of `len` bytes of this instance; `None`: it goes by UDP.
@@ -554,11 +554,13 @@ impl Outlet {
         Begun::new(place, sent.undescribed.key.id)
     }
 
-    /// The same for what goes in RTPS alone. Where the application directs that to a reader, no other participant is ever given it.
+    /// The same for what goes in RTPS alone. Where the application directs that to a reader, no other participant is ever given it; nor
+    /// is that reader's, if it has left.
     pub(crate) fn begin_plain(&self, place: Place, to: Option<GUID>) -> Begun {
         let begun = Begun::new(place, self.session().next_id());
-        if let Some(reader) = to {
-            begun.excuse_all_but(&[incarnation(split(&reader).0)]);
+        if let Some(reader) = to.as_ref().map(split) {
+            let reached = self.session().is_matched(self.entity, reader).then(|| incarnation(reader.0));
+            begun.excuse_all_but(reached.as_slice());
         }
         begun
     }

@@ -524,6 +524,22 @@ fn what_is_directed_to_one_reader_is_owed_by_no_other() {
         assert_eq!(parties::next(&mut reader).number, number);
     }
     assert!(writer.wait_until_taken(PATIENCE));
+
+    // RTPS sends to nobody what is for a reader that has left: not to its neighbour either.
+    let mut neighbour = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader, &mut other, &mut neighbour]);
+    let (gone, events) = (reader.guid(), here.zerodds.events());
+    drop(reader);
+    eventually("it has left", || {
+        events
+            .try_next()
+            .is_some_and(|event| matches!(event, Status::ReaderLost { guid, .. } if guid == gone))
+    });
+    for number in 0..2 * ROOM {
+        let chunk = Chunk::new(1, number, SIZES[0]);
+        writer.write_with_options(chunk, options.clone()).expect("the neighbour is not waited for");
+    }
+    assert!(writer.wait_until_taken(PATIENCE));
 }
 
 #[test]

@@ -389,8 +389,9 @@ impl Drop for Attendant {
             let _ = self.poll.registry().deregister(status.as_status_source_mio1());
         }
         self.session.broadcast.end();
-        self.session.transport.close();
+        // First, so that nobody sends what the transport would refuse.
         self.session.abandon();
+        self.session.transport.close();
         self.session.watch.flush();
         if std::thread::panicking() {
             tracing::error!("the session's thread has panicked, and the session ends; UDP is used");
@@ -424,8 +425,10 @@ mod tests {
     use crate::domains;
     use crate::no_key::DataReader;
     use crate::session::ZeroDds;
+    use bytes::Bytes;
     use rustdds::policy::{History, Reliability, ResourceLimits};
     use rustdds::{DomainParticipant, QosPolicies, QosPolicyBuilder, ReadCondition, TopicKind};
+    use serde::{Deserialize, Serialize};
     use std::time::{Duration, Instant};
 
     fn eventually(mut is_so: impl FnMut() -> bool) {
@@ -436,7 +439,17 @@ mod tests {
         }
     }
 
-    fn take(reader: &mut DataReader<Vec<u8>>) -> usize {
+    #[derive(Serialize, Deserialize)]
+    struct Sample {
+        #[serde(with = "crate::bytes")]
+        data: Bytes,
+    }
+
+    fn sample() -> Sample {
+        Sample { data: vec![7; 20_000].into() }
+    }
+
+    fn take(reader: &mut DataReader<Sample>) -> usize {
         reader.take(usize::MAX, ReadCondition::any()).expect("taken").len()
     }
 
@@ -463,26 +476,32 @@ mod tests {
         let reader = |at: &ZeroDds| {
             let subscriber = at.create_subscriber(&qos).expect("a subscriber");
             subscriber
-                .create_datareader_no_key_cdr::<Vec<u8>>(&topic(at), Some(qos.clone()))
+                .create_datareader_no_key_cdr::<Sample>(&topic(at), Some(qos.clone()))
                 .expect("a reader")
         };
         let mut readers = [reader(&here), reader(&there)];
         let publisher = here.create_publisher(&qos).expect("a publisher");
         let writer = publisher
-            .create_datawriter_no_key_cdr::<Vec<u8>>(&topic(&here), Some(qos.clone()))
+            .create_datawriter_no_key_cdr::<Sample>(&topic(&here), Some(qos.clone()))
             .expect("a writer");
         eventually(|| {
             let shared = here.stats().descriptors;
-            let is_written = writer.write(vec![7; 20_000], None).is_ok();
+            let is_written = writer.write(sample(), None).is_ok();
             let is_shared = is_written && here.stats().descriptors == shared + 1;
             readers.iter_mut().map(take).min() > Some(0) && is_shared
         });
         eventually(|| readers.iter_mut().map(take).sum::<usize>() == 0);
 
+        let lent = writer.loan(20_000, |data| Sample { data }).expect("room");
         here.0.session.end();
         eventually(|| there.stats().transport.links == 0);
+        let mut lent = Some(lent);
         for _ in 0..3 * ROOM {
-            assert!(writer.write(vec![7; 20_000], None).is_ok(), "what is taken nobody would say");
+            let is_written = match lent.take() {
+                Some(lent) => writer.publish(lent, None).is_ok(),
+                None => writer.write(sample(), None).is_ok(),
+            };
+            assert!(is_written, "what is taken nobody would say");
             for reader in &mut readers {
                 eventually(|| take(reader) > 0);
             }

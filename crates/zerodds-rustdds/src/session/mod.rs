@@ -372,6 +372,12 @@ impl Session {
         self.call();
     }
 
+    /// Whether RTPS has matched this reader to a writer here, by all that it has reported up to now.
+    pub(crate) fn is_matched(&self, writer: Entity, reader: (Prefix, Entity)) -> bool {
+        self.look();
+        self.registry.lock().is_matched(writer, reader)
+    }
+
     pub(crate) fn remove_writer(&self, writer: Entity) {
         self.registry.lock().remove_writer(writer);
     }
@@ -583,7 +589,7 @@ impl Session {
         self.call();
     }
 
-    fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         // ORDER: Acquire, as above.
         self.ended.load(Ordering::Acquire)
     }

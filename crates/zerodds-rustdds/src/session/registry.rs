@@ -319,6 +319,11 @@ impl Registry {
         }
     }
 
+    /// Whether RTPS has matched this reader to a writer here.
+    pub(crate) fn is_matched(&self, writer: Entity, reader: (Prefix, Entity)) -> bool {
+        self.matched.get(&writer).is_some_and(|matched| matched.contains(&reader))
+    }
+
     pub(crate) fn outlook(&self, writer: Entity) -> Option<&Arc<Outlook>> {
         self.writers.get(&writer).map(|writer| &writer.outlook)
     }
