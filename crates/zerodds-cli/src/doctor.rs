@@ -66,12 +66,15 @@ fn settings() -> Finding {
     };
     let ours: Vec<(String, String)> =
         env::vars_os().map(text).filter(|(name, _)| is_meant_for_us(name)).collect();
-    let set: Vec<String> = ours.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    // What is no setting may be somebody else's, and its value nobody's business.
+    let (settings, others): (Vec<_>, Vec<_>) =
+        ours.iter().partition(|(name, _)| SETTINGS.contains(&name.as_str()));
+    let set: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let set = set.join(" ");
-    let is_no_setting = |name: &&String| !SETTINGS.contains(&name.as_str());
-    if let Some(name) = ours.iter().map(|(name, _)| name).find(is_no_setting) {
+    if let Some((name, _)) = others.first() {
+        let set = if set.is_empty() { "the defaults" } else { set.as_str() };
         return Finding::Limited(format!(
-            "{set}: {name} is no setting and changes nothing; there are {}",
+            "{set}; {name} is no setting and changes nothing; there are {}",
             SETTINGS.join(", ")
         ));
     }
@@ -85,7 +88,7 @@ fn settings() -> Finding {
 
 /// Whether this is the name of a variable of ours, or nearly: `ZERODD_SHM`, `zerodds_shm`.
 fn is_meant_for_us(name: &str) -> bool {
-    name.to_ascii_uppercase().replace('_', "").starts_with("ZEROD")
+    name.to_ascii_uppercase().replace('_', "").starts_with("ZERODD")
 }
 
 /// Sends a message of the smallest and of the largest size from one transport to another.
@@ -157,7 +160,7 @@ fn udp_ports(udp: &UdpTransport, domain: u32) -> Finding {
     if addresses.is_empty() {
         if let Some(error) = udp.listing_error() {
             return Finding::Broken(format!(
-                "the interfaces of this host cannot be listed: {error}; the sandbox of this process has to allow AF_NETLINK"
+                "the interfaces of this host cannot be listed: {error}; where a sandbox denies that, it has to allow AF_NETLINK"
             ));
         }
         return Finding::Broken(

@@ -132,7 +132,10 @@ fn a_variable_that_is_no_setting_is_said_to_be_none() {
             |line: &str| line.starts_with("limited") && line.contains(&format!("{name} is no setting"));
         assert!(said.lines().any(named), "{said}");
     }
-    assert!(!text(&doctor([("ZEROMQ_HOME", "/")])).contains("is no setting"));
+    for foreign in ["ZEROMQ_HOME", "ZERODHA_API_SECRET", "ZERO_DOWNTIME"] {
+        assert!(!text(&doctor([(foreign, "secret")])).contains("secret"), "{foreign}");
+    }
+    assert!(!text(&doctor([("ZERODD_KEY", "secret")])).contains("secret"));
 }
 
 #[test]
