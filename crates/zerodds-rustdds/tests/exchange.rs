@@ -2,10 +2,11 @@
 
 mod parties;
 
+use futures::executor::block_on;
 use parties::*;
 use rustdds::dds::WriteError;
 use rustdds::policy::History;
-use rustdds::{ReadCondition, WriteOptionsBuilder};
+use rustdds::{DomainParticipantStatusEvent as Status, RTPSEntity, ReadCondition, WriteOptionsBuilder};
 use zerodds_rustdds::no_key::DataReader;
 use zerodds_rustdds::{Config, Loan, Options, WhenFull};
 
@@ -299,4 +300,42 @@ fn while_what_was_taken_is_looked_at_the_reader_can_be_asked_for_more() {
     meet(&here, &writer, &mut [&mut reader]);
     writer.write(Chunk::new(1, 7, 20_000), None).expect("written");
     eventually("it comes", || taken_by_two(&mut reader).any(|chunk| chunk == Chunk::new(1, 7, 20_000)));
+}
+
+#[test]
+fn what_is_directed_to_one_reader_is_owed_by_no_other() {
+    const ROOM: u32 = 4;
+    let (here, there, beside) = (Party::new(), Party::new(), Party::new());
+    let (topic, qos) = (unique("directed"), keep_all(ROOM as i32, 5_000));
+    let writer = here.writer(&topic, &qos);
+    let (mut reader, mut other) = (there.reader(&topic, &qos), beside.reader(&topic, &qos));
+    meet(&here, &writer, &mut [&mut reader, &mut other]);
+    let options = WriteOptionsBuilder::new().to_single_reader(reader.guid()).build();
+    for number in 0..2 * ROOM {
+        let chunk = Chunk::new(1, number, [100, 50_000][number as usize / 2 % 2]);
+        let written = if number % 2 == 0 {
+            writer.write_with_options(chunk, options.clone())
+        } else {
+            block_on(writer.async_write_with_options(chunk, options.clone()))
+        };
+        written.expect("the other reader is not waited for");
+        assert_eq!(next(&mut reader).number, number);
+    }
+    assert!(writer.wait_until_taken(PATIENCE));
+
+    // RTPS sends to nobody what is for a reader that has left: not to its neighbour either.
+    let mut neighbour = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader, &mut other, &mut neighbour]);
+    let (gone, events) = (reader.guid(), here.zerodds.events());
+    drop(reader);
+    eventually("it has left", || {
+        events
+            .try_next()
+            .is_some_and(|event| matches!(event, Status::ReaderLost { guid, .. } if guid == gone))
+    });
+    for number in 0..2 * ROOM {
+        let chunk = Chunk::new(1, number, 100);
+        writer.write_with_options(chunk, options.clone()).expect("the neighbour is not waited for");
+    }
+    assert!(writer.wait_until_taken(PATIENCE));
 }

@@ -14,7 +14,7 @@ use rustdds::mio1::{Events, Interest, Poll, Token};
 use rustdds::policy::{History, Lifespan, ResourceLimits};
 use rustdds::{
     DataReaderStatus, DataWriterStatus, DomainParticipant, DomainParticipantStatusEvent as Status,
-    QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, StatusEvented, TopicKind, WriteOptionsBuilder,
+    QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, StatusEvented, TopicKind,
 };
 use std::cell::Cell;
 use std::pin::pin;
@@ -502,44 +502,6 @@ fn a_writer_that_waits_goes_on_with_the_first_sample_that_is_taken() {
         parties::next(reader);
     }
     write_when_there_is_room(writer, Chunk::new(1, 0, 20_000));
-}
-
-#[test]
-fn what_is_directed_to_one_reader_is_owed_by_no_other() {
-    const ROOM: u32 = 4;
-    let (here, there, beside) = (Party::new(), Party::new(), Party::new());
-    let (topic, qos) = (unique("directed"), keep_all(ROOM as i32, 5 * HASTY_MS));
-    let writer = here.writer(&topic, &qos);
-    let (mut reader, mut other) = (there.reader(&topic, &qos), beside.reader(&topic, &qos));
-    meet(&here, &writer, &mut [&mut reader, &mut other]);
-    let options = WriteOptionsBuilder::new().to_single_reader(reader.guid()).build();
-    for number in 0..2 * ROOM {
-        let chunk = Chunk::new(1, number, SIZES[number as usize / 2 % 2]);
-        let written = if number % 2 == 0 {
-            writer.write_with_options(chunk, options.clone())
-        } else {
-            block_on(writer.async_write_with_options(chunk, options.clone()))
-        };
-        written.expect("the other reader is not waited for");
-        assert_eq!(parties::next(&mut reader).number, number);
-    }
-    assert!(writer.wait_until_taken(PATIENCE));
-
-    // RTPS sends to nobody what is for a reader that has left: not to its neighbour either.
-    let mut neighbour = there.reader(&topic, &qos);
-    meet(&here, &writer, &mut [&mut reader, &mut other, &mut neighbour]);
-    let (gone, events) = (reader.guid(), here.zerodds.events());
-    drop(reader);
-    eventually("it has left", || {
-        events
-            .try_next()
-            .is_some_and(|event| matches!(event, Status::ReaderLost { guid, .. } if guid == gone))
-    });
-    for number in 0..2 * ROOM {
-        let chunk = Chunk::new(1, number, SIZES[0]);
-        writer.write_with_options(chunk, options.clone()).expect("the neighbour is not waited for");
-    }
-    assert!(writer.wait_until_taken(PATIENCE));
 }
 
 #[test]
