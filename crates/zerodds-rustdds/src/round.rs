@@ -82,11 +82,16 @@ impl Round {
     fn end(&mut self, is_whole: bool) -> Option<SampleIdentity> {
         let Carried { first, last, for_all } = self.carried?;
         if let Some(begun) = self.begun.take() {
-            let directed = std::mem::take(&mut self.directed);
+            let mut directed = std::mem::take(&mut self.directed);
+            let posts = directed.len() as i64 + i64::from(for_all.is_some());
             if !is_whole && for_all.is_none() {
                 begun.excuse_all_but(&directed.iter().map(|&(reached, _)| reached).collect::<Vec<_>>());
             }
-            let (first, last) = (first.sequence_number.into(), last.sequence_number.into());
+            let (first, last): (i64, i64) = (first.sequence_number.into(), last.sequence_number.into());
+            if last - first < posts {
+                // Nothing of another sample came between: whoever has taken anything from the first on has taken this.
+                directed.clear();
+            }
             begun.written(Numbers { first, last, directed });
         }
         Some(for_all.unwrap_or(last))
