@@ -6,8 +6,13 @@
 //!
 //! It does not say whether that reader is reliable. Dust sends one for each of its readers, best-effort ones too, whose
 //! NACK_FRAGs a Dust writer does not answer. So that is learned from what Dust announces of its readers, to ourselves or to others.
+//!
+//! Dust has each of its readers act on all that its participant is told, whomever that is for. What a writer tells one reader is often
+//! not true of another: one that came late is told that the writer begins where it came. So what each was told is kept here too, and
+//! nothing that would have one reader lose what is on its way to another is asked for, or heard.
 
-use crate::rtps::{AckNack, EntityId, Guid, Heartbeat};
+use crate::outgoing::Outgoing;
+use crate::rtps::{AckNack, EntityId, Guid, Heartbeat, SUBMESSAGE_HEADER_LEN, kind};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -50,6 +55,8 @@ struct Said {
     requested: Vec<i64>,
     /// The first sample that the writer has for it, by the last HEARTBEAT that addressed it, and when that came.
     promised: Option<Promise>,
+    /// Samples that will not come for it, by GAPs that Dust was not given because others may lack these, and since when.
+    spared: BTreeMap<i64, Instant>,
 }
 
 /// The first sample that a writer has for a reader, and when it said so.
@@ -62,12 +69,54 @@ impl Said {
         let awaited = promised.max(self.acknowledged)..first;
         (now.duration_since(at) < PROMISE && !awaited.is_empty()).then_some(awaited)
     }
+
+    /// What it may lack.
+    fn lacks(&self) -> Lack {
+        let promised = self.promised.map_or(0, |(promised, _)| promised);
+        let (spared, requested) = (self.spared.clone(), self.requested.clone());
+        Lack { from: promised.max(self.acknowledged), spared, requested }
+    }
+}
+
+/// The samples that one reader may lack: from one on, but for some. Of them it has asked for some.
+#[derive(Debug, Default)]
+struct Lack {
+    from: i64,
+    spared: BTreeMap<i64, Instant>,
+    requested: Vec<i64>,
+}
+
+/// What our reliable readers may lack of a writer, but for one of them.
+#[derive(Debug, Default)]
+pub(crate) struct Lacking {
+    others: Vec<Lack>,
+    /// What this one was spared.
+    spared: BTreeMap<i64, Instant>,
+}
+
+impl Lacking {
+    /// No sample below is lacked.
+    pub(crate) fn from(&self) -> i64 {
+        self.others.iter().map(|lack| lack.from).min().unwrap_or(i64::MAX)
+    }
+
+    /// Whether another reader waits for this one. Who does asks for it before long: one that has not done so since the first was told
+    /// that it will not come is not served by that writer any more, or has it and was not asked to say so.
+    pub(crate) fn has(&self, number: i64, now: Instant) -> bool {
+        let told_at = self.spared.get(&number);
+        let is_believed = told_at.is_none_or(|&at| now.duration_since(at) < PROMISE);
+        self.others.iter().any(|lack| {
+            let may_lack = lack.from <= number && !lack.spared.contains_key(&number);
+            may_lack && (is_believed || lack.requested.contains(&number))
+        })
+    }
 }
 
 #[derive(Debug, Default)]
 struct Books {
     talks: HashMap<Guid, Talk>,
-    /// What writers have promised to readers that have not spoken to them yet: the first HEARTBEAT comes before the first ACKNACK.
+    /// What writers have promised to readers that have not spoken to them yet: the first HEARTBEAT comes before the first ACKNACK. And
+    /// what they have promised to all at once, if they have.
     promises: HashMap<(Guid, EntityId), Promise>,
     /// Those of our applications' readers that are reliable.
     reliable: HashSet<EntityId>,
@@ -99,8 +148,24 @@ impl Books {
 pub(crate) struct Contacts(Mutex<Books>);
 
 impl Contacts {
+    /// Notes what Dust says, if it is an ACKNACK, to a writer at `locators`. What its reader was not promised is not asked for: Dust has
+    /// each of its readers ask for all that any HEARTBEAT speaks of, and a Dust writer would answer with GAPs that are true for that
+    /// reader alone and name nobody, so that another one took what it still lacks for something that never comes.
+    pub(crate) fn pass(&self, message: &mut [u8], outgoing: &Outgoing, locators: &[Locator]) {
+        let (kind::ACKNACK, Some(prefix)) = (outgoing.kind, outgoing.to) else { return };
+        let Ok(acknack) = AckNack::read(&outgoing.submessage(message)) else { return };
+        let writer = Guid { prefix, entity: acknack.writer };
+        let body = outgoing.offset + SUBMESSAGE_HEADER_LEN;
+        for (octet, bit) in acknack.bits_below(self.promised(&writer, acknack.reader)) {
+            message[body + octet] &= !bit;
+        }
+        if let Ok(acknack) = AckNack::read(&outgoing.submessage(message)) {
+            self.note(writer, &acknack, locators);
+        }
+    }
+
     /// Notes an ACKNACK that Dust sends to `writer` at `locators`, of which there are none for a writer of our own.
-    pub(crate) fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
+    fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
         let Books { talks, promises, .. } = &mut *self.0.lock();
         if talks.len() >= CONTACTS_MAX && !talks.contains_key(&writer) {
             talks.clear();
@@ -111,6 +176,7 @@ impl Contacts {
             Said { promised, ..Said::default() }
         });
         (said.acknowledged, said.requested) = (acknack.base, acknack.requested().collect());
+        said.spared = said.spared.split_off(&acknack.base);
         if talk.locators != locators {
             talk.locators = locators.to_vec();
         }
@@ -180,11 +246,11 @@ impl Contacts {
         now: Instant,
         pending: impl Fn(Range<i64>) -> bool,
     ) -> bool {
+        let mut books = self.0.lock();
+        books.promise(writer, heartbeat.reader, (heartbeat.first, now));
         if heartbeat.reader == EntityId::UNKNOWN {
             return true;
         }
-        let mut books = self.0.lock();
-        books.promise(writer, heartbeat.reader, (heartbeat.first, now));
         let Some(talk) = books.talks.get(writer) else { return true };
         let waits = |said: &Said| {
             said.awaits(heartbeat.first, now).is_some_and(|awaited| {
@@ -199,16 +265,51 @@ impl Contacts {
     /// Whether another reliable reader than the one that a HEARTBEAT is for may lack a sample before the first that it speaks of: that
     /// one would take it as lost.
     pub(crate) fn would_lose(&self, writer: &Guid, heartbeat: &Heartbeat) -> bool {
+        self.lacking(writer, heartbeat.reader).from() < heartbeat.first
+    }
+
+    /// What our reliable readers may lack of a writer, but for the one that this addresses; nothing if it is for all of them.
+    pub(crate) fn lacking(&self, writer: &Guid, addressed: EntityId) -> Lacking {
+        if addressed == EntityId::UNKNOWN {
+            return Lacking::default();
+        }
         let books = self.0.lock();
-        let is_other = |reader| reader != heartbeat.reader && books.is_reliable(reader);
+        let is_other = |&reader: &EntityId| reader != addressed && books.is_reliable(reader);
         let said = books.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
-        let said = said.map(|(&reader, said)| {
-            (reader, said.promised.map_or(0, |(promised, _)| promised).max(said.acknowledged))
-        });
-        let silent = books.promises.iter().filter(|((of, _), _)| of == writer);
-        let silent = silent.map(|(&(_, reader), &(promised, _))| (reader, promised));
-        let is_for_all = heartbeat.reader == EntityId::UNKNOWN;
-        !is_for_all && said.chain(silent).any(|(reader, from)| is_other(reader) && from < heartbeat.first)
+        let said = said.filter(|(reader, _)| is_other(reader)).map(|(_, said)| said.lacks());
+        let silent = books.promises.iter().filter(|((of, reader), _)| of == writer && is_other(reader));
+        let silent = silent.map(|(_, &(from, _))| Lack { from, ..Lack::default() });
+        let itself = books.talks.get(writer).and_then(|talk| talk.readers.get(&addressed));
+        let spared = itself.map_or_else(BTreeMap::new, |said| said.spared.clone());
+        Lacking { others: said.chain(silent).collect(), spared }
+    }
+
+    /// The writer has told this reader alone that these will not come: it does not lack them.
+    pub(crate) fn spare(&self, writer: &Guid, reader: EntityId, numbers: &[i64], now: Instant) {
+        let mut books = self.0.lock();
+        let talk = books.talks.get_mut(writer);
+        if let Some(said) = talk.and_then(|talk| talk.readers.get_mut(&reader)) {
+            numbers.iter().for_each(|&number| _ = said.spared.entry(number).or_insert(now));
+            while said.spared.len() > SPARED_MAX {
+                said.spared.pop_last();
+            }
+        }
+    }
+
+    /// The first sample that this reader may ask the writer for: what it was promised itself, or with all others. Nothing, where others
+    /// were promised what they are told apart, and it is still to be told.
+    fn promised(&self, writer: &Guid, reader: EntityId) -> i64 {
+        let books = self.0.lock();
+        let talk = books.talks.get(writer);
+        let itself = talk.and_then(|talk| talk.readers.get(&reader)).and_then(|said| said.promised);
+        let silent = |reader| books.promises.get(&(*writer, reader)).copied();
+        if let Some((first, _)) = itself.or_else(|| silent(reader)).or_else(|| silent(EntityId::UNKNOWN)) {
+            return first;
+        }
+        let is_told_apart = talk
+            .is_some_and(|talk| talk.readers.values().any(|said| said.promised.is_some()))
+            || books.promises.keys().any(|(of, _)| of == writer);
+        if is_told_apart { i64::MAX } else { 0 }
     }
 
     /// Everything below has come to all reliable readers that have spoken to this writer; 1 if none has.
@@ -236,13 +337,16 @@ impl Contacts {
 
 /// How long a HEARTBEAT is believed that the same reader hears no other after: several times Dust's period.
 const PROMISE: Duration = Duration::from_secs(1);
+/// As many as one GAP may tell Dust of, several times over. Of those beyond a reader asks again.
+const SPARED_MAX: usize = 1024;
 /// Beyond it everything is learned anew, from the next ACKNACKs, or HEARTBEATs.
 const CONTACTS_MAX: usize = 4096;
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::rtps::{GuidPrefix, Submessage, flag, kind};
+    use crate::rtps::{GuidPrefix, MessageWriter, Submessage, flag};
+    use zerodds_core::Endianness;
 
     /// Where the writers of tests listen.
     pub(crate) const LISTENS_AT: Locator = Locator::new(1, 7411, [1; 16]);
@@ -315,5 +419,49 @@ pub(crate) mod tests {
         let reader = EntityId([0, 0, 3, 0xc7]);
         acknowledges(&contacts, reader, discovery, 1, false);
         assert_eq!(contacts.of(&discovery).map(|contact| contact.reader_for(ONE)), Some(reader));
+    }
+
+    /// What is asked for, of the samples from 2 to 34, when an ACKNACK of [`ONE`] leaves that asks for all of them.
+    fn asked(contacts: &Contacts) -> Vec<i64> {
+        let mut message = MessageWriter::new(&GuidPrefix([1; 12]).header(), Endianness::Little, 64);
+        let body =
+            [&ONE.0[..], &WRITER.entity.0, &[0, 0, 0, 0, 2, 0, 0, 0, 33, 0, 0, 0], &[0xff; 4]].concat();
+        let body = [&body[..], &[0, 0, 0, 0x80], &[1, 0, 0, 0]].concat();
+        message.info_dst(WRITER.prefix).verbatim(&[kind::ACKNACK, flag::ENDIANNESS, body.len() as u8, 0]);
+        let mut message = message.verbatim(&body).as_bytes().to_vec();
+        let outgoing = Outgoing::read(&message).expect("a message");
+        contacts.pass(&mut message, &outgoing, &[LISTENS_AT]);
+        let acknack = AckNack::read(&outgoing.submessage(&message)).expect("an ACKNACK");
+        let asked: Vec<_> = acknack.requested().collect();
+        assert_eq!(acknack.base, 2);
+        assert!((1..40).all(|number| contacts.is_requested(&WRITER, number) == asked.contains(&number)));
+        asked
+    }
+
+    #[test]
+    fn a_reader_asks_for_what_it_was_promised_itself_or_with_all_and_for_nothing_while_only_others_were() {
+        let all: Vec<i64> = (2..35).collect();
+        let promise = |contacts: &Contacts, reader, first| {
+            let heartbeat = Heartbeat { reader, writer: WRITER.entity, first, last: 40, count: 1 };
+            assert!(contacts.may_hear(&WRITER, &heartbeat, Instant::now(), |_| false));
+        };
+        for speaks_first in [true, false] {
+            let contacts = Contacts::default();
+            let other_speaks = || acknowledges(&contacts, OTHER, WRITER, 2, false);
+            assert_eq!(asked(&contacts), all, "nobody was promised anything");
+            if speaks_first {
+                other_speaks();
+            }
+            promise(&contacts, OTHER, 1);
+            other_speaks();
+            contacts.left(ONE);
+            assert_eq!(asked(&contacts), [0; 0], "it asks for what the other was promised");
+            promise(&contacts, EntityId::UNKNOWN, 9);
+            assert_eq!(asked(&contacts), all[7..]);
+            promise(&contacts, ONE, 33);
+            assert_eq!(asked(&contacts), [33, 34]);
+            promise(&contacts, ONE, 41);
+            assert_eq!(asked(&contacts), [0; 0]);
+        }
     }
 }

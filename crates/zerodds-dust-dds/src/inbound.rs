@@ -297,7 +297,7 @@ impl Inbound {
             Content::Gap(gap) => {
                 // Nobody waits for a sample of a writer that Dust does not know.
                 if self.estates.has(prefix) {
-                    self.gap(&context.origin, &gap);
+                    self.gap(&context.origin, &gap, now);
                 }
                 Ok(Fate::Drop)
             }
@@ -357,27 +357,30 @@ impl Inbound {
 
     /// Tells Dust what will not come, each number by itself. A long GAP that leaves out nothing for the reliable readers that have
     /// spoken to the writer stays one, and begins near its end: Dust walks through it, only to remember the last. Those that have
-    /// not spoken are not known here. A GAP that a writer addresses to one reader counts for all readers of the participant, whose
-    /// half-received sample it may cover.
-    fn gap(&mut self, origin: &Origin, gap: &Gap<'_>) {
+    /// not spoken are not known here. Dust has each of its readers act on a GAP, so of one that a writer addresses to one reader that is
+    /// left out which another may lack, be it on its way or half received; the reader asks again, and hears it when no other waits.
+    fn gap(&mut self, origin: &Origin, gap: &Gap<'_>, now: Instant) {
         let writer = Guid { prefix: origin.prefix, entity: gap.writer };
-        let until = self.reassembly.gap(origin.prefix, gap).unwrap_or(i64::MAX);
-        let is_long = gap.base - gap.start > GAP_SPAN_MAX && gap.base <= until;
+        let lacking = self.contacts.lacking(&writer, gap.reader);
+        let is_for_all = |number| !lacking.has(number, now);
+        let until = self.reassembly.gap(writer, |number| gap.covers(number) && is_for_all(number));
+        let until = until.unwrap_or(i64::MAX);
+        let end = gap.base.min(until).min(lacking.from());
         let mut message = MessageWriter::new(&origin.header, Endianness::Little, 64);
+        let is_long = end - gap.start > GAP_SPAN_MAX;
         let from = if is_long && gap.start <= self.contacts.complete_below(&writer) {
-            message.gap((gap.reader, gap.writer), gap.base - 1, gap.base);
-            gap.base
+            message.gap((gap.reader, gap.writer), end - 1, end);
+            end
         } else {
             gap.start
         };
         let numbers = Gap { start: from, ..*gap };
-        for number in numbers.numbers().take_while(|&number| number < until) {
-            if self.gaps == GAP_NUMBERS_MAX {
-                break;
-            }
-            self.gaps += 1;
-            message.nothing(gap.writer, number);
-        }
+        let numbers = numbers.numbers().take_while(|&number| number < until);
+        let numbers: Vec<_> = numbers.take(GAP_NUMBERS_MAX - self.gaps).collect();
+        self.gaps += numbers.len();
+        let (told, kept): (Vec<i64>, Vec<i64>) = numbers.into_iter().partition(|&number| is_for_all(number));
+        told.into_iter().for_each(|number| _ = message.nothing(gap.writer, number));
+        self.contacts.spare(&writer, gap.reader, &kept, now);
         if message.len() > HEADER_LEN {
             self.brought_about.push(message.into_bytes());
         }

@@ -37,7 +37,7 @@ mod partial;
 use crate::contacts::{Contact, Contacts};
 use crate::fragment::FRAGMENTS_MAX;
 use crate::rtps::{
-    DataFrag, Gap, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
+    DataFrag, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
 };
 use crate::tally::Tally;
 use counts::Counts;
@@ -296,10 +296,9 @@ impl Reassembly {
     }
 
     /// These samples will not come. Answers with the first that is still to come: Dust is not to hear yet of those behind it.
-    pub(crate) fn gap(&mut self, prefix: GuidPrefix, gap: &Gap<'_>) -> Option<i64> {
-        let guid = Guid { prefix, entity: gap.writer };
+    pub(crate) fn gap(&mut self, guid: Guid, is_gone: impl Fn(i64) -> bool) -> Option<i64> {
         let writer = self.writers.get_mut(&guid)?;
-        if writer.forget(|number| gap.covers(number)) {
+        if writer.forget(is_gone) {
             self.freed.push(guid);
         }
         writer.first_pending()

@@ -21,14 +21,13 @@
 //! counted, and repaired by RTPS.
 
 use crate::announce::refreshed;
-use crate::contacts::Contacts;
 use crate::datagrams::Datagrams;
 use crate::departed::Departed;
 use crate::forecast::Forecast;
 use crate::outgoing::Outgoing;
 use crate::participant::{Running, Shared};
 use crate::repair::repair;
-use crate::rtps::{AckNack, EntityId, Gap, Guid, HEADER_LEN, Heartbeat, MessageWriter, kind};
+use crate::rtps::{EntityId, Gap, Guid, HEADER_LEN, Heartbeat, MessageWriter, kind};
 use crate::untouched::untouched;
 use dust_dds::transport::interface::WriteMessage;
 use dust_dds::transport::types::Locator as DustLocator;
@@ -177,7 +176,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     /// What Dust says to itself. A chunk of a sample is cut as for others: as Dust wrote it, nobody could tell where it belongs.
     fn write_to_ourselves(&mut self, message: &mut [u8], outgoing: &Outgoing) {
         let shared = self.running.shared();
-        note_contact(&shared.contacts, message, outgoing, &[]);
+        shared.contacts.pass(message, outgoing, &[]);
         let push = |message| {
             let has_room = shared.loopback.push(message);
             if !has_room {
@@ -279,7 +278,7 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             let written = self.written.entry(writer).or_default();
             *written = last.max(*written);
         }
-        note_contact(&self.shared().contacts, message, outgoing, locators);
+        self.shared().contacts.pass(message, outgoing, locators);
         let is_users = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
         let is_counted = is_users && is_beginning(message, outgoing);
         let whole = outgoing.kind != kind::DATA_FRAG && len <= self.whole_len_max(peer, len);
@@ -491,15 +490,6 @@ fn is_departed(departed: &Departed, message: &[u8], outgoing: &Outgoing) -> bool
 /// Whether a sample begins here: of one that Dust writes in chunks the first one counts.
 fn is_beginning(message: &[u8], outgoing: &Outgoing) -> bool {
     outgoing.chunk(message).is_none_or(|chunk| chunk.first == 1)
-}
-
-/// Remembers, from an ACKNACK that Dust sends, whom to ask for fragments.
-fn note_contact(contacts: &Contacts, message: &[u8], outgoing: &Outgoing, locators: &[Locator]) {
-    if let (kind::ACKNACK, Some(prefix)) = (outgoing.kind, outgoing.to)
-        && let Ok(acknack) = AckNack::read(&outgoing.submessage(message))
-    {
-        contacts.note(Guid { prefix, entity: acknack.writer }, &acknack, locators);
-    }
 }
 
 /// The longest that Dust's thread waits for a peer's room.

@@ -26,6 +26,7 @@ use dust_dds::infrastructure::type_support::DdsType;
 use dust_dds::publication::data_writer::DataWriter;
 use dust_dds::std_runtime::StdRuntime;
 use dust_dds::subscription::data_reader::DataReader;
+use dust_dds::subscription::subscriber::Subscriber;
 use dust_dds::transport::interface::{
     RtpsTransportParticipant, TransportDataReceiver, TransportParticipantFactory, WriteMessage,
 };
@@ -34,6 +35,8 @@ use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::mpsc;
 use std::time::Duration;
+
+mod readers;
 
 #[derive(Clone, Debug, PartialEq, DdsType)]
 struct Note {
@@ -122,27 +125,38 @@ impl Captive {
     }
 
     fn reliable_reader_of(&self, durability: DurabilityQosPolicyKind) -> DataReader<Note> {
+        self.reliable_reader_in(&self.reader.get_subscriber(), durability)
+    }
+
+    fn reliable_reader_in(
+        &self,
+        subscriber: &Subscriber,
+        durability: DurabilityQosPolicyKind,
+    ) -> DataReader<Note> {
         let topic = self.reader.get_topicdescription();
         let kind = ReliabilityQosPolicyKind::Reliable;
         let max_blocking_time = DurationKind::Finite(dust_dds::infrastructure::time::Duration::new(1, 0));
         let reliability = ReliabilityQosPolicy { kind, max_blocking_time };
         let durability = DurabilityQosPolicy { kind: durability };
         let qos = QosKind::Specific(DataReaderQos { reliability, durability, ..Default::default() });
-        self.reader.get_subscriber().create_datareader(&topic, qos, NO_LISTENER, NO_STATUS).expect("alive")
+        subscriber.create_datareader(&topic, qos, NO_LISTENER, NO_STATUS).expect("alive")
     }
 
     /// A writer that has the last note of each id for those who join later.
     fn keeping_writer(&self) -> DataWriter<Note> {
-        let (publisher, topic) = (self.writer.get_publisher(), self.writer.get_topic());
         let durability = DurabilityQosPolicy { kind: DurabilityQosPolicyKind::TransientLocal };
-        let qos = QosKind::Specific(DataWriterQos { durability, ..Default::default() });
-        publisher.create_datawriter(&topic, qos, NO_LISTENER, NO_STATUS).expect("alive")
+        self.writer_of(DataWriterQos { durability, ..Default::default() })
     }
 
     /// A writer like the first.
     fn another_writer(&self) -> DataWriter<Note> {
+        self.writer_of(DataWriterQos::default())
+    }
+
+    fn writer_of(&self, qos: DataWriterQos) -> DataWriter<Note> {
         let (publisher, topic) = (self.writer.get_publisher(), self.writer.get_topic());
-        publisher.create_datawriter(&topic, QosKind::Default, NO_LISTENER, NO_STATUS).expect("alive")
+        let qos = QosKind::Specific(qos);
+        publisher.create_datawriter(&topic, qos, NO_LISTENER, NO_STATUS).expect("alive")
     }
 
     fn give(&self, message: Vec<u8>) {

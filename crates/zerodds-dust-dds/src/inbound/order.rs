@@ -111,6 +111,13 @@ fn gap(start: i64, base: i64, more: Option<u32>) -> Vec<u8> {
     gap.into_bytes()
 }
 
+/// A GAP for this reader, from one number up to another.
+fn gap_for(reader: EntityId, start: i64, base: i64) -> Vec<u8> {
+    let mut gap = message();
+    gap.gap((reader, WRITER), start, base);
+    gap.into_bytes()
+}
+
 /// Whether nothing but the number can be read from a DATA.
 fn is_nothing(message: &[u8]) -> bool {
     let status = [&[0x71, 0, 4, 0][..], &[0xff; 4], &[1, 0, 0, 0]].concat();
@@ -166,6 +173,69 @@ fn dust_takes_each_number_of_a_gap_in_order_and_a_long_gap_only_if_it_leaves_out
     acknowledges(&gate.contacts, READER, Guid { prefix: SENDER, entity: WRITER }, 8, false);
     let seen = told(&gate.pass(&gap(8, 1 << 40, Some(1))));
     assert_eq!(seen, [(kind::GAP, 1 << 40), (kind::DATA, (1 << 40) + 1)], "all that is older is here");
+}
+
+/// Two reliable readers of WRITER that have acknowledged what is below these.
+fn with_two(bases: [u8; 2]) -> (Gate, EntityId) {
+    let (gate, other) = (Gate::new(), EntityId([0, 0, 9, 4]));
+    for (reader, base) in [READER, other].into_iter().zip(bases) {
+        gate.contacts.came(reader, true);
+        acknowledges(&gate.contacts, reader, Guid { prefix: SENDER, entity: WRITER }, base, false);
+    }
+    (gate, other)
+}
+
+#[test]
+fn of_a_gap_for_one_reader_dust_is_not_given_what_another_may_lack_unless_that_one_was_told_too() {
+    let (mut gate, other) = with_two([1, 5]);
+    let seen = told(&gate.pass(&gap_for(READER, 3, 7)));
+    assert_eq!(seen, [(kind::DATA, 3), (kind::DATA, 4)], "the fifth may be on its way to the other");
+    assert_eq!(told(&gate.pass(&gap_for(other, 5, 6))), [(kind::DATA, 5)], "now it is for both");
+    assert_eq!(told(&gate.pass(&gap_for(READER, 6, 7))), []);
+    acknowledges(&gate.contacts, other, Guid { prefix: SENDER, entity: WRITER }, 7, false);
+    assert_eq!(told(&gate.pass(&gap_for(READER, 6, 7))), [(kind::DATA, 6)], "the other has it");
+}
+
+#[test]
+fn a_reader_of_which_a_writer_hears_nothing_more_keeps_no_gap_from_another_for_long_unless_it_has_asked() {
+    for asks in [false, true] {
+        let (mut gate, other) = with_two([1, 5]);
+        acknowledges(&gate.contacts, other, Guid { prefix: SENDER, entity: WRITER }, 5, asks);
+        for after in [Duration::ZERO, Duration::from_millis(500)] {
+            gate.now += after;
+            assert_eq!(told(&gate.pass(&gap_for(READER, 5, 6))), []);
+        }
+        gate.now += Duration::from_secs(1);
+        assert_eq!(told(&gate.pass(&gap_for(READER, 5, 6))).is_empty(), asks);
+    }
+}
+
+#[test]
+fn what_is_half_received_for_one_reader_is_not_ended_by_a_gap_for_another() {
+    for (is_for_all, count) in [(false, 1), (true, 0)] {
+        let (mut gate, _) = with_two([1, 5]);
+        let pieces = fragments(WRITER, 5);
+        let (last, others) = pieces.split_last().expect("fragments");
+        others.iter().for_each(|datagram| assert_eq!(gate.pass(datagram), [[0; 0]; 0]));
+        gate.pass(&gap_for(if is_for_all { EntityId::UNKNOWN } else { READER }, 1, 6));
+        assert_eq!(told(&gate.pass(last)).len(), count);
+    }
+}
+
+#[test]
+fn a_long_gap_for_one_reader_ends_for_dust_before_what_another_may_lack() {
+    let (mut gate, _) = with_two([1, 200]);
+    assert_eq!(told(&gate.pass(&gap_for(READER, 1, 1_000))).len(), 199, "one by one");
+    let seen = told(&gate.pass(&gap_for(EntityId::UNKNOWN, 1, 1_000)));
+    assert_eq!(seen, [(kind::GAP, 1_000)], "it is for both");
+    let entity = EntityId([0, 0, 9, 4]);
+    let body = [&entity.0[..], &WRITER.0, &number(400), &long(0), &long(1)].concat();
+    let mut acknack = MessageWriter::new(&PEER.header(), Endianness::Little, 64);
+    acknack.info_dst(SENDER).verbatim(&raw(kind::ACKNACK, 0, &body));
+    let mut acknack = acknack.into_bytes();
+    let outgoing = Outgoing::read(&acknack).expect("a message");
+    gate.contacts.pass(&mut acknack, &outgoing, &[]);
+    assert_eq!(told(&gate.pass(&gap_for(READER, 1, 1_000))), [(kind::GAP, 400)]);
 }
 
 #[test]

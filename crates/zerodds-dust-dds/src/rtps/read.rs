@@ -216,14 +216,19 @@ impl NumberSet<'_> {
     /// Distances from the base, in ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.bits).filter(|&bit| {
-            // Big-endian longs number their bits in octet order; little-endian ones have each long's octets
-            // reversed.
-            let octet = match self.order {
-                Endianness::Big => bit / 8,
-                Endianness::Little => bit / 32 * 4 + (3 - bit % 32 / 8),
-            };
-            self.bitmap[octet as usize] & (0x80 >> (bit % 8)) != 0
+            let (octet, mask) = Self::place(bit, self.order);
+            self.bitmap[octet] & mask != 0
         })
+    }
+
+    /// In which octet of the bitmap a bit is, and which one there. Big-endian longs number their bits in octet order; little-endian ones
+    /// have each long's octets reversed.
+    const fn place(bit: u32, order: Endianness) -> (usize, u8) {
+        let octet = match order {
+            Endianness::Big => bit / 8,
+            Endianness::Little => bit / 32 * 4 + (3 - bit % 32 / 8),
+        };
+        (octet as usize, 0x80 >> (bit % 8))
     }
 }
 
@@ -504,6 +509,9 @@ pub(crate) struct AckNack<'a> {
 }
 
 impl<'a> AckNack<'a> {
+    /// Where the bitmap begins in the body.
+    const BITMAP_OFFSET: usize = 20;
+
     pub(crate) fn read(submessage: &Submessage<'a>) -> Result<Self, Malformed> {
         let mut fields = Fields::of(submessage);
         let (reader, writer) = (fields.entity()?, fields.entity()?);
@@ -516,6 +524,13 @@ impl<'a> AckNack<'a> {
     /// The samples asked for.
     pub(crate) fn requested(&self) -> impl Iterator<Item = i64> + '_ {
         self.set.iter().map(|distance| self.base + i64::from(distance))
+    }
+
+    /// Where the bits of the samples below `first` are that it asks for: the octet in its body, and the bit there.
+    pub(crate) fn bits_below(&self, first: i64) -> Vec<(usize, u8)> {
+        let below = self.set.iter().take_while(|&distance| self.base + i64::from(distance) < first);
+        let places = below.map(|distance| NumberSet::place(distance, self.set.order));
+        places.map(|(octet, mask)| (Self::BITMAP_OFFSET + octet, mask)).collect()
     }
 }
 

@@ -1,0 +1,109 @@
+//! Several readers of one participant, or one that comes late, before a writer of which something gets lost: tests.
+
+use super::*;
+use crate::contacts::tests::LISTENS_AT;
+use crate::outgoing::Outgoing;
+use dust_dds::infrastructure::qos_policy::{HistoryQosPolicy, HistoryQosPolicyKind};
+
+/// The two talk, a round of it. What the partner writes the victim hears as `change` leaves it; what the victim writes leaves as from
+/// its participant, and is answered with.
+fn round(
+    victim: &Captive,
+    partner: &Captive,
+    inbound: &mut Inbound,
+    mut change: impl FnMut(Vec<u8>) -> Vec<Vec<u8>>,
+) -> Vec<Vec<u8>> {
+    // Dust writes some of it when its timers say so.
+    std::thread::park_timeout(Duration::from_millis(1));
+    let own = Some(guid(victim.participant.get_instance_handle()).prefix);
+    let (mut said, mut out) = (victim.take_written(), Vec::new());
+    for message in partner.take_written().into_iter().flat_map(&mut change) {
+        inbound.message(&message, Some(Path::Udp), own, Instant::now(), &mut out);
+    }
+    for message in &mut said {
+        let outgoing = Outgoing::read(message).expect("a message");
+        let is_to_itself = outgoing.to.is_some() && outgoing.to == own;
+        inbound.contacts.pass(message, &outgoing, if is_to_itself { &[] } else { &[LISTENS_AT] });
+        if is_to_itself || outgoing.to.is_none() {
+            inbound.message(message, None, own, Instant::now(), &mut out);
+        }
+        if !is_to_itself {
+            partner.give(message.clone());
+        }
+    }
+    out.into_iter().for_each(|message| victim.give(message));
+    victim.answer();
+    partner.answer();
+    said
+}
+
+fn take(reader: &DataReader<Note>) -> Vec<Note> {
+    let all = (ANY_SAMPLE_STATE, ANY_VIEW_STATE, ANY_INSTANCE_STATE);
+    let taken = reader.take(100, all.0, all.1, all.2).unwrap_or_default();
+    taken.into_iter().filter_map(|sample| sample.data).collect()
+}
+
+fn is_matched(writer: &DataWriter<Note>, reader: &DataReader<Note>) -> bool {
+    let matched = writer.get_matched_subscriptions().expect("alive");
+    matched.contains(&reader.get_instance_handle())
+}
+
+/// What this reader acknowledges to this writer, if it does: everything below.
+fn acknowledged_by(reader: EntityId, writer: EntityId, message: &[u8]) -> Option<i64> {
+    Submessages::of(message).flatten().filter(|one| one.kind == kind::ACKNACK).find_map(|submessage| {
+        let acknack = AckNack::read(&submessage).ok()?;
+        (acknack.reader == reader && acknack.writer == writer).then_some(acknack.base)
+    })
+}
+
+#[test]
+fn a_reader_that_comes_late_does_not_cost_another_the_sample_that_this_one_still_lacks() {
+    let trial = || {
+        let (victim, partner) = (Captive::new(80), Captive::new(81));
+        let history = HistoryQosPolicy { kind: HistoryQosPolicyKind::KeepLast(10) };
+        let writer = partner.writer_of(DataWriterQos { history, ..Default::default() });
+        // Dust gives what comes to the readers of the older subscriber first.
+        let younger =
+            victim.participant.create_subscriber(QosKind::Default, NO_LISTENER, NO_STATUS).expect("alive");
+        let waiting = victim.reliable_reader_in(&younger, DurabilityQosPolicyKind::Volatile);
+        let [source, name] =
+            [writer.get_instance_handle(), waiting.get_instance_handle()].map(|one| guid(one).entity);
+        let (mut inbound, mut notes) = (inbound(), Vec::new());
+        while !is_matched(&writer, &waiting)
+            || waiting.get_subscription_matched_status().expect("alive").current_count < 2
+        {
+            round(&victim, &partner, &mut inbound, |message| vec![message]);
+        }
+        for number in 1..=5 {
+            let text = number.to_string();
+            writer.write(Note { id: 1, text }, None).expect("nobody to wait for");
+        }
+        let without_the_fifth = |message: Vec<u8>| {
+            let is_lost = number_of(&message, source) == Some(5);
+            if is_lost { Vec::new() } else { vec![message] }
+        };
+        // The reader keeps the last one.
+        while notes.last().is_none_or(|note: &Note| note.text != "4") {
+            round(&victim, &partner, &mut inbound, without_the_fifth);
+            notes.extend(take(&waiting));
+        }
+        let late = victim.reliable_reader();
+        let late_name = guid(late.get_instance_handle()).entity;
+        let has_spoken = |said: &[Vec<u8>], name| {
+            said.iter().filter_map(|message| acknowledged_by(name, source, message)).max().unwrap_or(0)
+        };
+        while !is_matched(&writer, &late) {
+            round(&victim, &partner, &mut inbound, without_the_fifth);
+        }
+        // The answer to this comes in the next round, and before that to the other.
+        while has_spoken(&round(&victim, &partner, &mut inbound, without_the_fifth), late_name) == 0 {}
+        let mut acknowledged = 0;
+        while acknowledged < 6 {
+            let said = round(&victim, &partner, &mut inbound, |message| vec![message]);
+            acknowledged = has_spoken(&said, name);
+        }
+        notes.extend(take(&waiting));
+        notes.last().and_then(|note| note.text.parse().ok()).unwrap_or(0)
+    };
+    assert_eq!(outcome(trial), Some(5));
+}
