@@ -53,6 +53,8 @@ struct Said {
     /// Samples that it asks for and that have not come yet. Dust speaks for each of its readers in turn, and what one has not asked
     /// for another may still lack.
     requested: Vec<i64>,
+    /// The last sample that it lacked when it came, or came to know of until it lacked nothing for the first time.
+    history: i64,
     /// The first sample that the writer has for it, by the last HEARTBEAT that addressed it, and when that came.
     promised: Option<Promise>,
     /// Samples that will not come for it, by GAPs that Dust was not given because others may lack these, and since when.
@@ -175,7 +177,11 @@ impl Contacts {
             let promised = promises.remove(&(writer, acknack.reader));
             Said { promised, ..Said::default() }
         });
+        let catches_up = said.acknowledged <= said.history;
         (said.acknowledged, said.requested) = (acknack.base, acknack.requested().collect());
+        if let Some(&last) = said.requested.last().filter(|_| catches_up) {
+            said.history = last;
+        }
         said.spared = said.spared.split_off(&acknack.base);
         if talk.locators != locators {
             talk.locators = locators.to_vec();
@@ -318,6 +324,14 @@ impl Contacts {
         let readers = books.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
         let reliable = readers.filter(|&(&reader, _)| books.is_reliable(reader));
         reliable.map(|(_, said)| said.acknowledged).min().unwrap_or(1)
+    }
+
+    /// The last sample that a reader lacks since it came; 0 if none does.
+    pub(crate) fn history(&self, writer: &Guid) -> i64 {
+        let books = self.0.lock();
+        let said = books.talks.get(writer).into_iter().flat_map(|talk| talk.readers.values());
+        let catching_up = said.filter(|said| said.acknowledged <= said.history);
+        catching_up.map(|said| said.history).max().unwrap_or(0)
     }
 
     /// Whether Dust has asked for this sample since it last got it.

@@ -317,7 +317,7 @@ impl Inbound {
     /// Hands over what reassembly has, which has to pass the same checks as what came whole.
     fn release(&mut self, now: Instant) {
         let mut assembled = Vec::new();
-        self.reassembly.release(&mut assembled);
+        self.reassembly.release(now, &mut assembled);
         for Assembled { origin, mut message } in assembled {
             let mut admitted = Ok(Fate::Keep);
             for submessage in Submessages::of(&message).flatten() {

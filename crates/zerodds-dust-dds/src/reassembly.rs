@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   DATA_FRAG ──▶ partial sample ──complete──▶ held back while an older one is not ──▶ DATA for Dust
-//!   HEARTBEAT ──▶ NACK_FRAGs for what is missing; Dust sees it end before the first partial sample
+//!   HEARTBEAT ──▶ NACK_FRAGs for what is missing; Dust sees it end before the first partial sample, or not at all
 //!   GAP ────────▶ ends before the first that is partial or held
 //! ```
 //! What is held back and asked for is for our reliable readers, where a writer has any: best-effort ones take what is
@@ -14,6 +14,10 @@
 //! all of it; told that the writer's last sample is the one before, it acknowledges that and waits. Why shorten the GAP: of what is
 //! behind the sample a reliable reader takes nothing yet, and a best-effort one would no longer take the sample. Dust asks
 //! again for the rest once the HEARTBEAT speaks of that.
+//!
+//! A reader that came late is told of what it lacks until it has all that it asked for: it would take a shorter HEARTBEAT to say that
+//! there is no more, and whoever waits for its historical data would have it all. So Dust hears nothing while that would be shorter. What
+//! it had not heard of before that became incomplete it is not told of, as any other: it may have all a moment before such a sample.
 //!
 //! Of our own writers nobody asks for fragments, and what is missing when their HEARTBEAT comes does not come by itself. So they
 //! keep the HEARTBEAT as it is: Dust asks for all of the sample, and what comes of it fills what is missing.
@@ -73,7 +77,7 @@ pub(crate) struct Reassembly {
     writers: HashMap<Guid, Writer>,
     /// Those of them that may have incomplete samples: all that have any.
     unfinished: HashSet<Guid>,
-    /// Of writers that are not among these.
+    /// Of the HEARTBEATs that Dust was given.
     counts: Counts,
     /// The last sample of each writer that is too large.
     refused: HashMap<Guid, i64>,
@@ -100,9 +104,7 @@ struct Writer {
     given: BTreeSet<i64>,
     /// Its last HEARTBEAT since there is anything of it here; only a reliable writer sends any.
     heartbeat: Option<Heartbeat>,
-    /// The count of the last HEARTBEAT that Dust was given from this writer.
-    given_count: i32,
-    /// The last sample that it spoke of.
+    /// The last sample of it that is not kept from Dust.
     given_last: i64,
     given_at: Option<Instant>,
 }
@@ -165,8 +167,7 @@ impl Reassembly {
         self.clock += 1;
         let born = self.clock;
         self.make_room(guid, frag);
-        let writer =
-            self.writers.entry(guid).or_insert_with(|| Writer::new(*origin, self.counts.take(&guid)));
+        let writer = self.writers.entry(guid).or_insert_with(|| Writer::new(*origin));
         writer.origin = *origin;
         // What has come of another cut is of no use any more: nobody will send the rest.
         if writer.partial.get(&number).is_none_or(|partial| partial.is_cut_anew(frag)) {
@@ -247,12 +248,19 @@ impl Reassembly {
         self.writers.get_mut(writer)?.partial.get_mut(&number)
     }
 
-    /// Hands over what nothing holds up any more, in order.
-    pub(crate) fn release(&mut self, out: &mut Vec<Assembled>) {
+    /// Hands over what nothing holds up any more, in order, and tells Dust of samples that were kept from it.
+    pub(crate) fn release(&mut self, now: Instant, out: &mut Vec<Assembled>) {
         for guid in self.freed.drain(..) {
-            if let Some(writer) = self.writers.get_mut(&guid) {
-                let is_ordered = !writer.partial.is_empty() && self.contacts.has_reliable(&guid);
-                writer.release(is_ordered, out);
+            let Some(writer) = self.writers.get_mut(&guid) else { continue };
+            let is_ordered = !writer.partial.is_empty() && self.contacts.has_reliable(&guid);
+            writer.release(is_ordered, out);
+            let Some(heartbeat) = writer.heartbeat else { continue };
+            let last = writer.last_for_dust(&heartbeat);
+            let is_news = last > writer.given_last && last >= self.contacts.history(&guid);
+            if is_news && !self.contacts.would_lose(&guid, &heartbeat) {
+                writer.given_last = last;
+                let count = self.counts.raise(guid, &Heartbeat { last, ..heartbeat }, now);
+                out.push(writer.speak(&heartbeat, last, count));
             }
         }
     }
@@ -269,6 +277,10 @@ impl Reassembly {
         let Some(writer) = self.writers.get_mut(&guid) else {
             return self.counts.hear(guid, heartbeat, now, &self.contacts);
         };
+        if writer.first_pending().is_some() && self.contacts.would_lose(&guid, heartbeat) {
+            // What is half received may be for one that begins earlier.
+            return self.counts.hear_apart(&guid, heartbeat, writer.last_for_dust(heartbeat));
+        }
         writer.heartbeat = Some(*heartbeat);
         if writer.forget(|number| number < heartbeat.first.max(acknowledged)) {
             self.freed.push(guid);
@@ -277,14 +289,18 @@ impl Reassembly {
             partial.hurry(now);
         }
         let last = writer.last_for_dust(heartbeat);
-        let is_incomplete = writer.first_pending().is_some_and(|pending| pending <= heartbeat.last);
+        let is_said = last == std::mem::replace(&mut writer.given_last, last);
         let lately = writer.given_at.is_some_and(|given| now.duration_since(given) < PATIENCE);
-        if is_incomplete && last == writer.given_last && lately {
+        if writer.first_pending().is_none_or(|pending| pending > heartbeat.last) {
+            writer.given_at = Some(now);
+            return self.counts.hear(guid, heartbeat, now, &self.contacts);
+        }
+        self.counts.has_risen(guid, heartbeat);
+        if (is_said && lately) || last < self.contacts.history(&guid) {
             return Hearing::Withheld;
         }
         writer.given_at = Some(now);
-        let (last, count) = writer.rewrite(heartbeat, heartbeat.count);
-        Hearing::Rewritten { last, count }
+        Hearing::Rewritten { last, count: self.counts.raise(guid, &Heartbeat { last, ..*heartbeat }, now) }
     }
 
     /// The writer asks whether anything of this sample is missing.
@@ -404,10 +420,7 @@ impl Reassembly {
             return;
         }
         if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(&guid) {
-            let idle =
-                self.writers.extract_if(|_, writer| writer.partial.is_empty() && writer.held.is_empty());
-            let reliable = idle.filter(|(_, writer)| writer.given_count > 0);
-            reliable.for_each(|(guid, writer)| self.counts.keep(guid, writer.given_count));
+            self.writers.retain(|_, writer| writer.first_pending().is_some());
         }
         loop {
             let sum = |weight: fn(&Writer) -> usize| self.writers.values().map(weight).sum::<usize>();
@@ -445,14 +458,13 @@ impl Reassembly {
 }
 
 impl Writer {
-    const fn new(origin: Origin, given_count: i32) -> Self {
+    const fn new(origin: Origin) -> Self {
         Self {
             origin,
             partial: BTreeMap::new(),
             held: BTreeMap::new(),
             given: BTreeSet::new(),
             heartbeat: None,
-            given_count,
             given_last: 0,
             given_at: None,
         }
@@ -491,8 +503,7 @@ impl Writer {
         self.partial.len() + self.held.len() < before
     }
 
-    /// Hands over what no older partial sample holds up, where readers need them in order, and tells Dust of samples that a
-    /// shortened HEARTBEAT had kept from it.
+    /// Hands over what no older partial sample holds up, where readers need them in order.
     fn release(&mut self, is_ordered: bool, out: &mut Vec<Assembled>) {
         let origin = self.origin;
         let first_partial = self.partial.keys().next().copied().filter(|_| is_ordered);
@@ -500,25 +511,17 @@ impl Writer {
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < first_partial) {
             out.push(Assembled { origin, message: entry.remove() });
         }
-        if let Some(heartbeat) =
-            self.heartbeat.filter(|heartbeat| self.last_for_dust(heartbeat) > self.given_last)
-        {
-            let (last, count) = self.rewrite(&heartbeat, self.given_count);
-            let Heartbeat { reader, writer, first, .. } = heartbeat;
-            let mut message = MessageWriter::new(&origin.header, Endianness::Little, 64);
-            message.heartbeat(HeartbeatFields { reader, writer, first, last, count });
-            out.push(Assembled { origin, message: message.into_bytes() });
-        }
     }
 
-    /// Ends the HEARTBEAT of another's writer before the first sample that is not there yet, and keeps its count ahead of what
-    /// Dust was given before.
-    fn rewrite(&mut self, heartbeat: &Heartbeat, count: i32) -> (i64, i32) {
-        self.given_last = self.last_for_dust(heartbeat);
-        self.given_count = count.max(self.given_count.saturating_add(1));
-        (self.given_last, self.given_count)
+    /// A HEARTBEAT that ends with this sample, in its name.
+    fn speak(&self, heartbeat: &Heartbeat, last: i64, count: i32) -> Assembled {
+        let (origin, &Heartbeat { reader, writer, first, .. }) = (self.origin, heartbeat);
+        let mut message = MessageWriter::new(&origin.header, Endianness::Little, 64);
+        message.heartbeat(HeartbeatFields { reader, writer, first, last, count });
+        Assembled { origin, message: message.into_bytes() }
     }
 
+    /// Where a HEARTBEAT ends for Dust: before the first sample of another's writer that is not there yet.
     fn last_for_dust(&self, heartbeat: &Heartbeat) -> i64 {
         let pending = self.first_pending().filter(|_| !self.is_our_own());
         pending.map_or(heartbeat.last, |pending| heartbeat.last.min(pending - 1)).max(heartbeat.first - 1)

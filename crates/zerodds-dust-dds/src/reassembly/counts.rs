@@ -1,4 +1,4 @@
-//! Which count a HEARTBEAT has for Dust, where nothing of its writer is incomplete.
+//! Which count a HEARTBEAT has for Dust.
 //!
 //! A reader of Dust hears a HEARTBEAT if its count is above the last that it heard from that writer, for whomever that was. A Dust
 //! writer counts for each reader by itself, from 0. So of two readers of one participant the later one would not hear what is
@@ -10,7 +10,8 @@
 //! ```
 //! But for what all of them heard a moment ago, when it was for another: where several readers keep in step, each would answer
 //! all that is said to any. And but for what begins behind a sample that another reader may lack, which that one would take as
-//! lost. A reader that was not there yet hears a low count as well.
+//! lost. A reader that was not there yet hears a low count as well. A HEARTBEAT that ends earlier for Dust, or is of our own making, since a
+//! sample is incomplete or no longer is, has the next count always.
 
 use super::{Hearing, PATIENCE};
 use crate::contacts::Contacts;
@@ -30,23 +31,37 @@ pub(super) struct Counts {
 #[derive(Debug, Default)]
 struct Given {
     count: i32,
+    /// The last sample that Dust was told of.
+    told: i64,
     /// Whether a reader was sent a lower one or this was raised for one, whose next is heard only because this is remembered.
     is_ahead: bool,
-    /// When, and what that said, if it is known.
+    /// When, and what that said.
     said: Option<(Instant, Heartbeat)>,
 }
 
 impl Given {
+    /// Dust hears this.
+    fn hears(&mut self, count: i32, heartbeat: &Heartbeat, now: Instant) {
+        self.is_ahead |= count > heartbeat.count;
+        (self.count, self.told) = (count, heartbeat.last.max(self.told));
+        self.said = Some((now, *heartbeat));
+    }
+
+    /// Whether Dust has heard a moment ago what is for another reader.
+    fn has_just_heard(&self, heartbeat: &Heartbeat, now: Instant) -> bool {
+        self.said
+            .is_some_and(|(at, said)| said.reader != heartbeat.reader && now.duration_since(at) < PATIENCE)
+    }
+
     /// Whether all readers have heard a moment ago what this says, when it was for another. With which sample the writer begins for a
     /// reader that has acknowledged that one is no news.
     fn has_just_said(&self, writer: &Guid, heartbeat: &Heartbeat, now: Instant, contacts: &Contacts) -> bool {
-        self.said.is_some_and(|(at, said)| {
-            let is_lately = said.reader != heartbeat.reader && now.duration_since(at) < PATIENCE;
+        self.said.filter(|_| self.has_just_heard(heartbeat, now)).is_some_and(|(_, said)| {
             let is_old = || {
                 said.first == heartbeat.first
                     || contacts.has_acknowledged(writer, heartbeat.reader, heartbeat.first)
             };
-            is_lately && said.last == heartbeat.last && is_old()
+            said.last == heartbeat.last && is_old()
         })
     }
 }
@@ -65,10 +80,17 @@ impl Counts {
         }
         let rose = self.has_risen(writer, heartbeat);
         self.make_room(&writer);
-        let said = Some((now, *heartbeat));
         let given = self.given.entry(writer).or_default();
+        if heartbeat.last < given.told {
+            // It was overtaken. Dust would forget that it lacks what lies between.
+            return if heartbeat.count > given.count { Hearing::Withheld } else { Hearing::AsItIs };
+        }
         if heartbeat.count > given.count {
-            *given = Given { count: heartbeat.count, said, ..*given };
+            // Another reader may not have answered yet what it was told.
+            if given.has_just_heard(heartbeat, now) && contacts.would_lose(&writer, heartbeat) {
+                return Hearing::Withheld;
+            }
+            given.hears(heartbeat.count, heartbeat, now);
             return Hearing::AsItIs;
         }
         given.is_ahead |= rose && heartbeat.count < given.count;
@@ -78,29 +100,41 @@ impl Counts {
         {
             return Hearing::AsItIs;
         }
-        *given = Given { count: given.count.saturating_add(1), is_ahead: true, said };
+        given.hears(given.count.saturating_add(1), heartbeat, now);
         Hearing::Rewritten { last: heartbeat.last, count: given.count }
     }
 
+    /// What Dust may hear, up to `last`, of a HEARTBEAT by which others of its readers would lose what they wait for: nobody hears it who
+    /// has heard that writer before.
+    pub(super) fn hear_apart(&self, writer: &Guid, heartbeat: &Heartbeat, last: i64) -> Hearing {
+        let count = self.given.get(writer).map_or(0, |given| given.count);
+        if heartbeat.count > count || last < self.told(writer) {
+            return Hearing::Withheld;
+        }
+        Hearing::Rewritten { last, count: heartbeat.count }
+    }
+
+    /// The count of a HEARTBEAT that Dust is to hear whatever it has heard before.
+    pub(super) fn raise(&mut self, writer: Guid, heartbeat: &Heartbeat, now: Instant) -> i32 {
+        self.make_room(&writer);
+        let given = self.given.entry(writer).or_default();
+        given.hears(heartbeat.count.max(given.count.saturating_add(1)), heartbeat, now);
+        given.count
+    }
+
+    /// The last sample of this writer that Dust was told of.
+    pub(super) fn told(&self, writer: &Guid) -> i64 {
+        self.given.get(writer).map_or(0, |given| given.told)
+    }
+
     /// Whether a HEARTBEAT is none that its reader was sent before.
-    fn has_risen(&mut self, writer: Guid, heartbeat: &Heartbeat) -> bool {
+    pub(super) fn has_risen(&mut self, writer: Guid, heartbeat: &Heartbeat) -> bool {
         let key = (writer, heartbeat.reader);
         if self.own.len() >= COUNTS_MAX && !self.own.contains_key(&key) {
             // A repetition is heard once more.
             self.own.clear();
         }
         self.own.insert(key, heartbeat.count).is_none_or(|before| heartbeat.count > before)
-    }
-
-    /// The count of the last HEARTBEAT that Dust was given of this writer, which is kept elsewhere from here on.
-    pub(super) fn take(&mut self, writer: &Guid) -> i32 {
-        self.given.remove(writer).map_or(0, |given| given.count)
-    }
-
-    /// The same, back.
-    pub(super) fn keep(&mut self, writer: Guid, count: i32) {
-        self.make_room(&writer);
-        self.given.insert(writer, Given { count, is_ahead: true, said: None });
     }
 
     /// Forgets writers where another would be too many: those first whose own counts are as high as what Dust was given. Of the

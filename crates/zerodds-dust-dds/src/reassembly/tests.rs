@@ -9,6 +9,7 @@ use crate::rtps::{Content, Data, DataFragFields, EntityId, Submessages};
 use proptest::prelude::*;
 
 mod bounds;
+mod hearing;
 mod ourselves;
 
 const WRITER_GUID: Guid = Guid { prefix: GuidPrefix(*b"me, who else"), entity: WRITER };
@@ -77,7 +78,7 @@ impl Receiver {
 
     fn release(&mut self) {
         let mut assembled = Vec::new();
-        self.reassembly.release(&mut assembled);
+        self.reassembly.release(self.now, &mut assembled);
         self.handed_over.extend(assembled.into_iter().map(|one| one.message));
     }
 
@@ -384,100 +385,6 @@ fn no_request_is_longer_than_the_smallest_datagram_and_everything_is_asked_for()
         asked[number as usize - 1].extend(wanted);
     }
     assert_eq!(asked, vec![missing; 3]);
-}
-
-#[test]
-fn a_writer_that_made_room_for_others_keeps_its_count() {
-    let mut receiver = Receiver::new(BUDGET);
-    let all = datagrams(&sample(1, 10_000), None);
-    assert_eq!(receiver.take(&all[all.len() - 1]), Some((0, 1)));
-    let told = all.iter().filter_map(|datagram| receiver.take(datagram)).last();
-    let (_, given) = told.expect("a HEARTBEAT");
-    assert!(given > 1, "ahead of the writer's own count, which is 1");
-    for number in 0..2 * WRITERS_MAX as u16 {
-        let [high, low] = number.to_be_bytes();
-        let mut other = datagrams(&sample(1, 100), Some(&[1])).remove(0);
-        let at = other.windows(4).position(|octets| octets == WRITER.0).expect("its writer");
-        other[at..at + 4].copy_from_slice(&[7, high, low, 3]);
-        receiver.take(&other);
-    }
-    assert!(!receiver.reassembly.writers.contains_key(&WRITER_GUID));
-    let hear = |receiver: &mut Receiver, count| {
-        let heartbeat = Heartbeat { reader: READER, writer: WRITER, first: 1, last: 2, count };
-        receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
-    };
-    assert_eq!(hear(&mut receiver, given), Hearing::Rewritten { last: 2, count: given + 1 });
-    assert_eq!(hear(&mut receiver, given + 1), Hearing::Rewritten { last: 2, count: given + 2 });
-    assert_eq!(hear(&mut receiver, given + 3), Hearing::AsItIs);
-    receiver.take(&datagrams(&sample(3, 10_000), None)[0]);
-    assert!(
-        matches!(hear(&mut receiver, given + 4), Hearing::Rewritten { last: 2, count } if count == given + 4)
-    );
-}
-
-#[test]
-fn what_is_for_a_reader_that_came_late_is_heard_though_others_have_heard_higher_counts() {
-    let mut receiver = Receiver::new(BUDGET);
-    let [one, late] = [READER, EntityId([0, 0, 9, 4])];
-    let mut hear = |after_ms, reader, last, count| {
-        receiver.now += Duration::from_millis(after_ms);
-        let heartbeat = Heartbeat { reader, writer: WRITER, first: 1, last, count };
-        receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
-    };
-    let rewritten = |last, count| Hearing::Rewritten { last, count };
-    assert_eq!(hear(0, one, 7, 1_000), Hearing::AsItIs);
-    assert_eq!(hear(200, late, 7, 5), rewritten(7, 1_001));
-    for count in [5, 4] {
-        assert_eq!(hear(200, late, 7, count), Hearing::AsItIs, "a repetition");
-    }
-    assert_eq!(hear(200, late, 7, 6), rewritten(7, 1_002));
-    assert_eq!(hear(200, one, 7, 1_001), rewritten(7, 1_003), "neither does the first fall behind");
-    // They keep in step.
-    for round in 0..3 {
-        assert_eq!(
-            hear(200, one, 8 + round, 1_002 + round as i32),
-            rewritten(8 + round, 1_004 + round as i32)
-        );
-        assert_eq!(hear(1, late, 8 + round, 7 + round as i32), Hearing::AsItIs, "all have just heard that");
-    }
-    assert_eq!(hear(1, late, 11, 10), rewritten(11, 1_007), "and not that");
-    assert_eq!(hear(1, one, 11, 1_008), Hearing::AsItIs);
-}
-
-#[test]
-fn a_reader_is_not_made_to_hear_of_another_that_begins_behind_what_it_may_lack() {
-    let late = EntityId([0, 0, 9, 4]);
-    for has_spoken in [true, false] {
-        let mut receiver = Receiver::new(BUDGET);
-        if !has_spoken {
-            receiver.contacts.left(READER);
-            receiver.contacts.came(READER, true);
-        }
-        let mut hear = |reader, first, count| {
-            let heartbeat = Heartbeat { reader, writer: WRITER, first, last: 7, count };
-            receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
-        };
-        assert_eq!(hear(READER, 1, 1_000), Hearing::AsItIs);
-        // The seventh sample got lost, or is on its way.
-        if has_spoken {
-            dust_acknowledges(&receiver.contacts, 7, false);
-        }
-        assert_eq!(hear(late, 8, 1), Hearing::AsItIs, "who is new hears that, and nobody else");
-        dust_acknowledges(&receiver.contacts, 8, false);
-        assert_eq!(hear(late, 8, 2), Hearing::Rewritten { last: 7, count: 1_001 });
-    }
-}
-
-#[test]
-fn a_sample_that_is_incomplete_does_not_lower_the_counts_that_dust_hears() {
-    let mut receiver = Receiver::new(BUDGET);
-    let heartbeat =
-        Heartbeat { reader: EntityId([0, 0, 9, 4]), writer: WRITER, first: 1, last: 0, count: 1_000 };
-    let heard = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now);
-    assert_eq!(heard, Hearing::AsItIs);
-    let all = datagrams(&sample(1, 10_000), None);
-    let told = [&all[0], &all[all.len() - 1]].map(|datagram| receiver.take(datagram));
-    assert_eq!(told, [None, Some((0, 1_001))]);
 }
 
 #[test]

@@ -107,3 +107,44 @@ fn a_reader_that_comes_late_does_not_cost_another_the_sample_that_this_one_still
     };
     assert_eq!(outcome(trial), Some(5));
 }
+
+#[test]
+fn who_waits_for_historical_data_waits_for_a_sample_of_which_a_fragment_was_lost() {
+    let trial = || {
+        let (victim, partner) = (Captive::new(82), Captive::new(83));
+        let writer = partner.keeping_writer();
+        writer.write(Note { id: 1, text: "n".repeat(300_000) }, None).expect("nobody to wait for");
+        let reader = victim.reliable_reader_of(DurabilityQosPolicyKind::TransientLocal);
+        let source = guid(writer.get_instance_handle()).entity;
+        let (mut inbound, fragmenter) = (inbound(), Fragmenter::new(1 << 20, 65_507));
+        let (mut second, mut told) = (None, 0);
+        while reader.get_subscription_matched_status().expect("alive").current_count == 0 {
+            round(&victim, &partner, &mut inbound, |message| vec![message]);
+        }
+        // It is told twice of what it lacks after all others have come.
+        while told < 2 {
+            round(&victim, &partner, &mut inbound, |message| {
+                let outgoing = Outgoing::read(&message).expect("a message");
+                let said = outgoing.read_heartbeat(&message).filter(|said| said.writer == source);
+                told += i32::from(said.is_some() && second.is_some());
+                if outgoing.data(&message).is_none_or(|data| data.writer != source) {
+                    return vec![message];
+                }
+                let mut datagrams = fragmenter.datagrams(&message, &outgoing, None, None, 0);
+                second = Some(datagrams.remove(1));
+                datagrams
+            });
+            let at_once = dust_dds::infrastructure::time::Duration::new(0, 10_000_000);
+            assert!(reader.wait_for_historical_data(at_once).is_err(), "it has nothing yet");
+        }
+        let second = second.expect("it was lost");
+        let mut out = Vec::new();
+        let own = Some(guid(victim.participant.get_instance_handle()).prefix);
+        inbound.message(&second, Some(Path::Udp), own, Instant::now(), &mut out);
+        out.into_iter().for_each(|message| victim.give(message));
+        let patience = dust_dds::infrastructure::time::Duration::new(60, 0);
+        reader.wait_for_historical_data(patience).expect("all is there");
+        take(&reader).len()
+    };
+    assert_eq!(outcome(trial), Some(1));
+}
