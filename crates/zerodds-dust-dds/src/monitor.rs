@@ -44,6 +44,14 @@ impl Monitor {
         let (past, alive) = self.0.past_and_alive();
         alive.iter().fold(past, |sum, one| sum + one.traffic())
     }
+
+    /// How many datagrams were lost on purpose, of all participants that there have been.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn udp_faults(&self) -> u64 {
+        let afflicted = self.0.afflicted.lock();
+        afflicted.iter().map(|one| one.load(std::sync::atomic::Ordering::Relaxed)).sum()
+    }
 }
 
 /// What can be asked of a participant.
@@ -59,6 +67,9 @@ pub(crate) struct Registry {
     participants: Mutex<Vec<Weak<dyn Observed>>>,
     /// What those had counted that are no longer there.
     past: Mutex<Traffic>,
+    /// What each participant has lost on purpose.
+    #[cfg(feature = "testing")]
+    pub(crate) afflicted: Mutex<Vec<Arc<std::sync::atomic::AtomicU64>>>,
 }
 
 impl Registry {

@@ -108,7 +108,8 @@ impl ZeroDds {
         Monitor(Arc::clone(&self.registry))
     }
 
-    /// Loses this many of a thousand datagrams in each direction, the same ones for the same seed.
+    /// Loses this many of a thousand datagrams in each direction, the same ones for the same seed;
+    /// [`Monitor::udp_faults`] says how many they were.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn with_udp_faults(mut self, loss_per_mille: u32, seed: u64) -> Self {
@@ -217,6 +218,7 @@ impl TransportParticipantFactory for ZeroDds {
         #[cfg(feature = "testing")]
         if let Some(faults) = self.faults {
             let udp = zerodds_core::testing::Faulty::new(udp, faults);
+            self.registry.afflicted.lock().push(udp.afflicted());
             return self.start(shm, udp, domain_id, data_receiver);
         }
         self.start(shm, udp, domain_id, data_receiver)

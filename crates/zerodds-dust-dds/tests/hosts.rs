@@ -13,7 +13,9 @@
 
 mod parties;
 
-use parties::{Guard, PATIENCE, ROLE, join_with, publish, role, subscribe_to_rounds, wait_for_readers};
+use parties::{
+    Guard, PATIENCE, ROLE, join_with, lossy, publish, role, subscribe_to_rounds, wait_for_readers,
+};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,7 +34,7 @@ fn child_process() {
     // On shared memory too, by which participants of this plug-in know each other.
     let ours = ZeroDds::new(Default::default(), Default::default());
     let lost = words[1].parse().unwrap();
-    let party = join_with(if lost > 0 { ours.with_udp_faults(lost, 7) } else { ours }, DOMAIN);
+    let party = if lost > 0 { lossy(ours, lost, 7, DOMAIN) } else { join_with(ours, DOMAIN) };
     let rounds = &words[2..];
     if words[0] == "reads" {
         let reader = party.reader(true, 64);

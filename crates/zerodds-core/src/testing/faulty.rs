@@ -18,6 +18,8 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// How often which fault happens, in messages per thousand, and from which seed.
@@ -40,6 +42,7 @@ pub struct Faults {
 pub struct Faulty<T> {
     inner: T,
     faults: Faults,
+    afflicted: Arc<AtomicU64>,
     outbound: Mutex<Delayed<(Vec<u8>, Vec<Locator>)>>,
 }
 
@@ -63,6 +66,8 @@ pub struct FaultyMessage {
 #[derive(Debug)]
 struct Delayed<M> {
     faults: Faults,
+    /// Messages of both directions that did not simply pass.
+    afflicted: Arc<AtomicU64>,
     random: u64,
     held: VecDeque<(u32, M)>,
 }
@@ -80,7 +85,15 @@ impl<T: Transport> Faulty<T> {
     /// Lays these faults over `inner`.
     #[must_use]
     pub fn new(inner: T, faults: Faults) -> Self {
-        Self { inner, faults, outbound: Mutex::new(Delayed::new(faults, faults.seed)) }
+        let afflicted = Arc::default();
+        let outbound = Mutex::new(Delayed::new(faults, faults.seed, &afflicted));
+        Self { inner, faults, afflicted, outbound }
+    }
+
+    /// How many messages of both directions a fault has befallen; it goes on counting.
+    #[must_use]
+    pub fn afflicted(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.afflicted)
     }
 
     /// The transport beneath.
@@ -159,7 +172,7 @@ impl<T: Transport> Transport for Faulty<T> {
         let inner = self.inner.receiver()?;
         Some(FaultyReceiver {
             inner,
-            inbound: Delayed::new(self.faults, !self.faults.seed),
+            inbound: Delayed::new(self.faults, !self.faults.seed, &self.afflicted),
             due: VecDeque::new(),
         })
     }
@@ -237,8 +250,8 @@ impl<R> FaultyReceiver<R> {
 }
 
 impl<M> Delayed<M> {
-    fn new(faults: Faults, seed: u64) -> Self {
-        Self { faults, random: seed, held: VecDeque::new() }
+    fn new(faults: Faults, seed: u64, afflicted: &Arc<AtomicU64>) -> Self {
+        Self { faults, afflicted: Arc::clone(afflicted), random: seed, held: VecDeque::new() }
     }
 
     /// What happens to the next message.
@@ -246,6 +259,8 @@ impl<M> Delayed<M> {
         let Faults { lose_per_mille, duplicate_per_mille, delay_per_mille, delay_messages_max, .. } =
             self.faults;
         let lot = self.below(1000);
+        let is_afflicted = lot < lose_per_mille + duplicate_per_mille + delay_per_mille;
+        self.afflicted.fetch_add(is_afflicted.into(), Ordering::Relaxed);
         if lot < lose_per_mille {
             Fate::Lose
         } else if lot < lose_per_mille + duplicate_per_mille {
@@ -367,7 +382,8 @@ mod tests {
         let taken = |takes_along: bool| {
             let inner = Taken::of(&(0..=255).collect::<Vec<_>>(), Path::Udp);
             let due = VecDeque::new();
-            let mut receiver = FaultyReceiver { inner, inbound: Delayed::new(faults, 7), due };
+            let mut receiver =
+                FaultyReceiver { inner, inbound: Delayed::new(faults, 7, &Arc::default()), due };
             let (mut octets, mut along) = (Vec::new(), 0);
             while let Some(Incoming::Message(message)) = receiver.try_receive() {
                 octets.push(message[0]);
@@ -409,6 +425,8 @@ mod tests {
         }
         let mut receiver = receiver.receiver().expect("taken once");
         let arrived = std::iter::from_fn(|| receiver.try_receive()).count();
+        let afflicted = sender.afflicted().load(Ordering::Relaxed);
+        assert!((1700..1900).contains(&afflicted), "{afflicted} of {MESSAGES} at 90 %");
         assert!((1800..2200).contains(&arrived), "{arrived} of {MESSAGES}: as many doubled as lost");
     }
 }

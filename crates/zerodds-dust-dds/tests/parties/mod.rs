@@ -61,6 +61,8 @@ pub(crate) enum Stack {
 pub(crate) struct Party {
     pub(crate) participant: DomainParticipant,
     pub(crate) monitor: Option<Monitor>,
+    /// Whether it loses datagrams on purpose.
+    is_lossy: bool,
     topic: OnceLock<Topic>,
     delete: Box<dyn Fn(&DomainParticipant)>,
 }
@@ -71,13 +73,14 @@ impl Stack {
         let ours = ZeroDds::new(shm, zerodds_transport_udp::Config::default());
         match self {
             Self::Ours | Self::OursUdp => join_with(ours, domain),
-            Self::OursLossy(per_mille) => join_with(ours.with_udp_faults(per_mille, domain as u64), domain),
+            Self::OursLossy(per_mille) => lossy(ours, per_mille, domain as u64, domain),
             Self::Stock(fragment_size) => {
                 let factory = stock_factory(fragment_size);
                 let participant = create(factory, domain);
                 Party {
                     participant,
                     monitor: None,
+                    is_lossy: false,
                     topic: OnceLock::new(),
                     delete: Box::new(|one| factory.delete_participant(one).unwrap()),
                 }
@@ -86,12 +89,17 @@ impl Stack {
     }
 }
 
+/// A party that loses so many of a thousand datagrams each way.
+pub(crate) fn lossy(ours: ZeroDds, per_mille: u32, seed: u64, domain: i32) -> Party {
+    Party { is_lossy: true, ..join_with(ours.with_udp_faults(per_mille, seed), domain) }
+}
+
 pub(crate) fn join_with(ours: ZeroDds, domain: i32) -> Party {
     let monitor = Some(ours.monitor());
     let factory = ours.factory().unwrap();
     let participant = create(factory, domain);
     let (topic, delete) = (OnceLock::new(), Box::new(|one: &_| factory.delete_participant(one).unwrap()));
-    Party { participant, monitor, topic, delete }
+    Party { participant, monitor, is_lossy: false, topic, delete }
 }
 
 fn create<T: dust_dds::transport::interface::TransportParticipantFactory>(
@@ -176,6 +184,9 @@ impl Party {
     pub(crate) fn leave(self) {
         self.participant.delete_contained_entities().unwrap();
         (self.delete)(&self.participant);
+        if self.is_lossy {
+            assert!(self.monitor.unwrap().udp_faults() > 0, "nothing was lost, so nothing was shown");
+        }
     }
 }
 
