@@ -27,9 +27,10 @@
 //! nor read, since Dust's reader of it trusts the lengths it finds.
 //!
 //! # Where to read on
-//! `participant` (what runs), `writer` and `receive` (the two threads), then what they use: `outgoing`, `forecast`,
-//! `repair`, `fragment`, `wanted`, `departed` on the way out; `inbound`, `discovery`, `reassembly`, `contacts`,
-//! `estate` on the way in; `announce`, `loopback` for discovery; `rtps` for the wire format.
+//! `zerodds` (the set-up), `participant` (what runs), `writer` and `receive` (the two threads), then what they use:
+//! `outgoing`, `forecast`, `repair`, `fragment`, `wanted`, `departed`, `untouched` on the way out; `inbound`, `discovery`,
+//! `reassembly`, `contacts`, `estate` on the way in; `datagrams` for the UDP side; `announce`, `loopback` for discovery;
+//! `tally` and `monitor` for what users ask; `rtps` for the wire format.
 #![forbid(unsafe_code)]
 
 mod announce;
@@ -60,3 +61,7 @@ mod zerodds;
 pub use monitor::Monitor;
 pub use tally::{PathTraffic, Traffic};
 pub use zerodds::{ConfigError, FactoryError, ZeroDds};
+pub use zerodds_capture as capture;
+pub use zerodds_core::{Counters, Locator, Path, PathReport, Reason};
+pub use zerodds_transport_shm as transport_shm;
+pub use zerodds_transport_udp as transport_udp;

@@ -9,6 +9,8 @@ use zerodds_core::{Counters, PathReport};
 /// Answers for all participants of one factory. Clones ask the same ones.
 ///
 /// ```no_run
+/// use zerodds_dust_dds::{Path, PathReport};
+///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let zerodds = zerodds_dust_dds::ZeroDds::from_env()?;
 /// let monitor = zerodds.monitor();
@@ -17,6 +19,8 @@ use zerodds_core::{Counters, PathReport};
 /// for peer in monitor.paths() {
 ///     println!("{} is served by {}: {}", peer.peer, peer.path, peer.reason);
 /// }
+/// let is_shared = |peer: &PathReport| peer.path == Path::SharedMemory;
+/// println!("{} peers share memory", monitor.paths().iter().filter(|peer| is_shared(peer)).count());
 /// println!("{} samples came by shared memory", monitor.traffic().shm.samples_received);
 /// # Ok(())
 /// # }

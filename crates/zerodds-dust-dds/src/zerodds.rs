@@ -69,6 +69,18 @@ pub enum FactoryError {
 
 impl ZeroDds {
     /// A transport with these settings.
+    ///
+    /// ```no_run
+    /// use zerodds_dust_dds::{ZeroDds, capture, transport_shm, transport_udp};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let shm = transport_shm::Config::from_env()?.max_datagram(64 << 20)?;
+    /// let udp = transport_udp::Config::from_env()?.ipv6(transport_udp::Ipv6::Off);
+    /// let file = capture::Config::default().file("/tmp/messages.pcapng");
+    /// let factory = ZeroDds::new(shm, udp).capture(&file)?.factory()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(shm: zerodds_transport_shm::Config, udp: zerodds_transport_udp::Config) -> Self {
         Self {
