@@ -167,7 +167,7 @@ impl Contacts {
     }
 
     /// Notes an ACKNACK that Dust sends to `writer` at `locators`, of which there are none for a writer of our own.
-    fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
+    pub(crate) fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
         let Books { talks, promises, .. } = &mut *self.0.lock();
         if talks.len() >= CONTACTS_MAX && !talks.contains_key(&writer) {
             talks.clear();
