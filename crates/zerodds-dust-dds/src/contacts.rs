@@ -9,7 +9,7 @@
 //!
 //! Dust has each of its readers act on all that its participant is told, whomever that is for. What a writer tells one reader is often
 //! not true of another: one that came late is told that the writer begins where it came. So what each was told is kept here too, and
-//! nothing that would have one reader lose what is on its way to another is asked for, or heard.
+//! nothing that would have one reader lose what is on its way to another is asked for, acknowledged, or heard.
 
 use crate::outgoing::Outgoing;
 use crate::rtps::{AckNack, EntityId, Guid, Heartbeat, SUBMESSAGE_HEADER_LEN, kind};
@@ -72,11 +72,16 @@ impl Said {
         (now.duration_since(at) < PROMISE && !awaited.is_empty()).then_some(awaited)
     }
 
+    /// It lacks nothing below.
+    fn lacks_from(&self) -> i64 {
+        let promised = self.promised.map_or(0, |(promised, _)| promised);
+        promised.max(self.acknowledged)
+    }
+
     /// What it may lack.
     fn lacks(&self) -> Lack {
-        let promised = self.promised.map_or(0, |(promised, _)| promised);
         let (spared, requested) = (self.spared.clone(), self.requested.clone());
-        Lack { from: promised.max(self.acknowledged), spared, requested }
+        Lack { from: self.lacks_from(), spared, requested }
     }
 }
 
@@ -143,6 +148,80 @@ impl Books {
         }
         self.promises.insert(key, promise);
     }
+
+    /// The first sample that this reader may ask the writer for: what it was promised itself, or with all others. `None`: others were
+    /// promised what they are told apart, and it is still to be told.
+    fn promised(&self, writer: &Guid, reader: EntityId) -> Option<i64> {
+        let talk = self.talks.get(writer);
+        let itself = talk.and_then(|talk| talk.readers.get(&reader)?.promised);
+        let silent = |reader| self.promises.get(&(*writer, reader)).copied();
+        if let Some((first, _)) = itself.or_else(|| silent(reader)).or_else(|| silent(EntityId::UNKNOWN)) {
+            return Some(first);
+        }
+        self.promised_others(writer, reader).next().is_none().then_some(0)
+    }
+
+    /// The first samples that other readers of this writer were promised, each by itself.
+    fn promised_others(&self, writer: &Guid, but: EntityId) -> impl Iterator<Item = i64> {
+        let spoken = self.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
+        let spoken = spoken.map(|(&reader, said)| (reader, said.promised));
+        let silent = self.promises.iter().filter(move |((of, _), _)| of == writer);
+        let silent = silent.map(|(&(_, reader), &promise)| (reader, Some(promise)));
+        let others =
+            spoken.chain(silent).filter(move |&(reader, _)| reader != but && reader != EntityId::UNKNOWN);
+        others.filter_map(|(_, promise)| promise.map(|(first, _)| first))
+    }
+
+    /// Whether the first word of a reader to this writer may answer what another was told a moment before itself: it acknowledges all
+    /// before the sample with which the writer begins for that one, though it was promised some of that. Should it have those, it says
+    /// so again when it is told once more.
+    fn is_misled(&self, writer: &Guid, acknack: &AckNack<'_>) -> bool {
+        let silent = self.promises.get(&(*writer, acknack.reader));
+        silent.is_some_and(|&(first, _)| first < acknack.base)
+            && self.promised_others(writer, acknack.reader).any(|first| first == acknack.base)
+    }
+
+    /// What a reader has said to `writer` at `locators`, of which there are none for a writer of our own.
+    fn said(&mut self, writer: Guid, reader: EntityId, locators: &[Locator]) -> &mut Said {
+        let Self { talks, promises, .. } = self;
+        if talks.len() >= CONTACTS_MAX && !talks.contains_key(&writer) {
+            talks.clear();
+        }
+        let talk = talks.entry(writer).or_default();
+        if talk.locators != locators {
+            talk.locators = locators.to_vec();
+        }
+        talk.readers.entry(reader).or_insert_with(|| {
+            let promised = promises.remove(&(writer, reader));
+            Said { promised, ..Said::default() }
+        })
+    }
+
+    /// Notes an ACKNACK that Dust sends to `writer` at `locators`.
+    fn note(&mut self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
+        let said = self.said(writer, acknack.reader, locators);
+        let catches_up = said.acknowledged <= said.history;
+        (said.acknowledged, said.requested) = (acknack.base, acknack.requested().collect());
+        if let Some(&last) = said.requested.last().filter(|_| catches_up) {
+            said.history = last;
+        }
+        said.spared = said.spared.split_off(&acknack.base);
+    }
+
+    /// What the reliable readers that have spoken to this writer said, but for this one.
+    fn spoken(&self, writer: &Guid, but: EntityId) -> impl Iterator<Item = &Said> {
+        let said = self.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
+        said.filter(move |&(&reader, _)| reader != but && self.is_reliable(reader)).map(|(_, said)| said)
+    }
+
+    /// The first samples that those were promised that have not, but for this one.
+    fn silent(&self, writer: &Guid, but: EntityId) -> impl Iterator<Item = i64> {
+        let promises = self
+            .promises
+            .iter()
+            .filter(move |((of, reader), _)| of == writer && *reader != but && self.is_reliable(*reader));
+        promises.map(|(_, &(from, _))| from)
+    }
 }
 
 /// Shared: Dust's thread writes what is said, the receive thread who is reliable, and reads both.
@@ -150,42 +229,40 @@ impl Books {
 pub(crate) struct Contacts(Mutex<Books>);
 
 impl Contacts {
-    /// Notes what Dust says, if it is an ACKNACK, to a writer at `locators`. What its reader was not promised is not asked for: Dust has
-    /// each of its readers ask for all that any HEARTBEAT speaks of, and a Dust writer would answer with GAPs that are true for that
-    /// reader alone and name nobody, so that another one took what it still lacks for something that never comes.
-    pub(crate) fn pass(&self, message: &mut [u8], outgoing: &Outgoing, locators: &[Locator]) {
-        let (kind::ACKNACK, Some(prefix)) = (outgoing.kind, outgoing.to) else { return };
-        let Ok(acknack) = AckNack::read(&outgoing.submessage(message)) else { return };
+    /// Whether what Dust says to a writer at `locators` may leave. All does but ACKNACKs, which are noted here. What an ACKNACK's reader
+    /// was not promised is not asked for: Dust has each of its readers ask for all that any HEARTBEAT speaks of, and a Dust writer would
+    /// answer with GAPs that are true for that reader alone and name nobody, so that another one took what it still lacks for
+    /// something that never comes. One of a reader that the writer has yet to tell where it begins goes nowhere: it answers what another
+    /// was told, and would acknowledge what was never there for that one only. The writer does not miss it: it tells the reader until
+    /// that answers.
+    #[must_use]
+    pub(crate) fn pass(&self, message: &mut [u8], outgoing: &Outgoing, locators: &[Locator]) -> bool {
+        let (kind::ACKNACK, Some(prefix)) = (outgoing.kind, outgoing.to) else { return true };
+        let Ok(acknack) = AckNack::read(&outgoing.submessage(message)) else { return true };
         let writer = Guid { prefix, entity: acknack.writer };
+        let mut books = self.0.lock();
+        let Some(promised) = books.promised(&writer, acknack.reader) else { return false };
+        if books.is_misled(&writer, &acknack) {
+            books.said(writer, acknack.reader, locators);
+            return false;
+        }
+        let refused = acknack.bits_below(promised);
+        if refused.is_empty() {
+            books.note(writer, &acknack, locators);
+            return true;
+        }
         let body = outgoing.offset + SUBMESSAGE_HEADER_LEN;
-        for (octet, bit) in acknack.bits_below(self.promised(&writer, acknack.reader)) {
-            message[body + octet] &= !bit;
-        }
+        refused.iter().for_each(|(octet, bit)| message[body + octet] &= !bit);
         if let Ok(acknack) = AckNack::read(&outgoing.submessage(message)) {
-            self.note(writer, &acknack, locators);
+            books.note(writer, &acknack, locators);
         }
+        true
     }
 
-    /// Notes an ACKNACK that Dust sends to `writer` at `locators`, of which there are none for a writer of our own.
+    /// Notes an ACKNACK as if it had passed.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn note(&self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
-        let Books { talks, promises, .. } = &mut *self.0.lock();
-        if talks.len() >= CONTACTS_MAX && !talks.contains_key(&writer) {
-            talks.clear();
-        }
-        let talk = talks.entry(writer).or_default();
-        let said = talk.readers.entry(acknack.reader).or_insert_with(|| {
-            let promised = promises.remove(&(writer, acknack.reader));
-            Said { promised, ..Said::default() }
-        });
-        let catches_up = said.acknowledged <= said.history;
-        (said.acknowledged, said.requested) = (acknack.base, acknack.requested().collect());
-        if let Some(&last) = said.requested.last().filter(|_| catches_up) {
-            said.history = last;
-        }
-        said.spared = said.spared.split_off(&acknack.base);
-        if talk.locators != locators {
-            talk.locators = locators.to_vec();
-        }
+        self.0.lock().note(writer, acknack, locators);
     }
 
     /// A reader of ours is announced.
@@ -271,7 +348,12 @@ impl Contacts {
     /// Whether another reliable reader than the one that a HEARTBEAT is for may lack a sample before the first that it speaks of: that
     /// one would take it as lost.
     pub(crate) fn would_lose(&self, writer: &Guid, heartbeat: &Heartbeat) -> bool {
-        self.lacking(writer, heartbeat.reader).from() < heartbeat.first
+        if heartbeat.reader == EntityId::UNKNOWN {
+            return false;
+        }
+        let books = self.0.lock();
+        let spoken = books.spoken(writer, heartbeat.reader).map(Said::lacks_from);
+        spoken.chain(books.silent(writer, heartbeat.reader)).any(|from| from < heartbeat.first)
     }
 
     /// What our reliable readers may lack of a writer, but for the one that this addresses; nothing if it is for all of them.
@@ -280,14 +362,11 @@ impl Contacts {
             return Lacking::default();
         }
         let books = self.0.lock();
-        let is_other = |&reader: &EntityId| reader != addressed && books.is_reliable(reader);
-        let said = books.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
-        let said = said.filter(|(reader, _)| is_other(reader)).map(|(_, said)| said.lacks());
-        let silent = books.promises.iter().filter(|((of, reader), _)| of == writer && is_other(reader));
-        let silent = silent.map(|(_, &(from, _))| Lack { from, ..Lack::default() });
+        let spoken = books.spoken(writer, addressed).map(Said::lacks);
+        let silent = books.silent(writer, addressed).map(|from| Lack { from, ..Lack::default() });
         let itself = books.talks.get(writer).and_then(|talk| talk.readers.get(&addressed));
         let spared = itself.map_or_else(BTreeMap::new, |said| said.spared.clone());
-        Lacking { others: said.chain(silent).collect(), spared }
+        Lacking { others: spoken.chain(silent).collect(), spared }
     }
 
     /// The writer has told this reader alone that these will not come: it does not lack them.
@@ -300,22 +379,6 @@ impl Contacts {
                 said.spared.pop_last();
             }
         }
-    }
-
-    /// The first sample that this reader may ask the writer for: what it was promised itself, or with all others. Nothing, where others
-    /// were promised what they are told apart, and it is still to be told.
-    fn promised(&self, writer: &Guid, reader: EntityId) -> i64 {
-        let books = self.0.lock();
-        let talk = books.talks.get(writer);
-        let itself = talk.and_then(|talk| talk.readers.get(&reader)).and_then(|said| said.promised);
-        let silent = |reader| books.promises.get(&(*writer, reader)).copied();
-        if let Some((first, _)) = itself.or_else(|| silent(reader)).or_else(|| silent(EntityId::UNKNOWN)) {
-            return first;
-        }
-        let is_told_apart = talk
-            .is_some_and(|talk| talk.readers.values().any(|said| said.promised.is_some()))
-            || books.promises.keys().any(|(of, _)| of == writer);
-        if is_told_apart { i64::MAX } else { 0 }
     }
 
     /// Everything below has come to all reliable readers that have spoken to this writer; 1 if none has.
@@ -379,6 +442,15 @@ pub(crate) mod tests {
         contacts.note(writer, &AckNack::read(&submessage).expect("an ACKNACK"), &[LISTENS_AT]);
     }
 
+    /// An ACKNACK of Dust's, that asks for what is in this set of so many from `base` on.
+    pub(crate) fn acknack(reader: EntityId, writer: Guid, base: u32, (bits, set): (u32, &[u8])) -> Vec<u8> {
+        let mut message = MessageWriter::new(&GuidPrefix([1; 12]).header(), Endianness::Little, 64);
+        let base = [&[0; 4], &base.to_le_bytes()[..]].concat();
+        let body = [&reader.0[..], &writer.entity.0, &base, &bits.to_le_bytes(), set, &[1, 0, 0, 0]].concat();
+        message.info_dst(writer.prefix).verbatim(&[kind::ACKNACK, flag::ENDIANNESS, body.len() as u8, 0]);
+        message.verbatim(&body).as_bytes().to_vec()
+    }
+
     const WRITER: Guid = Guid { prefix: GuidPrefix([7; 12]), entity: EntityId([0, 0, 1, 3]) };
     const ONE: EntityId = EntityId([0, 0, 1, 4]);
     const OTHER: EntityId = EntityId([0, 0, 2, 4]);
@@ -435,25 +507,24 @@ pub(crate) mod tests {
         assert_eq!(contacts.of(&discovery).map(|contact| contact.reader_for(ONE)), Some(reader));
     }
 
-    /// What is asked for, of the samples from 2 to 34, when an ACKNACK of [`ONE`] leaves that asks for all of them.
-    fn asked(contacts: &Contacts) -> Vec<i64> {
-        let mut message = MessageWriter::new(&GuidPrefix([1; 12]).header(), Endianness::Little, 64);
-        let body =
-            [&ONE.0[..], &WRITER.entity.0, &[0, 0, 0, 0, 2, 0, 0, 0, 33, 0, 0, 0], &[0xff; 4]].concat();
-        let body = [&body[..], &[0, 0, 0, 0x80], &[1, 0, 0, 0]].concat();
-        message.info_dst(WRITER.prefix).verbatim(&[kind::ACKNACK, flag::ENDIANNESS, body.len() as u8, 0]);
-        let mut message = message.verbatim(&body).as_bytes().to_vec();
+    /// What is asked for, of the samples from 2 to 34, when an ACKNACK of [`ONE`] leaves that asks for all of them. `None`: it does not
+    /// leave, and nothing is known of it.
+    fn asked(contacts: &Contacts) -> Option<Vec<i64>> {
+        let all = [&[0xff; 4][..], &[0, 0, 0, 0x80]].concat();
+        let mut message = acknack(ONE, WRITER, 2, (33, &all));
         let outgoing = Outgoing::read(&message).expect("a message");
-        contacts.pass(&mut message, &outgoing, &[LISTENS_AT]);
+        let leaves = contacts.pass(&mut message, &outgoing, &[LISTENS_AT]);
+        assert_eq!(contacts.has_acknowledged(&WRITER, ONE, 1), leaves);
         let acknack = AckNack::read(&outgoing.submessage(&message)).expect("an ACKNACK");
         let asked: Vec<_> = acknack.requested().collect();
         assert_eq!(acknack.base, 2);
-        assert!((1..40).all(|number| contacts.is_requested(&WRITER, number) == asked.contains(&number)));
-        asked
+        let is_asked = |number| leaves && asked.contains(&number);
+        assert!((1..40).all(|number| contacts.is_requested(&WRITER, number) == is_asked(number)));
+        leaves.then_some(asked)
     }
 
     #[test]
-    fn a_reader_asks_for_what_it_was_promised_itself_or_with_all_and_for_nothing_while_only_others_were() {
+    fn a_reader_asks_for_what_it_was_promised_itself_or_with_all_and_says_nothing_while_only_others_were() {
         let all: Vec<i64> = (2..35).collect();
         let promise = |contacts: &Contacts, reader, first| {
             let heartbeat = Heartbeat { reader, writer: WRITER.entity, first, last: 40, count: 1 };
@@ -462,20 +533,20 @@ pub(crate) mod tests {
         for speaks_first in [true, false] {
             let contacts = Contacts::default();
             let other_speaks = || acknowledges(&contacts, OTHER, WRITER, 2, false);
-            assert_eq!(asked(&contacts), all, "nobody was promised anything");
+            assert_eq!(asked(&contacts).as_ref(), Some(&all), "nobody was promised anything");
             if speaks_first {
                 other_speaks();
             }
             promise(&contacts, OTHER, 1);
             other_speaks();
             contacts.left(ONE);
-            assert_eq!(asked(&contacts), [0; 0], "it asks for what the other was promised");
+            assert_eq!(asked(&contacts), None, "it speaks of what the other was promised");
             promise(&contacts, EntityId::UNKNOWN, 9);
-            assert_eq!(asked(&contacts), all[7..]);
+            assert_eq!(asked(&contacts).as_deref(), Some(&all[7..]));
             promise(&contacts, ONE, 33);
-            assert_eq!(asked(&contacts), [33, 34]);
+            assert_eq!(asked(&contacts), Some(vec![33, 34]));
             promise(&contacts, ONE, 41);
-            assert_eq!(asked(&contacts), [0; 0]);
+            assert_eq!(asked(&contacts), Some(vec![]));
         }
     }
 }

@@ -176,7 +176,9 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
     /// What Dust says to itself. A chunk of a sample is cut as for others: as Dust wrote it, nobody could tell where it belongs.
     fn write_to_ourselves(&mut self, message: &mut [u8], outgoing: &Outgoing) {
         let shared = self.running.shared();
-        shared.contacts.pass(message, outgoing, &[]);
+        if !shared.contacts.pass(message, outgoing, &[]) {
+            return;
+        }
         let push = |message| {
             let has_room = shared.loopback.push(message);
             if !has_room {
@@ -278,7 +280,9 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             let written = self.written.entry(writer).or_default();
             *written = last.max(*written);
         }
-        self.shared().contacts.pass(message, outgoing, locators);
+        if !self.shared().contacts.pass(message, outgoing, locators) {
+            return None;
+        }
         let is_users = outgoing.writer(message).is_some_and(EntityId::is_user_defined);
         let is_counted = is_users && is_beginning(message, outgoing);
         let whole = outgoing.kind != kind::DATA_FRAG && len <= self.whole_len_max(peer, len);
@@ -351,7 +355,8 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
 
     /// Whether this is a GAP by which a writer answers what another was asked, see [`wanted`](crate::wanted), and would
     /// make the reader drop what is yet to come: of a sample that it has not written. Of one that it had, and has no longer, the GAP is
-    /// true whoever was asked, but ends what is half received of it.
+    /// true whoever was asked, but ends what is half received of it. Of one that it has, and did not promise to the reader that asks, it
+    /// is true for that one alone: with the plug-in at its end such a reader does not ask, see [`contacts`](crate::contacts).
     fn is_stray(&self, message: &[u8], outgoing: &Outgoing) -> bool {
         let gap =
             (outgoing.kind == kind::GAP).then(|| Gap::read(&outgoing.submessage(message)).ok()).flatten();

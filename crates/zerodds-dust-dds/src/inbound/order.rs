@@ -2,7 +2,7 @@
 
 use super::tests::{Gate, SENDER, heartbeat, ids, long, message, number, raw};
 use super::*;
-use crate::contacts::tests::acknowledges;
+use crate::contacts::tests::{acknack, acknowledges};
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
 use crate::rtps::{DataFields, EntityId, HeartbeatFields, flag, kind, pid};
@@ -228,13 +228,9 @@ fn a_long_gap_for_one_reader_ends_for_dust_before_what_another_may_lack() {
     assert_eq!(told(&gate.pass(&gap_for(READER, 1, 1_000))).len(), 199, "one by one");
     let seen = told(&gate.pass(&gap_for(EntityId::UNKNOWN, 1, 1_000)));
     assert_eq!(seen, [(kind::GAP, 1_000)], "it is for both");
-    let entity = EntityId([0, 0, 9, 4]);
-    let body = [&entity.0[..], &WRITER.0, &number(400), &long(0), &long(1)].concat();
-    let mut acknack = MessageWriter::new(&PEER.header(), Endianness::Little, 64);
-    acknack.info_dst(SENDER).verbatim(&raw(kind::ACKNACK, 0, &body));
-    let mut acknack = acknack.into_bytes();
+    let mut acknack = acknack(EntityId([0, 0, 9, 4]), Guid { prefix: SENDER, entity: WRITER }, 400, (0, &[]));
     let outgoing = Outgoing::read(&acknack).expect("a message");
-    gate.contacts.pass(&mut acknack, &outgoing, &[]);
+    assert!(gate.contacts.pass(&mut acknack, &outgoing, &[]));
     assert_eq!(told(&gate.pass(&gap_for(READER, 1, 1_000))), [(kind::GAP, 400)]);
 }
 

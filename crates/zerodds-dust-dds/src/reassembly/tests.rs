@@ -1,7 +1,7 @@
 //! Reassembly against a model writer that fragments, loses, reorders and repeats.
 
 use super::*;
-use crate::contacts::tests::{LISTENS_AT, acknowledges};
+use crate::contacts::tests::{LISTENS_AT, acknack, acknowledges};
 use crate::fragment::Fragmenter;
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::{HEADER, READER, WRITER, as_dust_writes};

@@ -20,17 +20,20 @@ fn round(
     for message in partner.take_written().into_iter().flat_map(&mut change) {
         inbound.message(&message, Some(Path::Udp), own, Instant::now(), &mut out);
     }
-    for message in &mut said {
+    said.retain_mut(|message| {
         let outgoing = Outgoing::read(message).expect("a message");
         let is_to_itself = outgoing.to.is_some() && outgoing.to == own;
-        inbound.contacts.pass(message, &outgoing, if is_to_itself { &[] } else { &[LISTENS_AT] });
+        if !inbound.contacts.pass(message, &outgoing, if is_to_itself { &[] } else { &[LISTENS_AT] }) {
+            return false;
+        }
         if is_to_itself || outgoing.to.is_none() {
             inbound.message(message, None, own, Instant::now(), &mut out);
         }
         if !is_to_itself {
             partner.give(message.clone());
         }
-    }
+        true
+    });
     out.into_iter().for_each(|message| victim.give(message));
     victim.answer();
     partner.answer();
@@ -147,4 +150,41 @@ fn who_waits_for_historical_data_waits_for_a_sample_of_which_a_fragment_was_lost
         take(&reader).len()
     };
     assert_eq!(outcome(trial), Some(1));
+}
+
+#[test]
+fn of_two_readers_that_come_together_one_gets_all_that_there_was_though_what_it_is_told_is_lost_at_first() {
+    let trial = || {
+        let (victim, partner) = (Captive::new(84), Captive::new(85));
+        let writer = partner.keeping_writer();
+        for id in 1..=5 {
+            writer.write(Note { id, text: id.to_string() }, None).expect("nobody to wait for");
+        }
+        let matched = || victim.reader.get_subscription_matched_status().expect("alive").current_count;
+        let mut inbound = inbound();
+        while matched() < 2 {
+            round(&victim, &partner, &mut inbound, |message| vec![message]);
+        }
+        let late = victim.reliable_reader();
+        let eager = victim.reliable_reader_of(DurabilityQosPolicyKind::TransientLocal);
+        let entity = |handle| guid(handle).entity;
+        let [source, late] = [writer.get_instance_handle(), late.get_instance_handle()].map(entity);
+        let name = entity(eager.get_instance_handle());
+        let has_spoken = |said: &[Vec<u8>]| {
+            said.iter().any(|message| acknowledged_by(late, source, message).is_some_and(|base| base > 5))
+        };
+        let told_the_other = |message: Vec<u8>| {
+            let outgoing = Outgoing::read(&message).expect("a message");
+            let said = outgoing.read_heartbeat(&message).filter(|said| said.writer == source);
+            if said.is_some_and(|said| said.reader == name) { Vec::new() } else { vec![message] }
+        };
+        while !has_spoken(&round(&victim, &partner, &mut inbound, told_the_other)) {}
+        let mut notes = 0;
+        while notes < 5 {
+            round(&victim, &partner, &mut inbound, |message| vec![message]);
+            notes += take(&eager).len();
+        }
+        notes
+    };
+    assert_eq!(outcome(trial), Some(5));
 }

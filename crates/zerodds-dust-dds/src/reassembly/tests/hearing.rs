@@ -126,6 +126,55 @@ fn what_a_writer_said_before_it_said_more_is_not_heard() {
     assert_eq!(hear(EntityId([0, 0, 9, 4]), 7, 5), Hearing::Withheld);
 }
 
+#[test]
+fn a_reader_that_answers_what_another_was_told_alone_is_told_itself_and_answers_that() {
+    // What it is told itself comes after that answer, or is on its way to Dust when that leaves.
+    for is_told_before in [false, true] {
+        let mut receiver = Receiver::new(BUDGET);
+        receiver.contacts.left(READER);
+        receiver.contacts.came(READER, true);
+        let hear = |receiver: &mut Receiver, reader, first, count| {
+            receiver.now += Duration::from_millis(1);
+            let heartbeat = Heartbeat { reader, writer: WRITER, first, last: 5, count };
+            receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
+        };
+        let leaves = |receiver: &Receiver, base, set: (u32, &[u8])| {
+            let mut message = acknack(READER, WRITER_GUID, base, set);
+            let outgoing = Outgoing::read(&message).expect("a message");
+            receiver.contacts.pass(&mut message, &outgoing, &[LISTENS_AT])
+        };
+        assert_eq!(hear(&mut receiver, EntityId([0, 0, 9, 4]), 6, 1), Hearing::AsItIs, "a volatile one");
+        let told = Hearing::Rewritten { last: 5, count: 2 };
+        if is_told_before {
+            assert_eq!(hear(&mut receiver, READER, 1, 1), told);
+        }
+        assert!(!leaves(&receiver, 6, (0, &[])), "the writer would tell it nothing more");
+        if !is_told_before {
+            assert_eq!(hear(&mut receiver, READER, 1, 1), told);
+        }
+        assert!(leaves(&receiver, 1, (5, &[0, 0, 0, 0xf8])));
+        assert!((1..6).all(|number| receiver.contacts.is_requested(&WRITER_GUID, number)));
+        assert!(leaves(&receiver, 6, (0, &[])), "it has them now");
+    }
+}
+
+#[test]
+fn a_reader_that_has_what_another_does_without_says_so_when_it_is_told_once_more() {
+    let mut receiver = Receiver::new(BUDGET);
+    let new = EntityId([0, 0, 8, 4]);
+    let mut leaves_after = |reader, first, count| {
+        receiver.now += Duration::from_millis(200);
+        let heartbeat = Heartbeat { reader, writer: WRITER, first, last: 5, count };
+        _ = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now);
+        let mut message = acknack(new, WRITER_GUID, 6, (0, &[]));
+        let outgoing = Outgoing::read(&message).expect("a message");
+        receiver.contacts.pass(&mut message, &outgoing, &[LISTENS_AT])
+    };
+    assert!(!leaves_after(READER, 6, 1));
+    assert!(!leaves_after(new, 1, 1), "it may answer what the other was told");
+    assert!(leaves_after(new, 1, 2));
+}
+
 /// Where the first reader has acknowledged all below sample 7, of which all has come but a fragment.
 fn before_a_late_reader(is_believed: bool) -> (Receiver, Vec<u8>) {
     let mut receiver = Receiver::new(BUDGET);
