@@ -18,6 +18,8 @@
 //! A reader that came late is told of what it lacks until it has all that it asked for: it would take a shorter HEARTBEAT to say that
 //! there is no more, and whoever waits for its historical data would have it all. So Dust hears nothing while that would be shorter. What
 //! it had not heard of before that became incomplete it is not told of, as any other: it may have all a moment before such a sample.
+//! But where what is incomplete was on its way to another reader, and no reliable one that has spoken to the writer is left to ask for
+//! the rest, the HEARTBEAT stays as it is: Dust asks for all of the sample, and from then on there is somebody.
 //!
 //! Of our own writers nobody asks for fragments, and what is missing when their HEARTBEAT comes does not come by itself. So they
 //! keep the HEARTBEAT as it is: Dust asks for all of the sample, and what comes of it fills what is missing.
@@ -126,7 +128,8 @@ pub(crate) enum Hearing {
     },
     /// Nothing: Dust has answered the same a moment ago. A writer that answers every incomplete ACKNACK with
     /// a HEARTBEAT (RustDDS does) would otherwise keep both busy until the missing fragments are there. Or it is for another reader
-    /// than one that would take what it waits for as lost.
+    /// than one that would take what it waits for as lost, or was overtaken by what all have just heard. Or it would end, for what is
+    /// incomplete, before a sample that a reader which came late still waits for.
     Withheld,
 }
 
@@ -295,11 +298,14 @@ impl Reassembly {
             writer.given_at = Some(now);
             return self.counts.hear(guid, heartbeat, now, &self.contacts);
         }
-        self.counts.has_risen(guid, heartbeat);
-        if (is_said && lately) || last < self.contacts.history(&guid) {
+        self.counts.note(guid, heartbeat);
+        let is_asked_for = self.contacts.has_reliable(&guid);
+        if (is_said && lately) || (is_asked_for && last < self.contacts.history(&guid)) {
             return Hearing::Withheld;
         }
         writer.given_at = Some(now);
+        let is_anothers = writer.partial.values().any(|partial| partial.reader() != heartbeat.reader);
+        let last = if is_anothers && !is_asked_for { heartbeat.last } else { last };
         Hearing::Rewritten { last, count: self.counts.raise(guid, &Heartbeat { last, ..*heartbeat }, now) }
     }
 

@@ -10,8 +10,12 @@
 //! ```
 //! But for what all of them heard a moment ago, when it was for another: where several readers keep in step, each would answer
 //! all that is said to any. And but for what begins behind a sample that another reader may lack, which that one would take as
-//! lost. A reader that was not there yet hears a low count as well. A HEARTBEAT that ends earlier for Dust, or is of our own making, since a
-//! sample is incomplete or no longer is, has the next count always.
+//! lost. A reader that was not there yet hears a low count as well. A HEARTBEAT whose own count is higher is withheld for a moment after
+//! what another reader was told, where it would have that one lose samples, or ends earlier: then it was overtaken. Later, the writer
+//! has the last ones no longer, and what it says is true.
+//!
+//! A HEARTBEAT that ends earlier for Dust, or is of our own making, since a sample is incomplete or no longer is, has the next count
+//! always.
 
 use super::{Hearing, PATIENCE};
 use crate::contacts::Contacts;
@@ -31,8 +35,6 @@ pub(super) struct Counts {
 #[derive(Debug, Default)]
 struct Given {
     count: i32,
-    /// The last sample that Dust was told of.
-    told: i64,
     /// Whether a reader was sent a lower one or this was raised for one, whose next is heard only because this is remembered.
     is_ahead: bool,
     /// When, and what that said.
@@ -43,8 +45,13 @@ impl Given {
     /// Dust hears this.
     fn hears(&mut self, count: i32, heartbeat: &Heartbeat, now: Instant) {
         self.is_ahead |= count > heartbeat.count;
-        (self.count, self.told) = (count, heartbeat.last.max(self.told));
+        self.count = count;
         self.said = Some((now, *heartbeat));
+    }
+
+    /// The last sample that Dust was told of.
+    fn told(&self) -> i64 {
+        self.said.map_or(0, |(_, said)| said.last)
     }
 
     /// Whether Dust has heard a moment ago what is for another reader.
@@ -78,16 +85,15 @@ impl Counts {
         if !writer.entity.is_user_defined() && !self.given.contains_key(&writer) {
             return Hearing::AsItIs;
         }
-        let rose = self.has_risen(writer, heartbeat);
+        let rose = self.note(writer, heartbeat);
         self.make_room(&writer);
         let given = self.given.entry(writer).or_default();
-        if heartbeat.last < given.told {
-            // It was overtaken. Dust would forget that it lacks what lies between.
-            return if heartbeat.count > given.count { Hearing::Withheld } else { Hearing::AsItIs };
-        }
+        let is_after_another = given.has_just_heard(heartbeat, now);
+        // Dust would forget that it lacks what lies between. Later, the writer has those samples no longer.
+        let is_overtaken = is_after_another && heartbeat.last < given.told();
         if heartbeat.count > given.count {
             // Another reader may not have answered yet what it was told.
-            if given.has_just_heard(heartbeat, now) && contacts.would_lose(&writer, heartbeat) {
+            if is_overtaken || (is_after_another && contacts.would_lose(&writer, heartbeat)) {
                 return Hearing::Withheld;
             }
             given.hears(heartbeat.count, heartbeat, now);
@@ -95,6 +101,7 @@ impl Counts {
         }
         given.is_ahead |= rose && heartbeat.count < given.count;
         if !rose
+            || is_overtaken
             || given.has_just_said(&writer, heartbeat, now, contacts)
             || contacts.would_lose(&writer, heartbeat)
         {
@@ -105,10 +112,10 @@ impl Counts {
     }
 
     /// What Dust may hear, up to `last`, of a HEARTBEAT by which others of its readers would lose what they wait for: nobody hears it who
-    /// has heard that writer before.
+    /// has heard as high a count of that writer.
     pub(super) fn hear_apart(&self, writer: &Guid, heartbeat: &Heartbeat, last: i64) -> Hearing {
-        let count = self.given.get(writer).map_or(0, |given| given.count);
-        if heartbeat.count > count || last < self.told(writer) {
+        let (count, told) = self.given.get(writer).map_or((0, 0), |given| (given.count, given.told()));
+        if heartbeat.count > count || last < told {
             return Hearing::Withheld;
         }
         Hearing::Rewritten { last, count: heartbeat.count }
@@ -122,13 +129,8 @@ impl Counts {
         given.count
     }
 
-    /// The last sample of this writer that Dust was told of.
-    pub(super) fn told(&self, writer: &Guid) -> i64 {
-        self.given.get(writer).map_or(0, |given| given.told)
-    }
-
-    /// Whether a HEARTBEAT is none that its reader was sent before.
-    pub(super) fn has_risen(&mut self, writer: Guid, heartbeat: &Heartbeat) -> bool {
+    /// Notes the count that a HEARTBEAT has of its writer; whether it is none that its reader was sent before.
+    pub(super) fn note(&mut self, writer: Guid, heartbeat: &Heartbeat) -> bool {
         let key = (writer, heartbeat.reader);
         if self.own.len() >= COUNTS_MAX && !self.own.contains_key(&key) {
             // A repetition is heard once more.

@@ -127,6 +127,24 @@ fn what_a_writer_said_before_it_said_more_is_not_heard() {
 }
 
 #[test]
+fn a_writer_whose_last_sample_is_an_earlier_one_than_before_is_heard() {
+    // The newer one has expired. Who is told of it hears that with the writer's own count, or another's is higher.
+    for told_before in [READER, EntityId([0, 0, 9, 4])] {
+        let mut receiver = Receiver::new(BUDGET);
+        let mut hear = |after_ms, reader, first, last, count| {
+            receiver.now += Duration::from_millis(after_ms);
+            let heartbeat = Heartbeat { reader, writer: WRITER, first, last, count };
+            receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
+        };
+        assert_eq!(hear(0, told_before, 1, 5, 7), Hearing::AsItIs);
+        let heard =
+            if told_before == READER { Hearing::AsItIs } else { Hearing::Rewritten { last: 4, count: 8 } };
+        let count = if told_before == READER { 8 } else { 2 };
+        assert_eq!(hear(200, READER, 4, 4, count), heard);
+    }
+}
+
+#[test]
 fn a_reader_that_answers_what_another_was_told_alone_is_told_itself_and_answers_that() {
     // What it is told itself comes after that answer, or is on its way to Dust when that leaves.
     for is_told_before in [false, true] {
@@ -244,6 +262,31 @@ fn a_reader_that_came_late_is_not_told_that_there_is_no_sample_that_it_asked_for
     dust_acknowledges(&receiver.contacts, 4, true);
     receiver.take(&datagrams(&sample(4, 10_000), None)[0]);
     assert_eq!(hear(&mut receiver, 5, 5), Hearing::Rewritten { last: 3, count: 5 });
+}
+
+#[test]
+fn a_reader_that_comes_when_the_one_that_has_asked_for_a_sample_has_gone_is_told_of_it_and_asks_for_the_rest()
+{
+    let mut receiver = Receiver::new(BUDGET);
+    receiver.contacts.left(READER);
+    receiver.contacts.came(READER, true);
+    let hear = |receiver: &mut Receiver, reader, count| {
+        receiver.now += Duration::from_millis(200);
+        let heartbeat = Heartbeat { reader, writer: WRITER, first: 1, last: 1, count };
+        receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now)
+    };
+    assert_eq!(hear(&mut receiver, READER, 1), Hearing::AsItIs);
+    dust_acknowledges(&receiver.contacts, 1, true);
+    receiver.take(&datagrams(&sample(1, 10_000), None)[0]);
+    assert_eq!(hear(&mut receiver, READER, 2), Hearing::Withheld);
+    receiver.contacts.left(READER);
+    let new = EntityId([0, 0, 9, 4]);
+    receiver.contacts.came(new, true);
+    assert_eq!(hear(&mut receiver, new, 1), Hearing::Rewritten { last: 1, count: 2 }, "nobody else asks");
+    assert_eq!(receiver.requests(Duration::from_millis(30)), []);
+    acknowledges(&receiver.contacts, new, WRITER_GUID, 1, true);
+    assert_eq!(receiver.requests(Duration::from_millis(30)).len(), 1);
+    assert_eq!(hear(&mut receiver, new, 2), Hearing::Withheld);
 }
 
 #[test]
