@@ -356,9 +356,14 @@ impl Inbound {
     }
 
     /// Tells Dust what will not come, each number by itself. A long GAP that leaves out nothing for the reliable readers that have
-    /// spoken to the writer stays one, and begins near its end: Dust walks through it, only to remember the last. Those that have
-    /// not spoken are not known here. Dust has each of its readers act on a GAP, so of one that a writer addresses to one reader that is
-    /// left out which another may lack, be it on its way or half received; the reader asks again, and hears it when no other waits.
+    /// spoken to the writer stays one, and begins near its end: Dust walks through it, only to remember the last. Dust has each of its
+    /// readers act on a GAP, so of one that a writer addresses to one reader that is left out which another may lack, be it on its way or
+    /// half received; the reader asks again, and hears it when no other waits.
+    ///
+    /// Which readers a writer has is known here of those that have spoken to it, and of those that it has told by name where it begins.
+    /// One that came since a writer that tells all at once did so last is not known until it answers what that says next. A GAP that the
+    /// writer addresses to another in the meantime is heard by it as well. To wait for each reader that has not spoken would keep every
+    /// such GAP for a second where there are readers of other topics.
     fn gap(&mut self, origin: &Origin, gap: &Gap<'_>, now: Instant) {
         let writer = Guid { prefix: origin.prefix, entity: gap.writer };
         let lacking = self.contacts.lacking(&writer, gap.reader);
