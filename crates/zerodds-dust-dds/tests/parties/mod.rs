@@ -185,7 +185,7 @@ impl Party {
         self.participant.delete_contained_entities().unwrap();
         (self.delete)(&self.participant);
         if self.is_lossy {
-            assert!(self.monitor.unwrap().udp_faults() > 0, "nothing was lost, so nothing was shown");
+            assert!(self.monitor.unwrap().udp_faults() > 0, "no datagram was lost on purpose");
         }
     }
 }
