@@ -234,29 +234,33 @@ impl Contacts {
     /// answer with GAPs that are true for that reader alone and name nobody, so that another one took what it still lacks for
     /// something that never comes. One of a reader that the writer has yet to tell where it begins goes nowhere: it answers what another
     /// was told, and would acknowledge what was never there for that one only. The writer does not miss it: it tells the reader until
-    /// that answers.
+    /// that answers. It tells a best-effort reader nothing and hears nothing of it, but what such a one still lacks is noted.
     #[must_use]
     pub(crate) fn pass(&self, message: &mut [u8], outgoing: &Outgoing, locators: &[Locator]) -> bool {
         let (kind::ACKNACK, Some(prefix)) = (outgoing.kind, outgoing.to) else { return true };
         let Ok(acknack) = AckNack::read(&outgoing.submessage(message)) else { return true };
         let writer = Guid { prefix, entity: acknack.writer };
         let mut books = self.0.lock();
-        let Some(promised) = books.promised(&writer, acknack.reader) else { return false };
+        let promised = books.promised(&writer, acknack.reader);
+        let leaves = promised.is_some();
+        if !leaves && books.is_reliable(acknack.reader) {
+            return false;
+        }
         if books.is_misled(&writer, &acknack) {
             books.said(writer, acknack.reader, locators);
             return false;
         }
-        let refused = acknack.bits_below(promised);
+        let refused = acknack.bits_below(promised.unwrap_or(i64::MAX));
         if refused.is_empty() {
             books.note(writer, &acknack, locators);
-            return true;
+            return leaves;
         }
         let body = outgoing.offset + SUBMESSAGE_HEADER_LEN;
         refused.iter().for_each(|(octet, bit)| message[body + octet] &= !bit);
         if let Ok(acknack) = AckNack::read(&outgoing.submessage(message)) {
             books.note(writer, &acknack, locators);
         }
-        true
+        leaves
     }
 
     /// Notes an ACKNACK as if it had passed.
@@ -532,6 +536,7 @@ pub(crate) mod tests {
         };
         for speaks_first in [true, false] {
             let contacts = Contacts::default();
+            contacts.came(ONE, true);
             let other_speaks = || acknowledges(&contacts, OTHER, WRITER, 2, false);
             assert_eq!(asked(&contacts).as_ref(), Some(&all), "nobody was promised anything");
             if speaks_first {
@@ -540,6 +545,7 @@ pub(crate) mod tests {
             promise(&contacts, OTHER, 1);
             other_speaks();
             contacts.left(ONE);
+            contacts.came(ONE, true);
             assert_eq!(asked(&contacts), None, "it speaks of what the other was promised");
             promise(&contacts, EntityId::UNKNOWN, 9);
             assert_eq!(asked(&contacts).as_deref(), Some(&all[7..]));
@@ -548,5 +554,18 @@ pub(crate) mod tests {
             promise(&contacts, ONE, 41);
             assert_eq!(asked(&contacts), Some(vec![]));
         }
+    }
+
+    #[test]
+    fn what_a_best_effort_reader_still_lacks_is_known_though_no_writer_tells_it_anything() {
+        let contacts = Contacts::default();
+        contacts.came(OTHER, true);
+        let heartbeat = Heartbeat { reader: OTHER, writer: WRITER.entity, first: 1, last: 7, count: 1 };
+        assert!(contacts.may_hear(&WRITER, &heartbeat, Instant::now(), |_| false));
+        acknowledges(&contacts, OTHER, WRITER, 8, false);
+        let mut message = acknack(ONE, WRITER, 5, (0, &[]));
+        let outgoing = Outgoing::read(&message).expect("a message");
+        assert!(!contacts.pass(&mut message, &outgoing, &[LISTENS_AT]), "no writer would hear it");
+        assert_eq!(contacts.acknowledged(&WRITER, OTHER), 5);
     }
 }

@@ -180,6 +180,7 @@ fn a_reader_that_answers_what_another_was_told_alone_is_told_itself_and_answers_
 fn a_reader_that_has_what_another_does_without_says_so_when_it_is_told_once_more() {
     let mut receiver = Receiver::new(BUDGET);
     let new = EntityId([0, 0, 8, 4]);
+    receiver.contacts.came(new, true);
     let mut leaves_after = |reader, first, count| {
         receiver.now += Duration::from_millis(200);
         let heartbeat = Heartbeat { reader, writer: WRITER, first, last: 5, count };
