@@ -10,7 +10,7 @@ use flume::{Receiver, Sender, TrySendError};
 use futures::Stream;
 use futures::stream::FusedStream;
 use parking_lot::Mutex;
-use rustdds::{DomainParticipantStatusEvent, StatusEvented};
+use rustdds::{DomainParticipant, DomainParticipantStatusEvent, StatusEvented};
 use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ use std::time::Duration;
 ///
 /// As RustDDS's `DomainParticipantStatusListener` it is a source for mio 1.2, evented for mio 0.6, a source for mio 0.8 with
 /// the feature `mio_08`, and [`StatusEvented`]. It is readable while events wait, however they are taken; and whoever is told of edges and
-/// takes one event is told again if there is another.
+/// takes one event is told again if there is another. And it keeps the participant.
 ///
 /// ```
 /// use rustdds::mio1::{self, Interest, Poll, Token};
@@ -55,6 +55,8 @@ use std::time::Duration;
 pub struct Events {
     receiver: Receiver<DomainParticipantStatusEvent>,
     shared: Arc<Shared>,
+    /// Last: whoever drops it may end the participant. The session holds no subscription.
+    _participant: DomainParticipant,
 }
 
 /// What a subscription and its broadcast share.
@@ -123,7 +125,7 @@ impl Events {
         Ok(descriptor)
     }
 
-    /// Takes something, after which what is polled is readable only if something still waits, and says so anew: for whoever is told
+    /// Takes something, after which what is polled is readable if something still waits, and says so anew: for whoever is told
     /// of edges, and takes one event at a time.
     fn taking<T>(&self, take: impl FnOnce(&Receiver<DomainParticipantStatusEvent>) -> T) -> T {
         // First: what comes from here on is said after it has come.
@@ -247,8 +249,8 @@ impl Audience {
 }
 
 impl Broadcast {
-    /// The first one has what came before, too.
-    pub(crate) fn subscribe(&self) -> Events {
+    /// The first one has what came before, too. It keeps the participant.
+    pub(crate) fn subscribe(&self, participant: DomainParticipant) -> Events {
         let (sender, receiver) = flume::bounded(Events::CAPACITY);
         let mut audience = self.0.lock();
         audience.has_begun = true;
@@ -260,7 +262,7 @@ impl Broadcast {
         let shared = Arc::new(Shared { missed, ..Shared::default() });
         audience.subscribers.push(Subscriber { sender, shared: Arc::clone(&shared) });
         drop(audience);
-        Events { receiver, shared }
+        Events { receiver, shared, _participant: participant }
     }
 
     /// Whoever is woken by that may do anything, also subscribe: nothing is locked meanwhile. One thread tells.
@@ -302,20 +304,24 @@ mod tests {
     use std::task::{Context, Wake, Waker};
 
     /// Whoever is woken subscribes at once.
-    struct Subscribes(Arc<Broadcast>);
+    struct Subscribes(Arc<Broadcast>, DomainParticipant);
+
+    fn participant() -> DomainParticipant {
+        DomainParticipant::new(crate::domains::domain()).expect("a participant")
+    }
 
     impl Wake for Subscribes {
         fn wake(self: Arc<Self>) {
-            drop(self.0.subscribe());
+            drop(self.0.subscribe(self.1.clone()));
         }
     }
 
     #[test]
     fn whoever_is_told_may_subscribe_in_its_waker() {
-        let broadcast = Arc::new(Broadcast::default());
-        let events = broadcast.subscribe();
+        let (broadcast, participant) = (Arc::new(Broadcast::default()), participant());
+        let events = broadcast.subscribe(participant.clone());
         let mut stream = std::pin::pin!(events.stream());
-        let waker = Waker::from(Arc::new(Subscribes(Arc::clone(&broadcast))));
+        let waker = Waker::from(Arc::new(Subscribes(Arc::clone(&broadcast), participant)));
         let mut context = Context::from_waker(&waker);
         assert!(stream.poll_next_unpin(&mut context).is_pending());
         let guid = GUID::from_bytes([1; 16]);
@@ -339,7 +345,7 @@ mod tests {
     fn whoever_is_told_of_edges_and_takes_one_event_at_a_time_is_told_of_each() {
         use rustdds::mio1::{Events as Woken, Interest, Poll, Token};
         let broadcast = Broadcast::default();
-        let mut events = broadcast.subscribe();
+        let mut events = broadcast.subscribe(participant());
         let mut poll = Poll::new().expect("a poll");
         poll.registry().register(&mut events, Token(0), Interest::READABLE).expect("registered");
         let mut woken = Woken::with_capacity(4);
@@ -364,7 +370,7 @@ mod tests {
     fn what_is_polled_by_level_is_readable_while_events_wait_however_they_are_taken() {
         use rustdds::mio::{Events as Woken, Poll, PollOpt, Ready, Token};
         let broadcast = Broadcast::default();
-        let events = broadcast.subscribe();
+        let events = broadcast.subscribe(participant());
         let poll = Poll::new().expect("a poll");
         poll.register(&events, Token(0), Ready::readable(), PollOpt::level()).expect("registered");
         let is_readable =
@@ -396,9 +402,9 @@ mod tests {
             reason: LostReason::Disposed,
         };
         (0..Events::BACKLOG + 3).for_each(|index| broadcast.tell(&event(index)));
-        let first = broadcast.subscribe();
+        let first = broadcast.subscribe(participant());
         assert_eq!((std::iter::from_fn(|| first.try_next()).count(), first.missed()), (Events::BACKLOG, 3));
-        let second = broadcast.subscribe();
+        let second = broadcast.subscribe(participant());
         assert!(second.try_next().is_none() && second.missed() == 0, "it came later");
         broadcast.tell(&event(0));
         assert!(first.try_next().is_some() && second.try_next().is_some());

@@ -311,6 +311,24 @@ fn whoever_holds_nothing_but_endpoints_keeps_no_participant_in_the_domain() {
 }
 
 #[test]
+fn whoever_holds_events_keeps_the_participant_as_with_rustdds_listener() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("listened-to");
+    let qos = reliable(History::KeepLast { depth: 4 });
+    let (writer, mut reader) = (there.writer(&topic, &qos), here.reader(&topic, &qos));
+    meet(&there, &writer, &mut [&mut reader]);
+    let (listener, events, kept) =
+        (there.zerodds.events(), here.zerodds.events(), there.participant.guid().prefix);
+    drop(there);
+    writer.write(Chunk::new(1, 1, 20_000), None).expect("written");
+    assert_eq!(next(&mut reader).number, 1);
+    drop(listener);
+    let is_it =
+        |event| matches!(event, Status::ParticipantLost { id, reason: LostReason::Disposed } if id == kept);
+    eventually("its end is said", || events.try_next().is_some_and(is_it));
+}
+
+#[test]
 fn the_path_to_every_participant_has_a_reason() {
     let (here, there, beside) = (Party::new(), Party::new(), Party::new());
     let off =

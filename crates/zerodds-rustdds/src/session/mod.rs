@@ -60,8 +60,8 @@ use zerodds_transport_shm::ShmTransport;
 /// Shared memory for one RustDDS participant.
 ///
 /// Clones are handles to the same session. It ends when the last handle, publisher, subscriber and endpoint that came
-/// of it is dropped; the participant goes on without it. A handle keeps the participant, as a clone of that does. Publishers,
-/// subscribers and endpoints do not, as RustDDS's own do not: whoever uses them keeps a handle or the participant.
+/// of it is dropped; the participant goes on without it. A handle keeps the participant, as a clone of that does, and so do its
+/// [`Events`]. Publishers, subscribers and endpoints do not, as RustDDS's own do not: whoever uses them keeps one of the former.
 ///
 /// ```
 /// use rustdds::{DomainParticipant, QosPolicyBuilder};
@@ -231,10 +231,10 @@ impl ZeroDds {
     }
 
     /// The participant's status events: those that came before too, for whoever is the first to ask; from now on for all others. (RustDDS has
-    /// one queue of them, which the session reads.)
+    /// one queue of them, which the session reads.) They keep the participant, as RustDDS's listener does.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.0.session.broadcast.subscribe()
+        self.0.session.broadcast.subscribe(self.1.clone())
     }
 
     /// Whether shared memory is in use at all, and if not, why.
