@@ -145,7 +145,7 @@ impl Attendant {
         self.publish_due();
         self.say_owed();
         self.say_unsaid();
-        count == EVENTS_MAX || self.session.inbox.lock().fall_asleep() == Wake::Ready
+        count >= EVENTS_MAX || self.session.inbox.lock().fall_asleep() == Wake::Ready
     }
 
     fn hear(&mut self, news: News) {

@@ -61,7 +61,8 @@ use zerodds_transport_shm::ShmTransport;
 ///
 /// Clones are handles to the same session. It ends when the last handle, publisher, subscriber and endpoint that came
 /// of it is dropped; the participant goes on without it. A handle keeps the participant, as a clone of that does, and so do its
-/// [`Events`]. Publishers, subscribers and endpoints do not, as RustDDS's own do not: whoever uses them keeps one of the former.
+/// [`Events`]. Publishers, subscribers and endpoints do not, as RustDDS's own do not: whoever uses them keeps one of the former. (A thread that
+/// writes at the very moment at which the last of those goes may be the one that ends the participant, inside `write`.)
 ///
 /// ```
 /// use rustdds::{DomainParticipant, QosPolicyBuilder};
@@ -133,7 +134,7 @@ pub(crate) struct Session {
     /// There is no ring because the participant is under DDS Security.
     refused: bool,
     registry: Mutex<Registry>,
-    /// Its order is locked before the registry.
+    /// Their lock is taken before the registry's.
     reports: Reports,
     noted: Mutex<Noted>,
     inbox: Mutex<Inbox>,
@@ -392,7 +393,7 @@ impl Session {
     ) {
         self.inbox.lock().ledger.add_reader(reader, topic, appetite.keep, appetite.lifespan);
         // What is reported meanwhile comes after what was reported before.
-        let order = self.reports.order.lock();
+        let order = self.reports.unnoted.lock();
         let refused = self.registry.lock().add_reader(reader, appetite.limit, progress);
         let errands = refused.into_iter().map(|source| Errand::Exclude(reader, source, true));
         self.noted.lock().add(errands, []);

@@ -5,7 +5,9 @@
 //! ```
 //! RustDDS's listener keeps the participant, and with it everything in the domain that others know of it. A session lives in each of
 //! its endpoints, and these keep no participant in RustDDS: a thread that holds a reader while `main` returns must not be
-//! why the participant's end is never said. So there is a listener only for as long as the queue is read.
+//! why the participant's end is never said. So there is a listener only for as long as the queue is read, and what was read is thought
+//! about without it. Even so a thread that writes at the very moment at which the last handle goes may be the one that ends the
+//! participant, inside `write`.
 
 use super::Session;
 use parking_lot::Mutex;
@@ -19,14 +21,14 @@ use rustdds::{
 pub(super) struct Reports {
     /// What RustDDS has that knows its participant and does not keep it.
     through: Subscriber,
-    /// Whoever reads the queue, or must not be overtaken by who does.
-    pub(super) order: Mutex<()>,
+    /// What was read and is not in the registry yet. Whoever reads the queue locks it, and whoever must not be overtaken by who does.
+    pub(super) unnoted: Mutex<Vec<DomainParticipantStatusEvent>>,
 }
 
 impl Reports {
     pub(super) fn new(participant: &DomainParticipant) -> CreateResult<Self> {
         let through = participant.create_subscriber(&QosPolicies::qos_none())?;
-        Ok(Self { through, order: Mutex::default() })
+        Ok(Self { through, unnoted: Mutex::default() })
     }
 
     /// `None`: the participant is gone. Whoever drops what this gives may have the last of the participant, and end it: nothing is
@@ -67,12 +69,13 @@ impl Session {
     }
 
     fn note_if(&self, matters: impl Fn(&DomainParticipantStatusEvent) -> bool) -> usize {
-        // Dropped after the locks.
-        let Some(listener) = self.reports.listener() else { return 0 };
-        let _order = self.reports.order.lock();
-        // The queue drops what it has no room for: it is emptied first, and thought about then.
-        let events: Vec<_> = std::iter::from_fn(|| listener.try_recv_status()).take(EVENTS_MAX).collect();
+        if !self.read() {
+            return 0;
+        }
+        let mut unnoted = self.reports.unnoted.lock();
+        let events = std::mem::take(&mut *unnoted);
         let count = events.len();
+        // Another thread may have noted them.
         if count > 0 {
             let mut registry = self.registry.lock();
             let errands: Vec<_> =
@@ -86,9 +89,22 @@ impl Session {
         }
         count
     }
+
+    /// Reads what RustDDS's queue holds, which drops what it has no room for; whether anything is to be noted.
+    fn read(&self) -> bool {
+        let mut unnoted = self.reports.unnoted.lock();
+        let listener = self.reports.listener();
+        let next = || listener.as_ref()?.try_recv_status();
+        unnoted.extend(std::iter::from_fn(next).take(EVENTS_MAX));
+        let is_any = !unnoted.is_empty();
+        drop(unnoted);
+        // Perhaps with the participant: nothing is locked.
+        drop(listener);
+        is_any
+    }
 }
 
-/// Reports that are looked at together: as many as RustDDS's queue holds, twice.
+/// Reports that are read at once: as many as RustDDS's queue holds, twice.
 pub(super) const EVENTS_MAX: usize = 4096;
 /// For so many reports RustDDS's queue has room.
 const REPORTS_MAX: usize = 2048;
