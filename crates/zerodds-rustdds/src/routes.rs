@@ -76,7 +76,7 @@ pub(crate) struct Withheld {
 }
 
 /// Why samples of one topic are not directed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Obstacle {
     /// A reader is best effort.
     BestEffort,

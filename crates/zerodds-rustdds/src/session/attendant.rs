@@ -258,9 +258,10 @@ impl Attendant {
 
     /// Says how samples reach whom where that has changed, but for what passes.
     fn say_ways(&mut self) {
-        let mut ways = self.session.ways();
-        ways.peers.retain(|peer| !self.passes(peer));
-        let Ways { peers, mixed } = self.said.news(ways, Instant::now());
+        let ways = self.session.ways();
+        let passing = ways.peers.iter().filter(|peer| self.passes(peer)).map(|peer| peer.participant);
+        let passing = passing.collect();
+        let Ways { peers, mixed } = self.said.news(ways, &passing, Instant::now());
         for PeerPath { participant, path, reason } in peers {
             tracing::info!(participant = hex(participant), %path, %reason, "path of participant");
         }

@@ -2,7 +2,8 @@
 
 use super::obituary::hex;
 use crate::protocol::{Entity, Prefix};
-use crate::routes::Obstacle;
+use crate::routes::{Obstacle, Withheld};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 use zerodds_core::{Path, Reason};
@@ -69,29 +70,27 @@ pub(super) struct Ways {
 pub(super) struct MixedTopic {
     pub(super) writer: Entity,
     pub(super) topic: String,
-    /// A participant whose readers cannot.
-    pub(super) plain: Prefix,
-    pub(super) obstacle: Obstacle,
+    pub(super) withheld: Withheld,
 }
 
 impl MixedTopic {
-    /// Whether that is said with the other.
-    fn is_like(&self, other: &Self) -> bool {
-        (self.writer, self.obstacle) == (other.writer, other.obstacle)
+    /// What is said once, whichever participant is named.
+    const fn key(&self) -> (Entity, Obstacle) {
+        (self.writer, self.withheld.obstacle)
     }
 }
 
 impl fmt::Display for MixedTopic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { topic, plain, obstacle, .. } = self;
+        let Self { topic, withheld: Withheld { plain, obstacle, .. }, .. } = self;
         let (what, remedy) = match obstacle {
             Obstacle::BestEffort => ("not all readers are reliable", "make them so"),
             Obstacle::Neighbours => ("two readers are in one participant", "give each its own"),
         };
         write!(
             f,
-            "topic {topic}: samples go by UDP to all readers, since those of participant {} cannot share memory and {what}; \
-             {remedy}, or give those this project",
+            "topic {topic}: samples go by UDP to all readers, since those of participant {} do not share memory and {what}; \
+             {remedy}, or have those share memory (the line on its path says why it does not)",
             hex(*plain)
         )
     }
@@ -100,50 +99,67 @@ impl fmt::Display for MixedTopic {
 /// What was said of ways last.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    ways: Ways,
-    /// When what may pass is said, if there is any.
-    due: Option<Instant>,
+    peers: BTreeMap<Prefix, PeerPath>,
+    mixed: BTreeSet<(Entity, Obstacle)>,
+    /// What may pass, and when it is said if it has not.
+    doubts: BTreeMap<Doubt, Instant>,
+}
+
+/// What may be so for a moment only.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    Peer(Prefix),
+    Topic((Entity, Obstacle)),
 }
 
 impl Said {
     /// What is to be said of these ways. What readers take is heard by the link, and that they come and go by RTPS: that some take
-    /// plain samples is said if it stays so.
-    pub(super) fn news(&mut self, ways: Ways, now: Instant) -> Ways {
-        let said = std::mem::take(&mut self.ways);
-        let is_known = |topic: &MixedTopic| said.mixed.iter().any(|other| other.is_like(topic));
-        let may_pass = |peer: &PeerPath| {
-            matches!(peer.reason, Reason::PlainReaders | Reason::MixedReaders) && !said.peers.contains(peer)
+    /// plain samples is said if it stays so. Of participants that are about to be reached nothing is said, nor that others go by UDP because
+    /// of them.
+    pub(super) fn news(&mut self, ways: Ways, passing: &BTreeSet<Prefix>, now: Instant) -> Ways {
+        let Self { mut peers, mixed: known, mut doubts } = std::mem::take(self);
+        let mut has_stayed = |doubt: Doubt| {
+            let due = doubts.remove(&doubt).unwrap_or(now + A_WHILE);
+            if due > now {
+                self.doubts.insert(doubt, due);
+            }
+            due <= now
         };
-        let Ways { mut peers, mut mixed } = ways;
-        let is_settled = if peers.iter().any(may_pass) || !mixed.iter().all(is_known) {
-            *self.due.get_or_insert(now + A_WHILE) <= now
-        } else {
-            true
-        };
-        if is_settled {
-            self.due = None;
-        } else {
-            let before =
-                |peer: &PeerPath| said.peers.iter().find(|said| said.participant == peer.participant);
-            let known = |peer: PeerPath| if may_pass(&peer) { before(&peer).cloned() } else { Some(peer) };
-            peers = peers.into_iter().filter_map(known).collect();
-            mixed.retain(is_known);
+        let mut mixed = ways.mixed;
+        mixed.retain(|topic| known.contains(&topic.key()) || !passing.contains(&topic.withheld.plain));
+        let mut news = Ways::default();
+        for peer in ways.peers.into_iter().filter(|peer| !passing.contains(&peer.participant)) {
+            let id = peer.participant;
+            let said = peers.remove(&id);
+            let is_withheld = || mixed.iter().any(|topic| topic.withheld.from.contains(&id));
+            let is_settled = said.as_ref() == Some(&peer)
+                || match peer.reason {
+                    Reason::MixedReaders if !is_withheld() => false,
+                    Reason::MixedReaders | Reason::PlainReaders => has_stayed(Doubt::Peer(id)),
+                    _ => true,
+                };
+            if is_settled && said.as_ref() != Some(&peer) {
+                news.peers.push(peer.clone());
+            }
+            self.peers.extend(if is_settled { Some(peer) } else { said }.map(|peer| (id, peer)));
         }
-        let news = Ways {
-            peers: peers.iter().filter(|peer| !said.peers.contains(peer)).cloned().collect(),
-            mixed: mixed.iter().filter(|topic| !is_known(topic)).cloned().collect(),
-        };
-        self.ways = Ways { peers, mixed };
+        for topic in mixed {
+            let (key, is_known) = (topic.key(), known.contains(&topic.key()));
+            if is_known || has_stayed(Doubt::Topic(key)) {
+                self.mixed.insert(key);
+                news.mixed.extend((!is_known).then_some(topic));
+            }
+        }
         news
     }
 
     /// When there may be more to say though nothing changes.
-    pub(super) const fn due(&self) -> Option<Instant> {
-        self.due
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.doubts.values().min().copied()
     }
 
     pub(super) fn is_due(&self) -> bool {
-        self.due.is_some_and(|due| due <= Instant::now())
+        self.due().is_some_and(|due| due <= Instant::now())
     }
 }
 
@@ -155,42 +171,75 @@ mod tests {
     use super::*;
 
     const PEER: Prefix = [1; 12];
+    const NOBODY: &BTreeSet<Prefix> = &BTreeSet::new();
+
+    fn peer(participant: Prefix, reason: Reason) -> PeerPath {
+        let path = if reason == Reason::LinkReady { Path::SharedMemory } else { Path::Udp };
+        PeerPath { participant, path, reason }
+    }
 
     fn by(reason: Reason) -> Ways {
-        let path = if reason == Reason::LinkReady { Path::SharedMemory } else { Path::Udp };
-        Ways { peers: vec![PeerPath { participant: PEER, path, reason }], mixed: Vec::new() }
+        Ways { peers: vec![peer(PEER, reason)], mixed: Vec::new() }
     }
 
     fn mixed(plain: Prefix) -> Ways {
-        let obstacle = Obstacle::BestEffort;
-        let topic = MixedTopic { writer: [2; 4], topic: "points".into(), plain, obstacle };
+        let withheld = Withheld { from: BTreeSet::from([PEER]), plain, obstacle: Obstacle::BestEffort };
+        let topic = MixedTopic { writer: [2; 4], topic: "points".into(), withheld };
         Ways { mixed: vec![topic], ..by(Reason::MixedReaders) }
     }
 
     #[test]
     fn what_passes_between_two_reports_is_not_said() {
         let (mut said, now) = (Said::default(), Instant::now());
-        assert_eq!(said.news(by(Reason::LinkReady), now), by(Reason::LinkReady));
+        assert_eq!(said.news(by(Reason::LinkReady), NOBODY, now), by(Reason::LinkReady));
         for passing in [mixed([3; 12]), by(Reason::PlainReaders)] {
-            assert_eq!(said.news(passing, now), Ways::default());
+            assert_eq!(said.news(passing, NOBODY, now), Ways::default());
             assert!(said.due().is_some());
-            assert_eq!(said.news(by(Reason::LinkReady), now + A_WHILE), Ways::default());
+            assert_eq!(said.news(by(Reason::LinkReady), NOBODY, now + A_WHILE), Ways::default());
             assert_eq!(said.due(), None);
         }
     }
 
     #[test]
+    fn what_has_begun_when_something_else_is_due_waits_for_a_moment_of_its_own() {
+        const OTHER: Prefix = [4; 12];
+        let (mut said, now) = (Said::default(), Instant::now());
+        let ways = |one, other| Ways { peers: vec![peer(PEER, one), peer(OTHER, other)], ..Ways::default() };
+        said.news(ways(Reason::LinkReady, Reason::LinkReady), NOBODY, now);
+        said.news(ways(Reason::PlainReaders, Reason::LinkReady), NOBODY, now);
+        let due = said.due().expect("it may pass");
+        let (later, both) = (due - A_WHILE / 100, || ways(Reason::PlainReaders, Reason::PlainReaders));
+        assert_eq!(said.news(both(), NOBODY, later), Ways::default());
+        assert_eq!(said.news(both(), NOBODY, due), by(Reason::PlainReaders), "the other has just begun");
+        assert_eq!(said.due(), Some(later + A_WHILE));
+        assert_eq!(said.news(both(), NOBODY, later + A_WHILE).peers, [peer(OTHER, Reason::PlainReaders)]);
+        assert_eq!(said.due(), None);
+    }
+
+    #[test]
     fn what_stays_is_said_once_whoever_is_the_cause() {
         let (mut said, now) = (Said::default(), Instant::now());
-        said.news(by(Reason::LinkReady), now);
-        assert_eq!(said.news(mixed([3; 12]), now), Ways::default());
+        said.news(by(Reason::LinkReady), NOBODY, now);
+        assert_eq!(said.news(mixed([3; 12]), NOBODY, now), Ways::default());
         let due = said.due().expect("it may stay");
-        assert_eq!(said.news(mixed([3; 12]), due), mixed([3; 12]));
-        assert_eq!(said.news(mixed([4; 12]), due), Ways::default());
-        assert_eq!(said.due(), None);
-        assert_eq!(said.news(by(Reason::LinkReady), due), by(Reason::LinkReady));
-        said.news(mixed([3; 12]), due);
-        assert_eq!(said.news(mixed([3; 12]), due + A_WHILE), mixed([3; 12]), "it is so again");
+        assert_eq!(said.news(mixed([3; 12]), NOBODY, due), mixed([3; 12]));
+        for passing in [NOBODY, &BTreeSet::from([[4; 12]])] {
+            assert_eq!(said.news(mixed([4; 12]), passing, due), Ways::default());
+            assert_eq!(said.due(), None);
+        }
+        assert_eq!(said.news(by(Reason::LinkReady), NOBODY, due), by(Reason::LinkReady));
+        said.news(mixed([3; 12]), NOBODY, due);
+        assert_eq!(said.news(mixed([3; 12]), NOBODY, due + A_WHILE), mixed([3; 12]), "it is so again");
+    }
+
+    #[test]
+    fn nobody_who_is_about_to_be_reached_is_said_to_keep_others_from_sharing() {
+        let (mut said, now) = (Said::default(), Instant::now());
+        said.news(by(Reason::LinkReady), NOBODY, now);
+        assert_eq!(said.news(mixed([3; 12]), &BTreeSet::from([[3; 12]]), now), Ways::default());
+        assert_eq!(said.due(), None, "that it cannot be reached is said first");
+        assert_eq!(said.news(mixed([3; 12]), NOBODY, now + A_WHILE), Ways::default());
+        assert_eq!(said.news(mixed([3; 12]), NOBODY, now + 2 * A_WHILE), mixed([3; 12]));
     }
 
     #[test]

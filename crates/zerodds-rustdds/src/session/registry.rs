@@ -5,7 +5,7 @@ use super::paths::{MixedTopic, PeerPath, Ways};
 use crate::account::Source;
 use crate::intake::{Awaited, Progress};
 use crate::protocol::{Consumed, Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
-use crate::routes::{Matched, Plan, Way, Withheld};
+use crate::routes::{Matched, Plan, Way};
 use crate::window::Outlook;
 use rustdds::policy::Reliability;
 use rustdds::{DomainParticipantStatusEvent as Status, GUID};
@@ -395,8 +395,7 @@ impl Registry {
                     plain.insert(target.prefix, Reason::PlainReaders);
                 }
             }
-            let topic = ours.topic.clone();
-            let mixed = |Withheld { plain, obstacle, .. }| MixedTopic { writer, topic, plain, obstacle };
+            let mixed = |withheld| MixedTopic { writer, topic: ours.topic.clone(), withheld };
             ways.mixed.extend(plan.withheld.map(mixed));
         }
         let paths = self.sessions.values().filter_map(|session| {
