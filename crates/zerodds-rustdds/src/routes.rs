@@ -33,8 +33,8 @@ pub(crate) struct Target {
     pub(crate) prefix: Prefix,
     /// A reader there; RustDDS directs a sample to a reader.
     pub(crate) reader: Entity,
-    /// Where its session is reached; `None`: it gets plain samples.
-    pub(crate) shared: Option<Way>,
+    /// Where its session is reached; `None`: it gets plain samples. Whether it gets others now, [`Plan::way`] says.
+    way: Option<Way>,
     /// Some reader there is reliable, and may be waited for.
     pub(crate) is_reliable: bool,
 }
@@ -88,26 +88,38 @@ impl Plan {
     /// Takes the descriptors from all, if any participant cannot have them.
     fn withhold(&mut self, obstacle: Obstacle) {
         // Best effort comes last, and is the likelier to be new.
-        let Some(plain) = self.targets.iter().rfind(|target| target.shared.is_none()) else { return };
+        let Some(plain) = self.targets.iter().rfind(|target| target.way.is_none()) else { return };
         let plain = plain.prefix;
-        let take = |target: &mut Target| target.shared.take().map(|_| target.prefix);
+        let take = |target: &mut Target| target.way.take().map(|_| target.prefix);
         let from: BTreeSet<Prefix> = self.targets.iter_mut().filter_map(take).collect();
         self.withheld = (!from.is_empty()).then_some(Withheld { from, plain, obstacle });
     }
 
-    /// Whether some samples can go through shared memory.
-    pub(crate) fn has_shared(&self) -> bool {
-        self.targets.iter().any(|target| target.shared.is_some())
+    /// Where one of the targets gets the descriptors' samples now. As long as readers are about to be matched nobody gets descriptors, which
+    /// would reach them too.
+    pub(crate) fn way(&self, target: &Target) -> Option<Way> {
+        target.way.filter(|_| self.pending.is_empty())
     }
 
-    /// The same, with readers that are about to be matched: as long as there are any, nobody gets descriptors, which
-    /// would reach them too.
+    /// The participants whose sessions are reached now, and where.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = (&Target, Way)> {
+        self.targets.iter().filter_map(|target| Some((target, self.way(target)?)))
+    }
+
+    /// Whether some samples can go through shared memory.
+    pub(crate) fn has_shared(&self) -> bool {
+        self.shared().next().is_some()
+    }
+
+    /// The participants that get plain samples, also when no reader is about to be matched.
+    pub(crate) fn plain(&self) -> impl Iterator<Item = Prefix> {
+        self.targets.iter().filter(|target| target.way.is_none()).map(|target| target.prefix)
+    }
+
+    /// The same, with readers that are about to be matched.
     pub(crate) fn awaiting(mut self, readers: impl IntoIterator<Item = (Prefix, Entity)>) -> Self {
-        let plain = |(prefix, reader)| Target { prefix, reader, shared: None, is_reliable: true };
+        let plain = |(prefix, reader)| Target { prefix, reader, way: None, is_reliable: true };
         self.pending = readers.into_iter().map(plain).collect();
-        if !self.pending.is_empty() {
-            self.targets.iter_mut().for_each(|target| target.shared = None);
-        }
         self
     }
 
@@ -168,9 +180,9 @@ impl Matched {
             let (way, offers) = session(prefix).unwrap_or_default();
             let of = |reader| offers.iter().find(|offer| offer.reader == reader).copied();
             let offers: Vec<Offer> = readers.iter().filter_map(|&reader| of(reader)).collect();
-            let shared = way.filter(|_| offers.len() == readers.len());
+            let way = way.filter(|_| offers.len() == readers.len());
             let is_reliable = readers.iter().any(|&reader| reliable((prefix, reader)));
-            plan.targets.push(Target { prefix, reader, shared, is_reliable });
+            plan.targets.push(Target { prefix, reader, way, is_reliable });
             // Whoever keeps all is waited for, whichever way samples go.
             let limited = offers.into_iter().filter(|offer| offer.window > 0);
             plan.windows.extend(limited.map(|offer| (incarnation(prefix), offer)));
@@ -217,7 +229,7 @@ mod tests {
         assert_eq!(plan.windows, [(incarnation(HERE), one[0])], "it is waited for all the same");
         let both = [offer([1; 4]), offer([2; 4])];
         let plan = matched.plan(|_| true, |_| Some((Some(way()), &both)), |_| false);
-        let target = Target { prefix: HERE, reader: [1; 4], shared: Some(way()), is_reliable: false };
+        let target = Target { prefix: HERE, reader: [1; 4], way: Some(way()), is_reliable: false };
         assert_eq!(plan.targets, [target]);
         matched.remove(HERE, [2; 4]);
         assert!(matched.plan(|_| true, |_| Some((Some(way()), &one)), |_| true).has_shared());
@@ -262,10 +274,11 @@ mod tests {
         };
         assert!(plan(&[]).has_shared());
         let later = plan(&[(THERE, [3; 4])]);
-        assert!(!later.has_shared());
+        assert!(!later.has_shared() && later.way(&later.targets[0]).is_none());
+        assert_eq!(later.plain().count(), 0, "it is for a moment");
         let newcomers = plan(&[]).newcomers(&later);
         assert_eq!(newcomers.len(), 1);
-        assert_eq!((newcomers[0].prefix, newcomers[0].reader, newcomers[0].shared), (THERE, [3; 4], None));
+        assert_eq!((newcomers[0].prefix, newcomers[0].reader, newcomers[0].way), (THERE, [3; 4], None));
         assert!(later.newcomers(&plan(&[])).is_empty());
     }
 
@@ -281,7 +294,7 @@ mod tests {
         assert!(!plan.has_shared(), "one is best effort");
         assert_eq!(plan.withheld, withheld(Obstacle::BestEffort));
         let plan = matched.plan(|_| true, session, |_| true);
-        let shared: Vec<_> = plan.targets.iter().map(|target| target.shared.is_some()).collect();
+        let shared: Vec<_> = plan.targets.iter().map(|target| target.way.is_some()).collect();
         assert_eq!(shared, [true, false]);
         assert_eq!(plan.withheld, None, "whoever can has it");
         assert_eq!(plan.windows, [(incarnation(HERE), offers[0])]);

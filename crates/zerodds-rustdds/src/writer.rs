@@ -578,8 +578,7 @@ mod tests {
             .expect("a reader");
         let sharing = || {
             let plan = stage.outlet.plan();
-            let targets = plan.targets.iter().filter(|target| target.shared.is_some());
-            let readers = targets.map(|target| (incarnation(target.prefix), target.reader));
+            let readers = plan.shared().map(|(target, _)| (incarnation(target.prefix), target.reader));
             (plan.targets.len(), plan.windows.len(), readers.collect::<Vec<_>>())
         };
         eventually(|| matches!(sharing(), (3, 2, readers) if readers.len() == 2));

@@ -419,18 +419,17 @@ impl Outlet {
     ) -> Result<Transit, Refused> {
         let plan = self.outlook.plan();
         let len = parcel.cdr().len();
-        let locators: Vec<Locator> =
-            shared_targets(&plan).filter_map(|target| Some(target.shared?.locator)).collect();
+        let locators: Vec<Locator> = plan.shared().map(|(_, way)| way.locator).collect();
         let peers: Vec<Peer<'_>> =
             locators.iter().map(|locator| Peer::new(std::slice::from_ref(locator))).collect();
         // Nobody waits for readers that are best effort, and what they have not taken makes way for what comes.
-        let reliable = || shared_targets(&plan).filter(|target| target.is_reliable).count();
+        let reliable = || plan.shared().filter(|(target, _)| target.is_reliable).count();
         let (delivery, waited) = match self.patience {
             Some(_) => (Delivery::Reliable { deadline }, reliable()),
             None => (Delivery::BestEffort, peers.len()),
         };
         let (peers, others) = peers.split_at(waited);
-        let readers = shared_targets(&plan).map(|target| incarnation(target.prefix)).collect();
+        let readers = plan.shared().map(|(target, _)| incarnation(target.prefix)).collect();
         let undescribed = self.numbered(readers);
         let Parcel { mut loan, instance } = parcel;
         if let Some(header) = loan.first_chunk_mut::<HEADER_LEN>() {
@@ -450,9 +449,9 @@ impl Outlet {
     pub(crate) fn dispatch(&self, transit: Transit) -> Result<Posts, (Refused, Remains)> {
         let Transit { sending, captured, mut undescribed, len, plan, .. } = transit;
         let (sent, sample) = sending.finish();
-        let ways = plan.targets.iter().filter_map(|target| target.shared).enumerate();
+        let ways = plan.shared().enumerate();
         let served = ways.filter(|(index, _)| sent.unserved.iter().all(|peer| peer.index != *index));
-        self.session().watch.sent(captured, &sample, served.map(|(_, way)| way.locator));
+        self.session().watch.sent(captured, &sample, served.map(|(_, (_, way))| way.locator));
         // Until now it was to be forgotten by all whom it might have been given to; from here on by those who have it.
         undescribed.readers.clear();
         let Some(Shares { shared, plain, falls_back }) = self.share_out(&plan, &sent, &mut undescribed)
@@ -497,7 +496,7 @@ impl Outlet {
         let (mut full, mut falls_back) = (false, false);
         let mut index = 0;
         for target in &plan.targets {
-            let Some(way) = target.shared else {
+            let Some(way) = plan.way(target) else {
                 plain.push(target);
                 continue;
             };
@@ -611,11 +610,6 @@ impl Drop for Outlet {
     fn drop(&mut self) {
         self.owner.session.remove_writer(self.entity);
     }
-}
-
-/// The participants whose sessions are reached.
-fn shared_targets(plan: &Plan) -> impl Iterator<Item = &Target> {
-    plan.targets.iter().filter(|target| target.shared.is_some())
 }
 
 impl Transit {

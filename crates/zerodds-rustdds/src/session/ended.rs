@@ -46,7 +46,7 @@ impl Ended {
             Status::ReaderLost { guid, .. } | Status::WriterLost { guid, .. } => {
                 // Other vendors may give the entity id to another endpoint; RustDDS counts.
                 let (prefix, endpoint) = split(guid);
-                if prefix.starts_with(&RUSTDDS) {
+                if prefix.starts_with(&RUSTDDS) || prefix == self.own {
                     self.add((prefix, endpoint));
                 }
             }

@@ -5,7 +5,7 @@ use super::paths::{MixedTopic, PeerPath, Ways};
 use crate::account::Source;
 use crate::intake::{Awaited, Progress};
 use crate::protocol::{Consumed, Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
-use crate::routes::{Matched, Plan, Way};
+use crate::routes::{Matched, Way};
 use crate::window::Outlook;
 use rustdds::policy::Reliability;
 use rustdds::{DomainParticipantStatusEvent as Status, GUID};
@@ -381,22 +381,22 @@ impl Registry {
 
     /// How samples reach the participants that we know of. By shared memory: their session has said which readers take them, and all
     /// writers here that share, and are matched there, use it. Readers that are about to be matched are left out: that passes.
-    pub(crate) fn ways(&self) -> Ways {
+    pub(crate) fn ways(&mut self) -> Ways {
+        self.replan();
         let mut ways = Ways::default();
         let mut plain = BTreeMap::new();
-        let offers = self.offers();
         for (&writer, ours) in self.writers.iter().filter(|(_, ours)| ours.shares) {
-            let plan = self.plan(&writer, &offers);
-            for target in plan.targets.iter().filter(|target| target.shared.is_none()) {
-                let could = plan.withheld.as_ref().is_some_and(|all| all.from.contains(&target.prefix));
+            let plan = ours.outlook.plan();
+            for prefix in plan.plain() {
+                let could = plan.withheld.as_ref().is_some_and(|all| all.from.contains(&prefix));
                 if could {
-                    plain.entry(target.prefix).or_insert(Reason::MixedReaders);
+                    plain.entry(prefix).or_insert(Reason::MixedReaders);
                 } else {
-                    plain.insert(target.prefix, Reason::PlainReaders);
+                    plain.insert(prefix, Reason::PlainReaders);
                 }
             }
             let mixed = |withheld| MixedTopic { writer, topic: ours.topic.clone(), withheld };
-            ways.mixed.extend(plan.withheld.map(mixed));
+            ways.mixed.extend(plan.withheld.clone().map(mixed));
         }
         let paths = self.sessions.values().filter_map(|session| {
             let participant = session.prefix?;
@@ -473,6 +473,7 @@ impl Registry {
             return;
         }
         let offers = self.offers();
+        let reliable = |reader| !self.best_effort.contains(&reader);
         for (writer, ours) in &self.writers {
             let (matched, refused) = (self.matched.get(writer), self.refused.get(writer));
             let is_settled = |reader: &&(Prefix, Entity)| {
@@ -481,7 +482,9 @@ impl Registry {
             };
             let found = self.found.get(&ours.hash).into_iter().flatten();
             let pending = found.filter(|reader| self.lives(reader.0) && !is_settled(reader));
-            let plan = self.plan(writer, &offers).awaiting(pending.copied());
+            let session = |prefix| self.way_to(prefix, &offers);
+            let plan = matched.map(|matched| matched.plan(|prefix| self.lives(prefix), session, reliable));
+            let plan = plan.unwrap_or_default().awaiting(pending.copied());
             if plan != *ours.outlook.plan() {
                 ours.outlook.set_plan(plan);
             }
@@ -494,24 +497,17 @@ impl Registry {
         self.offered = Some(offers);
     }
 
-    /// A writer's plan for the readers that are matched to it, where this is what we offer ourselves.
-    fn plan(&self, writer: &Entity, offers: &[Offer]) -> Plan {
-        let session = |prefix| {
-            let own = self.locator?;
-            if prefix == self.own {
-                return Some((Some(Way { locator: own, link: None }), offers));
-            }
-            let peer = incarnation(prefix);
-            let session = self.sessions.get(&peer)?;
-            let locator = Locator::shared_memory(own.host_tag()?, peer, own.port());
-            let way = Way { locator, link: session.link };
-            Some(((session.up && session.speaks).then_some(way), session.offers.as_slice()))
-        };
-        let reliable = |reader| !self.best_effort.contains(&reader);
-        let matched = self.matched.get(writer);
-        matched
-            .map(|matched| matched.plan(|prefix| self.lives(prefix), session, reliable))
-            .unwrap_or_default()
+    /// Where a participant's session is reached, if it is, and what it offers, where this is what we offer ourselves.
+    fn way_to<'a>(&'a self, prefix: Prefix, ours: &'a [Offer]) -> Option<(Option<Way>, &'a [Offer])> {
+        let own = self.locator?;
+        if prefix == self.own {
+            return Some((Some(Way { locator: own, link: None }), ours));
+        }
+        let peer = incarnation(prefix);
+        let session = self.sessions.get(&peer)?;
+        let locator = Locator::shared_memory(own.host_tag()?, peer, own.port());
+        let way = Way { locator, link: session.link };
+        Some(((session.up && session.speaks).then_some(way), session.offers.as_slice()))
     }
 
     fn lives(&self, prefix: Prefix) -> bool {
@@ -568,10 +564,6 @@ impl Registry {
     /// hear its own announcements; they live.)
     fn forget_own(&mut self, prefix: Prefix, entity: Entity) {
         if prefix == self.own {
-            // Whoever leaves it after that has nothing to wait for.
-            if !self.ended.contains((prefix, entity)) {
-                self.ended.add((prefix, entity));
-            }
             self.left.remove(&entity);
             self.sources.remove(&entity);
             self.matched.remove(&entity);
