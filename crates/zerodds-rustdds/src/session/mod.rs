@@ -255,8 +255,9 @@ impl ZeroDds {
         self.0.session.availability()
     }
 
-    /// The participants known to this one, whether samples of all topics reach them by shared memory, and if not, why. Changes are logged at
-    /// level `info`, with the topic where one keeps others from sharing.
+    /// The participants known to this one, whether samples of all writers that share at all reach them by shared memory, and if not, why.
+    /// Changes that last are logged at level `info`, with the topic where one keeps others from sharing. This has what is so now: of a participant
+    /// that shares it is UDP, by `PlainReaders`, from the match of a further reader there until that is known to take descriptors.
     ///
     /// ```no_run
     /// # use zerodds_rustdds::{Config, ZeroDds};

@@ -43,8 +43,8 @@ use zerodds_core::{Path, Reason};
 pub struct PeerPath {
     /// Its GUID prefix.
     pub participant: [u8; 12],
-    /// The path of samples from the threshold on, if QoS leaves them the choice (docs/qos.md). Shared memory where all writers here that are
-    /// matched there use it; UDP where one does not, and the reason is that one's.
+    /// The path of samples from the threshold on, of writers that share at all, if QoS leaves them the choice (docs/qos.md). Shared memory
+    /// where all those that are matched there use it; UDP where one does not, and the reason is that one's.
     pub path: Path,
     /// Why that one.
     pub reason: Reason,
