@@ -31,8 +31,8 @@ pub(crate) struct Registry {
     sources: BTreeMap<Entity, BTreeSet<(Prefix, Entity)>>,
     readers: BTreeMap<Entity, Reader>,
     /// Readers that nobody reads any more, and RTPS has yet: they go on taking descriptors, since their neighbours could have none
-    /// otherwise.
-    left: BTreeSet<Entity>,
+    /// otherwise. The latest of them, as RustDDS does not always say that they are gone.
+    left: VecDeque<Entity>,
     /// Readers of other participants, and plain ones here, that are not reliable.
     best_effort: BTreeSet<(Prefix, Entity)>,
     sessions: HashMap<Incarnation, Session>,
@@ -109,7 +109,7 @@ impl Registry {
             refused: BTreeMap::new(),
             sources: BTreeMap::new(),
             readers: BTreeMap::new(),
-            left: BTreeSet::new(),
+            left: VecDeque::new(),
             best_effort: BTreeSet::new(),
             sessions: HashMap::new(),
             unknown_dead: VecDeque::new(),
@@ -164,7 +164,12 @@ impl Registry {
         }
         // What it was given and has not taken, it does not owe.
         self.readers.remove(&reader);
-        self.left.insert(reader);
+        self.left.push_back(reader);
+        if self.left.len() > LEFT_MAX
+            && let Some(oldest) = self.left.pop_front()
+        {
+            self.remove_reader(oldest);
+        }
         self.stale = true;
     }
 
@@ -564,7 +569,7 @@ impl Registry {
     /// hear its own announcements; they live.)
     fn forget_own(&mut self, prefix: Prefix, entity: Entity) {
         if prefix == self.own {
-            self.left.remove(&entity);
+            self.left.retain(|left| *left != entity);
             self.sources.remove(&entity);
             self.matched.remove(&entity);
             self.refused.remove(&entity);
@@ -603,6 +608,8 @@ pub(crate) fn split(guid: &GUID) -> (Prefix, Entity) {
     ([a, b, c, d, e, f, g, h, i, j, k, l], entity)
 }
 
+/// More than are followed at a time though nobody reads them.
+const LEFT_MAX: usize = 256;
 /// More than can die between a link and the match that it comes before.
 const UNKNOWN_DEAD_MAX: usize = 64;
 

@@ -163,3 +163,19 @@ fn a_reader_that_is_left_takes_descriptors_and_owes_nothing_until_rtps_has_lost_
     registry.leave_reader(reader);
     assert_eq!(registry.refresh(), Some(vec![]));
 }
+
+#[test]
+fn of_readers_that_are_left_and_never_said_to_be_gone_only_the_latest_are_kept() {
+    let mut registry = Registry::new([1; 12], None);
+    let remote_writer = guid(2, [0, 0, 4, 3]);
+    let nth = |number: usize| guid(1, [0, (number >> 8) as u8, number as u8, 4]);
+    for number in 0..2 * LEFT_MAX {
+        registry.note(&Status::RemoteWriterMatched { local_reader: nth(number), remote_writer });
+        let (_, reader) = split(&nth(number));
+        registry.add_reader(reader, None, Arc::default());
+        registry.leave_reader(reader);
+    }
+    let offers = registry.refresh().expect("there are some");
+    assert_eq!((offers.len(), registry.sources.len()), (LEFT_MAX, LEFT_MAX));
+    assert_eq!(offers.last().map(|offer| offer.reader), Some(split(&nth(2 * LEFT_MAX - 1)).1));
+}
