@@ -7,7 +7,8 @@ use parties::*;
 use rustdds::dds::statusevents::LostReason;
 use rustdds::policy::History;
 use rustdds::{
-    DataWriterStatus, DomainParticipant, DomainParticipantStatusEvent as Status, RTPSEntity, StatusEvented,
+    DataWriterStatus, DomainParticipant, DomainParticipantStatusEvent as Status, RTPSEntity, ReadCondition,
+    StatusEvented,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -247,7 +248,7 @@ fn what_a_participants_second_session_shares_is_not_taken_for_what_its_first_one
     let second = again.writer(&topic, &best_effort(64));
     eventually("one of the second session's comes, and whatever comes is its writer's own", || {
         write(&again, &second, 2);
-        let taken = reader.take(usize::MAX, rustdds::ReadCondition::any()).expect("taken");
+        let taken = reader.take(usize::MAX, ReadCondition::any()).expect("taken");
         for sample in &taken {
             let is_of_first = sample.sample_info().writer_guid() == first_guid;
             assert_eq!(sample.value().number, if is_of_first { 1 } else { 2 });
@@ -294,8 +295,9 @@ fn readers_that_were_gone_before_a_session_came_keep_no_writer_from_sharing() {
 #[test]
 fn whoever_holds_nothing_but_endpoints_keeps_no_participant_in_the_domain() {
     let (here, there) = (Party::new(), Party::new());
+    const WINDOW: u32 = 8;
     let (events, topic) = (here.zerodds.events(), unique("held"));
-    let qos = reliable(History::KeepLast { depth: 4 });
+    let qos = keep_all(WINDOW as i32, 5_000);
     let publisher = there.zerodds.create_publisher(&qos).expect("a publisher");
     let (writer, held) = (here.writer(&topic, &qos), there.writer(&unique("held-too"), &qos));
     let mut reader = there.reader(&topic, &qos);
@@ -306,8 +308,13 @@ fn whoever_holds_nothing_but_endpoints_keeps_no_participant_in_the_domain() {
         |event| matches!(event, Status::ParticipantLost { id, reason: LostReason::Disposed } if id == gone);
     eventually("its end is said", || events.try_next().is_some_and(is_it));
     assert_eq!(publisher.participant(), None);
-    drop((held, reader.async_sample_stream()));
-    writer.write(Chunk::new(1, 1, 20_000), None).expect("nobody is waited for");
+    held.write(Chunk::new(2, 1, 20_000), None).expect("as in RustDDS, nobody hears of it");
+    assert!(reader.take(usize::MAX, ReadCondition::any()).expect("taken").is_empty());
+    for number in 0..2 * WINDOW {
+        writer.write(Chunk::new(1, number, 20_000), None).expect("nobody is waited for");
+    }
+    drop((publisher, held, reader.async_sample_stream()));
+    eventually("the session has ended", || here.zerodds.stats().transport.links == 0);
 }
 
 #[test]
