@@ -13,7 +13,7 @@ use rustdds::{
 };
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
-use zerodds_rustdds::{AttachError, Config, Events, PeerPath, ZeroDds};
+use zerodds_rustdds::{AttachError, Config, Events, Reason, ZeroDds};
 
 /// One participant.
 pub(super) struct Party {
@@ -76,10 +76,16 @@ impl Party {
         let Some(session) = self.session.as_ref().filter(|session| session.availability().is_ok()) else {
             return self.matches.len();
         };
-        let mut linked = session.paths();
-        linked.retain(PeerPath::is_shared);
-        let is_linked = |guid: &GUID| linked.iter().any(|peer| guid.to_bytes()[..12] == peer.participant);
-        self.matches.iter_mut().map(|found| usize::from(is_linked(&found.remote) || found.resigns())).sum()
+        let paths = session.paths();
+        let of = |guid: &GUID| paths.iter().find(|peer| guid.to_bytes()[..12] == peer.participant);
+        let is_settled = |found: &mut Match| match of(&found.remote).map(|peer| &peer.reason) {
+            // What keeps it from sharing is another match.
+            Some(Reason::LinkReady | Reason::MixedReaders) => true,
+            // For a moment that is so before its session says that this one takes part.
+            Some(Reason::PlainReaders) => found.since.elapsed() > LINK_PATIENCE,
+            _ => found.resigns(),
+        };
+        self.matches.iter_mut().map(is_settled).map(usize::from).sum()
     }
 
     /// What the writers of this participant have done so far.
