@@ -72,6 +72,17 @@ fn a_subscriber_without_shared_memory_is_served_over_udp_and_that_is_said() {
 }
 
 #[test]
+fn a_subscriber_that_goes_by_udp_because_of_another_is_not_taken_for_gone() {
+    let on = format!("--reliability best-effort --domain {}", fresh_domain());
+    let mut publisher = Guarded::start(&format!("pub --stack rustdds --size 20000 --rate 50 {on}"));
+    let _shares = Guarded::start(&format!("sub --stack rustdds --kind bytes {on}"));
+    publisher.until("1 subscriber");
+    let _does_not = Guarded::start(&format!("sub --stack stock-rustdds --kind bytes {on}"));
+    let lines = publisher.all_until("2 subscribers");
+    assert!(!lines.iter().any(|line| line.contains("no subscriber left")), "{lines:#?}");
+}
+
+#[test]
 fn a_killed_subscriber_is_noticed_and_its_successor_served() {
     let on = format!("--stack rustdds --domain {}", fresh_domain());
     let mut publisher = Guarded::start(&format!("pub --size 100000 --rate 200 --loan {on}"));

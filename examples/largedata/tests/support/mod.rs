@@ -102,15 +102,20 @@ impl Guarded {
 
     /// Reads its lines until one contains `text`; panics at its end.
     pub(crate) fn until(&mut self, text: &str) -> String {
+        self.all_until(text).pop().unwrap()
+    }
+
+    /// The same, with the lines before.
+    pub(crate) fn all_until(&mut self, text: &str) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
             let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let line = line.unwrap_or_else(|error| panic!("{error}: no line with {text:?} in {seen:#?}"));
-            if line.contains(text) {
-                return line;
-            }
             seen.push(line);
+            if seen.last().is_some_and(|line| line.contains(text)) {
+                return seen;
+            }
         }
     }
 }
