@@ -95,8 +95,8 @@ impl Plan {
         self.withheld = (!from.is_empty()).then_some(Withheld { from, plain, obstacle });
     }
 
-    /// Where one of the targets gets the descriptors' samples now. As long as readers are about to be matched nobody gets descriptors, which
-    /// would reach them too.
+    /// Where one of the targets is reached now. As long as readers are about to be matched nobody is, since the descriptors would reach them
+    /// too.
     pub(crate) fn way(&self, target: &Target) -> Option<Way> {
         target.way.filter(|_| self.pending.is_empty())
     }
