@@ -204,15 +204,34 @@ impl Outbound {
         peers.for_each(|peer| visit(peer, arena));
     }
 
+    /// The ring grows before anything is taken back from whoever sleeps and was not woken for it.
     fn try_allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
-        let Self { arena, up, leaving, tally, .. } = self;
         let parts = match claim {
             Claim::Loan => Parts::All,
             Claim::Copy(parts) => parts,
         };
+        if self.up.values().any(|peer| peer.unrung)
+            && let Some(found) = self.allocate_from(len, (claim, Parts::Main), |peer| !peer.unrung)
+        {
+            return Some(found);
+        }
+        self.allocate_from(len, (claim, parts), |_| true)
+    }
+
+    /// Finds room, taking back what yields of those of whom `may_take` says so.
+    fn allocate_from(
+        &mut self,
+        len: u64,
+        (claim, parts): (Claim, Parts),
+        may_take: impl Fn(&OutPeer) -> bool,
+    ) -> Option<RecordId> {
+        let Self { arena, up, leaving, tally, .. } = self;
         arena.allocate(len, parts, |arena, record| {
+            let yields = |peer: &OutPeer| {
+                peer.out.yields(record, claim) && (may_take(peer) || !peer.out.is_queued(record))
+            };
             // Where one of its receivers has to get it, there is no use in taking it from the others.
-            let all_yield = up.values().chain(&*leaving).all(|peer| peer.out.yields(record, claim));
+            let all_yield = up.values().chain(&*leaving).all(yields);
             let peers = up.values_mut().chain(leaving.iter_mut());
             all_yield && take_back(peers, arena, (record, claim), &mut tally.lost)
         })
@@ -285,15 +304,11 @@ impl Outbound {
         let is_small = matches!(payload, Payload::Small(_)) && notice == Notice::Ring;
         let quota = if is_small { 0 } else { self.quota() };
         let Some(peer) = find(&mut self.up, to) else { return Outcome::Unreachable(self.why_not(to)) };
-        let len = match payload {
-            Payload::Small(_) => None,
-            Payload::Record { len, .. } => Some(len as usize),
-        };
-        if let Some(len) = len {
-            if len as u64 > peer.link.len_max {
+        if let Payload::Record { len, .. } = payload {
+            if u64::from(len) > peer.link.len_max {
                 return Outcome::TooLarge { max: peer.link.len_max as usize };
             }
-            peer.note_pace(len);
+            peer.note_pace(len as usize);
         }
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
         self.tally.lost += peer.out.take_lost();
@@ -307,11 +322,7 @@ impl Outbound {
                 let asleep = peer.link.is_asleep();
                 // Whoever waits for room has woken those that had something by then.
                 let may_put_off = asleep && notice == Notice::Quiet && self.waiters == 0;
-                // What is best effort makes way before the ring goes beyond what stays warm.
-                let may_go = len.filter(|_| promise == Promise::BestEffort);
-                peer.unrung = may_put_off
-                    && !peer.is_filling(&mut self.arena, quota)
-                    && !may_go.is_some_and(|len| peer.is_still_behind(&mut self.arena, len, QUIET_MAX));
+                peer.unrung = may_put_off && !peer.is_filling(&mut self.arena, quota);
                 Outcome::Sent((asleep && !peer.unrung).then(|| Arc::clone(&peer.link)))
             }
             Ok(Published::Full) => Outcome::Full,
@@ -413,13 +424,36 @@ impl Outbound {
         self.arena.release(record, Hold::Firm);
     }
 
+    /// The links of those that sleep beside messages of the ring, once half of what stays warm with messages of this length is in
+    /// use, and as much waits: what is best effort makes way before the ring goes beyond it, and they have the rest to take the
+    /// first of it.
+    pub(crate) fn unrung_of_many(&mut self, len: usize) -> Vec<Arc<Link>> {
+        let half = arena::warm_len(ring::record_len(len)) / 2;
+        let is_much = |outbound: &Self| {
+            // One message may wait for many, and what is kept waits for nobody.
+            let behind = || outbound.up.values().map(|peer| peer.out.behind()).sum::<u64>();
+            outbound.arena.in_use().0 >= half && behind() >= half
+        };
+        if !is_much(self) {
+            return Vec::new();
+        }
+        // A peer that broke the protocol is found out at the next send to it.
+        self.for_each_busy(|peer, arena| _ = peer.out.reap(&peer.link.memory, arena));
+        if is_much(self) { self.take_unrung(|peer| peer.out.waiting() > 0) } else { Vec::new() }
+    }
+
     /// The links of peers that sleep beside something that waits for them: to be woken now, since room is wanted.
     pub(crate) fn unrung(&mut self) -> Vec<Arc<Link>> {
-        let unrung = self
-            .up
-            .values_mut()
-            .filter_map(|peer| std::mem::take(&mut peer.unrung).then(|| Arc::clone(&peer.link)));
-        unrung.collect()
+        self.take_unrung(|_| true)
+    }
+
+    fn take_unrung(&mut self, is_one: impl Fn(&OutPeer) -> bool) -> Vec<Arc<Link>> {
+        let those = self.up.values_mut().filter(|peer| peer.unrung && is_one(peer));
+        let links = those.map(|peer| {
+            peer.unrung = false;
+            Arc::clone(&peer.link)
+        });
+        links.collect()
     }
 
     /// The link to a peer, if it can be sent to.
@@ -604,9 +638,6 @@ pub(crate) fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
     }
 }
 
-/// Quarters of what stays warm that may lie there, best effort, before a receiver that sleeps is woken: it has the rest to take the
-/// first of them.
-const QUIET_MAX: u64 = 2;
 /// Longer records are not expected to be in a receiver's cache when they were read.
 const FLOWING_MAX: u64 = ring::record_len(512 << 10);
 /// How long it is taken for granted that there is no more memory.

@@ -331,6 +331,11 @@ impl OutLink {
         last.is_none_or(|last| self.queued.iter().take(last + 1).all(|queued| queued.yields_to(claim)))
     }
 
+    /// Whether a message in this record waits here.
+    pub(crate) fn is_queued(&self, record: RecordId) -> bool {
+        self.queued.iter().any(|queued| queued.record == record)
+    }
+
     /// Takes back what [yields](Self::yields) to this claim, oldest first, up to the last that references `record`; what the
     /// receiver takes meanwhile stays taken.
     pub(crate) fn take_back(

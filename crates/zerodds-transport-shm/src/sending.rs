@@ -535,6 +535,10 @@ impl<'a> Round<'a> {
     /// Wakes who is to be woken, without the lock, since that is a system call.
     fn end(mut self, without_room: &Targets) -> Sent {
         let unrung = if without_room.is_empty() { Vec::new() } else { self.outbound.unrung() };
+        let (len, is_quiet) = (self.parcel.len(), self.notice == Notice::Quiet);
+        if is_quiet && self.promise == Promise::BestEffort && len > lane::MESSAGE_MAX {
+            self.asleep.extend(self.outbound.unrung_of_many(len));
+        }
         // Whoever begins to wait after this finds what came back when it looks, under the lock, before it sleeps.
         let is_awaited = self.frees && self.outbound.waiters > 0;
         drop(self.outbound);

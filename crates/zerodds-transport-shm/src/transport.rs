@@ -149,7 +149,8 @@ impl ShmTransport {
     /// It is woken nevertheless when a quarter of what may wait for it does (64 large messages, or a quarter of this
     /// link's share of the ring, or of the 16 KiB for small messages), and whenever room is wanted that there is
     /// not: so nobody waits for room that nobody makes. Large best-effort messages are taken back before the ring grows beyond
-    /// 4 MiB, or somewhat more than two of them; so it is woken by the one with which half of that waits.
+    /// 4 MiB, or somewhat more than two of them; so whoever sleeps beside some is woken by the one with which half of that
+    /// waits, for all receivers together, and until then nothing is taken back from it while the ring can grow instead.
     ///
     /// ```
     /// use zerodds_core::{Delivery, Incoming, Peer, Reach, Receiver, Transport};

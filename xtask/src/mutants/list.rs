@@ -202,10 +202,17 @@ pub const GUARDS: &[Mutant] = &[
     },
     Mutant {
         guard: "best effort wakes before it makes way",
-        file: "outbound.rs",
-        from: "len.filter(|_| promise == Promise::BestEffort)",
-        to: "len.filter(|_| false)",
+        file: "sending.rs",
+        from: "is_quiet && self.promise == Promise::BestEffort",
+        to: "false && self.promise == Promise::BestEffort",
         test: "zerodds-transport-shm::quiet::best_effort_wakes_before_it_is_taken_back",
+    },
+    Mutant {
+        guard: "nothing makes way that nobody was woken for while the ring can grow",
+        file: "outbound.rs",
+        from: "|peer| !peer.unrung)",
+        to: "|_| true)",
+        test: "zerodds-transport-shm::quiet::a_short_message_takes_back_no_long_one_for_which_nobody_was_woken",
     },
     Mutant {
         guard: "the check of a peer's credentials",
