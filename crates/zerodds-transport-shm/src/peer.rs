@@ -20,7 +20,6 @@ use crate::sync::full_fence;
 use crate::sys::{Generation, Keeper, Mapping};
 use rustix::io::Errno;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use zerodds_core::{Locator, Reason};
 
@@ -51,8 +50,8 @@ pub(crate) struct Link {
     pub(crate) socket: Arc<Socket>,
     /// Set once when the link is over, with the reason.
     pub(crate) down: OnceLock<Reason>,
-    /// A fault of the peer's was found.
-    pub(crate) is_faulty: AtomicBool,
+    /// A fault of the peer's that was found.
+    pub(crate) fault: OnceLock<Reason>,
     /// The process that made it.
     pub(crate) generation: Generation,
 }
@@ -108,9 +107,8 @@ impl Link {
     }
 
     /// Whether no fault of the peer's was found before: it is counted and said once, whoever ends the link.
-    pub(crate) fn is_first_fault(&self) -> bool {
-        // ORDER: Relaxed; one caller wins, and nothing else is decided by it.
-        !self.is_faulty.swap(true, Ordering::Relaxed)
+    pub(crate) fn is_first_fault(&self, fault: &Reason) -> bool {
+        self.fault.set(fault.clone()).is_ok()
     }
 
     /// Marks the link as over and wakes everybody here who waits for it.

@@ -400,15 +400,16 @@ impl Stats {
 
 /// Ends a link whose peer broke the protocol; the control thread does the rest.
 pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
-    // Before the peer is told, who may end the link itself then.
-    if link.is_first_fault() {
+    let reason = Reason::Protocol(broken.0.into());
+    // Before the peer is told, whose own goodbye may be what ends the link then.
+    if link.is_first_fault(&reason) {
         Stats::add(&shared.stats.protocol_errors, 1);
         tracing::warn!(peer = %link.locator, "{}; its link is closed and UDP used instead", broken.0);
     }
     if link.down.get().is_none() {
         link.say_bye(shared.locator, Goodbye::Broken);
     }
-    if link.end(Reason::Protocol(broken.0.into())) {
+    if link.end(reason) {
         shared.requests.push(Request::Close(Arc::clone(link), broken));
     }
 }
@@ -458,3 +459,54 @@ const SOFT_START: u64 = 256 << 10;
 const RESERVE_STEP: u64 = 2 << 20;
 /// Bytes that are made present at once for the first messages.
 const POPULATED_AT_ONCE: u64 = 64 << 10;
+
+#[cfg(all(test, not(zerodds_model)))]
+mod tests {
+    use super::*;
+    use crate::ShmTransport;
+    use crate::outbound::Attempt;
+    use std::time::{Duration, Instant};
+    use zerodds_core::{Peer, Transport};
+
+    #[test]
+    fn a_peer_that_broke_the_protocol_is_left_alone_though_its_goodbye_or_its_end_comes_first() {
+        for (is_ended, hangs_up) in [(false, false), (true, false), (false, true)] {
+            let domain = 3_700_000_000 - std::process::id();
+            let [ours, peer] = [(); 2].map(|()| ShmTransport::open(domain, &Config::default()));
+            let (link, theirs) = (link(&ours, &peer), link(&peer, &ours));
+            let shared = ours.books().expect("available");
+            let (before, fault) = (Instant::now(), Reason::Protocol("a lie".into()));
+            // What close_broken has done by then.
+            assert!(link.is_first_fault(&fault));
+            if is_ended {
+                link.end(fault.clone());
+            }
+            if hangs_up {
+                rustix::net::shutdown(&**theirs.socket, rustix::net::Shutdown::Write).expect("open");
+            } else {
+                link.say_bye(shared.locator, Goodbye::Broken);
+            }
+            let (why, retry_at) = loop {
+                if let Some(Attempt::Down { reason, retry_at, .. }) =
+                    shared.outbound.lock().attempt(&link.locator)
+                {
+                    break (reason.clone(), *retry_at);
+                }
+                std::thread::yield_now();
+            };
+            assert!(retry_at >= before + Duration::from_secs(1), "{:?}", retry_at - before);
+            assert_eq!(why, if hangs_up { Reason::PeerGone } else { fault });
+        }
+    }
+
+    fn link(from: &ShmTransport, to: &ShmTransport) -> Arc<Link> {
+        let (shared, to) = (from.books().expect("available"), to.locators()[0]);
+        loop {
+            let _ = from.reach(Peer::new(&[to]));
+            if let Some(link) = shared.outbound.lock().link(&to) {
+                return Arc::clone(link);
+            }
+            std::thread::yield_now();
+        }
+    }
+}

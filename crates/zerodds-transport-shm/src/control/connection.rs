@@ -14,7 +14,6 @@ use crate::shared::{Shared, Stats, owner_word, random};
 use crate::sync::Ordering;
 use crate::sys::{Credentials, Mapping};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use zerodds_core::{Locator, Reason};
@@ -382,7 +381,7 @@ impl Connection {
             own_bell: Arc::clone(&shared.bell),
             socket: Arc::clone(&self.socket),
             down: OnceLock::new(),
-            is_faulty: AtomicBool::new(false),
+            fault: OnceLock::new(),
             generation: shared.generation,
         })
     }

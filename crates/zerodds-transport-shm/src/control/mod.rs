@@ -496,7 +496,7 @@ impl Worker {
 
     /// The peer broke the protocol: where it was not its memory that showed it, this is the first to say so.
     fn broken(&mut self, link: &Arc<Link>, reason: Reason) {
-        if link.is_first_fault() {
+        if link.is_first_fault(&reason) {
             Stats::add(&self.shared.stats.protocol_errors, 1);
             tracing::warn!(peer = %link.locator, "{reason}; its link is closed and UDP used instead");
         }
@@ -504,16 +504,17 @@ impl Worker {
     }
 
     /// A link is over, but its peer may still read what it has taken: it is told, and its end awaited. None is tried
-    /// again for the time of `pause`. Where it was ended before, the reason is that of then.
+    /// again for the time of `pause`. Where it was ended before, the reason is that of then; and where a fault was found, that, even
+    /// if the peer's goodbye, in answer to ours, comes before whoever found it has ended the link.
     fn leave(&mut self, link: &Arc<Link>, why: Goodbye, reason: Reason, pause: Duration) {
-        let reason = link.down.get().cloned().unwrap_or(reason);
+        let reason = link.down.get().or(link.fault.get()).cloned().unwrap_or(reason);
         let mut connections = self.connections.values_mut();
         if let Some(connection) = connections.find(|connection| connection.is_up_with(link)) {
             tracing::debug!(peer = %link.locator, %reason, "shared-memory link down");
             connection.leave(&self.shared, why);
         }
         crash::step("leave");
-        self.shared.outbound.lock().leave(link, reason.clone(), Instant::now() + pause);
+        self.shared.outbound.lock().leave(link, reason.clone(), retry_at(link, pause));
         crash::step("left");
         link.end(reason);
         // Whoever ended it before has woken those who wait for room while the link stood in the books as ever.
@@ -526,7 +527,7 @@ impl Worker {
         let Some(connection) = self.forget(token) else { return };
         if let Some(link) = connection.link() {
             let mut outbound = self.shared.outbound.lock();
-            let retry_at = Instant::now() + pause_before_retry(reason, 0);
+            let retry_at = retry_at(link, pause_before_retry(reason, 0));
             crash::step("take everything back");
             let removed = outbound.remove(link, reason.clone(), retry_at);
             drop(outbound);
@@ -600,6 +601,12 @@ impl Worker {
 
 fn watch(epoll: &OwnedFd, connection: &Connection, token: u64) -> Result<(), Errno> {
     epoll::add(epoll, connection.socket(), EventData::new_u64(token), EventFlags::IN | EventFlags::RDHUP)
+}
+
+/// When another link is tried that should be after this pause: whoever broke the protocol is left alone, however its link ends.
+fn retry_at(link: &Link, pause: Duration) -> Instant {
+    let is_faulty = link.fault.get().is_some();
+    Instant::now() + if is_faulty { pause.max(BROKEN_PAUSE) } else { pause }
 }
 
 /// How long a peer may take to shake hands.
