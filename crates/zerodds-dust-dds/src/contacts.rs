@@ -14,7 +14,7 @@
 use crate::outgoing::Outgoing;
 use crate::rtps::{AckNack, EntityId, Guid, Heartbeat, SUBMESSAGE_HEADER_LEN, kind};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 use zerodds_core::Locator;
@@ -125,14 +125,18 @@ struct Books {
     /// What writers have promised to readers that have not spoken to them yet: the first HEARTBEAT comes before the first ACKNACK. And
     /// what they have promised to all at once, if they have.
     promises: HashMap<(Guid, EntityId), Promise>,
-    /// Those of our applications' readers that are reliable.
-    reliable: HashSet<EntityId>,
+    /// Our applications' readers, and whether each is reliable.
+    readers: HashMap<EntityId, bool>,
 }
 
 impl Books {
     /// Discovery has only reliable readers that speak.
     fn is_reliable(&self, reader: EntityId) -> bool {
-        !reader.is_user_defined() || self.reliable.contains(&reader)
+        !reader.is_user_defined() || self.readers.get(&reader) == Some(&true)
+    }
+
+    fn is_best_effort(&self, reader: EntityId) -> bool {
+        self.readers.get(&reader) == Some(&false)
     }
 
     /// A writer says to one reader with which sample it begins.
@@ -235,6 +239,9 @@ impl Contacts {
     /// something that never comes. One of a reader that the writer has yet to tell where it begins goes nowhere: it answers what another
     /// was told, and would acknowledge what was never there for that one only. The writer does not miss it: it tells the reader until
     /// that answers. It tells a best-effort reader nothing and hears nothing of it, but what such a one still lacks is noted.
+    ///
+    /// What the reader takes meanwhile is beyond this: Dust gives it whatever the writer writes for anybody, if that is next by what the
+    /// other was told, and what lies before is lost to it.
     #[must_use]
     pub(crate) fn pass(&self, message: &mut [u8], outgoing: &Outgoing, locators: &[Locator]) -> bool {
         let (kind::ACKNACK, Some(prefix)) = (outgoing.kind, outgoing.to) else { return true };
@@ -243,7 +250,7 @@ impl Contacts {
         let mut books = self.0.lock();
         let promised = books.promised(&writer, acknack.reader);
         let leaves = promised.is_some();
-        if !leaves && books.is_reliable(acknack.reader) {
+        if !leaves && !books.is_best_effort(acknack.reader) {
             return false;
         }
         if books.is_misled(&writer, &acknack) {
@@ -271,15 +278,13 @@ impl Contacts {
 
     /// A reader of ours is announced.
     pub(crate) fn came(&self, reader: EntityId, is_reliable: bool) {
-        if is_reliable {
-            self.0.lock().reliable.insert(reader);
-        }
+        self.0.lock().readers.insert(reader, is_reliable);
     }
 
     /// A reader of ours is no more.
     pub(crate) fn left(&self, reader: EntityId) {
         let mut books = self.0.lock();
-        books.reliable.remove(&reader);
+        books.readers.remove(&reader);
         books.promises.retain(|&(_, one), _| one != reader);
         books.talks.values_mut().for_each(|talk| drop(talk.readers.remove(&reader)));
     }
@@ -393,11 +398,11 @@ impl Contacts {
         reliable.map(|(_, said)| said.acknowledged).min().unwrap_or(1)
     }
 
-    /// The last sample that a reader lacks since it came; 0 if none does.
+    /// The last sample that a reliable reader lacks since it came; 0 if none does.
     pub(crate) fn history(&self, writer: &Guid) -> i64 {
         let books = self.0.lock();
-        let said = books.talks.get(writer).into_iter().flat_map(|talk| talk.readers.values());
-        let catching_up = said.filter(|said| said.acknowledged <= said.history);
+        let catching_up =
+            books.spoken(writer, EntityId::UNKNOWN).filter(|said| said.acknowledged <= said.history);
         catching_up.map(|said| said.history).max().unwrap_or(0)
     }
 
@@ -565,7 +570,11 @@ pub(crate) mod tests {
         acknowledges(&contacts, OTHER, WRITER, 8, false);
         let mut message = acknack(ONE, WRITER, 5, (0, &[]));
         let outgoing = Outgoing::read(&message).expect("a message");
-        assert!(!contacts.pass(&mut message, &outgoing, &[LISTENS_AT]), "no writer would hear it");
+        let mut leaves = || contacts.pass(&mut message, &outgoing, &[LISTENS_AT]);
+        assert!(!leaves(), "it may be reliable, and has yet to be told");
+        assert_eq!(contacts.acknowledged(&WRITER, OTHER), 8);
+        contacts.came(ONE, false);
+        assert!(!leaves(), "no writer would hear it");
         assert_eq!(contacts.acknowledged(&WRITER, OTHER), 5);
     }
 }

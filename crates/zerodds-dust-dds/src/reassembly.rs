@@ -43,7 +43,8 @@ mod partial;
 use crate::contacts::{Contact, Contacts};
 use crate::fragment::FRAGMENTS_MAX;
 use crate::rtps::{
-    DataFrag, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter, NackFragFields,
+    DataFrag, EntityId, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter,
+    NackFragFields,
 };
 use crate::tally::Tally;
 use counts::Counts;
@@ -304,7 +305,9 @@ impl Reassembly {
             return Hearing::Withheld;
         }
         writer.given_at = Some(now);
-        let is_anothers = writer.partial.values().any(|partial| partial.reader() != heartbeat.reader);
+        let is_anothers = |to| ![EntityId::UNKNOWN, heartbeat.reader].contains(&to);
+        let is_anothers = heartbeat.reader != EntityId::UNKNOWN
+            && writer.partial.values().any(|partial| is_anothers(partial.reader()));
         let last = if is_anothers && !is_asked_for { heartbeat.last } else { last };
         Hearing::Rewritten { last, count: self.counts.raise(guid, &Heartbeat { last, ..*heartbeat }, now) }
     }

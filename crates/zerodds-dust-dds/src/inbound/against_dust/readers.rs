@@ -165,24 +165,30 @@ fn of_two_readers_that_come_together_one_gets_all_that_there_was_though_what_it_
         while matched() < 2 {
             round(&victim, &partner, &mut inbound, |message| vec![message]);
         }
-        let late = victim.reliable_reader();
-        let eager = victim.reliable_reader_of(DurabilityQosPolicyKind::TransientLocal);
+        let readers =
+            [victim.reliable_reader(), victim.reliable_reader_of(DurabilityQosPolicyKind::TransientLocal)];
+        let [late, eager] = &readers;
         let entity = |handle| guid(handle).entity;
         let [source, late] = [writer.get_instance_handle(), late.get_instance_handle()].map(entity);
         let name = entity(eager.get_instance_handle());
         let has_spoken = |said: &[Vec<u8>]| {
             said.iter().any(|message| acknowledged_by(late, source, message).is_some_and(|base| base > 5))
         };
-        let told_the_other = |message: Vec<u8>| {
+        // Once both are known to the writer: until then it hears of neither what the other would have it believe.
+        let told = |message: Vec<u8>, is_lost: &dyn Fn(EntityId) -> bool| {
             let outgoing = Outgoing::read(&message).expect("a message");
             let said = outgoing.read_heartbeat(&message).filter(|said| said.writer == source);
-            if said.is_some_and(|said| said.reader == name) { Vec::new() } else { vec![message] }
+            if said.is_some_and(|said| is_lost(said.reader)) { Vec::new() } else { vec![message] }
         };
+        while !readers.iter().all(|reader| is_matched(&writer, reader)) {
+            round(&victim, &partner, &mut inbound, |message| told(message, &|_| true));
+        }
+        let told_the_other = |message| told(message, &|reader| reader == name);
         while !has_spoken(&round(&victim, &partner, &mut inbound, told_the_other)) {}
         let mut notes = 0;
         while notes < 5 {
             round(&victim, &partner, &mut inbound, |message| vec![message]);
-            notes += take(&eager).len();
+            notes += take(eager).len();
         }
         notes
     };
