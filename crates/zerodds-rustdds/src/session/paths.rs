@@ -108,7 +108,8 @@ pub(super) struct Said {
 /// What may be so for a moment only.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Doubt {
-    Peer(Prefix),
+    /// A participant's path, and whether it is for the sake of others.
+    Peer(Prefix, bool),
     Topic((Entity, Obstacle)),
 }
 
@@ -135,7 +136,8 @@ impl Said {
             let is_settled = said.as_ref() == Some(&peer)
                 || match peer.reason {
                     Reason::MixedReaders if !is_withheld() => false,
-                    Reason::MixedReaders | Reason::PlainReaders => has_stayed(Doubt::Peer(id)),
+                    Reason::MixedReaders => has_stayed(Doubt::Peer(id, true)),
+                    Reason::PlainReaders => has_stayed(Doubt::Peer(id, false)),
                     _ => true,
                 };
             if is_settled && said.as_ref() != Some(&peer) {

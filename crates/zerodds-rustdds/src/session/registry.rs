@@ -165,10 +165,14 @@ impl Registry {
         // What it was given and has not taken, it does not owe.
         self.readers.remove(&reader);
         self.left.push_back(reader);
-        if self.left.len() > LEFT_MAX
-            && let Some(oldest) = self.left.pop_front()
-        {
-            self.remove_reader(oldest);
+        if self.left.len() > LEFT_MAX {
+            // Those that a writer here is matched to keep their places, which their neighbours have by them.
+            let is_matched =
+                |reader| self.matched.values().any(|matched| matched.contains(&(self.own, reader)));
+            let oldest = self.left.iter().position(|&reader| !is_matched(reader));
+            if let Some(reader) = oldest.and_then(|oldest| self.left.remove(oldest)) {
+                self.remove_reader(reader);
+            }
         }
         self.stale = true;
     }

@@ -169,6 +169,9 @@ fn of_readers_that_are_left_and_never_said_to_be_gone_only_the_latest_are_kept()
     let mut registry = Registry::new([1; 12], None);
     let remote_writer = guid(2, [0, 0, 4, 3]);
     let nth = |number: usize| guid(1, [0, (number >> 8) as u8, number as u8, 4]);
+    // This one is matched to a writer here as well: without its offer that would have no neighbour share.
+    registry
+        .note(&Status::RemoteReaderMatched { local_writer: guid(1, [0, 0, 5, 3]), remote_reader: nth(0) });
     for number in 0..2 * LEFT_MAX {
         registry.note(&Status::RemoteWriterMatched { local_reader: nth(number), remote_writer });
         let (_, reader) = split(&nth(number));
@@ -177,5 +180,6 @@ fn of_readers_that_are_left_and_never_said_to_be_gone_only_the_latest_are_kept()
     }
     let offers = registry.refresh().expect("there are some");
     assert_eq!((offers.len(), registry.sources.len()), (LEFT_MAX, LEFT_MAX));
-    assert_eq!(offers.last().map(|offer| offer.reader), Some(split(&nth(2 * LEFT_MAX - 1)).1));
+    let ends = [offers.first(), offers.last()].map(|offer| offer.map(|offer| offer.reader));
+    assert_eq!(ends, [0, 2 * LEFT_MAX - 1].map(|number| Some(split(&nth(number)).1)));
 }
