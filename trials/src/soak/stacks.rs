@@ -267,8 +267,9 @@ impl Party {
             match self.process.hear(deadline) {
                 Said::End => break,
                 Said::Nothing => return Err(format!("HANG: {} does not end", self.what)),
-                Said::Error(line) => is_unacknowledged |= line.contains(UNACKNOWLEDGED),
+                Said::Error(_) => {}
                 Said::Line(line) => {
+                    is_unacknowledged |= line.starts_with(UNACKNOWLEDGED);
                     if let Some(count) =
                         line.strip_prefix("received ").and_then(|rest| rest.split(' ').next())
                     {
