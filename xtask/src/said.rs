@@ -10,7 +10,7 @@
 //! ~~~
 //! Values stand in a quotation where the source has `{}`, and one message in another. So it is cut at whatever may be a value or a
 //! seam: a word with a digit, a quote, `=` or `...` in it, a colon or semicolon, two spaces. What the system says is left out. Each part of
-//! two words or more must stand in a source, tests excepted.
+//! two words or more must stand in a source, tests, comments and these chores excepted.
 
 use crate::Finding;
 use crate::source::Source;

@@ -212,7 +212,7 @@ impl Books {
         said.spared = said.spared.split_off(&acknack.base);
     }
 
-    /// What the reliable readers that have spoken to this writer said, but for this one.
+    /// What the reliable readers that have spoken to this writer said, but for this one, which is none if it is unknown.
     fn spoken(&self, writer: &Guid, but: EntityId) -> impl Iterator<Item = &Said> {
         let said = self.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
         said.filter(move |&(&reader, _)| reader != but && self.is_reliable(reader)).map(|(_, said)| said)
@@ -306,8 +306,7 @@ impl Contacts {
 
     /// Whether a reliable reader of ours has spoken to this writer.
     pub(crate) fn has_reliable(&self, writer: &Guid) -> bool {
-        let books = self.0.lock();
-        books.talks.get(writer).is_some_and(|talk| talk.readers.keys().any(|&one| books.is_reliable(one)))
+        self.0.lock().spoken(writer, EntityId::UNKNOWN).next().is_some()
     }
 
     /// Everything below was acknowledged by all readers that have spoken to this writer; 0 if none has, or not the one that it
@@ -343,15 +342,12 @@ impl Contacts {
         if heartbeat.reader == EntityId::UNKNOWN {
             return true;
         }
-        let Some(talk) = books.talks.get(writer) else { return true };
         let waits = |said: &Said| {
             said.awaits(heartbeat.first, now).is_some_and(|awaited| {
                 said.requested.iter().any(|number| awaited.contains(number)) || pending(awaited)
             })
         };
-        let others = talk.readers.iter().filter(|&(&one, _)| one != heartbeat.reader);
-        let mut others = others.filter(|&(&one, _)| books.is_reliable(one));
-        !others.any(|(_, said)| waits(said))
+        !books.spoken(writer, heartbeat.reader).any(waits)
     }
 
     /// Whether another reliable reader than the one that a HEARTBEAT is for may lack a sample before the first that it speaks of: that
@@ -393,9 +389,8 @@ impl Contacts {
     /// Everything below has come to all reliable readers that have spoken to this writer; 1 if none has.
     pub(crate) fn complete_below(&self, writer: &Guid) -> i64 {
         let books = self.0.lock();
-        let readers = books.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
-        let reliable = readers.filter(|&(&reader, _)| books.is_reliable(reader));
-        reliable.map(|(_, said)| said.acknowledged).min().unwrap_or(1)
+        let acknowledged = books.spoken(writer, EntityId::UNKNOWN).map(|said| said.acknowledged);
+        acknowledged.min().unwrap_or(1)
     }
 
     /// The last sample that a reliable reader lacks since it came; 0 if none does.

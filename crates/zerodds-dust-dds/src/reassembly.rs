@@ -305,9 +305,9 @@ impl Reassembly {
             return Hearing::Withheld;
         }
         writer.given_at = Some(now);
-        let is_anothers = |to| ![EntityId::UNKNOWN, heartbeat.reader].contains(&to);
+        let told_apart = |reader| ![EntityId::UNKNOWN, heartbeat.reader].contains(&reader);
         let is_anothers = heartbeat.reader != EntityId::UNKNOWN
-            && writer.partial.values().any(|partial| is_anothers(partial.reader()));
+            && writer.partial.values().any(|partial| told_apart(partial.reader()));
         let last = if is_anothers && !is_asked_for { heartbeat.last } else { last };
         Hearing::Rewritten { last, count: self.counts.raise(guid, &Heartbeat { last, ..*heartbeat }, now) }
     }

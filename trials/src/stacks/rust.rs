@@ -18,7 +18,7 @@ struct Chunk {
 pub(super) struct Party {
     writers: Vec<no_key::DataWriter<Chunk>>,
     readers: Vec<no_key::DataReader<Chunk>>,
-    /// It keeps the participant, so it is the last that goes.
+    /// It keeps the participant, so it goes after the endpoints.
     zerodds: ZeroDds,
     /// By reader: the last round that it has heard of.
     last: HashMap<usize, u64>,
