@@ -24,6 +24,7 @@ struct Stack {
     publisher: Party,
     subscriber: Party,
     guests: Vec<Party>,
+    leavers: Vec<Leaver>,
     /// Memory of publisher and subscriber, by window.
     windows: Vec<[u64; 2]>,
     /// What the subscriber had said last when the window before ended.
@@ -44,6 +45,16 @@ struct Party {
     last: String,
     /// The DDS gave up before it began: it wants answers from its own threads within a time.
     was_starved: bool,
+}
+
+/// A party that was told to leave: a publisher of a DDS without this project waits for the acknowledgements of the dead first.
+struct Leaver {
+    party: Party,
+    /// When it must have.
+    by: Instant,
+    is_unacknowledged: bool,
+    /// Samples that it says it received intact.
+    received: u64,
 }
 
 impl Stacks {
@@ -100,6 +111,7 @@ impl Stack {
             publisher,
             subscriber,
             guests: Vec::new(),
+            leavers: Vec::new(),
             windows: Vec::new(),
             last: String::new(),
             silent: 0,
@@ -126,7 +138,7 @@ impl Stack {
             0 | 1 => {
                 log.say(&format!("{} leaves", guest.what));
                 let guest = self.guests.swap_remove(which);
-                self.checked += guest.leave()?;
+                self.leavers.push(guest.leave());
             }
             // RustDDS 0.15 ends both of its threads, with this project or without, when SIGCONT interrupts their waiting: a reader
             // that was frozen lives on, is matched, and never takes anything again, so that a reliable writer rightly waits for it.
@@ -167,6 +179,14 @@ impl Stack {
         let all = self.guests.len();
         self.guests.retain(|guest| !guest.was_starved);
         self.starved += (all - self.guests.len()) as u64;
+        let mut here = Vec::new();
+        for mut leaver in self.leavers.drain(..) {
+            match leaver.received(Instant::now())? {
+                Some(received) => self.checked += received,
+                None => here.push(leaver),
+            }
+        }
+        self.leavers = here;
         Ok(())
     }
 
@@ -182,11 +202,14 @@ impl Stack {
     fn end(mut self, log: &mut Log) -> Result<String, String> {
         for guest in self.guests.drain(..) {
             log.say(&format!("{} leaves", guest.what));
-            self.checked += guest.leave()?;
+            self.leavers.push(guest.leave());
         }
-        self.publisher.leave()?;
+        for leaver in self.leavers {
+            self.checked += leaver.wait()?;
+        }
+        self.publisher.leave().wait()?;
         let last = self.subscriber.last.trim().to_owned();
-        let received = self.subscriber.leave()?;
+        let received = self.subscriber.leave().wait()?;
         if received == 0 {
             return Err(format!("{}: the subscriber that stayed got nothing", self.name));
         }
@@ -257,38 +280,53 @@ impl Party {
         Ok(())
     }
 
-    /// Ends it by Ctrl-C; samples that it received intact.
-    fn leave(mut self) -> Result<u64, String> {
+    /// Ends it by Ctrl-C.
+    fn leave(self) -> Leaver {
         self.process.signal(Signal::CONT);
         self.process.signal(Signal::INT);
-        let deadline = Instant::now() + PATIENCE;
-        let (mut received, mut is_unacknowledged) = (0, false);
+        Leaver { party: self, by: Instant::now() + PATIENCE, is_unacknowledged: false, received: 0 }
+    }
+}
+
+impl Leaver {
+    /// Samples that it received intact.
+    fn wait(mut self) -> Result<u64, String> {
+        self.received(self.by)?.ok_or_else(|| self.hangs())
+    }
+
+    /// The same, if it has left by then.
+    fn received(&mut self, until: Instant) -> Result<Option<u64>, String> {
         loop {
-            match self.process.hear(deadline) {
+            match self.party.process.hear(until) {
                 Said::End => break,
-                Said::Nothing => return Err(format!("HANG: {} does not end", self.what)),
+                Said::Nothing if Instant::now() < self.by => return Ok(None),
+                Said::Nothing => return Err(self.hangs()),
                 Said::Error(_) => {}
                 Said::Line(line) => {
-                    is_unacknowledged |= line.starts_with(UNACKNOWLEDGED);
+                    self.is_unacknowledged |= line.starts_with(UNACKNOWLEDGED);
                     if let Some(count) =
                         line.strip_prefix("received ").and_then(|rest| rest.split(' ').next())
                     {
-                        received = count.replace(',', "").parse().unwrap_or(0);
+                        self.received = count.replace(',', "").parse().unwrap_or(0);
                     }
-                    self.note(line)?;
+                    self.party.note(line)?;
                 }
             }
         }
-        let status = self.process.bury().map_err(|error| error.to_string())?;
+        let status = self.party.process.bury().map_err(|error| error.to_string())?;
         // Ctrl-C in the first moment meets a program that does not listen to it yet.
-        let is_early = status.signal() == Some(Signal::INT.as_raw()) && self.last.is_empty();
+        let is_early = status.signal() == Some(Signal::INT.as_raw()) && self.party.last.is_empty();
         // A DDS without this project is told of no death, and waits for the dead.
-        let waited_for_the_dead = is_unacknowledged && self.what.contains("stock");
+        let waited_for_the_dead = self.is_unacknowledged && self.party.is_stock;
         if status.success() || is_early || waited_for_the_dead {
-            Ok(received)
+            Ok(Some(self.received))
         } else {
-            Err(format!("{} left with {status}", self.what))
+            Err(format!("{} left with {status}", self.party.what))
         }
+    }
+
+    fn hangs(&self) -> String {
+        format!("HANG: {} does not end", self.party.what)
     }
 }
 
