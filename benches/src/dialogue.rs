@@ -96,17 +96,19 @@ pub(crate) enum Event {
     Ponged {
         usage: Usage,
     },
-    /// `sent` since `start_ns`, when the warm-up was over.
+    /// `sent` since the warm-up was over.
     Published {
         warm_up: u64,
         sent: u64,
-        start_ns: u64,
         usage: Usage,
         /// Bytes that the system wrote to memory meanwhile, if it counts them.
         written: Option<u64>,
     },
+    /// `counted` of what was received came between these times.
     Received {
         received: u64,
+        counted: u64,
+        first_ns: u64,
         last_ns: u64,
         usage: Usage,
     },

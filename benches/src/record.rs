@@ -90,7 +90,7 @@ pub struct Figures {
     /// The slowest one way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_us: Option<f64>,
-    /// Messages a second, delivered to all readers together.
+    /// Messages a second, delivered to all readers together; of a ping-pong, its turns a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages_per_s: Option<f64>,
     /// The same in 10^9 bytes of payload.

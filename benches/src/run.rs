@@ -54,6 +54,7 @@ pub(crate) fn pinged(
         p99_us: times.p99_us,
         p999_us: times.p999_us,
         max_us: Some(times.max_us),
+        messages_per_s: Some(times.count as f64 / seconds),
         cpu_percent: Some(usage.cpu_s / seconds * 100.0),
         faults_per_message: per_message(usage.faults),
         switches_per_message: per_message(usage.switches),
@@ -76,34 +77,35 @@ pub(crate) fn throughput(
     for (writer, &index) in (0..).zip(publishers) {
         crew.tell(index, Order::Publish { writer, len, touch, warm_up_ms, measure_ms })?;
     }
-    let (mut sent_in_all, mut sent, mut start_ns, mut used) = (0, 0, u64::MAX, Usage::default());
+    let (mut sent_in_all, mut sent, mut used) = (0, 0, Usage::default());
     let mut written = Some(0);
     for &index in publishers {
         match crew.hear(index, "publishing", leg.patience())? {
-            Event::Published { warm_up, sent: by_one, start_ns: began, usage, written: by_it } => {
+            Event::Published { warm_up, sent: by_one, usage, written: by_it } => {
                 sent_in_all += warm_up + by_one;
                 sent += by_one;
-                start_ns = start_ns.min(began);
                 used = used + usage;
                 written = written.zip(by_it).map(|(before, more)| before + more);
             }
             event => return Err(crew.unexpected(index, "publishing", event)),
         }
     }
-    let (mut lost, mut last_ns) = (0, 0);
+    let (mut lost, mut delivered, mut first_ns, mut last_ns) = (0, 0, u64::MAX, 0);
     for &index in subscribers {
         crew.tell(index, Order::Finish { sent: sent_in_all })?;
         match crew.hear(index, "receiving", leg.patience())? {
-            Event::Received { received, last_ns: ended, usage } => {
+            Event::Received { received, counted, first_ns: began, last_ns: ended, usage } => {
                 lost += sent_in_all.saturating_sub(received);
+                delivered += counted;
+                first_ns = first_ns.min(began);
                 last_ns = last_ns.max(ended);
                 used = used + usage;
             }
             event => return Err(crew.unexpected(index, "receiving", event)),
         }
     }
-    let seconds = last_ns.saturating_sub(start_ns) as f64 / 1e9;
-    let delivered = (sent * subscribers.len() as u64).saturating_sub(lost) as f64;
+    let seconds = last_ns.saturating_sub(first_ns) as f64 / 1e9;
+    let delivered = delivered as f64;
     let gigabytes = delivered * len as f64 / 1e9;
     Ok(Figures {
         count: Some(sent),

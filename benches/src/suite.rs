@@ -217,7 +217,7 @@ fn entries(is_quick: bool) -> Vec<Entry> {
 fn resting(rest: Session) -> Vec<(&'static [&'static str], Session)> {
     // What a peer more costs whose link nothing went through yet.
     let fresh = [2, 6].map(|readers| {
-        let session = Session { shape: Shape::FanOut(readers), ms: 100, ..rest.clone() };
+        let session = Session { shape: Shape::FanOut(readers), ..rest.clone() };
         (&["zerodds-loan-park"][..], session)
     });
     let used = [Shape::FanOut(2), Shape::PingPong].map(|shape| {

@@ -1,9 +1,15 @@
-//! A stream at full rate, as its processes see it. What was delivered counts, from the first message that left after
-//! the warm-up to the last that was read in full; and what all processes used, from the mark behind the warm-up.
+//! A stream at full rate, as its processes see it.
+//!
+//! ```text
+//!   subscriber:  warm-up … │BEGIN│ message message … message │STOP│
+//!                          └── what comes in between counts, by the subscriber's clock ──┘
+//! ```
+//! So neither what was under way when the warm-up was over, nor the marks, which are as short as a message can be, take time
+//! of what is counted. What all processes used counts from the first mark on.
 
 use crate::dialogue::{Event, Order};
 use crate::latency::checked;
-use crate::sample::{self, BEGIN, Damage, STOP, Touch};
+use crate::sample::{self, BEGIN, Damage, LEN_MIN, STOP, Touch};
 use crate::system::{Failure, Party};
 use crate::usage::Usage;
 use rustix::time::{ClockId, clock_gettime};
@@ -18,29 +24,29 @@ pub(crate) fn publish(
     [warm_up_ms, measure_ms]: [u64; 2],
 ) -> Result<Event, Failure> {
     let first = writer << NUMBER_BITS;
-    let mark =
-        |party: &mut dyn Party, mark| party.send(len, &mut |bytes| sample::fill(bytes, mark, Touch::None));
-    let warm_up = send_for(party, (len, touch), first, warm_up_ms)?;
+    let mark = |party: &mut dyn Party, mark| {
+        party.send(LEN_MIN, &mut |bytes| sample::fill(bytes, mark, Touch::None))
+    };
+    let warm_up = send_for(party, (len, touch), first, (warm_up_ms, 0))?;
     mark(party, BEGIN)?;
     let (before, written_before) = (Usage::now()?, party.written_bytes());
-    let start_ns = monotonic_ns();
-    let sent = send_for(party, (len, touch), first + warm_up, measure_ms)?;
+    let sent = send_for(party, (len, touch), first + warm_up, (measure_ms, COUNT_MIN))?;
     let written = party.written_bytes().zip(written_before).map(|(after, before)| after - before);
     mark(party, STOP)?;
-    Ok(Event::Published { warm_up, sent, start_ns, usage: Usage::now()? - before, written })
+    Ok(Event::Published { warm_up, sent, usage: Usage::now()? - before, written })
 }
 
 fn send_for(
     party: &mut dyn Party,
     (len, touch): (usize, Touch),
     first: u64,
-    ms: u64,
+    (ms, count_min): (u64, u64),
 ) -> Result<u64, Failure> {
     let end = Instant::now() + Duration::from_millis(ms);
     // The clock is asked once in a while: at tens of millions a second it would be half of the work.
     let batch = (CLOCK_BYTES / len).clamp(1, 256) as u64;
     let mut sent = 0;
-    while Instant::now() < end {
+    while sent < count_min || Instant::now() < end {
         for _ in 0..batch {
             let sequence = first + sent;
             party.send(len, &mut |bytes| sample::fill(bytes, sequence, touch))?;
@@ -75,7 +81,8 @@ pub(crate) fn subscribe(
     orders: &Receiver<Order>,
 ) -> Result<Event, Failure> {
     let mut before = Usage::now()?;
-    let (mut received, mut begins, mut begun, mut stops) = (0u64, 0, 0, 0);
+    let (mut received, mut counted, mut begins, mut begun, mut stops) = (0u64, 0, 0, 0, 0);
+    let (mut first_ns, mut last_ns) = (0, 0);
     let mut numbers = Numbers(vec![0; writers]);
     let mut damage = None;
     let mut sent = None;
@@ -84,11 +91,19 @@ pub(crate) fn subscribe(
     // The clock is looked at when nothing comes: per message it would be measured.
     while stops < writers {
         let count = party.receive(Some(until), &mut |bytes| match checked(bytes, len, touch) {
-            Ok(STOP) => stops += 1,
-            Ok(BEGIN) => begins += 1,
+            Ok(STOP) => {
+                stops += 1;
+                last_ns = monotonic_ns();
+            }
+            Ok(BEGIN) => {
+                // Of several writers the first one to begin counts.
+                first_ns = if begins == 0 { monotonic_ns() } else { first_ns };
+                begins += 1;
+            }
             Ok(sequence) => {
                 damage = damage.or(numbers.take(sequence).err());
                 received += 1;
+                counted += u64::from(begins > 0);
             }
             Err(error) => damage = Some(error),
         })?;
@@ -96,7 +111,6 @@ pub(crate) fn subscribe(
             return Err(damage.into());
         }
         if begins > begun {
-            // Of several writers the first one to begin counts, as for the time.
             before = if begun == 0 { Usage::now()? } else { before };
             begun = begins;
         }
@@ -107,6 +121,7 @@ pub(crate) fn subscribe(
         let heard = received + stops as u64;
         if heard > heard_by_then {
             (silent_since, heard_by_then) = (Instant::now(), heard);
+            last_ns = monotonic_ns();
         }
         match orders.try_recv() {
             Ok(Order::Finish { sent: total }) => {
@@ -120,7 +135,10 @@ pub(crate) fn subscribe(
             break;
         }
     }
-    Ok(Event::Received { received, last_ns: monotonic_ns(), usage: Usage::now()? - before })
+    if begins == 0 {
+        return Err(Failure::Unsupported("a stream whose beginning is lost".to_owned()));
+    }
+    Ok(Event::Received { received, counted, first_ns, last_ns, usage: Usage::now()? - before })
 }
 
 /// The clock that all processes of a host share.
@@ -131,6 +149,8 @@ fn monotonic_ns() -> u64 {
 
 /// Of a sequence number, those that count the messages of a writer; those above are the writer's.
 const NUMBER_BITS: u32 = 40;
+/// Of fewer messages there is no rate.
+const COUNT_MIN: u64 = 10;
 /// Bytes sent between two looks at the clock.
 const CLOCK_BYTES: usize = 1 << 20;
 /// How long a subscriber waits before it looks for orders.
@@ -141,6 +161,65 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Gives what it is told to, in these batches.
+    struct Scripted(Vec<Vec<Vec<u8>>>);
+
+    impl Party for Scripted {
+        fn is_complete(&mut self) -> Result<bool, Failure> {
+            Ok(true)
+        }
+
+        fn send(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<(), Failure> {
+            let mut message = vec![0; len];
+            fill(&mut message);
+            self.0.push(vec![message]);
+            Ok(())
+        }
+
+        fn receive(
+            &mut self,
+            _until: Option<Instant>,
+            read: &mut dyn FnMut(&[u8]),
+        ) -> Result<usize, Failure> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            let batch = self.0.remove(0);
+            batch.iter().for_each(|message| read(message));
+            Ok(batch.len())
+        }
+    }
+
+    fn message(number: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        sample::fill(&mut bytes, number, Touch::Full);
+        bytes
+    }
+
+    #[test]
+    fn what_was_under_way_when_the_warm_up_was_over_is_not_counted_and_all_that_came_between_the_marks_is() {
+        let (of, mark) = (|number| message(number, 64), |number| message(number, LEN_MIN));
+        let batches =
+            vec![vec![of(0)], vec![of(1), mark(BEGIN), of(2)], vec![of(3), of(4)], vec![mark(STOP)]];
+        let (_orders, orders) = std::sync::mpsc::channel();
+        let heard = subscribe(&mut Scripted(batches), (64, Touch::Full), 1, &orders).expect("a stream");
+        let Event::Received { received, counted, first_ns, last_ns, .. } = heard else {
+            panic!("{heard:?}");
+        };
+        assert_eq!((received, counted), (5, 3));
+        assert!(0 < first_ns && first_ns <= last_ns);
+    }
+
+    #[test]
+    fn of_a_stream_the_marks_are_as_short_as_can_be_and_all_else_is_as_long_as_asked() {
+        let mut party = Scripted(Vec::new());
+        let published = publish(&mut party, 0, (4096, Touch::Full), [1, 1]).expect("a stream");
+        let Event::Published { warm_up, sent, .. } = published else { panic!("{published:?}") };
+        let lens: Vec<usize> = party.0.iter().flatten().map(Vec::len).collect();
+        let (long, marks): (Vec<usize>, Vec<usize>) = lens.iter().partition(|&&len| len == 4096);
+        assert_eq!((long.len() as u64, marks), (warm_up + sent, vec![LEN_MIN; 2]));
+    }
 
     #[test]
     fn of_each_of_several_writers_nothing_comes_twice_or_goes_back_though_some_may_be_missing() {

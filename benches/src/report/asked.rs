@@ -105,10 +105,10 @@ impl Sheet<'_> {
         );
         self.ratio(
             1,
-            "adaptive: processor time at 10 kHz, times Park's",
+            "adaptive: processor time for a message at 10 kHz, times Park's",
             Bound::AtMost(1.25),
             (adaptive, park),
-            |figures| figures.cpu_percent,
+            |figures| Some(figures.cpu_percent? / figures.messages_per_s?),
             |case| case.kind == Kind::Latency && case.rate_chz == Some(1_000_000),
         );
     }

@@ -205,15 +205,23 @@ impl<'a> Sheet<'a> {
             let figures = others.filter_map(|(other, median)| Some((field(&median.figures)?, &other.system)));
             figures.min_by(|one, other| one.0.total_cmp(&other.0))
         };
-        let found = self.cases(system).filter(|case| fits(case)).filter_map(|case| {
-            let (best, by) = best(case)?;
-            Some((case, field(self.medians.at(case)?)? / best, by))
-        });
-        let found: Vec<(&Case, f64, &String)> = found.collect();
+        let was_beside = |case: &Case| {
+            let mut others = self.tried.iter().filter(|other| is_peer(&other.system));
+            others.any(|other| *other == case.by(&other.system).near_or_far())
+        };
+        let (mut found, mut alone) = (Vec::new(), 0);
+        for case in self.cases(system).filter(|case| fits(case)) {
+            match (self.medians.at(case).and_then(field), best(case)) {
+                (Some(figure), Some((best, by))) => found.push((case, figure / best, by)),
+                (Some(_), None) if was_beside(case) => alone += 1,
+                _ => {}
+            }
+        }
         let evidence = Evidence {
             cases: self.coverage(found.iter().map(|(case, ..)| *case), |case| {
                 case.system == system && fits(case) && self.is_planned(&case.by(A_PEER))
             }),
+            alone,
             failed: self.failed(|case| fits(case) && (case.system == system || is_peer(&case.system))),
             found: found
                 .iter()
@@ -286,7 +294,9 @@ impl<'a> Sheet<'a> {
     }
 
     fn claim(&mut self, item: u32, text: &str, asked: Bound, evidence: Evidence) {
-        let Evidence { found, cases, alone, failed, all_must_end_well } = evidence;
+        let Evidence { found, cases: (at, of), alone, failed, all_must_end_well } = evidence;
+        // Nothing was shown of those that stand alone.
+        let cases = (at, of + alone);
         let is_broken = all_must_end_well && failed > 0;
         let worst = found
             .into_iter()
@@ -418,6 +428,7 @@ mod tests {
         runs[2].distance = Some(Distance::Far);
         let claim = &all(&runs)[0];
         assert!(claim.at.ends_with("1 with nothing beside them at their distance"), "{claim}");
+        assert_eq!(claim.verdict(), "met in 1 of 3 cases", "near, and neither far nor on one processor");
         runs.remove(1);
         assert_eq!(all(&runs)[0].at, "", "the futex was not in that session");
     }
