@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   up to 65,507 bytes    IP │ UDP │ the message
-//!   more, ending in one   IP │ UDP │ RTPS header │ what stood before the DATA │ DATA_FRAG 1 of n
-//!   large DATA            IP │ UDP │ RTPS header │ INFO_* of it               │ DATA_FRAG 2 of n ...
+//!   more, most of it in   IP │ UDP │ RTPS header │ what stood before the DATA │ DATA_FRAG 1 of n
+//!   one DATA              IP │ UDP │ RTPS header │ INFO_* of it               │ DATA_FRAG n of n │ what stood after it
 //!   more, otherwise       IP │ UDP │ the first 65,507 bytes, and how many there were
 //! ```
-//! Nothing of what is sent by shared memory is of the third kind: a submessage of more than 65,535 bytes can only be the
-//! last of its message (DDSI-RTPS 2.5 §9.4.5.1.3), and only samples are that large.
+//! No sample that is sent by shared memory is of the third kind: a DATA of more than 65,535 bytes can only be the last
+//! of its message (DDSI-RTPS 2.5 §9.4.5.1.3), and one that is hardly smaller has little beside it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -46,12 +46,13 @@ pub(crate) fn packets(message: &[u8], flow: Flow, mut each: impl FnMut(&[u8], u3
         let (ahead, qos) =
             if first { (sample.ahead, sample.inline_qos) } else { (&sample.context[..], &[][..]) };
         let head = sample.data_frag(number, qos, fragment.len(), fragment_len);
-        datagram(&mut packet, flow, &[ahead, &head, qos, fragment]);
+        let tail = if number == of { sample.tail } else { &[] };
+        datagram(&mut packet, flow, &[ahead, &head, qos, fragment, tail]);
         each(&packet, packet.len() as u32, Extent::Part { number, of });
     }
 }
 
-/// A message that ends with a large DATA, in its parts.
+/// A message that is one large DATA but for a few bytes, in its parts.
 struct Sample<'m> {
     /// Everything before the DATA.
     ahead: &'m [u8],
@@ -62,6 +63,8 @@ struct Sample<'m> {
     ids: &'m [u8; 16],
     inline_qos: &'m [u8],
     payload: &'m [u8],
+    /// Everything after the DATA.
+    tail: &'m [u8],
 }
 
 impl<'m> Sample<'m> {
@@ -72,31 +75,44 @@ impl<'m> Sample<'m> {
             let &[id, flags, a, b] = message.get(at..)?.first_chunk()?;
             let len = usize::from(word(flags, [a, b]));
             let body = message.get(at + 4..)?;
-            if id == DATA && len == 0 {
-                return Self::read(&message[..at], context, flags, body);
+            // No length means "to the end of the message", but for these two, which may be empty (§9.4.5.1.3).
+            let is_last = len == 0 && !matches!(id, PAD | INFO_TS);
+            let (body, tail) = if is_last { (body, &[][..]) } else { body.split_at_checked(len)? };
+            if id == DATA
+                && let Some(sample) = Self::read(&message[..at], &context, flags, body, tail)
+            {
+                return Some(sample);
+            }
+            if is_last {
+                return None;
             }
             let end = at + 4 + len;
             if matches!(id, INFO_TS | INFO_SRC | INFO_REPLY_IP4 | INFO_DST | INFO_REPLY) {
-                context.extend(message.get(at..end)?);
+                context.extend(&message[at..end]);
             }
             at = end;
         }
     }
 
-    /// A DATA (DDSI-RTPS 2.5 §9.4.5.4) to the end of the message.
-    fn read(ahead: &'m [u8], context: Vec<u8>, flags: u8, body: &'m [u8]) -> Option<Self> {
+    /// A DATA (DDSI-RTPS 2.5 §9.4.5.4), if what stands around it finds room beside its fragments.
+    fn read(ahead: &'m [u8], context: &[u8], flags: u8, body: &'m [u8], tail: &'m [u8]) -> Option<Self> {
         let &[_, _, a, b] = body.first_chunk()?;
         let ids = body.get(4..)?.first_chunk()?;
         let rest = body.get(4 + usize::from(word(flags, [a, b]))..)?;
         let has_qos = flags & flag::INLINE_QOS != 0;
         let qos_len = if has_qos { parameters_len(flags, rest)? } else { 0 };
         let (inline_qos, payload) = rest.split_at_checked(qos_len)?;
-        let fits = ahead.len() + 36 + qos_len + FRAGMENT_LEN <= PAYLOAD_MAX;
-        (fits && !payload.is_empty()).then_some(Self { ahead, context, flags, ids, inline_qos, payload })
+        let first_len = ahead.len() + DATA_FRAG_LEN + qos_len + FRAGMENT_LEN;
+        let last = payload.chunks(fragment_len(payload.len())).last()?;
+        let last_len = context.len() + DATA_FRAG_LEN + last.len() + tail.len();
+        // What fits into one fragment was too large for one datagram because of what stands around it.
+        let fits = first_len.max(last_len) <= PAYLOAD_MAX && payload.len() > FRAGMENT_LEN;
+        let context = context.to_vec();
+        fits.then_some(Self { ahead, context, flags, ids, inline_qos, payload, tail })
     }
 
     /// A DATA_FRAG (§9.4.5.5) up to its inline QoS.
-    fn data_frag(&self, number: u32, qos: &[u8], len: usize, fragment_len: usize) -> [u8; 36] {
+    fn data_frag(&self, number: u32, qos: &[u8], len: usize, fragment_len: usize) -> [u8; DATA_FRAG_LEN] {
         let little = self.flags & flag::LITTLE_ENDIAN;
         let short = |value: usize| {
             if little == 0 { (value as u16).to_be_bytes() } else { (value as u16).to_le_bytes() }
@@ -104,7 +120,7 @@ impl<'m> Sample<'m> {
         let long = |value: u32| if little == 0 { value.to_be_bytes() } else { value.to_le_bytes() };
         let has_qos = if qos.is_empty() { 0 } else { flag::INLINE_QOS };
         let is_key = if self.flags & flag::KEY == 0 { 0 } else { flag::FRAGMENT_OF_KEY };
-        let mut head = [0; 36];
+        let mut head = [0; DATA_FRAG_LEN];
         let mut rest = &mut head[..];
         let mut put = |field: &[u8]| {
             let (here, after) = std::mem::take(&mut rest).split_at_mut(field.len());
@@ -216,7 +232,10 @@ const PAYLOAD_MAX: usize = 65_507;
 /// Leaves room for what stands before it.
 const FRAGMENT_LEN: usize = 60_000;
 const HEADER_LEN: usize = 20;
+/// A DATA_FRAG up to its inline QoS.
+const DATA_FRAG_LEN: usize = 36;
 const UDP: u8 = 17;
+const PAD: u8 = 0x01;
 const DATA: u8 = 0x15;
 const DATA_FRAG: u8 = 0x16;
 const INFO_TS: u8 = 0x09;
@@ -305,6 +324,33 @@ mod tests {
             }
             assert!(found == payload);
         }
+    }
+
+    #[test]
+    fn a_sample_whose_length_can_still_be_said_is_there_whole_with_what_stood_after_it() {
+        for (payload_len, heartbeat) in
+            [(65_404, &[7, 1, 28, 0][..]), (65_515, &[7, 1, 28, 0]), (65_515, &[])]
+        {
+            let payload: Vec<u8> = (0..payload_len).map(|index| (index / 7) as u8).collect();
+            let mut bytes = message(true, &[], &payload);
+            bytes[50..52].copy_from_slice(&(20 + payload_len as u16).to_le_bytes());
+            bytes.extend(heartbeat);
+            bytes.extend(&[5; 28][..7 * heartbeat.len()]);
+            let parts = all(&bytes, FLOW());
+            let [(first, _, Extent::Part { number: 1, of: 2 }), (last, ..)] = &parts[..] else {
+                panic!("{:?}", parts.iter().map(|(.., extent)| extent).collect::<Vec<_>>())
+            };
+            assert!([&first[112..], &last[112..]].concat() == bytes[72..], "all of it");
+        }
+    }
+
+    #[test]
+    fn what_a_submessage_to_the_end_of_its_message_has_is_not_taken_for_submessages() {
+        let mut note = b"RTPS\x02\x05\x01\x14a participant".to_vec();
+        note.truncate(20);
+        note.extend([0x80, 1, 0, 0]);
+        note.extend(&message(true, &[], &[5; 100_000])[20..]);
+        let [(_, _, Extent::Cut)] = &all(&note, FLOW())[..] else { panic!("one packet") };
     }
 
     #[test]

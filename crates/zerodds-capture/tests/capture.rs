@@ -46,11 +46,12 @@ fn linked(hub: &Hub, capture: &Capture) -> (Captured<Memory>, Captured<Memory>) 
     (a, b)
 }
 
-/// An RTPS message with a sample of `len` bytes, encapsulation header included.
+/// An RTPS message with a sample of `len` bytes, encapsulation header included. Its DATA says its length where 16 bits can.
 fn message(number: u8, len: usize) -> Vec<u8> {
     let mut bytes = b"RTPS\x02\x05\x01\x14a participant".to_vec();
     bytes.truncate(20);
-    bytes.extend([0x15, 5, 0, 0, 0, 0, 16, 0, 0, 0, 1, 4, 0, 0, 1, 3, 0, 0, 0, 0, number, 0, 0, 0]);
+    let [a, b] = u16::try_from(20 + len).unwrap_or(0).to_le_bytes();
+    bytes.extend([0x15, 5, a, b, 0, 0, 16, 0, 0, 0, 1, 4, 0, 0, 1, 3, 0, 0, 0, 0, number, 0, 0, 0]);
     bytes.extend(&[0, 1, 0, 0][..len.min(4)]);
     bytes.extend((4..len).map(|index| (index / 3) as u8 ^ number));
     bytes
@@ -75,8 +76,10 @@ fn what_is_sent_and_what_is_received_is_in_one_file_byte_for_byte_and_says_with_
     let b = captured(&hub, Path::SharedMemory, &open(&file));
     hub.link_up(a.inner(), b.inner());
     let mut receiver = b.receiver().unwrap();
-    let messages: Vec<_> =
-        (0..).zip([4, 5, 1_000, 65_463, 65_464, 3_000_001]).map(|(n, len)| message(n, len)).collect();
+    let messages: Vec<_> = (0..)
+        .zip([4, 5, 1_000, 65_463, 65_464, 65_515, 65_516, 3_000_001])
+        .map(|(n, len)| message(n, len))
+        .collect();
     let mut delivered = Vec::new();
     for bytes in &messages {
         send(&a, bytes, &b);
