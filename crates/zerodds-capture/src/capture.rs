@@ -107,34 +107,39 @@ impl Capture {
     }
 
     pub(crate) fn begin(&self, len: usize) -> Option<Place<Item>> {
-        if std::process::id() != self.writing.process {
-            return None;
-        }
-        let place = self.writing.queue.begin(len);
+        if self.writing.is_ours() { self.writing.queue.begin(len) } else { None }
+    }
+
+    /// Says once that there was no room for a message; where the capture has ended, that was said.
+    pub(crate) fn say_that_some_are_missing(&self) {
+        let Writing { path, queue, said, .. } = &*self.writing;
         // ORDER: Relaxed; who is first does not matter.
-        if place.is_none()
-            && !self.writing.queue.is_over()
-            && !self.writing.said.swap(true, Ordering::Relaxed)
-        {
+        if self.writing.is_ours() && !queue.is_over() && !said.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                file = %self.writing.path.display(),
+                file = %path.display(),
                 "the capture is not written as fast as messages travel; the file says where some are missing"
             );
         }
-        place
     }
 
     pub(crate) fn flush(&self) {
-        if std::process::id() == self.writing.process {
+        if self.writing.is_ours() {
             self.writing.queue.wait_until_written();
         }
+    }
+}
+
+impl Writing {
+    /// Whether it was not inherited by a forked child.
+    fn is_ours(&self) -> bool {
+        std::process::id() == self.process
     }
 }
 
 impl Drop for Writing {
     /// What is there is written, if that does not take for ever.
     fn drop(&mut self) {
-        if std::process::id() == self.process {
+        if self.is_ours() {
             self.queue.close();
             self.queue.wait_until_over();
         }
@@ -159,14 +164,22 @@ impl Writer {
         }
         // The lock on the file is given back before anybody hears that it is written.
         drop(self.output);
-        self.queue.end();
+        self.queue.end(|item| item.interface.drop_one());
     }
 
     fn write_all(&mut self) -> io::Result<()> {
-        while let Some(item) = self.queue.next() {
-            self.output.write(&item)?;
-        }
+        while self.write_next()? {}
         Ok(())
+    }
+
+    /// Writes the next message as soon as there is one; false once there will be none.
+    fn write_next(&mut self) -> io::Result<bool> {
+        let Some(item) = self.queue.next() else { return Ok(false) };
+        let outcome = self.output.write(&item);
+        if outcome.is_err() {
+            item.interface.drop_one();
+        }
+        outcome.map(|()| true)
     }
 }
 
@@ -192,6 +205,7 @@ const QUEUE_BYTES: usize = 64 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Contents, message, read};
 
     #[test]
     fn a_capture_begins_while_one_into_the_same_file_ends() {
@@ -220,7 +234,77 @@ mod tests {
         let config = Config::default().file(path);
         let error = Capture::open(&config).expect_err("it is not over").to_string();
         assert!(error.contains("this process is still writing an earlier capture"), "{error}");
-        queue.end();
+        queue.end(|_| ());
         assert!(Capture::open(&config).expect("the file is free").is_some());
+    }
+
+    /// A capture whose queue has room for `bytes`, and what writes it when it is told to.
+    fn written_by_hand(config: &Config, bytes: usize) -> (Capture, Writer) {
+        let path = config.file.clone().expect("a file");
+        let output = Output::open(&path, config.bytes_max).expect("a file");
+        let queue = Arc::new(Queue::new(bytes));
+        let (process, said) = (std::process::id(), AtomicBool::new(false));
+        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output };
+        let writing = Writing { path, process, bytes_max: config.bytes_max, queue, said };
+        (Capture { writing: Arc::new(writing), udp: false }, writer)
+    }
+
+    fn write_next(writer: &mut Writer) {
+        assert!(writer.write_next().expect("room on the disk"));
+    }
+
+    /// Messages of `len` bytes come until one finds no room; how many found some.
+    fn fill(tap: &Tap, len: usize) -> u64 {
+        let pending = std::iter::from_fn(|| tap.begin(len));
+        pending.map(|one| one.received(vec![0; len], None, None)).count() as u64
+    }
+
+    #[test]
+    fn what_the_queue_has_no_room_for_is_counted_and_the_next_packet_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        let (capture, mut writer) = written_by_hand(&Config::default().file(&file), 2_000);
+        let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
+        let waits = tap.begin(10_000).expect("nothing is ready");
+        let count = fill(&tap, 100);
+        waits.received(vec![0; 10_000], None, None);
+        assert_eq!(tap.dropped(), 2);
+        (0..count).for_each(|_| write_next(&mut writer));
+        tap.begin(10).expect("room").received(vec![0; 10], None, None);
+        capture.writing.queue.close();
+        writer.run();
+        let contents = read(&file);
+        assert_eq!(contents.packets.iter().map(|packet| packet.dropped).sum::<u64>(), 2);
+        assert_eq!(contents.statistics[&0], (count + 3, 2));
+    }
+
+    #[test]
+    fn a_file_that_is_turned_over_describes_what_it_has_and_says_once_what_is_missing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, before) = (folder.path().join("a"), folder.path().join("a.1"));
+        let config = Config::default().file(&file).bytes_max(1 << 20).expect("in range");
+        let (capture, mut writer) = written_by_hand(&config, 2_000);
+        let taps = [0, 1]
+            .map(|domain| capture.tap(Path::SharedMemory, Vec::new(), domain).expect("of shared memory"));
+        let count = fill(&taps[0], 100);
+        assert!(taps[1].begin(100).is_none());
+        (0..count).for_each(|_| write_next(&mut writer));
+        let mut files = Vec::new();
+        // The second interface is new when the file is full, the third time the first is known.
+        for tap in [&taps[0], &taps[1], &taps[0]] {
+            tap.begin(400_000).expect("nothing is ready").received(message(1, 400_000), None, None);
+            write_next(&mut writer);
+            files.push(read(&file));
+        }
+        let lens: Vec<_> = files.iter().map(|contents| contents.interfaces.len()).collect();
+        assert_eq!(lens, [1, 1, 1]);
+        let missing = |contents: &Contents| contents.packets.iter().map(|packet| packet.dropped).sum::<u64>();
+        assert_eq!(
+            files.iter().map(missing).collect::<Vec<_>>(),
+            [1, 1, 0],
+            "of each interface one, and each once"
+        );
+        assert_eq!(read(&before).statistics.keys().copied().collect::<Vec<_>>(), [0]);
+        writer.queue.end(|_| ());
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //!   begin(len) ─▶ under way ─ put ─▶ ready ─▶ next(), on the writer's thread
+//!        │              │      └─ no room: given back
 //!        │              └── dropped: it did not travel after all
 //!        └─ no room: None
 //! ```
+//! Only what is ready takes room. A send that waits for its readers takes none, however large it is: the disk would be
+//! idle meanwhile, and everything else not captured.
+//!
 //! A send is entered when it begins, and its peers are known when it ends. What came in answer meanwhile waits behind
 //! it, for [`PATIENCE`] at most: so a file shows the question before the answer, and a sender that waits for room in a
 //! ring holds nobody up.
@@ -28,6 +32,7 @@ pub(crate) struct Queue<T> {
 struct State<T> {
     next: u64,
     entries: BTreeMap<u64, Entry<T>>,
+    /// Of what is ready.
     bytes: usize,
     writing: bool,
     stage: Stage,
@@ -47,8 +52,9 @@ enum Stage {
 #[derive(Debug)]
 struct Entry<T> {
     began: Instant,
-    bytes: usize,
     ready: Option<T>,
+    /// What it takes once it is ready.
+    bytes: usize,
 }
 
 /// A place in the queue for a message that is under way.
@@ -67,19 +73,23 @@ impl<T> Queue<T> {
         Self { state: Mutex::new(state), news: Condvar::new(), idle: Condvar::new(), bytes_max }
     }
 
-    /// A place for a message of `len` bytes, if there is room: one that is larger than all of it needs it empty.
+    /// A place for a message of `len` bytes, if there is room for it now.
     pub(crate) fn begin(self: &Arc<Self>, len: usize) -> Option<Place<T>> {
         let mut state = self.state.lock();
         let bytes = len + OVERHEAD;
-        if state.stage != Stage::Open || (state.bytes > 0 && state.bytes + bytes > self.bytes_max) {
+        if state.stage != Stage::Open || !self.has_room(&state, bytes) {
             return None;
         }
         let number = state.next;
         state.next += 1;
-        state.bytes += bytes;
         state.given_up = false;
-        state.entries.insert(number, Entry { began: Instant::now(), bytes, ready: None });
+        state.entries.insert(number, Entry { began: Instant::now(), ready: None, bytes });
         Some(Place { queue: Arc::clone(self), number, at: SystemTime::now() })
+    }
+
+    /// What is larger than all of the room has it where nothing else is ready.
+    fn has_room(&self, state: &State<T>, bytes: usize) -> bool {
+        state.bytes == 0 || state.bytes + bytes <= self.bytes_max
     }
 
     /// The next message to be written, as soon as there is one; `None` once there will be none.
@@ -145,23 +155,33 @@ impl<T> Queue<T> {
         self.news.notify_all();
     }
 
-    /// Nothing more is written.
-    pub(crate) fn end(&self) {
+    /// Nothing more is written; `each` hears of what was to be.
+    pub(crate) fn end(&self, each: impl FnMut(&T)) {
         let mut state = self.state.lock();
         state.stage = Stage::Over;
-        state.entries.clear();
         state.bytes = 0;
+        let entries = std::mem::take(&mut state.entries);
+        entries.values().filter_map(|entry| entry.ready.as_ref()).for_each(each);
         self.idle.notify_all();
+        // What it takes to free them is nothing to wait for.
+        drop(state);
     }
 }
 
 impl<T> Place<T> {
-    /// The message has travelled.
-    pub(crate) fn put(self, item: T) {
+    /// The message has travelled. It is given back where there is no room for it now, or nothing is written any more.
+    pub(crate) fn put(self, item: T) -> Result<(), T> {
         let mut state = self.queue.state.lock();
+        let state = &mut *state;
+        let Some(bytes) = state.entries.get(&self.number).map(|entry| entry.bytes) else { return Err(item) };
+        if !self.queue.has_room(state, bytes) {
+            return Err(item);
+        }
+        state.bytes += bytes;
         if let Some(entry) = state.entries.get_mut(&self.number) {
             entry.ready = Some(item);
         }
+        Ok(())
     }
 }
 
@@ -169,12 +189,8 @@ impl<T> Drop for Place<T> {
     /// Whether it was put or not, the writer has something to look at.
     fn drop(&mut self) {
         let mut state = self.queue.state.lock();
-        if let Some(entry) = state.entries.get(&self.number)
-            && entry.ready.is_none()
-        {
-            let bytes = entry.bytes;
+        if state.entries.get(&self.number).is_some_and(|entry| entry.ready.is_none()) {
             state.entries.remove(&self.number);
-            state.bytes -= bytes;
         }
         self.queue.news.notify_all();
     }
@@ -193,8 +209,8 @@ mod tests {
     fn what_began_first_comes_first_whichever_ends_first() {
         let queue = Arc::new(Queue::new(1 << 20));
         let (first, second) = (queue.begin(1).expect("room"), queue.begin(1).expect("room"));
-        second.put(2);
-        first.put(1);
+        second.put(2).expect("room");
+        first.put(1).expect("room");
         assert_eq!((queue.next(), queue.next()), (Some(1), Some(2)));
     }
 
@@ -202,10 +218,10 @@ mod tests {
     fn who_waits_for_long_or_never_travels_holds_nobody_up() {
         let queue = Arc::new(Queue::new(1 << 20));
         let (slow, never) = (queue.begin(1).expect("room"), queue.begin(1).expect("room"));
-        queue.begin(1).expect("room").put(3);
+        queue.begin(1).expect("room").put(3).expect("room");
         drop(never);
         assert_eq!(queue.next(), Some(3), "after a while, without the first");
-        slow.put(1);
+        slow.put(1).expect("room");
         assert_eq!(queue.next(), Some(1));
         queue.close();
         assert_eq!(queue.next(), None);
@@ -214,19 +230,39 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_refused_and_the_largest_finds_it_when_nothing_waits() {
         let queue = Arc::new(Queue::new(1 << 20));
-        let large = queue.begin(1 << 30).expect("nothing waits");
+        let [large, small] = [1 << 30, 1].map(|len| queue.begin(len).expect("nothing waits"));
+        large.put(0).expect("room");
         assert!(queue.begin(1).is_none());
-        large.put(0);
+        assert_eq!(small.put(1), Err(1));
         assert_eq!(queue.next(), Some(0));
         assert!(queue.begin(1).is_some());
-        queue.end();
+    }
+
+    #[test]
+    fn a_large_message_that_waits_for_its_readers_takes_no_room() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let large = queue.begin(1 << 20).expect("nothing waits");
+        queue.begin(1).expect("room").put(1).expect("room");
+        assert_eq!(queue.next(), Some(1), "when it has waited for the large one for a while");
+        large.put(0).expect("room");
+        assert_eq!(queue.next(), Some(0));
+    }
+
+    #[test]
+    fn what_is_not_written_any_more_is_heard_of() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let [ready, under_way] = [(); 2].map(|()| queue.begin(1).expect("room"));
+        ready.put(1).expect("room");
+        let mut unwritten = Vec::new();
+        queue.end(|&item| unwritten.push(item));
+        assert_eq!((unwritten, under_way.put(2)), (vec![1], Err(2)));
         assert!(queue.begin(1).is_none(), "it is over");
     }
 
     #[test]
     fn a_writer_that_does_not_answer_is_waited_for_once() {
         let queue = Arc::new(Queue::new(1 << 20));
-        queue.begin(1).expect("room").put(1);
+        queue.begin(1).expect("room").put(1).expect("room");
         assert_eq!(queue.next(), Some(1), "it is being written, without end");
         let waited = |wait: fn(&Queue<i32>)| {
             let began = Instant::now();
@@ -240,7 +276,7 @@ mod tests {
     #[test]
     fn written_means_written() {
         let queue = Arc::new(Queue::new(1 << 20));
-        queue.begin(1).expect("room").put(1);
+        queue.begin(1).expect("room").put(1).expect("room");
         let writer = std::thread::spawn({
             let queue = Arc::clone(&queue);
             move || std::iter::from_fn(|| queue.next()).count()

@@ -20,7 +20,7 @@ pub struct Tap {
 #[derive(Debug)]
 pub struct Pending {
     place: Place<Item>,
-    interface: Arc<Interface>,
+    tap: Tap,
 }
 
 /// What the file says of a tap.
@@ -66,10 +66,15 @@ impl Tap {
     pub fn begin(&self, len: usize) -> Option<Pending> {
         let place = self.capture.begin(len);
         if place.is_none() {
-            // ORDER: Relaxed; a number.
-            self.interface.dropped.fetch_add(1, Ordering::Relaxed);
+            self.refused();
         }
-        Some(Pending { place: place?, interface: Arc::clone(&self.interface) })
+        Some(Pending { place: place?, tap: self.clone() })
+    }
+
+    /// There was no room for a message.
+    fn refused(&self) {
+        self.interface.drop_one();
+        self.capture.say_that_some_are_missing();
     }
 
     /// The locator that a message to `peer` is shown with: the first that is of this path.
@@ -111,9 +116,11 @@ impl Pending {
         message: Vec<u8>,
         remark: Option<String>,
     ) {
-        let Self { place, interface } = self;
-        let at = place.at;
-        place.put(Item { interface, at, direction, peers, message, remark });
+        let Self { place, tap } = self;
+        let (interface, at) = (Arc::clone(&tap.interface), place.at);
+        if place.put(Item { interface, at, direction, peers, message, remark }).is_err() {
+            tap.refused();
+        }
     }
 }
 
@@ -123,6 +130,7 @@ impl Interface {
     }
 
     pub(crate) fn drop_one(&self) {
+        // ORDER: Relaxed; a number.
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 

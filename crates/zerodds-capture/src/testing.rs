@@ -130,6 +130,18 @@ impl Contents {
     }
 }
 
+/// An RTPS message with a sample of `len` bytes, encapsulation header included. Its DATA says its length where 16 bits can.
+#[must_use]
+pub fn message(number: u8, len: usize) -> Vec<u8> {
+    let mut bytes = b"RTPS\x02\x05\x01\x14a participant".to_vec();
+    bytes.truncate(20);
+    let [a, b] = u16::try_from(20 + len).unwrap_or(0).to_le_bytes();
+    bytes.extend([0x15, 5, a, b, 0, 0, 16, 0, 0, 0, 1, 4, 0, 0, 1, 3, 0, 0, 0, 0, number, 0, 0, 0]);
+    bytes.extend(&[0, 1, 0, 0][..len.min(4)]);
+    bytes.extend((4..len).map(|index| (index / 3) as u8 ^ number));
+    bytes
+}
+
 /// The payloads of a message's DATA and DATA_FRAGs, each with the number of its fragment or 0.
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 fn payloads(rtps: &[u8]) -> Vec<(u32, Sample)> {

@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path as FilePath;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use zerodds_capture::testing::{Contents, read, tshark};
+use zerodds_capture::testing::{Contents, message, read, tshark};
 use zerodds_capture::{Capture, Captured, Config};
 use zerodds_core::testing::{Hub, Memory};
 use zerodds_core::{Delivery, Incoming, Message, Path, Peer, Receiver, Transport};
@@ -44,17 +44,6 @@ fn linked(hub: &Hub, capture: &Capture) -> (Captured<Memory>, Captured<Memory>) 
     let (a, b) = (captured(hub, Path::SharedMemory, capture), captured(hub, Path::SharedMemory, capture));
     hub.link_up(a.inner(), b.inner());
     (a, b)
-}
-
-/// An RTPS message with a sample of `len` bytes, encapsulation header included. Its DATA says its length where 16 bits can.
-fn message(number: u8, len: usize) -> Vec<u8> {
-    let mut bytes = b"RTPS\x02\x05\x01\x14a participant".to_vec();
-    bytes.truncate(20);
-    let [a, b] = u16::try_from(20 + len).unwrap_or(0).to_le_bytes();
-    bytes.extend([0x15, 5, a, b, 0, 0, 16, 0, 0, 0, 1, 4, 0, 0, 1, 3, 0, 0, 0, 0, number, 0, 0, 0]);
-    bytes.extend(&[0, 1, 0, 0][..len.min(4)]);
-    bytes.extend((4..len).map(|index| (index / 3) as u8 ^ number));
-    bytes
 }
 
 fn send(from: &impl Transport, bytes: &[u8], to: &impl Transport) {
@@ -227,49 +216,6 @@ fn the_limit_holds_for_two_files_and_the_newer_one_has_what_came_last() {
 }
 
 #[test]
-fn a_file_that_is_turned_over_describes_what_it_has_and_says_once_what_is_missing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (file, before) = (folder.path().join("a"), folder.path().join("a.1"));
-    let capture = Capture::open(&Config::default().file(&file).bytes_max(1 << 20).unwrap()).unwrap().unwrap();
-    let taps = [0, 1].map(|domain| capture.tap(Path::SharedMemory, Vec::new(), domain).unwrap());
-    let large = taps.each_ref().map(|tap| tap.begin(100 << 20));
-    assert!(large.iter().flatten().count() == 1 && taps[0].begin(1).is_none());
-    drop(large);
-    let mut files = Vec::new();
-    // The second interface is new when the file is full, the third time the first is known.
-    for tap in [&taps[0], &taps[1], &taps[0]] {
-        tap.begin(400_000).unwrap().received(message(1, 400_000), None, None);
-        tap.flush();
-        files.push(read(&file));
-    }
-    let lens: Vec<_> = files.iter().map(|contents| contents.interfaces.len()).collect();
-    assert_eq!(lens, [1, 1, 1]);
-    let missing = |contents: &Contents| contents.packets.iter().map(|packet| packet.dropped).sum::<u64>();
-    assert_eq!(
-        files.iter().map(missing).collect::<Vec<_>>(),
-        [1, 1, 0],
-        "of each interface one, and each once"
-    );
-    assert_eq!(read(&before).statistics.keys().copied().collect::<Vec<_>>(), [0]);
-}
-
-#[test]
-fn what_the_queue_has_no_room_for_is_counted_and_the_next_packet_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("a");
-    let capture = open(&file);
-    let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).unwrap();
-    let large = tap.begin(100 << 20).expect("nothing waits");
-    assert!((0..3).all(|_| tap.begin(1).is_none()));
-    drop(large);
-    tap.begin(10).unwrap().received(message(1, 10), None, None);
-    drop((tap, capture));
-    let contents = read(&file);
-    assert_eq!((contents.packets.len(), contents.packets[0].dropped), (1, 3));
-    assert_eq!(contents.statistics[&0], (4, 3));
-}
-
-#[test]
 fn a_killed_process_leaves_a_file_that_opens() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a");
@@ -343,8 +289,9 @@ fn child_process() {
         let _ = std::io::stdin().read_line(&mut String::new());
     }
     a.flush();
-    assert!(a.counters().uncaptured_messages > 0);
-    assert!(!read(file).packets.is_empty());
+    let sent = read(file).packets.iter().filter(|packet| !packet.is_inbound).count() as u64;
+    let uncaptured = a.counters().uncaptured_messages;
+    assert!(sent > 0 && uncaptured > 0 && sent + uncaptured == 1_000, "{sent} and {uncaptured}");
     println!("delivered {delivered}, and the file opens");
 }
 
