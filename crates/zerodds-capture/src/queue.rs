@@ -34,10 +34,10 @@ struct State<T> {
     entries: BTreeMap<u64, Entry<T>>,
     /// Of what is ready.
     bytes: usize,
-    writing: bool,
+    writing: Option<u64>,
     stage: Stage,
-    /// Somebody has waited in vain, and nothing was added since: nobody waits for the same again.
-    given_up: bool,
+    /// Somebody has waited in vain for what came before this number: nobody waits until that is written.
+    given_up: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(crate) struct Place<T> {
 impl<T> Queue<T> {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let (entries, stage) = (BTreeMap::new(), Stage::Open);
-        let state = State { next: 0, entries, bytes: 0, writing: false, stage, given_up: false };
+        let state = State { next: 0, entries, bytes: 0, writing: None, stage, given_up: None };
         Self { state: Mutex::new(state), news: Condvar::new(), idle: Condvar::new(), bytes_max }
     }
 
@@ -82,7 +82,6 @@ impl<T> Queue<T> {
         }
         let number = state.next;
         state.next += 1;
-        state.given_up = false;
         state.entries.insert(number, Entry { began: Instant::now(), ready: None, bytes });
         Some(Place { queue: Arc::clone(self), number, at: SystemTime::now() })
     }
@@ -95,50 +94,63 @@ impl<T> Queue<T> {
     /// The next message to be written, as soon as there is one; `None` once there will be none.
     pub(crate) fn next(&self) -> Option<T> {
         let mut state = self.state.lock();
-        state.writing = false;
+        state.writing = None;
+        self.idle.notify_all();
         loop {
             let now = Instant::now();
-            let late = |entry: &Entry<T>| entry.began + PATIENCE <= now;
-            let first = state.entries.iter().find(|(_, entry)| entry.ready.is_some() || !late(entry));
+            let is_open = state.stage == Stage::Open;
+            let is_awaited = |entry: &Entry<T>| is_open && entry.began + PATIENCE > now;
+            let first = state.entries.iter().find(|(_, entry)| entry.ready.is_some() || is_awaited(entry));
             let first = first.map(|(&number, entry)| (number, entry.ready.is_some(), entry.began + PATIENCE));
+            if state.given_up.is_some_and(|before| first.is_none_or(|(number, ..)| number >= before)) {
+                state.given_up = None;
+            }
             match first {
                 Some((number, true, _)) => {
-                    state.writing = true;
+                    state.writing = Some(number);
                     let entry = state.entries.remove(&number)?;
                     state.bytes -= entry.bytes;
                     return entry.ready;
                 }
-                _ if state.stage != Stage::Open => {
-                    self.idle.notify_all();
-                    return None;
-                }
+                _ if !is_open => return None,
                 Some((_, false, until)) => {
                     self.news.wait_until(&mut state, until);
                 }
-                None => {
-                    self.idle.notify_all();
-                    self.news.wait(&mut state);
-                }
+                None => self.news.wait(&mut state),
             }
         }
     }
 
-    /// Waits until everything that is ready now is written, as long as [`wait_while`](Self::wait_while) does.
-    pub(crate) fn wait_until_written(&self) {
-        self.wait_while(|state| state.writing || state.entries.values().any(|entry| entry.ready.is_some()));
+    /// Waits until everything that is ready now is written, as long as [`wait_while`](Self::wait_while) does; whether it is.
+    pub(crate) fn wait_until_written(&self) -> bool {
+        self.wait_while(|state, before| {
+            let is_ready = |entry: &Entry<T>| entry.ready.is_some();
+            state.writing.is_some_and(|number| number < before)
+                || state.entries.range(..before).any(|(_, entry)| is_ready(entry))
+        })
     }
 
     /// Waits until the writer has ended, as long as for what is to be written.
     pub(crate) fn wait_until_over(&self) {
-        self.wait_while(|_| true);
+        self.wait_while(|_, _| true);
     }
 
-    /// Waits for the writer, `PATIENCE` twenty times over at most: a file may be on a disk that does not answer.
-    fn wait_while(&self, busy: impl Fn(&State<T>) -> bool) {
+    /// Waits for the writer while it is busy with what came before the number, that of the next message now: `PATIENCE`
+    /// twenty times over at most, as a file may be on a disk that does not answer.
+    fn wait_while(&self, is_busy: impl Fn(&State<T>, u64) -> bool) -> bool {
         let mut state = self.state.lock();
+        let before = state.next;
         let until = Instant::now() + 20 * PATIENCE;
-        while state.stage != Stage::Over && !state.given_up && busy(&state) {
-            state.given_up = self.idle.wait_until(&mut state, until).timed_out();
+        loop {
+            if state.stage == Stage::Over || !is_busy(&state, before) {
+                return true;
+            }
+            if state.given_up.is_some() {
+                return false;
+            }
+            if self.idle.wait_until(&mut state, until).timed_out() {
+                state.given_up = Some(before);
+            }
         }
     }
 
@@ -204,6 +216,8 @@ const OVERHEAD: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
 
     #[test]
     fn what_began_first_comes_first_whichever_ends_first() {
@@ -264,13 +278,46 @@ mod tests {
         let queue = Arc::new(Queue::new(1 << 20));
         queue.begin(1).expect("room").put(1).expect("room");
         assert_eq!(queue.next(), Some(1), "it is being written, without end");
-        let waited = |wait: fn(&Queue<i32>)| {
+        let waited = |wait: &dyn Fn()| {
             let began = Instant::now();
-            wait(&queue);
+            wait();
             began.elapsed()
         };
-        let first = waited(Queue::wait_until_written);
-        assert!(waited(Queue::wait_until_written) + waited(Queue::wait_until_over) < first);
+        let until_written = || assert!(!queue.wait_until_written());
+        let first = waited(&until_written);
+        queue.begin(1).expect("room").put(2).expect("room");
+        assert!(waited(&until_written) + waited(&|| queue.wait_until_over()) < first);
+        assert_eq!(queue.next(), Some(2), "it answers after all");
+        assert_eq!(queue.state.lock().given_up, None);
+    }
+
+    #[test]
+    fn who_waits_for_what_is_written_waits_for_nothing_that_came_later() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let add = || queue.begin(1).expect("room").put(()).expect("room");
+        let is_written = AtomicBool::new(false);
+        add();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                is_written.store(queue.wait_until_written(), Relaxed);
+                queue.close();
+            });
+            // Something is ready at every moment until then.
+            while queue.state.lock().stage == Stage::Open {
+                add();
+                assert_eq!(queue.next(), Some(()));
+            }
+        });
+        assert!(is_written.load(Relaxed), "it was not waited for in vain");
+    }
+
+    #[test]
+    fn what_is_ready_is_written_though_something_before_it_is_under_way_at_the_end() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let _under_way = queue.begin(1).expect("room");
+        queue.begin(1).expect("room").put(2).expect("room");
+        queue.close();
+        assert_eq!((queue.next(), queue.next()), (Some(2), None));
     }
 
     #[test]
@@ -281,7 +328,7 @@ mod tests {
             let queue = Arc::clone(&queue);
             move || std::iter::from_fn(|| queue.next()).count()
         });
-        queue.wait_until_written();
+        assert!(queue.wait_until_written());
         queue.close();
         assert_eq!(writer.join().expect("no panic"), 1);
     }
