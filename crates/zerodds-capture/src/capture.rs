@@ -279,6 +279,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_said_where_it_is_missing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        let (capture, mut writer) = written_by_hand(&Config::default().file(&file), 2_000);
+        let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
+        let first = tap.begin(10).expect("room");
+        tap.begin(1_300).expect("room").received(vec![0; 1_300], None, None);
+        assert!((0..3).all(|_| tap.begin(300).is_none()));
+        first.received(vec![0; 10], None, None);
+        (0..2).for_each(|_| write_next(&mut writer));
+        tap.begin(10).expect("room").received(vec![0; 10], None, None);
+        write_next(&mut writer);
+        writer.queue.end(|_| ());
+        assert_eq!(read(&file).packets.iter().map(|packet| packet.dropped).collect::<Vec<_>>(), [0, 0, 3]);
+    }
+
+    #[test]
     fn a_file_that_is_turned_over_describes_what_it_has_and_says_once_what_is_missing() {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, before) = (folder.path().join("a"), folder.path().join("a.1"));

@@ -65,8 +65,8 @@ impl Output {
 
     /// Writes a message, once for each peer. One that no file may hold is counted instead.
     pub(crate) fn write(&mut self, item: &Item) -> io::Result<()> {
-        let (known, dropped) = (self.interfaces.len(), item.interface.dropped());
-        let missing = dropped - item.interface.told();
+        let known = self.interfaces.len();
+        let missing = item.interface.written.missing(item.dropped);
         let mut index = self.interface(&item.interface)?;
         let mut described = self.encoder.get_ref().len();
         self.encode(index, item, missing)?;
@@ -81,10 +81,10 @@ impl Output {
         }
         if self.overflows() {
             self.encoder.get_mut().truncate(described);
-            item.interface.drop_one();
+            item.interface.written.drop_too_large();
         } else {
             self.interfaces[index].packets += 1;
-            item.interface.tell(dropped);
+            item.interface.written.tell(item.dropped);
         }
         self.append()
     }

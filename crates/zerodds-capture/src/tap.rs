@@ -20,6 +20,8 @@ pub struct Tap {
 #[derive(Debug)]
 pub struct Pending {
     place: Place<Item>,
+    /// How many had had no room before it.
+    dropped: u64,
     tap: Tap,
 }
 
@@ -29,16 +31,27 @@ pub(crate) struct Interface {
     pub(crate) path: Path,
     pub(crate) domain_id: u32,
     pub(crate) own: Vec<Locator>,
-    /// Messages that had no room.
+    /// Messages that had no room in the queue.
     dropped: AtomicU64,
-    /// How many of them packets have told of, in whichever file.
-    told: AtomicU64,
+    /// What its packets come to, in all files.
+    pub(crate) written: Written,
+}
+
+/// Numbers of which only the writer's thread knows at every moment.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// Messages that no file may hold.
+    too_large: AtomicU64,
+    /// How many of them packets have told of, and of those that had no room.
+    told: [AtomicU64; 2],
 }
 
 /// A message, and with whom it was exchanged.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) interface: Arc<Interface>,
+    /// How many had had no room when it began its way.
+    pub(crate) dropped: u64,
     pub(crate) at: SystemTime,
     pub(crate) direction: Direction,
     pub(crate) peers: Vec<Option<Locator>>,
@@ -55,8 +68,8 @@ pub(crate) enum Direction {
 
 impl Tap {
     pub(crate) fn new(capture: Capture, path: Path, own: Vec<Locator>, domain_id: u32) -> Self {
-        let interface =
-            Arc::new(Interface { path, domain_id, own, dropped: AtomicU64::new(0), told: AtomicU64::new(0) });
+        let (dropped, written) = (AtomicU64::new(0), Written::default());
+        let interface = Arc::new(Interface { path, domain_id, own, dropped, written });
         Self { capture, interface }
     }
 
@@ -64,11 +77,13 @@ impl Tap {
     /// where there is no room, which is counted.
     #[must_use]
     pub fn begin(&self, len: usize) -> Option<Pending> {
+        // ORDER: Relaxed; a number.
+        let dropped = self.interface.dropped.load(Ordering::Relaxed);
         let place = self.capture.begin(len);
         if place.is_none() {
             self.refused();
         }
-        Some(Pending { place: place?, tap: self.clone() })
+        Some(Pending { place: place?, dropped, tap: self.clone() })
     }
 
     /// There was no room for a message.
@@ -116,31 +131,24 @@ impl Pending {
         message: Vec<u8>,
         remark: Option<String>,
     ) {
-        let Self { place, tap } = self;
+        let Self { place, dropped, tap } = self;
         let (interface, at) = (Arc::clone(&tap.interface), place.at);
-        if place.put(Item { interface, at, direction, peers, message, remark }).is_err() {
+        if place.put(Item { interface, dropped, at, direction, peers, message, remark }).is_err() {
             tap.refused();
         }
     }
 }
 
 impl Interface {
+    /// What is not in any file.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        // ORDER: Relaxed; numbers.
+        self.dropped.load(Ordering::Relaxed) + self.written.too_large.load(Ordering::Relaxed)
     }
 
     pub(crate) fn drop_one(&self) {
         // ORDER: Relaxed; a number.
         self.dropped.fetch_add(1, Ordering::Relaxed);
-    }
-
-    // ORDER: Relaxed; only the writer's thread uses it.
-    pub(crate) fn told(&self) -> u64 {
-        self.told.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn tell(&self, dropped: u64) {
-        self.told.store(dropped, Ordering::Relaxed);
     }
 
     pub(crate) fn name(&self) -> String {
@@ -190,5 +198,30 @@ impl Interface {
     fn port(&self) -> u16 {
         let port = self.domain_id.checked_mul(250).and_then(|offset| offset.checked_add(7411));
         port.and_then(|port| u16::try_from(port).ok()).unwrap_or(7411)
+    }
+}
+
+// ORDER: Relaxed throughout; only the writer's thread uses more than one of them.
+impl Written {
+    /// No file may hold a message.
+    pub(crate) fn drop_too_large(&self) {
+        self.too_large.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many are missing before a packet, where so many had no room before it.
+    pub(crate) fn missing(&self, dropped: u64) -> u64 {
+        let told = self.told.iter().map(|told| told.load(Ordering::Relaxed));
+        told.zip(self.so_far(dropped)).map(|(told, so_far)| so_far.saturating_sub(told)).sum()
+    }
+
+    /// That packet has told of them.
+    pub(crate) fn tell(&self, dropped: u64) {
+        for (told, so_far) in self.told.iter().zip(self.so_far(dropped)) {
+            told.fetch_max(so_far, Ordering::Relaxed);
+        }
+    }
+
+    fn so_far(&self, dropped: u64) -> [u64; 2] {
+        [self.too_large.load(Ordering::Relaxed), dropped]
     }
 }
