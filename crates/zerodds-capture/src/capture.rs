@@ -206,6 +206,7 @@ const QUEUE_BYTES: usize = 64 << 20;
 mod tests {
     use super::*;
     use crate::testing::{Contents, message, read};
+    use std::net::SocketAddr;
 
     #[test]
     fn a_capture_begins_while_one_into_the_same_file_ends() {
@@ -323,5 +324,49 @@ mod tests {
         );
         assert_eq!(read(&before).statistics.keys().copied().collect::<Vec<_>>(), [0]);
         writer.queue.end(|_| ());
+    }
+
+    #[test]
+    fn a_message_that_no_file_may_hold_leaves_the_files_as_they_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        let config = Config::default().file(&file).bytes_max(1 << 20).expect("in range");
+        let (capture, mut writer) = written_by_hand(&config, 1 << 30);
+        let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
+        let peers = [Locator::from(SocketAddr::from(([127, 0, 0, 1], 1))); 10];
+        let too_large: [(usize, &[Locator]); 2] = [(600_000, &peers[..1]), (60_000, &peers)];
+        for (number, (len, to)) in (0..).zip(too_large) {
+            for small in 0..10 {
+                tap.begin(100).expect("room").sent(
+                    message(10 * number + small, 100),
+                    peers[..1].to_vec(),
+                    None,
+                );
+                write_next(&mut writer);
+            }
+            tap.begin(len).expect("room").sent(message(99, len), to.to_vec(), None);
+            write_next(&mut writer);
+        }
+        writer.queue.end(|_| ());
+        let numbers: Vec<_> = read(&file).samples(false).iter().map(|sample| sample.number).collect();
+        assert_eq!((numbers, tap.dropped()), ((0..20).collect(), 2));
+        assert!(!crate::file::predecessor(&file).exists());
+    }
+
+    #[test]
+    fn the_limit_holds_for_the_statistics_of_many_interfaces_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        let config = Config::default().file(&file).bytes_max(1 << 20).expect("in range");
+        let (capture, mut writer) = written_by_hand(&config, 1 << 20);
+        let before = crate::file::predecessor(&file);
+        for domain in (0..).take_while(|_| !before.exists()) {
+            let tap = capture.tap(Path::SharedMemory, Vec::new(), domain).expect("of shared memory");
+            tap.begin(100).expect("room").received(message(1, 100), None, None);
+            write_next(&mut writer);
+        }
+        writer.queue.end(|_| ());
+        assert!(read(&before).statistics.len() > 100);
+        assert!(before.metadata().expect("it is there").len() <= 1 << 19);
     }
 }

@@ -3,14 +3,14 @@
 //! ```text
 //!   section │ interface 0 │ packet │ packet │ interface 1 │ packet ... │ statistics 0 │ statistics 1
 //! ```
-//! All blocks of one message are written by one call, so a process that is killed leaves whole messages, or in the
+//! All blocks of one message to one peer are written by one call, so a process that is killed leaves whole messages, or in the
 //! middle of a long write one that is cut, which tools report after showing everything before it.
 //!
 //! Two files bound it: the one that is written is renamed at half of the limit and replaces the one before. Rejected:
 //! stopping at the limit, which keeps the beginning of a long run where what matters is its end.
 
 use crate::config::Config;
-use crate::packet::{Extent, packets};
+use crate::packet::{Extent, Flow, Packets};
 use crate::tap::{Direction, Interface, Item};
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
@@ -30,6 +30,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use zerodds_core::Locator;
 
 pub(crate) struct Output {
     path: PathBuf,
@@ -56,7 +57,7 @@ impl Output {
         if limit < Config::BYTES_MIN {
             return Err(io::Error::other("files of this process may have less than 1 MiB (ulimit -f)"));
         }
-        let half = (limit - STATISTICS_LEN).min(bytes_max / 2);
+        let half = limit.min(bytes_max / 2);
         let (path, file, encoder) = (path.to_owned(), create(path)?, section()?);
         let mut output = Self { path, file, written: 0, half, encoder, interfaces: Vec::new() };
         output.append()?;
@@ -65,28 +66,31 @@ impl Output {
 
     /// Writes a message, once for each peer. One that no file may hold is counted instead.
     pub(crate) fn write(&mut self, item: &Item) -> io::Result<()> {
-        let known = self.interfaces.len();
-        let missing = item.interface.written.missing(item.dropped);
-        let mut index = self.interface(&item.interface)?;
-        let mut described = self.encoder.get_ref().len();
-        self.encode(index, item, missing)?;
-        if self.overflows() && self.interfaces.iter().any(|known| known.packets > 0) {
-            // What is not written was not described either.
-            self.encoder.get_mut().clear();
-            self.interfaces.truncate(known);
+        let packets = Packets::of(&item.message);
+        let comments: Vec<String> = item.peers.iter().map(|&peer| comment(item, peer)).collect();
+        let lens = comments.iter().map(|comment| packets_len_max(&packets, comment));
+        let (len, largest) = (lens.clone().sum(), lens.max().unwrap_or(0));
+        if !self.has_room(&item.interface, len) {
+            // The files stay as they are for what a new one could not hold either.
+            let fits = SECTION_LEN_MAX + interface_len_max(&item.interface) + len <= self.half;
+            if !fits || self.interfaces.is_empty() {
+                item.interface.written.drop_too_large();
+                return Ok(());
+            }
             self.turn_over()?;
-            index = self.interface(&item.interface)?;
-            described = self.encoder.get_ref().len();
-            self.encode(index, item, missing)?;
         }
-        if self.overflows() {
-            self.encoder.get_mut().truncate(described);
-            item.interface.written.drop_too_large();
-        } else {
-            self.interfaces[index].packets += 1;
-            item.interface.written.tell(item.dropped);
+        let index = self.interface(&item.interface)?;
+        let mut missing = item.interface.written.missing(item.dropped);
+        self.encoder.get_mut().reserve(largest as usize);
+        for (&peer, comment) in item.peers.iter().zip(&comments) {
+            let flow = item.interface.flow(item.direction, peer);
+            self.encode(index, item, flow, comment, &packets, std::mem::take(&mut missing))?;
+            self.append()?;
         }
-        self.append()
+        self.encoder.get_mut().shrink_to(ENCODER_LEN);
+        self.interfaces[index].packets += 1;
+        item.interface.written.tell(item.dropped);
+        Ok(())
     }
 
     /// Says how much was not shown.
@@ -137,44 +141,50 @@ impl Output {
         Ok(self.interfaces.len() - 1)
     }
 
-    /// The blocks of a message, before which so many are missing.
-    fn encode(&mut self, index: usize, item: &Item, missing: u64) -> io::Result<()> {
+    /// The blocks of a message to one peer, before which so many are missing.
+    fn encode(
+        &mut self,
+        index: usize,
+        item: &Item,
+        flow: Flow,
+        comment: &str,
+        packets: &Packets<'_>,
+        missing: u64,
+    ) -> io::Result<()> {
         let mut dropped = Some(missing).filter(|&dropped| dropped > 0);
         let mut outcome = Ok(());
-        for &peer in &item.peers {
-            let mut comment = item.interface.comment(item.direction, peer);
-            comment.extend(item.remark.iter().flat_map(|remark| ["; ", remark]));
-            let flow = item.interface.flow(item.direction, peer);
-            packets(&item.message, flow, |packet, original_len, extent| {
-                let comment = match (extent, item.message.len()) {
-                    (Extent::Whole, _) => Cow::Borrowed(&comment[..]),
-                    (Extent::Part { number, of }, len) => {
-                        Cow::Owned(format!("{comment}; part {number} of {of} of one message of {len} bytes"))
-                    }
-                    (Extent::Cut, len) => Cow::Owned(format!("{comment}; cut: the message has {len} bytes")),
-                };
-                let direction = if item.direction == Direction::From { INBOUND } else { OUTBOUND };
-                let mut options =
-                    vec![EnhancedPacketOption::Comment(comment), EnhancedPacketOption::Flags(direction)];
-                options.extend(dropped.take().map(EnhancedPacketOption::DropCount));
-                let block = EnhancedPacketBlock {
-                    interface_id: index as u32,
-                    timestamp: Duration::from_nanos(nanoseconds(item.at)),
-                    original_len,
-                    data: Cow::Borrowed(packet),
-                    options,
-                };
-                if let Err(error) = self.encoder.write_pcapng_block(block) {
-                    outcome = Err(io::Error::other(error));
+        packets.each(flow, |packet, original_len, extent| {
+            let comment = match (extent, item.message.len()) {
+                (Extent::Whole, _) => Cow::Borrowed(comment),
+                (Extent::Part { number, of }, len) => {
+                    Cow::Owned(format!("{comment}; part {number} of {of} of one message of {len} bytes"))
                 }
-            });
-        }
+                (Extent::Cut, len) => Cow::Owned(format!("{comment}; cut: the message has {len} bytes")),
+            };
+            let direction = if item.direction == Direction::From { INBOUND } else { OUTBOUND };
+            let mut options =
+                vec![EnhancedPacketOption::Comment(comment), EnhancedPacketOption::Flags(direction)];
+            options.extend(dropped.take().map(EnhancedPacketOption::DropCount));
+            let block = EnhancedPacketBlock {
+                interface_id: index as u32,
+                timestamp: Duration::from_nanos(nanoseconds(item.at)),
+                original_len,
+                data: Cow::Borrowed(packet),
+                options,
+            };
+            if let Err(error) = self.encoder.write_pcapng_block(block) {
+                outcome = Err(io::Error::other(error));
+            }
+        });
         outcome
     }
 
-    /// Whether what is encoded does not fit into this file.
-    fn overflows(&self) -> bool {
-        self.written + self.encoder.get_ref().len() as u64 > self.half
+    /// Whether this file may have so much more of this interface, and the statistics at its end.
+    fn has_room(&self, interface: &Arc<Interface>, len: u64) -> bool {
+        let known = self.interfaces.iter().any(|known| Arc::ptr_eq(&known.interface, interface));
+        let described = if known { 0 } else { interface_len_max(interface) };
+        let statistics = self.interfaces.len() as u64 * STATISTICS_LEN;
+        self.written + described + len + statistics <= self.half
     }
 
     /// Writes what is encoded, all of it or nothing: what is left of a write that failed is taken away.
@@ -189,6 +199,23 @@ impl Output {
         bytes.clear();
         outcome
     }
+}
+
+/// What is said of a message to or from a peer.
+fn comment(item: &Item, peer: Option<Locator>) -> String {
+    let mut comment = item.interface.comment(item.direction, peer);
+    comment.extend(item.remark.iter().flat_map(|remark| ["; ", remark]));
+    comment
+}
+
+/// What the blocks of a message to one peer may take.
+fn packets_len_max(packets: &Packets<'_>, comment: &str) -> u64 {
+    (packets.payload_len() + packets.count() * (PACKET_LEN_MAX + comment.len())) as u64
+}
+
+/// What the description of an interface may take, with its statistics.
+fn interface_len_max(interface: &Interface) -> u64 {
+    (interface.name().len() + interface.description().len()) as u64 + DESCRIPTION_LEN_MAX + STATISTICS_LEN
 }
 
 /// The beginning of a file.
@@ -256,5 +283,40 @@ const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
 /// 10^-9 s.
 const NANOSECONDS: u8 = 9;
-/// Room for the statistics at the end of a file.
-const STATISTICS_LEN: u64 = 64 << 10;
+/// The statistics of one interface.
+const STATISTICS_LEN: u64 = 52;
+/// The beginning of a file takes less.
+const SECTION_LEN_MAX: u64 = 128;
+/// The description of an interface takes less, but for its texts.
+const DESCRIPTION_LEN_MAX: u64 = 64;
+/// The block of a packet takes less, but for its payload and what is said of every packet of the message: IP and UDP, 100
+/// bytes of options and padding, and which part it is.
+const PACKET_LEN_MAX: usize = 256;
+/// Memory for encoded blocks that is kept.
+const ENCODER_LEN: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{message, read};
+    use std::net::SocketAddr;
+
+    #[test]
+    fn a_large_message_to_many_takes_the_memory_of_one_and_gives_it_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        let mut output = Output::open(&file, 1 << 30).expect("a file");
+        let item = Item {
+            interface: Arc::new(Interface::new(zerodds_core::Path::Udp, Vec::new(), 0)),
+            dropped: 0,
+            at: SystemTime::now(),
+            direction: Direction::To,
+            peers: vec![Some(Locator::from(SocketAddr::from(([127, 0, 0, 1], 1)))); 20],
+            message: message(1, 3 << 20),
+            remark: None,
+        };
+        output.write(&item).expect("room on the disk");
+        assert_eq!(read(&file).samples(false).len(), 20);
+        assert!(output.encoder.get_ref().capacity() <= ENCODER_LEN);
+    }
+}

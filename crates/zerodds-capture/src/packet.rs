@@ -26,29 +26,52 @@ pub(crate) enum Extent {
     Cut,
 }
 
-/// Gives every packet of `message` to `each`, with its length before it was cut.
-pub(crate) fn packets(message: &[u8], flow: Flow, mut each: impl FnMut(&[u8], u32, Extent)) {
-    let mut packet = Vec::with_capacity(message.len().min(PAYLOAD_MAX) + 60);
-    if message.len() <= PAYLOAD_MAX {
-        datagram(&mut packet, flow, &[message]);
-        return each(&packet, packet.len() as u32, Extent::Whole);
+/// The packets of a message.
+pub(crate) struct Packets<'m> {
+    message: &'m [u8],
+    /// What it is, if no datagram can carry it.
+    sample: Option<Sample<'m>>,
+}
+
+impl<'m> Packets<'m> {
+    pub(crate) fn of(message: &'m [u8]) -> Self {
+        let sample = if message.len() <= PAYLOAD_MAX { None } else { Sample::of(message) };
+        Self { message, sample }
     }
-    let Some(sample) = Sample::of(message) else {
-        datagram(&mut packet, flow, &[&message[..PAYLOAD_MAX]]);
-        let missing = message.len() - PAYLOAD_MAX;
-        return each(&packet, (packet.len() + missing) as u32, Extent::Cut);
-    };
-    let fragment_len = fragment_len(sample.payload.len());
-    let of = sample.payload.len().div_ceil(fragment_len) as u32;
-    for (number, fragment) in (1..).zip(sample.payload.chunks(fragment_len)) {
-        packet.clear();
-        let first = number == 1;
-        let (ahead, qos) =
-            if first { (sample.ahead, sample.inline_qos) } else { (&sample.context[..], &[][..]) };
-        let head = sample.data_frag(number, qos, fragment.len(), fragment_len);
-        let tail = if number == of { sample.tail } else { &[] };
-        datagram(&mut packet, flow, &[ahead, &head, qos, fragment, tail]);
-        each(&packet, packet.len() as u32, Extent::Part { number, of });
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.sample.as_ref().map_or(1, Sample::fragment_count)
+    }
+
+    /// What all of them have, but for what IP and UDP put before it.
+    pub(crate) fn payload_len(&self) -> usize {
+        let Some(sample) = &self.sample else { return self.message.len().min(PAYLOAD_MAX) };
+        let (once, count) = (sample.ahead.len() + sample.inline_qos.len() + sample.tail.len(), self.count());
+        once + sample.payload.len() + count * DATA_FRAG_LEN + (count - 1) * sample.context.len()
+    }
+
+    /// Gives each of them to `each`, with its length before it was cut.
+    pub(crate) fn each(&self, flow: Flow, mut each: impl FnMut(&[u8], u32, Extent)) {
+        let message = self.message;
+        let mut packet = Vec::with_capacity(message.len().min(PAYLOAD_MAX) + 60);
+        let Some(sample) = &self.sample else {
+            datagram(&mut packet, flow, &[&message[..message.len().min(PAYLOAD_MAX)]]);
+            let missing = message.len().saturating_sub(PAYLOAD_MAX);
+            let extent = if missing == 0 { Extent::Whole } else { Extent::Cut };
+            return each(&packet, (packet.len() + missing) as u32, extent);
+        };
+        let of = sample.fragment_count() as u32;
+        for (number, fragment) in (1..).zip(sample.payload.chunks(sample.fragment_len)) {
+            packet.clear();
+            let first = number == 1;
+            let (ahead, qos) =
+                if first { (sample.ahead, sample.inline_qos) } else { (&sample.context[..], &[][..]) };
+            let head = sample.data_frag(number, qos, fragment.len());
+            let tail = if number == of { sample.tail } else { &[] };
+            datagram(&mut packet, flow, &[ahead, &head, qos, fragment, tail]);
+            each(&packet, packet.len() as u32, Extent::Part { number, of });
+        }
     }
 }
 
@@ -63,6 +86,8 @@ struct Sample<'m> {
     ids: &'m [u8; 16],
     inline_qos: &'m [u8],
     payload: &'m [u8],
+    /// Of all fragments but the last.
+    fragment_len: usize,
     /// Everything after the DATA.
     tail: &'m [u8],
 }
@@ -103,16 +128,21 @@ impl<'m> Sample<'m> {
         let qos_len = if has_qos { parameters_len(flags, rest)? } else { 0 };
         let (inline_qos, payload) = rest.split_at_checked(qos_len)?;
         let first_len = ahead.len() + DATA_FRAG_LEN + qos_len + FRAGMENT_LEN;
-        let last = payload.chunks(fragment_len(payload.len())).last()?;
+        let fragment_len = fragment_len(payload.len());
+        let last = payload.chunks(fragment_len).last()?;
         let last_len = context.len() + DATA_FRAG_LEN + last.len() + tail.len();
         // What fits into one fragment was too large for one datagram because of what stands around it.
         let fits = first_len.max(last_len) <= PAYLOAD_MAX && payload.len() > FRAGMENT_LEN;
         let context = context.to_vec();
-        fits.then_some(Self { ahead, context, flags, ids, inline_qos, payload, tail })
+        fits.then_some(Self { ahead, context, flags, ids, inline_qos, payload, fragment_len, tail })
+    }
+
+    fn fragment_count(&self) -> usize {
+        self.payload.len().div_ceil(self.fragment_len)
     }
 
     /// A DATA_FRAG (§9.4.5.5) up to its inline QoS.
-    fn data_frag(&self, number: u32, qos: &[u8], len: usize, fragment_len: usize) -> [u8; DATA_FRAG_LEN] {
+    fn data_frag(&self, number: u32, qos: &[u8], len: usize) -> [u8; DATA_FRAG_LEN] {
         let little = self.flags & flag::LITTLE_ENDIAN;
         let short = |value: usize| {
             if little == 0 { (value as u16).to_be_bytes() } else { (value as u16).to_le_bytes() }
@@ -134,7 +164,7 @@ impl<'m> Sample<'m> {
         put(self.ids);
         put(&long(number));
         put(&short(1));
-        put(&short(fragment_len));
+        put(&short(self.fragment_len));
         put(&long(self.payload.len() as u32));
         head
     }
@@ -279,7 +309,11 @@ mod tests {
 
     fn all(message: &[u8], flow: Flow) -> Vec<(Vec<u8>, u32, Extent)> {
         let mut all = Vec::new();
-        packets(message, flow, |packet, len, extent| all.push((packet.to_vec(), len, extent)));
+        let packets = Packets::of(message);
+        packets.each(flow, |packet, len, extent| all.push((packet.to_vec(), len, extent)));
+        let headers_len = if flow.is_v4() { 28 } else { 48 };
+        let payload_len = all.iter().map(|(packet, ..)| packet.len() - headers_len).sum();
+        assert_eq!((packets.count(), packets.payload_len()), (all.len(), payload_len));
         all
     }
 

@@ -68,9 +68,7 @@ pub(crate) enum Direction {
 
 impl Tap {
     pub(crate) fn new(capture: Capture, path: Path, own: Vec<Locator>, domain_id: u32) -> Self {
-        let (dropped, written) = (AtomicU64::new(0), Written::default());
-        let interface = Arc::new(Interface { path, domain_id, own, dropped, written });
-        Self { capture, interface }
+        Self { capture, interface: Arc::new(Interface::new(path, own, domain_id)) }
     }
 
     /// A place for a message of `len` bytes, taken before it is sent so that it comes before what answers it; `None`
@@ -140,6 +138,10 @@ impl Pending {
 }
 
 impl Interface {
+    pub(crate) fn new(path: Path, own: Vec<Locator>, domain_id: u32) -> Self {
+        Self { path, domain_id, own, dropped: AtomicU64::new(0), written: Written::default() }
+    }
+
     /// What is not in any file.
     pub(crate) fn dropped(&self) -> u64 {
         // ORDER: Relaxed; numbers.
