@@ -6,7 +6,7 @@
 use crate::config::Config;
 use crate::file::Output;
 use crate::queue::{Place, Queue};
-use crate::tap::{Item, Tap};
+use crate::tap::{Interface, Record, Tap};
 use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ struct Writing {
     path: PathBuf,
     process: u32,
     bytes_max: u64,
-    queue: Arc<Queue<Item>>,
+    queue: Arc<Queue<Record>>,
     /// That something had no room was said.
     said: AtomicBool,
 }
@@ -106,7 +106,7 @@ impl Capture {
         (path != Path::Udp || self.udp).then(|| Tap::new(self.clone(), path, own, domain_id))
     }
 
-    pub(crate) fn begin(&self, len: usize) -> Option<Place<Item>> {
+    pub(crate) fn begin(&self, len: usize) -> Option<Place<Record>> {
         if self.writing.is_ours() { self.writing.queue.begin(len) } else { None }
     }
 
@@ -122,8 +122,9 @@ impl Capture {
         }
     }
 
-    pub(crate) fn flush(&self) {
+    pub(crate) fn flush(&self, interface: &Arc<Interface>) {
         if self.writing.is_ours() {
+            self.writing.queue.add(Record::Statistics(Arc::clone(interface)));
             self.writing.queue.wait_until_written();
         }
     }
@@ -148,7 +149,7 @@ impl Drop for Writing {
 
 /// What the thread has.
 struct Writer {
-    queue: Arc<Queue<Item>>,
+    queue: Arc<Queue<Record>>,
     path: PathBuf,
     output: Output,
 }
@@ -164,7 +165,7 @@ impl Writer {
         }
         // The lock on the file is given back before anybody hears that it is written.
         drop(self.output);
-        self.queue.end(|item| item.interface.drop_one());
+        self.queue.end(count_as_dropped);
     }
 
     fn write_all(&mut self) -> io::Result<()> {
@@ -174,12 +175,21 @@ impl Writer {
 
     /// Writes the next message as soon as there is one; false once there will be none.
     fn write_next(&mut self) -> io::Result<bool> {
-        let Some(item) = self.queue.next() else { return Ok(false) };
-        let outcome = self.output.write(&item);
+        let Some(record) = self.queue.next() else { return Ok(false) };
+        let outcome = match &record {
+            Record::Message(item) => self.output.write(item),
+            Record::Statistics(interface) => self.output.write_statistics(interface),
+        };
         if outcome.is_err() {
-            item.interface.drop_one();
+            count_as_dropped(&record);
         }
         outcome.map(|()| true)
+    }
+}
+
+fn count_as_dropped(record: &Record) {
+    if let Record::Message(item) = record {
+        item.interface.drop_one();
     }
 }
 
@@ -194,7 +204,7 @@ fn with_process_id(file: &std::path::Path, process: u32) -> PathBuf {
 struct Open {
     path: PathBuf,
     process: u32,
-    queue: Arc<Queue<Item>>,
+    queue: Arc<Queue<Record>>,
     writing: Weak<Writing>,
 }
 
@@ -351,6 +361,28 @@ mod tests {
         let numbers: Vec<_> = read(&file).samples(false).iter().map(|sample| sample.number).collect();
         assert_eq!((numbers, tap.dropped()), ((0..20).collect(), 2));
         assert!(!crate::file::predecessor(&file).exists());
+    }
+
+    #[test]
+    fn what_an_interface_has_seen_is_said_when_its_user_goes_and_again_only_if_there_was_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        let (capture, mut writer) = written_by_hand(&Config::default().file(&file), 2_000);
+        let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
+        let say = |writer: &mut Writer| {
+            writer.queue.add(Record::Statistics(Arc::clone(tap.interface())));
+            write_next(writer);
+        };
+        say(&mut writer);
+        assert!(read(&file).interfaces.is_empty(), "there is nothing to be said");
+        let count = fill(&tap, 100);
+        (0..count).for_each(|_| write_next(&mut writer));
+        say(&mut writer);
+        assert_eq!(read(&file).statistics[&0], (count + 1, 1));
+        let len = file.metadata().expect("it is there").len();
+        say(&mut writer);
+        assert_eq!(file.metadata().expect("it is there").len(), len);
+        writer.queue.end(|_| ());
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! ```text
 //!   section │ interface 0 │ packet │ packet │ interface 1 │ packet ... │ statistics 0 │ statistics 1
 //! ```
+//! An interface has statistics at the end of the file, and wherever its participant ends, as whoever keeps the capture may
+//! keep it until the process exits.
+//!
 //! All blocks of one message to one peer are written by one call, so a process that is killed leaves whole messages, or in the
 //! middle of a long write one that is cut, which tools report after showing everything before it.
 //!
@@ -46,7 +49,8 @@ pub(crate) struct Output {
 /// An interface that the file has described.
 struct Known {
     interface: Arc<Interface>,
-    packets: u64,
+    /// The statistics of it that the file has last.
+    said: Option<[u64; 2]>,
 }
 
 impl Output {
@@ -88,28 +92,42 @@ impl Output {
             self.append()?;
         }
         self.encoder.get_mut().shrink_to(ENCODER_LEN);
-        self.interfaces[index].packets += 1;
         item.interface.written.tell(item.dropped);
         Ok(())
     }
 
-    /// Says how much was not shown.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
-        let now = nanoseconds(SystemTime::now());
-        for (index, known) in (0..).zip(&self.interfaces) {
-            let dropped = known.interface.dropped();
-            let block = InterfaceStatisticsBlock {
-                interface_id: index,
-                // The upper half comes first in either byte order, which the library overlooks.
-                timestamp: now.rotate_left(32),
-                options: vec![
-                    InterfaceStatisticsOption::IsbIfRecv(known.packets + dropped),
-                    InterfaceStatisticsOption::IsbIfDrop(dropped),
-                ],
-            };
-            self.encoder.write_pcapng_block(block).map_err(io::Error::other)?;
-        }
+    /// Says how much an interface has seen so far, where the file knows it.
+    pub(crate) fn write_statistics(&mut self, interface: &Arc<Interface>) -> io::Result<()> {
+        let index = self.interfaces.iter().position(|known| Arc::ptr_eq(&known.interface, interface));
+        let Some(index) = index.filter(|_| self.has_room(interface, STATISTICS_LEN)) else { return Ok(()) };
+        self.encode_statistics(index)?;
         self.append()
+    }
+
+    /// Says how much all interfaces have seen.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        (0..self.interfaces.len()).try_for_each(|index| self.encode_statistics(index))?;
+        self.append()
+    }
+
+    /// The statistics of an interface, unless the file has them; they count from the beginning of the capture.
+    fn encode_statistics(&mut self, index: usize) -> io::Result<()> {
+        let known = &mut self.interfaces[index];
+        let dropped = known.interface.dropped();
+        let numbers = [known.interface.written.messages() + dropped, dropped];
+        if known.said.replace(numbers) == Some(numbers) {
+            return Ok(());
+        }
+        let block = InterfaceStatisticsBlock {
+            interface_id: index as u32,
+            // The upper half comes first in either byte order, which the library overlooks.
+            timestamp: nanoseconds(SystemTime::now()).rotate_left(32),
+            options: vec![
+                InterfaceStatisticsOption::IsbIfRecv(numbers[0]),
+                InterfaceStatisticsOption::IsbIfDrop(numbers[1]),
+            ],
+        };
+        self.encoder.write_pcapng_block(block).map(|_| ()).map_err(io::Error::other)
     }
 
     /// The next file; this one takes the place of the one before.
@@ -137,7 +155,7 @@ impl Output {
             ],
         };
         self.encoder.write_pcapng_block(block).map_err(io::Error::other)?;
-        self.interfaces.push(Known { interface: Arc::clone(interface), packets: 0 });
+        self.interfaces.push(Known { interface: Arc::clone(interface), said: None });
         Ok(self.interfaces.len() - 1)
     }
 

@@ -86,6 +86,18 @@ impl<T> Queue<T> {
         Some(Place { queue: Arc::clone(self), number, at: SystemTime::now() })
     }
 
+    /// Adds what is hardly larger than its place, behind everything that is there.
+    pub(crate) fn add(&self, item: T) {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Open {
+            let number = state.next;
+            state.next += 1;
+            state.bytes += OVERHEAD;
+            state.entries.insert(number, Entry { began: Instant::now(), ready: Some(item), bytes: OVERHEAD });
+            self.news.notify_all();
+        }
+    }
+
     /// What is larger than all of the room has it where nothing else is ready.
     fn has_room(&self, state: &State<T>, bytes: usize) -> bool {
         state.bytes == 0 || state.bytes + bytes <= self.bytes_max

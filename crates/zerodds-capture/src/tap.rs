@@ -19,7 +19,7 @@ pub struct Tap {
 /// A message that is being sent or taken, and has its place in the file if it travels.
 #[derive(Debug)]
 pub struct Pending {
-    place: Place<Item>,
+    place: Place<Record>,
     /// How many had had no room before it.
     dropped: u64,
     tap: Tap,
@@ -40,10 +40,20 @@ pub(crate) struct Interface {
 /// Numbers of which only the writer's thread knows at every moment.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
+    /// Messages that are in a file, whichever.
+    messages: AtomicU64,
     /// Messages that no file may hold.
     too_large: AtomicU64,
     /// How many of them packets have told of, and of those that had no room.
     told: [AtomicU64; 2],
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(crate) enum Record {
+    Message(Item),
+    /// How much this one has seen so far, as whoever used it may go.
+    Statistics(Arc<Interface>),
 }
 
 /// A message, and with whom it was exchanged.
@@ -96,15 +106,20 @@ impl Tap {
         peer.locators.iter().find(|one| (one.kind() == LocatorKind::SharedMemory) == is_shm).copied()
     }
 
+    #[cfg(test)]
+    pub(crate) const fn interface(&self) -> &Arc<Interface> {
+        &self.interface
+    }
+
     /// Messages that there was no room for, or no file any more.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.interface.dropped()
     }
 
-    /// Waits until what was entered is in the file, for two seconds at most.
+    /// Waits until what was entered is in the file, and how much it was, for two seconds at most.
     pub fn flush(&self) {
-        self.capture.flush();
+        self.capture.flush(&self.interface);
     }
 }
 
@@ -131,7 +146,8 @@ impl Pending {
     ) {
         let Self { place, dropped, tap } = self;
         let (interface, at) = (Arc::clone(&tap.interface), place.at);
-        if place.put(Item { interface, dropped, at, direction, peers, message, remark }).is_err() {
+        let item = Item { interface, dropped, at, direction, peers, message, remark };
+        if place.put(Record::Message(item)).is_err() {
             tap.refused();
         }
     }
@@ -210,14 +226,20 @@ impl Written {
         self.too_large.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many messages are in a file.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
     /// How many are missing before a packet, where so many had no room before it.
     pub(crate) fn missing(&self, dropped: u64) -> u64 {
         let told = self.told.iter().map(|told| told.load(Ordering::Relaxed));
         told.zip(self.so_far(dropped)).map(|(told, so_far)| so_far.saturating_sub(told)).sum()
     }
 
-    /// That packet has told of them.
+    /// The packet is in the file, and has told of them.
     pub(crate) fn tell(&self, dropped: u64) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
         for (told, so_far) in self.told.iter().zip(self.so_far(dropped)) {
             told.fetch_max(so_far, Ordering::Relaxed);
         }

@@ -80,6 +80,13 @@ fn a_capture_equals_what_was_delivered_byte_for_byte_on_both_sides() {
     let [shm, udp] = &sent_contents.interfaces[..] else { panic!("{:?}", sent_contents.interfaces) };
     assert!([shm, udp].iter().any(|name| name.starts_with("shm domain ")), "{shm}");
     assert!([shm, udp].iter().any(|name| name.starts_with("udp domain ")), "{udp}");
+    for contents in [&sent_contents, &received_contents] {
+        assert!(
+            contents.statistics.keys().copied().eq(0..contents.interfaces.len() as u32),
+            "how much there was"
+        );
+        assert!(contents.statistics.values().all(|&(seen, dropped)| seen > 0 && dropped == 0));
+    }
     assert!(received_contents.interfaces.iter().all(|name| name.starts_with("shm ")), "UDP is not asked for");
     for (file, contents) in [(&sent, sent_contents), (&received, received_contents)] {
         let Some(lines) = tshark(file, "rtps && !_ws.malformed", &["frame.number"]) else {
