@@ -8,8 +8,10 @@ use crate::file::Output;
 use crate::queue::{Place, Queue};
 use crate::tap::{Interface, Record, Tap};
 use parking_lot::Mutex;
+use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use thiserror::Error;
@@ -61,7 +63,7 @@ impl Capture {
     pub fn open(config: &Config) -> Result<Option<Self>, OpenError> {
         let Some(file) = &config.file else { return Ok(None) };
         let process = std::process::id();
-        let path = with_process_id(file, process);
+        let path = resolved(file, process)?;
         let mut open = OPEN.lock();
         open.retain(|one| one.process == process && (one.writing.strong_count() > 0 || !one.queue.is_over()));
         let failed = |why| OpenError::File { path: path.clone(), why };
@@ -97,6 +99,19 @@ impl Capture {
         });
         open.push(Open { path, process, queue, writing: Arc::downgrade(&writing) });
         Ok(Some(Self { writing, udp: config.udp }))
+    }
+
+    /// Whether what `config` asks for could begin now, and where; nothing is changed. `None` if that is nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`], where there can be no such file.
+    pub fn check(config: &Config) -> Result<Option<PathBuf>, OpenError> {
+        let Some(file) = &config.file else { return Ok(None) };
+        let path = resolved(file, std::process::id())?;
+        match Output::check(&path) {
+            Ok(()) => Ok(Some(path)),
+            Err(why) => Err(OpenError::File { path, why }),
+        }
     }
 
     /// A tap for a participant's messages on `path`, at whose locators it is reached; `None` for datagrams that are not
@@ -193,11 +208,22 @@ fn count_as_dropped(record: &Record) {
     }
 }
 
-fn with_process_id(file: &std::path::Path, process: u32) -> PathBuf {
-    match file.to_str() {
-        Some(text) => text.replace("%p", &process.to_string()).into(),
-        None => file.to_owned(),
+/// The file that is meant, wherever the process goes and by whichever name others call it.
+fn resolved(file: &FilePath, process: u32) -> Result<PathBuf, OpenError> {
+    let path = with_process_id(file, process);
+    std::path::absolute(&path).map_err(|why| OpenError::File { path, why })
+}
+
+/// A name need be no text.
+fn with_process_id(file: &FilePath, process: u32) -> PathBuf {
+    let (mut name, mut rest) = (Vec::new(), file.as_os_str().as_bytes());
+    while let Some(at) = rest.windows(2).position(|two| two == b"%p") {
+        name.extend(&rest[..at]);
+        name.extend(process.to_string().as_bytes());
+        rest = &rest[at + 2..];
     }
+    name.extend(rest);
+    OsString::from_vec(name).into()
 }
 
 /// A capture of this process until its file is free again, which may be after its last user has gone.
@@ -217,6 +243,12 @@ mod tests {
     use super::*;
     use crate::testing::{Contents, message, read};
     use std::net::SocketAddr;
+
+    #[test]
+    fn the_process_id_is_put_into_a_name_that_is_no_text_too() {
+        let name = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+        assert_eq!(with_process_id(&name(b"/\xff/%p-%%p"), 17), name(b"/\xff/17-%17"));
+    }
 
     #[test]
     fn a_capture_begins_while_one_into_the_same_file_ends() {

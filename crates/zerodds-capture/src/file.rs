@@ -37,7 +37,7 @@ use zerodds_core::Locator;
 
 pub(crate) struct Output {
     path: PathBuf,
-    file: File,
+    file: Claimed,
     /// Bytes of the file.
     written: u64,
     /// What each of the two files may have.
@@ -54,18 +54,34 @@ struct Known {
 }
 
 impl Output {
-    /// Opens `path` for a capture of `bytes_max` in all. An old file is overwritten, unless somebody writes it.
+    /// Opens `path` for a capture of `bytes_max` in all. An old file is overwritten, unless somebody writes it, and the one
+    /// before it is removed.
     pub(crate) fn open(path: &Path, bytes_max: u64) -> io::Result<Self> {
-        // Whoever writes beyond this limit is killed by a signal.
-        let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
-        if limit < Config::BYTES_MIN {
-            return Err(io::Error::other("files of this process may have less than 1 MiB (ulimit -f)"));
+        let half = len_max()?.min(bytes_max / 2);
+        let file = Claimed::at(path)?;
+        let before = predecessor(path);
+        match std::fs::remove_file(&before) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(in_the_way(&before, &error)),
+            _ => file.begin(path)?,
         }
-        let half = limit.min(bytes_max / 2);
-        let (path, file, encoder) = (path.to_owned(), create(path)?, section()?);
+        let (path, encoder) = (path.to_owned(), section()?);
         let mut output = Self { path, file, written: 0, half, encoder, interfaces: Vec::new() };
         output.append()?;
         Ok(output)
+    }
+
+    /// Whether [`open`](Self::open) would succeed, as far as can be told without changing anything.
+    pub(crate) fn check(path: &Path) -> io::Result<()> {
+        len_max()?;
+        let file = Claimed::at(path)?;
+        if file.is_new {
+            std::fs::remove_file(path)?;
+        }
+        let before = predecessor(path);
+        match std::fs::symlink_metadata(&before) {
+            Ok(found) if found.is_dir() => Err(in_the_way(&before, &io::ErrorKind::IsADirectory.into())),
+            _ => Ok(()),
+        }
     }
 
     /// Writes a message, once for each peer. One that no file may hold is counted instead.
@@ -134,7 +150,8 @@ impl Output {
     fn turn_over(&mut self) -> io::Result<()> {
         self.finish()?;
         std::fs::rename(&self.path, predecessor(&self.path))?;
-        (self.file, self.encoder) = (create(&self.path)?, section()?);
+        (self.file, self.encoder) = (Claimed::at(&self.path)?, section()?);
+        self.file.begin(&self.path)?;
         (self.written, self.interfaces) = (0, Vec::new());
         self.append()
     }
@@ -208,11 +225,11 @@ impl Output {
     /// Writes what is encoded, all of it or nothing: what is left of a write that failed is taken away.
     fn append(&mut self) -> io::Result<()> {
         let bytes = self.encoder.get_mut();
-        let outcome = self.file.write_all(bytes);
+        let outcome = self.file.file.write_all(bytes);
         if outcome.is_ok() {
             self.written += bytes.len() as u64;
         } else {
-            let _ = self.file.set_len(self.written);
+            let _ = self.file.file.set_len(self.written);
         }
         bytes.clear();
         outcome
@@ -247,40 +264,112 @@ fn section() -> io::Result<PcapNgWriter<Vec<u8>>> {
     PcapNgWriter::with_section_header(Vec::new(), section).map_err(io::Error::other)
 }
 
-/// A file that only we write, and that only we, its owner, read: it has everything that was published.
-fn create(path: &Path) -> io::Result<File> {
+/// A file that nobody else writes until this is dropped.
+struct Claimed {
+    file: File,
+    /// Whether it was not there before.
+    is_new: bool,
+}
+
+impl Claimed {
+    /// The file at `path`, with what it has; it is made where there is none.
+    fn at(path: &Path) -> io::Result<Self> {
+        for _ in 0..ATTEMPTS {
+            let claimed = Self::lock(open(path)?)?;
+            // Whoever wrote it until now may have renamed it since it was opened here, and begun another.
+            if claimed.is_at(path)? {
+                claimed.check_owner(path)?;
+                return Ok(claimed);
+            }
+        }
+        Err(io::Error::other("another process captures into it, and goes from file to file"))
+    }
+
+    fn lock((file, is_new): (File, bool)) -> io::Result<Self> {
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file, is_new }),
+            Err(TryLockError::WouldBlock) => Err(io::Error::other(
+                "another process captures into it, or did, and a child that it has forked has it open still",
+            )),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let own = self.file.metadata()?;
+        match std::fs::symlink_metadata(path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An old file may belong to somebody else; one of ours does where a file system has other users than we have: FAT,
+    /// shares of other systems.
+    fn check_owner(&self, path: &Path) -> io::Result<()> {
+        let (owner, user) = (self.file.metadata()?.uid(), geteuid().as_raw());
+        if owner == user {
+            return Ok(());
+        }
+        if self.is_new {
+            tracing::warn!("{}: user {owner} may read the capture, who owns all files there", path.display());
+            return Ok(());
+        }
+        let why = format!("it belongs to user {owner}, who could read it, and not to user {user}: remove it");
+        Err(io::Error::other(why))
+    }
+
+    /// From now on it has what we write, which only we, its owner, read: everything that was published.
+    fn begin(&self, path: &Path) -> io::Result<()> {
+        if let Err(error) = self.file.set_permissions(Permissions::from_mode(OWNER_ONLY)) {
+            // Some file systems have none: FAT, shares of other systems.
+            tracing::warn!(
+                "{}: others may read the capture, whose permissions cannot be set: {error}",
+                path.display()
+            );
+        }
+        self.file.set_len(0)
+    }
+}
+
+impl Drop for Claimed {
+    /// A child that was forked has the file open still, and would keep the lock.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
+/// The file at `path`, and whether it was made now. No link is followed, and nobody waited for.
+fn open(path: &Path) -> io::Result<(File, bool)> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(OWNER_ONLY)
-        .custom_flags(flags.bits().cast_signed());
-    let file = options.open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+    options.write(true).mode(OWNER_ONLY).custom_flags(flags.bits().cast_signed());
+    match options.create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            options.create_new(false).create(true).truncate(false).open(path).map(|file| (file, false))
+        }
+        made => made.map(|file| (file, true)),
     }
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(io::Error::other("another process captures into it")),
-        Err(TryLockError::Error(error)) => return Err(error),
+}
+
+/// What a file of this process may have: whoever writes more is killed by a signal.
+fn len_max() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+    if limit < Config::BYTES_MIN {
+        return Err(io::Error::other("files of this process may have less than 1 MiB (ulimit -f)"));
     }
-    // It may be an old file, with the owner and the permissions that it had.
-    let (owner, user) = (file.metadata()?.uid(), geteuid().as_raw());
-    if owner != user {
-        let why = format!("it belongs to user {owner}, who could read it, and not to user {user}: remove it");
-        return Err(io::Error::other(why));
-    }
-    if let Err(error) = file.set_permissions(Permissions::from_mode(OWNER_ONLY)) {
-        // Some file systems have none: FAT, shares of other systems.
-        tracing::warn!(
-            "{}: others may read the capture, whose permissions cannot be set: {error}",
-            path.display()
-        );
-    }
-    file.set_len(0)?;
-    Ok(file)
+    Ok(limit)
+}
+
+fn in_the_way(before: &Path, error: &io::Error) -> io::Error {
+    let name = before.display();
+    io::Error::new(
+        error.kind(),
+        format!("{name}, which the file before it becomes, cannot be removed: {error}"),
+    )
 }
 
 /// The file before this one.
@@ -294,6 +383,8 @@ fn nanoseconds(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 
+/// So often a file may be renamed between two calls.
+const ATTEMPTS: u32 = 100;
 /// The permissions of the file.
 const OWNER_ONLY: u32 = 0o600;
 /// The direction in the flags of a packet block.
@@ -318,6 +409,64 @@ mod tests {
     use super::*;
     use crate::testing::{message, read};
     use std::net::SocketAddr;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_child_that_inherited_the_file_does_not_keep_it_from_the_next_capture() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        let output = Output::open(&file, 1 << 20).expect("a file");
+        let inherited = Stdio::from(output.file.file.try_clone().expect("a descriptor"));
+        let mut child = Command::new("sleep").arg("600").stdin(inherited).spawn().expect("sleep");
+        drop(output);
+        let next = Output::open(&file, 1 << 20).map(|_| ());
+        child.kill().expect("it is a child of ours");
+        child.wait().expect("it is a child of ours");
+        next.expect("the file is free");
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_since_it_was_opened_is_not_the_one_that_was_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        let opened = open(&file).expect("a file");
+        std::fs::rename(&file, predecessor(&file)).expect("the folder is ours");
+        let renamed = Claimed::lock(opened).expect("nobody has it");
+        assert!(!renamed.is_at(&file).expect("a look"), "there is none");
+        let next = Claimed::at(&file).expect("a file");
+        assert!(!renamed.is_at(&file).expect("a look") && next.is_at(&file).expect("a look"));
+    }
+
+    #[test]
+    fn the_file_before_an_old_one_is_removed_or_named_where_it_cannot_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        let before = predecessor(&file);
+        std::fs::write(&before, "old").expect("the folder is ours");
+        drop(Output::open(&file, 1 << 20).expect("a file"));
+        assert!(!before.exists());
+        std::fs::create_dir(&before).expect("the folder is ours");
+        std::fs::write(&file, "old").expect("the folder is ours");
+        for outcome in [Output::check(&file), Output::open(&file, 1 << 20).map(|_| ())] {
+            let error = outcome.expect_err("a folder is in the way").to_string();
+            assert!(error.contains(&*before.to_string_lossy()), "{error}");
+        }
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"old");
+    }
+
+    #[test]
+    fn to_check_whether_a_file_can_be_written_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a");
+        Output::check(&file).expect("it can");
+        assert!(!file.exists());
+        std::fs::write(&file, "old").expect("the folder is ours");
+        Output::check(&file).expect("it can");
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"old");
+        let _output = Output::open(&file, 1 << 20).expect("a file");
+        let error = Output::check(&file).expect_err("it is being written").to_string();
+        assert!(error.contains("captures into it"), "{error}");
+    }
 
     #[test]
     fn a_large_message_to_many_takes_the_memory_of_one_and_gives_it_back() {

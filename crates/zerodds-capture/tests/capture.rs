@@ -7,7 +7,6 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path as FilePath;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 use zerodds_capture::testing::{Contents, message, read, tshark};
 use zerodds_capture::{Capture, Captured, Config};
 use zerodds_core::testing::{Hub, Memory};
@@ -18,19 +17,6 @@ const CHILD: &str = "ZERODDS_CAPTURE_TEST_CHILD";
 
 fn open(file: &FilePath) -> Capture {
     Capture::open(&Config::default().file(file)).unwrap().unwrap()
-}
-
-/// Opens a file that was just closed here: a child that another test has started keeps it locked until it executes its
-/// program.
-fn reopen(config: &Config) -> Capture {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        match Capture::open(config) {
-            Ok(capture) => return capture.unwrap(),
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-        std::thread::yield_now();
-    }
 }
 
 fn captured(hub: &Hub, path: Path, capture: &Capture) -> Captured<Memory> {
@@ -121,7 +107,7 @@ fn who_was_not_served_is_not_shown_and_datagrams_are_only_where_they_are_asked_f
     a.flush();
     assert_eq!((read(&file).packets.len(), sent.unserved.len()), (1, 1));
     drop((a, b, capture));
-    let capture = reopen(&Config::default().file(&file).udp(true));
+    let capture = Capture::open(&Config::default().file(&file).udp(true)).unwrap().unwrap();
     let (a, b) = (captured(&hub, Path::Udp, &capture), captured(&hub, Path::Udp, &capture));
     send(&a, &message(1, 10), &b);
     a.flush();
@@ -294,6 +280,37 @@ fn child_process() {
     let uncaptured = a.counters().uncaptured_messages;
     assert!(sent > 0 && uncaptured > 0 && sent + uncaptured == 1_000, "{sent} and {uncaptured}");
     println!("delivered {delivered}, and the file opens");
+}
+
+#[test]
+fn a_capture_with_a_relative_name_stays_where_it_began_and_is_the_same_by_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["relative_child_process", "--exact", "--nocapture"]).env(CHILD, &elsewhere);
+    let output = command.current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(["a", "a.1"].iter().all(|name| folder.path().join(name).exists()));
+    assert_eq!(elsewhere.read_dir().unwrap().count(), 0);
+}
+
+/// Not a test: a process that captures and goes elsewhere, when it is one.
+#[test]
+fn relative_child_process() {
+    let Some(elsewhere) = std::env::var_os(CHILD) else { return };
+    let open = |name| {
+        let config = Config::default().file(name).bytes_max(1 << 20).unwrap();
+        Capture::open(&config).unwrap().unwrap()
+    };
+    let captures = ["a", "./a"].map(open);
+    std::env::set_current_dir(elsewhere).unwrap();
+    let (a, b) = linked(&Hub::new(), &captures[0]);
+    for number in 0..30 {
+        send(&a, &message(number, 50_000), &b);
+        a.flush();
+    }
+    assert_eq!(a.counters().uncaptured_messages, 0);
 }
 
 /// What is said goes to the standard output.
