@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
+use zerodds_capture::Capture;
 use zerodds_core::{Delivery, Incoming, Message, Peer, Reach, Reason, Receiver, Sent, Transport};
 use zerodds_transport_shm::{ShmReceiver, ShmTransport};
 use zerodds_transport_udp::UdpTransport;
@@ -30,13 +31,18 @@ pub(crate) fn run(out: &mut impl Write, domain: u32) -> io::Result<bool> {
                 ("BROKEN", text)
             }
         };
-        writeln!(out, "{mark:<8} {what:<14} {text}")
+        match writeln!(out, "{mark:<8} {what:<14} {text}") {
+            // Whoever reads us has had enough; the exit code still says how things are.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
     };
     say("settings", settings())?;
     // A setting that cannot be used was said; everything else is tried without any.
     let shm = zerodds_transport_shm::Config::from_env().unwrap_or_default();
     say("shared memory", shared_memory(domain, &shm))?;
     say("descriptors", descriptors())?;
+    say("capture", capture(&zerodds_capture::Config::from_env().unwrap_or_default()))?;
     let udp = zerodds_transport_udp::Config::from_env().unwrap_or_default();
     match UdpTransport::open(domain, &udp) {
         Ok(udp) => {
@@ -78,11 +84,14 @@ fn settings() -> Finding {
             SETTINGS.join(", ")
         ));
     }
-    let of_rustdds = ours.iter().map(|(name, _)| name).find(|name| OF_RUSTDDS.contains(&name.as_str()));
-    Finding::Well(match of_rustdds {
+    let names = ours.iter().map(|(name, _)| name.as_str());
+    let of_rustdds: Vec<&str> = names.filter(|name| OF_RUSTDDS.contains(name)).collect();
+    Finding::Well(match &of_rustdds[..] {
         _ if set.is_empty() => "no ZERODDS_ variable is set: the defaults".to_owned(),
-        Some(name) => format!("{set} ({name} is read by sessions of RustDDS alone, and was not looked at)"),
-        None => set,
+        [] => set,
+        names => {
+            format!("{set} (of sessions of RustDDS alone, and not looked at here: {})", names.join(", "))
+        }
     })
 }
 
@@ -112,9 +121,12 @@ fn shared_memory(domain: u32, config: &zerodds_transport_shm::Config) -> Finding
     }
     let largest = from.max_message_len();
     for len in [0, largest] {
-        let sent =
-            from.send_bytes(&vec![1; len], &[Peer::new(&locators)], Delivery::Reliable { deadline: until });
-        match sent {
+        let mut message = match from.loan(len) {
+            Ok(message) => message,
+            Err(error) => return Finding::Broken(format!("a message of {len} bytes has no room: {error}")),
+        };
+        message.fill(1);
+        match from.send(message, &[Peer::new(&locators)], Delivery::Reliable { deadline: until }) {
             Ok(Sent { by_shm: 1, .. }) => {}
             Ok(sent) => {
                 let why = list(sent.unserved.iter().map(|peer| &peer.why).collect(), "nobody was asked");
@@ -137,6 +149,17 @@ fn length_from(from: &ShmTransport, receiver: &mut ShmReceiver, until: Instant) 
         match receiver.receive(Some(until))? {
             Incoming::Message(message) if message.source() == own => return Some(message.len()),
             _ => {}
+        }
+    }
+}
+
+/// Whether a program that is started now could begin its capture.
+fn capture(config: &zerodds_capture::Config) -> Finding {
+    match Capture::check(config) {
+        Ok(None) => Finding::Well("nothing is captured: ZERODDS_CAPTURE names no file".to_owned()),
+        Ok(Some(file)) => Finding::Well(format!("{} can be written", file.display())),
+        Err(error) => {
+            Finding::Broken(format!("{error}; a participant that is to be captured does not start"))
         }
     }
 }

@@ -31,9 +31,13 @@ pub(crate) fn run(out: &mut impl Write, domain: Option<u32>, json: bool) -> io::
     }
     found.retain(|&port, _| domain.is_none_or(|only| only == domain_of(port).0));
     let owners = process::by_socket();
+    // All are asked before the first is waited for.
+    let asked: Vec<_> =
+        found.iter().map(|(&port, listeners)| (ask(port, &config, listeners), listeners)).collect();
+    let until = Instant::now() + PATIENCE;
     let mut rows = Vec::new();
-    for (&port, listeners) in &found {
-        let reached = reach(port, &config, listeners);
+    for (transport, listeners) in &asked {
+        let reached = answers(transport, listeners, until);
         rows.extend(
             listeners
                 .iter()
@@ -66,12 +70,19 @@ const fn domain_of(port: u32) -> (u32, &'static str) {
     }
 }
 
-/// What a transport of this process comes to with each of them.
-fn reach(port: u32, config: &Config, listeners: &[Listener]) -> Vec<Reach> {
+/// A transport of this process that links with each of them.
+fn ask(port: u32, config: &Config, listeners: &[Listener]) -> ShmTransport {
     let transport = ShmTransport::open(port, config);
+    for listener in listeners {
+        let _ = transport.reach(Peer::new(&[listener.locator]));
+    }
+    transport
+}
+
+/// What it comes to with each of them.
+fn answers(transport: &ShmTransport, listeners: &[Listener], until: Instant) -> Vec<Reach> {
     // Where shared memory is not to be had there is no receiver, and the reason is the same for all.
     let mut receiver = transport.receiver();
-    let until = Instant::now() + PATIENCE;
     let answer = |listener: &Listener| loop {
         let reach = transport.reach(Peer::new(&[listener.locator]));
         let now = Instant::now();
@@ -83,10 +94,6 @@ fn reach(port: u32, config: &Config, listeners: &[Listener]) -> Vec<Reach> {
             _ => return reach,
         }
     };
-    // All are asked before the first is waited for.
-    for listener in listeners {
-        let _ = transport.reach(Peer::new(&[listener.locator]));
-    }
     listeners.iter().map(answer).collect()
 }
 
@@ -130,7 +137,7 @@ fn table(rows: &[Row]) -> Table {
 
 /// DDSI-RTPS 2.5 §9.6.2.3: the ports of UDP leave room for no more domains.
 const DOMAIN_MAX: u32 = 232;
-/// For all of a domain together: who does not answer within this does not share memory with us.
+/// For all together: who does not answer within this does not share memory with us.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Nothing wakes us when a link was refused.
 const LOOK: Duration = Duration::from_millis(10);

@@ -125,6 +125,38 @@ fn the_doctor_names_a_sandbox_that_lets_nobody_list_the_interfaces() {
 }
 
 #[test]
+fn the_doctor_finds_a_capture_broken_that_could_not_begin_and_leaves_none_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [missing, file] = ["no/such/file", "a"].map(|name| folder.path().join(name));
+    let output = doctor([("ZERODDS_CAPTURE", missing.to_str().expect("text"))]);
+    let said = text(&output);
+    let is_broken = |line: &str| line.starts_with("BROKEN   capture") && line.contains("no/such/file");
+    assert!(!output.status.success() && said.lines().any(is_broken), "{said}");
+    let said = text(&doctor([("ZERODDS_CAPTURE", file.to_str().expect("text"))]));
+    assert!(said.lines().any(|line| line.starts_with("ok       capture")), "{said}");
+    assert_eq!(folder.path().read_dir().expect("a folder").count(), 0);
+}
+
+#[test]
+fn the_doctor_names_every_setting_that_it_did_not_look_at() {
+    let said = text(&doctor([("ZERODDS_SHM_THRESHOLD", "abc"), ("ZERODDS_SHM_WHEN_FULL", "maybe")]));
+    let (_, names) = said.split_once("not looked at here: ").expect("it says so");
+    assert!(
+        ["ZERODDS_SHM_THRESHOLD", "ZERODDS_SHM_WHEN_FULL"].iter().all(|name| names.contains(name)),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_doctors_exit_code_says_what_is_broken_to_whoever_reads_nothing_of_it_too() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = command();
+    command.args(["doctor", "--domain", "229"]).env("ZERODDS_SHM_WAIT", "never").stdout(writer);
+    assert_eq!(command.status().expect("it runs").code(), Some(1));
+}
+
+#[test]
 fn a_variable_that_is_no_setting_is_said_to_be_none() {
     for name in ["ZERODDS_SHM_ACESS", "ZERODD_SHM", "zerodds_shm", "ZERO_DDS_SHM"] {
         let said = text(&doctor([(name, "any")]));
