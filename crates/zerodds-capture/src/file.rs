@@ -438,6 +438,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_ours_may_belong_to_whom_its_file_system_gives_it_and_an_old_one_may_not() {
+        if !geteuid().is_root() {
+            return println!("SKIPPED: it takes root to give a file to another user");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        let mut claimed = Claimed::at(&path).expect("a file");
+        std::os::unix::fs::chown(&path, Some(65_534), None).expect("by root");
+        claimed.check_owner(&path).expect("it was made now");
+        claimed.is_new = false;
+        claimed.check_owner(&path).expect_err("whoever it belongs to may read it");
+    }
+
+    #[test]
     fn the_file_before_an_old_one_is_removed_or_named_where_it_cannot_be() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a");
