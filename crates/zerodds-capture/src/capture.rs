@@ -400,19 +400,22 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a");
         let (capture, mut writer) = written_by_hand(&Config::default().file(&file), 2_000);
-        let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
-        let say = |writer: &mut Writer| {
-            writer.queue.add(Record::Statistics(Arc::clone(tap.interface())));
+        let taps = [0, 1]
+            .map(|domain| capture.tap(Path::SharedMemory, Vec::new(), domain).expect("of shared memory"));
+        let say = |writer: &mut Writer, index: usize| {
+            writer.queue.add(Record::Statistics(Arc::clone(taps[index].interface())));
             write_next(writer);
         };
-        say(&mut writer);
+        say(&mut writer, 0);
         assert!(read(&file).interfaces.is_empty(), "there is nothing to be said");
-        let count = fill(&tap, 100);
+        let count = fill(&taps[0], 100);
+        assert!(taps[1].begin(100).is_none());
         (0..count).for_each(|_| write_next(&mut writer));
-        say(&mut writer);
-        assert_eq!(read(&file).statistics[&0], (count + 1, 1));
+        [0, 1].into_iter().for_each(|index| say(&mut writer, index));
+        let statistics = read(&file).statistics;
+        assert_eq!((statistics[&0], statistics[&1]), ((count + 1, 1), (1, 1)), "also where nothing is shown");
         let len = file.metadata().expect("it is there").len();
-        say(&mut writer);
+        say(&mut writer, 0);
         assert_eq!(file.metadata().expect("it is there").len(), len);
         writer.queue.end(|_| ());
     }

@@ -112,10 +112,13 @@ impl Output {
         Ok(())
     }
 
-    /// Says how much an interface has seen so far, where the file knows it.
+    /// Says how much an interface has seen so far. One of which this file has nothing is described if something is missing.
     pub(crate) fn write_statistics(&mut self, interface: &Arc<Interface>) -> io::Result<()> {
-        let index = self.interfaces.iter().position(|known| Arc::ptr_eq(&known.interface, interface));
-        let Some(index) = index.filter(|_| self.has_room(interface, STATISTICS_LEN)) else { return Ok(()) };
+        let is_due = self.knows(interface) || interface.dropped() > 0;
+        if !is_due || !self.has_room(interface, STATISTICS_LEN) {
+            return Ok(());
+        }
+        let index = self.interface(interface)?;
         self.encode_statistics(index)?;
         self.append()
     }
@@ -214,10 +217,14 @@ impl Output {
         outcome
     }
 
+    /// Whether this file describes it.
+    fn knows(&self, interface: &Arc<Interface>) -> bool {
+        self.interfaces.iter().any(|known| Arc::ptr_eq(&known.interface, interface))
+    }
+
     /// Whether this file may have so much more of this interface, and the statistics at its end.
     fn has_room(&self, interface: &Arc<Interface>, len: u64) -> bool {
-        let known = self.interfaces.iter().any(|known| Arc::ptr_eq(&known.interface, interface));
-        let described = if known { 0 } else { interface_len_max(interface) };
+        let described = if self.knows(interface) { 0 } else { interface_len_max(interface) };
         let statistics = self.interfaces.len() as u64 * STATISTICS_LEN;
         self.written + described + len + statistics <= self.half
     }

@@ -98,9 +98,10 @@ impl<T> Queue<T> {
         }
     }
 
-    /// What is larger than all of the room has it where nothing else is ready.
+    /// What is larger than all of the room has it beside little: some of what came meanwhile waits behind it.
     fn has_room(&self, state: &State<T>, bytes: usize) -> bool {
-        state.bytes == 0 || state.bytes + bytes <= self.bytes_max
+        let is_larger = bytes > self.bytes_max;
+        state.bytes + bytes <= self.bytes_max || (is_larger && state.bytes <= self.bytes_max / 2)
     }
 
     /// The next message to be written, as soon as there is one; `None` once there will be none.
@@ -254,13 +255,15 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_refused_and_the_largest_finds_it_when_nothing_waits() {
+    fn what_finds_no_room_is_refused_and_the_largest_finds_it_when_little_waits() {
         let queue = Arc::new(Queue::new(1 << 20));
-        let [large, small] = [1 << 30, 1].map(|len| queue.begin(len).expect("nothing waits"));
+        let [large, next, small, late] =
+            [1 << 30, 1 << 30, 1, 1].map(|len| queue.begin(len).expect("nothing is ready"));
+        small.put(2).expect("room");
         large.put(0).expect("room");
         assert!(queue.begin(1).is_none());
-        assert_eq!(small.put(1), Err(1));
-        assert_eq!(queue.next(), Some(0));
+        assert_eq!((late.put(3), next.put(1)), (Err(3), Err(1)));
+        assert_eq!((queue.next(), queue.next()), (Some(0), Some(2)));
         assert!(queue.begin(1).is_some());
     }
 
@@ -310,12 +313,9 @@ mod tests {
         let is_written = AtomicBool::new(false);
         add();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                is_written.store(queue.wait_until_written(), Relaxed);
-                queue.close();
-            });
+            let waiting = scope.spawn(|| is_written.store(queue.wait_until_written(), Relaxed));
             // Something is ready at every moment until then.
-            while queue.state.lock().stage == Stage::Open {
+            while !waiting.is_finished() {
                 add();
                 assert_eq!(queue.next(), Some(()));
             }
