@@ -154,7 +154,10 @@ impl Output {
         self.finish()?;
         std::fs::rename(&self.path, predecessor(&self.path))?;
         (self.file, self.encoder) = (Claimed::at(&self.path)?, section()?);
-        self.file.begin(&self.path)?;
+        if !self.file.is_new {
+            // What is said of a file of ours was said of the first.
+            self.file.begin(&self.path)?;
+        }
         (self.written, self.interfaces) = (0, Vec::new());
         self.append()
     }
@@ -285,7 +288,7 @@ impl Claimed {
             let claimed = Self::lock(open(path)?)?;
             // Whoever wrote it until now may have renamed it since it was opened here, and begun another.
             if claimed.is_at(path)? {
-                claimed.check_owner(path)?;
+                claimed.check_owner()?;
                 return Ok(claimed);
             }
         }
@@ -314,23 +317,28 @@ impl Claimed {
         }
     }
 
-    /// An old file may belong to somebody else; one of ours does where a file system has other users than we have: FAT,
-    /// shares of other systems.
-    fn check_owner(&self, path: &Path) -> io::Result<()> {
-        let (owner, user) = (self.file.metadata()?.uid(), geteuid().as_raw());
-        if owner == user {
-            return Ok(());
+    /// An old file may belong to somebody else.
+    fn check_owner(&self) -> io::Result<()> {
+        match self.other_owner()? {
+            Some(owner) if !self.is_new => Err(io::Error::other(format!(
+                "it belongs to user {owner}, who could read it, and not to user {}: remove it",
+                geteuid().as_raw()
+            ))),
+            _ => Ok(()),
         }
-        if self.is_new {
-            tracing::warn!("{}: user {owner} may read the capture, who owns all files there", path.display());
-            return Ok(());
-        }
-        let why = format!("it belongs to user {owner}, who could read it, and not to user {user}: remove it");
-        Err(io::Error::other(why))
+    }
+
+    /// Whom it belongs to if not to us. One of ours does where a file system has other users than we have: FAT, shares of
+    /// other systems.
+    fn other_owner(&self) -> io::Result<Option<u32>> {
+        Ok(Some(self.file.metadata()?.uid()).filter(|&owner| owner != geteuid().as_raw()))
     }
 
     /// From now on it has what we write, which only we, its owner, read: everything that was published.
     fn begin(&self, path: &Path) -> io::Result<()> {
+        if let Some(owner) = self.other_owner()? {
+            tracing::warn!("{}: user {owner} may read the capture, who owns all files there", path.display());
+        }
         if let Err(error) = self.file.set_permissions(Permissions::from_mode(OWNER_ONLY)) {
             // Some file systems have none: FAT, shares of other systems.
             tracing::warn!(
@@ -453,9 +461,9 @@ mod tests {
         let path = folder.path().join("a");
         let mut claimed = Claimed::at(&path).expect("a file");
         std::os::unix::fs::chown(&path, Some(65_534), None).expect("by root");
-        claimed.check_owner(&path).expect("it was made now");
+        claimed.check_owner().expect("it was made now");
         claimed.is_new = false;
-        claimed.check_owner(&path).expect_err("whoever it belongs to may read it");
+        claimed.check_owner().expect_err("whoever it belongs to may read it");
     }
 
     #[test]
