@@ -100,21 +100,25 @@ impl Process {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            let watch = |ended: bool| if ended { PollFlags::empty() } else { PollFlags::IN };
-            let mut fds = [
-                PollFd::from_borrowed_fd(self.output.source.as_fd(), watch(self.output.ended)),
-                PollFd::from_borrowed_fd(self.errors.source.as_fd(), watch(self.errors.ended)),
-            ];
+            // Of a pipe that has ended poll tells at once, whatever it is asked for.
+            let mut fds = Vec::with_capacity(2);
+            if !self.output.ended {
+                fds.push(PollFd::from_borrowed_fd(self.output.source.as_fd(), PollFlags::IN));
+            }
+            if !self.errors.ended {
+                fds.push(PollFd::from_borrowed_fd(self.errors.source.as_fd(), PollFlags::IN));
+            }
             match poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return Said::Nothing,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return Said::End,
             }
-            let ready = fds.map(|fd| !fd.revents().is_empty());
-            if ready[0] && !self.output.ended {
+            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            let mut ready = ready.into_iter();
+            if !self.output.ended && ready.next() == Some(true) {
                 self.output.fill();
             }
-            if ready[1] && !self.errors.ended {
+            if !self.errors.ended && ready.next() == Some(true) {
                 self.errors.fill();
             }
         }
@@ -224,5 +228,19 @@ pub fn hear() -> Option<String> {
     match io::stdin().read_line(&mut line) {
         Ok(0) | Err(_) => None,
         Ok(_) => Some(line.trim_end().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_closed_its_output_and_lives_on_is_heard_until_the_deadline_only() {
+        // Silent for longer than it is listened to, and then gone.
+        let words = ["-c".to_owned(), "echo said; exec >&-; exec sleep 5".to_owned()];
+        let mut process = Process::start_other(Path::new("/bin/sh"), &words).unwrap();
+        assert_eq!(process.hear(Instant::now() + PATIENCE), Said::Line("said".to_owned()));
+        assert_eq!(process.hear(Instant::now() + Duration::from_millis(100)), Said::Nothing);
     }
 }
