@@ -5,6 +5,7 @@
 //!   │ stream │ number │ note     │ 8 bytes each of (stream, number, place) … │
 //! ```
 
+use std::collections::HashMap;
 use zerodds_core::Locator;
 
 /// The shortest one.
@@ -64,9 +65,51 @@ impl Parcel {
     }
 }
 
+/// What came of the streams of all peers so far: each message once and in order, of a reliable stream every one.
+#[derive(Debug, Default)]
+pub struct Streams {
+    next: HashMap<(Locator, u64), u64>,
+}
+
+impl Streams {
+    /// Takes the next message of one of them.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn follow(&mut self, from: Locator, parcel: Parcel) -> Result<(), String> {
+        let Parcel { stream, number, .. } = parcel;
+        let expected = self.next.entry((from, stream)).or_default();
+        let follows = if parcel.is_reliable() { number == *expected } else { number >= *expected };
+        if !follows {
+            return Err(format!(
+                "LOST or doubled: {number} of stream {stream} from {from} instead of {expected}"
+            ));
+        }
+        *expected = number + 1;
+        Ok(())
+    }
+
+    /// A peer is gone: whoever comes in its place begins anew.
+    pub fn forget(&mut self, peer: Locator) {
+        self.next.retain(|(from, _), _| *from != peer);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_that_comes_twice_or_late_is_found_out_and_a_gap_in_reliable_ones() {
+        let from = Locator::new(Locator::KIND_SHARED_MEMORY, 0, [0; 16]);
+        let (sure, loose) = (2, 3);
+        let mut streams = Streams::default();
+        let mut follow = |stream, number| streams.follow(from, Parcel { stream, number, note: 0 }).is_ok();
+        assert!(follow(sure, 0) && follow(loose, 0) && follow(sure, 1) && follow(loose, 4));
+        assert!(!follow(sure, 1) && !follow(sure, 3) && !follow(loose, 4) && !follow(loose, 3));
+        streams.forget(from);
+        assert!(streams.follow(from, Parcel { stream: sure, number: 0, note: 0 }).is_ok());
+    }
 
     #[test]
     fn a_parcel_survives_and_a_changed_byte_does_not() {

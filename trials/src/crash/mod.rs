@@ -77,7 +77,7 @@ pub fn run(program: &Path, options: &Options) -> Result<Report, String> {
         let fate = plan.round(number);
         let outcome = stage
             .round(&fate)
-            .map_err(|fault| format!("round {number}, {fate}: {fault}\n{}", fate.again()))?;
+            .map_err(|fault| format!("round {number}, {fate}: {fault}\n{}", fate.again(options)))?;
         report.count(&fate, outcome);
     }
     report.end(stage.end()?);

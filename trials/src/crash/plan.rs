@@ -89,10 +89,14 @@ impl Fate {
 
     /// How to have it again.
     #[must_use]
-    pub(super) fn again(&self) -> String {
+    pub(super) fn again(&self, options: &Options) -> String {
         let (at, means) = self.armed();
         let at = if at == u64::MAX { String::new() } else { format!(" --at {at} --action {}", means.word()) };
-        format!("again: cargo xtask crash --rounds 200 --role {}{at}", self.role.word())
+        let Options { seed, operations, .. } = options;
+        let role = self.role.word();
+        format!(
+            "again: cargo xtask crash --rounds 200 --seed {seed} --operations {operations} --role {role}{at}"
+        )
     }
 }
 
@@ -131,6 +135,12 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 2 * (13 + 8));
+    }
+
+    #[test]
+    fn a_round_is_had_again_with_the_seed_and_the_operations_that_it_had() {
+        let again = Fate { role: Role::Heir, end: End::StopAndKill(3) }.again(&options(0));
+        assert!(again.ends_with("--seed 7 --operations 1 --role heir --at 3 --action stop"), "{again}");
     }
 
     #[test]

@@ -10,9 +10,9 @@
 use crate::census::Census;
 use crate::child::{PATIENCE, hear, tell};
 use crate::node::{self, LOOK, Node, reliable};
-use crate::parcel::{LEN_MIN, Parcel};
+use crate::parcel::{LEN_MIN, Parcel, Streams};
 use crate::random::Random;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -196,19 +196,19 @@ impl Exchange {
 
 /// The receiving thread.
 fn receive(state: &State, mut node: Node, jobs: &Sender<Job>) {
-    let mut next: HashMap<(Locator, u64), u64> = HashMap::new();
+    let mut streams = Streams::default();
     loop {
         // It may be quiet for as long as the driver likes.
         let Some(incoming) = zerodds_core::Receiver::receive(&mut node.receiver, None) else { return };
         let seen = match incoming {
-            Incoming::Message(message) => take(state, &mut next, jobs, message),
+            Incoming::Message(message) => take(state, &mut streams, jobs, message),
             Incoming::PeerDown(peer, reason)
                 if Some(&peer) == state.other.get() && !state.progress().is_parting =>
             {
                 Err(format!("DISTURBED: the link with the other survivor ended: {reason}"))
             }
             Incoming::PeerDown(peer, _) => {
-                next.retain(|(from, _), _| *from != peer);
+                streams.forget(peer);
                 Ok(())
             }
             _ => Ok(()),
@@ -219,23 +219,10 @@ fn receive(state: &State, mut node: Node, jobs: &Sender<Job>) {
     }
 }
 
-fn take(
-    state: &State,
-    next: &mut HashMap<(Locator, u64), u64>,
-    jobs: &Sender<Job>,
-    message: ShmMessage,
-) -> Result<(), String> {
+fn take(state: &State, streams: &mut Streams, jobs: &Sender<Job>, message: ShmMessage) -> Result<(), String> {
     let from = message.source().ok_or("a message from nowhere")?;
     let parcel = Parcel::read(&message, from)?;
-    let expected = next.entry((from, parcel.stream)).or_default();
-    let in_order = if parcel.is_reliable() { parcel.number == *expected } else { parcel.number >= *expected };
-    if !in_order {
-        let Parcel { stream, number, .. } = parcel;
-        return Err(format!(
-            "LOST or doubled: {number} of stream {stream} from {from} instead of {expected}"
-        ));
-    }
-    *expected = parcel.number + 1;
+    streams.follow(from, parcel)?;
     if state.other.get() == Some(&from) {
         drop(message);
         state.progress().received += 1;

@@ -12,7 +12,7 @@
 
 use crate::child::{hear, tell};
 use crate::node::{self, Node, link_to, reliable};
-use crate::parcel::{LEN_MIN, Parcel};
+use crate::parcel::{LEN_MIN, Parcel, Streams};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use zerodds_core::{Delivery, Incoming, Locator, Message, Receiver, Sent, Transport};
@@ -144,15 +144,16 @@ impl Life {
         self.ask(node, ASKED)?;
         self.arm();
         let (mut held, mut missing): (Vec<ShmMessage>, u64) = (Vec::new(), 2 * ASKED);
+        let mut streams = Streams::default();
         while missing > 0 {
             let Incoming::Message(message) = node.incoming()? else { continue };
-            missing -= u64::from(check(&message)?);
+            missing -= u64::from(follow(&mut streams, &message)?.is_reliable());
             held.push(message);
             if held.len() > HELD_MAX {
                 held.swap_remove(0);
             }
         }
-        held.iter().try_for_each(|message| check(message).map(drop))
+        held.iter().try_for_each(|message| read(message).map(drop))
     }
 
     fn press(&self, node: &Node) -> Result<(), String> {
@@ -187,10 +188,10 @@ impl Life {
         for len in [100, 2_000, 50_000, 50_000, 300_000] {
             let _ = node::send(&node.transport, &[prey], sure.next(), LEN_MIN + len, reliable())?;
         }
-        let mut held = Vec::new();
+        let (mut held, mut streams) = (Vec::new(), Streams::default());
         while held.len() < PREYS_MESSAGES / 2 {
             if let Incoming::Message(message) = node.incoming()? {
-                check(&message)?;
+                follow(&mut streams, &message)?;
                 held.push(message);
             }
         }
@@ -198,7 +199,10 @@ impl Life {
         tell("ready");
         loop {
             match node.incoming()? {
-                Incoming::Message(message) => held.push(message),
+                Incoming::Message(message) => {
+                    follow(&mut streams, &message)?;
+                    held.push(message);
+                }
                 Incoming::PeerDown(peer, _) if peer == prey => break,
                 _ => {}
             }
@@ -206,7 +210,7 @@ impl Life {
         if held.len() != PREYS_MESSAGES {
             return Err(format!("LOST: {} of {PREYS_MESSAGES} messages of the dead came", held.len()));
         }
-        held.iter().try_for_each(|message| check(message).map(drop))
+        held.iter().try_for_each(|message| read(message).map(drop))
     }
 
     fn leave(&self, mut node: Node) -> Result<(), String> {
@@ -214,20 +218,24 @@ impl Life {
         self.ask(&node, 40)?;
         self.arm();
         let [left, _] = self.peers(&node);
+        let mut streams = Streams::default();
         node.transport.disconnect(&left);
         loop {
             match node.incoming()? {
-                Incoming::Message(message) => drop(check(&message)?),
+                Incoming::Message(message) => drop(follow(&mut streams, &message)?),
                 Incoming::PeerDown(peer, _) if peer == left => break,
                 _ => {}
             }
         }
+        // Whoever feeds it goes on over the next link, unless it was refused by this one.
         link_to(&node.transport, left)?;
         let again = Parcel { stream: self.stream(true).parcel.stream + 2, number: 0, note: 0 };
         let _ = node::send(&node.transport, &[left], again, 10_000, reliable())?;
         node.transport.close();
         while let Some(incoming) = node.receiver.try_receive() {
-            drop(incoming);
+            if let Incoming::Message(message) = incoming {
+                follow(&mut streams, &message)?;
+            }
         }
         Ok(())
     }
@@ -258,10 +266,16 @@ impl Stream {
     }
 }
 
-/// Whether a message, which must be intact, is a reliable one.
-fn check(message: &ShmMessage) -> Result<bool, String> {
+/// A message, which must be intact, and the next of its stream.
+fn follow(streams: &mut Streams, message: &ShmMessage) -> Result<Parcel, String> {
+    let (from, parcel) = read(message)?;
+    streams.follow(from, parcel).map(|()| parcel)
+}
+
+/// What is in a message, which must be intact, and whose it is.
+fn read(message: &ShmMessage) -> Result<(Locator, Parcel), String> {
     let from = message.source().ok_or("a message from nowhere")?;
-    Ok(Parcel::read(message, from)?.is_reliable())
+    Ok((from, Parcel::read(message, from)?))
 }
 
 /// The peer that an heir survives, until it is killed: `prey <domain> <number>`.

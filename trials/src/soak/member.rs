@@ -7,7 +7,7 @@
 use crate::census::{Census, resident};
 use crate::child::{PATIENCE, hear, tell};
 use crate::node::{self, Node};
-use crate::parcel::{LEN_MIN, Parcel};
+use crate::parcel::{self, LEN_MIN, Parcel};
 use crate::random::Random;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{HashMap, HashSet};
@@ -208,11 +208,11 @@ impl State {
 
 /// The receiving thread.
 fn receive(state: &State, mut node: Node, is_elder: bool) {
-    let mut next: HashMap<(Locator, u64), u64> = HashMap::new();
+    let mut streams = parcel::Streams::default();
     while let Some(incoming) = node.receiver.receive(None) {
         match incoming {
             Incoming::Message(message) => {
-                if let Err(fault) = check(state, &mut next, &message) {
+                if let Err(fault) = check(state, &mut streams, &message) {
                     fail(&fault);
                 }
             }
@@ -223,26 +223,19 @@ fn receive(state: &State, mut node: Node, is_elder: bool) {
                 if is_elder && state.elders.contains(&peer) && !inner.is_over {
                     fail(&format!("DISTURBED: the link with elder {peer} ended: {reason}"));
                 }
-                next.retain(|(from, _), _| *from != peer);
+                streams.forget(peer);
             }
             _ => {}
         }
     }
 }
 
-fn check(state: &State, next: &mut HashMap<(Locator, u64), u64>, message: &ShmMessage) -> Result<(), String> {
+fn check(state: &State, streams: &mut parcel::Streams, message: &ShmMessage) -> Result<(), String> {
     let now = now_ns();
     let from = message.source().ok_or("a message from nowhere")?;
     let parcel = Parcel::read(message, from)?;
-    let expected = next.entry((from, parcel.stream)).or_default();
     let is_sure = parcel.is_reliable();
-    if parcel.number < *expected || is_sure && parcel.number != *expected {
-        let Parcel { stream, number, .. } = parcel;
-        return Err(format!(
-            "LOST or doubled: {number} of stream {stream} from {from} instead of {expected}"
-        ));
-    }
-    *expected = parcel.number + 1;
+    streams.follow(from, parcel)?;
     let mut inner = state.inner();
     if state.elders.contains(&from) {
         inner.account.sure_received += u64::from(is_sure);
