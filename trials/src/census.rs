@@ -38,6 +38,12 @@ pub fn resident(process: u32) -> u64 {
     line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) << 10
 }
 
+/// Open descriptors of a process.
+#[must_use]
+pub fn descriptors(process: u32) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
+}
+
 /// Memory in bytes of every object with this name that a process has mapped, whoever of those who share it has touched it.
 ///
 /// # Errors

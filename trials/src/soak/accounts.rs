@@ -7,6 +7,7 @@
 //! | 4 | nobody | frozen now and then |
 //! | 5 | 4, reliable | nothing may be missing |
 
+use super::drift::thirds;
 use super::member::Account;
 use super::{Log, ask, hear_line};
 use crate::child::{PATIENCE, Process};
@@ -184,35 +185,25 @@ impl Accounts {
         })
     }
 
-    /// Memory and latency of the last third of the windows against those of the first, which has to warm up. In short
-    /// windows the latency is a matter of luck.
+    /// Memory and latency of the last windows against those of the first. In short windows the latency is a matter of luck.
     fn drift(&self, last: &[Account], window: Duration) -> Result<(), String> {
-        let third = self.windows.len() / 3;
-        if third < 2 {
-            return Ok(());
-        }
         for which in 0..last.len() {
-            let of = |account: &Account| (account.memory, account.p99_ns);
-            let values: Vec<(u64, u64)> = self.windows.iter().map(|window| of(&window[which])).collect();
-            let (early, late) = (&values[1..=third], &values[values.len() - third..]);
-            let memory = |part: &[(u64, u64)]| median(part.iter().map(|value| value.0));
-            let p99 = |part: &[(u64, u64)]| median(part.iter().map(|value| value.1));
-            if memory(late) > memory(early) + MEMORY_DRIFT_MAX {
+            let of = |value: fn(&Account) -> u64| -> Vec<u64> {
+                self.windows.iter().map(|window| value(&window[which])).collect()
+            };
+            let memory = thirds(&of(|account| account.memory));
+            if let Some((early, late)) = memory.filter(|(early, late)| *late > early + MEMORY_DRIFT_MAX) {
                 return Err(format!(
-                    "DRIFT: the memory of elder {} went from {} to {} bytes",
-                    which + 1,
-                    memory(early),
-                    memory(late)
+                    "DRIFT: the memory of elder {} went from {early} to {late} bytes",
+                    which + 1
                 ));
             }
             let is_telling = which < NEVER_FROZEN && window >= P99_WINDOW_MIN;
-            if is_telling && p99(late) > P99_DRIFT_MAX * p99(early).max(P99_FLOOR_NS) {
-                return Err(format!(
-                    "DRIFT: the p99 of elder {} went from {} to {} ns",
-                    which + 1,
-                    p99(early),
-                    p99(late)
-                ));
+            let p99 = thirds(&of(|account| account.p99_ns)).filter(|_| is_telling);
+            if let Some((early, late)) =
+                p99.filter(|(early, late)| *late > P99_DRIFT_MAX * early.max(&P99_FLOOR_NS))
+            {
+                return Err(format!("DRIFT: the p99 of elder {} went from {early} to {late} ns", which + 1));
             }
         }
         Ok(())
@@ -258,12 +249,6 @@ fn held(account: &Account) -> (u64, u64) {
     (account.descriptors, account.maps)
 }
 
-fn median(values: impl Iterator<Item = u64>) -> u64 {
-    let mut values: Vec<u64> = values.collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or(0)
-}
-
 /// The first two elders.
 const NEVER_FROZEN: usize = 2;
 /// More than buffers for a larger message take.
@@ -273,4 +258,4 @@ const P99_DRIFT_MAX: u64 = 4;
 const P99_FLOOR_NS: u64 = 5_000_000;
 const P99_WINDOW_MIN: Duration = Duration::from_secs(10);
 /// For so long they have to have the same.
-const SETTLING: Duration = Duration::from_secs(1);
+pub(super) const SETTLING: Duration = Duration::from_secs(1);

@@ -9,8 +9,10 @@
 //! what was lost on best effort must be what was counted, and nothing reliable may be missing.
 
 mod accounts;
+mod drift;
 mod guests;
 mod member;
+mod party;
 mod stacks;
 
 use crate::census;
@@ -64,7 +66,8 @@ impl Log {
 /// # Errors
 /// The first thing that was not as it should be, and how to do it again.
 pub fn run(program: &Path, options: &Options) -> Result<(), String> {
-    let again = format!("again: cargo xtask soak --minutes {} --seed {}", options.minutes, options.seed);
+    let Options { minutes, seed, guests, .. } = options;
+    let again = format!("again: cargo xtask soak --minutes {minutes} --seed {seed} --guests {guests}");
     println!("{again}");
     soak(program, options).map_err(|fault| format!("{fault}\n{again}"))
 }
@@ -80,6 +83,7 @@ fn soak(program: &Path, options: &Options) -> Result<(), String> {
         None => Stacks::none(),
     };
     accounts.baseline()?;
+    stacks.baseline()?;
     let end = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
     let window = Duration::from_secs_f64((options.minutes * 60.0 / WINDOWS).clamp(2.0, 60.0));
     let mut next_window = Instant::now() + window;

@@ -1,12 +1,11 @@
 //! Participants of Dust DDS and RustDDS, by `largedata`: for each stack a publisher and a subscriber that stay, and others that
 //! come and go; some of those are participants as they come, without this project.
 
-use super::{Log, PATIENCE};
-use crate::census::resident;
-use crate::child::{Process, Said};
+use super::accounts::SETTLING;
+use super::drift::thirds;
+use super::party::{Leaver, Party};
+use super::{LOOK, Log, PATIENCE};
 use crate::random::Random;
-use rustix::process::Signal;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,36 +24,19 @@ struct Stack {
     subscriber: Party,
     guests: Vec<Party>,
     leavers: Vec<Leaver>,
+    /// When somebody was killed last.
+    killed: Option<Instant>,
+    /// Descriptors of publisher and subscriber while there was nobody else.
+    baseline: [usize; 2],
     /// Memory of publisher and subscriber, by window.
     windows: Vec<[u64; 2]>,
-    /// What the subscriber had said last when the window before ended.
-    last: String,
-    /// Windows in which nothing came.
-    silent: u64,
+    /// What the two had counted when the window before ended.
+    counts: [String; 2],
+    /// Windows in which one of them counted nothing.
+    silent: [u64; 2],
     guests_so_far: u64,
     starved: u64,
     checked: u64,
-}
-
-struct Party {
-    process: Process,
-    what: String,
-    /// As the stack comes: what dies without a word is missed only when its lease ends.
-    is_stock: bool,
-    frozen_until: Option<Instant>,
-    last: String,
-    /// The DDS gave up before it began: it wants answers from its own threads within a time.
-    was_starved: bool,
-}
-
-/// A party that was told to leave: a publisher of a DDS without this project waits for the acknowledgements of the dead first.
-struct Leaver {
-    party: Party,
-    /// When it must have.
-    by: Instant,
-    is_unacknowledged: bool,
-    /// Samples that it says it received intact.
-    received: u64,
 }
 
 impl Stacks {
@@ -80,6 +62,30 @@ impl Stacks {
         self.stacks[which].act(self.max, random, log)
     }
 
+    /// Notes what those that stay have while there is nobody else: as soon as samples flow, and it is the same for a while.
+    pub(super) fn baseline(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let before: Vec<[usize; 2]> = self.stacks.iter().map(Stack::descriptors).collect();
+            std::thread::sleep(SETTLING);
+            self.look()?;
+            let is_settled = self.stacks.iter().map(Stack::descriptors).eq(before.iter().copied());
+            if is_settled && self.stacks.iter().all(Stack::flows) {
+                for (stack, descriptors) in self.stacks.iter_mut().zip(before) {
+                    (stack.baseline, stack.counts) = (descriptors, stack.counted());
+                }
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let names: Vec<_> = self.stacks.iter().map(|stack| stack.name).collect();
+                return Err(format!(
+                    "HANG: a pair of {} does not begin, or does not settle",
+                    names.join(" or ")
+                ));
+            }
+        }
+    }
+
     /// Hears what all have to say.
     pub(super) fn look(&mut self) -> Result<(), String> {
         self.stacks.iter_mut().try_for_each(Stack::look)
@@ -87,14 +93,28 @@ impl Stacks {
 
     /// Looks at those that stay; one line about it.
     pub(super) fn window(&mut self) -> Result<Option<String>, String> {
+        self.look()?;
         let lines: Vec<String> = self.stacks.iter_mut().map(Stack::window).collect();
         Ok((!lines.is_empty()).then(|| lines.join("; ")))
     }
 
     /// All leave; what the subscribers that stayed have to say.
-    pub(super) fn end(self, log: &mut Log) -> Result<String, String> {
-        let lines = self.stacks.into_iter().map(|stack| stack.end(log));
-        lines.collect()
+    pub(super) fn end(mut self, log: &mut Log) -> Result<String, String> {
+        self.stacks.iter_mut().for_each(|stack| stack.dismiss(log));
+        while self.stacks.iter().any(|stack| !stack.leavers.is_empty()) {
+            self.look()?;
+            std::thread::sleep(LOOK);
+        }
+        // What was closed by then may still be on its way out.
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(fault) = self.stacks.iter().find_map(Stack::leak) {
+            if Instant::now() >= deadline {
+                return Err(fault);
+            }
+            self.look()?;
+            std::thread::sleep(LOOK);
+        }
+        self.stacks.into_iter().map(Stack::end).collect()
     }
 }
 
@@ -112,9 +132,11 @@ impl Stack {
             subscriber,
             guests: Vec::new(),
             leavers: Vec::new(),
+            killed: None,
+            baseline: [0; 2],
             windows: Vec::new(),
-            last: String::new(),
-            silent: 0,
+            counts: [String::new(), String::new()],
+            silent: [0; 2],
             guests_so_far: 0,
             starved: 0,
             checked: 0,
@@ -131,9 +153,8 @@ impl Stack {
         match random.below(4) {
             0 | 1 if dies => {
                 log.say(&format!("{} is killed", guest.what));
-                let mut guest = self.guests.swap_remove(which);
-                guest.process.signal(Signal::KILL);
-                guest.process.bury().map_err(|error| error.to_string())?;
+                self.guests.swap_remove(which).kill()?;
+                self.killed = Some(Instant::now());
             }
             0 | 1 => {
                 log.say(&format!("{} leaves", guest.what));
@@ -146,8 +167,7 @@ impl Stack {
             _ => {
                 let time = Duration::from_millis(random.one_of(&[1, 50, 300, 1_000]));
                 log.say(&format!("{} is frozen for {time:?}", guest.what));
-                guest.process.signal(Signal::STOP);
-                guest.frozen_until = Some(Instant::now() + time);
+                guest.freeze(time);
             }
         }
         Ok(())
@@ -174,15 +194,23 @@ impl Stack {
     }
 
     fn look(&mut self) -> Result<(), String> {
-        [&mut self.publisher, &mut self.subscriber].into_iter().try_for_each(Party::look)?;
+        for elder in [&mut self.publisher, &mut self.subscriber] {
+            elder.look()?;
+            if elder.was_starved {
+                return Err(format!("{} was starved at its start", elder.what));
+            }
+        }
         self.guests.iter_mut().try_for_each(Party::look)?;
         let all = self.guests.len();
         self.guests.retain(|guest| !guest.was_starved);
         self.starved += (all - self.guests.len()) as u64;
         let mut here = Vec::new();
         for mut leaver in self.leavers.drain(..) {
-            match leaver.received(Instant::now())? {
-                Some(received) => self.checked += received,
+            match leaver.left(self.killed)? {
+                Some((received, was_starved)) => {
+                    self.checked += received;
+                    self.starved += u64::from(was_starved);
+                }
                 None => here.push(leaver),
             }
         }
@@ -191,146 +219,93 @@ impl Stack {
     }
 
     fn window(&mut self) -> String {
-        let memory = [&self.publisher, &self.subscriber].map(|party| resident(party.process.id()));
+        let memory = [&self.publisher, &self.subscriber].map(Party::memory);
         self.windows.push(memory);
-        self.silent += u64::from(self.last == self.subscriber.last);
-        self.last.clone_from(&self.subscriber.last);
+        let counts = self.counted();
+        for ((silent, before), now) in self.silent.iter_mut().zip(&self.counts).zip(&counts) {
+            *silent += u64::from(before == now);
+        }
+        self.counts = counts;
         let [publisher, subscriber] = memory.map(|bytes| bytes >> 10);
-        format!("{}: {publisher} and {subscriber} KiB; {}", self.name, self.subscriber.last.trim())
+        format!("{}: {publisher} and {subscriber} KiB; {}", self.name, self.subscriber.last())
     }
 
-    fn end(mut self, log: &mut Log) -> Result<String, String> {
+    fn counted(&self) -> [String; 2] {
+        [&self.publisher, &self.subscriber].map(|elder| elder.count().to_owned())
+    }
+
+    fn flows(&self) -> bool {
+        self.counted().iter().all(|count| !count.is_empty())
+    }
+
+    fn descriptors(&self) -> [usize; 2] {
+        [&self.publisher, &self.subscriber].map(Party::descriptors)
+    }
+
+    /// What those that stay have of those that have gone.
+    fn leak(&self) -> Option<String> {
+        let (now, before) = (self.descriptors(), self.baseline);
+        let has_grown = now.iter().zip(before).any(|(&now, before)| now > before);
+        has_grown.then(|| format!("LEAK: {}: the pair has {now:?} descriptors after {before:?}", self.name))
+    }
+
+    /// The guests are told to leave.
+    fn dismiss(&mut self, log: &mut Log) {
         for guest in self.guests.drain(..) {
             log.say(&format!("{} leaves", guest.what));
             self.leavers.push(guest.leave());
         }
-        for leaver in self.leavers {
-            self.checked += leaver.wait()?;
-        }
-        self.publisher.leave().wait()?;
-        let last = self.subscriber.last.trim().to_owned();
-        let received = self.subscriber.leave().wait()?;
+    }
+
+    fn end(self) -> Result<String, String> {
+        self.verdict()?;
+        self.publisher.leave().wait(self.killed)?;
+        let last = self.subscriber.last().to_owned();
+        let received = self.subscriber.leave().wait(self.killed)?;
         if received == 0 {
             return Err(format!("{}: the subscriber that stayed got nothing", self.name));
-        }
-        if self.silent > 0 {
-            let (silent, windows) = (self.silent, self.windows.len());
-            return Err(format!("HANG: {}: nothing came in {silent} of {windows} windows", self.name));
         }
         let memory: Vec<String> =
             self.windows.iter().map(|[a, b]| format!("{}+{}", a >> 10, b >> 10)).collect();
         Ok(format!(
-            "{}: {received} samples for the one that stayed, {} for others, {} guests ({} were starved at their start); lost 0, corrupt 0; memory by \
-             window in KiB: {}; last second: {last}\n",
+            "{}: {received} samples for the one that stayed, {} for others, {} guests ({} were starved at their start); lost 0, corrupt 0; \
+             {:?} descriptors; memory by window in KiB: {}; last second: {last}\n",
             self.name,
             self.checked,
             self.guests_so_far,
             self.starved,
+            self.baseline,
             memory.join(" ")
         ))
     }
-}
 
-impl Party {
-    fn start(program: &Path, words: &str) -> Result<Self, String> {
-        let process = Process::start_other(program, &words.split(' ').map(str::to_owned).collect::<Vec<_>>())
-            .map_err(|error| format!("{}: {error}", program.display()))?;
-        let is_stock = words.contains("stock-");
-        Ok(Self {
-            process,
-            what: words.to_owned(),
-            is_stock,
-            frozen_until: None,
-            last: String::new(),
-            was_starved: false,
-        })
-    }
-
-    fn look(&mut self) -> Result<(), String> {
-        if self.frozen_until.is_some_and(|until| until <= Instant::now()) {
-            self.frozen_until = None;
-            self.process.signal(Signal::CONT);
-        }
-        loop {
-            match self.process.hear(Instant::now()) {
-                Said::Nothing => return Ok(()),
-                Said::End if self.was_starved => return Ok(()),
-                Said::Error(line) if line.contains(STARVED) => self.was_starved = true,
-                Said::End => return Err(format!("{} has ended", self.what)),
-                Said::Error(line) if line.contains("panicked") => {
-                    return Err(format!("{}: {line}", self.what));
-                }
-                Said::Error(_) => {}
-                Said::Line(line) => self.note(line)?,
+    /// What the windows tell.
+    fn verdict(&self) -> Result<(), String> {
+        for (which, who) in ["publisher", "subscriber"].into_iter().enumerate() {
+            let (name, silent, windows) = (self.name, self.silent[which], self.windows.len());
+            if silent > 0 {
+                return Err(format!(
+                    "HANG: {name}: the {who} that stayed counted nothing in {silent} of {windows} windows"
+                ));
+            }
+            let memory: Vec<u64> = self.windows.iter().map(|window| window[which]).collect();
+            if let Some((early, late)) =
+                thirds(&memory).filter(|(early, late)| *late > early + MEMORY_DRIFT_MAX)
+            {
+                return Err(format!(
+                    "DRIFT: {name}: the memory of the {who} that stayed went from {early} to {late} bytes"
+                ));
             }
         }
-    }
-
-    /// Its line of every second: nothing reliable may be lost, nothing corrupt.
-    fn note(&mut self, line: String) -> Result<(), String> {
-        if line.starts_with("corrupt") {
-            return Err(format!("CORRUPT: {}: {line}", self.what));
-        }
-        if line.contains(" lost ") {
-            if !line.contains("lost 0 ") && !line.contains("lost 0,") {
-                return Err(format!("LOST: {}: {line}", self.what));
-            }
-            self.last = line;
+        if self.starved * STARVED_SHARE_MIN > self.guests_so_far.max(STARVED_SHARE_MIN) {
+            let (name, starved, guests) = (self.name, self.starved, self.guests_so_far);
+            return Err(format!("STARVED: {name}: {starved} of {guests} guests could not begin"));
         }
         Ok(())
     }
-
-    /// Ends it by Ctrl-C.
-    fn leave(self) -> Leaver {
-        self.process.signal(Signal::CONT);
-        self.process.signal(Signal::INT);
-        Leaver { party: self, by: Instant::now() + PATIENCE, is_unacknowledged: false, received: 0 }
-    }
 }
 
-impl Leaver {
-    /// Samples that it received intact.
-    fn wait(mut self) -> Result<u64, String> {
-        self.received(self.by)?.ok_or_else(|| self.hangs())
-    }
-
-    /// The same, if it has left by then.
-    fn received(&mut self, until: Instant) -> Result<Option<u64>, String> {
-        loop {
-            match self.party.process.hear(until) {
-                Said::End => break,
-                Said::Nothing if Instant::now() < self.by => return Ok(None),
-                Said::Nothing => return Err(self.hangs()),
-                Said::Error(_) => {}
-                Said::Line(line) => {
-                    self.is_unacknowledged |= line.starts_with(UNACKNOWLEDGED);
-                    if let Some(count) =
-                        line.strip_prefix("received ").and_then(|rest| rest.split(' ').next())
-                    {
-                        self.received = count.replace(',', "").parse().unwrap_or(0);
-                    }
-                    self.party.note(line)?;
-                }
-            }
-        }
-        let status = self.party.process.bury().map_err(|error| error.to_string())?;
-        // Ctrl-C in the first moment meets a program that does not listen to it yet.
-        let is_early = status.signal() == Some(Signal::INT.as_raw()) && self.party.last.is_empty();
-        // A DDS without this project is told of no death, and waits for the dead.
-        let waited_for_the_dead = self.is_unacknowledged && self.party.is_stock;
-        if status.success() || is_early || waited_for_the_dead {
-            Ok(Some(self.received))
-        } else {
-            Err(format!("{} left with {status}", self.party.what))
-        }
-    }
-
-    fn hangs(&self) -> String {
-        format!("HANG: {} does not end", self.party.what)
-    }
-}
-
-/// What `largedata pub` says where it leaves before all was acknowledged.
-const UNACKNOWLEDGED: &str = "a subscriber has not acknowledged";
-/// What `largedata` says where the machine was too busy for a DDS to begin.
-const STARVED: &str = "creating the participant failed";
+/// More than what RustDDS and glibc keep of large samples that go by UDP for somebody takes.
+const MEMORY_DRIFT_MAX: u64 = 64 << 20;
+/// One of so many guests may find the machine too busy to begin.
+const STARVED_SHARE_MIN: u64 = 10;
