@@ -19,25 +19,52 @@
 
 /// The checksum of all of `bytes`.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
-    let mut lanes = SEEDS;
-    let (blocks, rest) = bytes.as_chunks::<BLOCK_LEN>();
-    for block in blocks {
-        absorb(&mut lanes, block);
+    Stem::of(bytes).checksum(bytes)
+}
+
+/// The sum of all blocks before the last 8 bytes: where only those change, the rest need not be read again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stem([u64; LANES]);
+
+impl Stem {
+    /// That of `bytes`.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut lanes = SEEDS;
+        let (blocks, _) = bytes[..Self::end(bytes)].as_chunks::<BLOCK_LEN>();
+        for block in blocks {
+            absorb(&mut lanes, block);
+        }
+        Self(lanes)
     }
-    if !rest.is_empty() {
-        let mut last = [0; BLOCK_LEN];
-        last[..rest.len()].copy_from_slice(rest);
-        absorb(&mut lanes, &last);
+
+    /// The checksum of the same bytes, whatever the last 8 are by now.
+    pub(crate) fn checksum(mut self, bytes: &[u8]) -> u64 {
+        let (blocks, rest) = bytes[Self::end(bytes)..].as_chunks::<BLOCK_LEN>();
+        for block in blocks {
+            absorb(&mut self.0, block);
+        }
+        if !rest.is_empty() {
+            let mut last = [0; BLOCK_LEN];
+            last[..rest.len()].copy_from_slice(rest);
+            absorb(&mut self.0, &last);
+        }
+        self.0.into_iter().fold(bytes.len() as u64, step)
     }
-    lanes.into_iter().fold(bytes.len() as u64, step)
+
+    const fn end(bytes: &[u8]) -> usize {
+        bytes.len().saturating_sub(TAIL_LEN) / BLOCK_LEN * BLOCK_LEN
+    }
 }
 
 /// The checksum of the first and last 64 bytes of `bytes` and of their length: for runs that leave the
 /// payload alone so that only the transport is measured.
 pub(crate) fn edges(bytes: &[u8]) -> u64 {
-    let first = &bytes[..bytes.len().min(BLOCK_LEN)];
-    let last = &bytes[bytes.len().saturating_sub(BLOCK_LEN)..];
-    combine(checksum(first), &[checksum(last), bytes.len() as u64])
+    let len = bytes.len().min(BLOCK_LEN);
+    // One sum over both: two sums that are folded cancel out where the edges are the same bytes.
+    let mut both = [0; 2 * BLOCK_LEN];
+    both[..len].copy_from_slice(&bytes[..len]);
+    both[BLOCK_LEN..][..len].copy_from_slice(&bytes[bytes.len() - len..]);
+    combine(checksum(&both), &[bytes.len() as u64])
 }
 
 /// Folds `words` into `sum`, in order.
@@ -59,6 +86,8 @@ const fn step(state: u64, word: u64) -> u64 {
     (state ^ word).wrapping_mul(MULTIPLIER).rotate_left(29)
 }
 
+/// Bytes at the end that a [`Stem`] does not know.
+pub(crate) const TAIL_LEN: usize = 8;
 const LANES: usize = 8;
 const BLOCK_LEN: usize = 64;
 /// Odd, so that multiplying by it can be undone; its bits are those of the golden ratio.
@@ -121,6 +150,17 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_that_was_begun_before_the_last_bytes_changed_is_that_of_the_whole() {
+        for len in [0, 1, 8, 63, 64, 65, 71, 72, 128, 1000] {
+            let mut bytes = payload(len);
+            let stem = Stem::of(&bytes);
+            let tail = len.saturating_sub(TAIL_LEN);
+            bytes[tail..].fill(0x5a);
+            assert_eq!(stem.checksum(&bytes), checksum(&bytes), "{len} bytes");
+        }
+    }
+
+    #[test]
     fn the_edges_ignore_the_middle_and_nothing_else() {
         let bytes = payload(1000);
         let sum = edges(&bytes);
@@ -129,6 +169,9 @@ mod tests {
             damaged[at] ^= 1;
             let in_the_middle = (64..1000 - 64).contains(&at);
             assert_eq!(edges(&damaged) == sum, in_the_middle, "byte {at}");
+        }
+        for short in [vec![1; 10], vec![1; 64]] {
+            assert_ne!(edges(&short), edges(&vec![2; short.len()]), "both edges are the same bytes");
         }
         assert_ne!(edges(&bytes[..999]), sum);
         assert_ne!(edges(&[]), edges(&[0]));

@@ -76,7 +76,7 @@ fn follow(assignment: &Assignment, started_ns: u64) -> Result<(), ChildError> {
 fn publish(assignment: &Assignment, orders: &Receiver<Order>) -> Result<(), ChildError> {
     let mut publication = open_publication(&assignment.options)?;
     emit(&Event::Opened);
-    let samples = Samples::prepare(&assignment.source, assignment.touch)?;
+    let mut samples = Samples::prepare(&assignment.source, assignment.touch)?;
     emit(&Event::Prepared);
     while publication.matched() < assignment.matches {
         thread::sleep(MATCH_POLL);
@@ -84,7 +84,7 @@ fn publish(assignment: &Assignment, orders: &Receiver<Order>) -> Result<(), Chil
     emit(&Event::Matched { samples: samples.describe() });
     // A closed channel cannot be seen here: the thread that closes it ends the process.
     let _ = orders.recv();
-    let mut publisher = Publisher::new(publication.as_mut(), &samples);
+    let mut publisher = Publisher::new(publication.as_mut(), &mut samples);
     let published = publisher.run(assignment.plan, &AtomicBool::new(false), |_, published, error| {
         emit(&Event::Progress { samples: published.samples, bytes: published.bytes });
         error.map_or(Ok(()), Err)

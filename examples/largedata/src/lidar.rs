@@ -21,6 +21,8 @@ use std::ops::RangeInclusive;
 
 /// Bytes of a generated point.
 pub(crate) const POINT_STEP: usize = 20;
+/// Bytes at the end of a point that mean nothing.
+pub(crate) const PADDING_LEN: usize = 2;
 
 /// The points of `count` scans: spread evenly over the range, both ends included, in an order that looks
 /// random and is always the same.
@@ -50,7 +52,7 @@ pub(crate) fn scan(index: usize, points: usize) -> PointCloud2 {
         let intensity = reflectance * (0.9 + 0.1 * random.unit()) / (1.0 + range * 0.01);
         data.extend_from_slice(&intensity.to_le_bytes());
         data.extend_from_slice(&(ring as u16).to_le_bytes());
-        data.extend_from_slice(&[0, 0]);
+        data.extend_from_slice(&[0; PADDING_LEN]);
     }
     PointCloud2::unordered("lidar", fields(), POINT_STEP as u32, data)
 }

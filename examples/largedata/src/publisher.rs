@@ -61,7 +61,7 @@ impl Published {
 /// One life of a publisher.
 pub(crate) struct Publisher<'a> {
     publication: &'a mut dyn Publication,
-    samples: &'a Samples,
+    samples: &'a mut Samples,
     id: u64,
     next_sequence: HashMap<Kind, u64>,
     published: Published,
@@ -69,7 +69,7 @@ pub(crate) struct Publisher<'a> {
 
 impl<'a> Publisher<'a> {
     /// A publisher of `samples`, cycled.
-    pub(crate) fn new(publication: &'a mut dyn Publication, samples: &'a Samples) -> Self {
+    pub(crate) fn new(publication: &'a mut dyn Publication, samples: &'a mut Samples) -> Self {
         let id = publisher_of_this_boot(Random::of_this_process().next() as u32);
         Self { publication, samples, id, next_sequence: HashMap::new(), published: Published::default() }
     }
@@ -121,9 +121,10 @@ impl<'a> Publisher<'a> {
     }
 
     fn publish_next(&mut self) -> Result<(), PublishError> {
+        let touch = self.samples.touch();
         let sample = self.samples.cycled(self.published.samples);
         let sequence = self.next_sequence.entry(sample.message.kind()).or_default();
-        let mark = Mark { publisher: self.id, sequence: *sequence, touch: self.samples.touch() };
+        let mark = Mark { publisher: self.id, sequence: *sequence, touch };
         let now_ns = clock::monotonic_ns();
         let done = self.publication.publish(sample, mark);
         if done.as_ref().is_err_and(|error| !matches!(error, PublishError::Missed(_))) {

@@ -2,8 +2,11 @@
 //!
 //! Making a scan of 300,000 points takes longer than moving it, so a run keeps a handful of different samples
 //! with their checksums and publishes them in turn. Successive samples differ in content and, for clouds, in
-//! length: a transport that delivered the previous sample's bytes would be found out.
+//! length; and the last bytes of one that was made carry its number, in a cloud where the points have their padding. So a
+//! transport that delivered another sample's bytes would be found out, also those of the same one a round before. What was read
+//! from files is published as it is.
 
+use crate::checksum::{Stem, TAIL_LEN};
 use crate::input::{Input, InputError};
 use crate::lidar;
 use crate::messages::{Image, Kind, PointCloud2, Prepared, UInt8MultiArray};
@@ -43,6 +46,18 @@ impl Message {
             Self::Bytes(bytes) => bytes.payload(),
         }
     }
+
+    /// Writes the number of a sample where its kind has room for one: at the end of its payload.
+    fn number(&mut self, index: u64) {
+        let (data, len_max) = match self {
+            Self::Cloud(cloud) => (&mut cloud.data, lidar::PADDING_LEN),
+            Self::Image(image) => (&mut image.data, TAIL_LEN),
+            Self::Bytes(bytes) => (&mut bytes.data, TAIL_LEN),
+        };
+        let len = data.len().min(len_max);
+        let start = data.len() - len;
+        data[start..].copy_from_slice(&index.to_le_bytes()[..len]);
+    }
 }
 
 /// A message and the checksum of its payload.
@@ -52,6 +67,23 @@ pub(crate) struct Sample {
     pub(crate) message: Message,
     /// The sum of its payload.
     pub(crate) payload_sum: u64,
+    stem: Stem,
+}
+
+impl Sample {
+    fn new(message: Message, touch: Touch) -> Self {
+        let stem = Stem::of(message.payload());
+        Self { payload_sum: touch.sum(message.payload()), message, stem }
+    }
+
+    fn number(&mut self, index: u64, touch: Touch) {
+        self.message.number(index);
+        let payload = self.message.payload();
+        self.payload_sum = match touch {
+            Touch::Full => self.stem.checksum(payload),
+            Touch::None => touch.sum(payload),
+        };
+    }
 }
 
 /// What to publish.
@@ -99,6 +131,7 @@ impl Source {
 pub(crate) struct Samples {
     samples: Vec<Sample>,
     touch: Touch,
+    are_numbered: bool,
 }
 
 impl Samples {
@@ -126,13 +159,19 @@ impl Samples {
                 })
                 .collect::<Result<_, InputError>>()?,
         };
-        let sample = |message: Message| Sample { payload_sum: touch.sum(message.payload()), message };
-        Ok(Self { samples: messages.into_iter().map(sample).collect(), touch })
+        let samples = messages.into_iter().map(|message| Sample::new(message, touch)).collect();
+        let are_numbered = !matches!(source, Source::Files(_) | Source::RawFiles(_));
+        Ok(Self { samples, touch, are_numbered })
     }
 
     /// The sample that is published as the `index`-th.
-    pub(crate) fn cycled(&self, index: u64) -> &Sample {
-        &self.samples[(index % self.samples.len() as u64) as usize]
+    pub(crate) fn cycled(&mut self, index: u64) -> &Sample {
+        let which = (index % self.samples.len() as u64) as usize;
+        let sample = &mut self.samples[which];
+        if self.are_numbered {
+            sample.number(index, self.touch);
+        }
+        sample
     }
 
     /// How much of them is summed up.
@@ -184,13 +223,47 @@ const BLOBS: u64 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stamp::Stamp;
 
     #[test]
-    fn successive_samples_differ_and_come_round_again() {
-        let samples = Samples::prepare(&Source::Random(Size(100)), Touch::Full).unwrap();
-        let sum = |index| samples.cycled(index).payload_sum;
-        assert_ne!(sum(0), sum(1));
-        assert_eq!(sum(0), sum(BLOBS));
+    fn the_payload_of_the_same_sample_a_round_before_does_not_pass_for_the_present_one() {
+        let sources = [
+            (Source::Random(Size(100)), BLOBS),
+            (Source::Random(Size(1)), BLOBS),
+            (Source::Lidar("10..100".parse().unwrap()), SCANS as u64),
+            (Source::Camera, FRAMES as u64),
+        ];
+        for (source, round) in sources {
+            for touch in [Touch::Full, Touch::None] {
+                let mut samples = Samples::prepare(&source, touch).unwrap();
+                let before = samples.cycled(0).message.payload().to_vec();
+                let Sample { message, payload_sum, .. } = samples.cycled(round);
+                let stamp = Stamp {
+                    publisher: 7,
+                    sequence: round,
+                    published_ns: 0,
+                    touch,
+                    payload_sum: *payload_sum,
+                };
+                let sealed = Stamp::from_text(&stamp.to_text("x")).unwrap();
+                assert_eq!(sealed.verify(message.payload()), Ok(()), "{source:?}");
+                assert_eq!(before.len(), message.payload().len(), "{source:?}");
+                assert!(sealed.verify(&before).is_err(), "{source:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_are_published_byte_for_byte_in_every_round() {
+        let path = std::env::temp_dir().join(format!("largedata-{}-cycled", std::process::id()));
+        std::fs::write(&path, b"as it is").unwrap();
+        let input = path.to_str().unwrap().parse().unwrap();
+        let samples = Samples::prepare(&Source::RawFiles(vec![input]), Touch::Full);
+        std::fs::remove_file(&path).unwrap();
+        let mut samples = samples.unwrap();
+        for index in 0..3 {
+            assert_eq!(samples.cycled(index).message.payload(), b"as it is");
+        }
     }
 
     #[test]
@@ -202,7 +275,7 @@ mod tests {
 
     #[test]
     fn empty_payloads_are_samples_too() {
-        let samples = Samples::prepare(&Source::Random(Size(0)), Touch::None).unwrap();
+        let mut samples = Samples::prepare(&Source::Random(Size(0)), Touch::None).unwrap();
         assert_eq!(samples.cycled(5).message.payload(), b"");
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn publish(args: &PubArgs) -> Result<bool, TerminalError> {
     notices::install(|_, text| say!("{text}"));
     options.path.remarks().for_each(|remark| say!("{remark}"));
     let mut publication = open_publication(&options)?;
-    let samples = Samples::prepare(&source, touch)?;
+    let mut samples = Samples::prepare(&source, touch)?;
     let topics: Vec<&str> = samples.kinds().into_iter().map(crate::messages::Kind::topic).collect();
     say!("publishing {} on {} in domain {}", samples.describe(), topics.join(" and "), options.domain);
     say!("{}, {}, {}; Ctrl-C ends it", options.stack.name(), options.reliability.name(), plan.rate);
@@ -60,9 +60,11 @@ pub(crate) fn publish(args: &PubArgs) -> Result<bool, TerminalError> {
     if board.matched > 0 {
         board.deadline = deadline(plan.end);
     }
-    let published =
-        Publisher::new(publication.as_mut(), &samples)
-            .run(plan, &stop, |publication, published, error| board.update(publication, published, error));
+    let published = Publisher::new(publication.as_mut(), &mut samples).run(
+        plan,
+        &stop,
+        |publication, published, error| board.update(publication, published, error),
+    );
     let flushed = published.and_then(|published| {
         say!("published {} samples, {}", count_text(published.samples), bytes_text(published.bytes));
         publication.flush()
