@@ -158,14 +158,22 @@ pub(crate) struct PathResult {
     pub(crate) full_rate: Outcome,
 }
 
+impl PathResult {
+    /// The samples of both by path.
+    pub(crate) fn by_path(&self) -> ByPath {
+        self.paced.by_path + self.full_rate.by_path
+    }
+}
+
 /// The table of the main job, one row for each path.
 pub(crate) fn comparison_table(results: &[PathResult]) -> Table {
     let mut table =
         table(["path", "samples", "lost", "corrupt", "MB/s", "p50", "p99", "max", "CPU pub", "CPU sub"]);
-    for PathResult { paced, full_rate } in results {
+    for result in results {
+        let PathResult { paced, full_rate } = result;
         let both = |of: fn(&Outcome) -> u64| count_text(of(paced) + of(full_rate));
         table.add_row([
-            full_rate.by_path.to_string(),
+            result.by_path().to_string(),
             both(|outcome| outcome.received),
             both(|outcome| outcome.lost),
             both(|outcome| outcome.corrupt),
@@ -181,7 +189,7 @@ pub(crate) fn comparison_table(results: &[PathResult]) -> Table {
 }
 
 /// What the second path is worth against the first, in one line: `3.1x the throughput and 0.31x the latency`.
-pub(crate) fn ratio_text(shm: &PathResult, udp: &PathResult) -> Option<String> {
+fn ratio_text(shm: &PathResult, udp: &PathResult) -> Option<String> {
     let throughput = shm.full_rate.mb_per_s() / udp.full_rate.mb_per_s();
     let latency = shm.paced.latency.quantile(0.5)? as f64 / udp.paced.latency.quantile(0.5)? as f64;
     throughput.is_finite().then(|| {
@@ -191,6 +199,23 @@ pub(crate) fn ratio_text(shm: &PathResult, udp: &PathResult) -> Option<String> {
             three_digits(latency)
         )
     })
+}
+
+/// What shared memory was worth, where all samples that may take it did.
+pub(crate) fn verdict_text(results: &[PathResult]) -> Option<String> {
+    match results {
+        [shm, udp] if shm.by_path().is_shared() => {
+            ratio_text(shm, udp).map(|ratio| format!("Shared memory: {ratio}."))
+        }
+        [shm, _] if shm.by_path().shm > 0 => {
+            let by_path = shm.by_path();
+            Some(format!(
+                "Of the samples that may be shared {} went by UDP, so there is nothing to compare; a note above says why.",
+                count_text(by_path.udp)
+            ))
+        }
+        _ => Some("Shared memory was not used; a note above says why.".to_owned()),
+    }
 }
 
 /// Megabytes per second, with the unit.
@@ -304,6 +329,19 @@ mod tests {
         assert!(!is_good(&run("--reliability best-effort"), &Outcome { received: 0, lost: 20, ..outcome() }));
         assert!(is_good(&run(""), &Outcome { sent: 0, received: 0, ..outcome() }));
         assert!(!is_good(&run(""), &Outcome { troubles: vec!["killed".to_owned()], ..outcome() }));
+    }
+
+    #[test]
+    fn a_row_is_of_the_paths_of_both_its_runs_and_is_compared_only_if_all_was_shared() {
+        let by = |shm, udp| Outcome { by_path: ByPath { shm, udp }, ..outcome() };
+        let udp = || PathResult { paced: by(0, 60), full_rate: by(0, 900) };
+        let mixed = [PathResult { paced: by(0, 60), full_rate: by(900, 0) }, udp()];
+        assert!(comparison_table(&mixed).to_string().contains("shm 900 + udp 60"));
+        let text = verdict_text(&mixed).unwrap();
+        assert!(!text.starts_with("Shared memory: ") && text.contains("60 went by UDP"), "{text}");
+        let shared = [PathResult { paced: by(60, 0), full_rate: by(900, 0) }, udp()];
+        assert!(verdict_text(&shared).unwrap().starts_with("Shared memory: "));
+        assert!(verdict_text(&[udp(), udp()]).unwrap().contains("not used"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::placement::Placement;
 use crate::progress::Progress;
 use crate::publisher::{End, Plan};
 use crate::quantity::{Points, Rate, Size, count_text};
-use crate::report::{self, PathResult, comparison_table, optional_time, ratio_text, throughput_text};
+use crate::report::{self, PathResult, comparison_table, optional_time, throughput_text, verdict_text};
 use crate::run::{Outcome, Run, RunError};
 use crate::samples::{LARGE, Source};
 use crate::stack::{InPlace, PathChoice, Reliability, StackKind, StackOptions};
@@ -117,13 +117,8 @@ fn print_section(results: &[PathResult]) {
     let Some(first) = results.first() else { return };
     say!("{}", first.full_rate.samples);
     say!("{}", comparison_table(results));
-    match results {
-        [shm, udp] if shm.full_rate.by_path.shm > 0 => {
-            if let Some(ratio) = ratio_text(shm, udp) {
-                say!("Shared memory: {ratio}.\n");
-            }
-        }
-        _ => say!("Shared memory was not used; a note above says why.\n"),
+    if let Some(verdict) = verdict_text(results) {
+        say!("{verdict}\n");
     }
 }
 

@@ -26,6 +26,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Add;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -207,6 +208,21 @@ pub(crate) struct ByPath {
     pub(crate) shm: u64,
     /// Over UDP.
     pub(crate) udp: u64,
+}
+
+impl ByPath {
+    /// Whether there are some, all through shared memory.
+    pub(crate) const fn is_shared(self) -> bool {
+        self.shm > 0 && self.udp == 0
+    }
+}
+
+impl Add for ByPath {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { shm: self.shm + other.shm, udp: self.udp + other.udp }
+    }
 }
 
 impl fmt::Display for ByPath {
