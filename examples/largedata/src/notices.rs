@@ -1,12 +1,10 @@
 //! What the zerodds crates say through `tracing`, shown to the person at the terminal.
 //!
-//! Only their own messages, at most once each: which path a peer is on and why, which limit was met and which
-//! setting raises it. Dust DDS wraps every call in a span; those are refused where they are declared, so they
+//! Only their own messages: which path a peer is on and why, which limit was met and which setting raises it. They say a
+//! thing once and say it again where it is so again, such as a return to shared memory; so all is shown. Dust DDS wraps every call in a span; those are refused where they are declared, so they
 //! cost one comparison. A subscriber of the `tracing-subscriber` crate would do more than is wanted here.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -23,14 +21,12 @@ pub(crate) enum Weight {
 
 /// From now on `show` is called with each message of the zerodds crates. Only the first call has an effect.
 pub(crate) fn install(show: impl Fn(Weight, &str) + Send + Sync + 'static) {
-    let notices = Notices { show, said: Mutex::default() };
     // A second installation is refused by `tracing`, which is what the first line promises.
-    let _ = tracing::subscriber::set_global_default(notices);
+    let _ = tracing::subscriber::set_global_default(Notices { show });
 }
 
 struct Notices<F> {
     show: F,
-    said: Mutex<HashSet<String>>,
 }
 
 impl<F: Fn(Weight, &str) + Send + Sync + 'static> Subscriber for Notices<F> {
@@ -50,10 +46,7 @@ impl<F: Fn(Weight, &str) + Send + Sync + 'static> Subscriber for Notices<F> {
         let mut text = Text::default();
         event.record(&mut text);
         let (weight, line) = text.finish();
-        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if said.len() < SAID_MAX && said.insert(line.clone()) {
-            (self.show)(weight, &line);
-        }
+        (self.show)(weight, &line);
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -95,28 +88,27 @@ impl Visit for Text {
     }
 }
 
-/// Different messages shown in one run; a program that has more to say than that is not read.
-const SAID_MAX: usize = 200;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
 
     #[test]
-    fn a_message_of_ours_is_shown_once_and_those_of_others_never() {
+    fn every_message_of_ours_is_shown_a_return_to_shared_memory_too_and_those_of_others_never() {
         let shown = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&shown);
         let show = move |weight, line: &str| sink.lock().unwrap().push((weight, line.to_owned()));
-        tracing::subscriber::with_default(Notices { show: Box::new(show), said: Mutex::default() }, || {
-            for _ in 0..3 {
-                tracing::info!(target: "zerodds_core::router", peer = 7, path = %"shm", "path of peer");
-                tracing::warn!(target: "zerodds_core::router", "message sent by UDP");
+        tracing::subscriber::with_default(Notices { show: Box::new(show) }, || {
+            for path in ["shm", "udp", "shm"] {
+                tracing::info!(target: "zerodds_core::router", peer = 7, path = %path, "path of peer");
                 tracing::info!(target: "dust_dds::dcps", "New change added");
                 tracing::debug!(target: "zerodds_core::router", "detail");
             }
+            tracing::warn!(target: "zerodds_core::router", "message sent by UDP");
         });
         let expected = [
+            (Weight::Routine, "path of peer: peer 7, path shm".to_owned()),
+            (Weight::Notable, "path of peer: peer 7, path udp".to_owned()),
             (Weight::Routine, "path of peer: peer 7, path shm".to_owned()),
             (Weight::Notable, "message sent by UDP".to_owned()),
         ];
