@@ -174,6 +174,10 @@ pub(crate) struct SubArgs {
     /// Subscribe to this kind only [default: all of them].
     #[arg(long, value_enum)]
     kind: Option<Kind>,
+    /// The largest payload to expect: of smaller samples more may wait to be taken. RustDDS's own readers lose what
+    /// does not fit, from 64 samples of 4MiB to 4096 of 64KiB.
+    #[arg(long, value_name = "BYTES", default_value_t = Size(LARGE))]
+    size: Size,
     #[command(flatten)]
     end: EndArgs,
     #[command(flatten)]
@@ -382,7 +386,7 @@ impl SubArgs {
         // Whatever publishers come, of whatever size, share it.
         let history = self.stack.history.or(Some(SUBSCRIBER_HISTORY));
         let stack = StackArgs { history, ..self.stack.clone() };
-        stack.options(self.domain, kinds, LARGE, in_place)
+        stack.options(self.domain, kinds, self.size.0, in_place)
     }
 
     /// When it stops.
@@ -473,6 +477,22 @@ mod tests {
         assert_eq!(history("--stack stock-rustdds --size 4MiB"), 1);
         assert_eq!(history("--stack rustdds --path udp --size 4MiB"), 1);
         assert_eq!(history("--stack stock-rustdds --size 4MiB --history 3"), 3);
+    }
+
+    #[test]
+    fn a_subscriber_that_may_lose_what_rustdds_has_no_room_for_says_so_and_has_more_room_for_small_samples() {
+        let remark = |line: &str| {
+            let cli = Cli::try_parse_from(format!("largedata sub {line}").split_ascii_whitespace()).unwrap();
+            let Some(Command::Sub(args)) = cli.command else { panic!("not a subscriber") };
+            args.options().unwrap().loss_remark()
+        };
+        for line in ["--stack stock-rustdds", "--stack rustdds --path udp"] {
+            let text = remark(line).unwrap();
+            assert!(text.contains("cache of 64 samples") && text.contains("--size"), "{text}");
+            let text = remark(&format!("{line} --size 64")).unwrap();
+            assert!(text.contains("cache of 4096 samples"), "{text}");
+        }
+        assert_eq!(remark("--stack dust"), None);
     }
 
     #[test]

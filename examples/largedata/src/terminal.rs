@@ -117,6 +117,9 @@ pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, Termina
         count_text(received.by_path.udp),
     );
     let complete = options.reliability == Reliability::BestEffort || received.skipped == 0;
+    if let Some(remark) = options.loss_remark().filter(|_| !complete) {
+        say!("{remark}");
+    }
     Ok(complete && received.corrupt == 0)
 }
 

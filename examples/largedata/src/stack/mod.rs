@@ -177,6 +177,18 @@ pub(crate) struct StackOptions {
     pub(crate) kinds: BTreeSet<Kind>,
 }
 
+impl StackOptions {
+    /// What a person should know of reliable samples that a subscriber lacks, if the stack loses them by itself.
+    pub(crate) fn loss_remark(&self) -> Option<String> {
+        let len = rustdds::own_cache_len(self)?;
+        Some(format!(
+            "RustDDS drops what its cache of {len} samples has no room for, acknowledged or not; `sub --size` with the payload \
+             of the samples makes that up to {}",
+            rustdds::OWN_CACHE_LEN_MAX
+        ))
+    }
+}
+
 /// What of a sample's way is done where it lies in shared memory; `--stack rustdds` can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InPlace {

@@ -28,6 +28,7 @@ use crate::samples::{Message, Sample};
 use crate::stamp::Stamp;
 use inlet::Inlet;
 use outlet::Outlet;
+pub(super) use party::{OWN_CACHE_LEN_MAX, own_cache_len};
 use party::{Party, failed};
 use rustdds::dds::{WriteError, WriteResult};
 use rustdds::mio1::{Events, Poll, Token};

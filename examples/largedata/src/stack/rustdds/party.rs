@@ -153,8 +153,23 @@ impl Match {
     }
 }
 
+/// Whether there is to be a session.
+fn attaches(options: &StackOptions) -> bool {
+    options.stack == StackKind::Rustdds && options.path.shares_memory()
+}
+
+/// Samples in the cache of a reader of RustDDS's own, where that is what reads.
+pub(in super::super) fn own_cache_len(options: &StackOptions) -> Option<usize> {
+    let is_own = !attaches(options) && matches!(options.stack, StackKind::Rustdds | StackKind::StockRustdds);
+    is_own.then(|| cache_len(options))
+}
+
+fn cache_len(options: &StackOptions) -> usize {
+    (CACHE_BYTES_MAX / options.payload_max.max(1)).clamp(CACHE_LEN_MIN, OWN_CACHE_LEN_MAX)
+}
+
 fn session(participant: &DomainParticipant, options: &StackOptions) -> Result<Option<ZeroDds>, OpenError> {
-    if options.stack == StackKind::StockRustdds || !options.path.shares_memory() {
+    if !attaches(options) {
         return Ok(None);
     }
     let config = Config::from_env().map_err(OpenError::Setting)?;
@@ -180,7 +195,7 @@ pub(super) fn reader_qos(options: &StackOptions, is_shared: bool) -> QosPolicies
     let untaken_max = if is_shared && options.reliability == Reliability::Reliable {
         about_a_mebibyte(options.payload_max).min(1024).max(options.history).max(2) as usize
     } else {
-        (CACHE_BYTES_MAX / options.payload_max.max(1)).clamp(64, 4096)
+        cache_len(options)
     };
     builder(options, untaken_max as i32).history(History::KeepAll).build()
 }
@@ -225,5 +240,8 @@ fn say_socket_buffers() {
 const SOCKET_BUFFER_BYTES: usize = 32 << 20;
 /// What a cache of RustDDS may grow to.
 const CACHE_BYTES_MAX: usize = 256 << 20;
+const CACHE_LEN_MIN: usize = 64;
+/// As many as a burst of small samples has.
+pub(in super::super) const OWN_CACHE_LEN_MAX: usize = 4096;
 /// How long a link of shared memory may take from the match on.
 const LINK_PATIENCE: Duration = Duration::from_secs(3);
