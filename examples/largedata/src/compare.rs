@@ -113,26 +113,14 @@ fn ratio(ours: Option<f64>, baseline: Option<f64>) -> Option<f64> {
 /// Makes the comparison and prints it; true if nothing was lost or corrupt on our side.
 ///
 /// # Errors
-/// [`CompareError`] where a measurement of ours cannot be made. Where one of the baseline cannot, its row says so.
+/// [`CompareError`] where a measurement of ours cannot be made, after the sizes before it were printed. Where one of the
+/// baseline cannot, its row says so.
 pub(crate) fn run(args: &CompareArgs) -> Result<bool, CompareError> {
     args.path().remarks().for_each(|remark| remark!("note: {remark}"));
     let (ours, baseline) = ways(args.stack(), args.path())?;
-    let mut is_good = true;
-    let mut comparisons = Vec::new();
-    for size in args.sizes() {
-        let mut medians: Vec<Medians> = ours.iter().chain([&baseline]).copied().map(Medians::new).collect();
-        for number in 1..=args.runs {
-            for medians in &mut medians {
-                is_good &= medians.measure(args, size, number)? || medians.way.is_stock();
-            }
-        }
-        let mut sides: Vec<Side> = medians.into_iter().map(Medians::into_side).collect();
-        let Some(reference) = sides.pop() else { continue };
-        let compared = ours
-            .iter()
-            .zip(sides)
-            .map(|(way, side)| Comparison::new(way.name, size, args.runs, side, reference.clone()));
-        comparisons.extend(compared);
+    let (comparisons, done) = until_failure(&args.sizes(), |size| compare(args, &ours, baseline, size));
+    if done.is_err() && comparisons.is_empty() {
+        return done;
     }
     if args.json {
         say!("{}", json(&comparisons));
@@ -143,7 +131,47 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool, CompareError> {
             "p50 at 20 Hz, from the call that publishes to the sample in the subscriber's hand; throughput at full rate."
         );
     }
-    Ok(is_good)
+    done
+}
+
+/// One size after the other until one fails: what was measured before is worth something without it.
+fn until_failure(
+    sizes: &[Size],
+    mut compare: impl FnMut(Size) -> Result<(Vec<Comparison>, bool), CompareError>,
+) -> (Vec<Comparison>, Result<bool, CompareError>) {
+    let (mut all, mut is_good) = (Vec::new(), true);
+    for &size in sizes {
+        match compare(size) {
+            Ok((comparisons, is_as_good)) => {
+                all.extend(comparisons);
+                is_good &= is_as_good;
+            }
+            Err(error) => return (all, Err(error)),
+        }
+    }
+    (all, Ok(is_good))
+}
+
+/// Our ways and the baseline at one size; and whether nothing was lost or corrupt on our side.
+fn compare(
+    args: &CompareArgs,
+    ours: &[Way],
+    baseline: Way,
+    size: Size,
+) -> Result<(Vec<Comparison>, bool), CompareError> {
+    let mut is_good = true;
+    let mut medians: Vec<Medians> = ours.iter().copied().map(Medians::new).collect();
+    let mut reference = Medians::new(baseline);
+    for number in 1..=args.runs {
+        for medians in medians.iter_mut().chain([&mut reference]) {
+            is_good &= medians.measure(args, size, number)? || medians.way.is_stock();
+        }
+    }
+    let reference = reference.into_side();
+    let compared = medians.into_iter().map(|medians| {
+        Comparison::new(medians.way.name, size, args.runs, medians.into_side(), reference.clone())
+    });
+    Ok((compared.collect(), is_good))
 }
 
 /// The ways of this project with a stack, and that stack as it comes.
@@ -395,6 +423,16 @@ mod tests {
         let printed = table(&comparisons, baseline).to_string();
         assert_eq!(printed.matches("as it comes").count(), 2, "{printed}");
         assert!(printed.contains("1/10.0") && printed.contains("1.00x"), "{printed}");
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_measured_leaves_those_before_it() {
+        let (comparisons, done) = until_failure(&[Size(64), Size(65), Size(66)], |Size(bytes)| match bytes {
+            64 => Ok((vec![comparison(bytes)], true)),
+            _ => Err(RunError::NoMatch { domain: 1 }.into()),
+        });
+        assert!(done.is_err());
+        assert_eq!(comparisons.iter().map(|one| one.bytes).collect::<Vec<_>>(), [64]);
     }
 
     #[test]

@@ -46,7 +46,12 @@ pub(crate) enum TerminalError {
 /// [`TerminalError`] where it cannot begin or go on.
 pub(crate) fn publish(args: &PubArgs) -> Result<bool, TerminalError> {
     let (options, source, touch, plan) = args.resolve()?;
-    let stop = stop_on_ctrl_c()?;
+    let patience = options.max_blocking;
+    let stop = stop_on_ctrl_c(move || {
+        say!(
+            "ending; a write and its acknowledgement may take {patience:?} each (--max-blocking), Ctrl-C ends it at once"
+        );
+    })?;
     notices::install(|_, text| say!("{text}"));
     options.path.remarks().for_each(|remark| say!("{remark}"));
     let mut publication = open_publication(&options)?;
@@ -85,14 +90,14 @@ pub(crate) fn publish(args: &PubArgs) -> Result<bool, TerminalError> {
 /// [`TerminalError`] where it cannot begin.
 pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, TerminalError> {
     let options = args.options()?;
-    let stop = stop_on_ctrl_c()?;
+    let stop = stop_on_ctrl_c(|| {})?;
     notices::install(|_, text| say!("{text}"));
     options.path.remarks().for_each(|remark| say!("{remark}"));
     let mut subscription = open_subscription(&options)?;
     let topics: Vec<&str> = options.kinds.iter().map(|kind| kind.topic()).collect();
     say!("subscribed to {} in domain {}; Ctrl-C ends it", topics.join(", "), options.domain);
     let mut subscriber = Subscriber::new(subscription.as_mut(), started_ns);
-    let mut board = SubscriberBoard::new();
+    let mut board = SubscriberBoard::new(options.domain);
     let started = Instant::now();
     let is_over = |tally: &Tally| match args.end() {
         End::Samples(samples) => tally.received + tally.corrupt >= samples,
@@ -207,11 +212,7 @@ impl PublisherBoard {
             }
             if !self.was_told && alone_since.elapsed() >= LONELY {
                 self.was_told = true;
-                say!(
-                    "nobody yet in domain {}; both sides need the same --domain and --stack, \
-                     and a reliable subscriber does not take from a best-effort publisher",
-                    self.domain
-                );
+                say_lonely(self.domain);
             }
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.stop.store(true, Ordering::Relaxed);
@@ -225,6 +226,9 @@ impl PublisherBoard {
 
 /// What the subscriber's terminal shows.
 struct SubscriberBoard {
+    domain: u32,
+    begun: Instant,
+    was_told: bool,
     matched: usize,
     looked_at: Instant,
     shown_at: Instant,
@@ -234,9 +238,19 @@ struct SubscriberBoard {
 }
 
 impl SubscriberBoard {
-    fn new() -> Self {
+    fn new(domain: u32) -> Self {
         let now = Instant::now();
-        Self { matched: 0, looked_at: now, shown_at: now, samples: 0, bytes: 0, complaints: 0 }
+        Self {
+            domain,
+            begun: now,
+            was_told: false,
+            matched: 0,
+            looked_at: now,
+            shown_at: now,
+            samples: 0,
+            bytes: 0,
+            complaints: 0,
+        }
     }
 
     fn complain(&mut self, flaw: &str) {
@@ -253,6 +267,12 @@ impl SubscriberBoard {
             if matched != self.matched {
                 say!("{}", people(matched, "publisher"));
                 self.matched = matched;
+            }
+            // Who was there has shown that nothing is wrong with the options.
+            self.was_told |= matched > 0;
+            if !self.was_told && self.begun.elapsed() >= LONELY {
+                self.was_told = true;
+                say_lonely(self.domain);
             }
         }
         if self.shown_at.elapsed() >= SECOND {
@@ -292,6 +312,14 @@ fn deadline(end: End) -> Option<Instant> {
     }
 }
 
+/// What may be the reason that nobody came.
+fn say_lonely(domain: u32) {
+    say!(
+        "nobody yet in domain {domain}; both sides need the same --domain and --stack, \
+         and a reliable subscriber does not take from a best-effort publisher"
+    );
+}
+
 fn people(count: usize, who: &str) -> String {
     match count {
         0 => format!("no {who} left; waiting for one"),
@@ -300,7 +328,8 @@ fn people(count: usize, who: &str) -> String {
     }
 }
 
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, ctrlc::Error> {
+/// Set by the first Ctrl-C, of which `say` says something.
+fn stop_on_ctrl_c(say: impl Fn() + Send + 'static) -> Result<Arc<AtomicBool>, ctrlc::Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -308,13 +337,14 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, ctrlc::Error> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
+        say();
     })?;
     Ok(stop)
 }
 
 const POLL: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
-/// How long a publisher is alone before it says what may be the reason.
+/// How long a half is alone before it says what may be the reason.
 const LONELY: Duration = Duration::from_secs(5);
 const COMPLAINTS_MAX: u64 = 10;
 /// The exit code of a program that Ctrl-C has ended, as shells give it.

@@ -54,6 +54,27 @@ fn a_publisher_that_nobody_takes_from_says_what_may_be_wrong_and_ends_in_time() 
 }
 
 #[test]
+fn a_subscriber_that_nobody_publishes_for_says_what_may_be_wrong() {
+    let domain = fresh_domain();
+    let mut subscriber = Guarded::start(&format!("sub --stack transport --domain {domain} --seconds 6"));
+    let advice = subscriber.until("nobody yet");
+    assert!(advice.contains(&format!("domain {domain};")) && advice.contains("--stack"), "{advice}");
+    subscriber.until("received 0 samples");
+}
+
+#[test]
+fn a_publisher_that_waits_for_its_subscribers_says_at_ctrl_c_that_a_second_one_ends_it() {
+    let options = format!("--path udp --history 100 --domain {}", fresh_domain());
+    let sending = format!("pub {options} --size 10000 --rate 20 --samples 80");
+    let (_subscriber, mut publisher) = interrupted(&format!("sub {options}"), &sending);
+    signal("-INT", publisher.process.id());
+    let answer = publisher.until("Ctrl-C ends it at once");
+    assert!(answer.contains("--max-blocking"), "{answer}");
+    signal("-INT", publisher.process.id());
+    assert_eq!(publisher.process.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn a_publisher_leaves_when_all_that_it_published_is_acknowledged() {
     let options = format!("--path udp --history 100 --domain {}", fresh_domain());
     let sending = format!("pub {options} --size 300000 --rate 20 --samples 80");
