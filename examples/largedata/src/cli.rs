@@ -58,8 +58,9 @@ pub(crate) struct StackArgs {
     /// Whether the publisher waits for slow subscribers or leaves them behind.
     #[arg(long, value_enum, default_value_t = Reliability::Reliable)]
     reliability: Reliability,
-    /// Samples that a reliable publisher keeps until they are acknowledged (KEEP_LAST) [default: what suits the
-    /// stack and the size].
+    /// Samples that a reliable publisher keeps until they are acknowledged (KEEP_LAST; of RustDDS RESOURCE_LIMITS too,
+    /// which where only some subscribers share memory takes one for each of them) [default: what suits the stack
+    /// and the size].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     history: Option<u32>,
     /// How long a reliable write waits for a subscriber before it fails, in seconds.
