@@ -11,6 +11,9 @@
 pub mod census;
 pub mod child;
 pub mod crash;
+#[path = "../../examples/largedata/src/domain.rs"]
+#[allow(dead_code, reason = "largedata uses all of it")]
+mod domain;
 pub mod node;
 pub mod parcel;
 pub mod random;

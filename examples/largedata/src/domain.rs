@@ -1,27 +1,47 @@
-//! A DDS domain for runs that are not to meet others.
+//! A DDS domain for runs that are not to meet others. The trials include this file.
 
-use crate::random::Random;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
 
 /// Domains above it have no UDP ports (DDSI-RTPS 2.5 §9.6.2.3).
 pub(crate) const DOMAIN_MAX: u32 = 232;
 const OWN_MAX: u32 = 100;
 
-/// A random domain that no other run of this host has: it is held by name until the next is asked for or this
-/// process ends. Where all are taken, or names cannot be held, any. None is 0, which programs have by default, or above 100, whose ports
-/// are some that Linux hands out by itself.
-pub(crate) fn own_domain() -> u32 {
-    static HELD: Mutex<Option<held::Name>> = Mutex::new(None);
-    let mut random = Random::of_this_process();
-    let mut domain = 0;
-    for _ in 0..10 * OWN_MAX {
-        domain = 1 + (random.next() % u64::from(OWN_MAX)) as u32;
-        if let Ok(name) = held::hold(&format!("largedata.domain.{domain}")) {
-            *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
-            break;
-        }
+/// A random domain that no other run of this host has: it is held by name as long as this lives. Where all are taken, or names
+/// cannot be held, any. None is 0, which programs have by default, or above 100, whose ports are some that Linux hands out by
+/// itself.
+#[derive(Debug)]
+pub(crate) struct Domain {
+    number: u32,
+    _name: Option<held::Name>,
+}
+
+impl Domain {
+    /// One that nobody has.
+    pub(crate) fn own() -> Self {
+        let first = (RandomState::new().hash_one(0) % u64::from(OWN_MAX)) as u32;
+        let hold = |number| {
+            let name = held::hold(&format!("largedata.domain.{number}")).ok()?;
+            Some(Self { number, _name: Some(name) })
+        };
+        let held = (0..OWN_MAX).find_map(|nth| hold(1 + (first + nth) % OWN_MAX));
+        held.unwrap_or(Self { number: 1 + first, _name: None })
     }
-    domain
+
+    /// Its number.
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+/// The number of one that is held until the next is asked for or this process ends.
+pub(crate) fn own_domain() -> u32 {
+    static HELD: Mutex<Option<Domain>> = Mutex::new(None);
+    let domain = Domain::own();
+    let number = domain.number();
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(domain);
+    number
 }
 
 #[cfg(target_os = "linux")]
@@ -55,9 +75,15 @@ mod tests {
 
     #[test]
     fn a_domain_that_is_held_is_given_to_nobody_else() {
-        let domain = own_domain();
-        assert!((1..=OWN_MAX).contains(&domain));
-        assert!(held::hold(&format!("largedata.domain.{domain}")).is_err());
-        assert_ne!(own_domain(), domain);
+        let domains = [Domain::own(), Domain::own(), Domain::own()];
+        for domain in &domains {
+            assert!((1..=OWN_MAX).contains(&domain.number()));
+            assert!(held::hold(&format!("largedata.domain.{}", domain.number())).is_err());
+        }
+        let mut numbers = domains.each_ref().map(Domain::number).to_vec();
+        numbers.push(own_domain());
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 4);
     }
 }

@@ -5,6 +5,7 @@ use super::accounts::SETTLING;
 use super::drift::thirds;
 use super::party::{Leaver, Party};
 use super::{LOOK, Log, PATIENCE};
+use crate::domain::Domain;
 use crate::random::Random;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ pub(super) struct Stacks {
 struct Stack {
     program: PathBuf,
     name: &'static str,
-    domain: u32,
+    domain: Domain,
     publisher: Party,
     subscriber: Party,
     guests: Vec<Party>,
@@ -47,9 +48,7 @@ impl Stacks {
 
     /// Starts a pair of each.
     pub(super) fn open(largedata: &Path, max: usize) -> Result<Self, String> {
-        let base = std::process::id() % 100;
-        let names = ["dust", "rustdds"].into_iter().zip([base, 100 + base]);
-        let stacks = names.map(|(name, domain)| Stack::open(largedata, name, domain));
+        let stacks = ["dust", "rustdds"].into_iter().map(|name| Stack::open(largedata, name));
         Ok(Self { stacks: stacks.collect::<Result<_, _>>()?, max })
     }
 
@@ -119,10 +118,12 @@ impl Stacks {
 }
 
 impl Stack {
-    fn open(program: &Path, name: &'static str, domain: u32) -> Result<Self, String> {
-        let subscriber = Party::start(program, &format!("sub --stack {name} --domain {domain}"))?;
+    fn open(program: &Path, name: &'static str) -> Result<Self, String> {
+        let domain = Domain::own();
+        let number = domain.number();
+        let subscriber = Party::start(program, &format!("sub --stack {name} --domain {number}"))?;
         let options =
-            format!("pub --stack {name} --domain {domain} --kind cloud --points 100..20000 --rate 20");
+            format!("pub --stack {name} --domain {number} --kind cloud --points 100..20000 --rate 20");
         let publisher = Party::start(program, &options)?;
         Ok(Self {
             program: program.to_owned(),
@@ -174,7 +175,7 @@ impl Stack {
     }
 
     fn join(&mut self, random: &mut Random, log: &mut Log) -> Result<(), String> {
-        let stack = |stock: &str| format!("--stack {stock}{} --domain {}", self.name, self.domain);
+        let stack = |stock: &str| format!("--stack {stock}{} --domain {}", self.name, self.domain.number());
         // RustDDS 0.15 as it comes serves whoever joins later than another one a part of its history, and loses what comes between
         // that and the present: seen among three of its own. So its publishers all have the plug-in.
         let publishers: &[&'static str] = if self.name == "rustdds" { &[""] } else { &["", "stock-"] };
