@@ -31,8 +31,8 @@ struct Stack {
     baseline: [usize; 2],
     /// Memory of publisher and subscriber, by window.
     windows: Vec<[u64; 2]>,
-    /// What the two had counted when the window before ended.
-    counts: [String; 2],
+    /// What the two had counted when the window before ended, and the end of the one in which that was new.
+    counts: [(String, Instant); 2],
     /// Windows in which one of them counted nothing.
     silent: [u64; 2],
     guests_so_far: u64,
@@ -71,7 +71,8 @@ impl Stacks {
             let is_settled = self.stacks.iter().map(Stack::descriptors).eq(before.iter().copied());
             if is_settled && self.stacks.iter().all(Stack::flows) {
                 for (stack, descriptors) in self.stacks.iter_mut().zip(before) {
-                    (stack.baseline, stack.counts) = (descriptors, stack.counted());
+                    (stack.baseline, stack.counts) =
+                        (descriptors, stack.counted().map(|count| (count, Instant::now())));
                 }
                 return Ok(());
             }
@@ -136,7 +137,7 @@ impl Stack {
             killed: None,
             baseline: [0; 2],
             windows: Vec::new(),
-            counts: [String::new(), String::new()],
+            counts: [(); 2].map(|()| (String::new(), Instant::now())),
             silent: [0; 2],
             guests_so_far: 0,
             starved: 0,
@@ -221,12 +222,15 @@ impl Stack {
 
     fn window(&mut self) -> String {
         let memory = [&self.publisher, &self.subscriber].map(Party::memory);
-        self.windows.push(memory);
         let counts = self.counted();
-        for ((silent, before), now) in self.silent.iter_mut().zip(&self.counts).zip(&counts) {
-            *silent += u64::from(before == now);
+        self.windows.push(memory);
+        for ((silent, before), count) in self.silent.iter_mut().zip(&mut self.counts).zip(counts) {
+            if before.0 == count {
+                *silent += u64::from(before.1.elapsed() >= SILENCE_MIN);
+            } else {
+                *before = (count, Instant::now());
+            }
         }
-        self.counts = counts;
         let [publisher, subscriber] = memory.map(|bytes| bytes >> 10);
         format!("{}: {publisher} and {subscriber} KiB; {}", self.name, self.subscriber.last())
     }
@@ -306,6 +310,8 @@ impl Stack {
     }
 }
 
+/// Whoever is frozen holds up a reliable publisher for a second: a short window may be silent.
+const SILENCE_MIN: Duration = Duration::from_secs(5);
 /// More than what RustDDS and glibc keep of large samples that go by UDP for somebody takes.
 const MEMORY_DRIFT_MAX: u64 = 64 << 20;
 /// One of so many guests may find the machine too busy to begin.
