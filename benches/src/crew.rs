@@ -2,6 +2,7 @@
 
 use crate::child::OBJECTS_MAX;
 use crate::dialogue::{Addressed, Assignment, Event, Order};
+use crate::domain::Domain;
 use crate::hosts;
 use crate::lines::{hear, tell};
 use crate::placement::Placement;
@@ -41,6 +42,7 @@ pub(crate) struct Crew {
     members: Vec<Member>,
     /// Which member has each seat: a process has one, but for a crowd.
     homes: Vec<usize>,
+    _domain: Domain,
     /// What each holds after joining.
     pub(crate) holdings: Vec<Holdings>,
 }
@@ -77,15 +79,17 @@ impl Crew {
     ) -> Result<Self, CrewError> {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let run = std::process::id().wrapping_mul(1000) + RUNS.fetch_add(1, Ordering::Relaxed);
+        let domain = Domain::own();
         let objects = system.objects()?;
         let lanes = shape.lanes();
         let homes: Vec<usize> = (0..lanes.len()).map(|seat| shape.home(seat)).collect();
         let mut seats: BTreeMap<usize, Vec<Seat>> = BTreeMap::new();
         for (index, (writes, reads)) in lanes.into_iter().enumerate() {
-            let seat = Seat { run, index: index as u32, writes, reads, message_max, objects: Vec::new() };
-            seats.entry(homes[index]).or_default().push(seat);
+            let (domain, index, objects) = (domain.number(), index as u32, Vec::new());
+            let seat = Seat { run, domain, index, writes, reads, message_max, objects };
+            seats.entry(homes[seat.index as usize]).or_default().push(seat);
         }
-        let mut crew = Self { members: Vec::new(), homes, holdings: Vec::new() };
+        let mut crew = Self { members: Vec::new(), homes, _domain: domain, holdings: Vec::new() };
         for seats in seats.into_values() {
             let system = system.name().to_owned();
             let assignment = Assignment { system, seats, placement, parent: std::process::id() };

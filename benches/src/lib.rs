@@ -38,6 +38,9 @@ mod cli;
 mod crew;
 mod crowd;
 mod dialogue;
+#[path = "../../examples/largedata/src/domain.rs"]
+#[allow(dead_code, reason = "largedata uses all of it")]
+mod domain;
 mod hosts;
 mod latency;
 pub mod limits;

@@ -85,8 +85,10 @@ pub trait Party {
 /// A process's place in a run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Seat {
-    /// The run: no two that overlap have the same. For names of topics, services and domains.
+    /// The run: no two that overlap have the same. For names of topics and services.
     pub run: u32,
+    /// Its DDS domain, in which no other run is.
+    pub domain: u32,
     /// This process, from 0.
     pub index: u32,
     /// Where it sends; `None` if it does not.

@@ -62,7 +62,7 @@ impl System for Dust {
     }
 
     fn join(&self, seat: Seat) -> Result<Box<dyn Party>, Failure> {
-        let domain = (seat.run % 200) as i32;
+        let domain = seat.domain as i32;
         let mut monitor = None;
         let participant = match self {
             Self::Shared => {

@@ -61,17 +61,22 @@ impl System for Rustdds {
 
     fn set_up(&self) -> String {
         let way = match self {
-            Self::Views => "endpoints of this project, loans and views",
-            Self::Copies => "endpoints of this project, copies at both ends",
+            Self::Views => {
+                "endpoints of this project, loans and views, histories of 1 MiB and 2 to 4 samples at least"
+            }
+            Self::Copies => {
+                "endpoints of this project, copies at both ends, histories of 1 MiB and 2 to 4 samples at least"
+            }
             Self::Plain => {
-                "as it comes, over UDP, serde_bytes, ResourceLimits, socket buffers of 32 MiB asked for"
+                "as it comes, over UDP, serde_bytes, ResourceLimits, histories of 1 MiB and one sample at least, socket buffers of \
+                 32 MiB asked for"
             }
         };
         format!("RustDDS 0.15, reliable, waiting by mio; {way}")
     }
 
     fn join(&self, seat: Seat) -> Result<Box<dyn Party>, Failure> {
-        let participant = DomainParticipantBuilder::new((seat.run % 200) as u16)
+        let participant = DomainParticipantBuilder::new(seat.domain as u16)
             .socket_receive_buffer_size(SOCKET_BUFFER_BYTES)
             .socket_send_buffer_size(SOCKET_BUFFER_BYTES)
             .build()

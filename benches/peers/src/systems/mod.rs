@@ -26,11 +26,6 @@ pub(crate) fn all() -> Vec<Box<dyn System>> {
     ]
 }
 
-/// A DDS domain that overlapping runs do not share, counted as the harness counts.
-fn domain(run: u32) -> u32 {
-    run % DOMAINS
-}
-
 /// How many messages a queue holds, where a peer lets its user choose: deep enough that neither side waits for every
 /// single message, shallow enough that large ones stay near the cache.
 fn depth(message_max: usize) -> usize {
@@ -43,5 +38,4 @@ fn no_such_lane() -> Failure {
 
 /// Messages that one call of `receive` shows at most, so that its caller sees the time now and then.
 const BATCH_MAX: usize = 256;
-const DOMAINS: u32 = 200;
 const DEPTH_BYTES: usize = 16 << 20;

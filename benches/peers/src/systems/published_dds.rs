@@ -59,7 +59,7 @@ impl System for PublishedDds {
         let config = config(self.0, seat.message_max);
         let participant = DomainParticipantFactory::instance()
             .create_participant_with_config(
-                super::domain(seat.run) as i32,
+                seat.domain as i32,
                 DomainParticipantQos::default(),
                 config,
             )
