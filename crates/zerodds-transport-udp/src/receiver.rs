@@ -58,6 +58,8 @@ pub(crate) struct Inbox {
     _ear: UnixStream,
     queue: VecDeque<UdpMessage>,
     scratch: [Scratch; BATCH],
+    /// The listeners whose last read failed, a bit for each position.
+    failing: u32,
 }
 
 /// A buffer that datagrams are read into.
@@ -84,7 +86,7 @@ impl Inbox {
         let watched: Vec<_> = sockets.chain([ear.as_fd()]).chain(network.notices()).collect();
         let readiness = Readiness::watch(&watched)?;
         let scratch = array::from_fn(|_| Scratch::default());
-        Ok(Self { listeners, readiness, _ear: ear, queue: VecDeque::new(), scratch })
+        Ok(Self { listeners, readiness, _ear: ear, queue: VecDeque::new(), scratch, failing: 0 })
     }
 
     /// One batch from every socket that has something.
@@ -113,8 +115,9 @@ impl Inbox {
         let mut slices = self.scratch.each_mut().map(|scratch| IoSliceMut::new(scratch.ready()));
         let count = match listener.state.recv(UdpSockRef::from(&listener.socket), &mut slices, &mut metas) {
             Ok(count) => count,
-            Err(error) => return self.give_up_if_denied(position, &error),
+            Err(error) => return self.give_up_if_lasting(position, &error),
         };
+        self.failing &= !(1 << position);
         for (scratch, meta) in self.scratch.iter_mut().zip(&metas[..count]) {
             let source = Locator::from(meta.addr);
             if meta.len < LENT_MIN {
@@ -128,12 +131,21 @@ impl Inbox {
         }
     }
 
-    /// Most errors are nothing: no datagram after all, or a report about something sent, gone once read. But a
-    /// sandbox that denies the call will deny it again, and the socket stays readable: that would be a spin.
-    fn give_up_if_denied(&self, position: usize, error: &io::Error) {
-        if let Some(Errno::PERM | Errno::NOSYS) = Errno::from_io_error(error) {
-            tracing::error!(%error, "UDP cannot receive: the system (a sandbox?) denies recvmmsg");
-            self.readiness.forget(self.listeners[position].socket.as_fd());
+    /// Most errors are nothing: no datagram after all, no memory just now, or a report about something sent, gone once read. But
+    /// what a sandbox denies it will deny again, by whichever error, and the socket stays readable: that would be a spin.
+    fn give_up_if_lasting(&mut self, position: usize, error: &io::Error) {
+        if let Some(Errno::AGAIN | Errno::INTR | Errno::NOMEM | Errno::NOBUFS) = Errno::from_io_error(error) {
+            return;
+        }
+        let is_first = self.failing & (1 << position) == 0;
+        self.failing |= 1 << position;
+        if !is_first {
+            let socket = self.listeners[position].socket.as_fd();
+            self.readiness.forget(socket);
+            tracing::error!(
+                %error,
+                "UDP cannot receive: recvmmsg fails, and one of its sockets is read no more; the system (a sandbox?) has to allow it"
+            );
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::Instant;
 use zerodds_core::{
     Delivery, HostTag, Incarnation, Incoming, Loan as _, LoanError, Locator, Message as _, Path, Peer, Reach,
@@ -308,4 +309,32 @@ fn a_wait_ends_at_its_deadline() {
     let deadline = Instant::now() + std::time::Duration::from_millis(20);
     while let Some(_foreign) = a.receiver.receive(Some(deadline)) {}
     assert!(Instant::now() >= deadline);
+}
+
+#[test]
+fn a_socket_that_a_sandbox_keeps_from_being_read_is_waited_for_no_longer() {
+    const TEST: &str = "exchange::a_socket_that_a_sandbox_keeps_from_being_read_is_waited_for_no_longer";
+    const SANDBOX: &str = include_str!("../../../zerodds-transport-shm/tests/failures/shims/sandbox.py");
+    const INSIDE: &str = "ZERODDS_UDP_TEST_SANDBOXED";
+    if std::env::var_os(INSIDE).is_none() {
+        let binary = std::env::current_exe().unwrap();
+        let mut sandboxed = Command::new("python3");
+        sandboxed.args(["-c", SANDBOX, "recvmmsg"]).arg(binary).args(["--exact", TEST, "--nocapture"]);
+        let Ok(output) = sandboxed.env(INSIDE, "").output() else {
+            println!("SKIPPED: python3 is not to be had");
+            return;
+        };
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(stdout.contains("1 passed"), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let domain = random_domain();
+    let (a, mut b) = (Participant::on_loopback(domain), Participant::on_loopback(domain));
+    a.send(b"RTPS", &b.transport.locators());
+    assert_eq!(b.receiver.wait(hang_bound(), &[]), Wake::Ready);
+    let mut turns = std::iter::repeat_with(|| {
+        assert!(b.receiver.try_receive().is_none());
+        b.receiver.arm()
+    });
+    assert!(turns.by_ref().take(100).any(|wake| wake == Wake::TimedOut), "it would be a spin");
 }
