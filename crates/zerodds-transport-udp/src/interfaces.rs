@@ -48,20 +48,26 @@ pub(crate) struct Link {
 impl InterfaceTable {
     /// Asks the system; `chosen` empty means all.
     pub(crate) fn scan(chosen: &[InterfaceChoice]) -> io::Result<Self> {
-        let entries = if_addrs::get_if_addrs()?
-            .into_iter()
-            .map(|found| Interface {
+        Self::of_found(if_addrs::get_if_addrs()?, chosen)
+    }
+
+    fn of_found(found: Vec<if_addrs::Interface>, chosen: &[InterfaceChoice]) -> io::Result<Self> {
+        let entries = found.into_iter().map(|found| {
+            Ok(Interface {
                 usable: found.is_oper_up() && is_chosen(chosen, &found.name, found.ip()),
                 prefix_len: match &found.addr {
                     if_addrs::IfAddr::V4(v4) => v4.prefixlen,
                     if_addrs::IfAddr::V6(v6) => v6.prefixlen,
                 },
                 ip: found.ip(),
-                index: found.index,
+                index: match found.index {
+                    None => index(&found.name)?,
+                    known => known,
+                },
                 name: found.name,
             })
-            .collect();
-        Ok(Self { entries, explicit: !chosen.is_empty() })
+        });
+        Ok(Self { entries: entries.collect::<io::Result<_>>()?, explicit: !chosen.is_empty() })
     }
 
     /// The addresses of this family that peers should be told. Link-local IPv6 addresses are not among them,
@@ -146,6 +152,25 @@ pub(crate) fn is_link_local_v6(ip: &IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
+/// The index of an interface that was listed without one: for want of a descriptor, which is an error here, or since it has
+/// gone meanwhile, which is none. Without an index nothing is joined there, and what is would be left.
+#[cfg(target_os = "linux")]
+fn index(name: &str) -> io::Result<Option<u32>> {
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    match name_to_index(socket, name) {
+        Ok(index) => Ok(Some(index)),
+        Err(Errno::NODEV) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn index(_: &str) -> io::Result<Option<u32>> {
+    Ok(None)
+}
+
 fn is_chosen(chosen: &[InterfaceChoice], name: &str, ip: IpAddr) -> bool {
     chosen.is_empty()
         || chosen.iter().any(|choice| match choice {
@@ -225,6 +250,25 @@ mod tests {
         assert_eq!(everything.subnet(ip("2001:db8::1")), Some(128));
         let alone = InterfaceTable::of(&[("wg0", "10.0.0.1", 32, true)]);
         assert_eq!((alone.subnet(ip("10.0.0.1")), alone.subnet(ip("10.0.0.2"))), (Some(0), None));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_interface_whose_index_was_not_found_is_asked_for_and_an_error_where_no_descriptor_is_left() {
+        let test = "interfaces::tests::an_interface_whose_index_was_not_found_is_asked_for_and_an_error_where_no_descriptor_is_left";
+        if !crate::namespace::inside(test, "ip link set lo up && ulimit -n 64") {
+            return;
+        }
+        let unindexed = || {
+            let found = if_addrs::get_if_addrs().unwrap().into_iter();
+            found.map(|found| if_addrs::Interface { index: None, ..found }).collect::<Vec<_>>()
+        };
+        let link = |table: &InterfaceTable| table.links(Family::V4).first().map(|link| link.index);
+        let table = InterfaceTable::of_found(unindexed(), &[]).unwrap();
+        assert_eq!(link(&table), Some(1));
+        let found = unindexed();
+        let _all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        assert!(InterfaceTable::of_found(found, &[]).is_err());
     }
 
     #[test]

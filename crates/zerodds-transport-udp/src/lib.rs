@@ -39,6 +39,10 @@ mod group;
 #[cfg(test)]
 mod hearing;
 mod interfaces;
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../tests/udp/namespace.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "made for other tests: not all of it is of use here")]
+mod namespace;
 mod network;
 pub mod ports;
 mod readiness;

@@ -515,18 +515,10 @@ fn say_if_less(buffers: Buffers) {
 }
 
 #[cfg(all(test, target_os = "linux"))]
-#[path = "../tests/udp/namespace.rs"]
-#[allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "made for other tests: the network of the one here stays as it is"
-)]
-mod namespace;
-
-#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
     use crate::config::InterfaceChoice;
+    use crate::namespace;
     use std::net::UdpSocket;
     use std::os::unix::net::UnixDatagram;
     use std::sync::atomic::AtomicU32;
