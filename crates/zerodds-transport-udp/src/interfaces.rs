@@ -171,10 +171,12 @@ fn index(_: &str) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
+/// Linux lists an address that has a label by that instead, which is the interface's name, a colon and more.
 fn is_chosen(chosen: &[InterfaceChoice], name: &str, ip: IpAddr) -> bool {
+    let interface = name.split_once(':').map_or(name, |(interface, _)| interface);
     chosen.is_empty()
         || chosen.iter().any(|choice| match choice {
-            InterfaceChoice::Name(wanted) => wanted == name,
+            InterfaceChoice::Name(wanted) => wanted == interface || wanted == name,
             InterfaceChoice::Address(wanted) => *wanted == ip,
         })
 }

@@ -170,16 +170,19 @@ fn a_peer_whose_address_has_gone_is_sent_to_by_its_other_one() {
 }
 
 #[test]
-fn only_the_chosen_interface_is_announced_and_multicast_on() {
-    let test = "network::only_the_chosen_interface_is_announced_and_multicast_on";
-    if !inside(test, &format!("ip link set lo up && {LINK_UP} && {SECOND_LINK_UP}")) {
+fn only_the_chosen_interface_is_announced_with_all_of_its_addresses_and_multicast_on() {
+    let test = "network::only_the_chosen_interface_is_announced_with_all_of_its_addresses_and_multicast_on";
+    let label = "ip addr add 10.78.0.5/24 dev veth2 label veth2:x";
+    if !inside(test, &format!("ip link set lo up && {LINK_UP} && {SECOND_LINK_UP} && {label}")) {
         return;
     }
     let mut all = Participant::with(0, &Config::default());
-    idle_until_announced(&mut all, &[[10, 77, 0, 1].into(), [10, 78, 0, 1].into()]);
-    for chosen in ["veth2", "10.78.0.1"] {
+    let [first, labelled] = [1, 5].map(|host| IpAddr::from([10, 78, 0, host]));
+    idle_until_announced(&mut all, &[[10, 77, 0, 1].into(), first, labelled]);
+    let choices = [("veth2", vec![first, labelled]), ("veth2:x", vec![labelled]), ("10.78.0.1", vec![first])];
+    for (chosen, announced) in choices {
         let mut one = Participant::with(0, &Config::default().interfaces([chosen.parse().unwrap()]));
-        idle_until_announced(&mut one, &[[10, 78, 0, 1].into()]);
+        idle_until_announced(&mut one, &announced);
         let token = Token::random();
         one.send(&token.message(0, 100), &one.transport.metatraffic_multicast_locators());
         one.send(&token.last(), &one.transport.metatraffic_multicast_locators());
