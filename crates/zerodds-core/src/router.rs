@@ -101,7 +101,7 @@ impl<S: Transport, U: Transport> Router<S, U> {
     }
 
     /// Which path each peer uses that was sent to, since when and why, in no order: at most 1,024
-    /// peers; of more than those, some that are served by UDP are left out.
+    /// peers; of more than those, some that are served by UDP are left out until others are sent nothing any more.
     #[must_use]
     pub fn reports(&self) -> Vec<PathReport> {
         self.ledger.lock().reports()

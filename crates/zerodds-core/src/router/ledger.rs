@@ -11,6 +11,10 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: HashMap<Locator, Entry>,
+    /// Notes so far, one for each message to a peer: the clock by which peers are silent.
+    notes: u64,
+    /// Before so many notes nobody is silent enough to make room.
+    full_until: u64,
 }
 
 #[derive(Debug)]
@@ -18,6 +22,8 @@ struct Entry {
     path: Path,
     reason: Reason,
     since: Instant,
+    /// Which of the notes was the last one.
+    last: u64,
     /// What was last said about this peer, so that passing states are not news.
     announced: Option<(Path, Reason)>,
     sent_by_shm: u64,
@@ -52,9 +58,14 @@ impl News {
 impl Ledger {
     /// Records the path that was chosen for `peer`, if there is room; the news of it, if it is any.
     pub(super) fn note(&mut self, peer: Locator, note: Note, now: impl FnOnce() -> Instant) -> Option<News> {
+        self.notes += 1;
         match self.entries.get_mut(&peer) {
-            Some(entry) if entry.path == note.path && entry.reason == note.reason => None,
+            Some(entry) if entry.path == note.path && entry.reason == note.reason => {
+                entry.last = self.notes;
+                None
+            }
             Some(entry) => {
+                entry.last = self.notes;
                 if entry.path != note.path {
                     (entry.path, entry.since) = (note.path, now());
                 }
@@ -69,6 +80,7 @@ impl Ledger {
                     path: note.path,
                     reason: note.reason.clone(),
                     since: now(),
+                    last: self.notes,
                     announced: None,
                     sent_by_shm: 0,
                     sent_by_udp: 0,
@@ -105,16 +117,25 @@ impl Ledger {
         self.entries.iter().map(report).collect()
     }
 
-    /// Whether there is room for a peer on this path. The one that has been served by UDP for longest makes room for one that shares
-    /// memory, and none for another like itself: of peers that are sent to in turn, each would push out the next, and all
-    /// be news with every message.
+    /// Whether there is room for a peer on this path. Of those served by UDP, whose end nobody tells, the one that was sent nothing for
+    /// longest makes room: for one that shares memory at once, for another like itself only after many messages to others. Of
+    /// peers that are sent to in turn, each would push out the next, and all be news with every message.
     fn make_room(&mut self, path: Path) -> bool {
-        if self.entries.len() < PEERS_MAX || path == Path::Udp {
-            return self.entries.len() < PEERS_MAX;
+        if self.entries.len() < PEERS_MAX {
+            return true;
+        }
+        if path == Path::Udp && self.notes < self.full_until {
+            return false;
         }
         let by_udp = self.entries.iter().filter(|(_, entry)| entry.path == Path::Udp);
-        let oldest = by_udp.min_by_key(|(_, entry)| entry.since).map(|(&peer, _)| peer);
-        oldest.is_some_and(|oldest| self.entries.remove(&oldest).is_some())
+        let longest_silent =
+            by_udp.min_by_key(|(_, entry)| entry.last).map(|(&peer, entry)| (peer, entry.last));
+        let Some((peer, last)) = longest_silent else { return false };
+        if path == Path::Udp && self.notes < last + SILENT_MIN {
+            self.full_until = last + SILENT_MIN;
+            return false;
+        }
+        self.entries.remove(&peer).is_some()
     }
 }
 
@@ -133,3 +154,5 @@ impl Entry {
 /// More peers than most domains hold: 120 participants fit on one host (DDSI-RTPS 2.5 §9.6.2.3), of which one without shared memory
 /// may have two names.
 pub(super) const PEERS_MAX: usize = 1024;
+/// Messages to others after which a peer may be gone: sixteen times as many peers can be sent to in turn.
+pub(super) const SILENT_MIN: u64 = 16 * PEERS_MAX as u64;

@@ -384,6 +384,24 @@ fn the_ledger_is_bounded_whatever_locators_the_network_invents_and_each_in_it_is
     assert_eq!((reports.len(), shared.count()), (ledger::PEERS_MAX, 2));
 }
 
+#[test]
+fn whoever_comes_by_udp_is_reported_though_many_came_before_who_are_sent_nothing_any_more() {
+    let (_, a, b) = linked_pair();
+    let send = |to: &[Locator]| drop(a.router.send_bytes(&[1], &[Peer::new(to)], Delivery::BestEffort));
+    let invented = |port| [Locator::new(Locator::KIND_UDP_V4, port, [9; 16])];
+    let is_reported = |port| a.router.reports().iter().any(|report| report.peer == invented(port)[0]);
+    let many = u32::try_from(ledger::PEERS_MAX).expect("small");
+    (1..=many).for_each(|port| send(&invented(port)));
+    send(&invented(many + 1));
+    assert!(!is_reported(many + 1), "the others may still be there");
+    for _ in 0..ledger::SILENT_MIN {
+        [&invented(1)[..], &b.locators].into_iter().for_each(send);
+    }
+    send(&invented(many + 1));
+    assert!(is_reported(many + 1) && is_reported(1) && !is_reported(2));
+    assert_eq!(a.router.reports().len(), ledger::PEERS_MAX);
+}
+
 fn next_message(
     receiver: &mut RouterReceiver<crate::testing::MemoryReceiver, crate::testing::MemoryReceiver>,
 ) -> RouterMessage<MemoryMessage, MemoryMessage> {
