@@ -462,7 +462,11 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
                     (capacity.stalled, capacity.len_taken) = (false, len.max(capacity.len_taken));
                 }
                 Outcome::Sent(_) => capacity.stalled = false,
-                Outcome::Full => capacity.stalled = true,
+                // Of the peer's room a full socket says nothing.
+                Outcome::Full => {
+                    let path = self.shared().router.route(peer, len).path;
+                    capacity.stalled |= path == Path::SharedMemory;
+                }
                 Outcome::Refused => {}
             }
             self.note(locator, capacity);

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use zerodds_core::testing::{Hub, Memory, MemoryLoan, MemoryReceiver};
-use zerodds_core::{Counters, Endianness, Incoming, Reach, Receiver, Unserved};
+use zerodds_core::{Counters, Endianness, Incoming, Reach, Reason, Receiver, Unserved};
 
 impl Datagrams for Memory {
     fn metatraffic_unicast_locators(&self) -> Vec<Locator> {
@@ -99,6 +99,7 @@ impl Transport for Narrow {
 
 /// A writer, and two peers with both kinds of locators: one takes everything by shared memory, the other little.
 struct Scene {
+    hub: Hub,
     writer: Writer<Narrow, Memory>,
     wide: [Memory; 2],
     narrow: [Memory; 2],
@@ -132,7 +133,7 @@ impl Scene {
             drop(give.send(message));
         };
         let running = start(shm, udp, &Arc::<Registry>::default(), give).expect("a thread");
-        Self { writer: Writer::new(running), wide, narrow, dust, gate }
+        Self { hub, writer: Writer::new(running), wide, narrow, dust, gate }
     }
 
     /// Dust writes this message to a peer.
@@ -302,6 +303,18 @@ fn a_peer_without_room_for_samples_is_stalled_though_a_heartbeat_finds_room() {
     assert!(stalled(&scene), "the next sample would be waited for in vain");
     scene.write(&as_dust_writes(b"small", &[], true), |scene| &scene.narrow);
     assert!(!stalled(&scene));
+}
+
+#[test]
+fn a_full_socket_is_no_sign_that_the_peer_has_no_room() {
+    let mut scene = Scene::new(too_large);
+    let Narrow { inner, .. } = scene.writer.shared().router.shm();
+    scene.hub.link_down(inner, &scene.narrow[0], &Reason::PeerClosed);
+    for _ in 0..=1 << 10 {
+        scene.write(&as_dust_writes(b"small", &[], true), |scene| &scene.narrow);
+    }
+    assert_eq!((scene.narrow[1].queued(), scene.writer.shared().tally.traffic().unserved), (1 << 10, 1));
+    assert!(!scene.writer.capacity(Peer::new(&scene.narrow[0].locators())).stalled);
 }
 
 #[test]
