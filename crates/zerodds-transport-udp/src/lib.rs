@@ -11,7 +11,7 @@
 //! The tour: [`ports`] are the specification's numbers, `claim` binds those of one participant, `socket` makes
 //! sockets of the three kinds. `interfaces` is a picture of the host's network, `network` keeps it current,
 //! `group` follows it with multicast memberships, and `route` chooses among a peer's addresses by it. `batch`
-//! sends, `receiver` receives, `transport` puts them together behind
+//! sends, `refusals` says what the system does not, `receiver` receives, `transport` puts them together behind
 //! [`zerodds_core::Transport`].
 //!
 //! Three things are absent on purpose. There is no thread: see `transport`. There is no retransmission: RTPS
@@ -47,6 +47,7 @@ mod network;
 pub mod ports;
 mod readiness;
 mod receiver;
+mod refusals;
 mod route;
 mod socket;
 mod tally;

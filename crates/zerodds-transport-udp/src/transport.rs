@@ -18,6 +18,7 @@ use crate::interfaces::InterfaceTable;
 use crate::network::Network;
 use crate::ports;
 use crate::receiver::{Inbox, UdpReceiver};
+use crate::refusals::Refusals;
 use crate::route::{Route, Surroundings};
 use crate::socket::{Buffers, Family, Listener, granted};
 use crate::tally::Tally;
@@ -38,7 +39,7 @@ use zerodds_core::{
 /// RTPS over UDP for one participant of one domain. Clones are handles to the same transport; its ports are
 /// those of its receiver, and free again when that is dropped (where nobody took it: when the last handle is).
 #[derive(Clone, Debug)]
-pub struct UdpTransport(Arc<Shared>);
+pub struct UdpTransport(pub(crate) Arc<Shared>);
 
 /// A message to be sent by UDP, in memory of its own.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     v4: Sender,
     v6: Option<Sender>,
     pub(crate) tally: Tally,
+    pub(crate) refusals: Refusals,
     inbox: Mutex<Option<Inbox>>,
     closed: AtomicBool,
     bell: UnixStream,
@@ -116,6 +118,7 @@ impl UdpTransport {
             v4,
             v6,
             tally: Tally::default(),
+            refusals: Refusals::default(),
             closed: AtomicBool::new(false),
             bell,
         })))
@@ -340,14 +343,16 @@ impl Shared {
         patience: &mut Patience,
     ) -> Result<Progress, Reason> {
         let chosen_by = self.network.table();
-        let mut progress = self.send_along(self.route_by(&chosen_by, peer)?, batch, patience);
+        let mut route = self.route_by(&chosen_by, peer)?;
+        let mut progress = self.send_along(route, batch, patience);
         if let Some(Stop::Refused(
             Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NODEV | Errno::ADDRNOTAVAIL,
         )) = progress.stopped
             && self.is_outdated(&chosen_by)
         {
             let before = progress.sent;
-            progress = self.send_along(self.route(peer)?, batch.after(before), patience);
+            route = self.route(peer)?;
+            progress = self.send_along(route, batch.after(before), patience);
             progress.sent += before;
         }
         self.tally.sent(batch.first(progress.sent));
@@ -355,7 +360,13 @@ impl Shared {
             None => {}
             Some(Stop::Full) => self.tally.full(batch.count - progress.sent, delivery),
             Some(Stop::Refused(Errno::MSGSIZE)) => self.tally.too_large(),
-            Some(Stop::Refused(_)) => self.tally.refused(batch.count - progress.sent),
+            Some(Stop::Refused(errno)) => {
+                self.tally.refused(batch.count - progress.sent);
+                // Of a group it is said where nothing comes back.
+                if let Route::Unicast(address) = route {
+                    self.refusals.note(errno, address);
+                }
+            }
         }
         Ok(progress)
     }
