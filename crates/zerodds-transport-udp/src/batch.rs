@@ -121,7 +121,6 @@ impl Sender {
     pub(crate) fn send(&self, batch: Batch<'_>, to: SocketAddr, patience: &mut Patience) -> Progress {
         let mut segments = self.segments(batch, to);
         let mut sent = 0;
-        let mut stale_errors = 0;
         while sent < batch.count {
             let stop = match self.step(batch.after(sent), to, &mut segments) {
                 Ok(taken) => {
@@ -129,11 +128,6 @@ impl Sender {
                     continue;
                 }
                 Err(Errno::INTR) => continue,
-                // An earlier datagram found no listener: reported once, here, and none of this one's business.
-                Err(Errno::CONNREFUSED) if stale_errors < STALE_ERRORS_MAX => {
-                    stale_errors += 1;
-                    continue;
-                }
                 Err(full @ (Errno::AGAIN | Errno::NOBUFS)) => {
                     if patience.wait(&self.socket, full) {
                         continue;
@@ -287,8 +281,6 @@ const PATHS_MAX: usize = 256;
 const PLAIN_MAX: usize = 64;
 /// The most bytes of one segmented send: one IPv4 datagram's payload.
 const SEGMENTED_MAX: usize = 65_507;
-/// The most reports about earlier datagrams that one send puts up with.
-const STALE_ERRORS_MAX: u32 = 8;
 /// The longest wait before a full socket is tried again.
 const PAUSE: Duration = Duration::from_micros(200);
 
