@@ -238,6 +238,11 @@ impl Patience {
         Self { bound, until: None }
     }
 
+    /// Waits for nothing.
+    pub(crate) const fn none() -> Self {
+        Self::new(Duration::ZERO)
+    }
+
     /// Waits a moment for room in the socket; `false` once patience is at its end.
     fn wait(&mut self, socket: &Socket, full: Errno) -> bool {
         let now = Instant::now();

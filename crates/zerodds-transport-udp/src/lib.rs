@@ -11,7 +11,7 @@
 //! The tour: [`ports`] are the specification's numbers, `claim` binds those of one participant, `socket` makes
 //! sockets of the three kinds. `interfaces` is a picture of the host's network, `network` keeps it current,
 //! `group` follows it with multicast memberships, and `route` chooses among a peer's addresses by it. `batch`
-//! sends, `refusals` says what the system does not, `receiver` receives, `transport` puts them together behind
+//! sends, by one of the sockets of `senders`, `refusals` says what the system does not take, `receiver` receives, `transport` puts them together behind
 //! [`zerodds_core::Transport`].
 //!
 //! Three things are absent on purpose. There is no thread: see `transport`. There is no retransmission: RTPS
@@ -49,6 +49,7 @@ mod readiness;
 mod receiver;
 mod refusals;
 mod route;
+mod senders;
 mod socket;
 mod tally;
 mod transport;

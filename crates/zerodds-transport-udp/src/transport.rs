@@ -1,7 +1,7 @@
 //! The transport itself: opened for one domain, it sends to peers and tells them where to send to.
 //!
 //! ```text
-//!   send(message, peers) ── per peer: route ─┬─ unicast ─▶ one datagram from the sending socket
+//!   send(message, peers) ── per peer: route ─┬─ unicast ─▶ one datagram from a sending socket
 //!                                            └─ group ───▶ one by each interface; by loopback too where no
 //!                                                          other brings it back to this host
 //! ```
@@ -9,7 +9,7 @@
 //! interfaces are looked at again before they are announced or multicast on, when there was no route, and
 //! when the receiver is told that they changed.
 
-use crate::batch::{Batch, PATIENCE, Patience, Progress, Sender, Stop};
+use crate::batch::{Batch, PATIENCE, Patience, Progress, Stop};
 use crate::claim::Claim;
 use crate::config::{Config, Ipv6};
 use crate::error::{BatchError, OpenError};
@@ -20,6 +20,7 @@ use crate::ports;
 use crate::receiver::{Inbox, UdpReceiver};
 use crate::refusals::Refusals;
 use crate::route::{Route, Surroundings};
+use crate::senders::Senders;
 use crate::socket::{Buffers, Family, Listener, granted};
 use crate::tally::Tally;
 use parking_lot::Mutex;
@@ -56,8 +57,7 @@ pub(crate) struct Shared {
     buffers: Buffers,
     pub(crate) network: Network,
     groups: Vec<Group>,
-    v4: Sender,
-    v6: Option<Sender>,
+    senders: Senders,
     pub(crate) tally: Tally,
     pub(crate) refusals: Refusals,
     inbox: Mutex<Option<Inbox>>,
@@ -88,14 +88,14 @@ impl UdpTransport {
 
     fn open_on(network: Network, domain_id: u32, config: &Config) -> Result<Self, OpenError> {
         let group_port = ports::metatraffic_multicast(domain_id)?;
-        let v4 = Sender::open(Family::V4, config.buffer).map_err(setting_up("a socket to send from"))?;
-        let v6 = if config.ipv6 == Ipv6::Off { None } else { Sender::open(Family::V6, config.buffer).ok() };
+        let senders = Senders::open(config.buffer, config.ipv6 != Ipv6::Off)
+            .map_err(setting_up("a socket to send from"))?;
         let hears_v6 =
             config.ipv6 == Ipv6::Announce && Listener::unicast(Family::V6, 0, config.buffer).is_ok();
         let families = if hears_v6 { &[Family::V4, Family::V6][..] } else { &[Family::V4] };
         let claim = Claim::lowest_free(domain_id, families, config.buffer)?;
         let groups = join_groups(families, group_port, config.buffer, &network);
-        let buffers = buffers(config.buffer, &claim, &groups, [Some(&v4), v6.as_ref()]);
+        let buffers = buffers(config.buffer, &claim, &groups, &senders);
         say_if_less(buffers);
         let (bell, ear) = UnixStream::pair().map_err(setting_up("the signal that ends receiving"))?;
         let pairs = claim.pairs.iter();
@@ -115,8 +115,7 @@ impl UdpTransport {
             )),
             network,
             groups,
-            v4,
-            v6,
+            senders,
             tally: Tally::default(),
             refusals: Refusals::default(),
             closed: AtomicBool::new(false),
@@ -209,7 +208,7 @@ impl UdpTransport {
             return None;
         }
         match self.0.route(to).ok()? {
-            Route::Unicast(address) => self.0.sender(Family::of(address.ip()))?.packet_payload(address),
+            Route::Unicast(address) => self.0.senders.packet_payload(address, self.0.is_here(address)),
             Route::Group(_) => None,
         }
     }
@@ -326,7 +325,7 @@ impl Shared {
         }
         let Some(changed) = self.network.refresh() else { return false };
         // What one packet carries may be another, though the addresses are the same.
-        self.senders().for_each(Sender::forget_paths);
+        self.senders.forget_paths();
         if changed {
             self.groups.iter().for_each(|group| group.follow(&self.network));
         }
@@ -381,15 +380,17 @@ impl Shared {
     }
 
     fn route_by(&self, table: &InterfaceTable, peer: Peer<'_>) -> Result<Route, Reason> {
-        Surroundings { table, host_tag: self.config.host_tag, ipv6: self.v6.is_some() }.route(peer)
+        Surroundings {
+            table,
+            host_tag: self.config.host_tag,
+            ipv6: self.senders.common(Family::V6).is_some(),
+        }
+        .route(peer)
     }
 
     fn send_along(&self, route: Route, batch: Batch<'_>, patience: &mut Patience) -> Progress {
         match route {
-            Route::Unicast(address) => match self.sender(Family::of(address.ip())) {
-                Some(sender) => sender.send(batch, address, patience),
-                None => Progress::refused(Errno::AFNOSUPPORT),
-            },
+            Route::Unicast(address) => self.senders.send(batch, address, self.is_here(address), patience),
             Route::Group(group) => self.multicast(batch, group, patience),
         }
     }
@@ -398,7 +399,7 @@ impl Shared {
     fn multicast(&self, batch: Batch<'_>, address: SocketAddr, patience: &mut Patience) -> Progress {
         self.refresh();
         let family = Family::of(address.ip());
-        let Some(sender) = self.sender(family) else { return Progress::refused(Errno::AFNOSUPPORT) };
+        let Some(sender) = self.senders.common(family) else { return Progress::refused(Errno::AFNOSUPPORT) };
         let group = self.groups.iter().find(|group| group.address().ip() == address.ip());
         let mut best = Progress::refused(Errno::NETUNREACH);
         let mut comes_back = false;
@@ -432,15 +433,9 @@ impl Shared {
         addresses.map(Locator::from).collect()
     }
 
-    fn sender(&self, family: Family) -> Option<&Sender> {
-        match family {
-            Family::V4 => Some(&self.v4),
-            Family::V6 => self.v6.as_ref(),
-        }
-    }
-
-    fn senders(&self) -> impl Iterator<Item = &Sender> {
-        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten()
+    /// Whether what is sent to this address stays on this host.
+    fn is_here(&self, address: SocketAddr) -> bool {
+        address.ip().is_loopback() || self.network.table().owns(address.ip())
     }
 
     const fn max_len(&self) -> usize {
@@ -500,11 +495,12 @@ fn join_groups(families: &[Family], port: u16, buffer: usize, network: &Network)
     groups
 }
 
-fn buffers(asked: usize, claim: &Claim, groups: &[Group], senders: [Option<&Sender>; 2]) -> Buffers {
+fn buffers(asked: usize, claim: &Claim, groups: &[Group], senders: &Senders) -> Buffers {
     let unicast = claim.pairs.iter().flat_map(|pair| [&pair.metatraffic.0, &pair.user.0]);
     let listeners = unicast.chain(groups.iter().map(|group| &*group.listener));
     let receive = listeners.map(|listener| granted(listener.socket.recv_buffer_size())).min();
-    let send = senders.into_iter().flatten().map(|sender| granted(sender.socket.send_buffer_size())).min();
+    let senders = [Family::V4, Family::V6].into_iter().filter_map(|family| senders.common(family));
+    let send = senders.map(|sender| granted(sender.socket.send_buffer_size())).min();
     Buffers { asked, receive: receive.unwrap_or(0), send: send.unwrap_or(0) }
 }
 

@@ -263,6 +263,35 @@ fn a_slow_network_costs_datagrams_that_are_counted_and_blocks_nobody() {
 }
 
 #[test]
+fn a_host_that_does_not_answer_keeps_nobody_else_from_being_served() {
+    let test = "network::a_host_that_does_not_answer_keeps_nobody_else_from_being_served";
+    if !inside(test, &format!("ip link set lo up && {LINK_UP}")) {
+        return;
+    }
+    let small = Config::default().buffer(64 << 10).unwrap();
+    let (a, mut b) = (Participant::with(0, &small), Participant::with(0, &small));
+    let (here, group) = (b.transport.locators(), b.transport.metatraffic_multicast_locators());
+    let nobody = [10, 11].map(|host| [Locator::from(SocketAddr::from(([10, 77, 0, host], 7411)))]);
+    let token = Token::random();
+    // Large samples, and many small ones.
+    let run = vec![0; 1 << 20];
+    let sent = a.transport.send_run(&run, 60_000, Peer::new(&nobody[0]), &mut Patience::default()).unwrap();
+    assert!(sent < run.len() / 60_000, "1 MiB does not fit");
+    a.send(&token.message(0, 1_000), &group);
+    a.send(&token.message(1, 1_000), &here);
+    for host in &nobody {
+        for _ in 0..1_000 {
+            let _ = a.try_send(&[0; 1_000], host);
+        }
+    }
+    a.send(&token.message(2, 1_000), &here);
+    // The group has another port, between which there is no order.
+    let mut heard = [(); 3].map(|()| b.next(token)[..].to_vec());
+    heard.sort();
+    assert!(heard == [0, 1, 2].map(|index| token.message(index, 1_000)));
+}
+
+#[test]
 fn what_one_packet_carries_follows_the_link_and_the_route() {
     let test = "network::what_one_packet_carries_follows_the_link_and_the_route";
     if !inside(test, LINK_UP) {

@@ -1,0 +1,224 @@
+//! Which socket a datagram leaves by.
+//!
+//! ```text
+//!   groups · what is small · to this host ──▶ the common socket of the family ── full? ──┐
+//!   what is large, to another address ──────▶ a socket of that address's own ◀───────────┘
+//!                                             (16 at most; beyond them, or without a descriptor: the common one)
+//! ```
+//! What waits for a slow link, or for the hardware address of a host that does not answer, counts against the buffer of the
+//! socket that it left by. With one socket for all, a few such hosts fill it, and nobody else is served. Whoever has a socket of his
+//! own gets everything by it, so that a HEARTBEAT stays behind its sample, and where that is still full his next message is not
+//! waited for. To this host nothing waits, so it needs none. Rejected: a socket for every address, which costs
+//! descriptors where nothing ever waits.
+
+use crate::batch::{Batch, Patience, Progress, Sender, Stop};
+use crate::socket::Family;
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The sending sockets of one transport.
+#[derive(Debug)]
+pub(crate) struct Senders {
+    v4: Sender,
+    v6: Option<Sender>,
+    buffer: usize,
+    places: Mutex<Places>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: Vec<Place>,
+    /// Batches so far: the clock by which places are idle.
+    uses: u64,
+}
+
+/// One address and the socket that it has for itself.
+#[derive(Debug)]
+struct Place {
+    address: SocketAddr,
+    /// Which of the uses was the last one.
+    last: u64,
+    own: Arc<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
+    sender: Sender,
+    /// It had no room the last time.
+    is_full: AtomicBool,
+}
+
+impl Senders {
+    /// # Errors
+    /// Where there is no socket to send from by IPv4; without IPv6 it goes on.
+    pub(crate) fn open(buffer: usize, has_v6: bool) -> io::Result<Self> {
+        let v6 = if has_v6 { Sender::open(Family::V6, buffer).ok() } else { None };
+        Ok(Self { v4: Sender::open(Family::V4, buffer)?, v6, buffer, places: Mutex::default() })
+    }
+
+    /// The common socket of a family.
+    pub(crate) fn common(&self, family: Family) -> Option<&Sender> {
+        match family {
+            Family::V4 => Some(&self.v4),
+            Family::V6 => self.v6.as_ref(),
+        }
+    }
+
+    /// Sends the datagrams in order to one address, which may be one of this host.
+    pub(crate) fn send(
+        &self,
+        batch: Batch<'_>,
+        to: SocketAddr,
+        is_here: bool,
+        patience: &mut Patience,
+    ) -> Progress {
+        let Some(common) = self.common(Family::of(to.ip())) else {
+            return Progress::refused(Errno::AFNOSUPPORT);
+        };
+        if let Some(own) = self.own(to, batch.bytes.len() > SMALL_MAX && !is_here) {
+            return own.send(batch, to, patience);
+        }
+        let progress = common.send(batch, to, &mut Patience::none());
+        if !matches!(progress.stopped, Some(Stop::Full)) {
+            return progress;
+        }
+        let (before, rest) = (progress.sent, batch.after(progress.sent));
+        let progress = match self.own(to, true) {
+            Some(own) => own.send(rest, to, patience),
+            None => common.send(rest, to, patience),
+        };
+        Progress { sent: before + progress.sent, ..progress }
+    }
+
+    /// As [`Sender::packet_payload`], for what is large.
+    pub(crate) fn packet_payload(&self, to: SocketAddr, is_here: bool) -> Option<usize> {
+        match self.own(to, !is_here) {
+            Some(own) => own.sender.packet_payload(to),
+            None => self.common(Family::of(to.ip()))?.packet_payload(to),
+        }
+    }
+
+    /// Forgets what was learnt about paths; the network has changed. The sockets of addresses go with it: some may have found out
+    /// that a path does not segment.
+    pub(crate) fn forget_paths(&self) {
+        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten().for_each(Sender::forget_paths);
+        self.places.lock().taken.clear();
+    }
+
+    /// The socket that the address has for itself; a new one only if `wanted`, and if there is a place and a descriptor.
+    fn own(&self, address: SocketAddr, wanted: bool) -> Option<Arc<Own>> {
+        let mut places = self.places.lock();
+        places.uses += 1;
+        let Places { taken, uses } = &mut *places;
+        if let Some(place) = taken.iter_mut().find(|place| place.address == address) {
+            place.last = *uses;
+            return Some(Arc::clone(&place.own));
+        }
+        if !wanted {
+            return None;
+        }
+        if taken.len() == PLACES_MAX {
+            let idle = (0..PLACES_MAX).min_by_key(|&index| taken[index].last)?;
+            if *uses < taken[idle].last + IDLE_MIN {
+                return None;
+            }
+            taken.swap_remove(idle);
+        }
+        let sender = Sender::open(Family::of(address.ip()), self.buffer).ok()?;
+        let own = Arc::new(Own { sender, is_full: AtomicBool::new(false) });
+        taken.push(Place { address, last: *uses, own: Arc::clone(&own) });
+        Some(own)
+    }
+}
+
+impl Own {
+    fn send(&self, batch: Batch<'_>, to: SocketAddr, patience: &mut Patience) -> Progress {
+        let mut none = Patience::none();
+        let patience = if self.is_full.load(Ordering::Relaxed) { &mut none } else { patience };
+        let progress = self.sender.send(batch, to, patience);
+        self.is_full.store(matches!(progress.stopped, Some(Stop::Full)), Ordering::Relaxed);
+        progress
+    }
+}
+
+/// Addresses with a socket of their own.
+const PLACES_MAX: usize = 16;
+/// Batches to others after which a place is given to whoever has none: many for each of a fleet that is sent to in turn.
+const IDLE_MIN: u64 = 1 << 14;
+/// Up to this many bytes are small.
+const SMALL_MAX: usize = 2048;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::namespace::inside;
+    use std::net::UdpSocket;
+
+    const LARGE: [u8; 3000] = [0; 3000];
+
+    fn is_taken(senders: &Senders, message: &[u8], to: SocketAddr) -> bool {
+        let progress = senders.send(Batch::of(message), to, false, &mut Patience::default());
+        progress.stopped.is_none()
+    }
+
+    #[test]
+    fn an_address_whose_socket_was_full_is_not_waited_for_the_next_time() {
+        let test = "senders::tests::an_address_whose_socket_was_full_is_not_waited_for_the_next_time";
+        let link = "ip link add veth0 type veth peer name veth1 && ip addr add 10.77.0.1/24 dev veth0 \
+                    && ip link set veth0 up && ip link set veth1 up";
+        if !inside(test, link) {
+            return;
+        }
+        let senders = Senders::open(64 << 10, false).unwrap();
+        let nobody = SocketAddr::from(([10, 77, 0, 10], 7411));
+        while is_taken(&senders, &LARGE, nobody) {}
+        let mut patience = Patience::default();
+        let progress = senders.send(Batch::of(b"small"), nobody, false, &mut patience);
+        assert!(matches!(progress.stopped, Some(Stop::Full)), "{progress:?}");
+        assert!(format!("{patience:?}").contains("until: None"), "{patience:?}");
+    }
+
+    #[test]
+    fn what_is_small_stays_behind_what_is_large_for_the_same_address() {
+        let senders = Senders::open(64 << 10, false).unwrap();
+        let [one, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let sources = |to: &UdpSocket| {
+            let sent = [&LARGE[..], b"small"].map(|message| {
+                assert!(is_taken(&senders, message, to.local_addr().unwrap()));
+                to.recv_from(&mut [0; 4000]).unwrap()
+            });
+            assert_eq!(sent.map(|(len, _)| len), [LARGE.len(), 5]);
+            sent.map(|(_, source)| source)
+        };
+        let ([a, b], [c, d]) = (sources(&one), sources(&other));
+        assert!(a == b && c == d && a != c);
+    }
+
+    #[test]
+    fn a_bounded_number_of_addresses_have_a_socket_and_all_are_served_though_no_descriptor_is_left() {
+        let test = "senders::tests::a_bounded_number_of_addresses_have_a_socket_and_all_are_served_though_no_descriptor_is_left";
+        if !inside(test, "ip link set lo up && ulimit -n 64") {
+            return;
+        }
+        let senders = Senders::open(64 << 10, false).unwrap();
+        let at = |host| SocketAddr::from(([127, 0, 0, host], 7411));
+        let has_own = |host| senders.places.lock().taken.iter().any(|place| place.address == at(host));
+        let gets_own = |host| {
+            assert!(is_taken(&senders, &LARGE, at(host)));
+            has_own(host)
+        };
+        assert!((1..=20).map(gets_own).eq((1..=20).map(|host| host <= 16)));
+        senders.places.lock().uses += IDLE_MIN;
+        assert!(
+            gets_own(1) && gets_own(20) && has_own(1) && !has_own(2),
+            "who was idle for longest made room"
+        );
+        senders.forget_paths();
+        let _all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        assert!(!gets_own(1));
+    }
+}
