@@ -151,7 +151,7 @@ impl Sender {
     ) -> Progress {
         let _exclusive = self.multicast.lock();
         let selected = match link.ip {
-            IpAddr::V4(ip) => self.socket.set_multicast_if_v4(&ip),
+            IpAddr::V4(ip) => socket::multicast_by(&self.socket, ip, link.index),
             IpAddr::V6(_) => self.socket.set_multicast_if_v6(link.index),
         };
         match selected {

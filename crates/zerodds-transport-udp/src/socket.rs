@@ -91,6 +91,18 @@ pub(crate) fn sending(family: Family, buffer: usize) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Has multicasts leave by this interface, from this address of it: several interfaces may have the same.
+#[cfg(target_os = "linux")]
+pub(crate) fn multicast_by(socket: &Socket, ip: Ipv4Addr, index: u32) -> io::Result<()> {
+    use rustix::net::sockopt::set_ip_multicast_if_with_ifindex;
+    Ok(set_ip_multicast_if_with_ifindex(socket, &Ipv4Addr::UNSPECIFIED, &ip, index)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn multicast_by(socket: &Socket, ip: Ipv4Addr, _: u32) -> io::Result<()> {
+    socket.set_multicast_if_v4(&ip)
+}
+
 /// What batched and segmented sending keeps about a socket, where the system can segment.
 #[cfg(target_os = "linux")]
 pub(crate) fn segmentation(socket: &Socket) -> Option<UdpSocketState> {

@@ -216,6 +216,28 @@ fn a_multicast_comes_back_once_and_by_loopback_only_as_a_last_resort() {
 }
 
 #[test]
+fn a_multicast_leaves_by_each_of_two_interfaces_that_have_the_same_address() {
+    let test = "network::a_multicast_leaves_by_each_of_two_interfaces_that_have_the_same_address";
+    let alike = "ip addr del 10.78.0.1/24 dev veth2 && ip addr add 10.77.0.1/24 dev veth2";
+    if !inside(test, &format!("{LINK_UP} && {SECOND_LINK_UP} && {alike}")) {
+        return;
+    }
+    let mut a = Participant::with(0, &Config::default());
+    idle_until_announced(&mut a, &[[10, 77, 0, 1].into(), [10, 77, 0, 1].into()]);
+    let sent_by = |interface: &str| {
+        let all = std::fs::read_to_string("/proc/self/net/dev").unwrap();
+        let line = all.lines().find_map(|line| line.trim().strip_prefix(interface)).unwrap();
+        line.split_whitespace().nth(9).unwrap().parse::<u64>().unwrap()
+    };
+    let before = ["veth0:", "veth2:"].map(sent_by);
+    for _ in 0..100 {
+        a.send(&Token::random().last(), &a.transport.metatraffic_multicast_locators());
+    }
+    let after = ["veth0:", "veth2:"].map(sent_by);
+    assert!(after.iter().zip(before).all(|(after, before)| after - before >= 100), "{before:?}, {after:?}");
+}
+
+#[test]
 fn datagrams_larger_than_a_packet_are_fragmented_by_ip() {
     let test = "network::datagrams_larger_than_a_packet_are_fragmented_by_ip";
     if !inside(test, "ip link set lo mtu 1500 up") {
