@@ -59,14 +59,19 @@ fn parameters(payload: &[u8]) -> Option<(Endianness, &[u8])> {
     }
 }
 
-/// Where a participant hears discovery, as it announces: through shared memory first, as it may say so last.
-pub(crate) fn locators(payload: &[u8]) -> Vec<Locator> {
+/// The locators of this kind that a participant announces, in its order.
+pub(crate) fn locators(payload: &[u8], kind: u16) -> Vec<Locator> {
     let Some((order, list)) = parameters(payload) else { return Vec::new() };
     let all = Parameters::of(list, order).map_while(Result::ok);
-    let values = all.filter(|&(id, ..)| id == pid::METATRAFFIC_UNICAST_LOCATOR).map(|(.., value)| value);
-    let locators = values.filter_map(|value| Some(Locator::from_bytes(value.try_into().ok()?, order)));
+    let values = all.filter(|&(id, ..)| id == kind).map(|(.., value)| value);
+    values.filter_map(|value| Some(Locator::from_bytes(value.try_into().ok()?, order))).collect()
+}
+
+/// Where a participant hears discovery, as it announces: through shared memory first, as it may say so last.
+pub(crate) fn discovery_locators(payload: &[u8]) -> Vec<Locator> {
     let is_shm = |locator: &Locator| locator.raw_kind() == Locator::KIND_SHARED_MEMORY;
-    let (shm, others): (Vec<_>, Vec<_>) = locators.partition(is_shm);
+    let all = locators(payload, pid::METATRAFFIC_UNICAST_LOCATOR).into_iter();
+    let (shm, others): (Vec<_>, Vec<_>) = all.partition(is_shm);
     shm.into_iter().chain(others).take(LOCATORS_MAX).collect()
 }
 
@@ -191,7 +196,7 @@ mod tests {
         };
         let all: Vec<_> = udp.clone().chain([shm]).flat_map(parameter).collect();
         let payload = [&[0, 3, 0, 0][..], &all, &[1, 0, 0, 0]].concat();
-        assert_eq!(locators(&payload), Vec::from_iter([shm].into_iter().chain(udp.take(15))));
+        assert_eq!(discovery_locators(&payload), Vec::from_iter([shm].into_iter().chain(udp.take(15))));
     }
 
     #[test]

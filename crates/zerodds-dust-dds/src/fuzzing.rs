@@ -28,8 +28,9 @@ impl Gate {
     pub fn new(budget: usize) -> Self {
         let contacts = Arc::<Contacts>::default();
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
-        let (wanted, departed, tally) = Default::default();
-        let mut inbound = Inbound::new(budget, fragmenter, Arc::clone(&contacts), wanted, departed, tally);
+        let (wanted, departed, addresses, tally) = Default::default();
+        let ours = Arc::clone(&contacts);
+        let mut inbound = Inbound::new(budget, fragmenter, ours, wanted, departed, addresses, tally);
         inbound.linked(Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]), PEER);
         let mut gate = Self { inbound, contacts, now: Instant::now(), out: Vec::new(), before: None };
         let mut announcement = MessageWriter::new(&PEER.header(), Endianness::Little, 64);

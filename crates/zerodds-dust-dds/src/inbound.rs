@@ -24,6 +24,7 @@ mod afresh;
 mod follow;
 mod kept;
 
+use crate::addresses::Addresses;
 use crate::announce::Neighbourhood;
 use crate::contacts::Contacts;
 use crate::departed::Departed;
@@ -54,6 +55,7 @@ pub(crate) struct Inbound {
     neighbourhood: Neighbourhood,
     contacts: Arc<Contacts>,
     departed: Arc<Departed>,
+    addresses: Arc<Addresses>,
     wanted: Arc<Wanted>,
     tally: Arc<Tally>,
     /// Our own participant, once Dust has said anything.
@@ -100,6 +102,7 @@ impl Inbound {
         contacts: Arc<Contacts>,
         wanted: Arc<Wanted>,
         departed: Arc<Departed>,
+        addresses: Arc<Addresses>,
         tally: Arc<Tally>,
     ) -> Self {
         let reassembly = Reassembly::new(budget, Arc::clone(&contacts), Arc::clone(&tally));
@@ -111,6 +114,7 @@ impl Inbound {
             neighbourhood: Neighbourhood::default(),
             contacts,
             departed,
+            addresses,
             wanted,
             tally,
             own: None,
@@ -235,6 +239,7 @@ impl Inbound {
     fn take_leave_of(&mut self, prefix: GuidPrefix) {
         self.reassembly.forget(|writer| writer.prefix == prefix);
         self.departed.forget(prefix);
+        self.addresses.forget(prefix);
         self.brought_about.extend(self.estates.farewell(prefix, self.own));
     }
 

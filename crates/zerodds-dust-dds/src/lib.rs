@@ -33,6 +33,7 @@
 //! `tally` and `monitor` for what users ask; `rtps` for the wire format.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod announce;
 mod contacts;
 mod datagrams;

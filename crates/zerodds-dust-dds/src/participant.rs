@@ -5,13 +5,14 @@
 //!    Writer ── repair, fragment ──▶ Router      Router ──▶ Inbound ──▶ Dust's inbox
 //!       │                                         ▲            ▲
 //!       └──────────── for ourselves: Loopback ────┘            │
-//!       contacts, wanted, departed, announcement: shared ──────┘
+//!   contacts, wanted, departed, addresses, announcement: shared ┘
 //! ```
 //! The actor thread is Dust's only one. It waits for a peer's room only with a sample, 40 ms at most for each reader that
 //! is not known to be stalled (`writer::PATIENCE`), lets one that is megabytes behind catch up for 2 ms and 1 ms for each
 //! mebibyte of the sample, and waits 4 ms for each of a sample in fragments where the socket's buffer is full. Nothing
 //! that it holds while it waits is needed by the receive thread.
 
+use crate::addresses::Addresses;
 use crate::contacts::Contacts;
 use crate::datagrams::Datagrams;
 use crate::departed::Departed;
@@ -41,6 +42,7 @@ pub(crate) struct Shared<S, U> {
     pub(crate) contacts: Arc<Contacts>,
     pub(crate) wanted: Arc<Wanted>,
     pub(crate) departed: Arc<Departed>,
+    pub(crate) addresses: Arc<Addresses>,
     pub(crate) tally: Arc<Tally>,
     pub(crate) loopback: Loopback,
     /// Dust's last announcement of itself, until it says goodbye.
@@ -59,6 +61,7 @@ impl<S: Transport, U: Datagrams> Shared<S, U> {
             contacts: Arc::default(),
             wanted: Arc::default(),
             departed: Arc::default(),
+            addresses: Arc::default(),
             tally: Arc::default(),
             loopback: Loopback::new(MEMORY_MIN.max(2 * fragmenter.message_len_max()))?,
             announcement: Mutex::new(None),
@@ -82,8 +85,8 @@ impl<S: Transport, U: Datagrams> Shared<S, U> {
     pub(crate) fn inbound(&self) -> Inbound {
         let budget = MEMORY_MIN.max(8 * self.fragmenter.message_len_max());
         let (contacts, wanted) = (Arc::clone(&self.contacts), Arc::clone(&self.wanted));
-        let (departed, tally) = (Arc::clone(&self.departed), Arc::clone(&self.tally));
-        Inbound::new(budget, self.fragmenter, contacts, wanted, departed, tally)
+        let (departed, addresses) = (Arc::clone(&self.departed), Arc::clone(&self.addresses));
+        Inbound::new(budget, self.fragmenter, contacts, wanted, departed, addresses, Arc::clone(&self.tally))
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

@@ -165,9 +165,10 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         match outgoing.to {
             None => self.write_to_everyone(message, &outgoing, locators),
             to if to == self.shared().prefix() => self.write_to_ourselves(message, &outgoing),
-            Some(_) => {
+            Some(peer) => {
                 self.note_endpoint(message, &outgoing);
-                return self.write_to_peer(buffer, len, &outgoing, locators);
+                let now = self.shared().addresses.instead_of(locators, peer);
+                return self.write_to_peer(buffer, len, &outgoing, now.as_deref().unwrap_or(locators));
             }
         }
         None

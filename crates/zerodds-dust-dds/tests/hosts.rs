@@ -16,7 +16,8 @@ mod parties;
 use parties::{
     Guard, PATIENCE, ROLE, join_with, lossy, publish, role, subscribe_to_rounds, wait_for_readers,
 };
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use zerodds_core::{Locator, Peer};
@@ -26,6 +27,9 @@ use zerodds_transport_udp::{Config, UdpTransport};
 const LENS: [usize; 4] = [0, 1_000, 100_000, 1 << 20];
 /// Nobody else is on these hosts.
 const DOMAIN: i32 = 7;
+
+/// Instead of what a packet carries in the next round: the reader has another address in it.
+const MOVED: &str = "moved";
 
 /// Not a test: one of the two, when this process is a child. What a packet carries is another in each round.
 #[test]
@@ -38,7 +42,14 @@ fn child_process() {
     let rounds = &words[2..];
     if words[0] == "reads" {
         let reader = party.reader(true, 64);
-        subscribe_to_rounds(&reader, &LENS, rounds.len());
+        let at_first = rounds.iter().position(|round| round == MOVED).unwrap_or(rounds.len());
+        subscribe_to_rounds(&reader, &LENS, at_first);
+        if at_first < rounds.len() {
+            let of_cable = |what, address| ip(&["address", what, address, "dev", "cable"]);
+            of_cable("del", "10.79.0.2/24");
+            of_cable("add", "10.79.0.3/24");
+            subscribe_to_rounds(&reader, &LENS, rounds.len() - at_first);
+        }
         let traffic = party.monitor.as_ref().unwrap().traffic();
         let (received, reassembled) = (traffic.udp.samples_received, traffic.reassembled);
         assert_eq!(received, (LENS.len() * rounds.len()) as u64);
@@ -47,9 +58,11 @@ fn child_process() {
     } else {
         let writer = party.writer(true, 4);
         wait_for_readers(&writer, 1);
-        for mtu in rounds {
-            let narrow = ["link", "set", "cable", "mtu", mtu];
-            assert!(Command::new("ip").args(narrow).status().unwrap().success());
+        for round in rounds {
+            match &round[..] {
+                MOVED => wait_for_host([10, 79, 0, 3].into()),
+                mtu => ip(&["link", "set", "cable", "mtu", mtu]),
+            }
             publish(&writer, &LENS);
         }
         let sent = party.monitor.as_ref().unwrap().counters().sent_messages;
@@ -73,6 +86,11 @@ fn two_hosts_exchange_though_packets_are_lost_and_become_smaller_and_larger() {
     exchange("30 1500 1300 1400 800 1500");
 }
 
+#[test]
+fn a_reader_whose_host_gets_another_address_is_sent_to_there() {
+    exchange("0 1500 moved 1400");
+}
+
 /// One of two hosts writes and the other reads, which lose so many of a thousand datagrams each way, with this MTU in each round.
 fn exchange(how: &str) {
     let tried = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).output();
@@ -85,6 +103,19 @@ fn exchange(how: &str) {
     lay_cable(&writes.0, &reads.0);
     reads.succeed();
     writes.succeed();
+}
+
+fn ip(arguments: &[&str]) {
+    assert!(Command::new("ip").args(arguments).status().unwrap().success(), "{arguments:?}");
+}
+
+/// Until it answers, if only that nobody listens there.
+fn wait_for_host(address: IpAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    let knock = || TcpStream::connect_timeout(&(address, 1).into(), Duration::from_secs(1));
+    while knock().is_err_and(|error| error.kind() != ErrorKind::ConnectionRefused) {
+        assert!(Instant::now() < deadline, "{address} does not come");
+    }
 }
 
 /// Whether this host sends many packets by one system call, without which fragments do not fit packets.

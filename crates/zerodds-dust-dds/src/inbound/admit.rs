@@ -86,6 +86,7 @@ impl Inbound {
         if !self.estates.admit(prefix, lease, now) {
             return Ok(None);
         }
+        self.addresses.announced(prefix, data.payload);
         // Leases are ended here, not by Dust.
         let payload_at = submessage.end() - data.payload.len();
         patches.extend(lease_at.map(|at| (payload_at + at, discovery::LEASE_FOR_EVER.to_vec())));

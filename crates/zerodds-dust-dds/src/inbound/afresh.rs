@@ -66,7 +66,7 @@ impl Inbound {
     /// as it hears nothing of us. Another vendor's may not take that for a new beginning: RustDDS does not.
     pub(super) fn begin_afresh(&mut self, prefix: GuidPrefix, data: &Data<'_>, now: Instant) {
         let Some(own) = self.own else { return };
-        let locators = discovery::locators(data.payload);
+        let locators = discovery::discovery_locators(data.payload);
         self.answers.push(gone(own, prefix, locators.clone()));
         self.returning.told(prefix, locators, now);
         self.estates.bury(prefix, now);

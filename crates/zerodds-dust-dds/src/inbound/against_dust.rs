@@ -291,8 +291,9 @@ fn talk(
 }
 
 fn inbound() -> Inbound {
-    let (contacts, wanted, departed, tally) = Default::default();
-    Inbound::new(1 << 24, Fragmenter::new(1 << 20, 65_507), contacts, wanted, departed, tally)
+    let (contacts, wanted, departed, addresses, tally) = Default::default();
+    let fragmenter = Fragmenter::new(1 << 20, 65_507);
+    Inbound::new(1 << 24, fragmenter, contacts, wanted, departed, addresses, tally)
 }
 
 /// What `trial` comes to, on a thread of its own, since a dead Dust never answers.

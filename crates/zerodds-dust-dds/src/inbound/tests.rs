@@ -25,7 +25,7 @@ impl Gate {
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
         let (contacts, departed): (Arc<Contacts>, _) = Default::default();
         let (ours, all) = (Arc::clone(&contacts), (Arc::clone(&wanted), Arc::clone(&tally)));
-        let mut inbound = Inbound::new(1 << 24, fragmenter, ours, all.0, departed, all.1);
+        let mut inbound = Inbound::new(1 << 24, fragmenter, ours, all.0, departed, Arc::default(), all.1);
         let now = Instant::now();
         assert!(inbound.estates.admit(SENDER, None, now));
         Self { inbound, contacts, tally, wanted, now }
