@@ -27,7 +27,7 @@ pub struct Config {
 /// One interface to use, by either of its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InterfaceChoice {
-    /// The system's name of the interface, such as `eth0`: all of its addresses.
+    /// The system's name of the interface, such as `eth0`: all of its addresses, also those with a label (`eth0:1`).
     Name(String),
     /// One address of an interface.
     Address(IpAddr),
@@ -99,7 +99,7 @@ impl Config {
         Ok(self)
     }
 
-    /// The socket buffers in bytes to ask the system for, each way. Default 4 MiB, 64 KiB to 512 MiB. Memory
+    /// The socket buffers in bytes to ask the system for, each way and for each socket. Default 4 MiB, 64 KiB to 512 MiB. Memory
     /// is taken only while datagrams queue. What the system grants is told by
     /// [`UdpTransport::buffers`](crate::UdpTransport::buffers).
     ///

@@ -459,6 +459,23 @@ mod tests {
         gate.now = began + crate::estate::GRAVE;
         assert_eq!((gate.pass(&announcement).len(), gate.inbound.answers()), (1, Vec::new()));
     }
+
+    #[test]
+    fn where_a_participant_is_now_is_known_until_it_leaves() {
+        let mut gate = Gate::new();
+        let [old, new] = [1, 2].map(|port| Locator::new(1, port, [7; 16]));
+        let name = (pid::PARTICIPANT_GUID, SENDER_GUID);
+        for (number, at) in [(1, old), (2, new)] {
+            let value = at.to_bytes(Endianness::Little);
+            let more = (pid::DEFAULT_UNICAST_LOCATOR, &value[..]);
+            assert_eq!(gate.pass(&announcement(EntityId::SPDP_WRITER, number, name, more)).len(), 1);
+        }
+        let instead = |gate: &Gate| gate.inbound.addresses.instead_of(&[old], SENDER);
+        assert_eq!(instead(&gate), Some(vec![new]));
+        died(&mut gate);
+        assert_eq!(instead(&gate), None);
+    }
+
     #[test]
     fn who_said_goodbye_after_its_lease_had_ended_is_not_told_to_begin_afresh() {
         let mut gate = Gate::new();
