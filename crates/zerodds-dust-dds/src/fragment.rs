@@ -9,7 +9,7 @@
 //! DATA wherever that can travel whole. It also bounds what Dust writes into a buffer, which it overruns with a
 //! panic: a sample above the chunk comes as several DATA_FRAGs, whose size field is nonsense (16 bits) but
 //! whose numbers are right. The chunk is a multiple of the fragment size on the wire, so that the fragments of
-//! all chunks number one sample consistently.
+//! all chunks number one sample consistently, and both are of 4: what follows a fragment in its datagram has to begin so (§9.4.1).
 //!
 //! How long a fragment is:
 //!
@@ -41,6 +41,10 @@ pub(crate) const OVERHEAD_MAX: usize = 512;
 /// The largest fragment made. Below the 65,507 bytes of a UDP datagram with room for the overhead, and large,
 /// since every fragment costs others a system call and a stock Dust reader stops at 256 missing ones.
 const FRAGMENT_LEN_MAX: usize = 60_000;
+
+/// What a chunk may be shorter than the longest message, besides its overhead. Shared memory takes 4,096 bytes on top of the largest
+/// sample: one of that size is still one chunk.
+const SPARE: usize = 4096 - OVERHEAD_MAX;
 
 /// Which sizes a participant's samples are cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +80,12 @@ impl Fragmenter {
     /// For messages of up to `message_len_max` bytes where they travel whole, and datagrams of up to
     /// `datagram_len_max`.
     pub(crate) fn new(message_len_max: usize, datagram_len_max: usize) -> Self {
-        let fragment_len_max =
-            datagram_len_max.saturating_sub(OVERHEAD_MAX).clamp(OVERHEAD_MAX, FRAGMENT_LEN_MAX);
-        let wanted = message_len_max.saturating_sub(OVERHEAD_MAX).max(fragment_len_max);
-        let count = wanted.div_ceil(fragment_len_max);
-        let fragment_len = (wanted / count) as u16;
-        Self { fragment_len, chunk_len: count * usize::from(fragment_len), datagram_len_max }
+        let len_max =
+            datagram_len_max.saturating_sub(OVERHEAD_MAX).clamp(OVERHEAD_MAX, FRAGMENT_LEN_MAX) & !3;
+        let wanted = message_len_max.saturating_sub(OVERHEAD_MAX).max(len_max);
+        let mut lens = (OVERHEAD_MAX..=len_max).rev().step_by(4);
+        let len = lens.find(|len| wanted % len <= SPARE).unwrap_or(len_max);
+        Self { fragment_len: len as u16, chunk_len: wanted / len * len, datagram_len_max }
     }
 
     /// The fragment size to tell Dust: what it writes whole.
@@ -351,16 +355,19 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_of_almost_the_message_limit_is_one_chunk() {
-        for (message_max, datagram_max) in
-            [(16 * MIB, 65_507), (64 * MIB, 65_507), (16 * MIB, 1472), (1 << 17, 9000)]
-        {
-            let fragmenter = Fragmenter::new(message_max, datagram_max);
-            assert!(fragmenter.message_len_max() <= message_max);
-            let fragments = fragmenter.chunk_len / usize::from(fragmenter.fragment_len);
-            assert_eq!(fragmenter.chunk_len % usize::from(fragmenter.fragment_len), 0);
-            assert!(message_max - fragmenter.chunk_len <= OVERHEAD_MAX + fragments, "{fragmenter:?}");
-            assert!(usize::from(fragmenter.fragment_len) + OVERHEAD_MAX <= datagram_max);
+    fn a_sample_of_the_knob_is_one_chunk_whatever_a_datagram_carries() {
+        for knob in [4096, 100_000, MIB, 16 * MIB, 17 * MIB + 1, 64 * MIB, 1000 * MIB, 1024 * MIB] {
+            for datagram_max in (1232..=65_507).step_by(7).chain([1400, 1452, 1472, 8972, 65_507]) {
+                let fragmenter = Fragmenter::new(knob + 4096, datagram_max);
+                let (len, chunk_len) = (usize::from(fragmenter.fragment_len), fragmenter.chunk_len());
+                assert!(chunk_len >= knob, "{knob}, {fragmenter:?}");
+                assert!(
+                    fragmenter.message_len_max() <= (knob + 4096).max(datagram_max),
+                    "{knob}, {fragmenter:?}"
+                );
+                assert_eq!((chunk_len % len, len % 4), (0, 0));
+                assert!(len + OVERHEAD_MAX <= datagram_max);
+            }
         }
     }
 
@@ -508,12 +515,16 @@ mod tests {
     proptest! {
         #[test]
         fn a_run_is_of_one_length_but_for_its_last_and_no_longer_than_a_datagram(
-            len in 1_usize..400_000, qos in any::<bool>(), heartbeat in any::<bool>(), packet in prop::option::of(500_usize..10_000),
+            // Dust pads what it writes to a multiple of 4.
+            quarter in 1_usize..100_000, qos in any::<bool>(), heartbeat in any::<bool>(),
+            packet in prop::option::of(500_usize..10_000), datagram_max in 1232_usize..=65_507,
         ) {
+            let len = 4 * quarter;
             let inline_qos = [0x70, 0, 4, 0, 1, 1, 1, 1, 1, 0, 0, 0];
             let message = as_dust_writes(&payload(len), if qos { &inline_qos } else { &[] }, heartbeat);
             let outgoing = Outgoing::read(&message).expect("a message");
-            let (fragmenter, mut run, mut all) = (Fragmenter::new(MIB, 65_507), Vec::new(), Vec::new());
+            let fragmenter = Fragmenter::new(MIB, datagram_max);
+            let (mut run, mut all) = (Vec::new(), Vec::new());
             let mut pieces = fragmenter.cut(&message, &outgoing, None, packet, 0).expect("a sample");
             while let Some(len) = pieces.next_run(&mut run) {
                 prop_assert!(run.len() <= RUN_LEN_MAX && run.chunks(len).count() <= RUN_MAX);
@@ -522,6 +533,9 @@ mod tests {
                 all.extend(datagrams);
             }
             prop_assert_eq!(&all, &fragmenter.datagrams(&message, &outgoing, None, packet, 0));
+            let repeated = fragmenter.datagrams(&message, &outgoing, Some(&[1, 2]), packet, 1);
+            let submessages = all.iter().chain(&repeated).flat_map(|datagram| Submessages::of(datagram));
+            prop_assert!(submessages.flatten().all(|one| one.offset % 4 == 0), "what is after a fragment is aligned");
             let last = contents(&all[all.len() - 1]).pop();
             prop_assert_eq!(matches!(last, Some(Content::Heartbeat(_))), heartbeat);
         }
