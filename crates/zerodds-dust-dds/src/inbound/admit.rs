@@ -13,7 +13,8 @@ use std::time::Instant;
 use zerodds_core::{Endianness, Path};
 
 impl Inbound {
-    /// Decides whether Dust may see a sample.
+    /// Decides whether Dust may see a sample. Of one of discovery that it may not see it hears that there is nothing: its readers are
+    /// reliable, would ask for it at once, for ever, and take none behind it.
     pub(super) fn admit(
         &mut self,
         origin: &Origin,
@@ -22,16 +23,24 @@ impl Inbound {
         data: &Data<'_>,
     ) -> Result<Fate, Malformed> {
         let prefix = origin.prefix;
+        let is_type_lookup =
+            matches!(data.writer, EntityId::TYPE_LOOKUP_REQUEST_WRITER | EntityId::TYPE_LOOKUP_REPLY_WRITER);
         let admitted = match data.writer {
-            EntityId::TYPE_LOOKUP_REQUEST_WRITER | EntityId::TYPE_LOOKUP_REPLY_WRITER => None,
-            EntityId::SPDP_WRITER => self.participant(origin, now, submessage, data)?,
-            _ if data.reader == EntityId::SPDP_READER => return Err(Malformed::Fields),
+            _ if is_type_lookup => Ok(None),
+            EntityId::SPDP_WRITER => self.participant(origin, now, submessage, data),
+            _ if data.reader == EntityId::SPDP_READER => Err(Malformed::Fields),
             EntityId::SEDP_PUBLICATIONS_WRITER
             | EntityId::SEDP_SUBSCRIPTIONS_WRITER
-            | EntityId::SEDP_TOPICS_WRITER => self.endpoint(prefix, submessage, data)?,
-            _ => Some(Vec::new()),
+            | EntityId::SEDP_TOPICS_WRITER => self.endpoint(prefix, submessage, data),
+            _ => Ok(Some(Vec::new())),
         };
-        let Some(mut patches) = admitted else { return Ok(Fate::Drop) };
+        let is_waited_for = data.writer != EntityId::SPDP_WRITER && !data.writer.is_user_defined();
+        if (is_type_lookup || admitted.is_err()) && is_waited_for && self.estates.has(prefix) {
+            let mut message = MessageWriter::new(&origin.header, Endianness::Little, 64);
+            message.nothing(data.writer, data.sequence_number);
+            self.brought_about.push(message.into_bytes());
+        }
+        let Some(mut patches) = admitted? else { return Ok(Fate::Drop) };
         if data.writer != EntityId::SPDP_WRITER && data.reader == EntityId::UNKNOWN {
             let reader_at = submessage.offset + SUBMESSAGE_HEADER_LEN + 4;
             patches.push((reader_at, EntityId::NOBODY.0.to_vec()));
@@ -359,9 +368,11 @@ mod tests {
         let mut gate = Gate::new();
         let name = (pid::ENDPOINT_GUID, Guid { prefix: OTHER, entity: READER });
         let foreign = announcement(READERS, 1, name, (0x8005, &[7; 4]));
-        for message in [participant(OTHER, 20), foreign, goodbye(OTHER).into_bytes()] {
+        for message in [participant(OTHER, 20), goodbye(OTHER).into_bytes()] {
             assert_eq!(gate.pass(&message), [[0; 0]; 0]);
         }
+        let nothing = message().nothing(READERS, 1).as_bytes().to_vec();
+        assert_eq!(gate.pass(&foreign), [nothing]);
         assert_eq!(gate.malformed(), 3);
     }
 

@@ -36,6 +36,7 @@ use std::collections::HashSet;
 use std::sync::mpsc;
 use std::time::Duration;
 
+mod discovery;
 mod readers;
 
 #[derive(Clone, Debug, PartialEq, DdsType)]

@@ -272,10 +272,40 @@ fn excessive(statuses: &[[u8; 4]]) -> Vec<u8> {
 fn of_several_statuses_the_first_counts_as_it_does_for_dust() {
     for alive_first in [&[[0, 0, 0, 4], [0, 0, 0, 1]][..], &[[0, 0, 0, 4]], &[]] {
         let mut gate = Gate::new();
-        assert_eq!(gate.pass(&excessive(alive_first)), [[0; 0]; 0]);
+        let nothing = message().nothing(EntityId::SEDP_SUBSCRIPTIONS_WRITER, 1).as_bytes().to_vec();
+        assert_eq!(gate.pass(&excessive(alive_first)), [nothing]);
         assert_eq!(gate.malformed(), 1);
     }
-    assert_eq!(Gate::new().pass(&excessive(&[[0, 0, 0, 1]])).len(), 1, "Dust does not read it");
+    let disposed = excessive(&[[0, 0, 0, 1]]);
+    assert_ne!(Gate::new().pass(&disposed), [[0; 0]; 0], "Dust does not read it");
+}
+
+#[test]
+fn of_a_sample_of_discovery_that_dust_must_not_see_it_hears_the_number_before_the_heartbeat() {
+    let said = |writer, prefix: GuidPrefix| {
+        let fields = DataFields { flags: flag::DATA, reader: EntityId::UNKNOWN, writer, sequence_number: 7 };
+        let heartbeat = HeartbeatFields { reader: EntityId::UNKNOWN, writer, ..heartbeat(1, 7) };
+        let mut said = MessageWriter::new(&prefix.header(), Endianness::Little, 128);
+        let mut told = [(); 2].map(|()| MessageWriter::new(&prefix.header(), Endianness::Little, 128));
+        said.data(fields, &[0xff; 8]).heartbeat(heartbeat);
+        told[0].nothing(writer, 7);
+        told[1].heartbeat(heartbeat);
+        (said.into_bytes(), told.map(MessageWriter::into_bytes))
+    };
+    for (writer, malformed) in [
+        (EntityId::TYPE_LOOKUP_REQUEST_WRITER, 0),
+        (EntityId::TYPE_LOOKUP_REPLY_WRITER, 0),
+        (EntityId::SEDP_PUBLICATIONS_WRITER, 1),
+        (EntityId::SEDP_SUBSCRIPTIONS_WRITER, 1),
+    ] {
+        let mut gate = Gate::new();
+        let (said, told) = said(writer, SENDER);
+        let seen = gate.pass(&said).into_iter().map(|message| message[HEADER_LEN..].to_vec());
+        assert_eq!(seen.collect::<Vec<_>>(), told.map(|message| message[HEADER_LEN..].to_vec()));
+        assert_eq!(gate.malformed(), malformed);
+    }
+    let (stranger, told) = said(EntityId::TYPE_LOOKUP_REQUEST_WRITER, GuidPrefix(*b"someone else"));
+    assert_eq!(Gate::new().pass(&stranger), told[1..], "Dust knows no writer of a stranger's");
 }
 
 #[test]
