@@ -10,9 +10,10 @@
 //!   address, as soon as anybody else is discovered. Only an SEDP dispose takes them off it.
 //! - A write that waits is looked at again when an ACKNACK comes, not when somebody goes.
 //!
-//! So a reader that is disposed of acknowledges everything that will ever be written, in words that are made up here: to the writers
-//! that there are, and to each that comes later, which Dust may have matched with it before it read of its end. And
-//! when its participant goes, whether it said so itself, died, or was silent for longer than its lease, Dust hears:
+//! So a reader that is disposed of acknowledges everything that will ever be written, in words that are made up here: whenever its end is
+//! said, since Dust may take that, and its announcement, only when they are repeated; to the writers that there are, and to each that comes
+//! later, which Dust may have matched with it before it read of its end. And when its participant goes, whether it said so itself, died,
+//! or was silent for longer than its lease, Dust hears:
 //!
 //! ```text
 //!   HEARTBEAT │ DATA: reader a is there                whose proxy was left: back on the list, for the last time
@@ -225,14 +226,18 @@ impl Estates {
         News::Came
     }
 
-    /// A participant says that an endpoint of his is no more, by this sample of the SEDP writer.
+    /// A participant says that an endpoint of his is no more, by this sample of the SEDP writer. A reader leaves again whenever that is
+    /// repeated: Dust may have taken none of it before, and has matched the reader by what was repeated ahead of it.
     pub(crate) fn disposed(&mut self, writer: EntityId, number: i64, endpoint: Guid) -> News {
         let Some(participant) = self.participants.get_mut(&endpoint.prefix) else { return News::Nothing };
         let Estate { publications, subscriptions, departed, .. } = &mut participant.estate;
         let is_reader = writer == EntityId::SEDP_SUBSCRIPTIONS_WRITER;
         let announced = if is_reader { subscriptions } else { publications };
         match announced.remove(&endpoint.entity) {
-            None => News::Nothing,
+            None => match departed.get(&endpoint.entity) {
+                Some(before) if is_reader && before.number <= number => News::Left,
+                _ => News::Nothing,
+            },
             Some(known) if known.number > number => {
                 announced.insert(endpoint.entity, known);
                 News::Nothing

@@ -101,7 +101,21 @@ fn a_reader_that_was_never_announced_does_not_leave() {
     assert_eq!(estates.disposed(READERS, 1, reader), News::Nothing);
     announce(&mut estates, READERS, 2, reader);
     assert_eq!(estates.disposed(READERS, 3, reader), News::Left);
-    assert_eq!(estates.disposed(READERS, 4, reader), News::Nothing, "it leaves once");
+    assert_eq!(estates.disposed(READERS, 2, reader), News::Nothing, "it has come again since");
+}
+
+#[test]
+fn a_reader_leaves_again_when_its_coming_and_going_are_repeated_as_dust_may_take_only_that() {
+    let mut estates = estates(&[GONE]);
+    let [reader, other] = [1, 2].map(|key| guid(GONE, [0, 0, key, 4]));
+    let repeated =
+        [(); 2].map(|()| (announce(&mut estates, READERS, 7, reader), estates.disposed(READERS, 8, reader)));
+    announce(&mut estates, READERS, 6, other);
+    assert_eq!(repeated, [(News::Came, News::Left), (News::Nothing, News::Left)]);
+    let writer = guid(GONE, [0, 0, 1, 3]);
+    announce(&mut estates, WRITERS, 1, writer);
+    assert_eq!([2, 2].map(|number| estates.disposed(WRITERS, number, writer)), [News::Left, News::Nothing]);
+    assert_eq!((estates.kept, estates.endpoints), (200, 2));
 }
 
 #[test]
