@@ -10,7 +10,7 @@
 //! tell: two hosts have one in common wherever the same bridge was made for containers on both.
 //!
 //! Dust asks for the buffer before it knows how long the message will be, and panics where that is too short:
-//! so it always has the length of the longest message there can be. Where a large one for shared memory is to be expected
+//! so it always has the length of the longest message there can be, and of what Dust never cuts. Where a large one for shared memory is to be expected
 //! (`forecast`), the buffer *is* shared memory, which saves a copy. It is not always, because the loan of a whole
 //! message's length can take back what slow readers have not read yet, and a HEARTBEAT is not worth that.
 //!
@@ -89,6 +89,7 @@ impl<S: Transport, U: Datagrams> WriteMessage for Writer<S, U> {
         match &mut self.lent {
             Some(loan) => loan,
             None => {
+                let len = len.max(NEVER_CUT_MAX);
                 if self.private.len() != len {
                     self.private = untouched(len);
                 }
@@ -504,6 +505,9 @@ fn is_beginning(message: &[u8], outgoing: &Outgoing) -> bool {
 
 /// The longest that Dust's thread waits for a peer's room.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(40);
+/// What Dust writes whole, however short fragments are: announcements, with the application's own data in them, and keys of what is
+/// disposed of. A datagram carries no more.
+const NEVER_CUT_MAX: usize = 65_507;
 /// From here on, a copy costs more than a loan.
 const LARGE: usize = 256 << 10;
 /// Runs of datagrams, a mebibyte, for which room in the socket's buffer is waited for once.

@@ -3,7 +3,11 @@
 
 mod parties;
 
-use parties::{Stack, child, publish, random_domain, role, subscribe, wait_for_readers};
+use dust_dds::infrastructure::qos::{DomainParticipantQos, QosKind};
+use dust_dds::infrastructure::qos_policy::UserDataQosPolicy;
+use parties::{PATIENCE, Stack, child, join_as, publish, random_domain, role, subscribe, wait_for_readers};
+use std::sync::mpsc;
+use zerodds_dust_dds::ZeroDds;
 
 /// Around every limit on the way: empty, a cache line, a datagram, the 16-bit length, the ring's limit.
 const LENS: [usize; 16] = [
@@ -22,7 +26,8 @@ const LENS: [usize; 16] = [
     65_537,
     1 << 20,
     (4 << 20) + 3,
-    (16 << 20) - (4 << 10),
+    // With number, length and encapsulation.
+    (16 << 20) - 12,
 ];
 
 /// Publishes in a child process and subscribes in this one.
@@ -93,6 +98,27 @@ fn a_sample_above_the_largest_message_reaches_a_reader_of_the_same_participant()
         publish(&writer, &lens);
     });
     party.leave();
+}
+
+#[test]
+fn a_participant_with_much_user_data_lives_though_datagrams_are_short_and_there_is_no_shared_memory() {
+    let (done, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        let shm = zerodds_transport_shm::Config::default().enabled(false);
+        let udp = zerodds_transport_udp::Config::default().max_datagram(1232).unwrap();
+        let user_data = UserDataQosPolicy { value: vec![7; 2 << 10] };
+        let qos = QosKind::Specific(DomainParticipantQos { user_data, ..Default::default() });
+        let party = join_as(ZeroDds::new(shm, udp), random_domain(), qos);
+        let (reader, writer) = (party.reader(true, 64), party.writer(true, 1));
+        wait_for_readers(&writer, 1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| subscribe(&reader, &[64, 10_000]));
+            publish(&writer, &[64, 10_000]);
+        });
+        party.leave();
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(PATIENCE).expect("Dust lives");
 }
 
 /// What crosses UDP whole or in a few fragments, and what needs many.

@@ -591,3 +591,13 @@ fn nothing_is_sent_of_what_dust_answers_for_a_writer_that_was_not_asked() {
     assert_eq!(messages(&mut scene, &[sample]), 1);
     assert_eq!(messages(&mut scene, &answers(other)[1..]), 1, "it had this sample, and has it no longer");
 }
+
+#[test]
+fn however_short_messages_are_there_is_room_for_what_dust_does_not_cut() {
+    let hub = Hub::new();
+    for datagram_max in [0, 1232, 65_507] {
+        let (shm, udp) = (hub.open(Path::SharedMemory, 0, 1), hub.open(Path::Udp, datagram_max, 1));
+        let running = start(shm, udp, &Arc::<Registry>::default(), |_, _: &_| {}).expect("a thread");
+        assert!(Writer::new(running).write_buffer_mut().len() >= 65_507);
+    }
+}

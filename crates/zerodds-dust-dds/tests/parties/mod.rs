@@ -9,7 +9,7 @@ use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsy
 use dust_dds::domain::domain_participant::DomainParticipant;
 use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
 use dust_dds::infrastructure::listener::NO_LISTENER;
-use dust_dds::infrastructure::qos::{DataReaderQos, DataWriterQos, QosKind};
+use dust_dds::infrastructure::qos::{DataReaderQos, DataWriterQos, DomainParticipantQos, QosKind};
 use dust_dds::infrastructure::qos_policy::{
     HistoryQosPolicy, HistoryQosPolicyKind, ReliabilityQosPolicy, ReliabilityQosPolicyKind,
 };
@@ -95,9 +95,13 @@ pub(crate) fn lossy(ours: ZeroDds, per_mille: u32, seed: u64, domain: i32) -> Pa
 }
 
 pub(crate) fn join_with(ours: ZeroDds, domain: i32) -> Party {
+    join_as(ours, domain, QosKind::Default)
+}
+
+pub(crate) fn join_as(ours: ZeroDds, domain: i32, qos: QosKind<DomainParticipantQos>) -> Party {
     let monitor = Some(ours.monitor());
     let factory = ours.factory().unwrap();
-    let participant = create(factory, domain);
+    let participant = factory.create_participant(domain, qos, NO_LISTENER, NO_STATUS).unwrap();
     let (topic, delete) = (OnceLock::new(), Box::new(|one: &_| factory.delete_participant(one).unwrap()));
     Party { participant, monitor, is_lossy: false, topic, delete }
 }
