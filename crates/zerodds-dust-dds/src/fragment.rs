@@ -42,9 +42,11 @@ pub(crate) const OVERHEAD_MAX: usize = 512;
 /// since every fragment costs others a system call and a stock Dust reader stops at 256 missing ones.
 const FRAGMENT_LEN_MAX: usize = 60_000;
 
-/// What a chunk may be shorter than the longest message, besides its overhead. Shared memory takes 4,096 bytes on top of the largest
-/// sample: one of that size is still one chunk.
-const SPARE: usize = 4096 - OVERHEAD_MAX;
+/// What shared memory takes on top of the largest sample.
+pub(crate) const ON_TOP: usize = 4096;
+
+/// What a chunk may be shorter than the longest message, besides its overhead: a sample of the largest size is still one chunk.
+const SPARE: usize = ON_TOP - OVERHEAD_MAX;
 
 /// Which sizes a participant's samples are cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

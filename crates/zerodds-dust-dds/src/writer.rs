@@ -24,6 +24,7 @@ use crate::announce::refreshed;
 use crate::datagrams::Datagrams;
 use crate::departed::Departed;
 use crate::forecast::Forecast;
+use crate::fragment::ON_TOP;
 use crate::outgoing::Outgoing;
 use crate::participant::{Running, Shared};
 use crate::repair::repair;
@@ -409,8 +410,12 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             all_sent &= udp.send_run(&self.run, len, peer, &mut patience) == self.run.len().div_ceil(len);
         }
         if wanted.is_none() && all_sent {
-            shared.router.record_pieces(peer, message.len());
-            if is_beginning(message, outgoing) {
+            let is_first = is_beginning(message, outgoing);
+            // Of a sample that Dust writes in chunks each would fit shared memory, which the sample does not.
+            let chunked = outgoing.chunk(message).filter(|_| is_first);
+            let len = chunked.map_or(message.len(), |chunk| chunk.sample_len as usize + ON_TOP);
+            shared.router.record_pieces(peer, len);
+            if is_first {
                 shared.tally.fragmented();
             }
         }

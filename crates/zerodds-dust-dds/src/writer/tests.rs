@@ -231,6 +231,8 @@ fn a_sample_that_dust_writes_in_chunks_counts_once() {
     assert!(scene.heard_by_udp() == sample);
     let traffic = scene.writer.shared().tally.traffic();
     assert_eq!((traffic.udp.samples_sent, traffic.fragmented, traffic.unserved), (1, 1, 0));
+    let counters = scene.writer.shared().router.counters();
+    assert_eq!(counters.too_large_messages, 1, "each chunk would fit, and the sample does not");
 }
 
 #[test]

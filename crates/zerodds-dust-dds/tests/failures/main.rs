@@ -57,3 +57,23 @@ fn f26_samples_arrive_by_udp_where_a_sandbox_denies_shared_memory() {
         arrives_by_udp_from_within(&["python3", "-c", SANDBOX, denied]);
     }
 }
+
+#[test]
+fn f44_a_sample_above_the_knob_goes_by_udp_between_two_with_a_link_and_is_counted() {
+    let domain = random_domain();
+    let [party, other] = [(); 2].map(|()| Stack::Ours.join(domain));
+    let (reader, writer) = (party.reader(true, 64), other.writer(true, 4));
+    wait_for_readers(&writer, 1);
+    other.wait_for_link();
+    let lens = [1_000, 17 << 20, (16 << 20) - 12, 1_000];
+    std::thread::scope(|scope| {
+        scope.spawn(|| subscribe(&reader, &lens));
+        publish(&writer, &lens);
+    });
+    let received = party.monitor.as_ref().unwrap().traffic();
+    assert_eq!((received.shm.samples_received, received.udp.samples_received), (3, 1));
+    // Dust may send it again.
+    assert!(other.monitor.as_ref().unwrap().counters().too_large_messages > 0);
+    other.leave();
+    party.leave();
+}
