@@ -323,7 +323,11 @@ impl Inbound {
     fn release(&mut self, now: Instant) {
         let mut assembled = Vec::new();
         self.reassembly.release(now, &mut assembled);
-        for Assembled { origin, mut message } in assembled {
+        for Assembled { origin, mut message, is_sample } in assembled {
+            if !is_sample {
+                self.brought_about.push(message);
+                continue;
+            }
             let mut admitted = Ok(Fate::Keep);
             for submessage in Submessages::of(&message).flatten() {
                 if let Ok(Content::Data(data)) = Content::read(&submessage) {

@@ -35,7 +35,8 @@
 //!
 //! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
 //! sample of the participant that has most, held ones included, is dropped: a reliable writer sends it again, since Dust never
-//! acknowledged it. What it held up goes to Dust.
+//! acknowledged it. What it held up goes to Dust. A sample that is refused, as larger than all of that, is nothing to a reliable reader,
+//! which has the others.
 
 mod counts;
 mod partial;
@@ -72,6 +73,8 @@ pub(crate) struct Origin {
 pub(crate) struct Assembled {
     pub(crate) origin: Origin,
     pub(crate) message: Vec<u8>,
+    /// Whether what is in it came from there, and is yet to be checked.
+    pub(crate) is_sample: bool,
 }
 
 /// Samples in the making, by their writers.
@@ -101,8 +104,8 @@ struct Writer {
     /// Where its last fragment came from.
     origin: Origin,
     partial: BTreeMap<i64, Partial>,
-    /// Complete, but behind a partial one.
-    held: BTreeMap<i64, Vec<u8>>,
+    /// Complete, but behind a partial one; nothing of what was refused.
+    held: BTreeMap<i64, Option<Vec<u8>>>,
     /// The last samples that Dust was given.
     given: BTreeSet<i64>,
     /// Its last HEARTBEAT since there is anything of it here; only a reliable writer sends any.
@@ -155,10 +158,6 @@ impl Reassembly {
     pub(crate) fn fragment(&mut self, origin: &Origin, frag: &DataFrag<'_>, now: Instant) -> bool {
         let guid = Guid { prefix: origin.prefix, entity: frag.writer };
         let number = frag.sequence_number;
-        if frag.sample_len as usize > self.budget || frag.total() > FRAGMENTS_MAX {
-            self.refuse(guid, frag);
-            return false;
-        }
         if self.writers.get(&guid).is_some_and(|writer| writer.held.contains_key(&number)) {
             return false;
         }
@@ -168,15 +167,19 @@ impl Reassembly {
             }
             writer.given.remove(&number);
         }
+        if frag.sample_len as usize > self.budget || frag.total() > FRAGMENTS_MAX {
+            self.refuse(origin, guid, frag);
+            return false;
+        }
         self.clock += 1;
         let born = self.clock;
-        self.make_room(guid, frag);
+        self.make_room(guid, number, frag.sample_len as usize);
         let writer = self.writers.entry(guid).or_insert_with(|| Writer::new(*origin));
         writer.origin = *origin;
         // What has come of another cut is of no use any more: nobody will send the rest.
         if writer.partial.get(&number).is_none_or(|partial| partial.is_cut_anew(frag)) {
             let Some(partial) = Partial::new(origin, frag, born, now) else {
-                self.refuse(guid, frag);
+                self.refuse(origin, guid, frag);
                 return false;
             };
             writer.partial.insert(number, partial);
@@ -189,16 +192,27 @@ impl Reassembly {
         }
         let Some(complete) = writer.partial.remove(&number) else { return false };
         writer.give(number);
-        writer.held.insert(number, complete.into_message());
+        writer.held.insert(number, Some(complete.into_message()));
         self.contacts.given(&guid, number);
         self.freed.push(guid);
         self.drop_overtaken(&guid, number);
         false
     }
 
-    /// A sample that is never put together, however often it is repeated: counted once, and the first one is said.
-    fn refuse(&mut self, guid: Guid, frag: &DataFrag<'_>) {
+    /// A sample that is never put together, however often it is repeated: counted once, and the first one is said. Reliable readers hear in
+    /// its turn that there is nothing: they would ask for all of it at once, for ever, and take none behind it.
+    fn refuse(&mut self, origin: &Origin, guid: Guid, frag: &DataFrag<'_>) {
         let number = frag.sequence_number;
+        if self.contacts.has_reliable(&guid) {
+            self.make_room(guid, number, NOTHING_LEN);
+            let writer = self.writers.entry(guid).or_insert_with(|| Writer::new(*origin));
+            writer.origin = *origin;
+            writer.partial.remove(&number);
+            writer.give(number);
+            writer.held.insert(number, None);
+            self.contacts.given(&guid, number);
+            self.freed.push(guid);
+        }
         if self.refused.get(&guid).is_some_and(|&last| number <= last) {
             return;
         }
@@ -257,7 +271,7 @@ impl Reassembly {
         for guid in self.freed.drain(..) {
             let Some(writer) = self.writers.get_mut(&guid) else { continue };
             let is_ordered = !writer.partial.is_empty() && self.contacts.has_reliable(&guid);
-            writer.release(is_ordered, out);
+            writer.release(guid.entity, is_ordered, out);
             let Some(heartbeat) = writer.heartbeat else { continue };
             let last = writer.last_for_dust(&heartbeat);
             let is_news = last > writer.given_last && last >= self.contacts.history(&guid);
@@ -422,9 +436,8 @@ impl Reassembly {
     }
 
     /// Drops partial samples until another of this length fits.
-    fn make_room(&mut self, guid: Guid, frag: &DataFrag<'_>) {
-        let known =
-            self.writers.get(&guid).is_some_and(|writer| writer.partial.contains_key(&frag.sequence_number));
+    fn make_room(&mut self, guid: Guid, number: i64, len: usize) {
+        let known = self.writers.get(&guid).is_some_and(|writer| writer.partial.contains_key(&number));
         if known {
             return;
         }
@@ -433,7 +446,7 @@ impl Reassembly {
         }
         loop {
             let sum = |weight: fn(&Writer) -> usize| self.writers.values().map(weight).sum::<usize>();
-            let fits = sum(Writer::bytes) + frag.sample_len as usize <= self.budget;
+            let fits = sum(Writer::bytes) + len <= self.budget;
             let weight = match (fits, sum(Writer::partials) < PARTIALS_MAX) {
                 (true, true) => return,
                 (false, _) => Writer::bytes,
@@ -486,7 +499,8 @@ impl Writer {
     /// Bytes that its partial samples take, and what is held behind them. What nothing holds up goes to Dust at once.
     fn bytes(&self) -> usize {
         let Some((first, _)) = self.partial.first_key_value() else { return 0 };
-        let held = self.held.range(first..).map(|(_, message)| message.len());
+        let held =
+            self.held.range(first..).map(|(_, message)| message.as_ref().map_or(NOTHING_LEN, Vec::len));
         self.partial.values().map(Partial::len).chain(held).sum()
     }
 
@@ -513,12 +527,19 @@ impl Writer {
     }
 
     /// Hands over what no older partial sample holds up, where readers need them in order.
-    fn release(&mut self, is_ordered: bool, out: &mut Vec<Assembled>) {
+    fn release(&mut self, name: EntityId, is_ordered: bool, out: &mut Vec<Assembled>) {
         let origin = self.origin;
         let first_partial = self.partial.keys().next().copied().filter(|_| is_ordered);
         let first_partial = first_partial.unwrap_or(i64::MAX);
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() < first_partial) {
-            out.push(Assembled { origin, message: entry.remove() });
+            let (number, message) = entry.remove_entry();
+            let is_sample = message.is_some();
+            let nothing = || {
+                let mut message = MessageWriter::new(&origin.header, Endianness::Little, NOTHING_LEN);
+                message.nothing(name, number);
+                message.into_bytes()
+            };
+            out.push(Assembled { origin, message: message.unwrap_or_else(nothing), is_sample });
         }
     }
 
@@ -527,7 +548,7 @@ impl Writer {
         let (origin, &Heartbeat { reader, writer, first, .. }) = (self.origin, heartbeat);
         let mut message = MessageWriter::new(&origin.header, Endianness::Little, 64);
         message.heartbeat(HeartbeatFields { reader, writer, first, last, count });
-        Assembled { origin, message: message.into_bytes() }
+        Assembled { origin, message: message.into_bytes(), is_sample: false }
     }
 
     /// Where a HEARTBEAT ends for Dust: before the first sample of another's writer that is not there yet.
@@ -567,6 +588,8 @@ fn with_room(
 const PATIENCE: Duration = Duration::from_millis(20);
 /// The smallest limit that datagrams may be given (`ZERODDS_UDP_MAX_DATAGRAM`): what is longer would not leave.
 const REQUEST_LEN_MAX: usize = 1232;
+/// What a sample takes that was refused.
+const NOTHING_LEN: usize = 64;
 const PARTIALS_MAX: usize = 64;
 const GIVEN_MAX: usize = 1024;
 const WRITERS_MAX: usize = 256;

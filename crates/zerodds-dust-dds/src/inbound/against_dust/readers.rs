@@ -194,3 +194,37 @@ fn of_two_readers_that_come_together_one_gets_all_that_there_was_though_what_it_
     };
     assert_eq!(outcome(trial), Some(5));
 }
+
+#[test]
+fn a_sample_that_is_refused_keeps_a_reliable_reader_from_no_other_and_is_not_asked_for_again_and_again() {
+    let trial = || {
+        let (victim, partner) = (Captive::new(90), Captive::new(91));
+        let history = HistoryQosPolicy { kind: HistoryQosPolicyKind::KeepLast(10) };
+        let writer = partner.writer_of(DataWriterQos { history, ..Default::default() });
+        let reader = victim.reliable_reader();
+        let source = guid(writer.get_instance_handle()).entity;
+        let (contacts, wanted, departed, tally) = Default::default();
+        let fragmenter = Fragmenter::new(1 << 20, 65_507);
+        let mut inbound = Inbound::new(1 << 17, fragmenter, contacts, wanted, departed, tally);
+        while !is_matched(&writer, &reader) {
+            round(&victim, &partner, &mut inbound, |message| vec![message]);
+        }
+        for text in ["n".repeat(300_000), "two".to_owned()] {
+            writer.write(Note { id: 1, text }, None).expect("nobody to wait for");
+        }
+        let (mut notes, mut sent) = (Vec::new(), 0);
+        while notes.last().is_none_or(|note: &Note| note.text != "two") {
+            round(&victim, &partner, &mut inbound, |message| {
+                let outgoing = Outgoing::read(&message).expect("a message");
+                let is_large = message.len() > 300_000;
+                sent += usize::from(is_large);
+                assert!(sent < 100, "it is asked for again and again");
+                let cut = || fragmenter.datagrams(&message, &outgoing, None, None, 0);
+                if number_of(&message, source).is_some() && is_large { cut() } else { vec![message] }
+            });
+            notes.extend(take(&reader));
+        }
+        1
+    };
+    assert_eq!(outcome(trial), Some(1));
+}

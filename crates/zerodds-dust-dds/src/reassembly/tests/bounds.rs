@@ -28,7 +28,31 @@ fn a_sample_that_all_memory_is_too_small_for_counts_as_incomplete_once() {
         }
         assert_eq!(receiver.incomplete(), incomplete);
     }
-    assert!(receiver.handed_over.is_empty() && receiver.reassembly.has_refused);
+    assert!(receiver.samples() == [(1, vec![]), (2, vec![])] && receiver.reassembly.has_refused);
+}
+
+#[test]
+fn a_reliable_reader_hears_in_its_turn_that_of_a_refused_sample_there_is_nothing_and_gets_those_behind_it() {
+    let mut receiver = Receiver::new(1 << 20);
+    let take = |receiver: &mut Receiver, number, len: usize| {
+        let all = datagrams(&sample(number, len), None);
+        all.iter().filter_map(|datagram| receiver.take(datagram)).last()
+    };
+    let incomplete = datagrams(&sample(1, 10_000), None);
+    receiver.take(&incomplete[0]);
+    take(&mut receiver, 2, 2 << 20);
+    take(&mut receiver, 3, 10_000);
+    assert_eq!(receiver.samples(), [], "the first one is on its way");
+    incomplete.iter().for_each(|datagram| _ = receiver.take(datagram));
+    assert!(receiver.samples() == [(1, payload(1, 10_000)), (2, vec![]), (3, payload(3, 10_000))]);
+    receiver.handed_over.clear();
+    dust_acknowledges(&receiver.contacts, 2, true);
+    assert!(take(&mut receiver, 2, 2 << 20).is_some(), "with its HEARTBEAT");
+    assert!(receiver.samples() == [(2, vec![])], "once for each time that it is asked for");
+    receiver.contacts.left(READER);
+    take(&mut receiver, 4, 2 << 20);
+    assert_eq!(receiver.samples().len(), 1, "nobody else asks for it");
+    assert_eq!(receiver.incomplete(), 2);
 }
 
 /// The first octet of a sample of these lengths.
