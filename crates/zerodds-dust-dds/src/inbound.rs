@@ -17,7 +17,9 @@
 //! on the way is acknowledged and never delivered. So Dust is given a GAP as one DATA for each number, which a reliable reader
 //! of it takes if it is the next. Others are a lost GAP to it: it asks again when a HEARTBEAT comes.
 //!
-//! Other valid traffic is copied once, into the vector that Dust's interface asks for, and not changed otherwise.
+//! Other valid traffic is copied once, into the vector that Dust's interface asks for, with a few octets changed: whom a DATA is for that
+//! names nobody, the end and the count of a HEARTBEAT, and what of discovery Dust must not read. Of a participant that has not announced
+//! itself nothing passes but DATA: Dust knows no writer or reader of it, and nothing is noted here.
 
 mod admit;
 mod afresh;
@@ -285,10 +287,9 @@ impl Inbound {
                 self.reassembly.whole(&guid, data.sequence_number);
                 self.admit(&context.origin, now, submessage, &data)
             }
+            _ if !self.estates.has(prefix) => Ok(Fate::Drop),
             Content::DataFrag(frag) => {
-                // Dust knows no writer of a participant that has not announced itself.
-                let is_known = self.estates.has(prefix);
-                if is_known && self.reassembly.fragment(&context.origin, &frag, now) {
+                if self.reassembly.fragment(&context.origin, &frag, now) {
                     self.followed = Followed::by(submessage, prefix, &frag);
                 }
                 Ok(Fate::Drop)
@@ -300,18 +301,12 @@ impl Inbound {
                 Ok(Fate::Drop)
             }
             Content::Gap(gap) => {
-                // Nobody waits for a sample of a writer that Dust does not know.
-                if self.estates.has(prefix) {
-                    self.gap(&context.origin, &gap, now);
-                }
+                self.gap(&context.origin, &gap, now);
                 Ok(Fate::Drop)
             }
             Content::NackFrag(nack) => {
-                // Nor does it know a reader of such a one.
-                if self.estates.has(prefix) {
-                    let request = self.nack_frag(&context.origin, &nack);
-                    self.brought_about.extend(request);
-                }
+                let request = self.nack_frag(&context.origin, &nack);
+                self.brought_about.extend(request);
                 Ok(Fate::Drop)
             }
             Content::AckNack => Ok(Fate::Keep),
