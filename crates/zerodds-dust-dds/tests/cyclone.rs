@@ -10,6 +10,7 @@ use dust_dds::infrastructure::listener::NO_LISTENER;
 use dust_dds::infrastructure::qos::{DataWriterQos, QosKind};
 use dust_dds::infrastructure::qos_policy::{HistoryQosPolicy, HistoryQosPolicyKind};
 use dust_dds::infrastructure::status::NO_STATUS;
+use dust_dds::infrastructure::time::DurationKind;
 use dust_dds::infrastructure::type_support::DdsType;
 use parties::{Guard, PATIENCE, Stack, random_domain};
 use std::io::{BufRead, BufReader};
@@ -53,7 +54,9 @@ fn cyclone_reads(stack: Stack) {
         party.participant.create_topic::<Chunk>("chunks", "Chunk", default, NO_LISTENER, NO_STATUS).unwrap();
     let publisher = party.participant.create_publisher(QosKind::Default, NO_LISTENER, NO_STATUS).unwrap();
     let history = HistoryQosPolicy { kind: HistoryQosPolicyKind::KeepLast(LENS.len() as u32) };
-    let qos = QosKind::Specific(DataWriterQos { history, ..Default::default() });
+    let mut qos = DataWriterQos { history, ..Default::default() };
+    qos.reliability.max_blocking_time = DurationKind::Finite(PATIENCE.into());
+    let qos = QosKind::Specific(qos);
     let writer = publisher.create_datawriter(&topic, qos, NO_LISTENER, NO_STATUS).unwrap();
     let deadline = Instant::now() + PATIENCE;
     // What is written before it knows the writer is not for it.
