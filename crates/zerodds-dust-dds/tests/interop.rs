@@ -50,6 +50,16 @@ fn stock_dust_reads_what_we_write() {
 }
 
 #[test]
+fn stock_dust_with_type_information_is_read() {
+    exchange("stock_dust_with_type_information_is_read", Stack::StockTyped, Stack::Ours);
+}
+
+#[test]
+fn stock_dust_with_type_information_reads_what_we_write() {
+    exchange("stock_dust_with_type_information_reads_what_we_write", Stack::Ours, Stack::StockTyped);
+}
+
+#[test]
 fn stock_dust_with_its_default_fragments_is_read_when_datagrams_are_lost() {
     let test = "stock_dust_with_its_default_fragments_is_read_when_datagrams_are_lost";
     exchange(test, Stack::Stock(1344), Stack::OursLossy(50));

@@ -55,6 +55,8 @@ pub(crate) enum Stack {
     OursLossy(u32),
     /// Dust's own UDP transport with this fragment size.
     Stock(u16),
+    /// Dust as it comes.
+    StockTyped,
 }
 
 /// A participant, and what it takes to end it and to look at it.
@@ -74,8 +76,8 @@ impl Stack {
         match self {
             Self::Ours | Self::OursUdp => join_with(ours, domain),
             Self::OursLossy(per_mille) => lossy(ours, per_mille, domain as u64, domain),
-            Self::Stock(fragment_size) => {
-                let factory = stock_factory(fragment_size);
+            Self::Stock(_) | Self::StockTyped => {
+                let factory = stock_factory(self);
                 let participant = create(factory, domain);
                 Party {
                     participant,
@@ -113,14 +115,14 @@ fn create<T: dust_dds::transport::interface::TransportParticipantFactory>(
     factory.create_participant(domain, QosKind::Default, NO_LISTENER, NO_STATUS).unwrap()
 }
 
-/// Dust as it comes, but for the fragment size, and type information, which keeps it from matching others.
-fn stock_factory(
-    fragment_size: u16,
-) -> &'static DomainParticipantFactory<RtpsUdpTransportParticipantFactory> {
+/// Dust as it comes, but for what the stack says: without type information, but for one, and with another fragment size.
+fn stock_factory(stack: Stack) -> &'static DomainParticipantFactory<RtpsUdpTransportParticipantFactory> {
     let mut transport = RtpsUdpTransportParticipantFactory::default();
-    transport.set_fragment_size(fragment_size.into()).unwrap();
+    if let Stack::Stock(fragment_size) = stack {
+        transport.set_fragment_size(fragment_size.into()).unwrap();
+    }
     let configuration = dust_dds::configuration::DustDdsConfigurationBuilder::new()
-        .enable_type_information(false)
+        .enable_type_information(stack == Stack::StockTyped)
         .build()
         .unwrap();
     let host_id = *b"stoc";
@@ -334,6 +336,7 @@ impl fmt::Display for Stack {
             Self::OursUdp => f.write_str("udp"),
             Self::OursLossy(per_mille) => write!(f, "lossy:{per_mille}"),
             Self::Stock(fragment_size) => write!(f, "stock:{fragment_size}"),
+            Self::StockTyped => f.write_str("typed"),
         }
     }
 }
@@ -346,6 +349,7 @@ impl FromStr for Stack {
             Some(("lossy", per_mille)) => Self::OursLossy(per_mille.parse()?),
             Some((_, fragment_size)) => Self::Stock(fragment_size.parse()?),
             None if text == "udp" => Self::OursUdp,
+            None if text == "typed" => Self::StockTyped,
             None => Self::Ours,
         })
     }
