@@ -205,7 +205,8 @@ fn a_sample_that_is_refused_keeps_a_reliable_reader_from_no_other_and_is_not_ask
         let source = guid(writer.get_instance_handle()).entity;
         let (contacts, wanted, departed, tally) = Default::default();
         let fragmenter = Fragmenter::new(1 << 20, 65_507);
-        let mut inbound = Inbound::new(1 << 17, fragmenter, contacts, wanted, departed, tally);
+        let mut inbound =
+            Inbound::new(1 << 17, fragmenter, contacts, wanted, departed, Arc::default(), tally);
         while !is_matched(&writer, &reader) {
             round(&victim, &partner, &mut inbound, |message| vec![message]);
         }
