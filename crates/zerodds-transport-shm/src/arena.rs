@@ -113,7 +113,7 @@ impl Arena {
         }
     }
 
-    /// Nothing new is put beyond `limit`, a multiple of the unit, until there is another one; nothing is there yet.
+    /// Nothing new is put beyond `limit`, a multiple of the unit, until there is another one. What is there stays.
     pub(crate) fn confine(&mut self, limit: u64) {
         self.limit = limit;
         // What was to be used beyond is not: when there is another limit, what can be taken back is asked for first.

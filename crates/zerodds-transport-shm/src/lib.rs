@@ -52,7 +52,7 @@
 //! |---|---|
 //! | what is shared, byte by byte | `layout`, docs/protocol.md |
 //! | the algorithms, without any pointer or system call | `lane`, `slots`, `doorbell`, `ending`, `arena` and its `area`, then `inlink` and `outlink` |
-//! | kernel objects | `segment`, `bell`, `limits`, `sys` (the only unsafe code) |
+//! | kernel objects | `segment`, `bell`, `limits`, `memory`, `sys` (the only unsafe code) |
 //! | finding and trusting peers | `rendezvous`, `handshake`, `control` |
 //! | one transport's books, and one message on its way | `outbound`, `sending` |
 //! | what a user holds | `config`, `transport`, `message`, `receiver`, `asynchronous` |
@@ -111,6 +111,8 @@ mod layout;
 mod limits;
 mod link_id;
 mod listener;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
+mod memory;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod message;
 #[cfg(all(test, zerodds_model))]

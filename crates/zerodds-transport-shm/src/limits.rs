@@ -36,9 +36,7 @@ pub(crate) fn check(bytes: u64) -> Result<(), Exceeded> {
     });
     let promised = promised.flatten();
     if let Some(available) = promised.filter(|&available| available < needed) {
-        let remedy =
-            "raise vm.overcommit_ratio, set vm.overcommit_memory to 0, or lower ZERODDS_SHM_MAX_DATAGRAM";
-        return Err(Exceeded { what: "vm.overcommit_memory=2", available, remedy });
+        return Err(unpromised(available));
     }
     let cgroup = read(Path::new("/proc/self/cgroup")).and_then(|text| tightest(&text));
     if let Some(available) = cgroup.filter(|&available| available < needed) {
@@ -46,6 +44,13 @@ pub(crate) fn check(bytes: u64) -> Result<(), Exceeded> {
         return Err(Exceeded { what: "the memory cgroup", available, remedy });
     }
     Ok(())
+}
+
+/// The system promises no more than this.
+pub(crate) const fn unpromised(available: u64) -> Exceeded {
+    let remedy =
+        "raise vm.overcommit_ratio, set vm.overcommit_memory to 0, or lower ZERODDS_SHM_MAX_DATAGRAM";
+    Exceeded { what: "vm.overcommit_memory=2", available, remedy }
 }
 
 /// What is left for everything else.

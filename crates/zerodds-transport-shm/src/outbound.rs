@@ -3,7 +3,7 @@
 use crate::arena::{self, Arena, Hold, Parts, RecordId};
 use crate::doorbell::Space;
 use crate::layout::ring;
-use crate::limits::{self, Exceeded};
+use crate::memory::Memory;
 use crate::outlink::{OutLink, Payload, Published};
 use crate::pace;
 use crate::peer::{Link, link_ended};
@@ -31,10 +31,8 @@ pub(crate) struct Outbound {
     /// Ring bytes that our own receiver pins, once something was sent to it.
     own: Option<u64>,
     pub(crate) tally: Tally,
-    /// Ring bytes, from its start, that were found to be affordable.
-    pub(crate) reserved_until: u64,
-    /// No more was, when it was last asked for.
-    shortage: Option<Shortage>,
+    /// What the ring has and may have.
+    pub(crate) memory: Memory,
     /// Ring bytes, from its start, whose pages were made present.
     pub(crate) populated_until: u64,
     /// The longest message so far.
@@ -56,15 +54,6 @@ pub(crate) struct Tally {
     pub(crate) written: u64,
     /// Best-effort messages that were taken back.
     pub(crate) lost: u64,
-}
-
-/// A limit that stood in the way of more memory.
-struct Shortage {
-    /// Of so many bytes.
-    needed: u64,
-    limit: Exceeded,
-    /// It is not asked for again before: to ask is to read files, and memory is short for others, too.
-    until: Instant,
 }
 
 /// A peer with a link, and what was sent on it.
@@ -128,8 +117,7 @@ impl Outbound {
             attempts: BTreeMap::new(),
             own: None,
             tally: Tally::default(),
-            reserved_until: 0,
-            shortage: None,
+            memory: Memory::default(),
             populated_until: 0,
             longest: 0,
             waiters: 0,
@@ -151,7 +139,7 @@ impl Outbound {
     /// so that to have each line back from its cache takes longer than to write where nobody was for a while. Messages that do
     /// not fit into that cache leave it anyway.
     pub(crate) fn allocate(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
-        let affordable = if self.shortage.is_some() { self.reserved_until } else { u64::MAX };
+        let affordable = self.memory.affordable();
         if self.flows(len)
             && let Some(found) = self.arena.go_on(len, affordable)
         {
@@ -172,26 +160,9 @@ impl Outbound {
         self.try_allocate(len, claim)
     }
 
-    /// Whether the ring may have so much more memory. For as much as was refused lately it is not asked again.
-    pub(crate) fn afford(&mut self, needed: u64) -> Result<(), Exceeded> {
-        let now = Instant::now();
-        let standing = self.shortage.as_ref().filter(|shortage| now < shortage.until);
-        if let Some(shortage) = standing.filter(|shortage| needed >= shortage.needed) {
-            return Err(shortage.limit.clone());
-        }
-        let stands = standing.is_some();
-        let checked = limits::check(needed);
-        if let Err(limit) = &checked {
-            self.shortage = Some(Shortage { needed, limit: limit.clone(), until: now + SHORTAGE });
-        } else if !stands {
-            self.shortage = None;
-        }
-        checked
-    }
-
     /// The same within the memory that there is already, where what is in the way may yet be taken back.
     pub(crate) fn allocate_confined(&mut self, len: u64, claim: Claim) -> Option<RecordId> {
-        self.arena.confine(self.reserved_until);
+        self.arena.confine(self.memory.present_until());
         let found = self.allocate(len, claim);
         self.arena.confine(u64::MAX);
         found
@@ -478,7 +449,15 @@ impl Outbound {
         }
         let (capacity, reserve) = arena.capacity();
         let (in_use, peak) = arena.in_use();
-        Pool { capacity, reserve, in_use, peak, unread, held_by_peers: held, reserved: self.reserved_until }
+        Pool {
+            capacity,
+            reserve,
+            in_use,
+            peak,
+            unread,
+            held_by_peers: held,
+            reserved: self.memory.reserved_until(),
+        }
     }
 
     /// How many links there are.
@@ -640,8 +619,6 @@ pub(crate) fn pause_before_retry(reason: &Reason, failures: u32) -> Duration {
 
 /// Longer records are not expected to be in a receiver's cache when they were read.
 const FLOWING_MAX: u64 = ring::record_len(512 << 10);
-/// How long it is taken for granted that there is no more memory.
-const SHORTAGE: Duration = Duration::from_millis(100);
 /// Peers without a link that are remembered.
 const ATTEMPTS_MAX: usize = if cfg!(test) { 32 } else { 4096 };
 

@@ -123,7 +123,12 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
 /// an error: all of what both sides write, and the header of a ring, which asks for the rest itself.
 fn make_present(mapping: &Mapping, sharing: Sharing) -> io::Result<()> {
     let len = if sharing == Sharing::ReadWrite { mapping.len() } else { ring::HEADER_LEN };
-    match mapping.populate(0, len) {
+    populate(mapping, 0, len)
+}
+
+/// Makes these bytes present, or says that the system does not have them.
+pub(crate) fn populate(mapping: &Mapping, at: usize, len: usize) -> io::Result<()> {
+    match mapping.populate(at, len) {
         Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Err(io::ErrorKind::OutOfMemory.into()),
         // Kernels before 5.14 cannot be asked.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),

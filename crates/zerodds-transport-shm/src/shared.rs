@@ -18,7 +18,7 @@ use crate::region::Broken;
 use crate::rendezvous;
 use crate::segment::{self, Sharing};
 use crate::sys::{Generation, Keeper, Mapping};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::collections::VecDeque;
@@ -199,10 +199,10 @@ impl Shared {
         Ok((id, at))
     }
 
-    /// The same under the lock, for which memory is reserved but not made present.
+    /// The same under the lock, which is given up where files have to be read for it. Memory is reserved but not made present.
     pub(crate) fn allocate_in(
         &self,
-        outbound: &mut Outbound,
+        outbound: &mut MutexGuard<'_, Outbound>,
         len: usize,
         claim: Claim,
     ) -> Result<RecordId, LoanError> {
@@ -211,20 +211,12 @@ impl Shared {
         }
         let record_len = ring::record_len(len);
         let id = outbound.allocate(record_len, claim).ok_or(LoanError::Full { len })?;
-        let end = outbound.arena.record(id).end();
-        if end <= outbound.reserved_until {
+        if outbound.arena.record(id).end() <= outbound.memory.present_until() {
             return Ok(id);
         }
-        let until = end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
-        let needed = until - outbound.reserved_until;
-        crash::step("grow");
-        if let Err(limit) = outbound.afford(needed) {
-            outbound.arena.release(id, Hold::Firm);
-            return outbound.allocate_confined(record_len, claim).ok_or_else(|| no_memory(needed, &limit));
-        }
-        outbound.reserved_until = until;
-        crash::step("grown");
-        Ok(id)
+        let Err((needed, limit)) = self.reserve(outbound, id) else { return Ok(id) };
+        outbound.arena.release(id, Hold::Firm);
+        outbound.allocate_confined(record_len, claim).ok_or_else(|| no_memory(needed, &limit))
     }
 
     /// Room is wanted: wakes these peers, and our own receiver if something waits for it.
@@ -455,8 +447,6 @@ const RTPS_OVERHEAD: usize = 4096;
 const MAIN_MIN: usize = 4 << 20;
 /// The ring uses this much before it grows: with a receiver that sleeps between messages.
 const SOFT_START: u64 = 256 << 10;
-/// Memory is asked for in steps of this, since asking means reading files.
-const RESERVE_STEP: u64 = 2 << 20;
 /// Bytes that are made present at once for the first messages.
 const POPULATED_AT_ONCE: u64 = 64 << 10;
 

@@ -118,7 +118,7 @@ pub const GUARDS: &[Mutant] = &[
     },
     Mutant {
         guard: "memory that is short is not asked for with each message",
-        file: "outbound.rs",
+        file: "memory.rs",
         from: "filter(|shortage| now < shortage.until)",
         to: "filter(|_| false)",
         test: "zerodds-transport-shm::lib::outbound::tests::where_memory_is_short_it_is_not_asked_for_again_with_each_message",

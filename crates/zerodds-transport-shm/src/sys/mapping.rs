@@ -1,6 +1,7 @@
 //! A mapping of shared memory, and the three ways to touch it: words, copies, slices.
 
 use crate::crash;
+use crate::layout::PAGE;
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64};
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -43,6 +44,27 @@ impl Mapping {
         crash::step("populate");
         let advice = if self.writable { Advice::PopulateWrite } else { Advice::PopulateRead };
         self.raw.advise_range(advice, at, len)
+    }
+
+    /// Where the first page lies that is not in memory, of those of `at..end`; `end` if all of them are. Looked at here and not by
+    /// SEEK_HOLE, which waits for whoever has the same file and reads it.
+    pub(crate) fn missing(&self, at: usize, end: usize) -> usize {
+        let mut pages = [0; PAGES_AT_ONCE];
+        let mut at = at & !(PAGE - 1);
+        while at < end {
+            let len = (end - at).min(PAGES_AT_ONCE * PAGE);
+            let start = self.pointer(at, len);
+            // SAFETY: `pages` has an octet for each page of `len` bytes, of which there are no more than that; the memory
+            // itself, inside the mapping, is not touched.
+            let outcome = unsafe { libc::mincore(start.cast(), len, pages.as_mut_ptr()) };
+            let present = pages.iter().take_while(|&page| page & 1 == 1).count();
+            let of = len.div_ceil(PAGE);
+            if outcome != 0 || present < of {
+                return if outcome == 0 { at + present * PAGE } else { at };
+            }
+            at += len;
+        }
+        end
     }
 
     /// The address of `at..at + len`, which must lie inside.
@@ -197,3 +219,6 @@ impl<K: Keeper> Deref for SharedBytes<K> {
         unsafe { std::slice::from_raw_parts(start, self.len) }
     }
 }
+
+/// Pages that are looked at with one system call.
+const PAGES_AT_ONCE: usize = 256;

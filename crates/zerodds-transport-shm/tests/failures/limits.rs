@@ -8,13 +8,14 @@ use proptest::prelude::*;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Incoming, LoanError, Peer, Reach, Receiver, Transport};
+use zerodds_core::{Delivery, Incoming, Loan, LoanError, Peer, Reach, Receiver, Transport};
 use zerodds_transport_shm::{Config, ShmTransport};
 
 /// Plays the roles of this module.
 pub(crate) fn play(words: &[&str]) -> bool {
     match *words {
         ["exhaust", domain] => exhaust(number(domain)),
+        ["lend", domain] => lend(number(domain)),
         ["high-descriptors", domain] => high_descriptors(number(domain)),
         ["short-of-descriptors", domain] => short_of_descriptors(number(domain)),
         ["idle"] => idle(),
@@ -131,6 +132,56 @@ fn f16_where_memory_is_short_the_sender_is_told_and_nobody_is_killed() {
     sender.tell("go on");
     assert_eq!(sender.hear(), "went on");
     assert!(sender.finish());
+}
+
+/// Lends the largest length for a short message, takes memory for something else, and lends it again.
+fn lend(domain: u32) {
+    const MOST: usize = 24 << 20;
+    let mut node = Node::with(domain, &Config::default().max_datagram(MOST).expect("in range"));
+    let own = [node.locator()];
+    let mut loan = node.transport.loan(MOST).expect("there is memory for that");
+    loan.truncate(2048);
+    let sent = node.transport.send(loan, &[Peer::new(&own)], Delivery::BestEffort).expect("open");
+    assert_eq!(sent.by_shm, 1);
+    drop(node.next_message());
+
+    let taken = vec![1u8; 36 << 20];
+    let until = deadline();
+    // What was found lately is taken for granted for a moment; nothing is filled then.
+    let refused = loop {
+        match node.transport.loan(MOST) {
+            Ok(loan) => drop(loan),
+            Err(error) => break error,
+        }
+        assert!(Instant::now() < until, "lent without a look at what is left");
+    };
+    assert!(matches!(refused, LoanError::NoMemory { .. }), "not for want of room: {refused}");
+    drop(taken);
+    let mut loan = loop {
+        match node.transport.loan(MOST) {
+            Ok(loan) => break loan,
+            Err(_) => assert!(Instant::now() < until, "there is memory again"),
+        }
+    };
+    fill(&mut loan, 1);
+    assert!(is_intact(&loan, 1));
+    tell(format_args!("filled {refused}"));
+}
+
+#[test]
+fn f16_what_was_lent_and_not_filled_is_asked_for_again_before_it_is_lent_again() {
+    let test = "f16_what_was_lent_and_not_filled_is_asked_for_again_before_it_is_lent_again";
+    if !is_root_or_skip(test) {
+        return;
+    }
+    let Some(cgroup) = MemoryCgroup::new(64 << 20) else {
+        println!("SKIPPED: {test} needs a memory cgroup");
+        return;
+    };
+    let mut process = cgroup.start(&format!("lend {}", fresh_domain()));
+    let said = process.hear();
+    assert!(said.starts_with("filled ") && said.contains("cgroup"), "{said}");
+    assert!(process.finish());
 }
 
 #[test]
