@@ -136,6 +136,11 @@ impl Connection {
         matches!(self.stage, Stage::Up(_))
     }
 
+    /// Whether the peer may have the link: it has it, or DONE is all that has not come.
+    pub(super) fn may_be_up(&self) -> bool {
+        matches!(self.stage, Stage::Up(_) | Stage::Done(_))
+    }
+
     pub(super) fn is_up_with(&self, link: &Arc<Link>) -> bool {
         matches!(&self.stage, Stage::Up(ours) if Arc::ptr_eq(ours, link))
     }
@@ -148,6 +153,15 @@ impl Connection {
     /// Every descriptor that is watched for this connection.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         std::iter::once(self.socket.as_fd()).chain(self.process.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Acceptor: whether the peer, of which DONE has not come, has the link already cannot be known. If it may, the link comes up,
+    /// so that what the peer sends is received or refused.
+    pub(super) fn come_up(&mut self) -> Option<Arc<Link>> {
+        let Stage::Done(link) = &self.stage else { return None };
+        let link = Arc::clone(link);
+        self.up(Arc::clone(&link));
+        Some(link)
     }
 
     /// Tells the peer that the link is over, and waits for it to have stopped reading.

@@ -6,6 +6,7 @@
 
 pub(crate) mod closing;
 mod connection;
+mod places;
 pub(crate) mod socket;
 mod strangers;
 
@@ -18,7 +19,7 @@ use crate::outbound::pause_before_retry;
 use crate::peer::{Link, Reading, link_ended};
 use crate::rendezvous;
 use crate::shared::{Arrival, Request, Shared, Stats};
-use crate::sys::{Credentials, peer_credentials, peer_pidfd};
+use crate::sys::{peer_credentials, peer_pidfd};
 use closing::TOO_MUCH_TO_CLOSE;
 use connection::{Connection, Progress};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -169,7 +170,7 @@ impl Worker {
             self.readable(token);
             if self.connections.get(&token).is_some_and(late) {
                 Stats::add(&self.shared.stats.refused, 1);
-                self.gone(token, &Reason::NoAnswer);
+                self.give_up(token, Reason::NoAnswer);
             }
         }
     }
@@ -244,56 +245,6 @@ impl Worker {
             Ok(connection) => drop(self.watch(connection)),
             Err(reason) => tracing::warn!("{reason}; a peer is served over UDP"),
         }
-    }
-
-    /// Whether one more connection with this user would be one too many.
-    fn is_full(&self, peer: Credentials) -> bool {
-        let own_user = self.shared.identity.uid;
-        let of = |is_one: &dyn Fn(u32) -> bool| {
-            self.connections.values().filter(|connection| is_one(connection.credentials().uid)).count()
-        };
-        if peer.uid == own_user {
-            self.connections.len() >= CONNECTIONS_MAX
-        } else {
-            of(&|uid| uid == peer.uid) >= CONNECTIONS_PER_OTHER_USER_MAX
-                || of(&|uid| uid != own_user) >= CONNECTIONS_OF_OTHERS_MAX
-        }
-    }
-
-    /// Finds a place for one more handshake: a free one, or the oldest of the other user that has most of them, if that
-    /// is more than this user has. Nobody takes a place of our own user.
-    fn has_place(&mut self, peer: Credentials) -> bool {
-        while let Some(place) = self.place_in_the_way(peer) {
-            let Some(token) = place else { return false };
-            // It may have shaken hands by what is unread yet, and sent messages.
-            self.readable(token);
-            if let Some(connection) = self.connections.get(&token)
-                && connection.deadline().is_some()
-            {
-                connection.refuse(&self.shared, Refused::Busy);
-                self.gone(token, &Reason::NoPlace);
-            }
-        }
-        true
-    }
-
-    /// Whose place this user would take, where all are taken; `Some(None)` if it may take none.
-    fn place_in_the_way(&self, peer: Credentials) -> Option<Option<u64>> {
-        let own_user = self.shared.identity.uid;
-        let mut pending: HashMap<u32, Vec<(Instant, u64)>> = HashMap::new();
-        for (&token, connection) in &self.connections {
-            if let Some(deadline) = connection.deadline() {
-                pending.entry(connection.credentials().uid).or_default().push((deadline, token));
-            }
-        }
-        if pending.values().map(Vec::len).sum::<usize>() < HANDSHAKES_MAX {
-            return None;
-        }
-        let has = if peer.uid == own_user { 0 } else { pending.get(&peer.uid).map_or(0, Vec::len) };
-        let greediest =
-            pending.into_iter().filter(|&(uid, _)| uid != own_user).max_by_key(|(_, of)| of.len());
-        let oldest = greediest.filter(|(_, of)| of.len() > has).and_then(|(_, of)| of.into_iter().min());
-        Some(oldest.map(|(_, token)| token))
     }
 
     fn tell_once(&mut self, about: Locator, uid: u32) {
@@ -412,7 +363,7 @@ impl Worker {
     /// A peer wants a link. If both sides connect at once, the connection of the smaller locator is kept.
     fn hello(&mut self, token: u64, from: Locator) {
         let own = self.shared.locator;
-        let is_up = |connection: &Connection| connection.is_up() && connection.peer() == Some(from);
+        let is_up = |connection: &Connection| connection.may_be_up() && connection.peer() == Some(from);
         let up = self.connections.iter().find(|(_, connection)| is_up(connection)).map(|(&up, _)| up);
         if let Some(up) = up {
             // It may have said goodbye there before it came here, behind a WAKE for every message and everything given back.
@@ -590,6 +541,13 @@ impl Worker {
         {
             drop(Socket::new(socket, &self.shared.closer));
         }
+        let tokens: Vec<u64> = self.connections.keys().copied().collect();
+        for token in tokens {
+            self.readable(token);
+            if let Some(link) = self.connections.get_mut(&token).and_then(Connection::come_up) {
+                self.up(token, link);
+            }
+        }
         for (_, connection) in self.connections.drain() {
             if let Some(link) = connection.link() {
                 link.say_bye(self.shared.locator, Goodbye::Closing);
@@ -611,14 +569,6 @@ fn retry_at(link: &Link, pause: Duration) -> Instant {
 
 /// How long a peer may take to shake hands.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
-/// Handshakes under way at once.
-const HANDSHAKES_MAX: usize = 128;
-/// Connections in all.
-const CONNECTIONS_MAX: usize = 2048;
-/// Connections with the processes of any one other user.
-const CONNECTIONS_PER_OTHER_USER_MAX: usize = 64;
-/// Connections with the processes of all other users; the rest is our own user's.
-const CONNECTIONS_OF_OTHERS_MAX: usize = CONNECTIONS_MAX / 2;
 /// Links with our own user that are over, and wait for a receiver that is never asked.
 const UNRECEIVED_MAX: usize = 256;
 /// The same with any one other user.

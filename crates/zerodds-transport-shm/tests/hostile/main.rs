@@ -229,6 +229,25 @@ fn a_place_is_not_taken_from_who_has_shaken_hands_already() {
     unharmed(&mut scene, before);
 }
 
+/// The last step of its handshake is what the victim has not read, nor can it know that it is under way.
+#[test]
+fn whoever_may_have_the_link_is_left_in_order_and_what_it_sent_is_received() {
+    for closes in [true, false] {
+        let mut node = Node::open(fresh_domain());
+        let early = Target::new(node.locator(), 1).attach_but_for_done(|_| {}).expect("admitted");
+        early.publish(0, 0, 65, 100, u32::MAX);
+        if closes {
+            node.transport.close();
+        }
+        // Otherwise as soon as its time is over.
+        let said = early.call.hear().expect("it is told");
+        assert_eq!((rogue::kind(&said.0), said.0[20]), (rogue::BYE, if closes { 0 } else { 1 }));
+        assert_eq!(node.next_message().len(), 100);
+        let (_, _why) = node.until_down_why(early.target.own);
+        assert_ne!(early.read_u64(rogue::END), 0, "nothing more is taken, and that can be seen");
+    }
+}
+
 /// A peer that cannot ring says WAKE for each message and for all that it gives back; its BYE comes behind them.
 #[test]
 fn whoever_said_goodbye_behind_many_wakes_and_comes_again_is_welcome() {

@@ -298,6 +298,8 @@ fn word(frame: &[u8], at: usize) -> u32 {
 }
 
 const CURSOR: usize = 0x300;
+/// The end of direction 0.
+pub(crate) const END: usize = 0x380;
 const NONCE: u64 = 0x0123_4567_89ab_cdef;
 /// More than a frame may carry.
 const FDS_MAX: usize = 16;
