@@ -573,5 +573,5 @@ impl Random {
     }
 }
 
-/// Tail, head, cursor and end of both directions.
-const WORDS: [usize; 8] = [0x200, 0x280, 0x300, 0x380, 0x400, 0x480, 0x500, 0x580];
+/// Head, cursor and end of both directions, the first slot of one and the first handle of the other.
+const WORDS: [usize; 8] = [0x9000, 0x280, 0x300, 0x380, 0xe000, 0x480, 0x500, 0x580];
