@@ -11,6 +11,7 @@
 
 use crate::sys::Generation;
 use parking_lot::Mutex;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -24,6 +25,12 @@ struct Work {
     threads: usize,
     /// For whose closing there is no thread yet.
     waiting: Vec<OwnedFd>,
+}
+
+impl Work {
+    fn lacks_threads(&self) -> bool {
+        !self.waiting.is_empty() && self.threads < THREADS_MAX
+    }
 }
 
 /// A descriptor that a peer has, or had, and that is closed elsewhere.
@@ -79,9 +86,14 @@ const PROMPT_BLOCKS: i64 = 2048;
 impl Closer {
     /// Closes this without waiting here.
     pub(crate) fn close(self: &Arc<Self>, fd: OwnedFd) {
+        self.0.lock().waiting.push(fd);
+        self.go_on();
+    }
+
+    /// Has one more thread close what waits. Where there is none to be had, it goes on waiting until this is called again.
+    pub(crate) fn go_on(self: &Arc<Self>) {
         let mut work = self.0.lock();
-        work.waiting.push(fd);
-        if work.threads == THREADS_MAX {
+        if !work.lacks_threads() {
             return;
         }
         work.threads += 1;
@@ -89,9 +101,13 @@ impl Closer {
         let closer = Arc::clone(self);
         let thread = std::thread::Builder::new().name("zerodds-close".into());
         if thread.spawn(move || while closer.close_one() {}).is_err() {
-            // Where there is no thread to be had, there is no other way than to wait here.
-            while self.close_one() {}
+            self.0.lock().threads -= 1;
         }
+    }
+
+    /// Whether something waits that one more thread would close.
+    pub(crate) fn lacks_threads(&self) -> bool {
+        self.0.lock().lacks_threads()
     }
 
     /// Whether so much waits to be closed that nothing new should be let in: no connection, and no descriptor by one that there is.
@@ -105,6 +121,17 @@ impl Closer {
         work.threads -= usize::from(next.is_none());
         drop(work);
         next.is_some()
+    }
+}
+
+impl Drop for Closer {
+    /// Nobody tries again after this: what there is no thread for now is left to the end of the process.
+    fn drop(&mut self) {
+        let waiting = ManuallyDrop::new(std::mem::take(&mut self.0.get_mut().waiting));
+        if !waiting.is_empty() {
+            let thread = std::thread::Builder::new().name("zerodds-close".into());
+            let _ = thread.spawn(move || drop(ManuallyDrop::into_inner(waiting)));
+        }
     }
 }
 

@@ -150,7 +150,8 @@ impl Worker {
 
     fn next_deadline(&self) -> Option<Instant> {
         let handshakes = self.connections.values().filter_map(|connection| connection.deadline());
-        handshakes.chain(self.listener_paused).min()
+        let closing = self.shared.closer.lacks_threads().then(|| Instant::now() + LISTENER_PAUSE);
+        handshakes.chain(self.listener_paused).chain(closing).min()
     }
 
     fn deadlines(&mut self) {
@@ -158,6 +159,7 @@ impl Worker {
         if self.listener_paused.is_some_and(|until| until <= now) {
             self.resume();
         }
+        self.shared.closer.go_on();
         let late = |connection: &Connection| connection.deadline().is_some_and(|at| at <= now);
         let tokens: Vec<u64> = self
             .connections

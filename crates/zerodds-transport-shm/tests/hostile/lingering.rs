@@ -98,18 +98,18 @@ pub(crate) fn enclose(victim: Locator) {
 }
 
 /// Makes sockets that linger for an hour over what nobody reads.
-struct Lingering {
+pub(crate) struct Lingering {
     listener: std::net::TcpListener,
     readers: Vec<std::net::TcpStream>,
 }
 
 impl Lingering {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface");
         Self { listener, readers: Vec::new() }
     }
 
-    fn next(&mut self) -> OwnedFd {
+    pub(crate) fn next(&mut self) -> OwnedFd {
         let address = self.listener.local_addr().expect("bound");
         let mut stream = std::net::TcpStream::connect(address).expect("it listens");
         self.readers.push(self.listener.accept().expect("it has come").0);

@@ -10,6 +10,7 @@ mod support;
 mod victim;
 
 use rogue::Target;
+use std::os::fd::AsFd;
 use support::child::{Process, is_root_or_skip, role};
 use support::others::ForOthers;
 use support::{Node, fresh_domain, scaled};
@@ -506,4 +507,30 @@ fn f30_what_cannot_be_closed_keeps_a_bounded_number_of_descriptors() {
     scene.is_idle();
     drop(rogue);
     unharmed(&mut scene, before);
+}
+
+/// Of root threads are not counted.
+#[test]
+fn f30_where_there_is_no_thread_to_close_what_others_sent_it_waits_and_nobody_else_does() {
+    let test = "f30_where_there_is_no_thread_to_close_what_others_sent_it_waits_and_nobody_else_does";
+    let Some(copy) = others(test) else { return };
+    let (mut deaf, at) = victim::deaf_as(|role| copy.start(role, victim::OTHER_USER + 4));
+    let before = victim::ask_deaf(&mut deaf, "do without threads");
+    let mut hosts = lingering::Lingering::new();
+    for name in 1..4 {
+        let target = Target::new(at, name);
+        let call = target.call().expect("it listens");
+        assert!(call.say(&target.frame(0), &[hosts.next().as_fd()]));
+        assert!(call.refusal().is_some());
+    }
+    let target = Target::new(at, 4);
+    let call = target.call().expect("it listens");
+    call.say(&target.frame(rogue::HELLO), &[]);
+    assert_eq!(call.hear().map(|(frame, _)| rogue::kind(&frame)), Some(rogue::WELCOME));
+    drop(call);
+    let now = victim::ask_deaf(&mut deaf, "status");
+    assert!(now.descriptors >= before.descriptors + 3, "they wait: {before:?}, then {now:?}");
+    // By itself: nobody comes or goes.
+    victim::ask_deaf(&mut deaf, "have threads");
+    victim::ask_deaf_until(&mut deaf, "status", |now| now.descriptors <= before.descriptors);
 }

@@ -5,6 +5,7 @@ use crate::support::child::{Process, hear, tell};
 use crate::support::others::ForOthers;
 use crate::support::{Node, deadline, fresh_domain, is_intact, reliable};
 use rustix::event::epoll;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -286,8 +287,13 @@ pub(crate) struct Deaf {
 
 /// A process whose receiver is taken and not asked, and its locator.
 pub(crate) fn deaf() -> (Process, Locator) {
+    deaf_as(|role| Process::start(role, &[]))
+}
+
+/// The same, started in this way.
+pub(crate) fn deaf_as(start: impl FnOnce(&str) -> Process) -> (Process, Locator) {
     let domain = fresh_domain();
-    let mut process = Process::start(&format!("deaf {domain}"), &[]);
+    let mut process = start(&format!("deaf {domain}"));
     let name = process.hear();
     let words: Vec<&str> = name.split(' ').collect();
     (process, locator(&domain.to_string(), words[0], words[1]))
@@ -319,11 +325,20 @@ pub(crate) fn play_deaf(domain: &str) {
     let at = node.locator();
     tell(format_args!("{} {}", at.host_tag().expect("shm"), at.incarnation().expect("shm")));
     let mut messages = 0;
+    let most = getrlimit(Resource::Nproc);
     loop {
-        if hear() == "receive" {
-            while let Some(incoming) = node.receiver.try_receive() {
-                messages += u64::from(matches!(incoming, Incoming::Message(_)));
+        match &*hear() {
+            "receive" => {
+                while let Some(incoming) = node.receiver.try_receive() {
+                    messages += u64::from(matches!(incoming, Incoming::Message(_)));
+                }
             }
+            "do without threads" => {
+                setrlimit(Resource::Nproc, Rlimit { current: Some(1), ..most }).expect("less");
+                assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "there is none to be had");
+            }
+            "have threads" => setrlimit(Resource::Nproc, most).expect("as before"),
+            _ => {}
         }
         let (counters, descriptors) = (node.transport.counters(), descriptors());
         tell(format_args!("{} {} {descriptors} {messages}", counters.lost_messages, counters.links));
