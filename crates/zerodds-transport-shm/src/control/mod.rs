@@ -449,10 +449,7 @@ impl Worker {
 
     /// The peer broke the protocol: where it was not its memory that showed it, this is the first to say so.
     fn broken(&mut self, link: &Arc<Link>, reason: Reason) {
-        if link.is_first_fault(&reason) {
-            Stats::add(&self.shared.stats.protocol_errors, 1);
-            tracing::warn!(peer = %link.locator, "{reason}; its link is closed and UDP used instead");
-        }
+        self.shared.note_fault(link, &reason);
         self.leave(link, Goodbye::Broken, reason, BROKEN_PAUSE);
     }
 
