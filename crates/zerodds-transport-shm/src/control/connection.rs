@@ -2,6 +2,7 @@
 
 use super::closing::Given;
 use super::socket::{self, Next, Received, Socket};
+use crate::asked::in_vain;
 use crate::bell::PeerBell;
 use crate::handshake::{Frame, Goodbye, Kind, Refused};
 use crate::layout::{Direction, PAGE, VERSION, link, ring};
@@ -13,6 +14,7 @@ use crate::segment::{self, MapError, Sharing};
 use crate::shared::{Shared, Stats, owner_word, random};
 use crate::sync::Ordering;
 use crate::sys::{Credentials, Mapping};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -189,7 +191,11 @@ impl Connection {
     pub(super) fn welcome(&mut self, shared: &Shared, peer: Locator) -> Result<(), Reason> {
         self.peer = Some(peer);
         self.stage = Stage::Attach;
-        self.send(shared, Kind::Welcome, &self.own_objects(shared))
+        let sent = self.send(shared, Kind::Welcome, &self.own_objects(shared));
+        if matches!(sent, Err(Reason::Unavailable(_))) {
+            self.refuse(shared, Refused::Other);
+        }
+        sent
     }
 
     /// Our ring, and for a process of our user our doorbell.
@@ -418,7 +424,20 @@ impl Connection {
 
     fn send(&self, shared: &Shared, kind: Kind, fds: &[BorrowedFd<'_>]) -> Result<(), Reason> {
         let frame = Frame::new(kind, shared.locator, shared.ring.len() as u64, self.nonce);
-        socket::send(&self.socket, &frame, fds).map_err(|_| Reason::PeerGone)
+        socket::send(&self.socket, &frame, fds).map_err(unsent)
+    }
+}
+
+/// Why a frame of the handshake could not be sent: what this process may not do is not the end of the peer.
+fn unsent(error: Errno) -> Reason {
+    match error {
+        Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN => Reason::PeerGone,
+        // It does not read.
+        Errno::AGAIN => Reason::NoAnswer,
+        Errno::TOOMANYREFS => {
+            Reason::Unavailable(format!("{}; {UNDER_WAY}", in_vain("sending descriptors", error)))
+        }
+        error => Reason::Unavailable(in_vain("sending a frame of the handshake", error).to_string()),
     }
 }
 
@@ -478,6 +497,8 @@ fn refusal(reason: Refused, frame: &Frame) -> Reason {
 /// The system does not tell which.
 const NO_ROOM: &str = "what the peer sent could not be received: this process has as many descriptors as it may (ulimit -n \
                        raises that), or a security module denies them";
+const UNDER_WAY: &str =
+    "processes of this user have more of them under way than this one may have open (ulimit -n raises that)";
 const UNASKED: &str = "it sent descriptors that nobody asked for";
 /// Frames that a peer may send after the link is over.
 const FRAMES_WHILE_LEAVING: u32 = 1024;

@@ -2,14 +2,19 @@
 
 use crate::party::{Party, name_of, number, serve};
 use crate::support::child::{Process, hear, is_root_or_skip, tell};
+use crate::support::others::ForOthers;
 use crate::support::roles::send_numbered;
 use crate::support::{Node, deadline, fill, fresh_domain, is_intact, pair, reliable, scaled};
 use proptest::prelude::*;
-use std::os::fd::AsRawFd;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Incoming, Loan, LoanError, Peer, Reach, Receiver, Transport};
-use zerodds_transport_shm::{Config, ShmTransport};
+use zerodds_core::{Delivery, Incoming, Loan, LoanError, Peer, Reach, Reason, Receiver, Transport};
+use zerodds_transport_shm::{Access, Config, ShmTransport};
 
 /// Plays the roles of this module.
 pub(crate) fn play(words: &[&str]) -> bool {
@@ -18,6 +23,7 @@ pub(crate) fn play(words: &[&str]) -> bool {
         ["lend", domain] => lend(number(domain)),
         ["high-descriptors", domain] => high_descriptors(number(domain)),
         ["short-of-descriptors", domain] => short_of_descriptors(number(domain)),
+        ["under-way", domain, who] => descriptors_under_way(number(domain), who),
         ["idle"] => idle(),
         _ => return false,
     }
@@ -267,6 +273,67 @@ fn f17_whoever_does_not_get_what_a_peer_sends_says_both_that_it_may_be() {
     let mut short = Party::of(Process::start(&role, &["prlimit", "--nofile=64:64"]));
     let said = short.asked(format!("link {}", name_of(&node)));
     assert!(said.contains("ulimit -n") && said.contains("security module"), "{said}");
+}
+
+/// Has more descriptors under way than it may have open, then says why there is no link with its neighbour: one that it tries to make, or
+/// one that it is asked for.
+fn descriptors_under_way(domain: u32, who: &str) {
+    let flags = SocketFlags::CLOEXEC;
+    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    let (from, _to) = pair.expect("a pair");
+    let null = std::fs::File::open("/dev/null").expect("a descriptor");
+    for _ in 0..16 {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [null.as_fd(); 16];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        let octet = [std::io::IoSlice::new(&[1])];
+        rustix::net::sendmsg(&from, &octet, &mut control, SendFlags::DONTWAIT).expect("room");
+    }
+    let node = Node::open(domain);
+    let less = Rlimit { current: Some(64), ..getrlimit(Resource::Nofile) };
+    setrlimit(Resource::Nofile, less).expect("less");
+    tell(name_of(&node));
+    if who == "calls" {
+        let to = node.transport.neighbours();
+        crate::support::until("it is said why", || {
+            let reach = node.transport.reach(Peer::new(&to));
+            matches!(reach, Reach::Unreachable(ref why) if { tell(why); true })
+        });
+    }
+    hear();
+}
+
+#[test]
+fn f17_whoever_may_not_send_descriptors_says_so_and_does_not_take_the_peer_for_gone() {
+    let test = "f17_whoever_may_not_send_descriptors_says_so_and_does_not_take_the_peer_for_gone";
+    if !is_root_or_skip(test) {
+        return;
+    }
+    let copy = ForOthers::new();
+    for (who, uid) in [("calls", 54_331), ("is called", 54_332)] {
+        let domain = fresh_domain();
+        let node = Node::with(domain, &Config::default().access(Access::Any));
+        let who = who.replace(' ', "-");
+        let mut poor = copy.start(&format!("under-way {domain} {who}"), uid);
+        let name = poor.hear();
+        if who == "calls" {
+            let said = poor.hear();
+            assert!(said.contains("ulimit -n"), "{said}");
+        } else {
+            let to = node.transport.neighbours();
+            assert_eq!(to.len(), 1, "{name}");
+            let mut why = None;
+            crate::support::until("it is refused", || {
+                why = match node.transport.reach(Peer::new(&to)) {
+                    Reach::Unreachable(why) => Some(why),
+                    _ => None,
+                };
+                why.is_some()
+            });
+            assert_eq!(why, Some(Reason::NotTaken));
+        }
+    }
 }
 
 /// Takes the first 1,100 descriptors for other things, then plays a party.
