@@ -25,6 +25,8 @@ pub(crate) struct Outbound {
     /// Peers with a link, by incarnation: all of them are of our host and domain. In an order, since a send to one of a few
     /// finds it sooner than by a hash that peers, who choose their own incarnation, cannot foresee.
     up: BTreeMap<u64, OutPeer>,
+    /// How many of them were ever given a record.
+    receivers: u64,
     /// Links that are over, whose peers may still take what is left and hold messages until their sockets close.
     leaving: Vec<OutPeer>,
     attempts: BTreeMap<Locator, Attempt>,
@@ -60,6 +62,8 @@ pub(crate) struct Tally {
 pub(crate) struct OutPeer {
     link: Arc<Link>,
     out: OutLink,
+    /// It was given a record, and so has a share of the ring.
+    is_receiver: bool,
     /// It sleeps, and was not woken for something that waits for it.
     unrung: bool,
     /// It was let catch up, and did not: it is not waited for before it has.
@@ -113,6 +117,7 @@ impl Outbound {
             arena,
             closed: false,
             up: BTreeMap::new(),
+            receivers: 0,
             leaving: Vec::new(),
             attempts: BTreeMap::new(),
             own: None,
@@ -254,6 +259,7 @@ impl Outbound {
             return None;
         };
         peer.unrung = false;
+        self.receivers += u64::from(!std::mem::replace(&mut peer.is_receiver, true));
         self.tally.messages += 1;
         self.tally.bytes += u64::from(len);
         *is_ahead |= peer.is_behind(len as usize, pace::PAUSING);
@@ -282,6 +288,9 @@ impl Outbound {
             peer.note_pace(len as usize);
         }
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
+        if peer.out.was_given_records() {
+            self.receivers += u64::from(!std::mem::replace(&mut peer.is_receiver, true));
+        }
         self.tally.lost += peer.out.take_lost();
         match outcome {
             Ok(Published::Offered(offer)) => {
@@ -365,13 +374,13 @@ impl Outbound {
         }
     }
 
-    /// What each receiver may pin: an equal share for every link, for ourselves once we send to ourselves, and one that
+    /// What each receiver may pin: an equal share for every link that a record was given to, for ourselves once we send to ourselves, and one that
     /// stays free.
     pub(crate) fn quota(&self) -> u64 {
         // Links that have left may share records, of which there are no more than that.
         let left: u64 = self.leaving.iter().map(|peer| peer.out.pinned()).sum();
         let left = left.min(self.arena.in_use().0);
-        let receivers = self.up.len() as u64 + u64::from(self.own.is_some());
+        let receivers = self.receivers + u64::from(self.own.is_some());
         self.arena.capacity().0.saturating_sub(left) / (receivers + 1)
     }
 
@@ -513,9 +522,9 @@ impl Outbound {
     pub(crate) fn set_up(&mut self, link: Arc<Link>) {
         self.attempts.remove(&link.locator);
         let out = OutLink::new(link.outgoing);
-        if let Some(old) =
-            self.up.insert(owner_word(&link.locator), OutPeer { link, out, unrung: false, is_slow: false })
-        {
+        let peer = OutPeer { link, out, is_receiver: false, unrung: false, is_slow: false };
+        if let Some(old) = self.up.insert(owner_word(&peer.link.locator), peer) {
+            self.receivers -= u64::from(old.is_receiver);
             self.leaving.push(old);
         }
     }
@@ -550,7 +559,9 @@ impl Outbound {
             return None;
         }
         self.remember(link.locator, Attempt::Down { reason, retry_at, failures: 0 });
-        self.up.remove(&owner_word(&link.locator))
+        let peer = self.up.remove(&owner_word(&link.locator))?;
+        self.receivers -= u64::from(peer.is_receiver);
+        Some(peer)
     }
 }
 

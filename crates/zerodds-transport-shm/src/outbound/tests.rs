@@ -3,7 +3,7 @@
 use super::*;
 use crate::memory::Shortage;
 use crate::{Config, ShmTransport};
-use zerodds_core::{LoanError, Peer, Reach, Transport};
+use zerodds_core::{Delivery, LoanError, Peer, Reach, Transport};
 
 #[test]
 fn a_crowd_of_names_keeps_nobody_out_and_has_few_tried_again_before_their_time() {
@@ -72,5 +72,35 @@ fn of_peers_that_came_and_went_a_bounded_number_is_remembered() {
         while is_linked(&peer.locators()[0]) {
             std::thread::yield_now();
         }
+    }
+}
+
+#[test]
+fn links_that_carry_nothing_of_the_ring_have_no_share_of_it() {
+    const LEN: usize = 600_000;
+    let (domain, until) = (3_780_000_000 - std::process::id(), Instant::now() + Duration::from_secs(60));
+    let config = Config::default().max_datagram(1 << 20).expect("in range");
+    let [sender, reader] = [(); 2].map(|()| ShmTransport::open(domain, &config));
+    let silent = [(); 6].map(|()| ShmTransport::open(domain, &config));
+    for peer in silent.iter().chain([&reader]) {
+        while !matches!(sender.reach(Peer::new(&peer.locators())), Reach::Ready(_)) {
+            assert!(Instant::now() < until, "no link");
+            std::thread::yield_now();
+        }
+    }
+    let send = |to: &ShmTransport| {
+        let delivery = Delivery::Reliable { deadline: Instant::now() };
+        sender.send_bytes(&[1; LEN], &[Peer::new(&to.locators())], delivery).expect("open").by_shm
+    };
+    assert_eq!([send(&reader), send(&reader)], [1; 2], "nobody else wants room");
+    let books = || sender.books().expect("ours").outbound.lock();
+    let capacity = books().arena.capacity().0;
+    assert_eq!(books().quota(), capacity / 2);
+    silent.iter().take(3).for_each(|peer| assert_eq!(send(peer), 1));
+    assert_eq!(books().quota(), capacity / 5);
+    drop(silent);
+    while books().quota() != capacity / 2 {
+        assert!(Instant::now() < until, "a link that is over has a share of what is there");
+        std::thread::yield_now();
     }
 }
