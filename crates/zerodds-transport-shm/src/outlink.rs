@@ -506,7 +506,7 @@ impl OutLink {
         if !self.takes_anywhere(promise) {
             self.reap(region, arena)?;
         }
-        if self.takes_anywhere(promise) {
+        if self.takes_anywhere(promise) && (self.makes_way() || !self.slots.is_full(region)?) {
             return Ok(Some(Parts::All));
         }
         if self.must_wait(region, len, promise, quota)? {
@@ -524,7 +524,7 @@ impl OutLink {
         promise: Promise,
         quota: u64,
     ) -> Result<bool, Broken> {
-        let makes_way = self.queued.front().is_some_and(|queued| queued.promise == Promise::BestEffort);
+        let makes_way = self.makes_way();
         let is_over = self.pinned + len > quota && !(makes_way && promise == Promise::Reliable);
         Ok(is_over || !makes_way && self.slots.is_full(region)?)
     }
@@ -538,9 +538,14 @@ impl OutLink {
         }
     }
 
+    /// Whether the oldest message is best effort. An offer makes way for loans only.
+    fn makes_way(&self) -> bool {
+        self.queued.front().is_some_and(|queued| queued.promise == Promise::BestEffort)
+    }
+
     /// Makes way for a message: whether the oldest one was best effort, and is queued no more.
     fn drop_oldest(&mut self, region: &impl Region, arena: &mut Arena) -> Result<bool, Broken> {
-        if self.queued.front().is_none_or(|queued| queued.promise == Promise::Reliable) {
+        if !self.makes_way() {
             return Ok(false);
         }
         if !self.revoke_oldest(region, arena)? {

@@ -170,6 +170,18 @@ fn no_copy_is_made_for_a_link_without_a_slot_until_something_is_taken() {
 }
 
 #[test]
+fn no_copy_is_made_for_a_link_without_a_slot_whose_oldest_message_is_an_offer() {
+    let mut scene = Scene::new();
+    let all =
+        scene.arena.allocate(scene.arena.capacity().0, Parts::Main, |_, _| false).expect("nothing is there");
+    assert!(matches!(scene.send(Promise::Reliable, QUOTA).0, Published::Offered(_)));
+    scene.arena.release(all, Hold::Firm);
+    (2..link::SLOTS).for_each(|_| assert_eq!(scene.send(Promise::BestEffort, QUOTA).0, Published::Yes));
+    assert_eq!(scene.room(Promise::BestEffort, QUOTA), None);
+    assert_eq!(scene.send(Promise::BestEffort, QUOTA).0, Published::Full);
+}
+
+#[test]
 fn no_copy_is_made_in_the_reserve_where_it_would_have_to_wait() {
     let mut scene = Scene::new();
     assert_eq!(scene.room(Promise::Reliable, QUOTA), Some(Parts::All));

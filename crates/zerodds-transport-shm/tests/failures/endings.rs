@@ -25,7 +25,7 @@ pub(crate) fn play(words: &[&str]) -> bool {
 
 #[test]
 fn f58_a_program_that_is_executed_inherits_nothing() {
-    let (node, mut child, peer) = with_receiver(&[]);
+    let (node, mut child, _) = with_receiver(&[]);
     let listed = Command::new("ls").args(["-l", "/proc/self/fd"]).output().expect("ls runs");
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     for ours in ["memfd", "eventfd", "eventpoll", "pidfd", "socket"] {
@@ -41,7 +41,6 @@ fn f58_a_program_that_is_executed_inherits_nothing() {
     crate::support::until("its name is free", || {
         !std::fs::read_to_string("/proc/net/unix").expect("proc").contains(&crate::raw::name(&own))
     });
-    let _ = peer;
 }
 
 /// Kills a receiving child that has forked, once `meanwhile` is done: the one that it forked, which keeps what it inherited.
@@ -200,7 +199,7 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
 fn f59_everything_can_be_dropped_in_every_order_under_traffic() {
     for order in orders(6) {
         let (a, mut b) = pair();
-        let (to_a, to_b) = (a.locator(), b.locator());
+        let to_a = a.locator();
         for number in 0..4 {
             assert!(send_numbered(&b, to_a, number, 20_000, reliable()).unserved.is_empty());
         }
@@ -236,6 +235,5 @@ fn f59_everything_can_be_dropped_in_every_order_under_traffic() {
         assert_eq!(b.until_down(to_a).len(), 0);
         // The survivor has all of its memory back: nothing of it is held by whoever is gone.
         crate::support::until("nothing is held", || b.transport.pool().in_use == 0);
-        let _ = to_b;
     }
 }
