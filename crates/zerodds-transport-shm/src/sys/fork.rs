@@ -1,49 +1,70 @@
 //! Whether this process is the one that opened a transport, or a child that it forked.
 //!
 //! A forked child inherits the memory but none of the threads, and its copy of a message or transport must give
-//! nothing back: that is the parent's to do. `getpid` in every drop would cost a system call; a counter that the
-//! C library increments in the child costs a load.
+//! nothing back: that is the parent's to do. `getpid` in every drop would cost a system call; a word that the kernel
+//! wipes in the child costs a load.
+//!
+//! Rejected: a handler of the C library (`pthread_atfork`), which neither `_Fork` nor the bare system calls run.
 
-use std::sync::Once;
+use crate::layout::PAGE;
+use memmap2::{MmapMut, MmapRaw};
+use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-static REGISTER: Once = Once::new();
-
-extern "C" fn in_the_child() {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
-}
+/// The word, which is 0 in a child that was not asked for its generation yet.
+static MARK: OnceLock<&AtomicU32> = OnceLock::new();
+/// Generations so far, of this process and its ancestors: a child does not begin anew.
+static NEWEST: AtomicU32 = AtomicU32::new(0);
 
 /// Names this process among its ancestors: kept by whatever belongs to the process that made it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Generation(u32);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Generation {
+    mark: &'static AtomicU32,
+    number: u32,
+}
 
 impl Generation {
     /// That of this process.
     pub(crate) fn current() -> Self {
-        REGISTER.call_once(|| {
-            // SAFETY: the handler is a plain function that lives as long as the program and only adds to an atomic, which
-            // is allowed in a forked child.
-            let outcome = unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
-            if outcome != 0 {
-                tracing::warn!(
-                    "forked children of this process cannot be told from it: no memory for a handler"
-                );
-            }
+        let mark = *MARK.get_or_init(|| {
+            wiped_in_children().unwrap_or_else(|error| {
+                tracing::warn!("forked children of this process cannot be told from it: {error}");
+                Box::leak(Box::default())
+            })
         });
-        // ORDER: Relaxed; it changes only where there is a single thread.
-        Self(GENERATION.load(Ordering::Relaxed))
+        // ORDER: Relaxed, here and below; in a child there is a single thread at first, and nothing else hangs on the number.
+        let mut number = mark.load(Ordering::Relaxed);
+        if number == 0 {
+            let new = NEWEST.fetch_add(1, Ordering::Relaxed) + 1;
+            let was = mark.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed);
+            number = was.map_or_else(|other| other, |_| new);
+        }
+        Self { mark, number }
     }
 
     /// Whether this process is still the one that it was taken in.
     pub(crate) fn is_ours(self) -> bool {
         // ORDER: Relaxed, as above.
-        self.0 == GENERATION.load(Ordering::Relaxed)
+        self.number == self.mark.load(Ordering::Relaxed)
     }
+}
+
+/// A word, for good, that is 0 in every child that does not share this process's memory.
+fn wiped_in_children() -> io::Result<&'static AtomicU32> {
+    let page: &MmapRaw = Box::leak(Box::new(MmapMut::map_anon(PAGE)?.into()));
+    // SAFETY: this is a mapping of our own, private and anonymous, of which nobody keeps anything yet.
+    let outcome = unsafe { libc::madvise(page.as_mut_ptr().cast(), page.len(), libc::MADV_WIPEONFORK) };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is never unmapped, begins at a page, and is only accessed as this atomic.
+    Ok(unsafe { AtomicU32::from_ptr(page.as_mut_ptr().cast()) })
 }
 
 #[cfg(all(test, not(zerodds_model)))]
 mod tests {
+    use super::Generation;
     use crate::{Config, ShmTransport};
     use std::time::{Duration, Instant};
     use zerodds_core::{
@@ -56,6 +77,17 @@ mod tests {
         // SAFETY: the child calls nothing that needs another thread's lock but the allocator, whose locks the C library
         // makes good, and ends without running destructors.
         let child = unsafe { libc::fork() };
+        outcome_of(child, play)
+    }
+
+    /// The same by the bare system call; `play` must not need the allocator.
+    fn cloned(play: impl FnOnce() -> bool) -> bool {
+        // SAFETY: a copy of this process, as by `fork`; the child calls nothing that needs another thread's lock.
+        let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        outcome_of(child as libc::pid_t, play)
+    }
+
+    fn outcome_of(child: libc::pid_t, play: impl FnOnce() -> bool) -> bool {
         if child == 0 {
             let outcome = i32::from(!play());
             // SAFETY: ends the process, whatever state it is in.
@@ -181,5 +213,16 @@ mod tests {
             && receiver.arm() == Wake::Closed));
         let message = receiver.try_receive();
         assert!(matches!(message, Some(Incoming::Message(message)) if message[0] == 4), "and none is stolen");
+    }
+
+    #[test]
+    fn f58_a_child_is_known_that_the_c_library_knows_nothing_of() {
+        let transport = ShmTransport::open(2_200_000_000 + std::process::id(), &Config::default());
+        let is_closed = || matches!(transport.loan(50_000), Err(LoanError::Closed));
+        let parents = Generation::current();
+        assert!(cloned(|| is_closed() && !parents.is_ours()));
+        // And its own transports are its own.
+        assert!(cloned(|| Generation::current().is_ours() && !parents.is_ours() && is_closed()));
+        assert!(parents.is_ours() && !is_closed());
     }
 }

@@ -1,5 +1,5 @@
 //! The only unsafe code of the crate: typed access to mapped memory, a hint to the processor about it, what of it is
-//! there, two socket options, a fork handler, and a promise to tokio.
+//! there, two socket options, a page that forked children have wiped, and a promise to tokio.
 //!
 //! Everything else about the kernel (memfd, seals, futexes, sockets, descriptors in messages) is safe through
 //! `rustix` and `memmap2`. What is left is what no library can promise: that bytes which another process can
@@ -8,6 +8,7 @@
 //! The rules on which every block of `mapping` rests:
 //! 1. A [`Mapping`] lives as long as any handle to it, and its length never changes: every object is sealed
 //!    against shrinking and growing before it is mapped (checked in `segment`), so no access can fault.
+//!    (Where the system promises no more than it has, a peer's hole in a link may be a SIGBUS: docs/trust.md.)
 //! 2. Words (layout.rs) are only accessed as atomics, bytes only by copying or through [`LoanedBytes`] and
 //!    [`SharedBytes`]; the two never overlap.
 //! 3. Bytes that a [`LoanedBytes`] covers belong to one live record of the arena that was not published, or is only read since;
@@ -25,7 +26,7 @@ pub(crate) mod async_fd;
 mod counted;
 #[allow(unsafe_code, reason = "SO_PEERCRED and SO_PEERPIDFD, which rustix cannot read across namespaces")]
 mod credentials;
-#[allow(unsafe_code, reason = "a handler for forked children")]
+#[allow(unsafe_code, reason = "a page that is wiped in forked children")]
 mod fork;
 #[allow(unsafe_code, reason = "raw pointers into mapped memory; rules above")]
 mod mapping;
