@@ -1,11 +1,12 @@
 //! What one reader is owed: which samples, in which histories, and when that ends.
 //!
 //! ```text
-//!   history of one writer's instance, KEEP_LAST(2):   oldest │ middle … │ 2 newest
+//!   history of one writer's instance, KEEP_LAST(2):   oldest │ middle … │ 2 and 1 newest
 //!                                                     kept     goes first  kept
 //! ```
-//! The newest belong to the reader by its HISTORY. The oldest is the one whose descriptor RTPS delivers next: if it
-//! went first, a reader behind a writer that is faster than RTPS would find nothing, ever.
+//! The newest belong to the reader by its HISTORY, and one more: the last may be taken back, where its write fails after it
+//! has come here. The oldest is the one whose descriptor RTPS delivers next: if it went first, a reader behind a writer that is
+//! faster than RTPS would find nothing, ever.
 
 use crate::lifespan::{NEVER, Ticks};
 use crate::protocol::{Entity, SampleKey};
@@ -198,7 +199,8 @@ impl Account {
     }
 }
 
-/// Samples beyond its history that a reader is always owed, at most owed, and their bytes at most.
-pub(crate) const SUPERSEDED_MIN: usize = 1;
+/// Samples beyond its history that a reader is always owed (the oldest, and one for a newest that is taken back), at most owed,
+/// and their bytes at most.
+pub(crate) const SUPERSEDED_MIN: usize = 2;
 pub(crate) const SUPERSEDED_MAX: usize = 64;
 pub(crate) const SUPERSEDED_BYTES_MAX: usize = 4 << 20;

@@ -314,7 +314,17 @@ mod tests {
                 "the last two are there"
             );
         }
-        assert_eq!(ledger.tally().superseded, 7);
+        assert_eq!(ledger.tally().superseded, 8 - SUPERSEDED_MIN as u64);
+    }
+
+    #[test]
+    fn a_sample_whose_write_fails_after_all_moves_no_history_past_the_last_that_did_not() {
+        let mut ledger = ledger(&[(A, Keep::Last { depth: 1, total: 200 })]);
+        for id in 0..3 {
+            arrive(&mut ledger, id, 0, SUPERSEDED_BYTES_MAX);
+        }
+        ledger.forget(key(2));
+        assert!(ledger.decode(A, described(1, SUPERSEDED_BYTES_MAX as u32)).is_ok());
     }
 
     #[test]
