@@ -436,6 +436,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::task::{Context, Poll};
     use std::time::Duration;
+    use zerodds_core::Transport;
 
     /// RTPS as a test has it: what each of the calls comes to that are made of it.
     struct Script<F>(F, AtomicU32);
@@ -507,6 +508,18 @@ mod tests {
             Self { zerodds, outlet: Arc::new(outlet), _inner: inner }
         }
 
+        /// With a reader of another participant.
+        fn share(&self, name: &str) -> (ZeroDds, no_key::DataReader<Vec<u8>>) {
+            let there = participant();
+            let session = ZeroDds::attach(&there, Config::default()).expect("a session");
+            let subscriber = session.create_subscriber(&reliable()).expect("a subscriber");
+            let reader = subscriber
+                .create_datareader_no_key_cdr(&topic(&there, name), Some(reliable()))
+                .expect("a reader");
+            eventually(|| self.outlet.plan().has_shared());
+            (session, reader)
+        }
+
         fn writer<F: Fn(u32) -> Poll<()>>(&self, script: F) -> Writer<Script<F>> {
             Writer { outlet: Arc::clone(&self.outlet), carrier: Script(script, AtomicU32::new(0)) }
         }
@@ -523,13 +536,7 @@ mod tests {
     #[test]
     fn what_rtps_has_of_a_write_that_ends_early_stays_written_and_its_readers_keep_the_sample() {
         let stage = Stage::new("joined", &reliable());
-        let there = participant();
-        let session = ZeroDds::attach(&there, Config::default()).expect("a session");
-        let subscriber = session.create_subscriber(&reliable()).expect("a subscriber");
-        let _reader: no_key::DataReader<Vec<u8>> = subscriber
-            .create_datareader_no_key_cdr(&topic(&there, "joined"), Some(reliable()))
-            .expect("a reader");
-        eventually(|| stage.outlet.plan().has_shared());
+        let (session, _reader) = stage.share("joined");
         let before = stage.outlet.plan();
         // Somebody joins while RTPS is handed the descriptor, and there is no room for what it gets.
         let newcomer = participant();
@@ -556,6 +563,22 @@ mod tests {
         assert_eq!(session.stats().held_samples, 1, "it was not told to forget it");
         let next = stage.outlet.begin_plain(stage.outlet.place().expect("a place"), None).next();
         assert_eq!((next, stage.zerodds.stats().links_lost), (2, 0), "the first sequence number is used");
+    }
+
+    #[test]
+    fn a_sample_that_was_filled_when_the_session_s_thread_ended_goes_in_rtps() {
+        let stage = Stage::new("filled", &reliable());
+        let _there = stage.share("filled");
+        let parcel = stage.outlet.parcel(20_000, 0, Instant::now()).unwrap_or_else(|why| panic!("{why}"));
+        let mut parcel = parcel.expect("room");
+        parcel.cdr_mut().fill(7);
+        stage.zerodds.0.session.transport.close();
+        let transit = stage.outlet.send(parcel, &WriteOptions::default(), Instant::now());
+        let posts = stage.outlet.dispatch(transit.unwrap_or_else(|why| panic!("{why}")));
+        let mut posts = posts.unwrap_or_else(|(why, _)| panic!("{why}"));
+        let post = posts.next(&stage.outlet).expect("for all");
+        assert!(post.to.is_none() && !post.payload.is_descriptor && post.payload.bytes == [7; 20_000][..]);
+        assert!(posts.next(&stage.outlet).is_none());
     }
 
     #[test]

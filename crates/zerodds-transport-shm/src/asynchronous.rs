@@ -80,6 +80,7 @@ impl ShmTransport {
         delivery: Delivery,
     ) -> Result<Sent, SendError> {
         tokio::task::coop::consume_budget().await;
+        self.open_for_sending()?;
         let peers: Vec<Peer<'_>> = to.iter().map(|locators| Peer::new(locators)).collect();
         // A runtime that has shut down drops what it is given.
         let mut sending = self.begin(message, &peers, delivery, Notice::Ring)?;

@@ -180,7 +180,8 @@ impl ShmTransport {
     /// The first step of [`send_quietly`](Self::send_quietly), which never waits: the message is given to everybody
     /// who has room. Who has none can be waited for elsewhere, and the message can be read afterwards, for the
     /// path by which the others are served. How long a `Reliable` message is waited for is up to
-    /// [`ShmSending::wait`]; its own deadline is not looked at.
+    /// [`ShmSending::wait`]; its own deadline is not looked at. Where the transport was closed since the loan was made, nobody is given
+    /// it, and it can be read as well.
     ///
     /// ```
     /// use std::time::Instant;
@@ -200,7 +201,7 @@ impl ShmTransport {
     /// ```
     ///
     /// # Errors
-    /// As [`Transport::send`].
+    /// Where there is no transport to the loan: shared memory is not available, or this is a forked child.
     pub fn begin_quietly(
         &self,
         message: ShmLoan,
@@ -217,7 +218,11 @@ impl ShmTransport {
         delivery: Delivery,
         notice: Notice,
     ) -> Result<ShmSending, SendError> {
-        let shared = &self.open_for_sending()?.shared;
+        // What was lent before the transport closed reaches nobody here, and can be read for another path.
+        let shared = match self.books() {
+            Some(shared) => shared,
+            None => &self.open_for_sending()?.shared,
+        };
         let sending = Sending::begin(shared, message, to, delivery, notice);
         Ok(ShmSending::new(Arc::clone(shared), sending, to.len()))
     }
@@ -253,7 +258,7 @@ impl ShmTransport {
         Ok(Open { shared, control: Mutex::new(Some(control)) })
     }
 
-    fn open_for_sending(&self) -> Result<&Arc<Open>, SendError> {
+    pub(crate) fn open_for_sending(&self) -> Result<&Arc<Open>, SendError> {
         self.open_inner().map_err(|error| match error {
             LoanError::Closed => SendError::Closed,
             other => SendError::Loan(other),
