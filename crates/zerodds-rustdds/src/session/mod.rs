@@ -52,9 +52,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use unsaid::Unsaid;
 use zerodds_capture::Capture;
-use zerodds_core::{
-    Delivery, Incarnation, LoanError, Locator, Path, Peer, Reason, Refusal, SendError, Sent, Transport,
-};
+use zerodds_core::{Delivery, Incarnation, Locator, Path, Peer, Reason, Refusal, SendError, Sent, Transport};
 use zerodds_transport_shm::ShmTransport;
 
 /// Shared memory for one RustDDS participant.
@@ -575,7 +573,7 @@ impl Session {
                 self.watch.sent(captured, &message, served);
                 !sent.unserved.iter().any(|peer| matches!(peer.why, Refusal::Full))
             }
-            Err(error) => !matches!(error, SendError::Loan(LoanError::Full { .. })),
+            Err(error) => !unsaid::may_be_said_later(&error),
         }
     }
 

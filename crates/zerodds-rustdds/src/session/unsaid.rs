@@ -8,7 +8,7 @@
 use crate::intake::MISSED_MAX;
 use crate::protocol::Note;
 use std::collections::{BTreeMap, VecDeque};
-use zerodds_core::Incarnation;
+use zerodds_core::{Incarnation, LoanError, SendError};
 
 /// By whom they are for, in the order in which they are to be said.
 #[derive(Debug, Default)]
@@ -44,6 +44,11 @@ impl Unsaid {
         });
         !self.0.is_empty()
     }
+}
+
+/// Whether what stands in the way of a note may pass: what fills the ring, or that there is no memory for it to grow.
+pub(super) fn may_be_said_later(error: &SendError) -> bool {
+    matches!(error, SendError::Loan(LoanError::Full { .. } | LoanError::NoMemory { .. }))
 }
 
 /// Notes of samples that were missed by one reader, or are to be forgotten, that wait for one peer.
@@ -85,6 +90,13 @@ mod tests {
         let said = said_after(std::iter::once(missed(1, 0)).chain((0..10_000).map(forget)));
         let latest = (10_000 - LATEST_MAX as u64..10_000).map(forget);
         assert_eq!(said, [missed(1, 0)].into_iter().chain(latest).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_note_for_which_there_is_no_memory_now_is_not_said() {
+        assert!(may_be_said_later(&LoanError::NoMemory { needed: 1, limit: "a test".into() }.into()));
+        assert!(may_be_said_later(&LoanError::Full { len: 1 }.into()));
+        assert!(!may_be_said_later(&LoanError::Closed.into()), "nobody is there any more");
     }
 
     #[test]
