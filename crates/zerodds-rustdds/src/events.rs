@@ -226,6 +226,8 @@ struct Audience {
     subscribers: Vec<Subscriber>,
     /// Somebody has subscribed, now or before.
     has_begun: bool,
+    /// No more will come, whoever subscribes.
+    is_over: bool,
     /// What came before that, as RustDDS's queue keeps it, and how much it had no room for.
     backlog: Vec<DomainParticipantStatusEvent>,
     missed: u64,
@@ -260,7 +262,9 @@ impl Broadcast {
         }
         let missed = AtomicU64::new(std::mem::take(&mut audience.missed));
         let shared = Arc::new(Shared { missed, ..Shared::default() });
-        audience.subscribers.push(Subscriber { sender, shared: Arc::clone(&shared) });
+        if !audience.is_over {
+            audience.subscribers.push(Subscriber { sender, shared: Arc::clone(&shared) });
+        }
         drop(audience);
         Events { receiver, shared, _participant: participant }
     }
@@ -290,7 +294,10 @@ impl Broadcast {
     /// No more will come.
     pub(crate) fn end(&self) {
         // Whoever waits is woken, as above.
-        let told = std::mem::take(&mut self.0.lock().subscribers);
+        let mut audience = self.0.lock();
+        audience.is_over = true;
+        let told = std::mem::take(&mut audience.subscribers);
+        drop(audience);
         drop(told);
     }
 }
@@ -331,6 +338,18 @@ mod tests {
         assert!(stream.poll_next_unpin(&mut context).is_pending());
         broadcast.end();
         assert!(stream.poll_next_unpin(&mut context).is_ready());
+    }
+
+    #[test]
+    fn whoever_subscribes_after_the_end_has_what_came_before_it_and_no_more() {
+        let broadcast = Broadcast::default();
+        broadcast.tell(&lost());
+        broadcast.end();
+        let events = broadcast.subscribe(participant());
+        let mut stream = events.stream();
+        let mut next = || stream.poll_next_unpin(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(next(), Poll::Ready(Some(_))));
+        assert!(matches!(next(), Poll::Ready(None)));
     }
 
     fn lost() -> DomainParticipantStatusEvent {
