@@ -75,13 +75,15 @@ pub(crate) struct Withheld {
     pub(crate) obstacle: Obstacle,
 }
 
-/// Why samples of one topic are not directed.
+/// Why samples of one topic are not directed, or nobody shares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Obstacle {
     /// A reader is best effort.
     BestEffort,
     /// Two readers are in one participant.
     Neighbours,
+    /// A reader is found, and neither matched nor refused.
+    Undecided,
 }
 
 impl Plan {
@@ -93,6 +95,14 @@ impl Plan {
         let take = |target: &mut Target| target.way.take().map(|_| target.prefix);
         let from: BTreeSet<Prefix> = self.targets.iter_mut().filter_map(take).collect();
         self.withheld = (!from.is_empty()).then_some(Withheld { from, plain, obstacle });
+    }
+
+    /// What nobody gets as long as readers are about to be matched.
+    pub(crate) fn held_up(&self) -> Option<Withheld> {
+        let plain = self.pending.first()?.prefix;
+        let could = self.targets.iter().filter(|target| target.way.is_some());
+        let from: BTreeSet<Prefix> = could.map(|target| target.prefix).collect();
+        (!from.is_empty()).then_some(Withheld { from, plain, obstacle: Obstacle::Undecided })
     }
 
     /// Where one of the targets is reached now. As long as readers are about to be matched nobody is, since the descriptors would reach them
@@ -276,6 +286,9 @@ mod tests {
         let later = plan(&[(THERE, [3; 4])]);
         assert!(!later.has_shared() && later.way(&later.targets[0]).is_none());
         assert_eq!(later.plain().count(), 0, "it is for a moment");
+        let from = BTreeSet::from([HERE]);
+        let held_up = Withheld { from, plain: THERE, obstacle: Obstacle::Undecided };
+        assert_eq!((plan(&[]).held_up(), later.held_up()), (None, Some(held_up)), "or not");
         let newcomers = plan(&[]).newcomers(&later);
         assert_eq!(newcomers.len(), 1);
         assert_eq!((newcomers[0].prefix, newcomers[0].reader, newcomers[0].way), (THERE, [3; 4], None));

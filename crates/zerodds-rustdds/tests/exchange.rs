@@ -75,6 +75,27 @@ fn participants_of_one_host_share_memory_though_there_is_no_multicast() {
 }
 
 #[test]
+fn a_reader_that_has_left_keeps_nobody_from_sharing_with_its_participant_though_that_does_not_hear_itself() {
+    let domain = fresh_domain();
+    let (here, there) = (Party::on_loopback(domain), Party::on_loopback(domain));
+    let qos = best_effort(8);
+    for is_followed in [false, true] {
+        let topic = unique(&format!("left-{is_followed}"));
+        let own = here.reader(&topic, &qos);
+        let writer = here.writer(&topic, &qos);
+        let mut reader = there.reader(&topic, &qos);
+        meet(&here, &writer, &mut [&mut reader]);
+        let samples = own.async_sample_stream();
+        let events = is_followed.then(|| samples.async_event_stream());
+        drop(samples);
+        drop(events);
+        meet(&here, &writer, &mut [&mut reader]);
+        let later = here.writer(&topic, &qos);
+        meet(&here, &later, &mut [&mut reader]);
+    }
+}
+
+#[test]
 fn a_participant_talks_to_itself_without_a_copy() {
     let party = Party::new();
     let topic = unique("self");

@@ -86,6 +86,14 @@ impl fmt::Display for MixedTopic {
         let (what, remedy) = match obstacle {
             Obstacle::BestEffort => ("not all readers are reliable", "make them so"),
             Obstacle::Neighbours => ("two readers are in one participant", "give each its own"),
+            Obstacle::Undecided => {
+                return write!(
+                    f,
+                    "topic {topic}: samples go by UDP for now, since RustDDS has found a reader of participant {} that it has \
+                     neither matched to a writer here nor refused; if that does not pass, end that reader",
+                    hex(*plain)
+                );
+            }
         };
         write!(
             f,
@@ -242,6 +250,23 @@ mod tests {
         assert_eq!(said.due(), None, "that it cannot be reached is said first");
         assert_eq!(said.news(mixed([3; 12]), NOBODY, now + A_WHILE), Ways::default());
         assert_eq!(said.news(mixed([3; 12]), NOBODY, now + 2 * A_WHILE), mixed([3; 12]));
+    }
+
+    #[test]
+    fn that_a_reader_is_not_matched_is_said_if_it_stays_so() {
+        let mut topic = mixed([3; 12]).mixed.remove(0);
+        topic.withheld.obstacle = Obstacle::Undecided;
+        let line = topic.to_string();
+        for word in
+            ["topic points:", "030303", "neither matched to a writer here nor refused", "end that reader"]
+        {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+        let ways = || Ways { mixed: vec![topic.clone()], ..by(Reason::LinkReady) };
+        let (mut said, now) = (Said::default(), Instant::now());
+        assert_eq!(said.news(ways(), NOBODY, now), by(Reason::LinkReady));
+        let news = said.news(ways(), NOBODY, now + A_WHILE);
+        assert_eq!(news, Ways { peers: Vec::new(), ..ways() });
     }
 
     #[test]

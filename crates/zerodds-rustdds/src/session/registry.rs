@@ -151,10 +151,9 @@ impl Registry {
 
     pub(crate) fn remove_reader(&mut self, reader: Entity) {
         self.readers.remove(&reader);
-        self.sources.remove(&reader);
-        self.refused.remove(&reader);
+        // Where RustDDS does not hear itself it never says so.
+        self.lose_reader(self.own, reader);
         self.ended.add((self.own, reader));
-        self.stale = true;
     }
 
     /// As [`remove_reader`](Self::remove_reader), where RTPS may have the reader yet: until it says that it is lost.
@@ -223,9 +222,7 @@ impl Registry {
             }
             Status::ReaderLost { guid, .. } => {
                 let (prefix, reader) = split(guid);
-                self.matched.retain(|_, matched| matched.remove(prefix, reader));
-                self.lose_readers(|other| *other == (prefix, reader));
-                self.forget_own(prefix, reader);
+                self.lose_reader(prefix, reader);
                 Vec::new()
             }
             Status::WriterLost { guid, .. } => {
@@ -389,7 +386,8 @@ impl Registry {
     }
 
     /// How samples reach the participants that we know of. By shared memory: their session has said which readers take them, and all
-    /// writers here that share, and are matched there, use it. Readers that are about to be matched are left out: that passes.
+    /// writers here that share, and are matched there, use it. Readers that are about to be matched are left out: that passes, or is said
+    /// of their topic.
     pub(crate) fn ways(&mut self) -> Ways {
         self.replan();
         let mut ways = Ways::default();
@@ -405,7 +403,7 @@ impl Registry {
                 }
             }
             let mixed = |withheld| MixedTopic { writer, topic: ours.topic.clone(), withheld };
-            ways.mixed.extend(plan.withheld.clone().map(mixed));
+            ways.mixed.extend(plan.withheld.clone().or_else(|| plan.held_up()).map(mixed));
         }
         let paths = self.sessions.values().filter_map(|session| {
             let participant = session.prefix?;
@@ -490,7 +488,11 @@ impl Registry {
                     || refused.is_some_and(|refused| refused.contains(reader))
             };
             let found = self.found.get(&ours.hash).into_iter().flatten();
-            let pending = found.filter(|reader| self.lives(reader.0) && !is_settled(reader));
+            // Whom nobody reads any more may be gone without a word, and needs no samples.
+            let is_left = |reader: &(Prefix, Entity)| reader.0 == self.own && self.left.contains(&reader.1);
+            let pending = found
+                .filter(|reader| self.lives(reader.0) && !is_settled(reader))
+                .filter(|reader| !is_left(reader));
             let session = |prefix| self.way_to(prefix, &offers);
             let plan = matched.map(|matched| matched.plan(|prefix| self.lives(prefix), session, reliable));
             let plan = plan.unwrap_or_default().awaiting(pending.copied());
@@ -578,6 +580,12 @@ impl Registry {
             self.matched.remove(&entity);
             self.refused.remove(&entity);
         }
+    }
+
+    fn lose_reader(&mut self, prefix: Prefix, reader: Entity) {
+        self.matched.retain(|_, matched| matched.remove(prefix, reader));
+        self.lose_readers(|other| *other == (prefix, reader));
+        self.forget_own(prefix, reader);
     }
 
     fn lose_readers(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {

@@ -1,7 +1,10 @@
 //! What a session makes of reports and of what it hears.
 
 use super::*;
-use rustdds::dds::statusevents::LostReason;
+use crate::routes::Obstacle;
+use rustdds::QosPolicies;
+use rustdds::dds::statusevents::{EndpointDescription, LostReason};
+use zerodds_core::HostTag;
 
 const READER: [u8; 4] = [0, 0, 1, 4];
 
@@ -23,6 +26,25 @@ fn met() -> Registry {
     registry.set_up(there(), None);
     registry.set_offers(there(), vec![Offer { reader: READER, window: 0 }]);
     registry
+}
+
+#[test]
+fn whose_reader_is_found_and_not_matched_is_named_where_others_could_share() {
+    let locator = |of| Locator::shared_memory(HostTag::from_bytes([0; 8]), of, 0);
+    let mut registry = Registry { locator: Some(locator(incarnation([1; 12]))), ..met() };
+    registry.add_writer([0, 0, 2, 3], "points", true, Arc::default());
+    assert_eq!(registry.ways().mixed, []);
+    let reader = EndpointDescription {
+        updated_time: Default::default(),
+        guid: guid(3, READER),
+        topic_name: "points".into(),
+        type_name: "Points".into(),
+        qos: QosPolicies::qos_none(),
+        user_data: Vec::new(),
+    };
+    registry.note(&Status::ReaderDetected { reader });
+    let named = registry.ways().mixed.pop().map(|topic| (topic.withheld.plain, topic.withheld.obstacle));
+    assert_eq!(named, Some(([3; 12], Obstacle::Undecided)));
 }
 
 #[test]
