@@ -286,10 +286,11 @@ impl Appetite {
     }
 }
 
-/// What is kept where windows see to this limit: more is under way when writers join, and each may have one sample however
-/// many there are.
-const fn roomy(limit: u32) -> u32 {
-    4 * limit + WRITERS_BEYOND
+/// What is kept where windows see to this limit. What has not been taken has to fit: more than the limit where writers join meanwhile
+/// (of *n* writers each has an *n*-th of it when it comes, so that thirty make four times the limit), and where each of many has one
+/// sample. No more than that, since RustDDS keeps so many of what came in RTPS also when they were taken.
+fn roomy(limit: u32) -> u32 {
+    4 * limit + limit.clamp(WRITERS_BEYOND_MIN, WRITERS_BEYOND_MAX)
 }
 
 impl Intake {
@@ -446,8 +447,9 @@ const RUSTDDS_MAX_SAMPLES: u32 = 64;
 const RUSTDDS_SLACK: usize = 128;
 /// Samples that were missed and are said again on a new link: a writer goes on with any of them.
 pub(crate) const MISSED_MAX: usize = 64;
-/// Writers beyond a reader's limit of samples.
-const WRITERS_BEYOND: u32 = 512;
+/// Writers beyond that, of one sample each: as many as the limit has samples, within these bounds.
+const WRITERS_BEYOND_MIN: u32 = 16;
+const WRITERS_BEYOND_MAX: u32 = 512;
 /// RESOURCE_LIMITS beyond this are as good as none.
 const WINDOW_MAX: u32 = 1 << 20;
 

@@ -2,7 +2,7 @@
 
 mod parties;
 
-use parties::{CHUNK, Chunk, PATIENCE, Party, alone, eventually, meet, reliable, unique, within};
+use parties::{CHUNK, Chunk, PATIENCE, Party, alone, eventually, keep_all, meet, reliable, unique, within};
 use rustdds::policy::{Durability, History, ResourceLimits};
 use rustdds::{
     DomainParticipant, QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, TopicKind, no_key,
@@ -216,4 +216,46 @@ fn leftovers() {
 #[test]
 fn nothing_is_left_of_sessions_that_have_ended() {
     alone("leftovers");
+}
+
+/// In a process of its own, since what is looked at is the memory of all of it.
+#[test]
+#[ignore = "a role that another test starts"]
+fn memory_of_what_was_taken() {
+    const LEN: usize = 1 << 20;
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+    };
+    let there = Party::new();
+    let (name, qos) = (unique("taken"), keep_all(8, 60_000));
+    let mut reader = there.reader(&name, &qos);
+    let here = DomainParticipant::new(parties::domain()).expect("a participant");
+    let none = QosPolicies::qos_none();
+    let topic = here.create_topic(name, CHUNK.into(), &none, TopicKind::NoKey).expect("a topic");
+    let qos = reliable(History::KeepLast { depth: 1 });
+    let publisher = here.create_publisher(&none).expect("a publisher");
+    let writer: PlainWriter = publisher.create_datawriter_no_key_cdr(&topic, Some(qos)).expect("a writer");
+    eventually("they are matched", || {
+        writer.write(Chunk::new(0, 0, 10), None).expect("written");
+        within(Duration::from_millis(20), || reader.take_next_sample().expect("taken").is_some())
+    });
+    let before = resident();
+    for number in 0..200 {
+        writer.write(Chunk::new(1, number, LEN), None).expect("written");
+        eventually("it comes", || {
+            let taken = reader.take_next_sample().expect("taken");
+            taken.is_some_and(|sample| sample.value().writer == 1 && sample.value().number == number)
+        });
+    }
+    // RustDDS trims what it keeps for a writer every few seconds.
+    drop((writer, publisher, topic, here));
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 120 * LEN, "{} MiB for a reader with a limit of 8", grown >> 20);
+}
+
+#[test]
+fn what_plain_writers_sent_a_reader_that_keeps_all_is_freed_as_it_is_taken_but_for_some_times_its_limit() {
+    alone("memory_of_what_was_taken");
 }
