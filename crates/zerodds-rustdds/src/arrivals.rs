@@ -204,19 +204,22 @@ impl Ledger {
         self.soonest
     }
 
-    /// Gives up what has expired by now.
-    pub(crate) fn expire(&mut self, now: Ticks) {
+    /// Gives up what has expired by now; what of it was owed to whom.
+    pub(crate) fn expire(&mut self, now: Ticks) -> Vec<(Entity, SampleKey)> {
         if now < self.soonest {
-            return;
+            return Vec::new();
         }
         let accounts = self.readers.iter_mut().map(|(&reader, state)| (reader, &mut state.account));
         let expired: Vec<_> = accounts.map(|(reader, account)| (reader, account.expire(now))).collect();
+        let mut given_up = Vec::new();
         for (reader, keys) in expired {
             self.tally.expired += keys.len() as u64;
+            given_up.extend(keys.iter().map(|&key| (reader, key)));
             self.settle(keys, reader);
         }
         let left = self.readers.values().map(|reader| reader.account.next_expiry());
         self.soonest = left.min().unwrap_or(NEVER);
+        given_up
     }
 
     /// What became of samples so far.
@@ -458,13 +461,13 @@ mod tests {
         ledger.arrive(owner(), mortal, vec![0; 10].into());
         arrive(&mut ledger, 2, 0, 10);
         assert_eq!(ledger.soonest(), 105);
-        ledger.expire(104);
+        assert_eq!(ledger.expire(104), []);
         assert_eq!(ledger.tally().expired, 0);
-        ledger.expire(105);
+        assert_eq!(ledger.expire(105), [(B, key(1))]);
         assert_eq!(ledger.decode(B, described(1, 10)), Err(Missing::Gone));
         assert!(ledger.holds(key(1)), "A is owed it for longer");
         assert_eq!(ledger.soonest(), 110);
-        ledger.expire(110);
+        assert_eq!(ledger.expire(110), [(A, key(1))]);
         assert_eq!((ledger.held().0, ledger.tally().expired, ledger.soonest()), (1, 2, NEVER));
         assert!(ledger.decode(A, described(2, 10)).is_ok(), "what was not stamped never expires");
     }
@@ -475,7 +478,7 @@ mod tests {
         let mortal = SampleHeader { written: Some(100), lifespan: Lifespan::from_word(10), ..header(1) };
         ledger.arrive(owner(), mortal, vec![0; 10].into());
         assert!(ledger.decode(A, described(1, 10)).is_ok());
-        ledger.expire(200);
+        assert_eq!(ledger.expire(200), []);
         assert_eq!((ledger.tally().expired, ledger.soonest()), (0, NEVER));
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum News {
 #[derive(Debug)]
 pub(crate) struct Aside {
     pub(crate) taken: Vec<Taken>,
+    /// Samples that readers here will never be given, of which nobody has to ask for their descriptors to know it.
+    pub(crate) expired: Vec<(Entity, SampleKey)>,
     /// The attendant sleeps, and there is something to do for it.
     pub(crate) is_news: bool,
 }
@@ -53,6 +55,7 @@ pub(crate) struct Inbox {
     news: VecDeque<News>,
     /// For writers, by whoever finds it.
     taken: Vec<Taken>,
+    expired: Vec<(Entity, SampleKey)>,
     /// The attendant sleeps: the bell must stay armed.
     asleep: bool,
     /// It is not, since there was too much to take in at once.
@@ -97,16 +100,17 @@ impl Inbox {
     fn aside(&mut self) -> Aside {
         let is_due = !self.news.is_empty() || self.ledger.soonest() < self.alarm;
         let is_news = self.asleep && (self.is_behind || is_due);
-        Aside { taken: std::mem::take(&mut self.taken), is_news }
+        let (taken, expired) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.expired));
+        Aside { taken, expired, is_news }
     }
 
     /// The attendant is awake: takes everything in, and hands over the news.
-    pub(crate) fn wake_up(&mut self) -> (Vec<Taken>, VecDeque<News>) {
+    pub(crate) fn wake_up(&mut self) -> (Aside, VecDeque<News>) {
         self.asleep = false;
         self.empty();
         self.expire();
         (self.offers, self.offers_max) = (0, OFFERS_MAX);
-        (std::mem::take(&mut self.taken), std::mem::take(&mut self.news))
+        (self.aside(), std::mem::take(&mut self.news))
     }
 
     /// The attendant wants to sleep; whether it may: nothing has come meanwhile, and whatever comes rings.
@@ -131,7 +135,7 @@ impl Inbox {
 
     fn expire(&mut self) {
         if self.ledger.soonest() != NEVER {
-            self.ledger.expire(lifespan::now());
+            self.expired.extend(self.ledger.expire(lifespan::now()));
         }
     }
 

@@ -135,7 +135,7 @@ impl Progress {
     }
 
     /// The reader will never be given this sample.
-    fn miss(&self, sample: SampleKey) {
+    pub(crate) fn miss(&self, sample: SampleKey) {
         let mut missed = self.missed.lock();
         if missed.len() == MISSED_MAX {
             missed.pop_front();

@@ -504,21 +504,36 @@ fn a_writer_that_waits_goes_on_with_the_first_sample_that_is_taken() {
     write_when_there_is_room(writer, Chunk::new(1, 0, 20_000));
 }
 
-#[test]
-fn a_writer_does_not_wait_for_what_a_reader_that_has_taken_nothing_will_never_be_given() {
-    const ROOM: i32 = 2;
+/// A pair whose reader has so much room, and another writer whose samples expire in a moment.
+fn mortal(name: &str, room: u32) -> (Pair, DataWriter<Chunk>) {
     let lifespan = Lifespan { duration: rustdds::Duration::from_millis(20) };
-    let patient = keep_all(ROOM, 20_000);
+    let patient = keep_all(room as i32, 20_000);
     let mortal = patient.modify_by(&QosPolicyBuilder::new().lifespan(lifespan).build());
-    let Pair { here, there, writer: _first, mut reader } = Pair::new("expired", &patient);
-    let events = here.zerodds.events();
-    let writer = here.writer(&unique("expired"), &mortal);
+    let pair = Pair::new(name, &patient);
+    let events = pair.here.zerodds.events();
+    let writer = pair.here.writer(&unique(name), &mortal);
     eventually("it is matched", || {
         let event = events.next_within(Duration::from_secs(1));
         matches!(event, Some(Status::RemoteReaderMatched { local_writer, .. }) if local_writer == writer.guid())
     });
+    (pair, writer)
+}
+
+#[test]
+fn a_writer_does_not_wait_for_what_has_expired_before_its_reader_looked() {
+    const ROOM: u32 = 8;
+    let (_pair, writer) = mortal("not-looked", ROOM);
+    for number in 0..3 * ROOM {
+        writer.write(Chunk::new(1, number, SIZES[1]), None).expect("those before expire");
+    }
+}
+
+#[test]
+fn a_writer_does_not_wait_for_what_a_reader_that_has_taken_nothing_will_never_be_given() {
+    const ROOM: u32 = 2;
+    let (Pair { here, there, mut reader, .. }, writer) = mortal("expired", ROOM);
     let (shared, gone) = (here.zerodds.stats().shared_samples, there.zerodds.stats().gone_samples);
-    for number in 0..2 * ROOM as u32 {
+    for number in 0..2 * ROOM {
         writer.write(Chunk::new(1, number, SIZES[1]), None).expect("those before have expired");
         std::thread::sleep(Duration::from_millis(30));
         eventually("it is passed over", || {
@@ -527,7 +542,7 @@ fn a_writer_does_not_wait_for_what_a_reader_that_has_taken_nothing_will_never_be
             there.zerodds.stats().gone_samples == gone + u64::from(number) + 1
         });
     }
-    assert_eq!(here.zerodds.stats().shared_samples, shared + 2 * ROOM as u64);
+    assert_eq!(here.zerodds.stats().shared_samples, shared + u64::from(2 * ROOM));
 }
 
 /// Processor time of threads so far, in ticks: those of ours, and all.

@@ -6,7 +6,7 @@ use super::obituary::{Obituary, hex};
 use super::paths::{PeerPath, Said, Ways};
 use super::registry::Errand;
 use super::reports::EVENTS_MAX;
-use crate::inbox::{Aside, News};
+use crate::inbox::News;
 use crate::lifespan::{self, NEVER};
 use crate::protocol::{Note, Offer, Prefix, incarnation};
 use mio::unix::SourceFd;
@@ -123,9 +123,9 @@ impl Attendant {
 
     /// Does everything that there is to do; whether something came meanwhile.
     fn attend(&mut self) -> bool {
-        let (taken, news) = self.session.inbox.lock().wake_up();
+        let (aside, news) = self.session.inbox.lock().wake_up();
         self.listening = None;
-        self.session.hear(Aside { taken, is_news: false });
+        self.session.hear(aside);
         // First what RTPS says: most of what sessions say is about endpoints that are matched.
         let count = self.session.note();
         for item in news {

@@ -487,9 +487,15 @@ impl Session {
         self.hear(aside);
     }
 
-    fn hear(&self, Aside { taken, is_news }: Aside) {
+    fn hear(&self, Aside { taken, expired, is_news }: Aside) {
         for Taken { peer, reader, writer, consumed } in taken {
             self.hear_taken(peer, reader, writer, consumed);
+        }
+        for (reader, sample) in expired {
+            let is_awaited = self.registry.lock().miss(reader, sample);
+            if is_awaited {
+                self.say_missed(reader, sample);
+            }
         }
         if is_news {
             self.call();

@@ -450,6 +450,12 @@ impl Registry {
         owed.collect()
     }
 
+    /// A reader here will not be given this sample; whether a writer may wait for that.
+    pub(crate) fn miss(&self, reader: Entity, sample: SampleKey) -> bool {
+        let reader = self.readers.get(&reader).filter(|reader| reader.limit.is_some());
+        reader.map(|reader| reader.progress.miss(sample)).is_some()
+    }
+
     /// Samples of this session that readers were not given, the latest of them.
     pub(crate) fn missed(&self, owner: Incarnation) -> Vec<(Entity, SampleKey)> {
         let missed = self.readers.iter().flat_map(|(&reader, state)| {
