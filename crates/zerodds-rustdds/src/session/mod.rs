@@ -356,13 +356,18 @@ impl Session {
         if self.has_ended() {
             return Err(Reason::Unavailable(ENDED.to_owned()));
         }
+        if self.registry.lock().is_doubted() {
+            return Err(Reason::Unavailable(DOUBTED.to_owned()));
+        }
         self.transport.availability()
     }
 
     fn ways(&self) -> Ways {
         let mut ways = self.registry.lock().ways();
         if let Err(reason) = self.availability() {
-            ways.peers.iter_mut().for_each(|peer| peer.reason = reason.clone());
+            for peer in &mut ways.peers {
+                (peer.path, peer.reason) = (Path::Udp, reason.clone());
+            }
         }
         ways
     }
@@ -615,6 +620,10 @@ const SECURED: &str = "the participant is under DDS Security, and shared memory 
                        Config::share_secured(true) shares it all the same";
 /// Why a participant has no ring any more.
 const ENDED: &str = "the session's thread has ended";
+/// Why a participant shares with nobody any more.
+const DOUBTED: &str = "RustDDS's queue of 2,048 reports was full before the session's thread read it, and whom the participant's \
+                       endpoints are matched with is not known any more; a new session would know (what keeps that thread is \
+                       a waker of its events, or whoever takes its log, that blocks)";
 /// How long a writer waits for what is less than a quarter of its window.
 const SOON: Duration = Duration::from_millis(1);
 /// The next sample's id: of the process, since sessions that one participant has one after the other have the same incarnation.

@@ -1,7 +1,8 @@
 //! Who is matched with whom, who has a session, and what follows from it for every writer. No I/O.
 
+mod ways;
+
 use super::ended::Ended;
-use super::paths::{MixedTopic, PeerPath, Ways};
 use crate::account::Source;
 use crate::intake::{Awaited, Progress};
 use crate::protocol::{Consumed, Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
@@ -11,7 +12,7 @@ use rustdds::policy::Reliability;
 use rustdds::{DomainParticipantStatusEvent as Status, GUID};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use zerodds_core::{Incarnation, Locator, Path, Reason};
+use zerodds_core::{Incarnation, Locator, Reason};
 use zerodds_transport_shm::LinkId;
 
 /// The state of a session.
@@ -39,6 +40,8 @@ pub(crate) struct Registry {
     /// Sessions whose processes have died before RTPS found their participants: it may yet, from what they had announced.
     unknown_dead: VecDeque<Incarnation>,
     ended: Ended,
+    /// Reports of RustDDS's were lost.
+    is_doubted: bool,
     /// Plans may have changed, or what we offer.
     stale: bool,
     /// What we offer, where it may have changed since it was asked for.
@@ -114,6 +117,7 @@ impl Registry {
             sessions: HashMap::new(),
             unknown_dead: VecDeque::new(),
             ended: Ended::new(own),
+            is_doubted: false,
             stale: false,
             offered: None,
         }
@@ -335,8 +339,20 @@ impl Registry {
     }
 
     /// What has been noted so far is not all that RustDDS had to report: it may not have told who has come back.
-    pub(crate) fn doubt_losses(&mut self) {
+    pub(crate) fn doubt_losses(&mut self) -> bool {
         self.ended.doubt_participants();
+        false
+    }
+
+    /// Nor who is matched with whom here: samples go plain to all, whoever they are, and nothing is offered. Whether that is news.
+    pub(crate) fn doubt(&mut self) -> bool {
+        self.ended.doubt_participants();
+        self.stale = true;
+        !std::mem::replace(&mut self.is_doubted, true)
+    }
+
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.is_doubted
     }
 
     /// Whether RTPS has lost this endpoint lately.
@@ -383,43 +399,6 @@ impl Registry {
     /// The participants that we know of.
     pub(crate) fn participants(&self) -> impl Iterator<Item = Prefix> + '_ {
         self.sessions.values().filter_map(|session| session.prefix)
-    }
-
-    /// How samples reach the participants that we know of. By shared memory: their session has said which readers take them, and all
-    /// writers here that share, and are matched there, use it. Readers that are about to be matched are left out: that passes, or is said
-    /// of their topic.
-    pub(crate) fn ways(&mut self) -> Ways {
-        self.replan();
-        let mut ways = Ways::default();
-        let mut plain = BTreeMap::new();
-        for (&writer, ours) in self.writers.iter().filter(|(_, ours)| ours.shares) {
-            let plan = ours.outlook.plan();
-            for prefix in plan.plain() {
-                let could = plan.withheld.as_ref().is_some_and(|all| all.from.contains(&prefix));
-                if could {
-                    plain.entry(prefix).or_insert(Reason::MixedReaders);
-                } else {
-                    plain.insert(prefix, Reason::PlainReaders);
-                }
-            }
-            let mixed = |withheld| MixedTopic { writer, topic: ours.topic.clone(), withheld };
-            ways.mixed.extend(plan.withheld.clone().or_else(|| plan.held_up()).map(mixed));
-        }
-        let paths = self.sessions.values().filter_map(|session| {
-            let participant = session.prefix?;
-            let (path, reason) = if !session.up {
-                (Path::Udp, session.without.clone().unwrap_or(Reason::Handshake))
-            } else if !session.speaks {
-                (Path::Udp, Reason::Handshake)
-            } else if let Some(reason) = plain.remove(&participant) {
-                (Path::Udp, reason)
-            } else {
-                (Path::SharedMemory, Reason::LinkReady)
-            };
-            Some(PeerPath { participant, path, reason })
-        });
-        ways.peers.extend(paths);
-        ways
     }
 
     /// Whether there is a link to this participant's session.
@@ -516,7 +495,7 @@ impl Registry {
 
     /// Where a participant's session is reached, if it is, and what it offers, where this is what we offer ourselves.
     fn way_to<'a>(&'a self, prefix: Prefix, ours: &'a [Offer]) -> Option<(Option<Way>, &'a [Offer])> {
-        let own = self.locator?;
+        let own = self.locator.filter(|_| !self.is_doubted)?;
         if prefix == self.own {
             return Some((Some(Way { locator: own, link: None }), ours));
         }
@@ -533,6 +512,9 @@ impl Registry {
 
     /// The readers here that take descriptors. A limit is shared out among the writers that are matched.
     fn offers(&self) -> Vec<Offer> {
+        if self.is_doubted {
+            return Vec::new();
+        }
         let writers = |reader: &Entity| self.sources.get(reader).map_or(0, BTreeSet::len).max(1);
         let window = |reader: &Entity, limit: Limit| {
             limit.map_or(0, |all| (all as usize / writers(reader)).max(1) as u32)

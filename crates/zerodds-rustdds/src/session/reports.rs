@@ -9,7 +9,8 @@
 //! about without it. Even so a thread that writes at the very moment at which the last handle goes may be the one that ends the
 //! participant, inside `write`.
 
-use super::Session;
+use super::registry::Registry;
+use super::{DOUBTED, Session};
 use parking_lot::Mutex;
 use rustdds::dds::CreateResult;
 use rustdds::{
@@ -22,7 +23,14 @@ pub(super) struct Reports {
     /// What RustDDS has that knows its participant and does not keep it.
     through: Subscriber,
     /// What was read and is not in the registry yet. Whoever reads the queue locks it, and whoever must not be overtaken by who does.
-    pub(super) unnoted: Mutex<Vec<DomainParticipantStatusEvent>>,
+    pub(super) unnoted: Mutex<Unnoted>,
+}
+
+#[derive(Default)]
+pub(super) struct Unnoted {
+    events: Vec<DomainParticipantStatusEvent>,
+    /// The queue was full when it was read: there may have been more.
+    was_full: bool,
 }
 
 impl Reports {
@@ -49,9 +57,10 @@ impl Session {
         }
     }
 
-    /// As [`look`](Self::look); how many reports there were.
+    /// As [`look`](Self::look); how many reports there were. Where some are lost, all that is known of others may be wrong, for good:
+    /// RustDDS has no other place where it says who is matched with whom.
     pub(super) fn note(&self) -> usize {
-        self.note_if(|_| true)
+        self.note_if(|_| true, Registry::doubt)
     }
 
     /// What was reported before there was this session. Readers that were found by then may be gone, and RustDDS's queue may have had no
@@ -61,31 +70,37 @@ impl Session {
         let matters = |event: &DomainParticipantStatusEvent| {
             !matches!(event, DomainParticipantStatusEvent::ReaderDetected { .. })
         };
-        let noted: usize =
-            std::iter::repeat_with(|| self.note_if(matters)).take_while(|count| *count > 0).sum();
-        if noted >= REPORTS_MAX {
-            self.registry.lock().doubt_losses();
-        }
+        while self.note_if(matters, Registry::doubt_losses) > 0 {}
     }
 
-    fn note_if(&self, matters: impl Fn(&DomainParticipantStatusEvent) -> bool) -> usize {
+    fn note_if(
+        &self,
+        matters: impl Fn(&DomainParticipantStatusEvent) -> bool,
+        doubt: impl FnOnce(&mut Registry) -> bool,
+    ) -> usize {
         if !self.read() {
             return 0;
         }
         let mut unnoted = self.reports.unnoted.lock();
-        let events = std::mem::take(&mut *unnoted);
+        let Unnoted { events, was_full } = std::mem::take(&mut *unnoted);
         let count = events.len();
+        let mut is_plain = false;
         // Another thread may have noted them.
         if count > 0 {
             let mut registry = self.registry.lock();
             let errands: Vec<_> =
                 events.iter().filter(|event| matters(event)).flat_map(|event| registry.note(event)).collect();
+            is_plain = was_full && doubt(&mut registry);
             registry.replan();
             if self.watch.is_on() {
                 self.watch.meet(registry.participants());
             }
             drop(registry);
             self.noted.lock().add(errands, events);
+        }
+        drop(unnoted);
+        if is_plain {
+            tracing::warn!("{DOUBTED}; its samples go by UDP from here on");
         }
         count
     }
@@ -95,8 +110,10 @@ impl Session {
         let mut unnoted = self.reports.unnoted.lock();
         let listener = self.reports.listener();
         let next = || listener.as_ref()?.try_recv_status();
-        unnoted.extend(std::iter::from_fn(next).take(EVENTS_MAX));
-        let is_any = !unnoted.is_empty();
+        let before = unnoted.events.len();
+        unnoted.events.extend(std::iter::from_fn(next).take(EVENTS_MAX));
+        unnoted.was_full |= unnoted.events.len() - before >= REPORTS_MAX;
+        let is_any = !unnoted.events.is_empty();
         drop(unnoted);
         // Perhaps with the participant: nothing is locked.
         drop(listener);
