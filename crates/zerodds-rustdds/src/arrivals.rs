@@ -25,22 +25,11 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use zerodds_core::Incarnation;
 
-/// Why there is no sample to a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// It was here, and is not any more, or was never owed to this reader.
-    Gone,
-    /// It is not what its descriptor says.
-    Mismatch,
-}
-
 /// What became of samples, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Samples that came for at least one reader.
     pub(crate) arrived: u64,
-    /// Samples that no reader here wanted.
-    pub(crate) unwanted: u64,
     /// Samples that a reader's history moved past before it decoded them, once for each reader.
     pub(crate) superseded: u64,
     /// Samples that did not fit a reader's limit of all samples.
@@ -115,7 +104,6 @@ impl Ledger {
         let owed: Vec<Entity> =
             self.topics.get(&header.topic).into_iter().flatten().copied().filter(wants).collect();
         if owed.is_empty() {
-            self.tally.unwanted += 1;
             return;
         }
         self.tally.arrived += 1;
@@ -143,28 +131,23 @@ impl Ledger {
         self.held.contains_key(&key)
     }
 
-    /// The sample of a descriptor that `reader` decodes.
-    pub(crate) fn decode(&mut self, reader: Entity, descriptor: Descriptor) -> Result<Bytes, Missing> {
+    /// The sample of a descriptor that `reader` decodes, if it is owed that, as the descriptor says it.
+    pub(crate) fn decode(&mut self, reader: Entity, descriptor: Descriptor) -> Option<Bytes> {
         let key = descriptor.key;
-        let found = match self.held.get(&key) {
-            // TRUST: whoever can forge RTPS could otherwise read to one reader what was meant for another.
-            Some(held) if !held.owed.contains(&reader) => Err(Missing::Gone),
-            Some(held) if held.cdr.len() != descriptor.len as usize => Err(Missing::Mismatch),
-            Some(held) => Ok((held.cdr.clone(), held.writer)),
-            None => Err(Missing::Gone),
-        };
-        if found.is_err() {
+        // TRUST: whoever can forge RTPS could otherwise read to one reader what was meant for another.
+        let is_it = |held: &&Held| held.owed.contains(&reader) && held.cdr.len() == descriptor.len as usize;
+        let Some(Held { cdr, writer, .. }) = self.held.get(&key).filter(is_it) else {
             self.tally.gone += 1;
-        }
-        let (cdr, writer) = found?;
-        let source = (key.owner, writer);
+            return None;
+        };
+        let (cdr, source) = (cdr.clone(), (key.owner, *writer));
         if let Some(Reader { account, .. }) = self.readers.get_mut(&reader) {
             account.strike(key, source);
             let passed = account.strike_before(source, descriptor.floor);
             self.settle(passed, reader);
         }
         self.settle(vec![key], reader);
-        Ok(cdr)
+        Some(cdr)
     }
 
     /// No descriptor of this sample will come.
@@ -287,11 +270,11 @@ mod tests {
     fn a_sample_stays_until_the_last_reader_has_decoded_it() {
         let mut ledger = ledger(&[(A, Keep::Last { depth: 1, total: 200 }), (B, Keep::All(9))]);
         arrive(&mut ledger, 1, 0, 10);
-        assert!(ledger.decode(A, described(1, 10)).is_ok());
+        assert!(ledger.decode(A, described(1, 10)).is_some());
         assert!(ledger.holds(key(1)), "B has not decoded it");
-        assert!(ledger.decode(B, described(1, 10)).is_ok());
+        assert!(ledger.decode(B, described(1, 10)).is_some());
         assert!(!ledger.holds(key(1)));
-        assert_eq!(ledger.decode(B, described(1, 10)), Err(Missing::Gone));
+        assert_eq!(ledger.decode(B, described(1, 10)), None);
     }
 
     #[test]
@@ -301,7 +284,7 @@ mod tests {
         ledger.remove_reader(A);
         assert_eq!(ledger.held(), (0, 0));
         arrive(&mut ledger, 2, 0, 10);
-        assert_eq!((ledger.held(), ledger.tally().unwanted), ((0, 0), 1));
+        assert_eq!(ledger.held(), (0, 0));
     }
 
     #[test]
@@ -313,7 +296,7 @@ mod tests {
         assert_eq!(ledger.held().0, 2 + SUPERSEDED_MIN);
         for id in 8..10 {
             assert!(
-                ledger.decode(A, described(id, SUPERSEDED_BYTES_MAX as u32)).is_ok(),
+                ledger.decode(A, described(id, SUPERSEDED_BYTES_MAX as u32)).is_some(),
                 "the last two are there"
             );
         }
@@ -327,7 +310,7 @@ mod tests {
             arrive(&mut ledger, id, 0, SUPERSEDED_BYTES_MAX);
         }
         ledger.forget(key(2));
-        assert!(ledger.decode(A, described(1, SUPERSEDED_BYTES_MAX as u32)).is_ok());
+        assert!(ledger.decode(A, described(1, SUPERSEDED_BYTES_MAX as u32)).is_some());
     }
 
     #[test]
@@ -348,7 +331,7 @@ mod tests {
             // RTPS is a thousand samples behind.
             if id > next + 1_000 {
                 assert!(
-                    ledger.decode(A, described(next, SUPERSEDED_BYTES_MAX as u32 / 10)).is_ok(),
+                    ledger.decode(A, described(next, SUPERSEDED_BYTES_MAX as u32 / 10)).is_some(),
                     "{next}"
                 );
                 while !ledger.holds(key(next)) {
@@ -366,7 +349,7 @@ mod tests {
             arrive(&mut ledger, id, id, 10);
         }
         let last = Descriptor { key: key(4), len: 10, floor: 4 };
-        assert!(ledger.decode(A, last).is_ok());
+        assert!(ledger.decode(A, last).is_some());
         assert_eq!(ledger.held().0, 0);
     }
 
@@ -391,8 +374,8 @@ mod tests {
         let mut ledger = ledger(&[(A, Keep::All(9))]);
         ledger.add_reader(B, TopicHash::of("another"), Keep::All(9), Lifespan::ENDLESS);
         arrive(&mut ledger, 1, 0, 10);
-        assert_eq!(ledger.decode(B, described(1, 10)), Err(Missing::Gone));
-        assert!(ledger.decode(A, described(1, 10)).is_ok());
+        assert_eq!(ledger.decode(B, described(1, 10)), None);
+        assert!(ledger.decode(A, described(1, 10)).is_some());
     }
 
     #[test]
@@ -434,7 +417,7 @@ mod tests {
         arrive(&mut ledger, 1, 0, 10);
         arrive(&mut ledger, 2, 0, 10);
         ledger.bereave(|&source| source == (owner(), [0; 4]), 1);
-        assert!(ledger.decode(A, described(1, 10)).is_ok(), "its descriptor had arrived");
+        assert!(ledger.decode(A, described(1, 10)).is_some(), "its descriptor had arrived");
         ledger.caught_up(A, 0);
         assert_eq!(ledger.held().0, 1, "it looked before the loss");
         ledger.caught_up(A, 1);
@@ -449,7 +432,7 @@ mod tests {
         ledger.exclude(A, (owner(), [0; 4]), false);
         arrive(&mut ledger, 2, 0, 10);
         ledger.caught_up(A, 1);
-        assert!(ledger.decode(A, Descriptor { floor: 2, ..described(2, 10) }).is_ok());
+        assert!(ledger.decode(A, Descriptor { floor: 2, ..described(2, 10) }).is_some());
         assert_eq!(ledger.held().0, 0, "the first went with it");
     }
 
@@ -464,12 +447,12 @@ mod tests {
         assert_eq!(ledger.expire(104), []);
         assert_eq!(ledger.tally().expired, 0);
         assert_eq!(ledger.expire(105), [(B, key(1))]);
-        assert_eq!(ledger.decode(B, described(1, 10)), Err(Missing::Gone));
+        assert_eq!(ledger.decode(B, described(1, 10)), None);
         assert!(ledger.holds(key(1)), "A is owed it for longer");
         assert_eq!(ledger.soonest(), 110);
         assert_eq!(ledger.expire(110), [(A, key(1))]);
         assert_eq!((ledger.held().0, ledger.tally().expired, ledger.soonest()), (1, 2, NEVER));
-        assert!(ledger.decode(A, described(2, 10)).is_ok(), "what was not stamped never expires");
+        assert!(ledger.decode(A, described(2, 10)).is_some(), "what was not stamped never expires");
     }
 
     #[test]
@@ -477,7 +460,7 @@ mod tests {
         let mut ledger = ledger(&[(A, Keep::All(9))]);
         let mortal = SampleHeader { written: Some(100), lifespan: Lifespan::from_word(10), ..header(1) };
         ledger.arrive(owner(), mortal, vec![0; 10].into());
-        assert!(ledger.decode(A, described(1, 10)).is_ok());
+        assert!(ledger.decode(A, described(1, 10)).is_some());
         assert_eq!(ledger.expire(200), []);
         assert_eq!((ledger.tally().expired, ledger.soonest()), (0, NEVER));
     }
@@ -490,11 +473,7 @@ mod tests {
         ledger.forget(key(1));
         assert_eq!(ledger.held().0, 0);
         arrive(&mut ledger, 1, 0, 20);
-        assert_eq!(
-            ledger.decode(A, described(1, 10)),
-            Err(Missing::Mismatch),
-            "a length that does not agree"
-        );
-        assert!(ledger.decode(A, described(1, 20)).is_ok());
+        assert_eq!(ledger.decode(A, described(1, 10)), None, "a length that does not agree");
+        assert!(ledger.decode(A, described(1, 20)).is_some());
     }
 }

@@ -83,8 +83,8 @@ impl Asking {
         CALLER.with_borrow(|caller| {
             let Some(caller) = caller else { return Answer::Nobody };
             match caller.session.decode(caller.reader, descriptor) {
-                Ok(sample) => Answer::Sample(sample),
-                Err(_) => {
+                Some(sample) => Answer::Sample(sample),
+                None => {
                     caller.missed.set(Some(Missed { key: descriptor.key, is_here: false }));
                     Answer::Missing
                 }

@@ -8,7 +8,7 @@
 //! descriptor. The attendant sleeps meanwhile, with the bell armed; it looks when a sender runs out of room.
 
 use crate::account::Source;
-use crate::arrivals::{Ledger, Missing};
+use crate::arrivals::Ledger;
 use crate::lifespan::{self, NEVER, Ticks};
 use crate::protocol::{Consumed, Descriptor, Entity, HEADER_LEN, Note, Received, SampleKey, parse};
 use crate::watch::Watch;
@@ -62,6 +62,8 @@ pub(crate) struct Inbox {
     is_behind: bool,
     /// Until when it does, for what expires.
     alarm: Ticks,
+    /// Messages that are taken in at once.
+    messages_max: usize,
     /// How many offers are among the news, and how many are suffered.
     offers: usize,
     offers_max: usize,
@@ -74,17 +76,20 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new(receiver: Option<ShmReceiver>, watch: &Arc<Watch>) -> Self {
         let watch = watch.is_on().then(|| Arc::clone(watch));
-        Self { receiver, watch, offers_max: OFFERS_MAX, ..Self::default() }
+        Self { receiver, watch, messages_max: MESSAGES_MAX, offers_max: OFFERS_MAX, ..Self::default() }
     }
 
     /// The sample that a descriptor stands for, if it is here.
-    pub(crate) fn decode(
-        &mut self,
-        reader: Entity,
-        descriptor: Descriptor,
-    ) -> (Result<Bytes, Missing>, Aside) {
-        if !self.ledger.holds(descriptor.key) {
+    pub(crate) fn decode(&mut self, reader: Entity, descriptor: Descriptor) -> (Option<Bytes>, Aside) {
+        // It was sent before its descriptor. There may be more before it than is taken in at once.
+        for _ in 0..ROUNDS_MAX {
+            if self.ledger.holds(descriptor.key) {
+                break;
+            }
             self.empty();
+            if !self.is_behind {
+                break;
+            }
         }
         self.expire();
         let outcome = self.ledger.decode(reader, descriptor);
@@ -142,7 +147,7 @@ impl Inbox {
     /// Takes in what has come. Otherwise than by [`Wake::Ready`] it says that the bell is armed, as it must be while the
     /// attendant sleeps.
     fn empty(&mut self) -> Wake {
-        let mut left = MESSAGES_MAX;
+        let mut left = self.messages_max;
         loop {
             while left > 0
                 && let Some(incoming) = self.receiver.as_mut().and_then(Receiver::try_receive)
@@ -224,17 +229,45 @@ impl Inbox {
     }
 }
 
-/// Messages that are taken in at once: far more than can lie in the links of all peers when somebody looks for a sample
-/// among them.
+/// Messages that are taken in at once: as many as lie in two hundred links that are full.
 const MESSAGES_MAX: usize = 1 << 17;
+/// So often, for a sample whose descriptor has come: for as many as lie in all links that there can be (2,048).
+const ROUNDS_MAX: usize = 16;
 /// Offers among the news before those are looked for that others have replaced.
 const OFFERS_MAX: usize = 1 << 18;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Keep;
+    use crate::lifespan::Lifespan;
     use crate::protocol::Offer;
-    use zerodds_core::HostTag;
+    use crate::protocol::{SampleHeader, TopicHash};
+    use zerodds_core::{Delivery, HostTag, Peer, Transport};
+    use zerodds_transport_shm::{Config, ShmTransport};
+
+    #[test]
+    fn a_sample_is_found_behind_more_messages_than_are_taken_in_at_once() {
+        let transport = ShmTransport::open(3_880_000_000 - std::process::id(), &Config::default());
+        let own = transport.locators();
+        let Some(owner) = own.first().and_then(Locator::incarnation) else { return };
+        let mut inbox = Inbox::new(transport.receiver(), &Arc::new(Watch::new(None, [0; 12])));
+        inbox.messages_max = 3;
+        let (reader, topic) = ([0, 0, 1, 4], TopicHash::of("cloud"));
+        inbox.ledger.add_reader(reader, topic, Keep::All(9), Lifespan::ENDLESS);
+        let mut sample = [0; HEADER_LEN + 1];
+        let (writer, lifespan) = ([0, 0, 2, 3], Lifespan::ENDLESS);
+        let header = SampleHeader { id: 7, topic, instance: 0, writer, written: None, lifespan };
+        header.write(sample.first_chunk_mut().expect("room"));
+        let send = |message: &[u8]| {
+            transport.send_bytes(message, &[Peer::new(&own)], Delivery::BestEffort).expect("open")
+        };
+        (0..10).for_each(|_| _ = send(&[1]));
+        assert_eq!(send(&sample).by_shm, 1);
+        let descriptor = Descriptor { key: SampleKey { owner, id: 7 }, len: 1, floor: 7 };
+        assert!(inbox.decode(reader, descriptor).0.is_some());
+        assert_eq!(inbox.strange, 10);
+    }
 
     #[test]
     fn of_what_a_peer_says_again_and_again_that_it_offers_the_last_is_kept() {

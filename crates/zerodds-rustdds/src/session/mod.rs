@@ -27,7 +27,6 @@ use reports::Reports;
 pub use stats::Stats;
 use stats::Totals;
 
-use crate::arrivals::Missing;
 use crate::config::{Config, Options};
 use crate::endpoints::{Publisher, Subscriber};
 use crate::events::{Broadcast, Events};
@@ -419,7 +418,7 @@ impl Session {
     }
 
     /// The sample that a descriptor stands for.
-    pub(crate) fn decode(&self, reader: Entity, descriptor: Descriptor) -> Result<Bytes, Missing> {
+    pub(crate) fn decode(&self, reader: Entity, descriptor: Descriptor) -> Option<Bytes> {
         let (outcome, aside) = self.inbox.lock().decode(reader, descriptor);
         self.hear(aside);
         outcome
