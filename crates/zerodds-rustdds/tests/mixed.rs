@@ -2,16 +2,9 @@
 
 mod parties;
 
-use futures::StreamExt;
 use parties::*;
 use rustdds::policy::History;
-use rustdds::{
-    DataWriterStatus, DomainParticipant, QosPolicies, ReadCondition, StatusEvented, TopicKind,
-    no_key as plain,
-};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Wake, Waker};
+use rustdds::{DomainParticipant, QosPolicies, ReadCondition, TopicKind, no_key as plain};
 use zerodds_rustdds::PeerPath;
 
 type PlainReader = plain::DataReader<Chunk, rustdds::CDRDeserializerAdapter<Chunk>>;
@@ -200,70 +193,4 @@ fn while_a_link_ends_nothing_is_directed_to_one_of_two_neighbours() {
         here.zerodds.disconnect(prefix(&far));
         write();
     }
-}
-
-/// A waker that tells when it is called, and returns when it is told.
-struct Blocks(SyncSender<()>, Mutex<Receiver<()>>);
-
-impl Wake for Blocks {
-    fn wake(self: Arc<Self>) {
-        self.0.try_send(()).expect("called once");
-        let _ = self.1.lock().expect("no panic under it").recv();
-    }
-}
-
-#[test]
-fn a_reader_whose_match_rustdds_had_no_room_to_report_gets_every_sample() {
-    const WRITERS: usize = 50;
-    log::listen();
-    let (here, there) = (Party::new(), Party::new());
-    let crowd = DomainParticipant::new(domain()).expect("a participant");
-    let (topic, crowded) = (unique("unreported"), unique("crowded"));
-    let qos = reliable(History::KeepLast { depth: 16 });
-    let writer = here.writer(&topic, &qos);
-    let mut reader = there.reader(&topic, &qos);
-    meet(&here, &writer, &mut [&mut reader]);
-    let is_matched = |writer: &plain::DataWriter<Chunk>, count| {
-        let status = std::iter::from_fn(|| writer.try_recv_status());
-        let matched = status.filter_map(|status| match status {
-            DataWriterStatus::PublicationMatched { current, .. } => Some(current.count()),
-            _ => None,
-        });
-        matched.last() == Some(count)
-    };
-    let publisher = here.participant.create_publisher(&best_effort(1)).expect("a publisher");
-    let busy: Vec<plain::DataWriter<Chunk>> = (0..WRITERS)
-        .map(|_| publisher.create_datawriter_no_key_cdr(&here.topic(&crowded), None).expect("a writer"))
-        .collect();
-    let mut readers = vec![plain_reader(&crowd, &crowded, &best_effort(1))];
-    eventually("the first one is matched", || is_matched(&busy[WRITERS - 1], 1));
-
-    // The session's thread is kept by whoever is told of the next one.
-    let (events, (called, is_called), (go_on, is_told)) = (here.zerodds.events(), sync_channel(1), channel());
-    let waker = Waker::from(Arc::new(Blocks(called, Mutex::new(is_told))));
-    let mut stream = events.stream();
-    while stream.poll_next_unpin(&mut Context::from_waker(&waker)).is_ready() {}
-    let _go_on = Finally(|| _ = go_on.send(()));
-    readers.push(plain_reader(&crowd, &crowded, &best_effort(1)));
-    is_called.recv_timeout(PATIENCE).expect("it is told");
-    readers.extend((0..45).map(|_| plain_reader(&crowd, &crowded, &best_effort(1))));
-    let mut last = plain_reader(&crowd, &topic, &qos);
-    eventually("the last one is matched", || {
-        std::iter::from_fn(|| writer.try_recv_status()).any(
-            |status| matches!(status, DataWriterStatus::PublicationMatched { current, .. } if current.count() == 2),
-        )
-    });
-
-    for number in 0..3 {
-        writer.write(Chunk::new(1, number, 20_000), None).expect("written");
-        let mut seen = Vec::new();
-        eventually("it comes to both", || {
-            drain(&mut || last.into_iterator().expect("taken").collect(), &mut seen);
-            drain(&mut || reader.into_iterator().expect("taken").collect(), &mut seen);
-            seen == [number; 2]
-        });
-    }
-    let why = here.zerodds.availability().expect_err("nobody knows all readers").to_string();
-    assert!(why.contains("2,048 reports"), "{why}");
-    assert_eq!(log::lines_with(&["2,048 reports"]).len(), 1);
 }

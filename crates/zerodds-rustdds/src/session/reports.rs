@@ -46,6 +46,15 @@ impl Reports {
     }
 }
 
+impl Unnoted {
+    /// What one look at the queue has found.
+    fn add(&mut self, read: impl Iterator<Item = DomainParticipantStatusEvent>) {
+        let before = self.events.len();
+        self.events.extend(read);
+        self.was_full |= self.events.len() - before >= REPORTS_MAX;
+    }
+}
+
 impl Session {
     /// Whatever RustDDS has reported up to now is in all plans when this returns.
     ///
@@ -110,9 +119,7 @@ impl Session {
         let mut unnoted = self.reports.unnoted.lock();
         let listener = self.reports.listener();
         let next = || listener.as_ref()?.try_recv_status();
-        let before = unnoted.events.len();
-        unnoted.events.extend(std::iter::from_fn(next).take(EVENTS_MAX));
-        unnoted.was_full |= unnoted.events.len() - before >= REPORTS_MAX;
+        unnoted.add(std::iter::from_fn(next).take(EVENTS_MAX));
         let is_any = !unnoted.events.is_empty();
         drop(unnoted);
         // Perhaps with the participant: nothing is locked.
@@ -125,3 +132,36 @@ impl Session {
 pub(super) const EVENTS_MAX: usize = 4096;
 /// For so many reports RustDDS's queue has room.
 const REPORTS_MAX: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domains;
+    use crate::session::ZeroDds;
+    use rustdds::GUID;
+    use rustdds::dds::statusevents::LostReason;
+    use zerodds_core::Reason;
+
+    fn reports(count: usize) -> impl Iterator<Item = DomainParticipantStatusEvent> {
+        let guid = GUID::from_bytes([9; 16]);
+        let report = DomainParticipantStatusEvent::ReaderLost { guid, reason: LostReason::Disposed };
+        std::iter::repeat_n(report, count)
+    }
+
+    #[test]
+    fn a_session_shares_with_nobody_once_rustdds_may_have_had_no_room_for_a_report() {
+        let participant = DomainParticipant::new(domains::domain()).expect("a participant");
+        let zerodds = ZeroDds::attach(&participant, Config::default()).expect("a session");
+        let session = &zerodds.0.session;
+        let Ok(()) = zerodds.availability() else { return };
+        for _ in 0..2 {
+            session.reports.unnoted.lock().add(reports(REPORTS_MAX - 1));
+            session.look();
+            assert_eq!(zerodds.availability(), Ok(()), "it has read all that there were");
+        }
+        session.reports.unnoted.lock().add(reports(REPORTS_MAX));
+        session.look();
+        assert_eq!(zerodds.availability(), Err(Reason::Unavailable(DOUBTED.to_owned())));
+    }
+}

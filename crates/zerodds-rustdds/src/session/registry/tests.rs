@@ -28,11 +28,20 @@ fn met() -> Registry {
     registry
 }
 
+/// A registry as [`met`] leaves it, with a writer that shares with that reader.
+fn sharing() -> (Registry, Arc<Outlook>) {
+    let locator = Locator::shared_memory(HostTag::from_bytes([0; 8]), incarnation([1; 12]), 0);
+    let mut registry = Registry { locator: Some(locator), ..met() };
+    let outlook = Arc::<Outlook>::default();
+    registry.add_writer([0, 0, 2, 3], "points", true, Arc::clone(&outlook));
+    registry.replan();
+    assert!(outlook.plan().has_shared());
+    (registry, outlook)
+}
+
 #[test]
 fn whose_reader_is_found_and_not_matched_is_named_where_others_could_share() {
-    let locator = |of| Locator::shared_memory(HostTag::from_bytes([0; 8]), of, 0);
-    let mut registry = Registry { locator: Some(locator(incarnation([1; 12]))), ..met() };
-    registry.add_writer([0, 0, 2, 3], "points", true, Arc::default());
+    let (mut registry, _outlook) = sharing();
     assert_eq!(registry.ways().mixed, []);
     let reader = EndpointDescription {
         updated_time: Default::default(),
@@ -45,6 +54,19 @@ fn whose_reader_is_found_and_not_matched_is_named_where_others_could_share() {
     registry.note(&Status::ReaderDetected { reader });
     let named = registry.ways().mixed.pop().map(|topic| (topic.withheld.plain, topic.withheld.obstacle));
     assert_eq!(named, Some(([3; 12], Obstacle::Undecided)));
+}
+
+#[test]
+fn where_reports_were_lost_nobody_is_shared_with_or_waited_for_and_nothing_is_offered() {
+    let (mut registry, outlook) = sharing();
+    registry.set_offers(there(), vec![Offer { reader: READER, window: 5 }]);
+    registry.add_reader([0, 0, 3, 4], Some(8), Arc::default());
+    assert_eq!(registry.refresh().map(|offers| offers.len()), Some(1));
+    assert_eq!(outlook.plan().windows.len(), 1);
+    assert!(registry.doubt() && !registry.doubt(), "it is news once");
+    assert_eq!(registry.refresh(), Some(vec![]));
+    let plan = outlook.plan();
+    assert!(!plan.targets.is_empty() && !plan.has_shared() && plan.windows.is_empty());
 }
 
 #[test]
