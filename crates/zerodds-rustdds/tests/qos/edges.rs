@@ -317,12 +317,14 @@ fn samples_with_a_related_identity_and_directed_ones_travel_in_rtps() {
 #[test]
 fn the_qos_of_a_reader_that_keeps_all_has_the_room_that_its_window_needs_and_no_other_history_is_touched() {
     let party = Party::new();
-    let reader = party.reader(&unique("qos"), &keep_all(100, 0));
-    assert_eq!(
-        reader.qos().resource_limits().map(|limits| limits.max_samples),
-        Some(4 * 100 + 512),
-        "the window limits"
-    );
+    for (limit, beyond) in [(1, 16), (100, 100), (1_000, 512)] {
+        let reader = party.reader(&unique("qos"), &keep_all(limit, 0));
+        assert_eq!(
+            reader.qos().resource_limits().map(|limits| limits.max_samples),
+            Some(4 * limit + beyond),
+            "the window limits"
+        );
+    }
     let unsaid = QosPolicyBuilder::new().build();
     for qos in [unsaid, best_effort(2), parties::reliable(History::KeepLast { depth: 2 })] {
         assert_eq!(party.writer(&unique("qos"), &qos).qos().history(), qos.history());
