@@ -235,7 +235,7 @@ struct Open {
 }
 
 static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
-/// Messages that wait to be written may take this much memory; one that is larger may wait alone.
+/// Messages that wait to be written may take this much memory, or half of it and one more message of any length.
 const QUEUE_BYTES: usize = 64 << 20;
 
 #[cfg(test)]

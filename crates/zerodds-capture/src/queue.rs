@@ -98,10 +98,9 @@ impl<T> Queue<T> {
         }
     }
 
-    /// What is larger than all of the room has it beside little: some of what came meanwhile waits behind it.
+    /// Where little waits there is room for a message of any length: some of what came meanwhile waits behind a large one.
     fn has_room(&self, state: &State<T>, bytes: usize) -> bool {
-        let is_larger = bytes > self.bytes_max;
-        state.bytes + bytes <= self.bytes_max || (is_larger && state.bytes <= self.bytes_max / 2)
+        state.bytes <= self.bytes_max / 2 || state.bytes + bytes <= self.bytes_max
     }
 
     /// The next message to be written, as soon as there is one; `None` once there will be none.
@@ -265,6 +264,16 @@ mod tests {
         assert_eq!((late.put(3), next.put(1)), (Err(3), Err(1)));
         assert_eq!((queue.next(), queue.next()), (Some(0), Some(2)));
         assert!(queue.begin(1).is_some());
+    }
+
+    #[test]
+    fn a_message_as_long_as_the_room_has_it_beside_little_as_a_longer_one_has() {
+        for len in [(1 << 20) - OVERHEAD, 1 << 20] {
+            let queue = Arc::new(Queue::new(1 << 20));
+            let large = queue.begin(len).expect("nothing waits");
+            queue.begin(1).expect("room").put(1).expect("room");
+            large.put(0).unwrap_or_else(|_| panic!("{len} bytes beside one"));
+        }
     }
 
     #[test]
