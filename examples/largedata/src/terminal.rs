@@ -47,11 +47,9 @@ pub(crate) enum TerminalError {
 pub(crate) fn publish(args: &PubArgs) -> Result<bool, TerminalError> {
     let (options, source, touch, plan) = args.resolve()?;
     let patience = options.max_blocking;
-    let stop = stop_on_ctrl_c(move || {
-        say!(
-            "ending; a write and its acknowledgement may take {patience:?} each (--max-blocking), Ctrl-C ends it at once"
-        );
-    })?;
+    let stop = stop_on_ctrl_c(Some(format!(
+        "ending; a write and its acknowledgement may take {patience:?} each (--max-blocking), Ctrl-C ends it at once"
+    )))?;
     notices::install(|_, text| say!("{text}"));
     options.path.remarks().for_each(|remark| say!("{remark}"));
     let mut publication = open_publication(&options)?;
@@ -90,7 +88,7 @@ pub(crate) fn publish(args: &PubArgs) -> Result<bool, TerminalError> {
 /// [`TerminalError`] where it cannot begin.
 pub(crate) fn subscribe(args: &SubArgs, started_ns: u64) -> Result<bool, TerminalError> {
     let options = args.options()?;
-    let stop = stop_on_ctrl_c(|| {})?;
+    let stop = stop_on_ctrl_c(None)?;
     notices::install(|_, text| say!("{text}"));
     options.path.remarks().for_each(|remark| say!("{remark}"));
     let mut subscription = open_subscription(&options)?;
@@ -328,8 +326,8 @@ fn people(count: usize, who: &str) -> String {
     }
 }
 
-/// Set by the first Ctrl-C, of which `say` says something.
-fn stop_on_ctrl_c(say: impl Fn() + Send + 'static) -> Result<Arc<AtomicBool>, ctrlc::Error> {
+/// Set by the first Ctrl-C, to which this is the answer.
+fn stop_on_ctrl_c(mut answer: Option<String>) -> Result<Arc<AtomicBool>, ctrlc::Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -337,7 +335,10 @@ fn stop_on_ctrl_c(say: impl Fn() + Send + 'static) -> Result<Arc<AtomicBool>, ct
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
-        say();
+        if let Some(answer) = answer.take() {
+            // Where nobody takes what is printed, this thread hears the second one all the same.
+            let _ = thread::Builder::new().spawn(move || say!("{answer}"));
+        }
     })?;
     Ok(stop)
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
-use support::{Guarded, fresh_domain, signal};
+use rustix::io::ioctl_fionbio;
+use std::io::Write;
+use support::{Guarded, eventually, fresh_domain, handles, is_gone, signal};
 
 #[test]
 fn a_restarted_subscriber_and_a_restarted_publisher_are_found_again() {
@@ -75,6 +77,24 @@ fn a_publisher_that_waits_for_its_subscribers_says_at_ctrl_c_that_a_second_one_e
 }
 
 #[test]
+fn a_second_ctrl_c_ends_a_publisher_whose_output_nobody_takes() {
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(b"\n").is_ok() {}
+    ioctl_fionbio(&writer, false).unwrap();
+    let publishing = format!("pub --stack transport --domain {}", fresh_domain());
+    let mut publisher = Guarded::start_unheard(&publishing, writer);
+    let pid = publisher.process.id();
+    eventually("Ctrl-C being watched for", || handles(SIGINT, pid));
+    // Two that come at the same time are one.
+    eventually("its end", || {
+        signal("-INT", pid);
+        is_gone(pid)
+    });
+    assert_eq!(publisher.process.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn a_publisher_leaves_when_all_that_it_published_is_acknowledged() {
     let options = format!("--path udp --history 100 --domain {}", fresh_domain());
     let sending = format!("pub {options} --size 300000 --rate 20 --samples 80");
@@ -133,6 +153,8 @@ fn a_subscriber_by_udp_that_died_is_forgotten_though_others_greet() {
     drop(victim);
     publisher.until("2 subscribers");
 }
+
+const SIGINT: u32 = 2;
 
 /// A subscriber that is stopped after its first samples, and a publisher that has published everything.
 fn interrupted(receiving: &str, sending: &str) -> (Guarded, Guarded) {

@@ -95,6 +95,12 @@ impl Guarded {
         Self { process, lines }
     }
 
+    /// Starts the program, which prints to somebody else.
+    pub(crate) fn start_unheard(arguments: &str, stdout: impl Into<Stdio>) -> Self {
+        let process = largedata(arguments).stdout(stdout).spawn().unwrap();
+        Self { process, lines: channel().1 }
+    }
+
     /// Whether it prints nothing for so long, and does not end.
     pub(crate) fn is_silent_for(&self, time: Duration) -> bool {
         self.lines.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
@@ -132,6 +138,13 @@ pub(crate) fn children(pid: u32) -> Vec<(u32, String)> {
     let pids = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let pids = pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
     pids.map(|pid| (pid, command_line(pid))).collect()
+}
+
+/// Whether the process has a handler for this signal.
+pub(crate) fn handles(number: u32, pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
+    u64::from_str_radix(caught.trim(), 16).unwrap() >> (number - 1) & 1 == 1
 }
 
 /// Whether the process is gone, or at least a zombie that holds nothing.
