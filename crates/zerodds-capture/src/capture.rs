@@ -211,7 +211,17 @@ fn count_as_dropped(record: &Record) {
 /// The file that is meant, wherever the process goes and by whichever name others call it.
 fn resolved(file: &FilePath, process: u32) -> Result<PathBuf, OpenError> {
     let path = with_process_id(file, process);
-    std::path::absolute(&path).map_err(|why| OpenError::File { path, why })
+    let path = std::path::absolute(&path).map_err(|why| OpenError::File { path, why })?;
+    in_its_folder(&path).map_err(|why| OpenError::File { path, why })
+}
+
+/// The same file in its folder by that one's own name: of folders, links are followed. What cannot be a file stays as it is.
+fn in_its_folder(path: &FilePath) -> io::Result<PathBuf> {
+    let is_folder = path.as_os_str().as_bytes().ends_with(b"/");
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if !is_folder => Ok(folder.canonicalize()?.join(name)),
+        _ => Ok(path.to_owned()),
+    }
 }
 
 /// A name need be no text.
@@ -251,6 +261,21 @@ mod tests {
     }
 
     #[test]
+    fn two_names_of_a_file_are_one_capture() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [real, link] = ["real", "link"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&real).expect("the folder is ours");
+        std::os::unix::fs::symlink(&real, &link).expect("the folder is ours");
+        let names = [real.join("a"), link.join("a"), real.join("../real/a")];
+        let captures = names.map(|name| {
+            Capture::open(&Config::default().file(name)).expect("one of this process").expect("asked for")
+        });
+        assert!(captures.iter().all(|one| Arc::ptr_eq(&one.writing, &captures[0].writing)));
+        Capture::open(&Config::default().file(folder.path().join("b/"))).expect_err("no file is named so");
+        assert_eq!(folder.path().read_dir().expect("a folder").count(), 2);
+    }
+
+    #[test]
     fn a_capture_begins_while_one_into_the_same_file_ends() {
         let folder = tempfile::tempdir().expect("a folder");
         let config = Config::default().file(folder.path().join("a"));
@@ -270,7 +295,7 @@ mod tests {
     #[test]
     fn a_capture_whose_end_does_not_come_is_not_taken_for_one_of_another_process() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("a");
+        let path = folder.path().canonicalize().expect("it is there").join("a");
         let (process, queue) = (std::process::id(), Arc::new(Queue::new(0)));
         let ending = Open { path: path.clone(), process, queue: Arc::clone(&queue), writing: Weak::new() };
         OPEN.lock().push(ending);
