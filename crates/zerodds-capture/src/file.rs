@@ -78,8 +78,14 @@ impl Output {
             std::fs::remove_file(path)?;
         }
         let before = predecessor(path);
-        match std::fs::symlink_metadata(&before) {
-            Ok(found) if found.is_dir() => Err(in_the_way(&before, &io::ErrorKind::IsADirectory.into())),
+        if std::fs::symlink_metadata(&before).is_ok_and(|found| found.is_dir()) {
+            return Err(in_the_way(&before, &io::ErrorKind::IsADirectory.into()));
+        }
+        // That it is no folder the system says last, and only of what it would let us remove.
+        match std::fs::remove_dir(&before) {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => {
+                Err(in_the_way(&before, &error))
+            }
             _ => Ok(()),
         }
     }

@@ -38,11 +38,13 @@ pub(crate) fn run(out: &mut impl Write, domain: u32) -> io::Result<bool> {
         }
     };
     say("settings", settings())?;
-    // A setting that cannot be used was said; everything else is tried without any.
+    // A setting that cannot be used was said; everything but a capture is tried without any.
     let shm = zerodds_transport_shm::Config::from_env().unwrap_or_default();
     say("shared memory", shared_memory(domain, &shm))?;
     say("descriptors", descriptors())?;
-    say("capture", capture(&zerodds_capture::Config::from_env().unwrap_or_default()))?;
+    if let Ok(config) = zerodds_capture::Config::from_env() {
+        say("capture", capture(&config))?;
+    }
     let udp = zerodds_transport_udp::Config::from_env().unwrap_or_default();
     match UdpTransport::open(domain, &udp) {
         Ok(udp) => {
@@ -64,8 +66,9 @@ fn settings() -> Finding {
         zerodds_transport_udp::Config::from_env().err(),
         zerodds_capture::Config::from_env().err(),
     ];
-    if let Some(error) = errors.into_iter().flatten().next() {
-        return Finding::Broken(error.to_string());
+    let errors: Vec<String> = errors.into_iter().flatten().map(|error| error.to_string()).collect();
+    if !errors.is_empty() {
+        return Finding::Broken(errors.join("; "));
     }
     let text = |(name, value): (OsString, OsString)| {
         (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())

@@ -2,10 +2,15 @@
 
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use zerodds_core::Transport;
 use zerodds_transport_shm::{Config, ShmTransport};
+
+/// Who has no name.
+const OTHER_USER: u32 = 4711;
 
 /// A domain that no other test of this machine uses; those of DDS end at 232.
 fn domain(nth: u32) -> u32 {
@@ -13,7 +18,19 @@ fn domain(nth: u32) -> u32 {
 }
 
 fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zerodds"));
+    without_settings(Command::new(env!("CARGO_BIN_EXE_zerodds")))
+}
+
+/// The command as a user without a name, who may not even reach the folder of the build: it goes by its descriptor.
+fn command_of_another_user() -> Command {
+    let program = std::fs::File::open(env!("CARGO_BIN_EXE_zerodds")).expect("it is there");
+    let mut other = Command::new("setpriv");
+    let ids = ["reuid", "regid"].map(|which| format!("--{which}={OTHER_USER}"));
+    other.args(ids).args(["--clear-groups", "/proc/self/fd/0"]).stdin(program);
+    without_settings(other)
+}
+
+fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ZERODDS_")) {
         command.env_remove(name);
     }
@@ -72,11 +89,7 @@ fn another_users_participant_is_listed_and_who_does_not_admit_whom_is_said() {
     }
     let domain = domain(2);
     let _transport = ShmTransport::open(domain, &Config::default());
-    // A user without a name may not even reach the folder of the build: the program goes by its descriptor.
-    let program = std::fs::File::open(env!("CARGO_BIN_EXE_zerodds")).expect("it is there");
-    let mut other = Command::new("setpriv");
-    other.args(["--reuid=4711", "--regid=4711", "--clear-groups", "/proc/self/fd/0"]).stdin(program);
-    let rows = rows(&mut other, domain);
+    let rows = rows(&mut command_of_another_user(), domain);
     let row = &rows[0];
     assert_eq!((row["path"].as_str(), row["pid"].as_u64()), (Some("udp"), None), "{row}");
     assert!(row["reason"].as_str().is_some_and(|reason| reason.contains("ZERODDS_SHM_ACCESS")), "{row}");
@@ -135,6 +148,50 @@ fn the_doctor_finds_a_capture_broken_that_could_not_begin_and_leaves_none_behind
     let said = text(&doctor([("ZERODDS_CAPTURE", file.to_str().expect("text"))]));
     assert!(said.lines().any(|line| line.starts_with("ok       capture")), "{said}");
     assert_eq!(folder.path().read_dir().expect("a folder").count(), 0);
+}
+
+#[test]
+fn the_doctor_finds_a_capture_broken_whose_old_file_is_in_the_way_and_leaves_it_there() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: it takes root to be another user");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let [file, before] = ["a", "a.1"].map(|name| folder.path().join(name));
+    std::fs::write(&before, "old").expect("the folder is ours");
+    let admit = |mode| {
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).expect("the folder is ours");
+    };
+    let begins_with = |mark: &str| {
+        let mut other = command_of_another_user();
+        let output = other.args(["doctor", "--domain", "229"]).env("ZERODDS_CAPTURE", &file).output();
+        let said = text(&output.expect("it runs"));
+        let line = said.lines().find(|line| line.contains(" capture ")).expect("a line");
+        assert!(line.starts_with(mark), "{line}");
+        assert!(
+            mark == "ok" || line.contains("a.1, which the file before it becomes, cannot be removed"),
+            "{line}"
+        );
+    };
+    admit(0o1777);
+    begins_with("BROKEN");
+    admit(0o777);
+    begins_with("ok");
+    std::fs::write(&file, "old").expect("the folder is ours");
+    chown(&file, Some(OTHER_USER), None).expect("by root");
+    admit(0o755);
+    begins_with("BROKEN");
+    assert!([file, before].iter().all(|path| std::fs::read(path).expect("it is there") == b"old"));
+}
+
+#[test]
+fn the_doctor_names_all_bad_settings_and_does_not_say_ok_of_a_capture_that_has_one() {
+    let output = doctor([("ZERODDS_CAPTURE_MAX", "abc"), ("ZERODDS_SHM_WAIT", "never")]);
+    let said = text(&output);
+    let settings = said.lines().find(|line| line.starts_with("BROKEN   settings")).expect("a line");
+    let names_it = |name: &&str| settings.contains(name);
+    assert!(["ZERODDS_CAPTURE_MAX=\"abc\"", "ZERODDS_SHM_WAIT=\"never\""].iter().all(names_it), "{said}");
+    assert!(!said.lines().any(|line| line.starts_with("ok       capture")), "{said}");
 }
 
 #[test]
