@@ -123,7 +123,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool, CompareError> {
         return done;
     }
     if args.json {
-        say!("{}", json(&comparisons));
+        say!("{}", json(&comparisons, args.sizes().len() * ours.len()));
     } else {
         say!("\n{}, median of {}", args.pin, args.runs);
         say!("{}", table(&comparisons, baseline));
@@ -311,10 +311,10 @@ impl Medians {
     }
 }
 
-/// One object: the comparison, or several of them in an array.
-fn json(comparisons: &[Comparison]) -> String {
+/// One object: the comparison, or, where several were asked for, an array of those that there are.
+fn json(comparisons: &[Comparison], asked: usize) -> String {
     let text = match comparisons {
-        [single] => serde_json::to_string(single),
+        [single] if asked == 1 => serde_json::to_string(single),
         several => serde_json::to_string(&serde_json::json!({ "comparisons": several })),
     };
     text.unwrap_or_default()
@@ -436,10 +436,11 @@ mod tests {
     }
 
     #[test]
-    fn one_comparison_is_the_object_and_several_are_in_it() {
+    fn one_comparison_is_the_object_and_of_several_those_that_came_are_in_it() {
         let read = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
-        assert_eq!(read(json(&[comparison(64)]))["p50_ratio"], 0.1);
-        assert_eq!(read(json(&[comparison(64), comparison(65)]))["comparisons"][1]["bytes"], 65);
+        assert_eq!(read(json(&[comparison(64)], 1))["p50_ratio"], 0.1);
+        assert_eq!(read(json(&[comparison(64), comparison(65)], 2))["comparisons"][1]["bytes"], 65);
+        assert_eq!(read(json(&[comparison(64)], 2))["comparisons"][0]["bytes"], 64);
     }
 
     #[test]
@@ -467,7 +468,7 @@ mod tests {
         nothing.failure = Some("no answer".to_owned());
         let ours = side(StackKind::Rustdds, Some(10.0));
         let compared = [Comparison::new("copies", Size(64), 1, ours, nothing.into_side())];
-        let json: serde_json::Value = serde_json::from_str(&json(&compared)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json(&compared, 1)).unwrap();
         for ratio in ["p50_ratio", "throughput_ratio"] {
             assert!(json[ratio].is_null(), "{json}");
         }
