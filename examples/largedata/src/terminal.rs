@@ -11,7 +11,10 @@ use crate::publisher::{End, Published, Publisher};
 use crate::quantity::{bytes_text, count_text, three_digits};
 use crate::report::optional_time;
 use crate::samples::Samples;
-use crate::stack::{OpenError, Publication, PublishError, Reliability, open_publication, open_subscription};
+use crate::stack::{
+    OpenError, Publication, PublishError, Reliability, StackKind, StackOptions, open_publication,
+    open_subscription,
+};
 use crate::subscriber::Subscriber;
 use crate::tally::Tally;
 use std::sync::Arc;
@@ -46,10 +49,7 @@ pub(crate) enum TerminalError {
 /// [`TerminalError`] where it cannot begin or go on.
 pub(crate) fn publish(args: &PubArgs) -> Result<bool, TerminalError> {
     let (options, source, touch, plan) = args.resolve()?;
-    let patience = options.max_blocking;
-    let stop = stop_on_ctrl_c(Some(format!(
-        "ending; a write and its acknowledgement may take {patience:?} each (--max-blocking), Ctrl-C ends it at once"
-    )))?;
+    let stop = stop_on_ctrl_c(what_it_waits_for(&options))?;
     notices::install(|_, text| say!("{text}"));
     options.path.remarks().for_each(|remark| say!("{remark}"));
     let mut publication = open_publication(&options)?;
@@ -326,6 +326,17 @@ fn people(count: usize, who: &str) -> String {
     }
 }
 
+/// What a publisher says at Ctrl-C, if it may wait for somebody then.
+fn what_it_waits_for(options: &StackOptions) -> Option<String> {
+    let patience = options.max_blocking;
+    let what = match (options.reliability, options.stack) {
+        (Reliability::BestEffort, _) => return None,
+        (Reliability::Reliable, StackKind::Transport) => format!("a write may take {patience:?}"),
+        (Reliability::Reliable, _) => format!("a write and its acknowledgement may take {patience:?} each"),
+    };
+    Some(format!("ending; {what} (--max-blocking), Ctrl-C ends it at once"))
+}
+
 /// Set by the first Ctrl-C, to which this is the answer.
 fn stop_on_ctrl_c(mut answer: Option<String>) -> Result<Arc<AtomicBool>, ctrlc::Error> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -350,3 +361,26 @@ const LONELY: Duration = Duration::from_secs(5);
 const COMPLAINTS_MAX: u64 = 10;
 /// The exit code of a program that Ctrl-C has ended, as shells give it.
 const INTERRUPTED: i32 = 130;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    #[test]
+    fn at_ctrl_c_a_publisher_names_what_it_waits_for_and_nothing_else() {
+        let answer = |options: &str| {
+            let line = format!("largedata pub {options}");
+            let cli = Cli::try_parse_from(line.split_ascii_whitespace()).unwrap();
+            let Some(Command::Pub(args)) = cli.command else { panic!("not a publisher") };
+            what_it_waits_for(&args.resolve().unwrap().0)
+        };
+        for stack in ["dust", "rustdds", "transport"] {
+            let reliable = answer(&format!("--stack {stack} --max-blocking 7")).unwrap();
+            assert!(reliable.contains("a write") && reliable.contains("7s"), "{reliable}");
+            assert_eq!(reliable.contains("acknowledgement"), stack != "transport", "{reliable}");
+            assert_eq!(answer(&format!("--stack {stack} --reliability best-effort")), None);
+        }
+    }
+}
