@@ -1,15 +1,16 @@
 //! A stream at full rate, as its processes see it.
 //!
 //! ```text
-//!   subscriber:  warm-up … │BEGIN│ message message … message │STOP│
-//!                          └── what comes in between counts, by the subscriber's clock ──┘
+//!   subscriber:  warm-up … │first message│ message message … message │STOP│
+//!                                        └── what comes in between counts, by the subscriber's clock ──┘
 //! ```
-//! So neither what was under way when the warm-up was over, nor the marks, which are as short as a message can be, take time
-//! of what is counted. What all processes used counts from the first mark on.
+//! So neither what was under way when the warm-up was over, nor the mark, which is as short as a message can be, takes time
+//! of what is counted. What all processes used counts from there on. Which messages are behind the warm-up, their numbers
+//! say. Rejected: a mark in front of them, without which a system that loses messages had no figures.
 
 use crate::dialogue::{Event, Order};
 use crate::latency::checked;
-use crate::sample::{self, BEGIN, Damage, LEN_MIN, STOP, Touch};
+use crate::sample::{self, Damage, LEN_MIN, STOP, Touch};
 use crate::system::{Failure, Party};
 use crate::usage::Usage;
 use rustix::time::{ClockId, clock_gettime};
@@ -24,15 +25,11 @@ pub(crate) fn publish(
     [warm_up_ms, measure_ms]: [u64; 2],
 ) -> Result<Event, Failure> {
     let first = writer << NUMBER_BITS;
-    let mark = |party: &mut dyn Party, mark| {
-        party.send(LEN_MIN, &mut |bytes| sample::fill(bytes, mark, Touch::None))
-    };
     let warm_up = send_for(party, (len, touch), first, (warm_up_ms, 0))?;
-    mark(party, BEGIN)?;
     let (before, written_before) = (Usage::now()?, party.written_bytes());
-    let sent = send_for(party, (len, touch), first + warm_up, (measure_ms, COUNT_MIN))?;
+    let sent = send_for(party, (len, touch), first | MEASURED, (measure_ms, COUNT_MIN))?;
     let written = party.written_bytes().zip(written_before).map(|(after, before)| after - before);
-    mark(party, STOP)?;
+    party.send(LEN_MIN, &mut |bytes| sample::fill(bytes, STOP, Touch::None))?;
     Ok(Event::Published { warm_up, sent, usage: Usage::now()? - before, written })
 }
 
@@ -80,9 +77,8 @@ pub(crate) fn subscribe(
     writers: usize,
     orders: &Receiver<Order>,
 ) -> Result<Event, Failure> {
-    let mut before = Usage::now()?;
-    let (mut received, mut counted, mut begins, mut begun, mut stops) = (0u64, 0, 0, 0, 0);
-    let (mut first_ns, mut last_ns) = (0, 0);
+    let (mut received, mut counted, mut stops) = (0u64, 0u64, 0);
+    let (mut first_ns, mut last_ns, mut before) = (None, 0, None);
     let mut numbers = Numbers(vec![0; writers]);
     let mut damage = None;
     let mut sent = None;
@@ -95,24 +91,22 @@ pub(crate) fn subscribe(
                 stops += 1;
                 last_ns = monotonic_ns();
             }
-            Ok(BEGIN) => {
-                // Of several writers the first one to begin counts.
-                first_ns = if begins == 0 { monotonic_ns() } else { first_ns };
-                begins += 1;
-            }
             Ok(sequence) => {
                 damage = damage.or(numbers.take(sequence).err());
                 received += 1;
-                counted += u64::from(begins > 0);
+                counted += u64::from(first_ns.is_some());
+                // Of several writers the first one to begin counts.
+                if first_ns.is_none() && sequence & MEASURED != 0 {
+                    first_ns = Some(monotonic_ns());
+                }
             }
             Err(error) => damage = Some(error),
         })?;
         if let Some(damage) = damage {
             return Err(damage.into());
         }
-        if begins > begun {
-            before = if begun == 0 { Usage::now()? } else { before };
-            begun = begins;
+        if first_ns.is_some() && before.is_none() {
+            before = Some(Usage::now()?);
         }
         if count > 0 {
             continue;
@@ -135,9 +129,9 @@ pub(crate) fn subscribe(
             break;
         }
     }
-    if begins == 0 {
-        return Err(Failure::Unsupported("a stream whose beginning is lost".to_owned()));
-    }
+    let (Some(first_ns), Some(before), 1..) = (first_ns, before, counted) else {
+        return Err(Failure::of("receiving", "of what was sent after the warm-up one message came at most"));
+    };
     Ok(Event::Received { received, counted, first_ns, last_ns, usage: Usage::now()? - before })
 }
 
@@ -149,6 +143,8 @@ fn monotonic_ns() -> u64 {
 
 /// Of a sequence number, those that count the messages of a writer; those above are the writer's.
 const NUMBER_BITS: u32 = 40;
+/// Of those, the one that messages have which were sent after the warm-up.
+const MEASURED: u64 = 1 << (NUMBER_BITS - 1);
 /// Of fewer messages there is no rate.
 const COUNT_MIN: u64 = 10;
 /// Bytes sent between two looks at the clock.
@@ -197,28 +193,42 @@ mod tests {
         bytes
     }
 
-    #[test]
-    fn what_was_under_way_when_the_warm_up_was_over_is_not_counted_and_all_that_came_between_the_marks_is() {
-        let (of, mark) = (|number| message(number, 64), |number| message(number, LEN_MIN));
-        let batches =
-            vec![vec![of(0)], vec![of(1), mark(BEGIN), of(2)], vec![of(3), of(4)], vec![mark(STOP)]];
+    /// What a subscriber says of messages with these numbers, in these batches, and the mark at the end.
+    fn heard(batches: &[&[u64]]) -> Result<Event, Failure> {
+        let batch = |numbers: &&[u64]| numbers.iter().map(|&number| message(number, 64)).collect();
+        let mut batches: Vec<_> = batches.iter().map(batch).collect();
+        batches.push(vec![message(STOP, LEN_MIN)]);
         let (_orders, orders) = std::sync::mpsc::channel();
-        let heard = subscribe(&mut Scripted(batches), (64, Touch::Full), 1, &orders).expect("a stream");
+        subscribe(&mut Scripted(batches), (64, Touch::Full), 1, &orders)
+    }
+
+    #[test]
+    fn what_was_under_way_when_the_warm_up_was_over_is_not_counted_and_all_that_came_after_the_first_is() {
+        let of = |number| MEASURED | number;
+        let heard = heard(&[&[0], &[1, of(0), of(1)], &[of(2), of(3)]]).expect("a stream");
         let Event::Received { received, counted, first_ns, last_ns, .. } = heard else {
             panic!("{heard:?}");
         };
-        assert_eq!((received, counted), (5, 3));
+        assert_eq!((received, counted), (6, 3));
         assert!(0 < first_ns && first_ns <= last_ns);
     }
 
     #[test]
-    fn of_a_stream_the_marks_are_as_short_as_can_be_and_all_else_is_as_long_as_asked() {
+    fn a_stream_that_lost_its_beginning_counts_from_what_came_first_of_it() {
+        let lossy = heard(&[&[0], &[MEASURED | 5, MEASURED | 7]]).expect("a stream");
+        assert!(matches!(lossy, Event::Received { received: 3, counted: 1, .. }), "{lossy:?}");
+        let lost = heard(&[&[0, 1], &[MEASURED | 5]]).expect_err("there is no rate of one");
+        assert!(matches!(lost, Failure::Stack { .. }), "{lost}");
+    }
+
+    #[test]
+    fn of_a_stream_the_mark_is_as_short_as_can_be_and_all_else_is_as_long_as_asked() {
         let mut party = Scripted(Vec::new());
         let published = publish(&mut party, 0, (4096, Touch::Full), [1, 1]).expect("a stream");
         let Event::Published { warm_up, sent, .. } = published else { panic!("{published:?}") };
         let lens: Vec<usize> = party.0.iter().flatten().map(Vec::len).collect();
         let (long, marks): (Vec<usize>, Vec<usize>) = lens.iter().partition(|&&len| len == 4096);
-        assert_eq!((long.len() as u64, marks), (warm_up + sent, vec![LEN_MIN; 2]));
+        assert_eq!((long.len() as u64, marks), (warm_up + sent, vec![LEN_MIN]));
     }
 
     #[test]
