@@ -133,9 +133,14 @@ impl Area {
         self.place = self.begun;
     }
 
+    /// The end of its last record, or its beginning.
+    pub(crate) fn live_end(&self, records: &[Record]) -> u64 {
+        self.last.map_or(self.base, |last| records[last as usize].end())
+    }
+
     /// Uses more of the area, up to `limit`: `len` bytes behind its last record are looked at next, if there are so many.
     pub(crate) fn grow(&mut self, records: &[Record], len: u64, limit: u64) -> bool {
-        let at = self.last.map_or(self.base, |last| records[last as usize].end());
+        let at = self.live_end(records);
         let is_there = self.extend(at + len, limit);
         if is_there {
             self.place = Place { at, ahead: None };

@@ -116,8 +116,10 @@ impl Arena {
     /// Nothing new is put beyond `limit`, a multiple of the unit, until there is another one. What is there stays.
     pub(crate) fn confine(&mut self, limit: u64) {
         self.limit = limit;
-        // What was to be used beyond is not: when there is another limit, what can be taken back is asked for first.
-        self.main.soft_end = self.main.soft_end.min(limit).max(self.main.base);
+        // What was to be used beyond is not: when there is another limit, what can be taken back is asked for first. What is free
+        // before a record beyond it would not be found again: the area grows behind that one.
+        let used = limit.max(self.main.live_end(&self.records));
+        self.main.soft_end = self.main.soft_end.min(used);
     }
 
     /// Finds room for `len` bytes with one reference. `take_back` is asked for records that are in the way and
