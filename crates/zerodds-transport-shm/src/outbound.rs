@@ -259,7 +259,7 @@ impl Outbound {
             return None;
         };
         peer.unrung = false;
-        self.receivers += u64::from(!std::mem::replace(&mut peer.is_receiver, true));
+        self.receivers += peer.becomes_receiver();
         self.tally.messages += 1;
         self.tally.bytes += u64::from(len);
         *is_ahead |= peer.is_behind(len as usize, pace::PAUSING);
@@ -279,6 +279,7 @@ impl Outbound {
         }
         // What goes through the lane pins nothing.
         let is_small = matches!(payload, Payload::Small(_)) && notice == Notice::Ring;
+        let is_record = matches!(payload, Payload::Record { .. });
         let quota = if is_small { 0 } else { self.quota() };
         let Some(peer) = find(&mut self.up, to) else { return Outcome::Unreachable(self.why_not(to)) };
         if let Payload::Record { len, .. } = payload {
@@ -288,8 +289,8 @@ impl Outbound {
             peer.note_pace(len as usize);
         }
         let outcome = peer.out.publish(&peer.link.memory, &mut self.arena, payload, promise, quota);
-        if peer.out.was_given_records() {
-            self.receivers += u64::from(!std::mem::replace(&mut peer.is_receiver, true));
+        if is_record && matches!(outcome, Ok(Published::Yes | Published::Offered(_))) {
+            self.receivers += peer.becomes_receiver();
         }
         self.tally.lost += peer.out.take_lost();
         match outcome {
@@ -374,8 +375,8 @@ impl Outbound {
         }
     }
 
-    /// What each receiver may pin: an equal share for every link that a record was given to, for ourselves once we send to ourselves, and one that
-    /// stays free.
+    /// What each receiver may pin: an equal share for every link that a record was given to, for ourselves once we send to ourselves, and one
+    /// more. Who came first may have more than that by now; what leaves room is that it is not lent out as a whole (arena.rs).
     pub(crate) fn quota(&self) -> u64 {
         // Links that have left may share records, of which there are no more than that.
         let left: u64 = self.leaving.iter().map(|peer| peer.out.pinned()).sum();
@@ -566,6 +567,11 @@ impl Outbound {
 }
 
 impl OutPeer {
+    /// It is given a record: how many receivers more that makes.
+    fn becomes_receiver(&mut self) -> u64 {
+        u64::from(!std::mem::replace(&mut self.is_receiver, true))
+    }
+
     /// Whether so many quarters of the ring that stays warm with messages of this length, or of that of the one that the peer
     /// reads or takes next, are not read yet.
     fn is_behind(&self, len: usize, quarters: u64) -> bool {

@@ -455,11 +455,6 @@ impl OutLink {
         self.queued.front().map_or(0, |queued| queued.bytes).max(self.reading())
     }
 
-    /// Whether anything of the ring ever was.
-    pub(crate) const fn was_given_records(&self) -> bool {
-        self.slots.head() > 0
-    }
-
     /// Whether nothing of the ring is referenced by this link.
     pub(crate) fn is_idle(&self) -> bool {
         self.queued.is_empty() && self.held.is_empty()
