@@ -133,6 +133,10 @@ impl Area {
         self.place = self.begun;
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
     /// The end of its last record, or its beginning.
     pub(crate) fn live_end(&self, records: &[Record]) -> u64 {
         self.last.map_or(self.base, |last| records[last as usize].end())

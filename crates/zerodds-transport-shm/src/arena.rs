@@ -196,6 +196,12 @@ impl Arena {
         (self.in_use, self.peak)
     }
 
+    /// The end of the last live record of the ring.
+    pub(crate) fn live_end(&self) -> u64 {
+        let area = if self.reserve.is_empty() { &self.main } else { &self.reserve };
+        area.live_end(&self.records)
+    }
+
     /// Bytes of the main part and of the reserve.
     pub(crate) const fn capacity(&self) -> (u64, u64) {
         (self.main.end - self.main.base, self.reserve.end - self.reserve.base)

@@ -1,12 +1,13 @@
 //! What memory the ring has, and how much more it may take.
 //!
 //! ```text
-//!   0           present until            reserved until
-//!   ├─ in memory ────┼─ ─ ─ lent or not yet ─ ─ ┼ ─ ─ not asked for ─ ─
+//!   0           present until            end of what is live
+//!   ├─ in memory ────┼─ ─ ─ lent, sent, free ─ ─ ┼ ─ ─ nobody's ─ ─
 //! ```
 //! Pages come when they are touched, which may be long after the look at the limits, or never: whoever lends a length that is a
-//! bound leaves most of it untouched. So what counts is not what was found affordable but what is in memory, of which the kernel
-//! says. For all else that a record may touch the limits are looked at again, at most every so often, since that is to read files.
+//! bound leaves most of it untouched. So what counts is not what was found affordable once but what is in memory, of which the kernel
+//! says. What else there is up to the end of the last live record may be filled yet: for all of that the limits are looked at
+//! before a record is lent beyond what is in memory, unless that was found affordable a moment ago, since to look is to read files.
 //!
 //! Rejected: books of what was written so far (a loan may be sent that was never filled).
 
@@ -21,27 +22,44 @@ use parking_lot::MutexGuard;
 use std::time::{Duration, Instant};
 
 /// The memory of one ring.
-#[derive(Default)]
 pub(crate) struct Memory {
     /// Ring bytes, from its start, that are in memory. There may be more.
     present_until: u64,
-    /// Ring bytes, from its start, that were found to be affordable.
-    reserved_until: u64,
-    /// Until when that is taken for granted.
-    granted_until: Option<Instant>,
+    /// Ring bytes, from its start, that were found to be affordable, and until when that is taken for granted.
+    granted: Option<(u64, Instant)>,
+    /// The most that ever were.
+    reserved: u64,
     /// No more was, when it was last asked for.
     pub(crate) shortage: Option<Shortage>,
     /// A page that is not to be had is a SIGBUS (`vm.overcommit_memory=2`), by the last look.
     is_strict: bool,
+    /// How the limits are looked at.
+    look: fn(u64) -> Result<bool, Exceeded>,
 }
 
 /// A limit that stood in the way of more memory.
 pub(crate) struct Shortage {
-    /// Of so many bytes.
+    /// Where what was live ended.
+    pub(crate) end: u64,
+    /// Bytes that were not in memory before that.
     pub(crate) needed: u64,
     pub(crate) limit: Exceeded,
     /// It is not asked for again before: to ask is to read files, and memory is short for others, too.
     pub(crate) until: Instant,
+}
+
+/// Why a record may not have its memory.
+#[derive(Debug)]
+pub(crate) struct NotAffordable {
+    pub(crate) needed: u64,
+    pub(crate) limit: Exceeded,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let look = limits::check;
+        Self { present_until: 0, granted: None, reserved: 0, shortage: None, is_strict: false, look }
+    }
 }
 
 impl Memory {
@@ -50,8 +68,8 @@ impl Memory {
         self.present_until
     }
 
-    pub(crate) const fn reserved_until(&self) -> u64 {
-        self.reserved_until
+    pub(crate) const fn reserved(&self) -> u64 {
+        self.reserved
     }
 
     /// Beyond this memory was short when it was last asked for.
@@ -59,87 +77,95 @@ impl Memory {
         if self.shortage.is_some() { self.present_until } else { u64::MAX }
     }
 
-    /// What stood in the way of so many bytes, or fewer, lately.
-    fn refusal(&self, needed: u64, now: Instant) -> Option<Exceeded> {
-        let standing = self.shortage.as_ref().filter(|shortage| now < shortage.until);
-        standing.filter(|shortage| needed >= shortage.needed).map(|shortage| shortage.limit.clone())
+    fn is_granted(&self, end: u64, now: Instant) -> bool {
+        self.granted.is_some_and(|(granted, until)| end <= granted && now < until)
     }
 
-    fn note(&mut self, needed: u64, looked: &Result<(), Exceeded>, now: Instant) {
+    /// What stood in the way of so much, or less, lately.
+    fn refusal(&self, end: u64, now: Instant) -> Option<NotAffordable> {
+        let standing = self.shortage.as_ref().filter(|shortage| now < shortage.until);
+        standing
+            .filter(|shortage| end >= shortage.end)
+            .map(|shortage| NotAffordable { needed: shortage.needed, limit: shortage.limit.clone() })
+    }
+
+    fn note(
+        &mut self,
+        (end, needed): (u64, u64),
+        looked: Result<bool, Exceeded>,
+        now: Instant,
+    ) -> Result<(), NotAffordable> {
         let until = now + FOR_GRANTED;
         match looked {
-            Ok(()) => {
-                self.granted_until = Some(until);
+            Ok(is_strict) => {
+                self.is_strict = is_strict;
+                // More may have been found affordable meanwhile.
+                if !self.is_granted(end, now) {
+                    self.granted = Some((end, until));
+                }
+                self.reserved = self.reserved.max(end);
                 self.shortage.take_if(|shortage| shortage.until <= now);
+                Ok(())
             }
             Err(limit) => {
-                self.granted_until = None;
-                self.shortage = Some(Shortage { needed, limit: limit.clone(), until });
+                self.granted = None;
+                self.shortage = Some(Shortage { end, needed, limit: limit.clone(), until });
+                Err(NotAffordable { needed, limit })
             }
         }
     }
 }
 
 impl Shared {
-    /// Whether the ring may have the memory of this record: otherwise how many bytes it would take, and what stands in the way. The
-    /// lock is given up while files are read.
-    #[cold]
+    /// Whether the ring may have the memory of this record. The lock is given up while files are read.
     pub(crate) fn reserve(
         &self,
         outbound: &mut MutexGuard<'_, Outbound>,
         id: RecordId,
-    ) -> Result<(), (u64, Exceeded)> {
+    ) -> Result<(), NotAffordable> {
         let record = outbound.arena.record(id);
-        let (start, end) = (record.start, record.end());
-        if self.is_present(&mut outbound.memory, start, end) {
+        let (start, end, now) = (record.start, record.end(), Instant::now());
+        let memory = &mut outbound.memory;
+        let is_granted = memory.is_granted(end, now);
+        if (is_granted && !memory.is_strict) || self.is_present(memory, start, end) {
             return Ok(());
         }
-        let mut affordable = 0;
-        loop {
-            let (memory, now) = (&mut outbound.memory, Instant::now());
-            // Others may have reserved more, while this was looked for.
-            let until =
-                end.next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64).max(memory.reserved_until);
-            if until == memory.reserved_until && memory.granted_until.is_some_and(|granted| now < granted) {
-                break;
-            }
-            // With all that was reserved before and not touched.
-            let needed = until.saturating_sub(self.present());
-            if needed <= affordable {
-                memory.reserved_until = until;
-                crash::step("grown");
-                break;
-            }
-            if let Some(limit) = memory.refusal(needed, now) {
-                return Err((needed, limit));
-            }
-            crash::step("grow");
-            let (looked, is_strict) =
-                MutexGuard::unlocked(outbound, || (limits::check(needed), limits::is_strict()));
-            outbound.memory.is_strict = is_strict;
-            outbound.memory.note(needed, &looked, Instant::now());
-            looked.map_err(|limit| (needed, limit))?;
-            affordable = needed;
+        if !is_granted {
+            self.look(outbound, now)?;
         }
         if outbound.memory.is_strict {
             let at = start as usize & !(PAGE - 1);
             let len = end as usize - at;
             MutexGuard::unlocked(outbound, || segment::populate(&self.ring, at, len))
-                .map_err(|_| (len as u64, limits::unpromised(0)))?;
+                .map_err(|_| NotAffordable { needed: len as u64, limit: limits::unpromised(0) })?;
         }
+        Ok(())
+    }
+
+    /// Looks at the limits for all that is live, without the lock. Whatever comes to be live meanwhile is looked at with what is now.
+    fn look(&self, outbound: &mut MutexGuard<'_, Outbound>, now: Instant) -> Result<(), NotAffordable> {
+        let end = outbound.arena.live_end().next_multiple_of(RESERVE_STEP).min(self.ring.len() as u64);
+        if let Some(refusal) = outbound.memory.refusal(end, now) {
+            return Err(refusal);
+        }
+        crash::step("grow");
+        let (present_until, look) = (outbound.memory.present_until, outbound.memory.look);
+        let (needed, looked) = MutexGuard::unlocked(outbound, || {
+            let pages = self.ring.missing(present_until as usize, end as usize).count();
+            let needed = (pages * rustix::param::page_size()) as u64;
+            (needed, look(needed))
+        });
+        outbound.memory.note((end, needed), looked, Instant::now())?;
+        crash::step("grown");
         Ok(())
     }
 
     /// Whether these bytes of the ring are in memory. What once was there stays, or comes back from swap.
     fn is_present(&self, memory: &mut Memory, start: u64, end: u64) -> bool {
-        let missing = |from: u64| self.ring.missing(from as usize, end as usize) as u64;
+        let missing =
+            |from: u64| self.ring.missing(from as usize, end as usize).next().map_or(end, |at| at as u64);
         memory.present_until = missing(memory.present_until.min(end)).max(memory.present_until);
         end <= memory.present_until || (start > memory.present_until && missing(start) == end)
-    }
-
-    /// How many bytes of the ring are in memory, wherever they lie.
-    fn present(&self) -> u64 {
-        rustix::fs::fstat(&self.ring_fd).map_or(0, |stat| 512 * stat.st_blocks as u64)
     }
 }
 
@@ -147,3 +173,52 @@ impl Shared {
 const FOR_GRANTED: Duration = Duration::from_millis(100);
 /// Memory is asked for in steps of this, since asking means reading files.
 const RESERVE_STEP: u64 = 2 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, ShmTransport};
+    use zerodds_core::{LoanError, Transport};
+
+    const LARGEST: usize = 24 << 20;
+
+    fn open(domain: u32) -> ShmTransport {
+        let config = Config::default().max_datagram(LARGEST).expect("in range");
+        ShmTransport::open(domain - std::process::id(), &config)
+    }
+
+    /// Until the limits are looked at again, which are these now.
+    fn set_look(transport: &ShmTransport, look: fn(u64) -> Result<bool, Exceeded>) {
+        let memory = &mut transport.books().expect("ours").outbound.lock().memory;
+        (memory.granted, memory.shortage, memory.look) = (None, None, look);
+    }
+
+    #[test]
+    fn what_is_lent_and_not_filled_counts_until_it_is_given_back() {
+        let transport = open(3_680_000_000);
+        let a_few_mib =
+            |needed: u64| if needed < 8 << 20 { Ok(false) } else { Err(limits::unpromised(8 << 20)) };
+        set_look(&transport, |_| Ok(false));
+        let lent = transport.loan(LARGEST).expect("affordable");
+        set_look(&transport, a_few_mib);
+        let refused = transport.loan(100_000).expect_err("what is lent takes more");
+        assert!(matches!(refused, LoanError::NoMemory { .. }), "{refused}");
+        drop(lent);
+        transport.loan(100_000).expect("there is memory for that");
+        let refused = transport.loan(LARGEST).expect_err("that is more");
+        assert!(matches!(refused, LoanError::NoMemory { .. }), "{refused}");
+    }
+
+    #[test]
+    fn pages_that_are_not_in_memory_are_found_wherever_they_lie() {
+        let page = rustix::param::page_size();
+        let len = 600 * page;
+        let object = segment::create("test", len, 1, segment::Sharing::ReadWrite).expect("memory");
+        object.mapping.populate(0, len - 300 * page).expect("memory");
+        object.mapping.populate(len - page, page).expect("memory");
+        let missing: Vec<_> = object.mapping.missing(page + 1, len).collect();
+        let expected: Vec<_> = (300..599).map(|index| index * page).collect();
+        assert_eq!(missing, expected);
+        assert_eq!(object.mapping.missing(300 * page + 5, 300 * page + 6).collect::<Vec<_>>(), [300 * page]);
+    }
+}

@@ -466,7 +466,7 @@ impl Outbound {
             peak,
             unread,
             held_by_peers: held,
-            reserved: self.memory.reserved_until(),
+            reserved: self.memory.reserved(),
         }
     }
 

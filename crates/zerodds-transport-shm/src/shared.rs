@@ -9,7 +9,7 @@ use crate::crash;
 use crate::doorbell::Space;
 use crate::handshake::{Goodbye, OurIdentity};
 use crate::layout::{PAGE, ring};
-use crate::limits::Exceeded;
+use crate::memory::NotAffordable;
 use crate::message::ShmMessage;
 use crate::outbound::Outbound;
 use crate::peer::{Link, Reading, unreceived};
@@ -217,9 +217,9 @@ impl Shared {
         if outbound.arena.record(id).end() <= outbound.memory.present_until() {
             return Ok(id);
         }
-        let Err((needed, limit)) = self.reserve(outbound, id) else { return Ok(id) };
+        let Err(refused) = self.reserve(outbound, id) else { return Ok(id) };
         outbound.arena.release(id, Hold::Firm);
-        outbound.allocate_confined(record_len, claim).ok_or_else(|| no_memory(needed, &limit))
+        outbound.allocate_confined(record_len, claim).ok_or_else(|| no_memory(&refused))
     }
 
     /// Room is wanted: wakes these peers, and our own receiver if something waits for it.
@@ -440,8 +440,8 @@ pub(crate) fn leave_unreceived(shared: &Shared, link: &Reading) {
     }
 }
 
-fn no_memory(needed: u64, limit: &Exceeded) -> LoanError {
-    LoanError::NoMemory { needed, limit: limit.to_string() }
+fn no_memory(refused: &NotAffordable) -> LoanError {
+    LoanError::NoMemory { needed: refused.needed, limit: refused.limit.to_string() }
 }
 
 /// The word that stands for the incarnation of a locator.

@@ -39,13 +39,14 @@ fn where_memory_is_short_it_is_not_asked_for_again_with_each_message() {
     let limit = crate::limits::check(u64::MAX).expect_err("more than there is");
     // Nothing is there yet, and there is memory now.
     let later = Instant::now() + Duration::from_secs(3600);
-    books().memory.shortage = Some(Shortage { needed: 4 << 20, limit: limit.clone(), until: later });
+    books().memory.shortage =
+        Some(Shortage { end: 4 << 20, needed: 4 << 20, limit: limit.clone(), until: later });
     let refused = transport.loan(4 << 20).expect_err("taken for granted");
     assert!(matches!(refused, LoanError::NoMemory { .. }), "{refused}");
     assert_eq!(transport.counters().no_memory, 1);
     transport.loan(100_000).expect("for less it is asked");
     assert!(books().memory.shortage.is_some());
-    books().memory.shortage = Some(Shortage { needed: 0, limit, until: Instant::now() });
+    books().memory.shortage = Some(Shortage { end: 0, needed: 0, limit, until: Instant::now() });
     transport.loan(4 << 20).expect("asked for again");
     assert!(books().memory.shortage.is_none());
 }

@@ -1,7 +1,6 @@
 //! A mapping of shared memory, and the three ways to touch it: words, copies, slices.
 
 use crate::crash;
-use crate::layout::PAGE;
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64};
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -46,25 +45,20 @@ impl Mapping {
         self.raw.advise_range(advice, at, len)
     }
 
-    /// Where the first page lies that is not in memory, of those of `at..end`; `end` if all of them are. Looked at here and not by
-    /// SEEK_HOLE, which waits for whoever has the same file and reads it.
-    pub(crate) fn missing(&self, at: usize, end: usize) -> usize {
-        let mut pages = [0; PAGES_AT_ONCE];
-        let mut at = at & !(PAGE - 1);
-        while at < end {
-            let len = (end - at).min(PAGES_AT_ONCE * PAGE);
+    /// Where the pages lie that are not in memory, of those of `at..end`. Looked at here and not by SEEK_HOLE, which waits for whoever
+    /// has the same file and reads it.
+    pub(crate) fn missing(&self, at: usize, end: usize) -> impl Iterator<Item = usize> {
+        let page = rustix::param::page_size();
+        (at - at % page..end).step_by(PAGES_AT_ONCE * page).flat_map(move |at| {
+            let len = (end - at).min(PAGES_AT_ONCE * page);
+            let mut pages = [0; PAGES_AT_ONCE];
             let start = self.pointer(at, len);
             // SAFETY: `pages` has an octet for each page of `len` bytes, of which there are no more than that; the memory
             // itself, inside the mapping, is not touched.
             let outcome = unsafe { libc::mincore(start.cast(), len, pages.as_mut_ptr()) };
-            let present = pages.iter().take_while(|&page| page & 1 == 1).count();
-            let of = len.div_ceil(PAGE);
-            if outcome != 0 || present < of {
-                return if outcome == 0 { at + present * PAGE } else { at };
-            }
-            at += len;
-        }
-        end
+            let is_missing = move |&index: &usize| outcome != 0 || pages[index] & 1 == 0;
+            (0..len.div_ceil(page)).filter(is_missing).map(move |index| at + index * page)
+        })
     }
 
     /// The address of `at..at + len`, which must lie inside.
