@@ -53,6 +53,8 @@ pub(crate) struct Shortage {
 pub(crate) struct NotAffordable {
     pub(crate) needed: u64,
     pub(crate) limit: Exceeded,
+    /// The lock was given up meanwhile.
+    pub(crate) was_seen: bool,
 }
 
 impl Default for Memory {
@@ -84,9 +86,11 @@ impl Memory {
     /// What stood in the way of so much, or less, lately.
     fn refusal(&self, end: u64, now: Instant) -> Option<NotAffordable> {
         let standing = self.shortage.as_ref().filter(|shortage| now < shortage.until);
-        standing
-            .filter(|shortage| end >= shortage.end)
-            .map(|shortage| NotAffordable { needed: shortage.needed, limit: shortage.limit.clone() })
+        standing.filter(|shortage| end >= shortage.end).map(|shortage| NotAffordable {
+            needed: shortage.needed,
+            limit: shortage.limit.clone(),
+            was_seen: false,
+        })
     }
 
     fn note(
@@ -110,7 +114,7 @@ impl Memory {
             Err(limit) => {
                 self.granted = None;
                 self.shortage = Some(Shortage { end, needed, limit: limit.clone(), until });
-                Err(NotAffordable { needed, limit })
+                Err(NotAffordable { needed, limit, was_seen: true })
             }
         }
     }
@@ -136,8 +140,9 @@ impl Shared {
         if outbound.memory.is_strict {
             let at = start as usize & !(PAGE - 1);
             let len = end as usize - at;
-            MutexGuard::unlocked(outbound, || segment::populate(&self.ring, at, len))
-                .map_err(|_| NotAffordable { needed: len as u64, limit: limits::unpromised(0) })?;
+            MutexGuard::unlocked(outbound, || segment::populate(&self.ring, at, len)).map_err(|_| {
+                NotAffordable { needed: len as u64, limit: limits::unpromised(0), was_seen: true }
+            })?;
         }
         Ok(())
     }
@@ -177,7 +182,9 @@ const RESERVE_STEP: u64 = 2 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doorbell::Space;
     use crate::{Config, ShmTransport};
+    use std::sync::atomic::{AtomicU32, Ordering};
     use zerodds_core::{LoanError, Transport};
 
     const LARGEST: usize = 24 << 20;
@@ -191,6 +198,14 @@ mod tests {
     fn set_look(transport: &ShmTransport, look: fn(u64) -> Result<bool, Exceeded>) {
         let memory = &mut transport.books().expect("ours").outbound.lock().memory;
         (memory.granted, memory.shortage, memory.look) = (None, None, look);
+    }
+
+    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !is_so() {
+            assert!(Instant::now() < until, "{what}");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
@@ -207,6 +222,49 @@ mod tests {
         transport.loan(100_000).expect("there is memory for that");
         let refused = transport.loan(LARGEST).expect_err("that is more");
         assert!(matches!(refused, LoanError::NoMemory { .. }), "{refused}");
+    }
+
+    #[test]
+    fn whoever_waits_for_room_has_that_of_a_record_for_which_there_was_no_memory() {
+        static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+        let transport = open(3_660_000_000);
+        set_look(&transport, |_| {
+            // It met the record after it had armed: it sleeps, or is about to.
+            until("somebody waits", || ATTEMPTS.load(Ordering::SeqCst) >= 2);
+            Err(limits::unpromised(0))
+        });
+        let looks = transport.clone();
+        let refused = std::thread::spawn(move || looks.loan(100_000).map(drop));
+        let shared = transport.books().expect("ours");
+        let in_use = || shared.outbound.lock().arena.in_use().0;
+        until("a record is there", || in_use() > 0);
+        let far = Instant::now() + Duration::from_secs(60);
+        let found = shared.wait_for_space(Space::Any, far, || {
+            let found = (in_use() == 0).then_some(());
+            ATTEMPTS.fetch_add(1, Ordering::SeqCst);
+            found
+        });
+        assert!(found.is_some() && Instant::now() < far, "it slept beside free room");
+        let refused = refused.join().expect("no panic").expect_err("no memory");
+        assert!(matches!(refused, LoanError::NoMemory { .. }), "{refused}");
+    }
+
+    #[test]
+    fn nothing_is_taken_back_for_a_record_without_memory_once_the_transport_is_closed() {
+        static IS_CLOSED: AtomicU32 = AtomicU32::new(0);
+        let transport = open(3_640_000_000);
+        set_look(&transport, |_| {
+            until("it is closed", || IS_CLOSED.load(Ordering::SeqCst) > 0);
+            Err(limits::unpromised(0))
+        });
+        let looks = transport.clone();
+        let refused = std::thread::spawn(move || looks.loan(100_000).map(drop));
+        let shared = transport.books().expect("ours");
+        until("a record is there", || shared.outbound.lock().arena.in_use().0 > 0);
+        transport.close();
+        IS_CLOSED.store(1, Ordering::SeqCst);
+        let refused = refused.join().expect("no panic").expect_err("closed");
+        assert!(matches!(refused, LoanError::Closed), "{refused}");
     }
 
     #[test]

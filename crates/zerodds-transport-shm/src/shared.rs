@@ -219,6 +219,15 @@ impl Shared {
         }
         let Err(refused) = self.reserve(outbound, id) else { return Ok(id) };
         outbound.arena.release(id, Hold::Firm);
+        if refused.was_seen {
+            // Whoever met the record meanwhile may sleep until there is room.
+            if outbound.waiters > 0 {
+                MutexGuard::unlocked(outbound, || self.bell.notify_space(Space::Any));
+            }
+            if outbound.closed {
+                return Err(LoanError::Closed);
+            }
+        }
         outbound.allocate_confined(record_len, claim).ok_or_else(|| no_memory(&refused))
     }
 
