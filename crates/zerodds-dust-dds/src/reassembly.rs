@@ -36,7 +36,7 @@
 //! Nothing here does I/O or reads a clock. Memory is bounded by a budget, beyond which the oldest partial
 //! sample of the participant that has most, held ones included, is dropped: a reliable writer sends it again, since Dust never
 //! acknowledged it. What it held up goes to Dust. A sample that is refused, as larger than all of that, is nothing to a reliable reader,
-//! which has the others.
+//! which has the others. One for which there is no memory is incomplete as any other, until there is.
 
 mod counts;
 mod partial;
@@ -178,14 +178,15 @@ impl Reassembly {
         writer.origin = *origin;
         // What has come of another cut is of no use any more: nobody will send the rest.
         if writer.partial.get(&number).is_none_or(|partial| partial.is_cut_anew(frag)) {
-            let Some(partial) = Partial::new(origin, frag, born, now) else {
-                self.refuse(origin, guid, frag);
-                return false;
-            };
-            writer.partial.insert(number, partial);
+            writer.partial.insert(number, Partial::new(origin, frag, born, now));
             self.unfinished.insert(guid);
         }
         let Some(partial) = writer.partial.get_mut(&number) else { return false };
+        if !partial.takes_memory() {
+            // The fragment is lost, and asked for again after ever longer pauses, as any that is.
+            self.say_refused(frag);
+            return false;
+        }
         let is_new = partial.add(frag, now);
         if !is_new || !partial.is_complete() {
             return is_new;
@@ -221,6 +222,10 @@ impl Reassembly {
         }
         self.refused.insert(guid, number);
         self.tally.incomplete(1);
+        self.say_refused(frag);
+    }
+
+    fn say_refused(&mut self, frag: &DataFrag<'_>) {
         if !std::mem::replace(&mut self.has_refused, true) {
             tracing::warn!(
                 "a sample of {} bytes in {} fragments cannot be received: {}; further ones are only counted",
@@ -244,7 +249,9 @@ impl Reassembly {
                 "it may have {FRAGMENTS_MAX} fragments; larger ones on its writer's side are fewer"
             );
         }
-        "there is no memory for it; `ulimit -v` or vm.overcommit_memory stands in the way".to_owned()
+        "there is no memory for it now, and it is asked for again where it is reliable; `ulimit -v` or vm.overcommit_memory stands in the \
+         way"
+            .to_owned()
     }
 
     /// Drops what is older than a sample that is whole, unless a reader is reliable: Dust would not take it any more.

@@ -55,8 +55,8 @@ fn a_reliable_reader_hears_in_its_turn_that_of_a_refused_sample_there_is_nothing
     assert_eq!(receiver.incomplete(), 2);
 }
 
-/// The first octet of a sample of these lengths.
-fn first_octet(fragment_len: u16, sample_len: u32) -> MessageWriter {
+/// The first fragment of a sample of these lengths.
+fn first_fragment(fragment_len: u16, sample_len: u32) -> MessageWriter {
     let fields = DataFragFields {
         flags: 0,
         reader: READER,
@@ -67,7 +67,7 @@ fn first_octet(fragment_len: u16, sample_len: u32) -> MessageWriter {
         sample_len,
     };
     let mut message = MessageWriter::new(&HEADER, Endianness::Little, 64);
-    message.data_frag(fields, &[], &[7]);
+    message.data_frag(fields, &[], &vec![7; usize::from(fragment_len)]);
     message
 }
 
@@ -75,7 +75,7 @@ fn first_octet(fragment_len: u16, sample_len: u32) -> MessageWriter {
 fn of_a_sample_that_is_refused_the_cause_is_named_with_what_changes_it() {
     let reassembly = Receiver::new(BUDGET).reassembly;
     let why = |fragment_len: u16, sample_len| {
-        let message = first_octet(fragment_len, sample_len);
+        let message = first_fragment(fragment_len, sample_len);
         let submessage = Submessages::of(message.as_bytes()).next().expect("one").expect("whole");
         let frag = DataFrag::read_unchecked(&submessage).expect("well-formed");
         reassembly.why_refused(&frag)
@@ -93,7 +93,7 @@ fn of_a_sample_that_is_refused_the_cause_is_named_with_what_changes_it() {
 fn a_sample_of_more_fragments_than_anyone_makes_is_not_begun() {
     for (len, is_begun) in [(FRAGMENTS_MAX, true), (FRAGMENTS_MAX + 1, false)] {
         let mut receiver = Receiver::new(BUDGET);
-        receiver.take(first_octet(1, len).as_bytes());
+        receiver.take(first_fragment(1, len).as_bytes());
         assert_eq!(receiver.reassembly.partial(&WRITER_GUID, 1).is_some(), is_begun, "{len}");
     }
 }
@@ -134,4 +134,60 @@ fn a_participant_that_has_ever_more_samples_wait_crowds_out_its_own() {
         receiver.take(datagram);
     }
     assert!(receiver.samples().contains(&(1, payload(1, 300_000))));
+}
+
+/// Where it is set, this process may have little memory.
+#[cfg(target_os = "linux")]
+const LITTLE: &str = "A_TEST_HAS_LITTLE_MEMORY";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sample_for_which_there_is_no_memory_is_asked_for_with_pauses_and_put_together_once_there_is() {
+    if std::env::var_os(LITTLE).is_some() {
+        return without_memory_for_a_while();
+    }
+    let limited = "ulimit -v 2000000; exec \"$0\" --exact --test-threads 1 \"$1\"";
+    let name = concat!(
+        "reassembly::tests::bounds::",
+        "a_sample_for_which_there_is_no_memory_is_asked_for_with_pauses_and_put_together_once_there_is"
+    );
+    let mut child = std::process::Command::new("sh");
+    child.args(["-c", limited]).arg(std::env::current_exe().expect("this test")).arg(name).env(LITTLE, "1");
+    let output = child.output().expect("a shell");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+fn without_memory_for_a_while() {
+    let mut receiver = Receiver::new(2 << 30);
+    let mut all: Vec<u8> = Vec::new();
+    all.try_reserve_exact(1 << 30).expect("half of what there is");
+    let first = first_fragment(60_000, 1 << 30);
+    receiver.take(first.as_bytes());
+    let heartbeat = Heartbeat { reader: READER, writer: WRITER, first: 1, last: 1, count: 1 };
+    let heard = receiver.reassembly.heartbeat(WRITER_GUID.prefix, &heartbeat, receiver.now);
+    assert!(
+        matches!(heard, Hearing::Rewritten { last: 0, .. }),
+        "Dust would ask for all of it at once: {heard:?}"
+    );
+    let (began, mut asked) = (receiver.now, 0);
+    while let Some(deadline) = receiver.reassembly.deadline() {
+        receiver.now = receiver.now.max(deadline);
+        for request in receiver.requests(Duration::ZERO) {
+            assert_eq!(wanted(&request), [(1, vec![1])], "there is no memory for more either");
+            receiver.take(first.as_bytes());
+            asked += 1;
+        }
+        assert!(asked < 20);
+    }
+    assert!(asked > 5 && receiver.now - began >= Duration::from_secs(3));
+    let last = receiver.heartbeats().last().map(|heartbeat| heartbeat.last);
+    assert_eq!((receiver.samples(), last), (vec![], Some(1)), "Dust asks for it anew");
+    assert_eq!((receiver.incomplete(), receiver.reassembly.has_refused), (1, true));
+    drop(all);
+    receiver.take(first.as_bytes());
+    let requests = receiver.requests(Duration::from_millis(50));
+    let rest: Vec<u32> = requests.iter().flat_map(wanted).flat_map(|(_, numbers)| numbers).collect();
+    assert!(rest[..256].iter().copied().eq(2..258), "the rest");
 }
