@@ -205,14 +205,19 @@ impl Reassembly {
     fn refuse(&mut self, origin: &Origin, guid: Guid, frag: &DataFrag<'_>) {
         let number = frag.sequence_number;
         if self.contacts.has_reliable(&guid) {
-            self.make_room(guid, number, NOTHING_LEN);
+            self.forget_idle(&guid);
             let writer = self.writers.entry(guid).or_insert_with(|| Writer::new(*origin));
             writer.origin = *origin;
             writer.partial.remove(&number);
             writer.give(number);
             writer.held.insert(number, None);
+            let waits = !writer.partial.is_empty();
             self.contacts.given(&guid, number);
             self.freed.push(guid);
+            if waits {
+                // It takes some memory, but the place of no partial sample.
+                self.shrink(self.budget, usize::MAX);
+            }
         }
         if self.refused.get(&guid).is_some_and(|&last| number <= last) {
             return;
@@ -448,13 +453,23 @@ impl Reassembly {
         if known {
             return;
         }
-        if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(&guid) {
+        self.forget_idle(&guid);
+        self.shrink(self.budget - len, PARTIALS_MAX - 1);
+    }
+
+    /// Forgets writers of which nothing is on its way to Dust where another would be too many.
+    fn forget_idle(&mut self, another: &Guid) {
+        if self.writers.len() >= WRITERS_MAX && !self.writers.contains_key(another) {
             self.writers.retain(|_, writer| writer.first_pending().is_some());
         }
+    }
+
+    /// Drops partial samples until there are no more than so many, and they take no more than so many bytes, with what is held behind them.
+    fn shrink(&mut self, bytes_max: usize, partials_max: usize) {
         loop {
             let sum = |weight: fn(&Writer) -> usize| self.writers.values().map(weight).sum::<usize>();
-            let fits = sum(Writer::bytes) + len <= self.budget;
-            let weight = match (fits, sum(Writer::partials) < PARTIALS_MAX) {
+            let fits = sum(Writer::bytes) <= bytes_max;
+            let weight = match (fits, sum(Writer::partials) <= partials_max) {
                 (true, true) => return,
                 (false, _) => Writer::bytes,
                 (true, false) => Writer::partials,

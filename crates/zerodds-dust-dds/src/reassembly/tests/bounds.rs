@@ -55,6 +55,35 @@ fn a_reliable_reader_hears_in_its_turn_that_of_a_refused_sample_there_is_nothing
     assert_eq!(receiver.incomplete(), 2);
 }
 
+#[test]
+fn samples_that_are_refused_crowd_out_no_other_participants_and_what_waits_of_them_is_bounded() {
+    let refused = first_fragment(1, 2 << 20);
+    let numbered = |number: u32| {
+        let mut refused = refused.as_bytes().to_vec();
+        let at = refused.len() - 1 - 16;
+        refused[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        refused
+    };
+    for waits in [false, true] {
+        let mut receiver = Receiver::new(400_000);
+        acknowledges(&receiver.contacts, READER, Guid { prefix: ANOTHER, ..WRITER_GUID }, 1, false);
+        if waits {
+            receiver.take_from(ANOTHER, &datagrams(&sample(1, 200_000), None)[0]);
+        }
+        let ours = PARTIALS_MAX - usize::from(waits);
+        for number in 1..=ours {
+            receiver.take(&datagrams(&sample(number as i64, 2_500), None)[0]);
+        }
+        for number in 2..1_002 {
+            receiver.take_from(ANOTHER, &numbered(number));
+        }
+        assert_eq!(receiver.reassembly.writers[&WRITER_GUID].partial.len(), ours);
+        assert_eq!(receiver.incomplete(), 1_000 + u64::from(waits), "and what they waited for");
+        let numbers: Vec<_> = receiver.samples().iter().map(|(number, _)| *number).collect();
+        assert!(numbers.into_iter().eq(2..1_002), "each is told of");
+    }
+}
+
 /// The first fragment of a sample of these lengths.
 fn first_fragment(fragment_len: u16, sample_len: u32) -> MessageWriter {
     let fields = DataFragFields {
