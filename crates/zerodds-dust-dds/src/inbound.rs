@@ -19,7 +19,7 @@
 //!
 //! Other valid traffic is copied once, into the vector that Dust's interface asks for, with a few octets changed: whom a DATA is for that
 //! names nobody, the end and the count of a HEARTBEAT, and what of discovery Dust must not read. Of a participant that has not announced
-//! itself nothing passes but DATA: Dust knows no writer or reader of it, and nothing is noted here.
+//! itself nothing passes but that it does so: Dust knows no writer or reader of it, and nothing is noted here.
 
 mod admit;
 mod afresh;

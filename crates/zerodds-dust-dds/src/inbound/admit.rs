@@ -13,8 +13,9 @@ use std::time::Instant;
 use zerodds_core::{Endianness, Path};
 
 impl Inbound {
-    /// Decides whether Dust may see a sample. Of one of discovery that it may not see it hears that there is nothing: its readers are
-    /// reliable, would ask for it at once, for ever, and take none behind it.
+    /// Decides whether Dust may see a sample: of a participant that has not announced itself only that it does so. Of one of discovery
+    /// that it may not see it hears that there is nothing: its readers are reliable, would ask for it at once, for ever, and take none
+    /// behind it.
     pub(super) fn admit(
         &mut self,
         origin: &Origin,
@@ -23,6 +24,9 @@ impl Inbound {
         data: &Data<'_>,
     ) -> Result<Fate, Malformed> {
         let prefix = origin.prefix;
+        if data.writer != EntityId::SPDP_WRITER && !self.estates.has(prefix) {
+            return Ok(Fate::Drop);
+        }
         let is_type_lookup =
             matches!(data.writer, EntityId::TYPE_LOOKUP_REQUEST_WRITER | EntityId::TYPE_LOOKUP_REPLY_WRITER);
         let admitted = match data.writer {
@@ -35,7 +39,7 @@ impl Inbound {
             _ => Ok(Some(Vec::new())),
         };
         let is_waited_for = data.writer != EntityId::SPDP_WRITER && !data.writer.is_user_defined();
-        if (is_type_lookup || admitted.is_err()) && is_waited_for && self.estates.has(prefix) {
+        if (is_type_lookup || admitted.is_err()) && is_waited_for {
             let mut message = MessageWriter::new(&origin.header, Endianness::Little, 64);
             message.nothing(data.writer, data.sequence_number);
             self.brought_about.push(message.into_bytes());
@@ -109,10 +113,6 @@ impl Inbound {
         submessage: &Submessage<'_>,
         data: &Data<'_>,
     ) -> Result<Option<Patches>, Malformed> {
-        // Dust hears nothing of the endpoints of a participant that has not announced itself.
-        if !self.estates.has(prefix) {
-            return Ok(None);
-        }
         let (gone, number) = (is_disposed(submessage, data), data.sequence_number);
         let mut patches = if gone { Vec::new() } else { checked(submessage, data)? };
         let subject = subject(submessage, data, pid::ENDPOINT_GUID);

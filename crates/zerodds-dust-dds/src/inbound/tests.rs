@@ -318,6 +318,17 @@ fn what_a_stranger_says_of_writers_and_to_them_is_not_heard() {
 }
 
 #[test]
+fn a_sample_of_a_stranger_is_neither_passed_on_nor_counted() {
+    let known = as_dust_writes(b"payload", &[], false);
+    let strange = [&GuidPrefix(*b"someone else").header()[..], &known[HEADER_LEN..]].concat();
+    let mut gate = Gate::new();
+    for (message, seen) in [(&strange, 0), (&known, 1), (&strange, 0)] {
+        assert_eq!(gate.pass(message).len(), seen);
+    }
+    assert_eq!(gate.tally.traffic().udp.samples_received, 1);
+}
+
+#[test]
 fn an_announcement_reaches_dust_without_the_options_of_its_encapsulation() {
     let mut announcement = message();
     let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
