@@ -8,8 +8,8 @@
 //!                        └──▶ kept: whoever becomes reachable later gets it then
 //!   a neighbour died ──▶ what it could not say, made up for our own Dust: `estate`
 //! ```
-//! Announcements are idempotent, so a peer may get one by both paths. Received ones are never passed on:
-//! everybody announces himself.
+//! Announcements are idempotent, so a peer may get one by both paths; of whom it knows it heeds the one through shared memory. Received
+//! ones are never passed on: everybody announces himself.
 //!
 //! A dead participant would otherwise be matched until its lease ends, 100 s for Dust, and every reliable
 //! writer would wait for it. Who is at the other end of a link is learned from the RTPS header of what comes

@@ -86,7 +86,11 @@ impl Inbound {
             return Err(Malformed::Fields);
         }
         let mut patches = checked(submessage, data)?;
-        self.neighbourhood.set_leaving(prefix, false);
+        let is_linked = self.neighbourhood.set_leaving(prefix, false);
+        if origin.path == Some(Path::Udp) && is_linked && self.estates.has(prefix) {
+            // This, too, it says through its link; by UDP anybody could move it elsewhere in its name.
+            return Ok(None);
+        }
         let (lease, lease_at) = discovery::lease(data.payload);
         for silent in self.estates.in_the_way_of(prefix, now) {
             self.take_leave_of(silent);
@@ -331,7 +335,7 @@ mod tests {
             gate.inbound.linked(link, SENDER);
             assert_eq!(gate.pass(&goodbye(SENDER).into_bytes()), [[0; 0]; 0], "it says so by its link too");
             if is_back {
-                assert_eq!(gate.pass(&participant(SENDER, 20)).len(), 1);
+                assert_eq!(gate.pass(&participant(SENDER, 20)), [[0; 0]; 0], "and so this");
             }
             let mut out = Vec::new();
             gate.inbound.unlinked(&link, false, gate.now, &mut out);
@@ -471,15 +475,32 @@ mod tests {
         assert_eq!((gate.pass(&announcement).len(), gate.inbound.answers()), (1, Vec::new()));
     }
 
+    /// SENDER announces itself at this address.
+    fn participant_at(number: i64, at: Locator) -> Vec<u8> {
+        let value = at.to_bytes(Endianness::Little);
+        let more = (pid::DEFAULT_UNICAST_LOCATOR, &value[..]);
+        announcement(EntityId::SPDP_WRITER, number, (pid::PARTICIPANT_GUID, SENDER_GUID), more)
+    }
+
+    #[test]
+    fn where_a_participant_with_a_link_is_now_only_its_link_tells() {
+        let mut gate = Gate::new();
+        let [old, new, forged] = [1, 2, 3].map(|port| Locator::new(1, port, [7; 16]));
+        let instead = |gate: &Gate| gate.inbound.addresses.instead_of(&[old], SENDER);
+        assert_eq!(gate.pass(&participant_at(1, old)).len(), 1);
+        gate.inbound.linked(Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]), SENDER);
+        assert_eq!((gate.pass(&participant_at(2, forged)), instead(&gate)), (vec![], None));
+        let (mut out, path, own) = (Vec::new(), Some(Path::SharedMemory), Some(PEER));
+        gate.inbound.message(&participant_at(3, new), path, own, gate.now, &mut out);
+        assert_eq!((out.len(), instead(&gate)), (1, Some(vec![new])));
+    }
+
     #[test]
     fn where_a_participant_is_now_is_known_until_it_leaves() {
         let mut gate = Gate::new();
         let [old, new] = [1, 2].map(|port| Locator::new(1, port, [7; 16]));
-        let name = (pid::PARTICIPANT_GUID, SENDER_GUID);
         for (number, at) in [(1, old), (2, new)] {
-            let value = at.to_bytes(Endianness::Little);
-            let more = (pid::DEFAULT_UNICAST_LOCATOR, &value[..]);
-            assert_eq!(gate.pass(&announcement(EntityId::SPDP_WRITER, number, name, more)).len(), 1);
+            assert_eq!(gate.pass(&participant_at(number, at)).len(), 1);
         }
         let instead = |gate: &Gate| gate.inbound.addresses.instead_of(&[old], SENDER);
         assert_eq!(instead(&gate), Some(vec![new]));
