@@ -33,8 +33,14 @@ pub(crate) struct Sender {
     segmentation: Option<UdpSocketState>,
     /// The payload that one packet carries, by destination.
     paths: Mutex<HashMap<SocketAddr, usize>>,
-    /// Held while the interface for multicasts is set on the socket and used.
-    multicast: Mutex<()>,
+}
+
+/// A sending socket of one family for multicasts alone: no peer takes its room.
+#[derive(Debug)]
+pub(crate) struct GroupSender {
+    sender: Sender,
+    /// Held while the interface is set on the socket and used.
+    interface: Mutex<()>,
 }
 
 /// Datagrams for one address that lie one after another.
@@ -114,7 +120,7 @@ impl Sender {
     pub(crate) fn open(family: Family, buffer: usize) -> io::Result<Self> {
         let socket = socket::sending(family, buffer)?;
         let segmentation = socket::segmentation(&socket);
-        Ok(Self { socket, segmentation, paths: Mutex::default(), multicast: Mutex::default() })
+        Ok(Self { socket, segmentation, paths: Mutex::default() })
     }
 
     /// Sends the datagrams in order to one address.
@@ -139,25 +145,6 @@ impl Sender {
             return Progress { sent, stopped: Some(stop) };
         }
         Progress { sent, stopped: None }
-    }
-
-    /// Sends the datagrams in order to a group, by one interface.
-    pub(crate) fn multicast(
-        &self,
-        batch: Batch<'_>,
-        group: SocketAddr,
-        link: &Link,
-        patience: &mut Patience,
-    ) -> Progress {
-        let _exclusive = self.multicast.lock();
-        let selected = match link.ip {
-            IpAddr::V4(ip) => socket::multicast_by(&self.socket, ip, link.index),
-            IpAddr::V6(_) => self.socket.set_multicast_if_v6(link.index),
-        };
-        match selected {
-            Ok(()) => self.send(batch, group, patience),
-            Err(error) => Progress::refused(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-        }
     }
 
     /// Forgets what was learnt about paths; the network has changed.
@@ -223,6 +210,37 @@ impl Sender {
     /// The most datagrams that one send may be segmented into, where it may.
     fn segments_max(&self) -> Option<usize> {
         self.segmentation.as_ref().map(UdpSocketState::max_gso_segments).filter(|&max| max > 1)
+    }
+}
+
+impl GroupSender {
+    pub(crate) fn open(family: Family, buffer: usize) -> io::Result<Self> {
+        Ok(Self { sender: Sender::open(family, buffer)?, interface: Mutex::default() })
+    }
+
+    /// Sends the datagrams in order to a group, by one interface.
+    pub(crate) fn send(
+        &self,
+        batch: Batch<'_>,
+        group: SocketAddr,
+        link: &Link,
+        patience: &mut Patience,
+    ) -> Progress {
+        let _exclusive = self.interface.lock();
+        let socket = &self.sender.socket;
+        let selected = match link.ip {
+            IpAddr::V4(ip) => socket::multicast_by(socket, ip, link.index),
+            IpAddr::V6(_) => socket.set_multicast_if_v6(link.index),
+        };
+        match selected {
+            Ok(()) => self.sender.send(batch, group, patience),
+            Err(error) => Progress::refused(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+
+    /// As [`Sender::forget_paths`].
+    pub(crate) fn forget_paths(&self) {
+        self.sender.forget_paths();
     }
 }
 

@@ -1,17 +1,18 @@
 //! Which socket a datagram leaves by.
 //!
 //! ```text
-//!   groups · what is small · to this host ──▶ the common socket of the family ── full? ──┐
-//!   what is large, to another address ──────▶ a socket of that address's own ◀───────────┘
-//!                                             (16 at most; beyond them, or without a descriptor: the common one)
+//!   groups ───────────────────────────▶ a socket of the family for them alone
+//!   what is small · to this host ─────▶ the common socket of the family ── full? ──┐
+//!   what is large, to another address ▶ a socket of that address's own ◀───────────┘
+//!                                       (16 at most; beyond them, or without a descriptor: the common one)
 //! ```
 //! What waits for a slow link, or for the hardware address of a host that does not answer, counts against the buffer of the
-//! socket that it left by. With one socket for all, a few such hosts fill it, and nobody else is served. Whoever has a socket of his
-//! own gets everything by it, so that a HEARTBEAT stays behind its sample, and where that is still full his next message is not
+//! socket that it left by. With one socket for all, a few such hosts fill it, and nobody else is served, nor hears announcements.
+//! Whoever has a socket of his own gets everything by it, so that a HEARTBEAT stays behind its sample, and where that is still full his next message is not
 //! waited for. To this host nothing waits, so it needs none. Rejected: a socket for every address, which costs
 //! descriptors where nothing ever waits.
 
-use crate::batch::{Batch, Patience, Progress, Sender, Stop};
+use crate::batch::{Batch, GroupSender, Patience, Progress, Sender, Stop};
 use crate::socket::Family;
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -23,10 +24,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The sending sockets of one transport.
 #[derive(Debug)]
 pub(crate) struct Senders {
-    v4: Sender,
-    v6: Option<Sender>,
+    v4: Common,
+    v6: Option<Common>,
     buffer: usize,
     places: Mutex<Places>,
+}
+
+/// The sockets of one family that are always there.
+#[derive(Debug)]
+struct Common {
+    sender: Sender,
+    groups: GroupSender,
 }
 
 #[derive(Debug, Default)]
@@ -56,12 +64,25 @@ impl Senders {
     /// # Errors
     /// Where there is no socket to send from by IPv4; without IPv6 it goes on.
     pub(crate) fn open(buffer: usize, has_v6: bool) -> io::Result<Self> {
-        let v6 = if has_v6 { Sender::open(Family::V6, buffer).ok() } else { None };
-        Ok(Self { v4: Sender::open(Family::V4, buffer)?, v6, buffer, places: Mutex::default() })
+        let open = |family| {
+            let (sender, groups) = (Sender::open(family, buffer)?, GroupSender::open(family, buffer)?);
+            Ok::<_, io::Error>(Common { sender, groups })
+        };
+        let v6 = if has_v6 { open(Family::V6).ok() } else { None };
+        Ok(Self { v4: open(Family::V4)?, v6, buffer, places: Mutex::default() })
     }
 
     /// The common socket of a family.
     pub(crate) fn common(&self, family: Family) -> Option<&Sender> {
+        self.of(family).map(|common| &common.sender)
+    }
+
+    /// The socket for the groups of a family.
+    pub(crate) fn groups(&self, family: Family) -> Option<&GroupSender> {
+        self.of(family).map(|common| &common.groups)
+    }
+
+    fn of(&self, family: Family) -> Option<&Common> {
         match family {
             Family::V4 => Some(&self.v4),
             Family::V6 => self.v6.as_ref(),
@@ -105,7 +126,10 @@ impl Senders {
     /// Forgets what was learnt about paths; the network has changed. The sockets of addresses go with it: some may have found out
     /// that a path does not segment.
     pub(crate) fn forget_paths(&self) {
-        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten().for_each(Sender::forget_paths);
+        for Common { sender, groups } in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+            sender.forget_paths();
+            groups.forget_paths();
+        }
         self.places.lock().taken.clear();
     }
 

@@ -399,7 +399,7 @@ impl Shared {
     fn multicast(&self, batch: Batch<'_>, address: SocketAddr, patience: &mut Patience) -> Progress {
         self.refresh();
         let family = Family::of(address.ip());
-        let Some(sender) = self.senders.common(family) else { return Progress::refused(Errno::AFNOSUPPORT) };
+        let Some(sender) = self.senders.groups(family) else { return Progress::refused(Errno::AFNOSUPPORT) };
         let group = self.groups.iter().find(|group| group.address().ip() == address.ip());
         let mut best = Progress::refused(Errno::NETUNREACH);
         let mut comes_back = false;
@@ -407,7 +407,7 @@ impl Shared {
             if link.ip.is_loopback() && comes_back {
                 continue;
             }
-            let progress = sender.multicast(batch, address, &link, patience);
+            let progress = sender.send(batch, address, &link, patience);
             let taken = progress.stopped.is_none();
             comes_back |= taken && group.is_some_and(|group| group.is_member(link.index));
             if taken || (best.stopped.is_some() && progress.sent >= best.sent) {
