@@ -245,6 +245,11 @@ impl Fragmenter {
 }
 
 impl Pieces<'_> {
+    /// Octets of the sample in all datagrams that are still to be made, at most.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.numbers.len() * usize::from(self.part.fields.fragment_len)
+    }
+
     /// Writes the next datagrams into `run`, one after another, as many as one system call may take: all of the length that it
     /// answers with, but for the last, which may be shorter. `None`: there are no more.
     pub(crate) fn next_run(&mut self, run: &mut Vec<u8>) -> Option<usize> {

@@ -401,12 +401,8 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
         let packet = peer.shm_locator().and_then(|_| udp.packet_payload(peer));
         let pieces = shared.fragmenter.cut(message, outgoing, wanted, packet, self.repair_count);
         let Some(mut pieces) = pieces else { return Outcome::Refused };
-        let (mut all_sent, mut runs, mut patience) = (true, 0, Patience::default());
+        let (mut all_sent, mut patience) = (true, Patience::for_bytes(pieces.payload_len()));
         while let Some(len) = pieces.next_run(&mut self.run) {
-            if runs % RUNS_A_PATIENCE == 0 {
-                patience = Patience::default();
-            }
-            runs += 1;
             all_sent &= udp.send_run(&self.run, len, peer, &mut patience) == self.run.len().div_ceil(len);
         }
         if wanted.is_none() && all_sent {
@@ -515,8 +511,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(40);
 const NEVER_CUT_MAX: usize = 65_507;
 /// From here on, a copy costs more than a loan.
 const LARGE: usize = 256 << 10;
-/// Runs of datagrams, a mebibyte, for which room in the socket's buffer is waited for once.
-const RUNS_A_PATIENCE: u32 = 16;
 /// Samples of an SEDP writer that are remembered; beyond it all are heard once more.
 const ANNOUNCED_MAX: usize = 1 << 14;
 /// Beyond it another one is forgotten, and tried anew should it still be there.

@@ -11,7 +11,7 @@
 //! fragment, so the path's packet size is asked for first: a refusal would switch segmentation off for good.
 //!
 //! Nothing here waits for long. The caller may be a stack's only thread, and a lost datagram is repaired by
-//! RTPS where that matters; a blocked stack is not. [`Patience`] is the whole wait of one call, or of several that share it.
+//! RTPS where that matters; a blocked stack is not. [`Patience`] is the whole wait of one call, or of all calls of one sample.
 
 use crate::interfaces::Link;
 use crate::socket::{self, Family};
@@ -109,7 +109,7 @@ impl Progress {
     }
 }
 
-/// How long a call, or several together, may still wait for room in a socket's buffer: a few milliseconds by default.
+/// How long a call, or several together, may still wait for room in a socket's buffer: 4 ms by default.
 #[derive(Debug)]
 pub struct Patience {
     bound: Duration,
@@ -256,9 +256,25 @@ impl Patience {
         Self { bound, until: None }
     }
 
+    /// For so many bytes to one peer, in however many calls: 4 ms for each mebibyte that they begin.
+    #[must_use]
+    pub fn for_bytes(len: usize) -> Self {
+        let mebibytes = u32::try_from(len.div_ceil(1 << 20)).unwrap_or(u32::MAX).max(1);
+        Self::new(PATIENCE.saturating_mul(mebibytes))
+    }
+
     /// Waits for nothing.
     pub(crate) const fn none() -> Self {
         Self::new(Duration::ZERO)
+    }
+
+    pub(crate) const fn is_none(&self) -> bool {
+        self.bound.is_zero()
+    }
+
+    /// Something was waited for, if it is not none.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.until.is_some()
     }
 
     /// Waits a moment for room in the socket; `false` once patience is at its end.
@@ -296,7 +312,7 @@ impl Segments {
     }
 }
 
-/// The longest that one call waits for room in a socket's buffer, in total.
+/// The longest that one message, or a mebibyte, waits for room in a socket's buffer, in total.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(4);
 /// Beyond it all are asked for anew.
 const PATHS_MAX: usize = 256;

@@ -15,7 +15,7 @@
 //! [`zerodds_core::Transport`].
 //!
 //! Three things are absent on purpose. There is no thread: see `transport`. There is no retransmission: RTPS
-//! has it. And there is no wait of more than a few milliseconds: see `batch`.
+//! has it. And there is no wait of more than a few milliseconds for each mebibyte: see `batch`.
 //!
 //! ```no_run
 //! use zerodds_core::{Delivery, Peer, Transport};

@@ -8,8 +8,9 @@
 //! ```
 //! What waits for a slow link, or for the hardware address of a host that does not answer, counts against the buffer of the
 //! socket that it left by. With one socket for all, a few such hosts fill it, and nobody else is served, nor hears announcements.
-//! Whoever has a socket of his own gets everything by it, so that a HEARTBEAT stays behind its sample, and where that is still full his next message is not
-//! waited for. To this host nothing waits, so it needs none. Rejected: a socket for every address, which costs
+//! Whoever has a socket of his own gets everything by it, so that a HEARTBEAT stays behind its sample. Where that stayed full for
+//! as long as a message or a sample waits, the next one does not wait while it still is; one that waits already does so to its end.
+//! To this host nothing waits, so it needs none. Rejected: a socket for every address, which costs
 //! descriptors where nothing ever waits.
 
 use crate::batch::{Batch, GroupSender, Patience, Progress, Sender, Stop};
@@ -56,7 +57,7 @@ struct Place {
 #[derive(Debug)]
 struct Own {
     sender: Sender,
-    /// It had no room the last time.
+    /// It had no room the last time, though that was waited for.
     is_full: AtomicBool,
 }
 
@@ -162,9 +163,14 @@ impl Senders {
 impl Own {
     fn send(&self, batch: Batch<'_>, to: SocketAddr, patience: &mut Patience) -> Progress {
         let mut none = Patience::none();
-        let patience = if self.is_full.load(Ordering::Relaxed) { &mut none } else { patience };
+        let in_vain = self.is_full.load(Ordering::Relaxed) && !patience.has_begun();
+        let patience = if in_vain { &mut none } else { patience };
         let progress = self.sender.send(batch, to, patience);
-        self.is_full.store(matches!(progress.stopped, Some(Stop::Full)), Ordering::Relaxed);
+        let is_full = matches!(progress.stopped, Some(Stop::Full));
+        // What waits for nothing may find it full behind a sample that found room.
+        if !is_full || !patience.is_none() {
+            self.is_full.store(is_full, Ordering::Relaxed);
+        }
         progress
     }
 }
@@ -181,6 +187,7 @@ mod tests {
     use super::*;
     use crate::namespace::inside;
     use std::net::UdpSocket;
+    use std::time::Duration;
 
     const LARGE: [u8; 3000] = [0; 3000];
 
@@ -204,6 +211,31 @@ mod tests {
         let progress = senders.send(Batch::of(b"small"), nobody, false, &mut patience);
         assert!(matches!(progress.stopped, Some(Stop::Full)), "{progress:?}");
         assert!(format!("{patience:?}").contains("until: None"), "{patience:?}");
+    }
+
+    #[test]
+    fn a_sample_is_waited_for_to_its_end_whatever_else_has_found_the_socket_full() {
+        let test =
+            "senders::tests::a_sample_is_waited_for_to_its_end_whatever_else_has_found_the_socket_full";
+        let slow = "ip link add veth0 type veth peer name veth1 && ip addr add 10.77.0.1/24 dev veth0 \
+                    && ip link set veth0 up && ip link set veth1 up \
+                    && ip neigh add 10.77.0.10 lladdr 02:00:00:00:00:01 dev veth0 \
+                    && tc qdisc add dev veth0 root tbf rate 1mbit burst 10kb limit 100mb";
+        if !inside(test, slow) {
+            return;
+        }
+        let senders = Senders::open(64 << 10, false).unwrap();
+        let to = SocketAddr::from(([10, 77, 0, 10], 7411));
+        let send = |patience: &mut Patience| senders.send(Batch::of(&LARGE), to, false, patience).stopped;
+        let fill = |patience: fn() -> Patience| while send(&mut patience()).is_none() {};
+        fill(Patience::none);
+        let mut sample = Patience::new(Duration::from_secs(60));
+        while !sample.has_begun() {
+            assert!(send(&mut sample).is_none(), "nobody has waited before: {sample:?}");
+        }
+        // Another thread's message has waited in vain.
+        fill(|| Patience::new(Duration::from_nanos(1)));
+        assert!(send(&mut sample).is_none(), "{sample:?}");
     }
 
     #[test]

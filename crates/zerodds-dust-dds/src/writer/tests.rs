@@ -9,6 +9,7 @@ use crate::rtps::{
     NackFragFields, Submessages, flag, header, pid,
 };
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use zerodds_core::testing::{Hub, Memory, MemoryLoan, MemoryReceiver};
@@ -22,6 +23,23 @@ impl Datagrams for Memory {
     fn metatraffic_multicast_locators(&self) -> Vec<Locator> {
         Vec::new()
     }
+
+    fn send_run(&self, run: &[u8], len: usize, to: Peer<'_>, patience: &mut Patience) -> usize {
+        PATIENCES.with_borrow_mut(|given| given.push(format!("{:?}", std::mem::replace(patience, left()))));
+        let send = |datagram: &[u8]| self.send_bytes(datagram, &[to], Delivery::BestEffort);
+        let is_taken = |datagram: &&[u8]| send(datagram).is_ok_and(|sent| sent.unserved.is_empty());
+        run.chunks(len).take_while(is_taken).count()
+    }
+}
+
+thread_local! {
+    /// What each run of datagrams was given.
+    static PATIENCES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What each of them leaves.
+fn left() -> Patience {
+    Patience::for_bytes(100 << 20)
 }
 
 /// Shared memory of which one peer takes only what is small.
@@ -111,8 +129,12 @@ struct Scene {
 
 impl Scene {
     fn new(answer: fn(usize) -> Result<Sent, SendError>) -> Self {
+        Self::with(answer, 1 << 20)
+    }
+
+    fn with(answer: fn(usize) -> Result<Sent, SendError>, len_max: usize) -> Self {
         let hub = Hub::new();
-        let shm = || hub.open(Path::SharedMemory, 1 << 20, 1 << 10);
+        let shm = || hub.open(Path::SharedMemory, len_max, 1 << 10);
         let udp = || hub.open(Path::Udp, 65_507, 1 << 10);
         let (ours, wide, narrow) = ([shm(), udp()], [shm(), udp()], [shm(), udp()]);
         hub.link_up(&ours[0], &wide[0]);
@@ -282,6 +304,15 @@ fn a_sample_of_which_no_fragment_left_counts_as_unserved_alone() {
     let traffic = scene.writer.shared().tally.traffic();
     assert_eq!((traffic.udp.samples_sent, traffic.fragmented, traffic.unserved), (0, 0, 1));
     assert!(scene.writer.shared().router.reports().iter().all(|report| report.sent_by_udp == 0));
+}
+
+#[test]
+fn all_fragments_of_a_sample_share_one_patience_that_is_as_long_as_the_sample() {
+    let mut scene = Scene::with(too_large, 4 << 20);
+    scene.write(&as_dust_writes(&vec![7; 5 << 19], &[], true), |scene| &scene.narrow);
+    let given = PATIENCES.take();
+    assert_eq!(given[0], format!("{:?}", Patience::for_bytes(5 << 19)));
+    assert!(given.len() > 32 && given[1..].iter().all(|one| *one == format!("{:?}", left())), "{given:?}");
 }
 
 #[test]
