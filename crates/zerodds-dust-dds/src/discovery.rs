@@ -60,19 +60,21 @@ fn parameters(payload: &[u8]) -> Option<(Endianness, &[u8])> {
 }
 
 /// The locators of this kind that a participant announces, in its order.
-pub(crate) fn locators(payload: &[u8], kind: u16) -> Vec<Locator> {
-    let Some((order, list)) = parameters(payload) else { return Vec::new() };
-    let all = Parameters::of(list, order).map_while(Result::ok);
-    let values = all.filter(|&(id, ..)| id == kind).map(|(.., value)| value);
-    values.filter_map(|value| Some(Locator::from_bytes(value.try_into().ok()?, order))).collect()
+pub(crate) fn locators(payload: &[u8], kind: u16) -> impl Iterator<Item = Locator> {
+    let of_list = move |(order, list)| {
+        let all = Parameters::of(list, order).map_while(Result::ok);
+        let values = all.filter(move |&(id, ..)| id == kind).map(|(.., value)| value);
+        values.filter_map(move |value| Some(Locator::from_bytes(value.try_into().ok()?, order)))
+    };
+    parameters(payload).into_iter().flat_map(of_list)
 }
 
 /// Where a participant hears discovery, as it announces: through shared memory first, as it may say so last.
 pub(crate) fn discovery_locators(payload: &[u8]) -> Vec<Locator> {
     let is_shm = |locator: &Locator| locator.raw_kind() == Locator::KIND_SHARED_MEMORY;
-    let all = locators(payload, pid::METATRAFFIC_UNICAST_LOCATOR).into_iter();
-    let (shm, others): (Vec<_>, Vec<_>) = all.partition(is_shm);
-    shm.into_iter().chain(others).take(LOCATORS_MAX).collect()
+    let all = || locators(payload, pid::METATRAFFIC_UNICAST_LOCATOR);
+    let (shm, others) = (all().filter(is_shm), all().filter(|locator| !is_shm(locator)));
+    shm.chain(others).take(LOCATORS_MAX).collect()
 }
 
 /// Whom a discovery payload is about.
