@@ -152,17 +152,22 @@ pub(crate) fn is_link_local_v6(ip: &IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-/// The index of an interface that was listed without one: for want of a descriptor, which is an error here, or since it has
-/// gone meanwhile, which is none. Without an index nothing is joined there, and what is would be left.
+/// The index of an interface that was listed without one: for want of a descriptor or memory, which is an error here, or since it
+/// has gone meanwhile or a filter denies it, which is none. Without an index nothing is joined there, and what is would be left.
 #[cfg(target_os = "linux")]
 fn index(name: &str) -> io::Result<Option<u32>> {
-    use rustix::io::Errno;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with};
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    match name_to_index(socket, name) {
-        Ok(index) => Ok(Some(index)),
-        Err(Errno::NODEV) => Ok(None),
-        Err(error) => Err(error.into()),
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    index_of_found(socket.and_then(|socket| name_to_index(socket, name)))
+}
+
+/// An error is what passes: the addresses are to be had without an index, and would not be if a scan failed for ever.
+#[cfg(target_os = "linux")]
+fn index_of_found(found: rustix::io::Result<u32>) -> io::Result<Option<u32>> {
+    use rustix::io::Errno;
+    match found {
+        Err(wanting @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)) => Err(wanting.into()),
+        found => Ok(found.ok()),
     }
 }
 
@@ -271,6 +276,18 @@ mod tests {
         let found = unindexed();
         let _all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
         assert!(InterfaceTable::of_found(found, &[]).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_interface_whose_index_is_denied_has_none_and_costs_no_addresses() {
+        use rustix::io::Errno;
+        for denied in [Errno::PERM, Errno::ACCESS, Errno::NOSYS, Errno::NODEV] {
+            assert_eq!(index_of_found(Err(denied)).unwrap(), None);
+        }
+        for wanting in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
+            assert!(index_of_found(Err(wanting)).is_err(), "{wanting}");
+        }
     }
 
     #[test]
