@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Sender {
     pub(crate) socket: Socket,
+    /// Where the system segments.
     segmentation: Option<UdpSocketState>,
     /// The payload that one packet carries, by destination.
     paths: Mutex<HashMap<SocketAddr, usize>>,
@@ -119,7 +120,7 @@ pub struct Patience {
 impl Sender {
     pub(crate) fn open(family: Family, buffer: usize) -> io::Result<Self> {
         let socket = socket::sending(family, buffer)?;
-        let segmentation = socket::segmentation(&socket);
+        let segmentation = socket::segmentation(&socket).filter(|state| state.max_gso_segments() > 1);
         Ok(Self { socket, segmentation, paths: Mutex::default() })
     }
 
@@ -150,6 +151,17 @@ impl Sender {
     /// Forgets what was learnt about paths; the network has changed.
     pub(crate) fn forget_paths(&self) {
         self.paths.lock().clear();
+    }
+
+    /// Whether it segmented, and has met a path that does not: it never segments again.
+    pub(crate) fn has_lost_segmentation(&self) -> bool {
+        self.segmentation.is_some() && self.segments_max().is_none()
+    }
+
+    /// Has the kernel refuse a segmented send, of more segments than there may be.
+    #[cfg(test)]
+    pub(crate) fn lose_segmentation(&self, to: SocketAddr) {
+        self.send_segmented(Batch::run(&[0; 1_000], 1), to).expect_err("too many segments");
     }
 
     /// One system call's worth, from the front. Where segmentation fails, `segments` is none from then on.

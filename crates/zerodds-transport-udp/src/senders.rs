@@ -124,14 +124,17 @@ impl Senders {
         }
     }
 
-    /// Forgets what was learnt about paths; the network has changed. The sockets of addresses go with it: some may have found out
-    /// that a path does not segment.
+    /// Forgets what was learnt about paths; the network has changed. Addresses keep their sockets, so that what is sent next stays
+    /// behind what waits there, and whoever fills one has it; but for those that do not segment any more.
     pub(crate) fn forget_paths(&self) {
         for Common { sender, groups } in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
             sender.forget_paths();
             groups.forget_paths();
         }
-        self.places.lock().taken.clear();
+        self.places.lock().taken.retain(|Place { own, .. }| {
+            own.sender.forget_paths();
+            !own.sender.has_lost_segmentation()
+        });
     }
 
     /// The socket that the address has for itself; a new one only if `wanted`, and if there is a place and a descriptor.
@@ -239,6 +242,28 @@ mod tests {
     }
 
     #[test]
+    fn when_the_network_changes_an_address_keeps_its_socket_unless_that_segments_no_more() {
+        let senders = Senders::open(64 << 10, false).unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = peer.local_addr().unwrap();
+        let own = || {
+            assert!(is_taken(&senders, &LARGE, to));
+            senders.own(to, false).unwrap()
+        };
+        let before = own();
+        senders.forget_paths();
+        assert!(Arc::ptr_eq(&before, &own()));
+        if senders.packet_payload(to, false).is_none() {
+            println!("SKIPPED: the system does not segment");
+            return;
+        }
+        before.sender.lose_segmentation(to);
+        assert!(senders.packet_payload(to, false).is_none());
+        senders.forget_paths();
+        assert!(!Arc::ptr_eq(&before, &own()) && senders.packet_payload(to, false).is_some());
+    }
+
+    #[test]
     fn what_is_small_stays_behind_what_is_large_for_the_same_address() {
         let senders = Senders::open(64 << 10, false).unwrap();
         let [one, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
@@ -273,7 +298,7 @@ mod tests {
             gets_own(1) && gets_own(20) && has_own(1) && !has_own(2),
             "who was idle for longest made room"
         );
-        senders.forget_paths();
+        senders.places.lock().taken.clear();
         let _all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
         assert!(!gets_own(1));
     }
