@@ -10,7 +10,7 @@
 //! socket that it left by. With one socket for all, a few such hosts fill it, and nobody else is served, nor hears announcements.
 //! Whoever has a socket of his own gets everything by it, so that a HEARTBEAT stays behind its sample. Where that stayed full for
 //! as long as a message or a sample waits, the next one does not wait while it still is; one that waits already does so to its end.
-//! To this host nothing waits, so it needs none. Rejected: a socket for every address, which costs
+//! To this host nothing waits, unless `lo` was given a queue, so it needs none. Rejected: a socket for every address, which costs
 //! descriptors where nothing ever waits.
 
 use crate::batch::{Batch, GroupSender, Patience, Progress, Sender, Stop};
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The sending sockets of one transport.
 #[derive(Debug)]
@@ -28,7 +28,9 @@ pub(crate) struct Senders {
     v4: Common,
     v6: Option<Common>,
     buffer: usize,
-    places: Mutex<Places>,
+    places: Mutex<Vec<Place>>,
+    /// Batches so far: the clock by which places are idle.
+    uses: AtomicU64,
 }
 
 /// The sockets of one family that are always there.
@@ -36,13 +38,6 @@ pub(crate) struct Senders {
 struct Common {
     sender: Sender,
     groups: GroupSender,
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    taken: Vec<Place>,
-    /// Batches so far: the clock by which places are idle.
-    uses: u64,
 }
 
 /// One address and the socket that it has for itself.
@@ -70,7 +65,8 @@ impl Senders {
             Ok::<_, io::Error>(Common { sender, groups })
         };
         let v6 = if has_v6 { open(Family::V6).ok() } else { None };
-        Ok(Self { v4: open(Family::V4)?, v6, buffer, places: Mutex::default() })
+        let (places, uses) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { v4: open(Family::V4)?, v6, buffer, places, uses })
     }
 
     /// The common socket of a family.
@@ -90,18 +86,19 @@ impl Senders {
         }
     }
 
-    /// Sends the datagrams in order to one address, which may be one of this host.
+    /// Sends the datagrams in order to one address, which may be one of this host: that is asked only where it matters.
     pub(crate) fn send(
         &self,
         batch: Batch<'_>,
         to: SocketAddr,
-        is_here: bool,
+        is_here: impl FnOnce() -> bool,
         patience: &mut Patience,
     ) -> Progress {
         let Some(common) = self.common(Family::of(to.ip())) else {
             return Progress::refused(Errno::AFNOSUPPORT);
         };
-        if let Some(own) = self.own(to, batch.bytes.len() > SMALL_MAX && !is_here) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+        if let Some(own) = self.own(to, batch.bytes.len() > SMALL_MAX && !is_here()) {
             return own.send(batch, to, patience);
         }
         let progress = common.send(batch, to, &mut Patience::none());
@@ -131,7 +128,7 @@ impl Senders {
             sender.forget_paths();
             groups.forget_paths();
         }
-        self.places.lock().taken.retain(|Place { own, .. }| {
+        self.places.lock().retain(|Place { own, .. }| {
             own.sender.forget_paths();
             !own.sender.has_lost_segmentation()
         });
@@ -139,26 +136,24 @@ impl Senders {
 
     /// The socket that the address has for itself; a new one only if `wanted`, and if there is a place and a descriptor.
     fn own(&self, address: SocketAddr, wanted: bool) -> Option<Arc<Own>> {
-        let mut places = self.places.lock();
-        places.uses += 1;
-        let Places { taken, uses } = &mut *places;
-        if let Some(place) = taken.iter_mut().find(|place| place.address == address) {
-            place.last = *uses;
+        let (mut places, uses) = (self.places.lock(), self.uses.load(Ordering::Relaxed));
+        if let Some(place) = places.iter_mut().find(|place| place.address == address) {
+            place.last = uses;
             return Some(Arc::clone(&place.own));
         }
         if !wanted {
             return None;
         }
-        if taken.len() == PLACES_MAX {
-            let idle = (0..PLACES_MAX).min_by_key(|&index| taken[index].last)?;
-            if *uses < taken[idle].last + IDLE_MIN {
+        if places.len() == PLACES_MAX {
+            let idle = (0..PLACES_MAX).min_by_key(|&index| places[index].last)?;
+            if uses < places[idle].last + IDLE_MIN {
                 return None;
             }
-            taken.swap_remove(idle);
+            places.swap_remove(idle);
         }
         let sender = Sender::open(Family::of(address.ip()), self.buffer).ok()?;
         let own = Arc::new(Own { sender, is_full: AtomicBool::new(false) });
-        taken.push(Place { address, last: *uses, own: Arc::clone(&own) });
+        places.push(Place { address, last: uses, own: Arc::clone(&own) });
         Some(own)
     }
 }
@@ -195,7 +190,7 @@ mod tests {
     const LARGE: [u8; 3000] = [0; 3000];
 
     fn is_taken(senders: &Senders, message: &[u8], to: SocketAddr) -> bool {
-        let progress = senders.send(Batch::of(message), to, false, &mut Patience::default());
+        let progress = senders.send(Batch::of(message), to, || false, &mut Patience::default());
         progress.stopped.is_none()
     }
 
@@ -211,7 +206,8 @@ mod tests {
         let nobody = SocketAddr::from(([10, 77, 0, 10], 7411));
         while is_taken(&senders, &LARGE, nobody) {}
         let mut patience = Patience::default();
-        let progress = senders.send(Batch::of(b"small"), nobody, false, &mut patience);
+        let is_here = || unreachable!("asked for what is small");
+        let progress = senders.send(Batch::of(b"small"), nobody, is_here, &mut patience);
         assert!(matches!(progress.stopped, Some(Stop::Full)), "{progress:?}");
         assert!(format!("{patience:?}").contains("until: None"), "{patience:?}");
     }
@@ -229,7 +225,7 @@ mod tests {
         }
         let senders = Senders::open(64 << 10, false).unwrap();
         let to = SocketAddr::from(([10, 77, 0, 10], 7411));
-        let send = |patience: &mut Patience| senders.send(Batch::of(&LARGE), to, false, patience).stopped;
+        let send = |patience: &mut Patience| senders.send(Batch::of(&LARGE), to, || false, patience).stopped;
         let fill = |patience: fn() -> Patience| while send(&mut patience()).is_none() {};
         fill(Patience::none);
         let mut sample = Patience::new(Duration::from_secs(60));
@@ -287,18 +283,20 @@ mod tests {
         }
         let senders = Senders::open(64 << 10, false).unwrap();
         let at = |host| SocketAddr::from(([127, 0, 0, host], 7411));
-        let has_own = |host| senders.places.lock().taken.iter().any(|place| place.address == at(host));
+        let has_own = |host| senders.places.lock().iter().any(|place| place.address == at(host));
         let gets_own = |host| {
             assert!(is_taken(&senders, &LARGE, at(host)));
             has_own(host)
         };
+        senders.packet_payload(at(1), false);
         assert!((1..=20).map(gets_own).eq((1..=20).map(|host| host <= 16)));
-        senders.places.lock().uses += IDLE_MIN;
+        assert_eq!(senders.uses.load(Ordering::Relaxed), 20, "a question is none");
+        senders.uses.fetch_add(IDLE_MIN, Ordering::Relaxed);
         assert!(
             gets_own(1) && gets_own(20) && has_own(1) && !has_own(2),
             "who was idle for longest made room"
         );
-        senders.places.lock().taken.clear();
+        senders.places.lock().clear();
         let _all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
         assert!(!gets_own(1));
     }

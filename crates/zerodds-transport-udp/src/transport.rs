@@ -390,7 +390,7 @@ impl Shared {
 
     fn send_along(&self, route: Route, batch: Batch<'_>, patience: &mut Patience) -> Progress {
         match route {
-            Route::Unicast(address) => self.senders.send(batch, address, self.is_here(address), patience),
+            Route::Unicast(address) => self.senders.send(batch, address, || self.is_here(address), patience),
             Route::Group(group) => self.multicast(batch, group, patience),
         }
     }
