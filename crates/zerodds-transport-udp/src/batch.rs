@@ -159,7 +159,7 @@ impl Sender {
     }
 
     /// Has the kernel refuse a segmented send, of more segments than there may be.
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(crate) fn lose_segmentation(&self, to: SocketAddr) {
         self.send_segmented(Batch::run(&[0; 1_000], 1), to).expect_err("too many segments");
     }
