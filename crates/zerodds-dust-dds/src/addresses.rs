@@ -25,7 +25,7 @@ pub(crate) struct Addresses {
 #[derive(Debug)]
 struct Known {
     now: Announced<Vec<Locator>>,
-    /// The ones before, which Dust may still have, as hashes; the latest last.
+    /// The ones before, which Dust may still have, as hashes: the first and the latest, which is last.
     before: Vec<Announced<u64>>,
 }
 
@@ -49,17 +49,20 @@ impl Addresses {
         if self.all.read().get(&prefix).is_some_and(|known| known.now == now) {
             return;
         }
-        let hashed = self.hashed(&now);
         let mut all = self.all.write();
         let Some(known) = all.get_mut(&prefix) else {
             all.insert(prefix, Known { now, before: Vec::new() });
             return;
         };
-        known.before.retain(|one| *one != hashed);
-        if known.before.len() >= BEFORE_MAX {
-            known.before.remove(0);
+        let old = self.hashed(&std::mem::replace(&mut known.now, now));
+        if known.before.contains(&old) {
+            return;
         }
-        known.before.push(self.hashed(&std::mem::replace(&mut known.now, now)));
+        if known.before.len() >= BEFORE_MAX {
+            // Not the first: Dust has it for the participant's own endpoints as long as it is there.
+            known.before.remove(1);
+        }
+        known.before.push(old);
     }
 
     fn hashed(&self, Announced { user, metatraffic }: &Announced<Vec<Locator>>) -> Announced<u64> {
@@ -148,6 +151,9 @@ mod tests {
         let addresses = Addresses::default();
         (0..=255).for_each(|host| announce(&addresses, host));
         assert_eq!(addresses.all.read()[&PREFIX].before.len(), BEFORE_MAX);
+        for before in [0, 254] {
+            assert_eq!(addresses.instead_of(&[at(before, 7410)], PREFIX), Some(vec![at(255, 7410)]));
+        }
     }
 
     #[test]
