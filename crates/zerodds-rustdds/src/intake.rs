@@ -11,7 +11,7 @@ use rustdds::dds::{ReadError, ReadResult};
 use rustdds::policy::{History, Reliability, ResourceLimits};
 use rustdds::{QosPolicies, QosPolicyBuilder, SampleInfo};
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::Poll;
@@ -34,7 +34,7 @@ pub(crate) struct Progress {
     /// Samples after which a writer is told; 0: writers need not know.
     every: AtomicI64,
     taken: Mutex<BTreeMap<(Prefix, Entity), Taken>>,
-    /// The latest samples that the reader was not given although their descriptors came: said again on a new link, since
+    /// The latest samples that the reader will not be given, of which writers were told: said again on a new link, since
     /// nothing may follow by which their writer could see it.
     missed: Mutex<VecDeque<SampleKey>>,
     reading: Mutex<Reading>,
@@ -54,6 +54,8 @@ struct Reading {
     has_all: bool,
     /// A writer has gone since there was such a call: what it left may lie there yet.
     has_bequest: bool,
+    /// Samples that have expired since, of which their writers were told: RustDDS may hold their descriptors yet.
+    expired: HashSet<SampleKey>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,8 +136,30 @@ impl Progress {
         owed.map(|(writer, taken)| (*writer, taken.tell_aloud(self.unreadable()))).collect()
     }
 
-    /// The reader will never be given this sample.
-    pub(crate) fn miss(&self, sample: SampleKey) {
+    /// The reader will never be given this sample, of which a descriptor came; whether its writer has yet to be told.
+    fn miss(&self, sample: SampleKey) -> bool {
+        let is_news = !self.reading.lock().expired.remove(&sample);
+        if is_news {
+            self.remember(sample);
+        }
+        is_news
+    }
+
+    /// This sample has expired, and no descriptor of it was decoded; whether its writer is to be told. For each that is, the writer sends
+    /// another one, and RustDDS, which keeps the descriptors until the reader looks, drops the oldest where there are too many of them, be
+    /// they a live sample's of another writer.
+    pub(crate) fn expire(&self, sample: SampleKey, limit: u32) -> bool {
+        let mut reading = self.reading.lock();
+        let has_place = reading.expired.len() < EXPIRED_PER_ROOM * limit as usize;
+        let is_news = has_place && reading.expired.insert(sample);
+        drop(reading);
+        if is_news {
+            self.remember(sample);
+        }
+        is_news
+    }
+
+    fn remember(&self, sample: SampleKey) {
         let mut missed = self.missed.lock();
         if missed.len() == MISSED_MAX {
             missed.pop_front();
@@ -155,6 +179,9 @@ impl Progress {
         reading.unreadable += seen.unreadable;
         reading.has_all = has_all;
         reading.has_bequest &= !has_all;
+        if has_all {
+            reading.expired.clear();
+        }
         self.tell_unreadable(reading)
     }
 
@@ -427,8 +454,7 @@ impl Intake {
     /// and nobody is to wait for it.
     fn skips(&self, asking: &Asking) -> bool {
         let Some(Missed { key, is_here }) = asking.missed() else { return false };
-        if self.progress.matters() {
-            self.progress.miss(key);
+        if self.progress.matters() && self.progress.miss(key) {
             self.owner.session.say_missed(self.reader, key);
         }
         !is_here
@@ -450,120 +476,10 @@ pub(crate) const MISSED_MAX: usize = 64;
 /// Writers beyond that, of one sample each: as many as the limit has samples, within these bounds.
 const WRITERS_BEYOND_MIN: u32 = 16;
 const WRITERS_BEYOND_MAX: u32 = 512;
+/// Samples that writers go on with, since they have expired before the reader looked, for each that it has room for.
+const EXPIRED_PER_ROOM: usize = 2;
 /// RESOURCE_LIMITS beyond this are as good as none.
 const WINDOW_MAX: u32 = 1 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WRITER: (Prefix, Entity) = ([1; 12], [2; 4]);
-
-    #[test]
-    fn the_limit_of_an_instance_is_not_taken_for_that_of_all_where_nobody_waits_for_it() {
-        let limits = ResourceLimits { max_samples: 1_000, max_instances: 100, max_samples_per_instance: 10 };
-        let keep_all = || QosPolicyBuilder::new().history(History::KeepAll).resource_limits(limits);
-        let best_effort = Appetite::of(&keep_all().reliability(Reliability::BestEffort).build());
-        assert_eq!((best_effort.keep, best_effort.limit), (Keep::All(1_000), None));
-        let reliable = Reliability::Reliable { max_blocking_time: rustdds::Duration::from_secs(1) };
-        assert_eq!(Appetite::of(&keep_all().reliability(reliable).build()).limit, Some(10));
-    }
-
-    fn up_to(up_to: i64) -> Consumed {
-        Consumed { up_to, unreadable: 0 }
-    }
-
-    fn progress(window: u32) -> Progress {
-        let progress = Progress::default();
-        progress.set_window(window);
-        progress
-    }
-
-    #[test]
-    fn nobody_is_woken_for_what_nobody_waits_for() {
-        let progress = progress(4);
-        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(up_to(1)));
-        assert_eq!(progress.awaited(WRITER, 1), Awaited::Nothing);
-        assert_eq!(progress.took(WRITER, 2), Telling::Aloud(up_to(2)));
-        assert_eq!(progress.took(WRITER, 3), Telling::UpTo(up_to(3)), "it has been told");
-    }
-
-    #[test]
-    fn a_writer_that_looked_too_early_is_told_again() {
-        let progress = progress(4);
-        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(up_to(1)));
-        assert_eq!(progress.awaited(WRITER, 0), Awaited::Said(up_to(1)));
-    }
-
-    #[test]
-    fn a_writer_that_has_heard_everything_goes_on_waiting_until_there_is_more() {
-        let progress = progress(4);
-        assert_eq!(progress.took(WRITER, 1), Telling::UpTo(up_to(1)));
-        assert_eq!(progress.awaited(WRITER, 1), Awaited::Nothing);
-        assert!(progress.owed().is_empty());
-        assert_eq!(progress.took(WRITER, 2), Telling::Aloud(up_to(2)));
-    }
-
-    #[test]
-    fn a_writer_that_may_not_have_been_heard_counts_as_one_that_waits() {
-        let progress = progress(4);
-        assert_eq!(progress.meet(WRITER), None, "nothing was taken");
-        assert_eq!(progress.took(WRITER, 1), Telling::Aloud(up_to(1)));
-        assert_eq!(progress.took(WRITER, 2), Telling::UpTo(up_to(2)));
-        assert_eq!(progress.all(|_| true), [(WRITER, up_to(2))]);
-        assert_eq!(progress.took(WRITER, 3), Telling::Aloud(up_to(3)));
-        assert_eq!(progress.meet(WRITER), Some(up_to(3)), "it was told when its match was not known yet");
-        assert_eq!(self::progress(0).meet(WRITER), None, "no writer has to know");
-    }
-
-    #[test]
-    fn a_writer_that_waits_hears_of_less_than_a_quarter() {
-        let progress = progress(400);
-        assert_eq!(progress.took(WRITER, 1), Telling::Nothing);
-        assert_eq!(progress.awaited(WRITER, 0), Awaited::Soon);
-        assert_eq!(progress.took(WRITER, 2), Telling::Soon);
-        assert_eq!(progress.owed(), [(WRITER, up_to(2))]);
-        assert!(progress.owed().is_empty(), "once");
-    }
-
-    #[test]
-    fn what_cannot_be_decoded_is_said_once_everything_before_it_was_taken() {
-        let progress = progress(400);
-        progress.meet(WRITER);
-        let (good, bad) = (Seen { readable: 1, unreadable: 0 }, Seen { readable: 0, unreadable: 1 });
-        assert_eq!(progress.decoded(good, true), []);
-        assert_eq!(progress.decoded(bad, false), [], "its writer would take it for the one before");
-        progress.took(WRITER, 1);
-        let said = Consumed { up_to: 1, unreadable: 1 };
-        assert_eq!(progress.handed_over(Some(1)), [(WRITER, said)]);
-        assert_eq!(progress.decoded(bad, false), [(WRITER, Consumed { unreadable: 2, ..said })]);
-        assert_eq!(progress.handed_over(None), [], "once");
-        assert_eq!(
-            progress.all(|_| true),
-            [(WRITER, Consumed { unreadable: 2, ..said })],
-            "but on a new link"
-        );
-        assert_eq!(progress.decoded(good, true), []);
-        assert_eq!(progress.decoded(bad, false), []);
-        assert_eq!(progress.handed_over(None), [(WRITER, Consumed { unreadable: 3, ..said })]);
-    }
-
-    #[test]
-    fn of_several_writers_none_is_told_what_cannot_be_decoded_before_all_that_came_is() {
-        const OTHER: (Prefix, Entity) = ([3; 12], [4; 4]);
-        let progress = progress(400);
-        progress.meet(WRITER);
-        progress.meet(OTHER);
-        let (good, bad) = (Seen { readable: 1, unreadable: 0 }, Seen { readable: 0, unreadable: 1 });
-        let said = |unreadable| Consumed { up_to: 0, unreadable };
-        assert_eq!(progress.decoded(bad, false), []);
-        assert_eq!(progress.decoded(bad, false), [], "good ones of the other may lie behind");
-        assert_eq!(progress.decoded(good, true), [], "one of them did");
-        assert_eq!(progress.handed_over(Some(1)), [(WRITER, said(2)), (OTHER, said(2))]);
-        assert_eq!(progress.decoded(bad, false), []);
-        progress.forget(|writer| *writer == WRITER);
-        assert_eq!(progress.decoded(bad, false), [], "what it left may lie before the other's");
-        assert_eq!(progress.decoded(Seen::default(), true), [(OTHER, said(4))]);
-        assert_eq!(progress.decoded(bad, false), [(OTHER, said(5))], "it is alone from here on");
-    }
-}
+mod tests;

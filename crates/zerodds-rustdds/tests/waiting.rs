@@ -505,11 +505,11 @@ fn a_writer_that_waits_goes_on_with_the_first_sample_that_is_taken() {
 }
 
 /// A pair whose reader has so much room, and another writer whose samples expire in a moment.
-fn mortal(name: &str, room: u32) -> (Pair, DataWriter<Chunk>) {
+fn mortal(name: &str, room: u32, max_blocking_ms: i64) -> (Pair, DataWriter<Chunk>) {
     let lifespan = Lifespan { duration: rustdds::Duration::from_millis(20) };
-    let patient = keep_all(room as i32, 20_000);
-    let mortal = patient.modify_by(&QosPolicyBuilder::new().lifespan(lifespan).build());
-    let pair = Pair::new(name, &patient);
+    let lasting = keep_all(room as i32, max_blocking_ms);
+    let mortal = lasting.modify_by(&QosPolicyBuilder::new().lifespan(lifespan).build());
+    let pair = Pair::new(name, &lasting);
     let events = pair.here.zerodds.events();
     let writer = pair.here.writer(&unique(name), &mortal);
     eventually("it is matched", || {
@@ -522,27 +522,27 @@ fn mortal(name: &str, room: u32) -> (Pair, DataWriter<Chunk>) {
 #[test]
 fn a_writer_does_not_wait_for_what_has_expired_before_its_reader_looked() {
     const ROOM: u32 = 8;
-    let (_pair, writer) = mortal("not-looked", ROOM);
-    for number in 0..3 * ROOM {
+    let (_pair, writer) = mortal("not-looked", ROOM, LONG_MS);
+    // Twice what the reader has room for, and this writer's window.
+    for number in 0..2 * ROOM + ROOM / 2 {
         writer.write(Chunk::new(1, number, SIZES[1]), None).expect("those before expire");
     }
 }
 
 #[test]
-fn a_writer_does_not_wait_for_what_a_reader_that_has_taken_nothing_will_never_be_given() {
-    const ROOM: u32 = 2;
-    let (Pair { here, there, mut reader, .. }, writer) = mortal("expired", ROOM);
-    let (shared, gone) = (here.zerodds.stats().shared_samples, there.zerodds.stats().gone_samples);
-    for number in 0..2 * ROOM {
-        writer.write(Chunk::new(1, number, SIZES[1]), None).expect("those before have expired");
-        std::thread::sleep(Duration::from_millis(30));
-        eventually("it is passed over", || {
-            let taken = reader.take(usize::MAX, ReadCondition::any()).expect("taken");
-            assert!(taken.iter().all(|sample| sample.value().writer != 1), "it has expired");
-            there.zerodds.stats().gone_samples == gone + u64::from(number) + 1
-        });
+fn what_expires_before_its_reader_looked_does_not_push_out_what_another_writer_waits_for() {
+    const ROOM: u32 = 8;
+    let (mut pair, mortal) = mortal("pushed-out", ROOM, HASTY_MS);
+    let lasting = |number| Chunk::new(1, number, SIZES[1]);
+    (0..ROOM / 2).for_each(|number| pair.writer.write(lasting(number), None).expect("room"));
+    // Four times as many as RustDDS keeps for the reader.
+    let ends = (0..80 * ROOM).find(|&number| mortal.write(Chunk::new(2, number, SIZES[1]), None).is_err());
+    for number in 0..ROOM / 2 {
+        assert!(parties::next(&mut pair.reader) == lasting(number), "it did not expire");
     }
-    assert_eq!(here.zerodds.stats().shared_samples, shared + u64::from(2 * ROOM));
+    assert!(ends.is_some(), "it waits for the reader to look");
+    write_when_there_is_room(&pair.writer, lasting(ROOM));
+    write_when_there_is_room(&mortal, lasting(ROOM));
 }
 
 /// Processor time of threads so far, in ticks: those of ours, and all.

@@ -496,8 +496,8 @@ impl Session {
             self.hear_taken(peer, reader, writer, consumed);
         }
         for (reader, sample) in expired {
-            let is_awaited = self.registry.lock().miss(reader, sample);
-            if is_awaited {
+            let is_to_be_said = self.registry.lock().expire(reader, sample);
+            if is_to_be_said {
                 self.say_missed(reader, sample);
             }
         }

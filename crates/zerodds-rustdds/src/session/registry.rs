@@ -429,10 +429,10 @@ impl Registry {
         owed.collect()
     }
 
-    /// A reader here will not be given this sample; whether a writer may wait for that.
-    pub(crate) fn miss(&self, reader: Entity, sample: SampleKey) -> bool {
-        let reader = self.readers.get(&reader).filter(|reader| reader.limit.is_some());
-        reader.map(|reader| reader.progress.miss(sample)).is_some()
+    /// A sample has expired before this reader here has looked; whether its writer, which may wait for that, is to be told.
+    pub(crate) fn expire(&self, reader: Entity, sample: SampleKey) -> bool {
+        let limited = self.readers.get(&reader).and_then(|reader| Some((reader.limit?, &reader.progress)));
+        limited.is_some_and(|(limit, progress)| progress.expire(sample, limit))
     }
 
     /// Samples of this session that readers were not given, the latest of them.
