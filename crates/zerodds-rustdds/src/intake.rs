@@ -474,7 +474,7 @@ const RUSTDDS_SLACK: usize = 128;
 /// Samples that were missed and are said again on a new link: a writer goes on with any of them.
 pub(crate) const MISSED_MAX: usize = 64;
 /// Writers beyond that, of one sample each: as many as the limit has samples, within these bounds.
-const WRITERS_BEYOND_MIN: u32 = 16;
+const WRITERS_BEYOND_MIN: u32 = 128;
 const WRITERS_BEYOND_MAX: u32 = 512;
 /// Samples that writers go on with, since they have expired before the reader looked, for each that it has room for.
 const EXPIRED_PER_ROOM: usize = 2;

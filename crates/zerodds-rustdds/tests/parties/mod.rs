@@ -217,8 +217,14 @@ pub(crate) fn prefix_of(participant: &DomainParticipant) -> [u8; 12] {
 
 /// Runs a role of the test's own file in a process of its own.
 pub(crate) fn alone(role: &str) {
+    alone_with(role, &[]);
+}
+
+/// The same with these environment variables.
+pub(crate) fn alone_with(role: &str, variables: &[(&str, &str)]) {
     let output = std::process::Command::new(std::env::current_exe().expect("this test"))
         .args([role, "--exact", "--ignored", "--nocapture"])
+        .envs(variables.iter().copied())
         .output()
         .expect("a child");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

@@ -317,7 +317,7 @@ fn samples_with_a_related_identity_and_directed_ones_travel_in_rtps() {
 #[test]
 fn the_qos_of_a_reader_that_keeps_all_has_the_room_that_its_window_needs_and_no_other_history_is_touched() {
     let party = Party::new();
-    for (limit, beyond) in [(1, 16), (100, 100), (1_000, 512)] {
+    for (limit, beyond) in [(1, 128), (200, 200), (1_000, 512)] {
         let reader = party.reader(&unique("qos"), &keep_all(limit, 0));
         assert_eq!(
             reader.qos().resource_limits().map(|limits| limits.max_samples),
