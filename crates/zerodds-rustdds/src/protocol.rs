@@ -179,6 +179,11 @@ impl Note {
         }
     }
 
+    /// Whether it is no less true for being said twice, nor for coming before what was to be said first.
+    pub(crate) const fn may_be_said_twice(&self) -> bool {
+        matches!(self, Self::Taken { .. } | Self::Waiting { .. } | Self::Missed { .. })
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_le_bytes().to_vec();
         let mut head = |kind: u8| bytes.extend(u32::from(kind).to_le_bytes());

@@ -545,9 +545,7 @@ impl Session {
     /// Says something to another session, without waiting; the attendant says it later where there is no room.
     pub(crate) fn say(&self, to: Incarnation, note: Note) {
         let mut unsaid = self.unsaid.lock();
-        // What waits already goes first; what it is about is said anew.
-        if unsaid.waits_for(to) || !self.try_say(to, &note) {
-            unsaid.add(to, note);
+        if unsaid.say_now(to, note, |note| self.try_say(to, note)) {
             drop(unsaid);
             self.call();
         }

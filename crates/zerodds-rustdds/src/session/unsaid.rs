@@ -15,12 +15,18 @@ use zerodds_core::{Incarnation, LoanError, SendError};
 pub(super) struct Unsaid(BTreeMap<Incarnation, VecDeque<Note>>);
 
 impl Unsaid {
-    /// Whether something waits for this peer: what comes after it has to wait too.
-    pub(super) fn waits_for(&self, peer: Incarnation) -> bool {
-        self.0.contains_key(&peer)
+    /// Says something now if it can; whether it has to be said later. What waits already goes first. But a writer, or one that it waits
+    /// for, hears at once what is no less true for being said twice, and is said again behind what may have to come before it.
+    pub(super) fn say_now(&mut self, peer: Incarnation, note: Note, say: impl FnOnce(&Note) -> bool) -> bool {
+        let waits = self.0.contains_key(&peer);
+        let is_said = (!waits || note.may_be_said_twice()) && say(&note);
+        if waits || !is_said {
+            self.add(peer, note);
+        }
+        waits || !is_said
     }
 
-    pub(super) fn add(&mut self, peer: Incarnation, note: Note) {
+    fn add(&mut self, peer: Incarnation, note: Note) {
         let notes = self.0.entry(peer).or_default();
         notes.retain(|old| !note.replaces(old));
         let is_like_it = |old: &Note| match (&note, old) {
@@ -57,7 +63,8 @@ const LATEST_MAX: usize = MISSED_MAX;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
+    use crate::protocol::{Consumed, Offer};
+    use std::cell::{Cell, RefCell};
 
     const PEER: Incarnation = Incarnation::from_bytes([1; 8]);
 
@@ -108,6 +115,31 @@ mod tests {
             unsaid.add(peer, Note::Forget { id: 2 });
         }
         assert!(unsaid.say(|peer, note| peer == other || *note == Note::Forget { id: 2 }), "the first waits");
-        assert!(unsaid.waits_for(PEER) && !unsaid.waits_for(other));
+        assert!(unsaid.0.contains_key(&PEER) && !unsaid.0.contains_key(&other));
+    }
+
+    #[test]
+    fn what_writers_wait_for_is_said_though_something_waits_that_needs_memory_and_again_behind_it() {
+        let said = RefCell::new(Vec::new());
+        let has_memory = Cell::new(false);
+        let say = |note: &Note| {
+            let is_said = has_memory.get() || !matches!(note, Note::Readers(_));
+            said.borrow_mut().extend(is_said.then(|| note.clone()));
+            is_said
+        };
+        let (reader, writer, consumed) = ([1; 4], [2; 4], Consumed::default());
+        let offers = Note::Readers(vec![Offer { reader, window: 1 }]);
+        let [taken, waiting] =
+            [Note::Taken { reader, writer, consumed }, Note::Waiting { reader, writer, heard: 0 }];
+        let (told, forget) = ([taken, waiting, missed(1, 1)], Note::Forget { id: 1 });
+        let mut unsaid = Unsaid::default();
+        assert!(unsaid.say_now(PEER, offers.clone(), say), "it waits for memory");
+        assert!(unsaid.say_now(PEER, forget.clone(), say), "it may not come before the readers");
+        assert!(told.iter().all(|note| unsaid.say_now(PEER, note.clone(), say)));
+        assert_eq!(said.take(), told);
+        has_memory.set(true);
+        assert!(!unsaid.say(|_, note| say(note)));
+        assert_eq!(said.take(), [offers, forget].into_iter().chain(told).collect::<Vec<_>>());
+        assert!(!unsaid.say_now(PEER, missed(1, 2), say), "nothing waits any more");
     }
 }
