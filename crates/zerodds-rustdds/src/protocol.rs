@@ -84,7 +84,7 @@ pub(crate) enum Note {
     /// This writer waits for what this reader takes beyond what it has heard of, and wants to hear of less than a quarter of
     /// the window too.
     Waiting { reader: Entity, writer: Entity, heard: i64 },
-    /// This reader of the sender's will never be given this sample, whose descriptor it has decoded: it expired, or was lost.
+    /// This reader of the sender's will never be given this sample: it expired, perhaps before its descriptor was decoded, or was lost.
     Missed { reader: Entity, id: u64 },
     /// The session ends; its participant may go on without.
     Leaving,
