@@ -620,7 +620,7 @@ const ENDED: &str = "the session's thread has ended";
 /// Why a participant shares with nobody any more.
 const DOUBTED: &str = "RustDDS's queue of 2,048 reports was full before the session's thread read it, and whom the participant's \
                        endpoints are matched with is not known any more; a new session would know (what keeps that thread is \
-                       a waker of its events, or whoever takes its log, that blocks)";
+                       a waker of its events, or whoever takes its log, that blocks, or RustDDS's find_topic with a timeout)";
 /// How long a writer waits for what is less than a quarter of its window.
 const SOON: Duration = Duration::from_millis(1);
 /// The next sample's id: of the process, since sessions that one participant has one after the other have the same incarnation.
