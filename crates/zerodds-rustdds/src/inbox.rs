@@ -79,18 +79,17 @@ impl Inbox {
         Self { receiver, watch, messages_max: MESSAGES_MAX, offers_max: OFFERS_MAX, ..Self::default() }
     }
 
-    /// The sample that a descriptor stands for, if it is here.
-    pub(crate) fn decode(&mut self, reader: Entity, descriptor: Descriptor) -> (Option<Bytes>, Aside) {
-        // It was sent before its descriptor. There may be more before it than is taken in at once.
-        for _ in 0..ROUNDS_MAX {
-            if self.ledger.holds(descriptor.key) {
-                break;
-            }
-            self.empty();
-            if !self.is_behind {
-                break;
-            }
+    /// Takes in what has come, up to a bound, if a sample whose descriptor has come is not here; whether it may lie behind more.
+    pub(crate) fn seeks(&mut self, sample: SampleKey) -> bool {
+        if self.ledger.holds(sample) {
+            return false;
         }
+        self.empty();
+        self.is_behind
+    }
+
+    /// The sample that a descriptor stands for, if it is here. It was sent before.
+    pub(crate) fn decode(&mut self, reader: Entity, descriptor: Descriptor) -> (Option<Bytes>, Aside) {
         self.expire();
         let outcome = self.ledger.decode(reader, descriptor);
         (outcome, self.aside())
@@ -232,7 +231,7 @@ impl Inbox {
 /// Messages that are taken in at once: as many as lie in two hundred links that are full.
 const MESSAGES_MAX: usize = 1 << 17;
 /// So often, for a sample whose descriptor has come: for as many as lie in all links that there can be (2,048).
-const ROUNDS_MAX: usize = 16;
+pub(crate) const ROUNDS_MAX: usize = 16;
 /// Offers among the news before those are looked for that others have replaced.
 const OFFERS_MAX: usize = 1 << 18;
 
@@ -247,7 +246,7 @@ mod tests {
     use zerodds_transport_shm::{Config, ShmTransport};
 
     #[test]
-    fn a_sample_is_found_behind_more_messages_than_are_taken_in_at_once() {
+    fn a_sample_is_found_behind_more_messages_than_are_taken_in_at_once_which_are_taken_in_bit_by_bit() {
         let transport = ShmTransport::open(3_880_000_000 - std::process::id(), &Config::default());
         let own = transport.locators();
         let Some(owner) = own.first().and_then(Locator::incarnation) else { return };
@@ -265,6 +264,15 @@ mod tests {
         (0..10).for_each(|_| _ = send(&[1]));
         assert_eq!(send(&sample).by_shm, 1);
         let descriptor = Descriptor { key: SampleKey { owner, id: 7 }, len: 1, floor: 7 };
+        let mut before = 0;
+        loop {
+            let goes_on = inbox.seeks(descriptor.key);
+            assert!(inbox.strange - before <= 3, "others may look in between");
+            before = inbox.strange;
+            if !goes_on {
+                break;
+            }
+        }
         assert!(inbox.decode(reader, descriptor).0.is_some());
         assert_eq!(inbox.strange, 10);
     }

@@ -30,7 +30,7 @@ use stats::Totals;
 use crate::config::{Config, Options};
 use crate::endpoints::{Publisher, Subscriber};
 use crate::events::{Broadcast, Events};
-use crate::inbox::{Aside, Inbox, Taken};
+use crate::inbox::{Aside, Inbox, ROUNDS_MAX, Taken};
 use crate::intake::{Appetite, Awaited, Progress};
 use crate::protocol::{Consumed, Descriptor, Entity, Note, Prefix, SampleKey, TopicHash, incarnation};
 use crate::watch::Watch;
@@ -39,7 +39,7 @@ use attached::Attached;
 use attendant::Attendant;
 use bytes::Bytes;
 use noted::Noted;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use registry::{Errand, Registry};
 use rustdds::dds::CreateResult;
 use rustdds::{DomainParticipant, QosPolicies, RTPSEntity, Topic};
@@ -419,7 +419,16 @@ impl Session {
 
     /// The sample that a descriptor stands for.
     pub(crate) fn decode(&self, reader: Entity, descriptor: Descriptor) -> Option<Bytes> {
-        let (outcome, aside) = self.inbox.lock().decode(reader, descriptor);
+        let mut inbox = self.inbox.lock();
+        for _ in 1..ROUNDS_MAX {
+            if !inbox.seeks(descriptor.key) {
+                break;
+            }
+            // Whoever waits for the inbox does not wait for all of them.
+            MutexGuard::bump(&mut inbox);
+        }
+        let (outcome, aside) = inbox.decode(reader, descriptor);
+        drop(inbox);
         self.hear(aside);
         outcome
     }
