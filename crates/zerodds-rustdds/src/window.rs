@@ -34,7 +34,9 @@ struct State {
     plan: Arc<Plan>,
     /// Samples that have a place, and no id yet.
     placed: usize,
-    /// Samples that RTPS may have by now, by id, and the readers that do not owe them: as many as are being written.
+    /// Samples that readers may have by now, and RTPS has not, by id, and the readers that do not owe them.
+    sent: Vec<(u64, Vec<Reader>)>,
+    /// The same of those that RTPS may have, too: as many as are being written.
     begun: Vec<(u64, Vec<Reader>)>,
     /// Samples that some reader may not have taken, in the order of their first sequence numbers.
     samples: VecDeque<Sample>,
@@ -109,16 +111,24 @@ impl Sample {
 /// Room for one sample with every reader, so that threads which write at once do not all have the same. Dropped, it is free again.
 pub(crate) struct Place {
     outlook: Arc<Outlook>,
+    sent: Option<u64>,
     is_used: bool,
 }
 
 impl Place {
+    /// The sample is about to be sent. Whoever has it first may say that it has expired while others are waited for.
+    pub(crate) fn send(&mut self, id: u64) {
+        self.sent = Some(id);
+        self.outlook.state.lock().sent.push((id, Vec::new()));
+    }
+
     /// RTPS is about to be given the sample.
     pub(crate) fn begin(mut self, id: u64) -> Arc<Outlook> {
         self.is_used = true;
         let mut state = self.outlook.state.lock();
         state.placed -= 1;
-        state.begun.push((id, Vec::new()));
+        let excused = take_out(&mut state.sent, id).unwrap_or_default();
+        state.begun.push((id, excused));
         drop(state);
         Arc::clone(&self.outlook)
     }
@@ -127,7 +137,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.is_used {
-            self.outlook.state.lock().placed -= 1;
+            let mut state = self.outlook.state.lock();
+            state.placed -= 1;
+            self.sent.and_then(|id| take_out(&mut state.sent, id));
+            drop(state);
             self.outlook.changed.notify_all();
         }
     }
@@ -191,14 +204,14 @@ impl Outlook {
 
     /// RTPS has not taken a sample that was begun.
     pub(crate) fn give_up(&self, id: u64) {
-        self.state.lock().take_begun(id);
+        take_out(&mut self.state.lock().begun, id);
         self.changed.notify_all();
     }
 
     /// It was written under these sequence numbers.
     pub(crate) fn set_written(&self, id: u64, numbers: Numbers) {
         let mut state = self.state.lock();
-        let excused = state.take_begun(id).unwrap_or_default();
+        let excused = take_out(&mut state.begun, id).unwrap_or_default();
         state.written = state.written.max(numbers.last);
         if !state.taken.is_empty() {
             // Several threads may write, and come here in another order.
@@ -295,18 +308,13 @@ impl State {
         Consumed { up_to: self.written, unreadable: 0 }
     }
 
-    /// A sample is not about to be given to RTPS any more; who does not owe it.
-    fn take_begun(&mut self, id: u64) -> Option<Vec<Reader>> {
-        let index = self.begun.iter().position(|(begun, _)| *begun == id)?;
-        Some(self.begun.swap_remove(index).1)
-    }
-
     /// Whether that is news.
     fn excuse(&mut self, reader: Reader, id: u64) -> bool {
         let carried = self.samples.iter_mut().find(|sample| sample.id == id);
         self.is_uneven |= carried.is_some();
-        let begun = self.begun.iter_mut().find(|(begun, _)| *begun == id).map(|(_, excused)| excused);
-        let excused = begun.or_else(|| carried.map(|sample| &mut sample.excused));
+        let unwritten = self.begun.iter_mut().chain(&mut self.sent).find(|(unwritten, _)| *unwritten == id);
+        let excused =
+            unwritten.map(|(_, excused)| excused).or_else(|| carried.map(|sample| &mut sample.excused));
         let new = excused.filter(|excused| !excused.contains(&reader));
         new.map(|excused| excused.push(reader)).is_some()
     }
@@ -328,7 +336,7 @@ impl State {
 
     fn place_anyway(&mut self, outlook: &Arc<Outlook>) -> Place {
         self.placed += 1;
-        Place { outlook: Arc::clone(outlook), is_used: false }
+        Place { outlook: Arc::clone(outlook), sent: None, is_used: false }
     }
 
     fn has_room(&self) -> bool {
@@ -393,6 +401,12 @@ impl State {
             self.samples.pop_front();
         }
     }
+}
+
+/// Takes a sample out; who does not owe it.
+fn take_out(samples: &mut Vec<(u64, Vec<Reader>)>, id: u64) -> Option<Vec<Reader>> {
+    let index = samples.iter().position(|(other, _)| *other == id)?;
+    Some(samples.swap_remove(index).1)
 }
 
 #[cfg(test)]

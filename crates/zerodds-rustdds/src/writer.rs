@@ -268,7 +268,7 @@ impl<C: Carrier> Writer<C> {
     fn publish(
         &self,
         draft: Draft,
-        place: Place,
+        mut place: Place,
         key: &C::Key,
         options: &WriteOptions,
         deadline: Instant,
@@ -280,7 +280,7 @@ impl<C: Carrier> Writer<C> {
                 (begun, Posts::plain(bytes, falls_back))
             }
             Draft::Shared(parcel) => {
-                let mut transit = self.outlet.send(parcel, options, deadline)?;
+                let mut transit = self.outlet.send(parcel, &mut place, options, deadline)?;
                 if !transit.is_done() {
                     transit.wait(deadline);
                 }
@@ -313,7 +313,7 @@ impl<C: Carrier> Writer<C> {
     async fn publish_async(
         &self,
         draft: Draft,
-        place: Place,
+        mut place: Place,
         key: &C::Key,
         options: &WriteOptions,
         deadline: Instant,
@@ -325,7 +325,7 @@ impl<C: Carrier> Writer<C> {
                 (begun, Posts::plain(bytes, falls_back))
             }
             Draft::Shared(parcel) => {
-                let transit = self.outlet.send(parcel, options, deadline)?;
+                let transit = self.outlet.send(parcel, &mut place, options, deadline)?;
                 let transit = arrived(transit, deadline).await?;
                 (self.outlet.begin(&transit, place), self.outlet.dispatch(transit)?)
             }
@@ -573,7 +573,8 @@ mod tests {
         let mut parcel = parcel.expect("room");
         parcel.cdr_mut().fill(7);
         stage.zerodds.0.session.transport.close();
-        let transit = stage.outlet.send(parcel, &WriteOptions::default(), Instant::now());
+        let mut place = stage.outlet.place().expect("a place");
+        let transit = stage.outlet.send(parcel, &mut place, &WriteOptions::default(), Instant::now());
         let posts = stage.outlet.dispatch(transit.unwrap_or_else(|why| panic!("{why}")));
         let mut posts = posts.unwrap_or_else(|(why, _)| panic!("{why}"));
         let post = posts.next(&stage.outlet).expect("for all");

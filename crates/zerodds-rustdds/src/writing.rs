@@ -414,6 +414,7 @@ impl Outlet {
     pub(crate) fn send(
         self: &Arc<Self>,
         parcel: Parcel,
+        place: &mut Place,
         options: &WriteOptions,
         deadline: Instant,
     ) -> Result<Transit, Refused> {
@@ -431,6 +432,7 @@ impl Outlet {
         let (peers, others) = peers.split_at(waited);
         let readers = plan.shared().map(|(target, _)| incarnation(target.prefix)).collect();
         let undescribed = self.numbered(readers);
+        place.send(undescribed.key.id);
         let Parcel { mut loan, instance } = parcel;
         if let Some(header) = loan.first_chunk_mut::<HEADER_LEN>() {
             let (id, lifespan) = (undescribed.key.id, self.lifespan);

@@ -320,3 +320,19 @@ fn what_a_reader_could_not_decode_is_the_oldest_that_it_has_not_taken_and_counts
         "the fourth, and the one that came before it was written"
     );
 }
+
+#[test]
+fn a_reader_may_say_that_a_sample_has_expired_while_another_one_that_has_no_room_for_it_is_waited_for() {
+    let (outlook, reader) = outlook(1);
+    let mut place = outlook.place().expect("room");
+    place.send(7);
+    outlook.excuse(reader, 7);
+    assert!(!has_room(&outlook), "others may owe it");
+    place.begin(7);
+    assert!(has_room(&outlook), "it is not waited for");
+    outlook.set_written(7, Numbers::one(1));
+    let mut place = outlook.place().expect("room");
+    place.send(8);
+    drop(place);
+    assert!(outlook.state.lock().sent.is_empty(), "it is given to nobody");
+}
