@@ -18,6 +18,7 @@ use crate::limits::{self, Exceeded};
 use crate::outbound::Outbound;
 use crate::segment;
 use crate::shared::Shared;
+use crate::sys;
 use parking_lot::MutexGuard;
 use std::time::{Duration, Instant};
 
@@ -157,7 +158,7 @@ impl Shared {
         let (present_until, look) = (outbound.memory.present_until, outbound.memory.look);
         let (needed, looked) = MutexGuard::unlocked(outbound, || {
             let pages = self.ring.missing(present_until as usize, end as usize).count();
-            let needed = (pages * rustix::param::page_size()) as u64;
+            let needed = (pages * sys::page_size()) as u64;
             (needed, look(needed))
         });
         outbound.memory.note((end, needed), looked, Instant::now())?;
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn pages_that_are_not_in_memory_are_found_wherever_they_lie() {
-        let page = rustix::param::page_size();
+        let page = sys::page_size();
         let len = 600 * page;
         let object = segment::create("test", len, 1, segment::Sharing::ReadWrite).expect("memory");
         object.mapping.populate(0, len - 300 * page).expect("memory");

@@ -1,6 +1,7 @@
 //! A mapping of shared memory, and the three ways to touch it: words, copies, slices.
 
 use crate::crash;
+use crate::layout::PAGE;
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64};
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -48,7 +49,7 @@ impl Mapping {
     /// Where the pages lie that are not in memory, of those of `at..end`. Looked at here and not by SEEK_HOLE, which waits for whoever
     /// has the same file and reads it.
     pub(crate) fn missing(&self, at: usize, end: usize) -> impl Iterator<Item = usize> {
-        let page = rustix::param::page_size();
+        let page = page_size();
         (at - at % page..end).step_by(PAGES_AT_ONCE * page).flat_map(move |at| {
             let len = (end - at).min(PAGES_AT_ONCE * page);
             let mut pages = [0; PAGES_AT_ONCE];
@@ -212,6 +213,14 @@ impl<K: Keeper> Deref for SharedBytes<K> {
         // SAFETY: inside the mapping, which `self` keeps alive (rule 4); nobody writes these bytes while `self` exists (rule 3).
         unsafe { std::slice::from_raw_parts(start, self.len) }
     }
+}
+
+/// The system's, in bytes. Not rustix's, which looks at the program's own ELF header first and does not survive that under
+/// valgrind.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: asks for a number.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(PAGE)
 }
 
 /// Pages that are looked at with one system call.

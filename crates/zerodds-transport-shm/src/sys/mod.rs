@@ -38,6 +38,6 @@ mod raise;
 pub(crate) use counted::{AtomicU32, AtomicU64};
 pub(crate) use credentials::{Credentials, peer_credentials, peer_pidfd};
 pub(crate) use fork::Generation;
-pub(crate) use mapping::{Keeper, LoanedBytes, Mapping, SharedBytes};
+pub(crate) use mapping::{Keeper, LoanedBytes, Mapping, SharedBytes, page_size};
 #[cfg(all(feature = "crash-points", debug_assertions))]
 pub(crate) use raise::raise;
