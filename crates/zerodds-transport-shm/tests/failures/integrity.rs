@@ -1,9 +1,11 @@
 //! Samples of every size, at full rate and at every boundary: whole, once, in order, and counted where they are lost.
 
 use crate::support::roles::send_numbered;
-use crate::support::{Node, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable, scaled};
+use crate::support::{
+    Node, deadline, fill, fresh_domain, is_intact, pair, pair_with, reliable, scaled, warnings,
+};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use zerodds_core::{Delivery, Incoming, Locator, Peer, Receiver, Transport};
 use zerodds_transport_shm::{Config, ShmMessage};
 
@@ -117,29 +119,9 @@ fn f45_messages_that_exactly_fill_what_there_is_leave_room_for_the_next() {
     assert_eq!(b.next_message().len(), max);
 }
 
-/// Counts what is said at the level `warn` and above.
-struct Warnings(Arc<AtomicU64>);
-
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::WARN
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 #[test]
 fn f46_nothing_is_warned_of_or_counted_as_lost_while_the_reader_keeps_up() {
-    let warnings = Arc::new(AtomicU64::new(0));
-    tracing::subscriber::with_default(Warnings(Arc::clone(&warnings)), || {
+    let said = warnings::count(|| {
         tracing::warn!("the subscriber hears this");
         let config = Config::default().max_datagram(256 << 10).expect("in range");
         let (a, mut b) = pair_with(&config);
@@ -155,8 +137,8 @@ fn f46_nothing_is_warned_of_or_counted_as_lost_while_the_reader_keeps_up() {
             (counters.lost_messages, counters.timed_out_messages, counters.too_large_messages),
             (0, 0, 0)
         );
-        assert_eq!(warnings.load(Ordering::SeqCst), 1, "no more than what the test said");
     });
+    assert_eq!(said, 1, "no more than what the test said");
 }
 
 #[test]

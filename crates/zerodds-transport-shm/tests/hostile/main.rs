@@ -11,8 +11,6 @@ mod victim;
 
 use rogue::Target;
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use support::child::{Process, is_root_or_skip, role};
 use support::others::ForOthers;
 use support::{Node, fresh_domain, scaled};
@@ -537,37 +535,11 @@ fn f30_where_there_is_no_thread_to_close_what_others_sent_it_waits_and_nobody_el
     victim::ask_deaf_until(&mut deaf, "status", |now| now.descriptors <= before.descriptors);
 }
 
-/// Counts what is warned of on this thread.
-struct Warnings(Arc<AtomicUsize>);
-
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 #[test]
 fn whoever_breaks_one_link_after_another_is_counted_and_does_not_fill_the_log() {
     const LINKS: u64 = 40;
     let mut node = Node::open(fresh_domain());
-    let warned = Arc::new(AtomicUsize::new(0));
-    tracing::subscriber::with_default(Warnings(Arc::clone(&warned)), || {
+    let warned = support::warnings::count(|| {
         for name in 1..=LINKS {
             let broken = Target::new(node.locator(), name).attach(|_| {}).expect("admitted");
             // Nothing of its ring is there.
@@ -576,6 +548,5 @@ fn whoever_breaks_one_link_after_another_is_counted_and_does_not_fill_the_log() 
         }
     });
     assert_eq!(node.transport.counters().protocol_errors, LINKS);
-    let warned = warned.load(Ordering::Relaxed) as u64;
     assert!((1..=LINKS / 2).contains(&warned), "{warned} warnings");
 }

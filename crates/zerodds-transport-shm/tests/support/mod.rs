@@ -4,6 +4,7 @@
 pub(crate) mod child;
 pub(crate) mod others;
 pub(crate) mod roles;
+pub(crate) mod warnings;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::{Duration, Instant};
