@@ -33,6 +33,7 @@ use crate::rtps::{Data, DataFrag, DataFragFields, HEADER_LEN, MessageWriter, SUB
 use std::iter::Peekable;
 use std::ops::RangeInclusive;
 use zerodds_core::Endianness;
+use zerodds_transport_shm::Config;
 
 /// Bytes that a message has besides its part of the payload, at most: header 20, INFO_DST 16, INFO_TS 12,
 /// DATA_FRAG 36, inline QoS 32, HEARTBEAT 32; and a reserve.
@@ -42,11 +43,8 @@ pub(crate) const OVERHEAD_MAX: usize = 512;
 /// since every fragment costs others a system call and a stock Dust reader stops at 256 missing ones.
 const FRAGMENT_LEN_MAX: usize = 60_000;
 
-/// What shared memory takes on top of the largest sample.
-pub(crate) const ON_TOP: usize = 4096;
-
 /// What a chunk may be shorter than the longest message, besides its overhead: a sample of the largest size is still one chunk.
-const SPARE: usize = ON_TOP - OVERHEAD_MAX;
+const SPARE: usize = Config::RTPS_OVERHEAD - OVERHEAD_MAX;
 
 /// Which sizes a participant's samples are cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,11 +363,11 @@ mod tests {
     fn a_sample_of_the_knob_is_one_chunk_whatever_a_datagram_carries() {
         for knob in [4096, 100_000, MIB, 16 * MIB, 17 * MIB + 1, 64 * MIB, 1000 * MIB, 1024 * MIB] {
             for datagram_max in (1232..=65_507).step_by(7).chain([1400, 1452, 1472, 8972, 65_507]) {
-                let fragmenter = Fragmenter::new(knob + 4096, datagram_max);
+                let fragmenter = Fragmenter::new(knob + Config::RTPS_OVERHEAD, datagram_max);
                 let (len, chunk_len) = (usize::from(fragmenter.fragment_len), fragmenter.chunk_len());
                 assert!(chunk_len >= knob, "{knob}, {fragmenter:?}");
                 assert!(
-                    fragmenter.message_len_max() <= (knob + 4096).max(datagram_max),
+                    fragmenter.message_len_max() <= (knob + Config::RTPS_OVERHEAD).max(datagram_max),
                     "{knob}, {fragmenter:?}"
                 );
                 assert_eq!((chunk_len % len, len % 4), (0, 0));

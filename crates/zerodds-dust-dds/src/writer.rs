@@ -24,7 +24,6 @@ use crate::announce::refreshed;
 use crate::datagrams::Datagrams;
 use crate::departed::Departed;
 use crate::forecast::Forecast;
-use crate::fragment::ON_TOP;
 use crate::outgoing::Outgoing;
 use crate::participant::{Running, Shared};
 use crate::repair::repair;
@@ -409,7 +408,9 @@ impl<S: Transport, U: Datagrams> Writer<S, U> {
             let is_first = is_beginning(message, outgoing);
             // Of a sample that Dust writes in chunks each would fit shared memory, which the sample does not.
             let chunked = outgoing.chunk(message).filter(|_| is_first);
-            let len = chunked.map_or(message.len(), |chunk| chunk.sample_len as usize + ON_TOP);
+            let len = chunked.map_or(message.len(), |chunk| {
+                chunk.sample_len as usize + zerodds_transport_shm::Config::RTPS_OVERHEAD
+            });
             shared.router.record_pieces(peer, len);
             if is_first {
                 shared.tally.fragmented();
@@ -508,7 +509,7 @@ fn is_beginning(message: &[u8], outgoing: &Outgoing) -> bool {
 pub(crate) const PATIENCE: Duration = Duration::from_millis(40);
 /// What Dust writes whole, however short fragments are: announcements, with the application's own data in them, and keys of what is
 /// disposed of. A datagram carries no more.
-const NEVER_CUT_MAX: usize = 65_507;
+const NEVER_CUT_MAX: usize = zerodds_transport_udp::Config::MAX_DATAGRAM_MAX;
 /// From here on, a copy costs more than a loan.
 const LARGE: usize = 256 << 10;
 /// Samples of an SEDP writer that are remembered; beyond it all are heard once more.

@@ -67,6 +67,9 @@ impl Config {
     pub const MAX_DATAGRAM_MIN: usize = 4 << 10;
     /// The largest accepted [`max_datagram`](Self::max_datagram): 1 GiB.
     pub const MAX_DATAGRAM_MAX: usize = 1 << 30;
+    /// Bytes that a message may be longer than [`max_datagram`](Self::max_datagram): room for the RTPS header and the submessages
+    /// around a sample, inline QoS included. 4 KiB.
+    pub const RTPS_OVERHEAD: usize = 4 << 10;
 
     /// The defaults, overlaid with the `ZERODDS_SHM*` environment variables that are set.
     ///

@@ -471,11 +471,9 @@ pub(crate) fn random() -> io::Result<u64> {
 
 /// The knob bounds a serialized sample; RTPS headers around it come on top.
 fn message_max(config: &Config) -> usize {
-    config.max_datagram + RTPS_OVERHEAD
+    config.max_datagram + Config::RTPS_OVERHEAD
 }
 
-/// Room for the RTPS header and submessages around a sample, inline QoS included.
-const RTPS_OVERHEAD: usize = 4096;
 /// The ring's holdable part is at least this long.
 const MAIN_MIN: usize = 4 << 20;
 /// The ring uses this much before it grows: with a receiver that sleeps between messages.
