@@ -13,7 +13,6 @@
 
 use crate::arena::RecordId;
 use crate::crash;
-use crate::layout::PAGE;
 use crate::limits::{self, Exceeded};
 use crate::outbound::Outbound;
 use crate::segment;
@@ -139,7 +138,7 @@ impl Shared {
             self.look(outbound, now)?;
         }
         if outbound.memory.is_strict {
-            let at = start as usize & !(PAGE - 1);
+            let at = start as usize & !(sys::page_size() - 1);
             let len = end as usize - at;
             MutexGuard::unlocked(outbound, || segment::populate(&self.ring, at, len)).map_err(|_| {
                 NotAffordable { needed: len as u64, limit: limits::unpromised(0), was_seen: true }
