@@ -20,10 +20,11 @@ impl Unsaid {
     pub(super) fn say_now(&mut self, peer: Incarnation, note: Note, say: impl FnOnce(&Note) -> bool) -> bool {
         let waits = self.0.contains_key(&peer);
         let is_said = (!waits || note.may_be_said_twice()) && say(&note);
-        if waits || !is_said {
+        let is_due = waits || !is_said;
+        if is_due {
             self.add(peer, note);
         }
-        waits || !is_said
+        is_due
     }
 
     fn add(&mut self, peer: Incarnation, note: Note) {
