@@ -101,6 +101,8 @@ mod ending;
 pub mod fuzzing;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod handshake;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
+mod holes;
 #[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]
 mod inlink;
 #[cfg(any(zerodds_model, all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm))))]

@@ -13,6 +13,7 @@
 
 use crate::arena::RecordId;
 use crate::crash;
+use crate::holes;
 use crate::limits::{self, Exceeded};
 use crate::outbound::Outbound;
 use crate::segment;
@@ -156,8 +157,7 @@ impl Shared {
         crash::step("grow");
         let (present_until, look) = (outbound.memory.present_until, outbound.memory.look);
         let (needed, looked) = MutexGuard::unlocked(outbound, || {
-            let pages = self.ring.missing(present_until as usize, end as usize).count();
-            let needed = (pages * sys::page_size()) as u64;
+            let needed = holes::missing(&self.ring_fd, present_until, end);
             (needed, look(needed))
         });
         outbound.memory.note((end, needed), looked, Instant::now())?;
@@ -167,10 +167,9 @@ impl Shared {
 
     /// Whether these bytes of the ring are in memory. What once was there stays, or comes back from swap.
     fn is_present(&self, memory: &mut Memory, start: u64, end: u64) -> bool {
-        let missing =
-            |from: u64| self.ring.missing(from as usize, end as usize).next().map_or(end, |at| at as u64);
-        memory.present_until = missing(memory.present_until.min(end)).max(memory.present_until);
-        end <= memory.present_until || (start > memory.present_until && missing(start) == end)
+        memory.present_until = holes::next_hole(&self.ring_fd, memory.present_until);
+        end <= memory.present_until
+            || (start > memory.present_until && holes::next_hole(&self.ring_fd, start) >= end)
     }
 }
 
@@ -265,18 +264,5 @@ mod tests {
         IS_CLOSED.store(1, Ordering::SeqCst);
         let refused = refused.join().expect("no panic").expect_err("closed");
         assert!(matches!(refused, LoanError::Closed), "{refused}");
-    }
-
-    #[test]
-    fn pages_that_are_not_in_memory_are_found_wherever_they_lie() {
-        let page = sys::page_size();
-        let len = 600 * page;
-        let object = segment::create("test", len, 1, segment::Sharing::ReadWrite).expect("memory");
-        object.mapping.populate(0, len - 300 * page).expect("memory");
-        object.mapping.populate(len - page, page).expect("memory");
-        let missing: Vec<_> = object.mapping.missing(page + 1, len).collect();
-        let expected: Vec<_> = (300..599).map(|index| index * page).collect();
-        assert_eq!(missing, expected);
-        assert_eq!(object.mapping.missing(300 * page + 5, 300 * page + 6).collect::<Vec<_>>(), [300 * page]);
     }
 }

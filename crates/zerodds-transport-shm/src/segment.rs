@@ -11,10 +11,10 @@ use crate::limits;
 use crate::region::Region;
 use crate::sync::Ordering;
 use crate::sys::Mapping;
-use rustix::fs::{FileType, MemfdFlags, SealFlags};
+use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::process::Resource;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use thiserror::Error;
 
 /// A sealed object of our own.
@@ -75,10 +75,21 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
     mapping.u32(header::LAYOUT).store(LAYOUT_HASH, Ordering::Relaxed);
     mapping.u64(header::LEN).store(len as u64, Ordering::Relaxed);
     mapping.u64(header::OWNER).store(owner, Ordering::Relaxed);
+    if sharing == Sharing::ReadOnly {
+        // What another user gets to read he cannot open anew to write: whoever can write to a file can keep its lock (holes.rs).
+        asked("fchmod of a memfd", rustix::fs::fchmod(&fd, Mode::RUSR))?;
+    }
     crash::step("seal");
     asked("seals of a memfd", rustix::fs::fcntl_add_seals(&fd, sharing.seals()))?;
     crash::step("sealed");
     Ok(Object { fd, mapping })
+}
+
+/// A ring as peers get it: by a description of its own, with which nothing can be done but read.
+pub(crate) fn for_peers(ring: &OwnedFd) -> io::Result<OwnedFd> {
+    // Not /proc/self, which is the first thread's: another one may have descriptors of its own.
+    let path = format!("/proc/thread-self/fd/{}", ring.as_raw_fd());
+    asked(&path, rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
 }
 
 /// Maps an object that a peer made, if it is what the protocol says.
@@ -166,6 +177,7 @@ fn within_file_size_limit(len: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::FallocateFlags;
 
     const LEN: usize = 8192;
 
@@ -192,6 +204,20 @@ mod tests {
         assert!(rustix::io::pwrite(&made.fd, b"x", 0).is_err());
         assert!(rustix::fs::ftruncate(&made.fd, 0).is_err());
         assert!(rustix::fs::fcntl_add_seals(&made.fd, SealFlags::WRITE).is_err());
+    }
+
+    #[test]
+    fn what_peers_get_of_a_ring_can_be_read_and_opened_for_writing_by_no_other_user() {
+        let made = object(Sharing::ReadOnly);
+        let given = for_peers(&made.fd).expect("proc");
+        assert!(map(&given, LEN, 7, Sharing::ReadOnly).is_ok());
+        assert_eq!(rustix::io::pwrite(&given, b"x", 0), Err(rustix::io::Errno::BADF), "not even tried");
+        let grow = rustix::fs::fallocate(&given, FallocateFlags::KEEP_SIZE, 0, LEN as u64);
+        assert_eq!(grow, Err(rustix::io::Errno::BADF));
+        rustix::fs::seek(&given, rustix::fs::SeekFrom::Start(7)).expect("a file");
+        assert_eq!(rustix::fs::tell(&made.fd), Ok(0), "each has a position, and a lock for it");
+        let mode = rustix::fs::fstat(&made.fd).expect("a file").st_mode;
+        assert_eq!(Mode::from_raw_mode(mode), Mode::RUSR);
     }
 
     #[test]

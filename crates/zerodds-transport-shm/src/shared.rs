@@ -34,7 +34,10 @@ pub(crate) struct Shared {
     pub(crate) locator: Locator,
     pub(crate) identity: OurIdentity,
     pub(crate) ring: Mapping,
+    /// Ours alone: see holes.rs.
     pub(crate) ring_fd: OwnedFd,
+    /// What peers get of it.
+    pub(crate) ring_for_peers: OwnedFd,
     /// Rung by all peers of our own user, and by ourselves.
     pub(crate) bell: Arc<OwnBell>,
     pub(crate) outbound: Mutex<Outbound>,
@@ -130,6 +133,7 @@ impl Shared {
                     .collect(),
             },
             ring: ring.mapping,
+            ring_for_peers: segment::for_peers(&ring.fd)?,
             ring_fd: ring.fd,
             bell: Arc::new(OwnBell::create(owner)?),
             outbound: Mutex::new(Outbound::new(arena)),

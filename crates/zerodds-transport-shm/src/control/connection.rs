@@ -200,7 +200,7 @@ impl Connection {
 
     /// Our ring, and for a process of our user our doorbell.
     fn own_objects<'a>(&self, shared: &'a Shared) -> Vec<BorrowedFd<'a>> {
-        let mut fds = vec![shared.ring_fd.as_fd()];
+        let mut fds = vec![shared.ring_for_peers.as_fd()];
         if self.credentials.uid == shared.identity.uid {
             fds.push(shared.bell.memory());
         }

@@ -46,22 +46,6 @@ impl Mapping {
         self.raw.advise_range(advice, at, len)
     }
 
-    /// Where the pages lie that are not in memory, of those of `at..end`. Looked at here and not by SEEK_HOLE, which waits for whoever
-    /// has the same file and reads it.
-    pub(crate) fn missing(&self, at: usize, end: usize) -> impl Iterator<Item = usize> {
-        let page = page_size();
-        (at - at % page..end).step_by(PAGES_AT_ONCE * page).flat_map(move |at| {
-            let len = (end - at).min(PAGES_AT_ONCE * page);
-            let mut pages = [0; PAGES_AT_ONCE];
-            let start = self.pointer(at, len);
-            // SAFETY: `pages` has an octet for each page of `len` bytes, of which there are no more than that; the memory
-            // itself, inside the mapping, is not touched.
-            let outcome = unsafe { libc::mincore(start.cast(), len, pages.as_mut_ptr()) };
-            let is_missing = move |&index: &usize| outcome != 0 || pages[index] & 1 == 0;
-            (0..len.div_ceil(page)).filter(is_missing).map(move |index| at + index * page)
-        })
-    }
-
     /// The address of `at..at + len`, which must lie inside.
     #[inline]
     fn pointer(&self, at: usize, len: usize) -> *mut u8 {
@@ -222,6 +206,3 @@ pub(crate) fn page_size() -> usize {
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(PAGE)
 }
-
-/// Pages that are looked at with one system call.
-const PAGES_AT_ONCE: usize = 256;

@@ -1,5 +1,5 @@
-//! The only unsafe code of the crate: typed access to mapped memory, a hint to the processor about it, what of it is
-//! there, two socket options, a page that forked children have wiped, and a promise to tokio.
+//! The only unsafe code of the crate: typed access to mapped memory, a hint to the processor about it, two socket
+//! options, a page that forked children have wiped, and a promise to tokio.
 //!
 //! Everything else about the kernel (memfd, seals, futexes, sockets, descriptors in messages) is safe through
 //! `rustix` and `memmap2`. What is left is what no library can promise: that bytes which another process can

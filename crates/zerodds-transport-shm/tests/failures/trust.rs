@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
+use zerodds_transport_shm::Config;
 
 /// Plays the roles of this module.
 pub(crate) fn play(words: &[&str]) -> bool {
@@ -32,6 +33,21 @@ fn f26_a_sandbox_that_denies_any_of_what_is_needed_is_named_and_the_process_goes
         let said = party.hear();
         assert!(said.contains(denied) && said.contains("sandbox"), "{denied}: {said:?}");
         assert!(party.finish(), "{denied}: the process goes on without shared memory");
+    }
+}
+
+/// systemd's group for services lacks it, and has whoever asks for it killed; others deny it.
+#[test]
+fn f26_what_no_list_for_services_has_is_not_asked_for_when_memory_is_lent() {
+    for denied in ["mincore", "mincore!"] {
+        let (domain, knob) = (fresh_domain(), 4 << 20);
+        let config = Config::default().max_datagram(knob).expect("in range");
+        let mut other = Node::with(domain, &config);
+        let role = format!("party {domain} as 2626262626262626 {knob}");
+        let mut party = Party::of(Process::start(&role, &["python3", "-c", SANDBOX, denied]));
+        party.link(&name_of(&other));
+        assert_eq!(party.asked(format!("send {} 7 {}", name_of(&other), 2 << 20)), "sent");
+        assert_eq!(other.next_message().len(), 2 << 20);
     }
 }
 
