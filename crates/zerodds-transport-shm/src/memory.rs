@@ -141,8 +141,11 @@ impl Shared {
         if outbound.memory.is_strict {
             let at = start as usize & !(sys::page_size() - 1);
             let len = end as usize - at;
-            MutexGuard::unlocked(outbound, || segment::populate(&self.ring, at, len)).map_err(|_| {
-                NotAffordable { needed: len as u64, limit: limits::unpromised(0), was_seen: true }
+            let populate = || segment::populate(&self.ring, &self.ring_fd, at, len);
+            MutexGuard::unlocked(outbound, populate).map_err(|_| NotAffordable {
+                needed: len as u64,
+                limit: limits::unpromised(0),
+                was_seen: true,
             })?;
         }
         Ok(())

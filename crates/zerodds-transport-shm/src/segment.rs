@@ -4,14 +4,15 @@
 //! frees it with its last holder. It is sealed before anyone else can see it, and whoever receives one checks
 //! type, seals and exact size before mapping, since a peer that could truncate it could kill us by SIGBUS.
 
-use crate::asked::asked;
+use crate::asked::{asked, in_vain};
 use crate::crash;
 use crate::layout::{LAYOUT_HASH, MAGIC, VERSION, header, ring};
 use crate::limits;
 use crate::region::Region;
 use crate::sync::Ordering;
 use crate::sys::Mapping;
-use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::process::Resource;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -67,7 +68,7 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
     // Mapped before it is sealed: afterwards not even we could map a ring for writing.
     let mapping = asked("mmap of a memfd", Mapping::read_write(fd.as_fd(), len))?;
     if limits::is_strict() {
-        make_present(&mapping, sharing)?;
+        make_present(&mapping, &fd, sharing)?;
     }
     // ORDER: Relaxed; handed over through a socket, which orders.
     mapping.u64(header::MAGIC).store(MAGIC, Ordering::Relaxed);
@@ -120,7 +121,7 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
     }?;
     crash::step("peer's object mapped");
     if limits::is_strict() {
-        make_present(&mapping, sharing)?;
+        make_present(&mapping, fd, sharing)?;
     }
     let mut found = [0; HEADER_LEN];
     mapping.copy_out(0, &mut found);
@@ -132,20 +133,40 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
 
 /// Where the system promises no more than it has, a page that is not to be had is a SIGBUS when it is touched first. Asked for now, it is
 /// an error: all of what both sides write, and the header of a ring, which asks for the rest itself.
-fn make_present(mapping: &Mapping, sharing: Sharing) -> io::Result<()> {
+fn make_present(mapping: &Mapping, fd: &OwnedFd, sharing: Sharing) -> io::Result<()> {
     let len = if sharing == Sharing::ReadWrite { mapping.len() } else { ring::HEADER_LEN };
-    populate(mapping, 0, len)
+    populate(mapping, fd, 0, len)
 }
 
-/// Makes these bytes present, or says that the system does not have them.
-pub(crate) fn populate(mapping: &Mapping, at: usize, len: usize) -> io::Result<()> {
+/// Makes these bytes of a mapping of all of `fd` present, or says that the system does not have them.
+pub(crate) fn populate(mapping: &Mapping, fd: &OwnedFd, at: usize, len: usize) -> io::Result<()> {
     match mapping.populate(at, len) {
         Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Err(io::ErrorKind::OutOfMemory.into()),
-        // Kernels before 5.14 cannot be asked.
+        // Kernels before 5.14 cannot be asked by the mapping.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput && mapping.is_writable() => {
+            allocate(fd, at as u64, len as u64)
+        }
+        // What another one has written is there; nothing else is read.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         outcome => outcome,
     }
 }
+
+/// Has the file allocate these bytes. In steps: a signal undoes the one that is under way.
+fn allocate(fd: &OwnedFd, at: u64, len: u64) -> io::Result<()> {
+    for from in (at..at + len).step_by(ALLOCATED_AT_ONCE as usize) {
+        let len = ALLOCATED_AT_ONCE.min(at + len - from);
+        let step = || rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, from, len);
+        rustix::io::retry_on_intr(step).map_err(|error| match error {
+            Errno::NOSPC | Errno::NOMEM => io::ErrorKind::OutOfMemory.into(),
+            other => in_vain("fallocate of a memfd", other),
+        })?;
+    }
+    Ok(())
+}
+
+/// Some microseconds.
+const ALLOCATED_AT_ONCE: u64 = 64 << 10;
 
 /// `HUGETLBFS_MAGIC` of linux/magic.h.
 const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
@@ -177,7 +198,7 @@ fn within_file_size_limit(len: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::FallocateFlags;
+    use std::process::Command;
 
     const LEN: usize = 8192;
 
@@ -211,9 +232,9 @@ mod tests {
         let made = object(Sharing::ReadOnly);
         let given = for_peers(&made.fd).expect("proc");
         assert!(map(&given, LEN, 7, Sharing::ReadOnly).is_ok());
-        assert_eq!(rustix::io::pwrite(&given, b"x", 0), Err(rustix::io::Errno::BADF), "not even tried");
+        assert_eq!(rustix::io::pwrite(&given, b"x", 0), Err(Errno::BADF), "not even tried");
         let grow = rustix::fs::fallocate(&given, FallocateFlags::KEEP_SIZE, 0, LEN as u64);
-        assert_eq!(grow, Err(rustix::io::Errno::BADF));
+        assert_eq!(grow, Err(Errno::BADF));
         rustix::fs::seek(&given, rustix::fs::SeekFrom::Start(7)).expect("a file");
         assert_eq!(rustix::fs::tell(&made.fd), Ok(0), "each has a position, and a lock for it");
         let mode = rustix::fs::fstat(&made.fd).expect("a file").st_mode;
@@ -224,15 +245,42 @@ mod tests {
     fn all_pages_that_are_written_are_there_before_they_are_touched_or_it_is_an_error() {
         for (sharing, present) in [(Sharing::ReadWrite, 4 * LEN), (Sharing::ReadOnly, ring::HEADER_LEN)] {
             let made = create("test", 4 * LEN, 7, sharing).expect("memfd");
-            make_present(&made.mapping, sharing).expect("memory");
+            make_present(&made.mapping, &made.fd, sharing).expect("memory");
             let found = rustix::fs::fstat(&made.fd).expect("a file").st_blocks * 512;
             assert_eq!(found as usize, present);
             // As where there is no memory for a page, touching one that is not in the file is a SIGBUS.
             let empty = rustix::fs::memfd_create("empty", MemfdFlags::CLOEXEC).expect("memfd");
             let mapping = Mapping::read_write(empty.as_fd(), LEN).expect("an address");
-            let error = make_present(&mapping, sharing).expect_err("no page");
+            let error = make_present(&mapping, &empty, sharing).expect_err("no page");
             assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
         }
+    }
+
+    #[test]
+    fn kernels_that_cannot_be_asked_by_the_mapping_have_the_pages_there_all_the_same() {
+        const TEST: &str =
+            "segment::tests::kernels_that_cannot_be_asked_by_the_mapping_have_the_pages_there_all_the_same";
+        const SANDBOX: &str = include_str!("../tests/failures/shims/sandbox.py");
+        const INSIDE: &str = "ZERODDS_TEST_POPULATES_NOTHING";
+        if std::env::var_os(INSIDE).is_none() {
+            let this = std::env::current_exe().expect("a test binary");
+            let mut old = Command::new("python3");
+            old.args(["-c", SANDBOX, "populate"]).arg(this).args(["--exact", TEST, "--nocapture"]);
+            let output = old.env(INSIDE, "").output().expect("python3");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            return;
+        }
+        let made = create("test", 16 << 20, 7, Sharing::ReadWrite).expect("memfd");
+        let error = made.mapping.populate(0, made.mapping.len()).expect_err("as before 5.14");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let blocks = || rustix::fs::fstat(&made.fd).expect("a file").st_blocks as usize * 512;
+        populate(&made.mapping, &made.fd, 1 << 20, 200_000).expect("memory");
+        assert!((200_000..300_000).contains(&blocks()), "{}", blocks());
+        make_present(&made.mapping, &made.fd, Sharing::ReadWrite).expect("memory");
+        assert_eq!(blocks(), 16 << 20);
+        // What we cannot write, its owner has.
+        let read = Mapping::read_only(made.fd.as_fd(), LEN).expect("an address");
+        populate(&read, &made.fd, 0, LEN).expect("nothing to do");
     }
 
     #[test]
