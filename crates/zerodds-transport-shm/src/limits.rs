@@ -1,49 +1,55 @@
 //! Whether memory may be taken. Asked before every growth, because past these limits the kernel kills the
 //! process instead of returning an error.
 
+use crate::asked::in_vain;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// A limit that stands in the way.
+/// What stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Exceeded {
-    what: &'static str,
-    available: u64,
-    remedy: &'static str,
+pub(crate) enum Exceeded {
+    /// A limit.
+    Limit { what: &'static str, available: u64, remedy: &'static str },
+    /// Whether there is one cannot be found out now: what could not be read, and why.
+    Unread(String),
 }
 
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} leaves {} bytes; {}", self.what, self.available, self.remedy)
+        match self {
+            Self::Limit { what, available, remedy } => {
+                write!(f, "{what} leaves {available} bytes; {remedy}")
+            }
+            Self::Unread(why) => write!(f, "the limits cannot be looked at: {why}"),
+        }
     }
 }
 
-/// Refuses to take `bytes` more if the machine or a memory cgroup does not have them and a margin to spare; otherwise whether the system
-/// [promises no more than it has](is_strict).
+impl From<io::Error> for Exceeded {
+    fn from(error: io::Error) -> Self {
+        Self::Unread(error.to_string())
+    }
+}
+
+/// Refuses to take `bytes` more if the machine or a memory cgroup does not have them and a margin to spare, or does not say for want of
+/// descriptors; otherwise whether the system [promises no more than it has](is_strict).
 pub(crate) fn check(bytes: u64) -> Result<bool, Exceeded> {
     let needed = bytes.saturating_add(MARGIN);
-    let meminfo = read(Path::new("/proc/meminfo")).unwrap_or_default();
-    let machine = mem_available(&meminfo);
-    if let Some(available) = machine.filter(|&available| available < needed) {
+    let lacks = |available: Option<u64>| available.filter(|&available| available < needed);
+    let meminfo = read(Path::new("/proc/meminfo"))?.unwrap_or_default();
+    if let Some(available) = lacks(mem_available(&meminfo)) {
         let remedy = "free memory or lower ZERODDS_SHM_MAX_DATAGRAM";
-        return Err(Exceeded { what: "the machine's available memory", available, remedy });
+        return Err(Exceeded::Limit { what: "the machine's available memory", available, remedy });
     }
-    let is_strict = is_strict();
-    let promised = is_strict.then(|| {
-        let status = read(Path::new("/proc/self/status")).unwrap_or_default();
-        let reserves = ["admin", "user"].map(|whose| {
-            read(Path::new(&format!("/proc/sys/vm/{whose}_reserve_kbytes"))).unwrap_or_default()
-        });
-        left_to_promise(&meminfo, &status, &reserves)
-    });
-    let promised = promised.flatten();
-    if let Some(available) = promised.filter(|&available| available < needed) {
+    let is_strict = is_strict()?;
+    if is_strict && let Some(available) = lacks(promised(&meminfo)?) {
         return Err(unpromised(available));
     }
-    let cgroup = read(Path::new("/proc/self/cgroup")).and_then(|text| tightest(&text));
-    if let Some(available) = cgroup.filter(|&available| available < needed) {
+    let cgroups = read(Path::new("/proc/self/cgroup"))?.unwrap_or_default();
+    if let Some(available) = lacks(tightest(&cgroups)?) {
         let remedy = "raise the container's memory limit or lower ZERODDS_SHM_MAX_DATAGRAM";
-        return Err(Exceeded { what: "the memory cgroup", available, remedy });
+        return Err(Exceeded::Limit { what: "the memory cgroup", available, remedy });
     }
     Ok(is_strict)
 }
@@ -52,14 +58,24 @@ pub(crate) fn check(bytes: u64) -> Result<bool, Exceeded> {
 pub(crate) const fn unpromised(available: u64) -> Exceeded {
     let remedy =
         "raise vm.overcommit_ratio, set vm.overcommit_memory to 0, or lower ZERODDS_SHM_MAX_DATAGRAM";
-    Exceeded { what: "vm.overcommit_memory=2", available, remedy }
+    Exceeded::Limit { what: "vm.overcommit_memory=2", available, remedy }
 }
 
 /// What is left for everything else.
 const MARGIN: u64 = 8 << 20;
 
-fn read(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok()
+/// A file of the system's, whatever octets are in it; `None` if this system has none, or not for us: then it has no such limit. Whoever has
+/// no descriptor left for it learns nothing.
+fn read(path: &Path) -> io::Result<Option<String>> {
+    match std::fs::read(path) {
+        Ok(octets) => Ok(Some(String::from_utf8_lossy(&octets).into_owned())),
+        Err(error) if is_absence(error.kind()) => Ok(None),
+        Err(error) => Err(in_vain(&path.to_string_lossy(), error)),
+    }
+}
+
+const fn is_absence(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
 
 fn mem_available(meminfo: &str) -> Option<u64> {
@@ -67,8 +83,15 @@ fn mem_available(meminfo: &str) -> Option<u64> {
 }
 
 /// Whether the system promises no more than it has.
-pub(crate) fn is_strict() -> bool {
-    read(Path::new("/proc/sys/vm/overcommit_memory")).is_some_and(|mode| mode.trim() == "2")
+pub(crate) fn is_strict() -> io::Result<bool> {
+    let mode = read(Path::new("/proc/sys/vm/overcommit_memory"))?;
+    Ok(mode.is_some_and(|mode| mode.trim() == "2"))
+}
+
+fn promised(meminfo: &str) -> io::Result<Option<u64>> {
+    let text = |path| read(Path::new(path)).map(Option::unwrap_or_default);
+    let reserves = [text("/proc/sys/vm/admin_reserve_kbytes")?, text("/proc/sys/vm/user_reserve_kbytes")?];
+    Ok(left_to_promise(meminfo, &text("/proc/self/status")?, &reserves))
 }
 
 /// What such a system would still promise to this process: beyond it a page of shared memory that is touched first is a SIGBUS. As
@@ -100,33 +123,34 @@ fn inactive_file(stat: &str) -> Option<u64> {
 }
 
 /// The least that any memory cgroup on the way to the root still allows, version 2 or 1.
-fn tightest(cgroups: &str) -> Option<u64> {
-    cgroups
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.splitn(3, ':');
-            let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-            let (mount, limit, usage) = match controllers {
-                "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
-                list if list.split(',').any(|name| name == "memory") => {
-                    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
-                }
-                _ => return None,
+fn tightest(cgroups: &str) -> io::Result<Option<u64>> {
+    let mut least = None;
+    for line in cgroups.lines() {
+        let mut fields = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        let (mount, limit, usage) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+            list if list.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+            }
+            _ => continue,
+        };
+        let leaf = PathBuf::from(format!("{mount}{path}"));
+        // The path is relative to the process's cgroup namespace; where it does not exist, the mount itself is asked.
+        for level in leaf.ancestors().take_while(|level| level.starts_with(mount)) {
+            let number = |name| {
+                Ok::<_, io::Error>(read(&level.join(name))?.and_then(|text| text.trim().parse::<u64>().ok()))
             };
-            let leaf = PathBuf::from(format!("{mount}{path}"));
-            // The path is relative to the process's cgroup namespace; where it does not exist, the mount itself is asked.
-            let levels = leaf.ancestors().take_while(|level| level.starts_with(mount));
-            levels
-                .filter_map(|level| {
-                    let limit = read(&level.join(limit))?.trim().parse::<u64>().ok()?;
-                    let usage = read(&level.join(usage))?.trim().parse::<u64>().ok()?;
-                    // Cached files count as usage but make way.
-                    let cached = read(&level.join("memory.stat")).and_then(|text| inactive_file(&text));
-                    Some(limit.saturating_sub(usage.saturating_sub(cached.unwrap_or(0))))
-                })
-                .min()
-        })
-        .min()
+            let (Some(limit), Some(usage)) = (number(limit)?, number(usage)?) else { continue };
+            // Cached files count as usage but make way.
+            let cached = read(&level.join("memory.stat"))?.and_then(|text| inactive_file(&text));
+            let left = limit.saturating_sub(usage.saturating_sub(cached.unwrap_or(0)));
+            least = Some(left.min(least.unwrap_or(u64::MAX)));
+        }
+    }
+    Ok(least)
 }
 
 #[cfg(test)]
@@ -137,6 +161,15 @@ mod tests {
     fn more_than_any_machine_has_is_refused_with_a_remedy() {
         let text = check(u64::MAX / 2).expect_err("no machine has this").to_string();
         assert!(text.contains("ZERODDS_SHM_MAX_DATAGRAM"), "{text}");
+    }
+
+    #[test]
+    fn what_is_there_and_cannot_be_read_is_an_error_and_what_is_not_there_is_none() {
+        let found = |path| read(Path::new(path));
+        assert!(matches!(found("/proc/self/status"), Ok(Some(text)) if text.contains("VmSize:")));
+        assert!(matches!(found("/proc/self/no such file"), Ok(None)));
+        let error = found("/proc/self").expect_err("a folder");
+        assert!(Exceeded::from(error).to_string().contains("/proc/self: Is a directory"));
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
     asked("ftruncate of a memfd", rustix::fs::ftruncate(&fd, len as u64))?;
     // Mapped before it is sealed: afterwards not even we could map a ring for writing.
     let mapping = asked("mmap of a memfd", Mapping::read_write(fd.as_fd(), len))?;
-    if limits::is_strict() {
+    if limits::is_strict()? {
         make_present(&mapping, &fd, sharing)?;
     }
     // ORDER: Relaxed; handed over through a socket, which orders.
@@ -120,7 +120,7 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
         Sharing::ReadOnly => Mapping::read_only(fd.as_fd(), len),
     }?;
     crash::step("peer's object mapped");
-    if limits::is_strict() {
+    if limits::is_strict()? {
         make_present(&mapping, fd, sharing)?;
     }
     let mut found = [0; HEADER_LEN];

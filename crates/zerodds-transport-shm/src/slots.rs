@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn slots_are_in_memory_as_far_as_their_receiver_was_behind() {
-        if crate::limits::is_strict() {
+        if crate::limits::is_strict().expect("descriptors") {
             return println!("SKIPPED: where vm.overcommit_memory is 2 a link has all of its pages at once");
         }
         let mut scene = Scene::new();

@@ -21,6 +21,7 @@ pub(crate) fn play(words: &[&str]) -> bool {
     match *words {
         ["exhaust", domain] => exhaust(number(domain)),
         ["lend", domain] => lend(number(domain)),
+        ["without-descriptors", domain] => without_descriptors(number(domain)),
         ["high-descriptors", domain] => high_descriptors(number(domain)),
         ["short-of-descriptors", domain] => short_of_descriptors(number(domain)),
         ["under-way", domain, who] => descriptors_under_way(number(domain), who),
@@ -336,6 +337,27 @@ fn f17_whoever_may_not_send_descriptors_says_so_and_does_not_take_the_peer_for_g
             assert_eq!(why, Some(Reason::NotTaken));
         }
     }
+}
+
+/// Lends memory that is not there yet, without a descriptor to look at the limits with, and with some again.
+fn without_descriptors(domain: u32) {
+    let node = Node::open(domain);
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..before }).expect("less");
+    let refused = node.transport.loan(1 << 20).expect_err("no look at the limits, no memory");
+    setrlimit(Resource::Nofile, before).expect("as it was");
+    let until = deadline();
+    while let Err(error) = node.transport.loan(1 << 20) {
+        assert!(matches!(error, LoanError::NoMemory { .. }), "{error}");
+        assert!(Instant::now() < until, "{error}");
+    }
+    tell(refused);
+}
+
+#[test]
+fn f17_without_a_descriptor_to_look_at_the_limits_with_no_memory_is_lent() {
+    let said = Process::start(&format!("without-descriptors {}", fresh_domain()), &[]).hear();
+    assert!(said.contains("cannot be looked at: /proc/meminfo: Too many open files"), "{said}");
 }
 
 /// Takes the first 1,100 descriptors for other things, then plays a party.
