@@ -61,8 +61,7 @@ impl Sharing {
 /// Makes an object of `len` bytes, all zero, with its header; it takes memory only where it is touched.
 pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io::Result<Object> {
     within_file_size_limit(len as u64)?;
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = asked("memfd_create", rustix::fs::memfd_create(name, flags))?;
+    let fd = asked("memfd_create", memory_file(name))?;
     crash::step("object made");
     asked("ftruncate of a memfd", rustix::fs::ftruncate(&fd, len as u64))?;
     // Mapped before it is sealed: afterwards not even we could map a ring for writing.
@@ -84,6 +83,15 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
     asked("seals of a memfd", rustix::fs::fcntl_add_seals(&fd, sharing.seals()))?;
     crash::step("sealed");
     Ok(Object { fd, mapping })
+}
+
+/// Where `vm.memfd_noexec` is 2, Linux 6.3 and 6.4 refuse what could be executed, and log who asks for it; before that no kernel knows of it.
+fn memory_file(name: &str) -> Result<OwnedFd, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+        outcome => outcome,
+    }
 }
 
 /// A ring as peers get it: by a description of its own, with which nothing can be done but read.
@@ -239,6 +247,18 @@ mod tests {
         assert_eq!(rustix::fs::tell(&made.fd), Ok(0), "each has a position, and a lock for it");
         let mode = rustix::fs::fstat(&made.fd).expect("a file").st_mode;
         assert_eq!(Mode::from_raw_mode(mode), Mode::RUSR);
+    }
+
+    #[test]
+    fn an_object_cannot_be_made_executable_where_the_kernel_knows_of_that() {
+        const SEAL_EXEC: SealFlags = SealFlags::from_bits_retain(0x20);
+        if rustix::fs::memfd_create("test", MemfdFlags::NOEXEC_SEAL).is_err() {
+            return println!("SKIPPED: MFD_NOEXEC_SEAL is Linux 6.3 and later");
+        }
+        for sharing in [Sharing::ReadWrite, Sharing::ReadOnly] {
+            let made = object(sharing);
+            assert!(rustix::fs::fcntl_get_seals(&made.fd).expect("a memfd").contains(SEAL_EXEC));
+        }
     }
 
     #[test]
