@@ -6,7 +6,7 @@
 
 use crate::asked::{asked, in_vain};
 use crate::crash;
-use crate::layout::{LAYOUT_HASH, MAGIC, VERSION, header, ring};
+use crate::layout::{LAYOUT_HASH, MAGIC, PAGE, VERSION, header, ring};
 use crate::limits;
 use crate::region::Region;
 use crate::sync::Ordering;
@@ -82,6 +82,9 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
     crash::step("seal");
     asked("seals of a memfd", rustix::fs::fcntl_add_seals(&fd, sharing.seals()))?;
     crash::step("sealed");
+    if sharing == Sharing::ReadOnly {
+        refuses_writers(&fd)?;
+    }
     Ok(Object { fd, mapping })
 }
 
@@ -91,6 +94,14 @@ fn memory_file(name: &str) -> Result<OwnedFd, Errno> {
     match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
         outcome => outcome,
+    }
+}
+
+/// Whether its seals keep a ring from being mapped for writing: gVisor remembers F_SEAL_FUTURE_WRITE and does not heed it.
+fn refuses_writers(ring: &OwnedFd) -> io::Result<()> {
+    match Mapping::read_write(ring.as_fd(), PAGE) {
+        Ok(_) => Err(io::Error::other("this system does not enforce F_SEAL_FUTURE_WRITE")),
+        Err(_) => Ok(()),
     }
 }
 
@@ -247,6 +258,13 @@ mod tests {
         assert_eq!(rustix::fs::tell(&made.fd), Ok(0), "each has a position, and a lock for it");
         let mode = rustix::fs::fstat(&made.fd).expect("a file").st_mode;
         assert_eq!(Mode::from_raw_mode(mode), Mode::RUSR);
+    }
+
+    #[test]
+    fn a_system_that_lets_a_ring_be_written_has_none() {
+        assert!(refuses_writers(&object(Sharing::ReadOnly).fd).is_ok());
+        let error = refuses_writers(&object(Sharing::ReadWrite).fd).expect_err("it lacks the seal");
+        assert_eq!(error.to_string(), "this system does not enforce F_SEAL_FUTURE_WRITE");
     }
 
     #[test]
