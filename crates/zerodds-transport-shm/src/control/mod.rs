@@ -9,6 +9,8 @@ mod connection;
 mod places;
 pub(crate) mod socket;
 mod strangers;
+#[cfg(test)]
+mod tests;
 
 use crate::asked::{asked, in_vain};
 use crate::bell::timespec;
@@ -68,6 +70,8 @@ struct Worker {
     /// Connections that are not watched until then.
     paused: HashSet<u64>,
     connections: HashMap<u64, Connection>,
+    /// Those with a link whose peer's process is not watched yet, for want of a descriptor.
+    unwatched: HashSet<u64>,
     strangers: Strangers,
     next_token: u64,
     /// It was said that descriptors ran out.
@@ -105,6 +109,7 @@ impl Worker {
             unasked: 0,
             said_unreceived: false,
             connections: HashMap::new(),
+            unwatched: HashSet::new(),
             strangers: Strangers::default(),
             next_token: FIRST_CONNECTION,
             told: HashSet::new(),
@@ -150,8 +155,9 @@ impl Worker {
 
     fn next_deadline(&self) -> Option<Instant> {
         let handshakes = self.connections.values().filter_map(|connection| connection.deadline());
-        let closing = self.shared.closer.lacks_threads().then(|| Instant::now() + LISTENER_PAUSE);
-        handshakes.chain(self.listener_paused).chain(closing).min()
+        let lacks = self.shared.closer.lacks_threads() || !self.unwatched.is_empty();
+        let again = lacks.then(|| Instant::now() + LISTENER_PAUSE);
+        handshakes.chain(self.listener_paused).chain(again).min()
     }
 
     fn deadlines(&mut self) {
@@ -160,6 +166,11 @@ impl Worker {
             self.resume();
         }
         self.shared.closer.go_on();
+        for token in std::mem::take(&mut self.unwatched) {
+            if self.watch_process(token) {
+                self.gone(token, &Reason::PeerDied);
+            }
+        }
         let late = |connection: &Connection| connection.deadline().is_some_and(|at| at <= now);
         let tokens: Vec<u64> = self
             .connections
@@ -404,17 +415,7 @@ impl Worker {
     fn up(&mut self, token: u64, link: Arc<Link>) {
         tracing::debug!(peer = %link.locator, "shared-memory link up");
         self.strangers.forget(&link.locator, &self.epoll);
-        // A child that a peer forked keeps its sockets open; its own end shows here.
-        let process = peer_pidfd(link.socket.as_fd());
-        let has_exited = matches!(process, Ok(None));
-        if let Ok(Some(process)) = process {
-            let data = EventData::new_u64(token | PROCESS);
-            if let (Ok(()), Some(connection)) =
-                (epoll::add(&self.epoll, &process, data, EventFlags::IN), self.connections.get_mut(&token))
-            {
-                connection.watch_process(process);
-            }
-        }
+        let has_exited = self.watch_process(token);
         crash::step("up");
         // At once for senders and for the receiver: whoever is sent something by this link can be answered by it, and
         // whoever hears of it can send.
@@ -432,6 +433,29 @@ impl Worker {
         if has_exited {
             self.gone(token, &Reason::PeerDied);
         }
+    }
+
+    /// Watches the process of a peer, a child of which may keep its sockets open; whether it has exited already.
+    fn watch_process(&mut self, token: u64) -> bool {
+        let Some(connection) = self.connections.get_mut(&token) else { return false };
+        let process = match peer_pidfd(connection.socket().as_fd()) {
+            Ok(Some(process)) => process,
+            Ok(None) => return true,
+            Err(error) => {
+                // What this kernel does not have it will not have later.
+                if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) {
+                    self.unwatched.insert(token);
+                }
+                return false;
+            }
+        };
+        let data = EventData::new_u64(token | PROCESS);
+        if epoll::add(&self.epoll, &process, data, EventFlags::IN).is_ok() {
+            connection.watch_process(process);
+        } else {
+            self.unwatched.insert(token);
+        }
+        false
     }
 
     /// The peer leaves a link.
