@@ -33,7 +33,7 @@ use crate::layout::doorbell as at;
 use crate::region::Region;
 use crate::segment::{self, MapError, Object, Sharing};
 use crate::sync::{AtomicU32, Ordering, for_futex};
-use crate::sys::Mapping;
+use crate::sys::{Mapping, processor};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair, sockopt};
 use rustix::thread::futex;
@@ -210,8 +210,8 @@ impl PeerBell {
 fn ring(bell: &Mapping, mouth: Option<&OwnedFd>, rung: u32) -> Option<(u32, bool)> {
     let (bed, now) = doorbell::ring(bell, rung)?;
     crash::step("wake");
-    // ORDER: Relaxed; a hint.
-    bell.u32(at::WAKER).store(rustix::thread::sched_getcpu() as u32 + 1, Ordering::Relaxed);
+    // ORDER: Relaxed; a hint. 0: unknown.
+    bell.u32(at::WAKER).store(processor::current().map_or(0, |core| core + 1), Ordering::Relaxed);
     let is_told = match bed {
         Bed::Futex => {
             wake(bell.u32(at::BELL));

@@ -17,6 +17,7 @@
 //! before it says that it sleeps: see [`Burst`].
 
 use crate::config::WaitStrategy;
+use crate::sys::processor;
 use std::time::{Duration, Instant};
 
 /// The state of a waiting strategy.
@@ -33,16 +34,14 @@ pub(crate) struct Spinner {
     run: u32,
     /// The last one did so late: the other side was asleep.
     was_late: bool,
-    /// The last wake that was looked at came from another core.
+    /// The last wake came from another core.
     is_remote: bool,
-    /// Wakes that were not looked at since.
-    passed: u32,
 }
 
 impl Spinner {
     pub(crate) const fn new(strategy: WaitStrategy) -> Self {
         let window = WINDOW.spun;
-        Self { strategy, window, quick: 0, wanted: 1, run: 0, was_late: false, is_remote: true, passed: 0 }
+        Self { strategy, window, quick: 0, wanted: 1, run: 0, was_late: false, is_remote: true }
     }
 
     /// The time, if the strategy asks for it.
@@ -87,21 +86,10 @@ impl Spinner {
 
     /// A sleep ended that began when nothing was there, woken from the given core.
     pub(crate) fn woken(&mut self, idle_since: Option<Instant>, waker: Option<u32>) {
-        if self.strategy == WaitStrategy::Adaptive && self.looks_now() {
-            let is_remote = waker.is_some_and(|core| core as usize != rustix::thread::sched_getcpu());
+        if self.strategy == WaitStrategy::Adaptive {
+            let is_remote = waker.zip(processor::current()).is_some_and(|(from, here)| from != here);
             self.judge(idle_since.map(|since| since.elapsed()), is_remote);
         }
-    }
-
-    /// Counts a wake; whether it is looked at. Where both sides share a core most are not: to ask which core this is takes as
-    /// long as a clock.
-    const fn looks_now(&mut self) -> bool {
-        self.passed += 1;
-        let looks = self.is_remote || self.passed >= PASSED_MAX;
-        if looks {
-            self.passed = 0;
-        }
-        looks
     }
 
     /// What a wake says of the next one, after so long a sleep where that is known.
@@ -173,8 +161,6 @@ struct Window {
 const WINDOW: Window = Window { spun: Duration::from_micros(25), slept: Duration::from_micros(75) };
 /// For wakes of 25 µs and more.
 const LONG_WINDOW: Window = Window { spun: Duration::from_micros(60), slept: Duration::from_micros(150) };
-/// One wake of so many from the same core is looked at.
-const PASSED_MAX: u32 = 16;
 /// Messages that come a little too late have one of so many spun for.
 const WANTED_MAX: u32 = 128;
 /// So many spins that find something make up for all in vain, or as many wakes as are waited for.
@@ -212,16 +198,6 @@ mod tests {
         assert!(take(&mut burst, BURST_MAX), "what is long enough always counts");
         burst.went_on();
         assert!(take(&mut burst, BURST_MIN));
-    }
-
-    #[test]
-    fn of_wakes_from_the_same_core_a_few_are_looked_at_and_of_others_all() {
-        let mut spinner = Spinner::new(WaitStrategy::Adaptive);
-        assert!((0..100).all(|_| spinner.looks_now()), "nothing is known yet");
-        spinner.judge(None, false);
-        assert_eq!((0..10 * PASSED_MAX).filter(|_| spinner.looks_now()).count(), 10);
-        spinner.judge(QUICK, true);
-        assert!((0..100).all(|_| spinner.looks_now()));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The only unsafe code of the crate: typed access to mapped memory, a hint to the processor about it, two socket
-//! options, a page that forked children have wiped, and a promise to tokio.
+//! options, a page that forked children have wiped, the number of a processor, and a promise to tokio.
 //!
 //! Everything else about the kernel (memfd, seals, futexes, sockets, descriptors in messages) is safe through
 //! `rustix` and `memmap2`. What is left is what no library can promise: that bytes which another process can
@@ -30,6 +30,8 @@ mod credentials;
 mod fork;
 #[allow(unsafe_code, reason = "raw pointers into mapped memory; rules above")]
 mod mapping;
+#[allow(unsafe_code, reason = "a number that the C library has at hand")]
+pub(crate) mod processor;
 #[cfg(all(feature = "crash-points", debug_assertions))]
 #[allow(unsafe_code, reason = "a signal to this thread, which rustix does not send")]
 mod raise;
