@@ -97,12 +97,17 @@ impl Spinner {
         (self.is_remote, self.run, self.was_late) = (is_remote, 0, false);
         let slept = slept.filter(|_| is_remote);
         let window = slept.and_then(|slept| [WINDOW, LONG_WINDOW].into_iter().find(|of| slept < of.slept));
-        // Two sides that back off in step must not miss each other for ever: the clock's last digit has them count differently.
-        let is_odd = slept.is_some_and(|slept| slept.subsec_nanos() % 2 == 1);
-        let step = 1 + u32::from(is_odd && self.wanted > STEP_MIN);
+        // Two sides that back off in step must not miss each other for ever: the clock's last digits have them count differently.
+        let step = 1 + u32::from(slept.is_some_and(is_odd) && self.wanted > STEP_MIN);
         self.quick = if window.is_some() { self.quick.saturating_add(step) } else { 0 };
         self.window = window.map_or(WINDOW.spun, |window| window.spun);
     }
+}
+
+/// Half of all times, whatever the clock's tick: its digits are spread over a word (by the golden ratio) of which the highest bit
+/// counts. The lowest bit of the time is never set where a tick takes 40 ns.
+const fn is_odd(time: Duration) -> bool {
+    time.subsec_nanos().wrapping_mul(0x9E37_79B9) >> 31 == 1
 }
 
 /// Messages that come one right after the other. Whoever takes them as fast as they come finds nothing again and again,
@@ -285,7 +290,13 @@ mod tests {
             }
             wakes
         };
-        let slept = Duration::from_micros(60);
-        assert_eq!([slept, slept + Duration::from_nanos(1)].map(wakes_until_spin), [128, 64]);
+        // Clocks count in nanoseconds, or in steps of so many.
+        for tick in [1, 32, 40, 52] {
+            let slept = |ticks: u64| Duration::from_micros(60) + Duration::from_nanos(ticks * tick);
+            let counts: Vec<u32> = (0..16).map(|ticks| wakes_until_spin(slept(ticks))).collect();
+            assert!(counts.iter().all(|count| [128, 64].contains(count)), "{counts:?}");
+            let fast = counts.iter().filter(|&&count| count == 64).count();
+            assert!((4..=12).contains(&fast), "{tick} ns: {counts:?}");
+        }
     }
 }
