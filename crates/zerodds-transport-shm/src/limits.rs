@@ -118,8 +118,10 @@ fn bytes_of(meminfo: &str, name: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
+/// Cached files of a cgroup and those below it, as its usage counts them; version 1 also has those of the cgroup alone.
 fn inactive_file(stat: &str) -> Option<u64> {
-    stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().ok()
+    let of = |name| stat.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok();
+    of("total_inactive_file ").or_else(|| of("inactive_file "))
 }
 
 /// The least that any memory cgroup on the way to the root still allows, version 2 or 1.
@@ -198,6 +200,14 @@ mod tests {
         assert_eq!(left(320 << 10, &usual), Some(12 << 20), "30 MiB without 8 and 10");
         assert_eq!(left(320 << 10, &none), Some(12 << 20), "the same where nobody says");
         assert_eq!(left(2 << 20, &["1024\n", "2048\n"].map(String::from)), Some(27 << 20));
+    }
+
+    #[test]
+    fn cached_files_are_counted_like_usage_with_those_of_the_cgroups_below() {
+        assert_eq!(inactive_file("anon 1\ninactive_file 7\n"), Some(7), "version 2");
+        let first = "cache 1\ninactive_file 7\ntotal_cache 1\ntotal_inactive_file 12\n";
+        assert_eq!(inactive_file(first), Some(12));
+        assert_eq!(inactive_file("anon 1\n"), None);
     }
 
     #[test]
