@@ -97,29 +97,38 @@ impl Region for Mapping {
         unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) }
     }
 
+    // Other processors do without: nothing is worked out for a hint that nobody gives.
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
     #[inline]
     fn will_read(&self, at: usize) {
         let line = self.pointer(at, 1);
         // SAFETY: a hint, which reads and writes nothing a program could see, and faults nowhere.
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        #[cfg(target_arch = "x86_64")]
         unsafe {
             std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
         }
-        #[cfg(any(not(target_arch = "x86_64"), miri))]
-        let _ = line;
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+        }
     }
 
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
     #[inline]
     fn will_write(&self, at: usize) {
         let line = self.pointer(at, 1);
         // SAFETY: a hint, which reads and writes nothing a program could see, and faults nowhere. The intrinsic for it becomes
         // one for reading where the processor's features are not known.
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        #[cfg(target_arch = "x86_64")]
         unsafe {
             std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
         }
-        #[cfg(any(not(target_arch = "x86_64"), miri))]
-        let _ = line;
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            std::arch::asm!("prfm pstl1keep, [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+        }
     }
 }
 
