@@ -320,6 +320,7 @@ const PEEKS_MAX: usize = 8;
 mod tests {
     use super::*;
     use crate::segment::{self, Object, Sharing};
+    use crate::sys::page_size;
 
     const WAY: Direction = Direction::FromConnector;
 
@@ -361,10 +362,17 @@ mod tests {
             taken
         }
 
-        /// Pages of the link that are in memory.
-        fn pages(&self) -> u64 {
-            rustix::fs::fstat(&self.link.fd).expect("a file").st_blocks as u64 * 512 / PAGE as u64
+        /// Bytes of the link that are in memory.
+        fn present(&self) -> usize {
+            rustix::fs::fstat(&self.link.fd).expect("a file").st_blocks as usize * 512
         }
+    }
+
+    /// Bytes of the pages that these lie in, in order.
+    fn pages_of(ats: &[usize]) -> usize {
+        let mut pages: Vec<_> = ats.iter().map(|at| at / page_size()).collect();
+        pages.dedup();
+        pages.len() * page_size()
     }
 
     #[test]
@@ -378,12 +386,13 @@ mod tests {
             assert_eq!(scene.take_all(), 1);
         }
         // The link's first page has its header and the cursor.
-        assert_eq!(scene.pages(), 2, "whoever keeps up needs one page of slots");
+        let slots = [0, WAY.slot(0), WAY.slot(SLOTS_OF_PAGE as u32)];
+        assert_eq!(scene.present(), pages_of(&slots[..2]), "whoever keeps up needs one page of slots");
         for behind in [100, 150, 200, 200, 200] {
             (0..behind).for_each(|_| assert!(scene.send()));
             assert_eq!(scene.take_all(), behind);
         }
-        assert_eq!(scene.pages(), 3, "and whoever is 200 messages behind needs two");
+        assert_eq!(scene.present(), pages_of(&slots), "and whoever is 200 messages behind needs two");
     }
 
     #[test]
