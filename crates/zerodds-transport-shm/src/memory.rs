@@ -6,7 +6,7 @@
 //! ```
 //! Pages come when they are touched, which may be long after the look at the limits, or never: whoever lends a length that is a
 //! bound leaves most of it untouched. So what counts is not what was found affordable once but what is in memory, of which the kernel
-//! says. What else there is up to the end of the last live record may be filled yet: for all of that the limits are looked at
+//! says (holes.rs). What else there is up to the end of the last live record may be filled yet: for all of that the limits are looked at
 //! before a record is lent beyond what is in memory, unless that was found affordable a moment ago, since to look is to read files.
 //!
 //! Rejected: books of what was written so far (a loan may be sent that was never filled).
