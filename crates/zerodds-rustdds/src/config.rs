@@ -166,7 +166,8 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// Reliable: wait up to max_blocking_time (DDS 1.4 §2.2.3.14), then fail with `WouldBlock`. Best effort: never wait;
+    /// Reliable: wait up to max_blocking_time (DDS 1.4 §2.2.3.14), then fail with `WouldBlock`; where that is less than 10 ms, such as
+    /// `Duration::ZERO`, as [`Udp`](Self::Udp), since RustDDS has room for thousands of samples more. Best effort: never wait;
     /// earlier samples that nobody has taken make room in the ring, and failing that the sample goes by UDP. A reader whose process
     /// keeps all that it may of the ring goes without: `Stats::transport` counts that in `lost_messages`.
     #[default]

@@ -229,7 +229,7 @@ impl Outlet {
         owner: &Arc<Owner>,
         guid: GUID,
         topic_name: String,
-        options: Options,
+        mut options: Options,
         qos: &QosPolicies,
     ) -> Self {
         let outlook = Arc::new(Outlook::default());
@@ -238,6 +238,11 @@ impl Outlet {
             Some(Reliability::Reliable { max_blocking_time }) => Some(max_blocking_time.to_std()),
             _ => None,
         };
+        // Readers take from the ring when their threads come to it, and RustDDS takes thousands of samples that nobody has acknowledged:
+        // without time for the former a write would fail where RustDDS's does not.
+        if options.when_full == WhenFull::Block && patience.is_some_and(|patience| patience < TIME_TO_TAKE) {
+            options.when_full = WhenFull::Udp;
+        }
         // Whoever comes late is served from RustDDS's history, so the samples have to be there.
         let volatile = matches!(qos.durability(), None | Some(Durability::Volatile));
         if options.shm && !volatile {
@@ -521,7 +526,7 @@ impl Outlet {
                     shared.push(target)
                 }
                 (Some(Refusal::Full), WhenFull::Udp) => {
-                    let remedy = "; ZERODDS_SHM_WHEN_FULL=block waits for it";
+                    let remedy = "; ZERODDS_SHM_WHEN_FULL=block waits for it, with a max_blocking_time of at least 10 ms";
                     self.warn(Cause::ReaderFull, "a reader has no room", remedy);
                     falls_back = true;
                     plain.push(target);
@@ -631,3 +636,5 @@ const SHORT_MAX: usize = 64 << 10;
 /// Not worth a clock of its own.
 const A_TICK: Duration = Duration::from_millis(1);
 const A_MOMENT: Duration = Duration::from_millis(100);
+/// Whoever waits for less waits for no room in shared memory: it may be longer until a thread that has something to take runs.
+const TIME_TO_TAKE: Duration = Duration::from_millis(10);

@@ -6,7 +6,9 @@ use futures::executor::block_on;
 use parties::*;
 use rustdds::dds::WriteError;
 use rustdds::policy::History;
-use rustdds::{DomainParticipantStatusEvent as Status, RTPSEntity, ReadCondition, WriteOptionsBuilder};
+use rustdds::{
+    DomainParticipantStatusEvent as Status, QosPolicyBuilder, RTPSEntity, ReadCondition, WriteOptionsBuilder,
+};
 use zerodds_rustdds::no_key::DataReader;
 use zerodds_rustdds::{Config, Loan, Options, WhenFull};
 
@@ -282,6 +284,32 @@ fn what_is_too_large_or_finds_no_room_goes_by_udp_is_counted_once_and_said_for_e
         (2, 2),
         "each once, and only what was published"
     );
+}
+
+#[test]
+fn a_writer_that_may_not_wait_is_refused_nothing_where_the_ring_has_no_room() {
+    const LEN: usize = 900_000;
+    const LAST: u32 = 12;
+    let transport = zerodds_transport_shm::Config::default().max_datagram(1 << 20).expect("in range");
+    let (here, there) = (Party::with(Config::default().transport(transport)), Party::new());
+    let topic = unique("zero");
+    let at_once = QosPolicyBuilder::new().reliable(rustdds::Duration::ZERO).build();
+    let qos = reliable(History::KeepLast { depth: 1 }).modify_by(&at_once);
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let lend = || {
+        let sample = |data| Chunk { writer: 1, number: 0, data, last: true };
+        writer.loan(LEN, sample).expect("if not in the ring, then beside it")
+    };
+    let loans: Vec<_> = std::iter::repeat_with(lend).take_while(Loan::is_shared).take(100).collect();
+    assert!(loans.len() < 100, "there is an end to the room");
+    let shared = here.zerodds.stats().shared_samples;
+    for number in 1..=LAST {
+        writer.write(Chunk::new(1, number, LEN), None).expect("RustDDS has room");
+    }
+    assert_eq!(here.zerodds.stats().shared_samples, shared);
+    eventually("the last comes", || next(&mut reader).number == LAST);
 }
 
 #[test]

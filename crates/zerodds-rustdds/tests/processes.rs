@@ -27,7 +27,6 @@ use processes::following::{Follower, STRANGERS, join, patient, patient_last, qos
 use processes::possessions::possessions;
 use processes::roles;
 use rustdds::dds::WriteError;
-use rustdds::policy::Reliability;
 use rustdds::{DomainParticipant, QosPolicyBuilder};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -405,15 +404,25 @@ fn slows_nobody(name: &str, qos_word: &str) {
 
 #[test]
 fn a_writer_that_prefers_udp_to_waiting_does_not_wait_for_a_stopped_subscriber() {
+    goes_by_udp("stopped-udp", PATIENCE, WhenFull::Udp);
+}
+
+#[test]
+fn a_writer_that_may_not_wait_is_refused_nothing_for_a_stopped_subscriber() {
+    goes_by_udp("stopped-zero", Duration::ZERO, WhenFull::Block);
+}
+
+/// A writer whose samples go by UDP where a subscriber that is stopped has no room: it takes more than fit into a link.
+fn goes_by_udp(name: &str, max_blocking_time: Duration, when_full: WhenFull) {
     const READY_MAX: u32 = 1_024;
-    let mut scene = Scene::new("stopped-udp", "last:4");
+    let mut scene = Scene::new(name, "last:4");
     let mut other = scene.subscriber();
     scene.settle(&mut [&mut other]);
     let Scene { here, writer: _first, near, place, .. } = &mut scene;
-    let patient = Reliability::Reliable { max_blocking_time: rustdds::Duration::from_std(PATIENCE) };
-    let qos = qos("last:4").modify_by(&QosPolicyBuilder::new().reliability(patient).build());
+    let reliable = QosPolicyBuilder::new().reliable(rustdds::Duration::from_std(max_blocking_time)).build();
+    let qos = qos("last:4").modify_by(&reliable);
     let publisher = here.zerodds.create_publisher(&qos).expect("a publisher");
-    let publisher = publisher.with_options(Options::default().when_full(WhenFull::Udp));
+    let publisher = publisher.with_options(Options::default().when_full(when_full));
     let topic = place.split(' ').nth(1).expect("a topic");
     let writer: Writer =
         publisher.create_datawriter_no_key_cdr(&here.topic(topic), Some(qos)).expect("a writer");
