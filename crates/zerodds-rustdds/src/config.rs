@@ -107,21 +107,25 @@ impl Config {
         self.shm == self.shm.clone().access(Access::User)
     }
 
-    /// What holds for every endpoint whose publisher, subscriber or creation does not say otherwise.
+    /// What holds for every endpoint whose publisher, subscriber or creation does not say otherwise. What these do not set stays as it
+    /// is, such as the environment has it.
     ///
     /// ```
     /// use zerodds_rustdds::{Config, Options, WhenFull};
-    /// let config = Config::default().options(Options::default().when_full(WhenFull::Udp));
+    /// let config = Config::from_env()?.options(Options::default().when_full(WhenFull::Udp));
     /// assert_ne!(config, Config::default());
+    /// # Ok::<(), zerodds_rustdds::ConfigError>(())
     /// ```
     #[must_use]
-    pub const fn options(mut self, options: Options) -> Self {
-        self.options = options;
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options.over(self.options);
         self
     }
 }
 
-/// What can be set for each endpoint.
+/// What can be set for each endpoint. [`Options::default`] sets nothing: an endpoint has what its publisher or subscriber says, what that
+/// does not say is as the participant's [`Config`] has it, what that does not say is as the environment has it where the program reads it
+/// ([`Config::from_env`]), and what nobody says has its default.
 ///
 /// ```
 /// use zerodds_rustdds::{Options, WhenFull};
@@ -129,17 +133,19 @@ impl Config {
 /// let off = options.shm(false);
 /// assert_ne!(options, off);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    shm: Option<bool>,
+    threshold: Option<usize>,
+    when_full: Option<WhenFull>,
+}
+
+/// The same with what nobody has set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
     pub(crate) shm: bool,
     pub(crate) threshold: usize,
     pub(crate) when_full: WhenFull,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { shm: true, threshold: Self::THRESHOLD, when_full: WhenFull::default() }
-    }
 }
 
 /// What a writer does when the ring has no room for a sample because readers have not taken earlier ones.
@@ -183,10 +189,10 @@ impl Options {
     /// 2 KiB, and slower below.
     pub const THRESHOLD: usize = 8 << 10;
 
-    /// Whether the endpoint uses shared memory. Default: yes.
+    /// Whether the endpoint uses shared memory: all that a reader can be told, as the others are for writers. Default: yes.
     #[must_use]
     pub const fn shm(mut self, shm: bool) -> Self {
-        self.shm = shm;
+        self.shm = Some(shm);
         self
     }
 
@@ -194,24 +200,42 @@ impl Options {
     /// accepted; 0 sends everything through shared memory. Default: [`THRESHOLD`](Self::THRESHOLD).
     #[must_use]
     pub const fn threshold(mut self, bytes: usize) -> Self {
-        self.threshold = bytes;
+        self.threshold = Some(bytes);
         self
     }
 
     /// What to do when there is no room. Default: [`WhenFull::Block`].
     #[must_use]
     pub const fn when_full(mut self, policy: WhenFull) -> Self {
-        self.when_full = policy;
+        self.when_full = Some(policy);
         self
+    }
+
+    /// These, where they are set, else those.
+    pub(crate) fn over(self, inherited: Self) -> Self {
+        Self {
+            shm: self.shm.or(inherited.shm),
+            threshold: self.threshold.or(inherited.threshold),
+            when_full: self.when_full.or(inherited.when_full),
+        }
+    }
+
+    /// What an endpoint is made with.
+    pub(crate) fn settled(self) -> Settled {
+        Settled {
+            shm: self.shm.unwrap_or(true),
+            threshold: self.threshold.unwrap_or(Self::THRESHOLD),
+            when_full: self.when_full.unwrap_or_default(),
+        }
     }
 
     pub(crate) fn overlaid_with(
         mut self,
         var: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        let threshold = |text: &str| parse_size(text)?.try_into().ok();
+        let threshold = |text: &str| Some(Some(parse_size(text)?.try_into().ok()?));
         THRESHOLD.read(&var, &mut self.threshold, threshold)?;
-        WHEN_FULL.read(&var, &mut self.when_full, parse_when_full)?;
+        WHEN_FULL.read(&var, &mut self.when_full, |text| parse_when_full(text).map(Some))?;
         Ok(self)
     }
 }
@@ -251,6 +275,17 @@ mod tests {
         assert_eq!(with("ZERODDS_SHM_WHEN_FULL", "Fail"), Ok(Options::default().when_full(WhenFull::Fail)));
         assert_eq!(with("ZERODDS_SHM_WHEN_FULL", "udp"), Ok(Options::default().when_full(WhenFull::Udp)));
         assert_eq!(with("PATH", "anything"), Ok(Options::default()));
+    }
+
+    #[test]
+    fn what_is_not_set_is_inherited() {
+        let options = with("ZERODDS_SHM_THRESHOLD", "0").expect("in range");
+        let participant = Config { options, ..Config::default() }.options(Options::default().shm(false));
+        let endpoint = Options::default().when_full(WhenFull::Udp).over(participant.options);
+        assert_eq!(endpoint.settled(), Settled { shm: false, threshold: 0, when_full: WhenFull::Udp });
+        assert!(Options::default().shm(true).over(endpoint).settled().shm, "what is said last counts");
+        let settled = Options::default().settled();
+        assert_eq!(settled, Settled { shm: true, threshold: Options::THRESHOLD, when_full: WhenFull::Block });
     }
 
     #[test]

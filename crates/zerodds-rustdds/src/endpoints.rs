@@ -104,19 +104,19 @@ impl Publisher {
     }
 
     /// The same publisher with other options, for the writers that are made by it from here on: keep it for a
-    /// publisher of its own, or use it once for a single writer.
+    /// publisher of its own, or use it once for a single writer. What these do not set stays as it is here.
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self {
-        Self { options, ..self.clone() }
+        Self { options: options.over(self.options), ..self.clone() }
     }
 
     /// The same publisher for writers that do not use shared memory.
     #[must_use]
     pub fn without_shm(&self) -> Self {
-        self.with_options(self.options.shm(false))
+        self.with_options(Options::default().shm(false))
     }
 
-    /// What writers of this publisher are made with.
+    /// What writers of this publisher are made with; what is not set has its default.
     #[must_use]
     pub const fn options(&self) -> Options {
         self.options
@@ -215,19 +215,20 @@ impl Subscriber {
         Self { owner, inner, qos, options }
     }
 
-    /// The same subscriber with other options, for the readers that are made by it from here on.
+    /// The same subscriber with other options, for the readers that are made by it from here on. What these do not set stays as it is
+    /// here; of a reader's options only [`Options::shm`] counts.
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self {
-        Self { options, ..self.clone() }
+        Self { options: options.over(self.options), ..self.clone() }
     }
 
     /// The same subscriber for readers that do not use shared memory.
     #[must_use]
     pub fn without_shm(&self) -> Self {
-        self.with_options(self.options.shm(false))
+        self.with_options(Options::default().shm(false))
     }
 
-    /// What readers of this subscriber are made with.
+    /// What readers of this subscriber are made with; what is not set has its default.
     #[must_use]
     pub const fn options(&self) -> Options {
         self.options

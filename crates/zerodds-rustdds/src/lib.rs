@@ -77,7 +77,7 @@
 //! At three levels: [`Config`] for a participant, [`Publisher::with_options`] and [`Subscriber::with_options`] for
 //! the endpoints that are made by it from then on, and the same used once for a single endpoint. [`Options`] has
 //! the threshold below which samples stay in RTPS, what to do when the ring is full, and whether to share at all;
-//! the ring's size and who may map it are in the transport's
+//! what a level does not set is as the one above has it. The ring's size and who may map it are in the transport's
 //! [`Config`](transport_shm::Config). Environment variables set the same. [`ZeroDds::stats`] says what
 //! happened, [`ZeroDds::paths`] who shares and why.
 //!

@@ -9,7 +9,7 @@
 //! or reordered: every sample has its place in the one sequence of RTPS, whichever way its bytes go.
 
 use crate::cdr;
-use crate::config::{Options, WhenFull};
+use crate::config::{Options, Settled, WhenFull};
 use crate::lifespan::Lifespan;
 use crate::payload::Payload;
 use crate::posts::{Post, Posts, Remains, cdr_of, like};
@@ -43,7 +43,7 @@ pub(crate) struct Outlet {
     entity: Entity,
     topic: TopicHash,
     topic_name: String,
-    options: Options,
+    options: Settled,
     /// max_blocking_time of a reliable writer.
     patience: Option<Duration>,
     shares: bool,
@@ -229,9 +229,10 @@ impl Outlet {
         owner: &Arc<Owner>,
         guid: GUID,
         topic_name: String,
-        mut options: Options,
+        options: Options,
         qos: &QosPolicies,
     ) -> Self {
+        let mut options = options.settled();
         let outlook = Arc::new(Outlook::default());
         let (_, entity) = split(&guid);
         let patience = match qos.reliability() {

@@ -287,6 +287,26 @@ fn what_is_too_large_or_finds_no_room_goes_by_udp_is_counted_once_and_said_for_e
 }
 
 #[test]
+fn what_a_publisher_or_subscriber_does_not_say_is_as_its_participant_has_it() {
+    let (all, fails) = (Options::default().threshold(0), Options::default().when_full(WhenFull::Fail));
+    let here = Party::with(Config::default().options(all).options(fails));
+    let (qos, both) = (best_effort(1), all.when_full(WhenFull::Fail));
+    let publisher = here.zerodds.create_publisher(&qos).expect("a publisher");
+    let subscriber = here.zerodds.create_subscriber(&qos).expect("a subscriber");
+    assert_eq!([publisher.options(), subscriber.options()], [both; 2]);
+    let (off, udp) = (Options::default().shm(false), Options::default().when_full(WhenFull::Udp));
+    assert_eq!(
+        publisher.with_options(off).with_options(udp).options(),
+        all.shm(false).when_full(WhenFull::Udp)
+    );
+    assert_eq!(publisher.without_shm().options(), both.shm(false));
+    assert_eq!(
+        [subscriber.with_options(off), subscriber.without_shm()].map(|it| it.options()),
+        [both.shm(false); 2]
+    );
+}
+
+#[test]
 fn a_writer_that_may_not_wait_is_refused_nothing_where_the_ring_has_no_room() {
     const LEN: usize = 900_000;
     const LAST: u32 = 12;

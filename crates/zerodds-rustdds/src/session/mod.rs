@@ -326,7 +326,7 @@ impl ZeroDds {
 impl Owner {
     /// Whether endpoints with these options can share memory at all: otherwise they are RustDDS's own.
     pub(crate) fn shares(&self, options: Options) -> bool {
-        options.shm && self.session.availability().is_ok()
+        options.settled().shm && self.session.availability().is_ok()
     }
 }
 
