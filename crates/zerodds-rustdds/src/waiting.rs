@@ -4,7 +4,7 @@ use crate::writing::Refused;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ pub(crate) async fn by<T>(deadline: Option<Instant>, future: impl Future<Output 
     }
 }
 
-/// The deadline, for which a thread sleeps as long as somebody waits.
+/// The deadline, for which a thread sleeps as long as somebody waits; over at once where there can be no thread.
 async fn alarm(deadline: Instant) {
     let (mut sender, receiver) = oneshot::channel::<()>();
     let sleep = move || {
@@ -74,18 +74,21 @@ impl Wake for Unpark {
 
 /// Waits on a thread made for it: an executor must not, and a full ring is rare enough. It waits step by step, each until a
 /// moment that it is given, and looks in between whether anybody still wants to know: a future that is dropped is not
-/// waited for. The last step, until the deadline, gives an answer; it is the only one, and waits for nothing, where that has passed.
-pub(crate) async fn elsewhere<T: Send + 'static>(
-    deadline: Instant,
-    mut step: impl FnMut(Instant, bool) -> Option<T> + Send + 'static,
-) -> Result<T, Refused> {
+/// waited for. The last step, until the deadline, gives an answer; it is the only one, and waits for nothing, where that has passed, or
+/// where there can be no thread: so whoever could not wait has its sample back.
+pub(crate) async fn elsewhere<T: Send + 'static, F>(deadline: Instant, mut step: F) -> Result<T, Refused>
+where
+    F: FnMut(Instant, bool) -> Option<T> + Send + 'static,
+{
     if Instant::now() >= deadline
         && let Some(outcome) = step(deadline, true)
     {
         return Ok(outcome);
     }
     let (sender, receiver) = oneshot::channel();
+    let (hands, handed) = mpsc::channel::<F>();
     let wait = move || {
+        let Ok(mut step) = handed.recv() else { return };
         while !sender.is_canceled() {
             let until = deadline.min(Instant::now() + STEP);
             if let Some(outcome) = step(until, until == deadline) {
@@ -94,8 +97,12 @@ pub(crate) async fn elsewhere<T: Send + 'static>(
             }
         }
     };
-    std::thread::Builder::new().name(WAITING.into()).spawn(wait).map_err(Refused::Io)?;
-    receiver.await.map_err(|_| Refused::Internal("the thread that waited for room is gone".into()))
+    let gone = || Refused::Internal("the thread that waited for room is gone".into());
+    if std::thread::Builder::new().name(WAITING.into()).spawn(wait).is_err() {
+        return step(Instant::now(), true).ok_or_else(gone);
+    }
+    hands.send(step).map_err(|_| gone())?;
+    receiver.await.map_err(|_| gone())
 }
 
 /// What one step of waiting came to; `None`: there is time left.
@@ -120,6 +127,9 @@ const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::executor::block_on;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use std::process::Command;
 
     #[test]
     fn a_thread_that_waits_again_and_again_is_one_to_whom_it_waits_for() {
@@ -132,5 +142,32 @@ mod tests {
             assert!(until(Instant::now(), never).is_none());
         }
         assert!(wakers[0].will_wake(&wakers[1]));
+    }
+
+    /// In a process of its own, that has no room for another thread's stack.
+    #[test]
+    #[ignore = "a role that another test starts"]
+    fn without_threads() {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix("kB"));
+        let kib: u64 = size.and_then(|size| size.trim().parse().ok()).expect("a number");
+        let limit = Rlimit { current: Some((kib + 512) << 10), ..getrlimit(Resource::As) };
+        setrlimit(Resource::As, limit).expect("less than before");
+        assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "room for one");
+        let an_hour = after(Duration::from_secs(3600));
+        let mut sample = Some("a sample");
+        let step = move |_, is_last| if is_last { sample.take() } else { None };
+        assert!(matches!(block_on(elsewhere(an_hour, step)), Ok("a sample")));
+        assert!(block_on(by(Some(an_hour), std::future::pending::<()>())).is_none());
+    }
+
+    #[test]
+    fn who_can_have_no_thread_waits_for_nothing_and_has_its_sample_back() {
+        let role = "waiting::tests::without_threads";
+        let mut alone = Command::new(std::env::current_exe().expect("this test"));
+        let output =
+            alone.args([role, "--exact", "--ignored", "--test-threads=1"]).output().expect("a child");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 }
