@@ -199,6 +199,7 @@ impl Outlook {
         if let Some((_, excused)) = begun.iter_mut().find(|(begun, _)| *begun == id) {
             let missed = taken.keys().filter(|(peer, _)| !reached.contains(peer));
             excused.extend(missed);
+            self.changed.notify_all();
         }
     }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const READER: Entity = [1; 4];
+/// A bound against hanging, nothing else.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn outlook(window: u32) -> (Arc<Outlook>, (Incarnation, Entity)) {
     let incarnation = Incarnation::from_bytes([1; 8]);
@@ -119,6 +121,23 @@ fn a_place_that_is_not_used_wakes_who_waits_for_one() {
             assert!(waiting.join().expect("no panic").is_some());
         });
     }
+}
+
+#[test]
+fn a_sample_that_goes_to_others_alone_wakes_who_waits_for_its_place() {
+    let (outlook, _) = outlook(1);
+    outlook.place().expect("room").begin(1);
+    let (asks, asked) = std::sync::mpsc::channel();
+    let (ends, ended) = std::sync::mpsc::channel();
+    let waits = Arc::clone(&outlook);
+    std::thread::spawn(move || {
+        let ask = |_, _, _| asks.send(()).expect("somebody listens");
+        let far = Instant::now() + 2 * PATIENCE;
+        let _ = ends.send(waits.wait_for_place(far, &mut Asked::default(), ask).is_some());
+    });
+    asked.recv().expect("it is asked before it is waited for");
+    outlook.excuse_all_but(&[], 1);
+    assert_eq!(ended.recv_timeout(PATIENCE), Ok(true));
 }
 
 #[test]
