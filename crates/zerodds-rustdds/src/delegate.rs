@@ -83,10 +83,10 @@ macro_rules! delegate_writer {
                 self.writer.carrier.topic()
             }
 
-            /// RustDDS's publisher of this writer.
+            /// The publisher that made this writer, with the options that it had then.
             #[must_use]
-            pub fn publisher(&self) -> &rustdds::Publisher {
-                self.writer.carrier.publisher()
+            pub const fn publisher(&self) -> &crate::Publisher {
+                &self.publisher
             }
         }
 

@@ -157,7 +157,7 @@ impl Publisher {
     ) -> CreateResult<no_key::DataWriter<D>> {
         let inner = self.inner.create_datawriter_no_key(topic, self.adjusted(topic, qos))?;
         let outlet = self.outlet(&inner, topic);
-        Ok(no_key::DataWriter::new(inner, outlet))
+        Ok(no_key::DataWriter::new(inner, outlet, self.clone()))
     }
 
     /// As RustDDS's `create_datawriter_cdr`.
@@ -175,7 +175,7 @@ impl Publisher {
     {
         let inner = self.inner.create_datawriter(topic, self.adjusted(topic, qos))?;
         let outlet = self.outlet(&inner, topic);
-        Ok(with_key::DataWriter::new(inner, outlet))
+        Ok(with_key::DataWriter::new(inner, outlet, self.clone()))
     }
 
     fn outlet<W: RTPSEntity + HasQoSPolicy>(&self, writer: &W, topic: &Topic) -> Outlet {

@@ -3,6 +3,7 @@
 use crate::adapter::SharedAdapter;
 use crate::cdr::Frame;
 use crate::delegate::{delegate_reader, delegate_writer, evented, source};
+use crate::endpoints::Publisher;
 use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{Payload, Prepared};
@@ -94,6 +95,7 @@ type Inner = rustdds::no_key::DataWriter<Payload, Prepared>;
 /// ```
 pub struct DataWriter<D> {
     writer: Writer<Inner>,
+    publisher: Publisher,
     type_: PhantomData<fn(D)>,
 }
 
@@ -115,8 +117,9 @@ impl Carrier for Inner {
 }
 
 impl<D: Serialize> DataWriter<D> {
-    pub(crate) fn new(inner: Inner, outlet: Outlet) -> Self {
-        Self { writer: Writer { outlet: Arc::new(outlet), carrier: inner }, type_: PhantomData }
+    pub(crate) fn new(inner: Inner, outlet: Outlet, publisher: Publisher) -> Self {
+        let writer = Writer { outlet: Arc::new(outlet), carrier: inner };
+        Self { writer, publisher, type_: PhantomData }
     }
 
     /// Writes a sample. A reliable writer waits up to max_blocking_time for readers.

@@ -3,6 +3,7 @@
 use crate::adapter::SharedAdapter;
 use crate::cdr::Frame;
 use crate::delegate::{delegate_reader, delegate_writer, evented, source};
+use crate::endpoints::Publisher;
 use crate::intake::Intake;
 use crate::loan::Loan;
 use crate::payload::{KeyedPayload, PreparedWithKey};
@@ -155,6 +156,7 @@ impl<D: Keyed<K: DeserializeOwned> + DeserializeOwned + 'static> Instance for D 
 /// ```
 pub struct DataWriter<D: Keyed> {
     writer: Writer<Inner<D::K>>,
+    publisher: Publisher,
     type_: PhantomData<fn(D)>,
 }
 
@@ -177,8 +179,9 @@ impl<K: Key> Carrier for Inner<K> {
 }
 
 impl<D: Keyed + Serialize> DataWriter<D> {
-    pub(crate) fn new(inner: Inner<D::K>, outlet: Outlet) -> Self {
-        Self { writer: Writer { outlet: Arc::new(outlet), carrier: inner }, type_: PhantomData }
+    pub(crate) fn new(inner: Inner<D::K>, outlet: Outlet, publisher: Publisher) -> Self {
+        let writer = Writer { outlet: Arc::new(outlet), carrier: inner };
+        Self { writer, publisher, type_: PhantomData }
     }
 
     /// Writes a sample. A reliable writer waits up to max_blocking_time for readers.

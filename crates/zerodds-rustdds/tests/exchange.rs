@@ -294,6 +294,10 @@ fn what_a_publisher_or_subscriber_does_not_say_is_as_its_participant_has_it() {
     let publisher = here.zerodds.create_publisher(&qos).expect("a publisher");
     let subscriber = here.zerodds.create_subscriber(&qos).expect("a subscriber");
     assert_eq!([publisher.options(), subscriber.options()], [both; 2]);
+    let writer = publisher
+        .create_datawriter_no_key_cdr::<Chunk>(&here.topic(&unique("options")), None)
+        .expect("a writer");
+    assert_eq!((writer.publisher(), writer.publisher().options()), (&publisher, both));
     let (off, udp) = (Options::default().shm(false), Options::default().when_full(WhenFull::Udp));
     assert_eq!(
         publisher.with_options(off).with_options(udp).options(),
