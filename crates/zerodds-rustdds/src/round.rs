@@ -7,8 +7,8 @@
 use crate::posts::Post;
 use crate::protocol::incarnation;
 use crate::session::split;
-use crate::window::Numbers;
-use crate::writing::{Begun, Outlet, Refused, Undescribed};
+use crate::window::{Begun, Numbers};
+use crate::writing::{Outlet, Refused, Undescribed};
 use rustdds::SampleIdentity;
 use zerodds_core::Incarnation;
 
@@ -132,7 +132,7 @@ mod tests {
         let copy = post(Some(2));
         for (posts, known) in [(vec![&post(None), &copy, &copy], 1), (vec![&copy, &copy], 2)] {
             let outlook = Arc::<Outlook>::default();
-            let mut round = Round::new(Begun::new(outlook.place_anyway(), 7), None);
+            let mut round = Round::new(outlook.place_anyway().begin(|| 7), None);
             for (post, sequence_number) in posts.iter().zip(1..) {
                 round.note(post, identity(sequence_number));
             }
@@ -151,7 +151,7 @@ mod tests {
         for (carried, owing) in [(Some(2), vec![first]), (Some(4), vec![]), (None, vec![first, second])] {
             let outlook = Arc::<Outlook>::default();
             outlook.set_plan(Plan { windows: vec![first, second], ..Plan::default() });
-            let mut round = Round::new(Begun::new(outlook.place().expect("room"), 7), None);
+            let mut round = Round::new(outlook.place().expect("room").begin(|| 7), None);
             round.note(&post(carried), identity(1));
             drop(round);
             for (peer, offer) in owing {
@@ -168,7 +168,7 @@ mod tests {
         let offer = Offer { reader: [2; 4], window: 1 };
         let outlook = Arc::<Outlook>::default();
         outlook.set_plan(Plan { windows: vec![(Incarnation::from_bytes([2; 8]), offer)], ..Plan::default() });
-        let mut round = Round::new(Begun::new(outlook.place().expect("room"), 7), None);
+        let mut round = Round::new(outlook.place().expect("room").begin(|| 7), None);
         round.note(&post(Some(2)), identity(1));
         round.end(true);
         assert!(outlook.place().is_none());

@@ -32,12 +32,10 @@ pub(crate) struct Outlook {
 #[derive(Debug, Default)]
 struct State {
     plan: Arc<Plan>,
-    /// Samples that have a place, and no id yet.
+    /// Samples that have a place, and that RTPS is not given yet.
     placed: usize,
-    /// Samples that readers may have by now, and RTPS has not, by id, and the readers that do not owe them.
-    sent: Vec<(u64, Vec<Reader>)>,
-    /// The same of those that RTPS may have, too: as many as are being written.
-    begun: Vec<(u64, Vec<Reader>)>,
+    /// Samples that readers or RTPS may have by now: as many as are being written.
+    under_way: Vec<UnderWay>,
     /// Samples that some reader may not have taken, in the order of their first sequence numbers.
     samples: VecDeque<Sample>,
     /// Some of them are not the same to all readers: somebody is excused, or knows one by a number of its own.
@@ -46,6 +44,18 @@ struct State {
     written: i64,
     /// What readers with a window have taken.
     taken: BTreeMap<Reader, Consumed>,
+}
+
+/// A sample from before somebody may have it until it is known that RTPS has it, or never will.
+#[derive(Debug)]
+struct UnderWay {
+    id: u64,
+    /// Readers that do not owe it.
+    excused: Vec<Reader>,
+    /// RTPS may have it.
+    is_begun: bool,
+    /// It was sent, and RTPS may yet be given descriptors of it.
+    is_shared: bool,
 }
 
 /// What a writer has written up to a moment.
@@ -116,21 +126,32 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The sample is about to be sent. Whoever has it first may say that it has expired while others are waited for.
-    pub(crate) fn send(&mut self, id: u64) {
+    /// The sample is about to be sent, under this id. Whoever has it first may say that it has expired while others are waited for. The id
+    /// is made where no floor is computed meanwhile that lies above it.
+    pub(crate) fn send(&mut self, next_id: impl FnOnce() -> u64) -> u64 {
+        let mut state = self.outlook.state.lock();
+        let id = next_id();
+        state.under_way.push(UnderWay { id, excused: Vec::new(), is_begun: false, is_shared: true });
         self.sent = Some(id);
-        self.outlook.state.lock().sent.push((id, Vec::new()));
+        id
     }
 
-    /// RTPS is about to be given the sample.
-    pub(crate) fn begin(mut self, id: u64) -> Arc<Outlook> {
+    /// RTPS is about to be given the sample, which has this id if it was not sent.
+    pub(crate) fn begin(mut self, next_id: impl FnOnce() -> u64) -> Begun {
         self.is_used = true;
         let mut state = self.outlook.state.lock();
         state.placed -= 1;
-        let excused = take_out(&mut state.sent, id).unwrap_or_default();
-        state.begun.push((id, excused));
+        let sent = state.under_way.iter_mut().find(|sample| Some(sample.id) == self.sent);
+        let id = if let Some(sample) = sent {
+            sample.is_begun = true;
+            sample.id
+        } else {
+            let id = next_id();
+            state.under_way.push(UnderWay { id, excused: Vec::new(), is_begun: true, is_shared: false });
+            id
+        };
         drop(state);
-        Arc::clone(&self.outlook)
+        Begun { outlook: Arc::clone(&self.outlook), id: Some(id) }
     }
 }
 
@@ -139,9 +160,45 @@ impl Drop for Place {
         if !self.is_used {
             let mut state = self.outlook.state.lock();
             state.placed -= 1;
-            self.sent.and_then(|id| take_out(&mut state.sent, id));
+            self.sent.and_then(|id| state.take_out(id));
             drop(state);
             self.outlook.changed.notify_all();
+        }
+    }
+}
+
+/// A sample that RTPS may have by now. Dropped, it has not.
+pub(crate) struct Begun {
+    outlook: Arc<Outlook>,
+    id: Option<u64>,
+}
+
+impl Begun {
+    /// It will be given to nobody but the readers of these participants.
+    pub(crate) fn excuse_all_but(&self, reached: &[Incarnation]) {
+        if let Some(id) = self.id {
+            self.outlook.excuse_all_but(reached, id);
+        }
+    }
+
+    /// RTPS has it, under these sequence numbers.
+    pub(crate) fn written(mut self, numbers: Numbers) {
+        if let Some(id) = self.id.take() {
+            self.outlook.set_written(id, numbers);
+        }
+    }
+
+    /// The sequence number that it gets if nothing else is being written: RustDDS counts, and does not say where it is with a
+    /// disposal. It never gets a lower one, so it is not waited for longer than until it was taken.
+    pub(crate) fn next(&self) -> i64 {
+        self.outlook.written() + 1
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.outlook.give_up(id);
         }
     }
 }
@@ -193,26 +250,26 @@ impl Outlook {
     }
 
     /// No reader of any but these participants will ever be given this sample, which was begun.
-    pub(crate) fn excuse_all_but(&self, reached: &[Incarnation], id: u64) {
+    fn excuse_all_but(&self, reached: &[Incarnation], id: u64) {
         let mut state = self.state.lock();
-        let State { begun, taken, .. } = &mut *state;
-        if let Some((_, excused)) = begun.iter_mut().find(|(begun, _)| *begun == id) {
+        let State { under_way, taken, .. } = &mut *state;
+        if let Some(sample) = under_way.iter_mut().find(|sample| sample.id == id) {
             let missed = taken.keys().filter(|(peer, _)| !reached.contains(peer));
-            excused.extend(missed);
+            sample.excused.extend(missed);
             self.changed.notify_all();
         }
     }
 
     /// RTPS has not taken a sample that was begun.
-    pub(crate) fn give_up(&self, id: u64) {
-        take_out(&mut self.state.lock().begun, id);
+    fn give_up(&self, id: u64) {
+        self.state.lock().take_out(id);
         self.changed.notify_all();
     }
 
     /// It was written under these sequence numbers.
-    pub(crate) fn set_written(&self, id: u64, numbers: Numbers) {
+    fn set_written(&self, id: u64, numbers: Numbers) {
         let mut state = self.state.lock();
-        let excused = take_out(&mut state.begun, id).unwrap_or_default();
+        let excused = state.take_out(id).map(|sample| sample.excused).unwrap_or_default();
         state.written = state.written.max(numbers.last);
         if !state.taken.is_empty() {
             // Several threads may write, and come here in another order.
@@ -229,6 +286,13 @@ impl Outlook {
     /// The last sequence number that is known to be used.
     pub(crate) fn written(&self) -> i64 {
         self.state.lock().written
+    }
+
+    /// Shared samples of this writer below are described, or never will be.
+    pub(crate) fn floor(&self) -> u64 {
+        let state = self.state.lock();
+        let shared = state.under_way.iter().filter(|sample| sample.is_shared);
+        shared.map(|sample| sample.id).min().unwrap_or(0)
     }
 
     /// A place for one more sample, if every reader has room for it now.
@@ -257,7 +321,8 @@ impl Outlook {
     /// What was written by now, or may have been.
     pub(crate) fn so_far(&self) -> SoFar {
         let state = self.state.lock();
-        SoFar { last: state.written, begun: state.begun.iter().map(|(id, _)| *id).collect() }
+        let begun = state.under_way.iter().filter(|sample| sample.is_begun);
+        SoFar { last: state.written, begun: begun.map(|sample| sample.id).collect() }
     }
 
     /// Waits until no reader owes anything of that: it has taken it, or will never be given it. Whether that is so by the deadline;
@@ -305,17 +370,23 @@ impl State {
     /// where it counts as taken. What it could not decode before it says as well, once; that may come in one sum with what it cannot
     /// decode of this writer, so it is believed: better one window too many than a writer that stands still.
     fn welcome(&mut self, reader: Reader) -> Consumed {
-        self.begun.iter_mut().for_each(|(_, excused)| excused.push(reader));
+        let begun = self.under_way.iter_mut().filter(|sample| sample.is_begun);
+        begun.for_each(|sample| sample.excused.push(reader));
         Consumed { up_to: self.written, unreadable: 0 }
+    }
+
+    fn take_out(&mut self, id: u64) -> Option<UnderWay> {
+        let index = self.under_way.iter().position(|sample| sample.id == id)?;
+        Some(self.under_way.swap_remove(index))
     }
 
     /// Whether that is news.
     fn excuse(&mut self, reader: Reader, id: u64) -> bool {
         let carried = self.samples.iter_mut().find(|sample| sample.id == id);
         self.is_uneven |= carried.is_some();
-        let unwritten = self.begun.iter_mut().chain(&mut self.sent).find(|(unwritten, _)| *unwritten == id);
-        let excused =
-            unwritten.map(|(_, excused)| excused).or_else(|| carried.map(|sample| &mut sample.excused));
+        let under_way = self.under_way.iter_mut().find(|sample| sample.id == id);
+        let excused = under_way.map(|sample| &mut sample.excused);
+        let excused = excused.or_else(|| carried.map(|sample| &mut sample.excused));
         let new = excused.filter(|excused| !excused.contains(&reader));
         new.map(|excused| excused.push(reader)).is_some()
     }
@@ -324,8 +395,9 @@ impl State {
     fn excuse_oldest(&mut self, reader: Reader, count: u64) {
         let taken = self.taken_by(&reader);
         let written = self.samples.iter_mut().filter(|sample| sample.numbers.of(&reader) > taken);
-        let excuses = written.map(|sample| &mut sample.excused);
-        let excuses = excuses.chain(self.begun.iter_mut().map(|(_, excused)| excused));
+        let begun = self.under_way.iter_mut().filter(|sample| sample.is_begun);
+        let excuses =
+            written.map(|sample| &mut sample.excused).chain(begun.map(|sample| &mut sample.excused));
         let owed = excuses.filter(|excused| !excused.contains(&reader));
         owed.zip(0..count).for_each(|(excused, _)| excused.push(reader));
         self.is_uneven = true;
@@ -382,7 +454,8 @@ impl State {
 
     /// Those that RTPS may have by now, by id.
     fn to_come_to(&self, reader: &Reader) -> impl Iterator<Item = u64> {
-        self.begun.iter().filter(|(_, excused)| !excused.contains(reader)).map(|(id, _)| *id)
+        let begun = self.under_way.iter().filter(|sample| sample.is_begun);
+        begun.filter(|sample| !sample.excused.contains(reader)).map(|sample| sample.id)
     }
 
     fn taken_by(&self, reader: &Reader) -> i64 {
@@ -402,12 +475,6 @@ impl State {
             self.samples.pop_front();
         }
     }
-}
-
-/// Takes a sample out; who does not owe it.
-fn take_out(samples: &mut Vec<(u64, Vec<Reader>)>, id: u64) -> Option<Vec<Reader>> {
-    let index = samples.iter().position(|(other, _)| *other == id)?;
-    Some(samples.swap_remove(index).1)
 }
 
 #[cfg(test)]

@@ -284,7 +284,7 @@ impl<C: Carrier> Writer<C> {
                 if !transit.is_done() {
                     transit.wait(deadline);
                 }
-                (self.outlet.begin(&transit, place), self.outlet.dispatch(transit)?)
+                (self.outlet.begin(place), self.outlet.dispatch(transit)?)
             }
         };
         let mut round = Round::new(begun, posts.undescribed.take());
@@ -327,7 +327,7 @@ impl<C: Carrier> Writer<C> {
             Draft::Shared(parcel) => {
                 let transit = self.outlet.send(parcel, &mut place, options, deadline)?;
                 let transit = arrived(transit, deadline).await?;
-                (self.outlet.begin(&transit, place), self.outlet.dispatch(transit)?)
+                (self.outlet.begin(place), self.outlet.dispatch(transit)?)
             }
         };
         let mut round = Round::new(begun, posts.undescribed.take());

@@ -19,16 +19,14 @@ use crate::protocol::{
 use crate::routes::{Plan, Target};
 use crate::session::{Owner, Session, split};
 use crate::waiting::after;
-use crate::window::{Asked, Numbers, Outlook, Place, SoFar};
+use crate::window::{Asked, Begun, Outlook, Place, SoFar};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rustdds::dds::WriteError;
 use rustdds::policy::{Durability, Reliability};
 use rustdds::{GUID, QosPolicies, Timestamp, WriteOptions};
 use serde::Serialize;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -49,8 +47,6 @@ pub(crate) struct Outlet {
     shares: bool,
     lifespan: Lifespan,
     pub(crate) outlook: Arc<Outlook>,
-    /// Samples that were sent and not yet described to RTPS.
-    under_way: Mutex<BTreeSet<u64>>,
     /// The length of the last sample that was serialized.
     last_len: AtomicUsize,
     /// For which causes it was said that samples go by UDP: a bit each.
@@ -166,49 +162,8 @@ impl Undescribed {
 
 impl Drop for Undescribed {
     fn drop(&mut self) {
-        self.outlet.under_way.lock().remove(&self.key.id);
         for &reader in &self.readers {
             self.outlet.session().say(reader, Note::Forget { id: self.key.id });
-        }
-    }
-}
-
-/// A sample that RTPS may have by now. Dropped, it has not.
-pub(crate) struct Begun {
-    outlook: Arc<Outlook>,
-    id: Option<u64>,
-}
-
-impl Begun {
-    pub(crate) fn new(place: Place, id: u64) -> Self {
-        Self { outlook: place.begin(id), id: Some(id) }
-    }
-
-    /// It will be given to nobody but the readers of these participants.
-    pub(crate) fn excuse_all_but(&self, reached: &[Incarnation]) {
-        if let Some(id) = self.id {
-            self.outlook.excuse_all_but(reached, id);
-        }
-    }
-
-    /// RTPS has it, under these sequence numbers.
-    pub(crate) fn written(mut self, numbers: Numbers) {
-        if let Some(id) = self.id.take() {
-            self.outlook.set_written(id, numbers);
-        }
-    }
-
-    /// The sequence number that it gets if nothing else is being written: RustDDS counts, and does not say where it is with a
-    /// disposal. It never gets a lower one, so it is not waited for longer than until it was taken.
-    pub(crate) fn next(&self) -> i64 {
-        self.outlook.written() + 1
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.outlook.give_up(id);
         }
     }
 }
@@ -263,7 +218,6 @@ impl Outlet {
             shares,
             lifespan: Lifespan::of(qos),
             outlook,
-            under_way: Mutex::default(),
             last_len: AtomicUsize::new(0),
             said: AtomicU8::new(0),
         }
@@ -437,11 +391,12 @@ impl Outlet {
         };
         let (peers, others) = peers.split_at(waited);
         let readers = plan.shared().map(|(target, _)| incarnation(target.prefix)).collect();
-        let undescribed = self.numbered(readers);
-        place.send(undescribed.key.id);
+        let id = place.send(|| self.session().next_id());
+        let key = SampleKey { owner: self.session().incarnation, id };
+        let undescribed = Undescribed { outlet: Arc::clone(self), key, readers };
         let Parcel { mut loan, instance } = parcel;
         if let Some(header) = loan.first_chunk_mut::<HEADER_LEN>() {
-            let (id, lifespan) = (undescribed.key.id, self.lifespan);
+            let lifespan = self.lifespan;
             let written = options.source_timestamp().map(Timestamp::to_ticks);
             SampleHeader { id, topic: self.topic, instance, writer: self.entity, written, lifespan }
                 .write(header);
@@ -468,7 +423,7 @@ impl Outlet {
         };
         let bytes = || Bytes::copy_from_slice(cdr_of(&sample));
         let to_all = || smallvec![Post::plain(bytes())];
-        let descriptor = Descriptor { key: undescribed.key, len: len as u32, floor: self.floor() };
+        let descriptor = Descriptor { key: undescribed.key, len: len as u32, floor: self.outlook.floor() };
         let describe = |to| Post { payload: Payload::descriptor(descriptor), to };
         let posts: SmallVec<[Post; 1]> = match (&shared[..], &plain[..]) {
             // Whom it was meant for has gone; whoever is matched now gets it all the same.
@@ -556,35 +511,20 @@ impl Outlet {
         self.outlook.plan()
     }
 
-    /// RTPS is about to be given a sample that was sent. That is before it is looked who has come since: who comes later does not owe it.
-    pub(crate) fn begin(&self, sent: &Transit, place: Place) -> Begun {
-        Begun::new(place, sent.undescribed.key.id)
+    /// RTPS is about to be given a sample. That is before it is looked who has come since it was sent: who comes later does not owe it.
+    pub(crate) fn begin(&self, place: Place) -> Begun {
+        place.begin(|| self.session().next_id())
     }
 
     /// The same for what goes in RTPS alone. Where the application directs that to a reader, no other participant is ever given it; nor
     /// is that reader's, if it has left.
     pub(crate) fn begin_plain(&self, place: Place, to: Option<GUID>) -> Begun {
-        let begun = Begun::new(place, self.session().next_id());
+        let begun = self.begin(place);
         if let Some(reader) = to.as_ref().map(split) {
             let reached = self.session().is_matched(self.entity, reader).then(|| incarnation(reader.0));
             begun.excuse_all_but(reached.as_slice());
         }
         begun
-    }
-
-    /// The next sample's number, which is under way from here on.
-    fn numbered(self: &Arc<Self>, readers: Vec<Incarnation>) -> Undescribed {
-        let mut under_way = self.under_way.lock();
-        // Under the lock: a floor that is computed meanwhile must not lie above it.
-        let key = SampleKey { owner: self.session().incarnation, id: self.session().next_id() };
-        under_way.insert(key.id);
-        drop(under_way);
-        Undescribed { outlet: Arc::clone(self), key, readers }
-    }
-
-    /// Samples of this writer below are described, or never will be.
-    fn floor(&self) -> u64 {
-        self.under_way.lock().first().copied().unwrap_or(0)
     }
 
     /// RTPS has a sample, in this many descriptors, and has bytes of it that were meant for shared memory or not.

@@ -18,8 +18,8 @@ fn outlook(window: u32) -> (Arc<Outlook>, (Incarnation, Entity)) {
 
 /// A sample whose id is its first sequence number.
 fn write(outlook: &Arc<Outlook>, first: i64, last: i64) {
-    outlook.place_anyway().begin(first as u64);
-    outlook.set_written(first as u64, Numbers { first, last, directed: Vec::new() });
+    let numbers = Numbers { first, last, directed: Vec::new() };
+    outlook.place_anyway().begin(|| first as u64).written(numbers);
 }
 
 fn take(outlook: &Arc<Outlook>, reader: Reader, up_to: i64) {
@@ -86,13 +86,13 @@ fn threads_that_write_at_once_have_no_more_places_than_there_is_room_for() {
     let (outlook, reader) = outlook(3);
     let mut places: Vec<Place> = std::iter::from_fn(|| outlook.place()).collect();
     assert_eq!(places.len(), 3);
-    let begun = places.pop().expect("one").begin(7);
+    let begun = places.pop().expect("one").begin(|| 7);
     assert!(!has_room(&outlook), "it is under way");
-    begun.give_up(7);
+    drop(begun);
     places.extend(outlook.place());
     assert_eq!(places.len(), 3);
     for (place, sequence) in places.drain(..).zip(1..) {
-        place.begin(sequence).set_written(sequence, Numbers::one(sequence as i64));
+        place.begin(|| sequence).written(Numbers::one(sequence as i64));
     }
     assert!(!has_room(&outlook), "they were written");
     take(&outlook, reader, 1);
@@ -114,7 +114,7 @@ fn a_place_that_is_not_used_wakes_who_waits_for_one() {
                 move || outlook.wait_for_place(far, &mut Asked::default(), nobody)
             });
             if is_begun {
-                place.begin(1).give_up(1)
+                drop(place.begin(|| 1))
             } else {
                 drop(place)
             }
@@ -126,7 +126,7 @@ fn a_place_that_is_not_used_wakes_who_waits_for_one() {
 #[test]
 fn a_sample_that_goes_to_others_alone_wakes_who_waits_for_its_place() {
     let (outlook, _) = outlook(1);
-    outlook.place().expect("room").begin(1);
+    let begun = outlook.place().expect("room").begin(|| 1);
     let (asks, asked) = std::sync::mpsc::channel();
     let (ends, ended) = std::sync::mpsc::channel();
     let waits = Arc::clone(&outlook);
@@ -136,14 +136,14 @@ fn a_sample_that_goes_to_others_alone_wakes_who_waits_for_its_place() {
         let _ = ends.send(waits.wait_for_place(far, &mut Asked::default(), ask).is_some());
     });
     asked.recv().expect("it is asked before it is waited for");
-    outlook.excuse_all_but(&[], 1);
+    begun.excuse_all_but(&[]);
     assert_eq!(ended.recv_timeout(PATIENCE), Ok(true));
 }
 
 #[test]
 fn a_sample_that_was_taken_before_it_counted_as_written_wakes_who_waits_for_its_place() {
     let (outlook, reader) = outlook(1);
-    outlook.place().expect("room").begin(1);
+    let begun = outlook.place().expect("room").begin(|| 1);
     std::thread::scope(|scope| {
         let waiting = scope.spawn({
             let outlook = &outlook;
@@ -156,7 +156,7 @@ fn a_sample_that_was_taken_before_it_counted_as_written_wakes_who_waits_for_its_
         while outlook.state.lock().taken_by(&reader) < 1 {
             std::thread::yield_now();
         }
-        outlook.set_written(1, Numbers::one(1));
+        begun.written(Numbers::one(1));
         assert!(waiting.join().expect("no panic").is_some());
     });
 }
@@ -203,11 +203,11 @@ fn all_is_taken_when_every_reader_has_taken_it_or_will_never_be_given_it() {
     outlook.excuse(reader, 2);
     assert!(is_taken(), "a place that has no sample yet is owed by nobody");
     outlook.set_taken(reader, Consumed { up_to: 2, unreadable: 0 });
-    drop(place.begin(3));
+    let begun = place.begin(|| 3);
     let so_far = outlook.so_far();
     let is_taken = || outlook.wait_until_taken(&so_far, at_once(), &mut Asked::default(), nobody);
     assert!(!is_taken(), "it may come");
-    outlook.set_written(3, Numbers::one(3));
+    begun.written(Numbers::one(3));
     write(&outlook, 4, 4);
     assert!(!is_taken(), "it has come");
     take(&outlook, reader, 3);
@@ -241,12 +241,10 @@ fn of_samples_that_are_directed_at_once_each_is_owed_until_its_own_number_was_ta
     let outlook = Arc::<Outlook>::default();
     let windows = [first, second].map(|peer| (peer, Offer { reader: READER, window: 2 })).into();
     outlook.set_plan(Plan { windows, ..Plan::default() });
-    for id in [1, 2] {
-        outlook.place().expect("room").begin(id);
-    }
+    let [one, two] = [1, 2].map(|id| outlook.place().expect("room").begin(|| id));
     // The second sample comes between the two numbers of the first one.
-    outlook.set_written(2, Numbers { first: 2, last: 3, directed: vec![(first, 2), (second, 3)] });
-    outlook.set_written(1, Numbers { first: 1, last: 4, directed: vec![(first, 1), (second, 4)] });
+    two.written(Numbers { first: 2, last: 3, directed: vec![(first, 2), (second, 3)] });
+    one.written(Numbers { first: 1, last: 4, directed: vec![(first, 1), (second, 4)] });
     let is_taken = || outlook.wait_until_taken(&outlook.so_far(), at_once(), &mut Asked::default(), nobody);
     assert!(!has_room(&outlook));
     take(&outlook, (first, READER), 2);
@@ -268,11 +266,11 @@ fn a_reader_that_is_quicker_than_the_writer_loses_no_credit() {
 #[test]
 fn a_reader_that_comes_while_a_sample_is_handed_to_rtps_does_not_owe_it() {
     let (outlook, _) = outlook(1);
-    outlook.place_anyway().begin(7);
+    let begun = outlook.place_anyway().begin(|| 7);
     let incarnation = Incarnation::from_bytes([2; 8]);
     let windows = vec![(incarnation, Offer { reader: READER, window: 1 })];
     outlook.set_plan(Plan { windows, ..Plan::default() });
-    outlook.set_written(7, Numbers::one(1));
+    begun.written(Numbers::one(1));
     assert!(has_room(&outlook), "RTPS may have had it before there was the reader");
     write(&outlook, 2, 2);
     assert!(!has_room(&outlook));
@@ -283,11 +281,11 @@ fn what_a_reader_will_never_be_given_is_not_waited_for_and_nothing_else_is_forgi
     for is_quick in [false, true] {
         let (outlook, reader) = outlook(2);
         write(&outlook, 1, 1);
-        outlook.place_anyway().begin(2);
+        let begun = outlook.place_anyway().begin(|| 2);
         if is_quick {
             outlook.excuse(reader, 2);
         }
-        outlook.set_written(2, Numbers::one(2));
+        begun.written(Numbers::one(2));
         outlook.excuse(reader, 2);
         outlook.excuse(reader, 1_000);
         assert!(has_room(&outlook), "one is under way");
@@ -329,10 +327,10 @@ fn what_a_reader_could_not_decode_is_the_oldest_that_it_has_not_taken_and_counts
     assert!(!has_room(&outlook), "it is said again, and is no news");
     skip(1, 2);
     assert!(has_room(&outlook));
-    outlook.place_anyway().begin(5);
+    let begun = outlook.place_anyway().begin(|| 5);
     assert!(!has_room(&outlook));
     skip(1, 4);
-    outlook.set_written(5, Numbers::one(5));
+    begun.written(Numbers::one(5));
     assert_eq!(
         outlook.state.lock().samples.len(),
         0,
@@ -344,14 +342,34 @@ fn what_a_reader_could_not_decode_is_the_oldest_that_it_has_not_taken_and_counts
 fn a_reader_may_say_that_a_sample_has_expired_while_another_one_that_has_no_room_for_it_is_waited_for() {
     let (outlook, reader) = outlook(1);
     let mut place = outlook.place().expect("room");
-    place.send(7);
+    place.send(|| 7);
     outlook.excuse(reader, 7);
     assert!(!has_room(&outlook), "others may owe it");
-    place.begin(7);
+    let begun = place.begin(|| unreachable!("it has one"));
     assert!(has_room(&outlook), "it is not waited for");
-    outlook.set_written(7, Numbers::one(1));
+    begun.written(Numbers::one(1));
     let mut place = outlook.place().expect("room");
-    place.send(8);
+    place.send(|| 8);
     drop(place);
-    assert!(outlook.state.lock().sent.is_empty(), "it is given to nobody");
+    assert!(outlook.state.lock().under_way.is_empty(), "it is given to nobody");
+}
+
+#[test]
+fn below_the_floor_no_shared_sample_will_be_described() {
+    let outlook = Arc::<Outlook>::default();
+    let _plain = outlook.place_anyway().begin(|| 1);
+    let [first, second, third] = [2, 3, 4].map(|id| {
+        let mut place = outlook.place_anyway();
+        assert_eq!(place.send(|| id), id);
+        place
+    });
+    assert_eq!(outlook.floor(), 2);
+    let second = second.begin(|| unreachable!("it has one"));
+    drop(first);
+    assert_eq!(outlook.floor(), 3, "the first was given up");
+    let third = third.begin(|| unreachable!("it has one"));
+    third.written(Numbers::one(1));
+    assert_eq!(outlook.floor(), 3, "the second is not described yet");
+    drop(second);
+    assert_eq!(outlook.floor(), 0, "none is under way");
 }
