@@ -1,7 +1,7 @@
 //! A sample that is filled where it will be read.
 
 use crate::cdr::Frame;
-use crate::writer::Unwritten;
+use crate::posts::{Remains, Unwritten};
 use crate::writing::Parcel;
 use rustdds::dds::WriteError;
 use std::fmt;
@@ -54,9 +54,10 @@ impl<D, K> Shell<D, K> {
     /// The error that gives the loan back, where there still is one.
     pub(crate) fn refused(self, unwritten: Unwritten) -> WriteError<Loan<D, K>> {
         let Self { data, key, type_ } = self;
-        match unwritten {
-            Unwritten { why, memory: Some(memory) } => why.with(Loan { memory, data, key, type_ }),
-            Unwritten { why, memory: None } => WriteError::Internal { reason: why.to_string() },
+        let Unwritten { why, remains } = unwritten;
+        match remains.map(Remains::into_memory) {
+            Some(memory) => why.with(Loan { memory, data, key, type_ }),
+            None => WriteError::Internal { reason: why.to_string() },
         }
     }
 }

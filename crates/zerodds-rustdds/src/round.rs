@@ -1,22 +1,36 @@
-//! One sample on its way into RTPS, in as many posts as it takes: none of them, or all.
+//! One sample on its way into RTPS, in as many posts as it takes, one for all or one for each participant: none of them, or all.
 //!
 //! Once somebody has it, all must get it, since a writer that is told `WouldBlock` writes it again. Whatever ends a round, what RTPS
 //! has by then stays written and described: nobody who was sent a descriptor is told to forget the sample, and nobody is waited for
 //! who was sent nothing.
 
-use crate::posts::Post;
+use crate::payload::Payload;
+use crate::posts::{Post, Remains, Unwritten, cdr_of};
 use crate::protocol::incarnation;
+use crate::routes::{Plan, Target};
 use crate::session::split;
 use crate::window::{Begun, Numbers};
 use crate::writing::{Outlet, Refused, Undescribed};
+use bytes::Bytes;
 use rustdds::SampleIdentity;
+use smallvec::SmallVec;
+use std::sync::Arc;
 use zerodds_core::Incarnation;
+use zerodds_transport_shm::ShmSent;
 
 pub(crate) struct Round {
     /// Dropped, RTPS has nothing of it.
     begun: Option<Begun>,
-    /// Dropped with it, whoever was sent no descriptor is told.
+    /// Dropped with it, whoever was sent no descriptor is told; `None` where nothing was shared.
     undescribed: Option<Undescribed>,
+    /// What RTPS is still to be given.
+    posts: smallvec::IntoIter<[Post; 1]>,
+    /// What it did not take at first, and is tried once more.
+    again: Option<Post>,
+    /// The sample, and whom it was for, while somebody could be matched who was not thought of.
+    sent: Option<(ShmSent, Arc<Plan>)>,
+    /// Some of it is in RTPS that was meant for shared memory.
+    falls_back: bool,
     carried: Option<Carried>,
     /// Whom posts were directed to that RTPS has, and under which number.
     directed: Vec<(Incarnation, i64)>,
@@ -34,10 +48,22 @@ struct Carried {
 }
 
 impl Round {
-    pub(crate) const fn new(begun: Begun, undescribed: Option<Undescribed>) -> Self {
+    /// Of a sample that was sent: what RTPS has to carry of it, and the sample with whom it was for, where somebody may be matched meanwhile.
+    /// Some of it `falls_back` that was meant for shared memory.
+    pub(crate) fn new(
+        begun: Begun,
+        posts: SmallVec<[Post; 1]>,
+        undescribed: Option<Undescribed>,
+        sent: Option<(ShmSent, Arc<Plan>)>,
+        falls_back: bool,
+    ) -> Self {
         Self {
             begun: Some(begun),
             undescribed,
+            posts: posts.into_iter(),
+            again: None,
+            sent,
+            falls_back,
             carried: None,
             directed: Vec::new(),
             descriptors: 0,
@@ -45,19 +71,57 @@ impl Round {
         }
     }
 
+    /// Of one that goes in RTPS alone.
+    pub(crate) fn plain(begun: Begun, bytes: Bytes, falls_back: bool) -> Self {
+        Self::new(begun, SmallVec::from([Post::plain(bytes)]), None, None, falls_back)
+    }
+
     /// Whether somebody has the sample.
     pub(crate) const fn has_begun(&self) -> bool {
         self.carried.is_some()
     }
 
-    pub(crate) fn tries_again(&mut self, outcome: &Result<SampleIdentity, Refused>) -> bool {
-        let again = matches!(outcome, Err(Refused::WouldBlock)) && self.has_begun() && self.tries < TRIES_MAX;
-        self.tries += u32::from(again);
-        again
+    /// The next post, when RTPS has those before. The last are for whoever was matched in the meantime: such a reader was
+    /// sent a descriptor of what it does not have, or a gap.
+    pub(crate) fn next(&mut self, outlet: &Outlet) -> Option<Post> {
+        if let Some(post) = self.again.take() {
+            return Some(post);
+        }
+        if self.posts.len() == 0
+            && let Some((sample, plan)) = self.sent.take()
+        {
+            let is_current = outlet.is_current(&plan);
+            let newcomers = if is_current { Vec::new() } else { plan.newcomers(&outlet.plan()) };
+            let post = |reader: Target| Post {
+                payload: Payload::plain(Bytes::copy_from_slice(cdr_of(&sample))),
+                to: Some(reader.guid()),
+            };
+            self.posts = newcomers.into_iter().map(post).collect::<SmallVec<_>>().into_iter();
+        }
+        self.posts.next()
     }
 
-    /// RTPS has this post.
-    pub(crate) fn note(&mut self, post: &Post, identity: SampleIdentity) {
+    /// What came of a post. One that did not find room though somebody has the sample is the next once more.
+    pub(crate) fn note(
+        &mut self,
+        post: Post,
+        outcome: Result<SampleIdentity, Refused>,
+    ) -> Result<(), Unwritten> {
+        match outcome {
+            Ok(identity) => self.note_carried(&post, identity),
+            Err(Refused::WouldBlock) if self.has_begun() && self.tries < TRIES_MAX => {
+                self.tries += 1;
+                self.again = Some(post);
+            }
+            Err(why) => {
+                let sent = self.sent.take().map(|(sample, _)| Remains::Sent(sample));
+                return Err(Unwritten { why, remains: sent.or(Some(Remains::Posted(post.payload.bytes))) });
+            }
+        }
+        Ok(())
+    }
+
+    fn note_carried(&mut self, post: &Post, identity: SampleIdentity) {
         let Carried { first, for_all, .. } =
             self.carried.unwrap_or(Carried { first: identity, last: identity, for_all: None });
         let for_all = for_all.or_else(|| post.to.is_none().then_some(identity));
@@ -70,10 +134,10 @@ impl Round {
         }
     }
 
-    /// All of it was carried; what RTPS has of it may have been meant for shared memory.
-    pub(crate) fn outcome(mut self, outlet: &Outlet, falls_back: bool) -> Result<SampleIdentity, Refused> {
+    /// All of it was carried.
+    pub(crate) fn outcome(mut self, outlet: &Outlet) -> Result<SampleIdentity, Unwritten> {
         let identity = self.end(true).ok_or_else(|| Refused::Internal("a sample for nobody".into()))?;
-        outlet.count(self.descriptors, falls_back);
+        outlet.count(self.descriptors, self.falls_back);
         Ok(identity)
     }
 
@@ -110,12 +174,9 @@ const TRIES_MAX: u32 = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Payload;
     use crate::protocol::{Consumed, Offer};
-    use crate::routes::Plan;
-    use crate::window::Outlook;
+    use crate::window::{Outlook, Place};
     use rustdds::GUID;
-    use std::sync::Arc;
 
     fn identity(sequence_number: i64) -> SampleIdentity {
         let writer_guid = GUID::from_bytes([1; 16]);
@@ -124,7 +185,11 @@ mod tests {
 
     fn post(to: Option<u8>) -> Post {
         let to = to.map(|participant| GUID::from_bytes([participant; 16]));
-        Post { payload: Payload::plain(bytes::Bytes::new()), to }
+        Post { payload: Payload::plain(Bytes::new()), to }
+    }
+
+    fn round(place: Place) -> Round {
+        Round::plain(place.begin(|| 7), Bytes::new(), false)
     }
 
     #[test]
@@ -132,9 +197,9 @@ mod tests {
         let copy = post(Some(2));
         for (posts, known) in [(vec![&post(None), &copy, &copy], 1), (vec![&copy, &copy], 2)] {
             let outlook = Arc::<Outlook>::default();
-            let mut round = Round::new(outlook.place_anyway().begin(|| 7), None);
+            let mut round = round(outlook.place_anyway());
             for (post, sequence_number) in posts.iter().zip(1..) {
-                round.note(post, identity(sequence_number));
+                round.note_carried(post, identity(sequence_number));
             }
             assert_eq!(round.end(true), Some(identity(known)));
             assert_eq!(outlook.written(), posts.len() as i64, "all of them are used");
@@ -151,8 +216,8 @@ mod tests {
         for (carried, owing) in [(Some(2), vec![first]), (Some(4), vec![]), (None, vec![first, second])] {
             let outlook = Arc::<Outlook>::default();
             outlook.set_plan(Plan { windows: vec![first, second], ..Plan::default() });
-            let mut round = Round::new(outlook.place().expect("room").begin(|| 7), None);
-            round.note(&post(carried), identity(1));
+            let mut round = round(outlook.place().expect("room"));
+            round.note_carried(&post(carried), identity(1));
             drop(round);
             for (peer, offer) in owing {
                 assert!(outlook.place().is_none(), "{peer:?} has not taken it");
@@ -168,8 +233,8 @@ mod tests {
         let offer = Offer { reader: [2; 4], window: 1 };
         let outlook = Arc::<Outlook>::default();
         outlook.set_plan(Plan { windows: vec![(Incarnation::from_bytes([2; 8]), offer)], ..Plan::default() });
-        let mut round = Round::new(outlook.place().expect("room").begin(|| 7), None);
-        round.note(&post(Some(2)), identity(1));
+        let mut round = round(outlook.place().expect("room"));
+        round.note_carried(&post(Some(2)), identity(1));
         round.end(true);
         assert!(outlook.place().is_none());
     }

@@ -2,7 +2,7 @@
 
 use crate::cdr::{self, Frame};
 use crate::loan::Memory;
-use crate::posts::{Post, Posts, Remains};
+use crate::posts::{Post, Remains, Unwritten};
 use crate::round::Round;
 use crate::waiting::{answer, by, elsewhere, until};
 use crate::window::{Asked, Place};
@@ -122,7 +122,7 @@ impl<C: Carrier> Writer<C> {
         let moves = self.moves(&memory, options);
         let room = self.room(moves, key, deadline);
         let (draft, place) = self.filled(memory, room, moves.is_some(), options)?;
-        Ok(self.publish(draft, place, key, options, deadline)?)
+        self.publish(draft, place, key, options, deadline)
     }
 
     pub(crate) async fn publish_filled_async(
@@ -135,7 +135,7 @@ impl<C: Carrier> Writer<C> {
         let moves = self.moves(&memory, options);
         let room = self.room_async(moves, key, deadline).await;
         let (draft, place) = self.filled(memory, room, moves.is_some(), options)?;
-        Ok(self.publish_async(draft, place, key, options, deadline).await?)
+        self.publish_async(draft, place, key, options, deadline).await
     }
 
     /// The length of a sample that is to be shared.
@@ -200,7 +200,7 @@ impl<C: Carrier> Writer<C> {
     ) -> Result<(Draft, Place), Unwritten> {
         let (place, parcel) = match room {
             Ok(room) => room,
-            Err(why) => return Err(Unwritten { why, memory: Some(memory) }),
+            Err(why) => return Err(Unwritten { why, remains: Some(Remains::Filled(memory)) }),
         };
         let draft = match (memory, parcel) {
             (Memory::Ring(parcel), _) if self.outlet.may_share(options) => Draft::Shared(parcel),
@@ -272,42 +272,30 @@ impl<C: Carrier> Writer<C> {
         key: &C::Key,
         options: &WriteOptions,
         deadline: Instant,
-    ) -> Result<SampleIdentity, NotPublished> {
+    ) -> Result<SampleIdentity, Unwritten> {
         let options = &*draft.stamped(&self.outlet, options);
-        let (begun, mut posts) = match draft {
-            Draft::Plain(bytes, falls_back) => {
-                let begun = self.outlet.begin_plain(place, options.to_single_reader());
-                (begun, Posts::plain(bytes, falls_back))
-            }
+        let mut round = match draft {
+            Draft::Plain(bytes, falls_back) => self.plain(bytes, falls_back, place, options),
             Draft::Shared(parcel) => {
                 let mut transit = self.outlet.send(parcel, &mut place, options, deadline)?;
                 if !transit.is_done() {
                     transit.wait(deadline);
                 }
-                (self.outlet.begin(place), self.outlet.dispatch(transit)?)
+                self.outlet.dispatch(transit, place)?
             }
         };
-        let mut round = Round::new(begun, posts.undescribed.take());
-        while let Some(post) = posts.next(&self.outlet) {
-            let outcome = loop {
+        while let Some(post) = round.next(&self.outlet) {
+            let outcome = if !round.has_begun() && self.outlet.has_not_waited(deadline) {
                 // The usual case: nothing has been waited for, so that RustDDS's own clock serves.
-                if !round.has_begun() && self.outlet.has_not_waited(deadline) {
-                    let options = post.options(options);
-                    break self.carrier.carry_blocking(post.clone(), key, options);
-                }
+                self.carrier.carry_blocking(post.clone(), key, post.options(options))
+            } else {
                 let deadline = if round.has_begun() { self.outlet.later() } else { deadline };
                 let carried = until(deadline, self.carrier.carry(post.clone(), key, post.options(options)));
-                let carried = carried.unwrap_or(Err(Refused::WouldBlock));
-                if !round.tries_again(&carried) {
-                    break carried;
-                }
+                carried.unwrap_or(Err(Refused::WouldBlock))
             };
-            match outcome {
-                Ok(identity) => round.note(&post, identity),
-                Err(why) => return Err(NotPublished { why, remains: Some(posts.remains(post)) }),
-            }
+            round.note(post, outcome)?;
         }
-        Ok(round.outcome(&self.outlet, posts.falls_back)?)
+        round.outcome(&self.outlet)
     }
 
     async fn publish_async(
@@ -317,73 +305,29 @@ impl<C: Carrier> Writer<C> {
         key: &C::Key,
         options: &WriteOptions,
         deadline: Instant,
-    ) -> Result<SampleIdentity, NotPublished> {
+    ) -> Result<SampleIdentity, Unwritten> {
         let options = &*draft.stamped(&self.outlet, options);
-        let (begun, mut posts) = match draft {
-            Draft::Plain(bytes, falls_back) => {
-                let begun = self.outlet.begin_plain(place, options.to_single_reader());
-                (begun, Posts::plain(bytes, falls_back))
-            }
+        let mut round = match draft {
+            Draft::Plain(bytes, falls_back) => self.plain(bytes, falls_back, place, options),
             Draft::Shared(parcel) => {
                 let transit = self.outlet.send(parcel, &mut place, options, deadline)?;
                 let transit = arrived(transit, deadline).await?;
-                (self.outlet.begin(place), self.outlet.dispatch(transit)?)
+                self.outlet.dispatch(transit, place)?
             }
         };
-        let mut round = Round::new(begun, posts.undescribed.take());
-        while let Some(post) = posts.next(&self.outlet) {
-            let outcome = loop {
-                let begun = round.has_begun();
-                let deadline = if begun { Some(self.outlet.later()) } else { self.outlet.alarm(deadline) };
-                let carried =
-                    by(deadline, self.carrier.carry(post.clone(), key, post.options(options))).await;
-                let carried = carried.unwrap_or(Err(Refused::WouldBlock));
-                if !round.tries_again(&carried) {
-                    break carried;
-                }
-            };
-            match outcome {
-                Ok(identity) => round.note(&post, identity),
-                Err(why) => return Err(NotPublished { why, remains: Some(posts.remains(post)) }),
-            }
+        while let Some(post) = round.next(&self.outlet) {
+            let has_begun = round.has_begun();
+            let deadline = if has_begun { Some(self.outlet.later()) } else { self.outlet.alarm(deadline) };
+            let carried = by(deadline, self.carrier.carry(post.clone(), key, post.options(options))).await;
+            round.note(post, carried.unwrap_or(Err(Refused::WouldBlock)))?;
         }
-        Ok(round.outcome(&self.outlet, posts.falls_back)?)
+        round.outcome(&self.outlet)
     }
-}
 
-/// A sample that RTPS did not take, and what is left of it.
-struct NotPublished {
-    why: Refused,
-    remains: Option<Remains>,
-}
-
-/// A loan that was not published, and its memory: what it had, or a copy if that has been sent to somebody.
-pub(crate) struct Unwritten {
-    pub(crate) why: Refused,
-    pub(crate) memory: Option<Memory>,
-}
-
-impl From<Refused> for NotPublished {
-    fn from(why: Refused) -> Self {
-        Self { why, remains: None }
-    }
-}
-
-impl From<(Refused, Remains)> for NotPublished {
-    fn from((why, remains): (Refused, Remains)) -> Self {
-        Self { why, remains: Some(remains) }
-    }
-}
-
-impl From<NotPublished> for Refused {
-    fn from(NotPublished { why, .. }: NotPublished) -> Self {
-        why
-    }
-}
-
-impl From<NotPublished> for Unwritten {
-    fn from(NotPublished { why, remains }: NotPublished) -> Self {
-        Self { why, memory: remains.map(|remains| Memory::Heap(remains.into_vec())) }
+    /// A sample that goes in RTPS alone.
+    fn plain(&self, bytes: Bytes, falls_back: bool, place: Place, options: &WriteOptions) -> Round {
+        let begun = self.outlet.begin_plain(place, options.to_single_reader());
+        Round::plain(begun, bytes, falls_back)
     }
 }
 
@@ -575,11 +519,11 @@ mod tests {
         stage.zerodds.0.session.transport.close();
         let mut place = stage.outlet.place().expect("a place");
         let transit = stage.outlet.send(parcel, &mut place, &WriteOptions::default(), Instant::now());
-        let posts = stage.outlet.dispatch(transit.unwrap_or_else(|why| panic!("{why}")));
-        let mut posts = posts.unwrap_or_else(|(why, _)| panic!("{why}"));
-        let post = posts.next(&stage.outlet).expect("for all");
+        let round = stage.outlet.dispatch(transit.unwrap_or_else(|why| panic!("{why}")), place);
+        let mut round = round.unwrap_or_else(|unwritten| panic!("{}", unwritten.why));
+        let post = round.next(&stage.outlet).expect("for all");
         assert!(post.to.is_none() && !post.payload.is_descriptor && post.payload.bytes == [7; 20_000][..]);
-        assert!(posts.next(&stage.outlet).is_none());
+        assert!(round.next(&stage.outlet).is_none());
     }
 
     #[test]

@@ -12,10 +12,11 @@ use crate::cdr;
 use crate::config::{Options, Settled, WhenFull};
 use crate::lifespan::Lifespan;
 use crate::payload::Payload;
-use crate::posts::{Post, Posts, Remains, cdr_of, like};
+use crate::posts::{Post, Remains, Unwritten, cdr_of, like};
 use crate::protocol::{
     Descriptor, Entity, HEADER_LEN, Note, SampleHeader, SampleKey, TopicHash, incarnation,
 };
+use crate::round::Round;
 use crate::routes::{Plan, Target};
 use crate::session::{Owner, Session, split};
 use crate::waiting::after;
@@ -408,8 +409,10 @@ impl Outlet {
         Ok(Transit { sending, waits: self.waits(), captured, undescribed, len, plan })
     }
 
-    /// What RTPS has to carry, now that the sample was sent to all who took it.
-    pub(crate) fn dispatch(&self, transit: Transit) -> Result<Posts, (Refused, Remains)> {
+    /// What RTPS has to carry, now that the sample was sent to all who took it. It is about to be given that before it is looked who has
+    /// come since: who comes later does not owe it.
+    pub(crate) fn dispatch(&self, transit: Transit, place: Place) -> Result<Round, Unwritten> {
+        let begun = self.begin(place);
         let Transit { sending, captured, mut undescribed, len, plan, .. } = transit;
         let (sent, sample) = sending.finish();
         let ways = plan.shared().enumerate();
@@ -419,7 +422,7 @@ impl Outlet {
         undescribed.readers.clear();
         let Some(Shares { shared, plain, falls_back }) = self.share_out(&plan, &sent, &mut undescribed)
         else {
-            return Err((Refused::WouldBlock, Remains::Ring(sample)));
+            return Err(Unwritten { why: Refused::WouldBlock, remains: Some(Remains::Sent(sample)) });
         };
         let bytes = || Bytes::copy_from_slice(cdr_of(&sample));
         let to_all = || smallvec![Post::plain(bytes())];
@@ -445,7 +448,7 @@ impl Outlet {
         };
         let is_for_all = posts.iter().all(|post| post.to.is_none() && !post.payload.is_descriptor);
         let sent = (!is_for_all).then_some((sample, plan));
-        Ok(Posts::new(posts, undescribed, sent, falls_back))
+        Ok(Round::new(begun, posts, Some(undescribed), sent, falls_back))
     }
 
     /// Who has the sample, and who gets it in RTPS; `None`: somebody who is waited for has no room.
@@ -511,8 +514,8 @@ impl Outlet {
         self.outlook.plan()
     }
 
-    /// RTPS is about to be given a sample. That is before it is looked who has come since it was sent: who comes later does not owe it.
-    pub(crate) fn begin(&self, place: Place) -> Begun {
+    /// RTPS is about to be given a sample.
+    fn begin(&self, place: Place) -> Begun {
         place.begin(|| self.session().next_id())
     }
 
