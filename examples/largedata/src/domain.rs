@@ -1,4 +1,5 @@
-//! A DDS domain for runs that are not to meet others. The trials include this file.
+//! A DDS domain for runs that are not to meet others. Trials, benchmarks and tests of the workspace include this file, so that none of
+//! them meets another one either.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

@@ -1,13 +1,17 @@
 //! Participants that really are under DDS Security, with certificates made for the occasion: what they publish does not
 //! lie in shared memory unless the program says so.
 
+#[path = "../../../examples/largedata/src/domain.rs"]
+#[allow(dead_code, reason = "largedata uses all of it")]
+mod domain;
 mod papers;
 
+use domain::Domain;
 use papers::Papers;
 use rustdds::policy::{History, Reliability};
 use rustdds::{DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, TopicKind};
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerodds_rustdds::{Config, Options, ZeroDds, no_key};
 
@@ -24,18 +28,20 @@ struct Party {
     reader: no_key::DataReader<Row>,
     zerodds: ZeroDds,
     _participant: DomainParticipant,
+    /// Until both have left it.
+    _domain: Arc<Domain>,
 }
 
 impl Party {
     /// Two in a domain of their own.
     fn two(papers: Option<&Papers>, config: &Config) -> (Self, Self) {
-        let domain = domain();
-        let one = || Self::new(domain, papers, config.clone());
+        let domain = Arc::new(Domain::own());
+        let one = || Self::new(&domain, papers, config.clone());
         (one(), one())
     }
 
-    fn new(domain: u16, papers: Option<&Papers>, config: Config) -> Self {
-        let builder = DomainParticipantBuilder::new(domain);
+    fn new(domain: &Arc<Domain>, papers: Option<&Papers>, config: Config) -> Self {
+        let builder = DomainParticipantBuilder::new(domain.number() as u16);
         let builder = match papers {
             Some(papers) => builder.builtin_security(papers.config()),
             None => builder,
@@ -56,7 +62,7 @@ impl Party {
         let writer = publisher.create_datawriter_no_key_cdr(&topic, Some(qos.clone())).expect("a writer");
         let subscriber = zerodds.create_subscriber(&qos).expect("a subscriber");
         let reader = subscriber.create_datareader_no_key_cdr(&topic, Some(qos)).expect("a reader");
-        Self { writer, reader, zerodds, _participant: participant }
+        Self { writer, reader, zerodds, _participant: participant, _domain: Arc::clone(domain) }
     }
 }
 
@@ -106,14 +112,6 @@ fn a_program_that_says_so_shares_what_is_secured() {
 fn participants_without_security_share_in_a_program_that_is_built_with_it() {
     let (here, mut there) = Party::two(None, &Config::default());
     exchange(&here, &mut there, |received, here| received > 0 && here.zerodds.stats().shared_samples >= 50);
-}
-
-/// One that no other test of this process has, and hardly one of another; permissions are for all of them.
-fn domain() -> u16 {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    // ORDER: Relaxed; a number is all that is wanted.
-    let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
-    ((std::process::id() % 200) as u16 + taken * 67) % 200
 }
 
 /// RustDDS 0.15.1 does not deliver encrypted samples in fragments.

@@ -16,7 +16,8 @@ mod rust;
 
 use crate::census::object_lengths;
 use crate::child::{Process, Said, hear, tell};
-use std::collections::HashMap;
+use crate::domain::Domain;
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -125,21 +126,22 @@ struct Company {
     is_shared: bool,
     /// Rounds so far.
     rounds: u64,
+    /// Until the others have left it.
+    _domain: Domain,
 }
 
 impl Company {
     /// Starts so many participants with so many endpoints each, half of them writers.
     fn start(program: &Path, stack: Stack, participants: u64, endpoints: u64) -> Result<Self, String> {
-        // Below the ports that the system hands out, and not those of the tests.
-        let domain = 1 + std::process::id() % 100;
+        let domain = Domain::own();
         let all = (0..participants).map(|number| {
             let words = ["stack".to_owned(), stack.to_string()];
-            let numbers =
-                [u64::from(domain), number, participants, endpoints].map(|number| number.to_string());
+            let numbers = [u64::from(domain.number()), number, participants, endpoints]
+                .map(|number| number.to_string());
             Process::start(program, &[&words[..], &numbers].concat())
         });
         let all = all.collect::<Result<_, _>>().map_err(|error| format!("{}: {error}", program.display()))?;
-        let mut company = Self { all, participants, endpoints, is_shared: true, rounds: 0 };
+        let mut company = Self { all, participants, endpoints, is_shared: true, rounds: 0, _domain: domain };
         company.all.iter_mut().try_for_each(|process| said(process, "open"))?;
         Ok(company)
     }
@@ -230,7 +232,7 @@ fn cost(all: &[Process], links: u64, rounds: u64, shared: u64) -> Result<Cost, S
             .collect();
         let count =
             |is_one: &dyn Fn(&String) -> bool| targets.iter().filter(|target| is_one(target)).count() as u64;
-        let sockets = count(&|target| packets.contains_key(target));
+        let sockets = count(&|target| packets.contains(target));
         let maps = fs::read_to_string(format!("/proc/{id}/maps")).map_err(|error| error.to_string())?;
         let maps = maps.lines().filter(|line| line.contains("zerodds")).count() as u64;
         cost.sockets_max = cost.sockets_max.max(sockets);
@@ -243,12 +245,12 @@ fn cost(all: &[Process], links: u64, rounds: u64, shared: u64) -> Result<Cost, S
 }
 
 /// Unix sockets of packets, of which this project alone has some, as /proc/<pid>/fd calls them.
-fn packet_sockets() -> HashMap<String, ()> {
+fn packet_sockets() -> HashSet<String> {
     let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     let lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
     lines
         .filter(|words| words.get(4) == Some(&"0005"))
-        .map(|words| (format!("socket:[{}]", words[6]), ()))
+        .map(|words| format!("socket:[{}]", words[6]))
         .collect()
 }
 

@@ -5,6 +5,10 @@
 #![allow(dead_code, reason = "every test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[path = "../../../../examples/largedata/src/domain.rs"]
+mod domain;
+
+use domain::Domain;
 use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
 use dust_dds::domain::domain_participant::DomainParticipant;
 use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
@@ -24,11 +28,9 @@ use dust_dds::subscription::data_reader::DataReader;
 use dust_dds::topic_definition::topic::Topic;
 use dust_dds::wait_set::{Condition, WaitSet};
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use zerodds_dust_dds::{Monitor, ZeroDds};
 
@@ -321,12 +323,13 @@ impl Drop for Guard {
     }
 }
 
-/// A domain that no other test of this binary uses at the same time, and no other process is likely to. Up to 100 its ports lie below those
-/// that Linux hands out by itself.
+/// A domain that no other run of this host has, for as long as this process lives.
 pub(crate) fn random_domain() -> i32 {
-    static FIRST: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
-    static TAKEN: AtomicU64 = AtomicU64::new(0);
-    1 + (FIRST.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 100) as i32
+    static HELD: Mutex<Vec<Domain>> = Mutex::new(Vec::new());
+    let domain = Domain::own();
+    let number = domain.number() as i32;
+    HELD.lock().unwrap().push(domain);
+    number
 }
 
 impl fmt::Display for Stack {

@@ -236,9 +236,9 @@ impl Stage {
     pub(crate) const LATE: usize = 3;
 
     pub(crate) fn new(cast: Cast) -> Self {
-        let domain = Domain::fresh();
+        let domain = Domain::own();
         let participants: Vec<_> =
-            (0..4).map(|_| DomainParticipant::new(domain.id).expect("a participant")).collect();
+            (0..4).map(|_| DomainParticipant::new(domain.number() as u16).expect("a participant")).collect();
         let attach = |is_on| {
             let transport = zerodds_transport_shm::Config::default().enabled(is_on);
             let config = Config::default().transport(transport);
