@@ -59,9 +59,9 @@ impl System for Zerodds {
         let locators =
             peers.iter().filter_map(|&peer| transport.locator_of(incarnation(&seat, peer))).collect();
         let buffer = if self.is_loan { Vec::new() } else { vec![0; seat.message_max] };
-        let delivery = Delivery::Reliable { deadline: Instant::now() + FOREVER };
+        let deadline = Instant::now() + FOREVER;
         let awaited = seat.reads.map_or(0, |lane| lane.peers.len());
-        Ok(Box::new(ZeroddsParty { transport, receiver, locators, awaited, buffer, delivery }))
+        Ok(Box::new(ZeroddsParty { transport, receiver, locators, awaited, buffer, deadline }))
     }
 }
 
@@ -73,7 +73,8 @@ struct ZeroddsParty {
     awaited: usize,
     /// Empty with loans.
     buffer: Vec<u8>,
-    delivery: Delivery,
+    /// Of every message: far behind the end of the run.
+    deadline: Instant,
 }
 
 impl Party for ZeroddsParty {
@@ -102,9 +103,8 @@ impl Party for ZeroddsParty {
     }
 
     fn send(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<(), Failure> {
-        let Delivery::Reliable { deadline } = self.delivery else {
-            return Err(Failure::Unsupported("losing messages".to_owned()));
-        };
+        let deadline = self.deadline;
+        let delivery = Delivery::Reliable { deadline };
         let to: Vec<Peer<'_>>;
         let to = match self.locators.as_slice() {
             [] => return Err(Failure::Unsupported("sending from a seat that only receives".to_owned())),
@@ -120,11 +120,11 @@ impl Party for ZeroddsParty {
                 .loan_before(len, deadline)
                 .map_err(|error| Failure::of("borrowing memory", error))?;
             fill(&mut loan);
-            self.transport.send(loan, to, self.delivery)
+            self.transport.send(loan, to, delivery)
         } else {
             let buffer = &mut self.buffer[..len];
             fill(buffer);
-            self.transport.send_bytes(buffer, to, self.delivery)
+            self.transport.send_bytes(buffer, to, delivery)
         };
         let sent = sent.map_err(|error| Failure::of("sending", error))?;
         match sent.unserved.first() {

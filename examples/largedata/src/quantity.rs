@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 use thiserror::Error;
+use zerodds_core::parse_size;
 
 /// A value on the command line that is not what the option takes.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -27,17 +28,11 @@ impl FromStr for Size {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
-        let number: Option<usize> = digits.parse().ok();
-        number
-            .zip(unit_len(text[digits.len()..].trim()))
-            .and_then(|(number, unit)| number.checked_mul(unit))
-            .filter(|&bytes| bytes <= SIZE_MAX)
-            .map(Self)
-            .ok_or_else(|| QuantityError {
-                value: text.to_owned(),
-                wanted: "a size from 0 to 1 GiB: write bytes, or a number with KiB, MiB, GiB, kB or MB, such as 64KiB",
-            })
+        let bytes = parse_size(text).and_then(|bytes| bytes.try_into().ok());
+        bytes.filter(|&bytes| bytes <= SIZE_MAX).map(Self).ok_or_else(|| QuantityError {
+            value: text.to_owned(),
+            wanted: "a size from 0 to 1 GiB: write bytes, or a number with KiB, MiB or GiB, such as 64KiB",
+        })
     }
 }
 
@@ -49,18 +44,6 @@ impl fmt::Display for Size {
             bytes => f.write_str(&bytes_text(bytes as u64)),
         }
     }
-}
-
-fn unit_len(unit: &str) -> Option<usize> {
-    Some(match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => return None,
-    })
 }
 
 /// How many points a cloud has: one number, or a range that the samples vary over.
@@ -216,7 +199,7 @@ mod tests {
             ("65507", 65_507),
             ("64KiB", 65_536),
             ("16 MiB", 16 << 20),
-            ("4MB", 4_000_000),
+            ("4m", 4 << 20),
             ("1GiB", 1 << 30),
         ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
@@ -234,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_bad_size_is_named_with_what_is_accepted() {
-        for text in ["", "abc", "-1", "1.5MiB", "16XB", "2GiB", "99999999999999999999", "KiB"] {
+        for text in ["", "abc", "-1", "1.5MiB", "16XB", "4MB", "1kB", "2GiB", "99999999999999999999", "KiB"] {
             let error = text.parse::<Size>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")) && error.contains("64KiB"), "{error}");
         }

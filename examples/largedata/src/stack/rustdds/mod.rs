@@ -11,9 +11,10 @@
 //!
 //! One thread waits on all readers, takes what has come and verifies it; RustDDS's own threads receive meanwhile.
 //!
-//! With `--path udp`, and as the baseline of comparison, the endpoints are RustDDS's own and nothing else differs: the
-//! same messages, with `serde_bytes` so that their payload is serialized in one piece, the same QoS, socket buffers as
-//! large as the kernel grants. A payload cannot be filled or read in place then; `--loan` and `--view` have no effect.
+//! With `--path udp`, and as the baseline of comparison, the endpoints are RustDDS's own: the same messages, with `serde_bytes` so that
+//! their payload is serialized in one piece, and socket buffers as large as the kernel grants. What differs besides is how much a
+//! reader keeps, since RustDDS's own drops what it has no room for where through shared memory a reliable writer waits. A payload
+//! cannot be filled or read in place then; `--loan` and `--view` have no effect.
 
 mod inlet;
 mod outlet;
