@@ -69,13 +69,12 @@ pub(crate) struct Inbox {
     offers_max: usize,
     /// Messages that no session sends.
     pub(crate) strange: u64,
-    /// Where messages are captured.
-    watch: Option<Arc<Watch>>,
+    watch: Arc<Watch>,
 }
 
 impl Inbox {
     pub(crate) fn new(receiver: Option<ShmReceiver>, watch: &Arc<Watch>) -> Self {
-        let watch = watch.is_on().then(|| Arc::clone(watch));
+        let watch = Arc::clone(watch);
         Self { receiver, watch, messages_max: MESSAGES_MAX, offers_max: OFFERS_MAX, ..Self::default() }
     }
 
@@ -155,9 +154,7 @@ impl Inbox {
                 match incoming {
                     Incoming::Message(message) => {
                         let source = message.source();
-                        if let Some(watch) = &self.watch {
-                            watch.received(&message, source);
-                        }
+                        self.watch.received(&message, source);
                         self.take_in(source, message.into());
                     }
                     Incoming::PeerUp(locator) => {

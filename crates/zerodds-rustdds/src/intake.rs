@@ -69,22 +69,12 @@ struct Taken {
 
 /// What a writer is to be told now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Telling {
+pub(crate) enum Telling {
     /// What was taken, for when it looks.
     UpTo(Consumed),
     /// The same, and it waits for it.
     Aloud(Consumed),
     /// It waits for what is less than a quarter of its window: in a moment, when that may be more.
-    Soon,
-    Nothing,
-}
-
-/// What there is to tell a writer that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Awaited {
-    /// What it was told already: it is to hear it.
-    Said(Consumed),
-    /// Something that it was not told yet.
     Soon,
     Nothing,
 }
@@ -113,18 +103,18 @@ impl Progress {
         chosen.filter_map(|(writer, taken)| Some((*writer, taken.tell_anew(self.unreadable())?))).collect()
     }
 
-    /// This writer waits, and has heard of what was taken up to there.
-    pub(crate) fn awaited(&self, writer: (Prefix, Entity), heard: i64) -> Awaited {
+    /// This writer waits, and has heard of what was taken up to there; what it is told.
+    pub(crate) fn awaited(&self, writer: (Prefix, Entity), heard: i64) -> Telling {
         let mut all = self.taken.lock();
         let taken = all.entry(writer).or_default();
         taken.is_awaited = true;
         if taken.told > heard {
             // It looked just before that was said.
-            Awaited::Said(taken.tell_aloud(self.unreadable()))
+            Telling::Aloud(taken.tell_aloud(self.unreadable()))
         } else if taken.up_to > taken.told {
-            Awaited::Soon
+            Telling::Soon
         } else {
-            Awaited::Nothing
+            Telling::Nothing
         }
     }
 
@@ -426,12 +416,7 @@ impl Intake {
             if !self.progress.knows(writer) && self.owner.session.is_over(writer) {
                 continue;
             }
-            match self.progress.took(writer, sequence) {
-                Telling::UpTo(up_to) => self.owner.session.leave_taken(self.reader, writer, up_to),
-                Telling::Aloud(up_to) => self.owner.session.say_taken(self.reader, writer, up_to),
-                Telling::Soon => self.owner.session.say_soon(),
-                Telling::Nothing => {}
-            }
+            self.owner.session.tell(self.reader, writer, self.progress.took(writer, sequence));
         }
         // Who is given nothing has left only what it does not want.
         self.say_all(self.progress.handed_over(Some(count).filter(|&count| count > 0)));

@@ -15,7 +15,7 @@ use zerodds_capture::{Pending, Tap};
 use zerodds_core::{Incarnation, Locator};
 
 /// Captures a session's messages, if that is asked for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Watch {
     tap: Option<Tap>,
     own: Prefix,

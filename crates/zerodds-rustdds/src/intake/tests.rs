@@ -36,7 +36,7 @@ fn progress(window: u32) -> Progress {
 fn nobody_is_woken_for_what_nobody_waits_for() {
     let progress = progress(4);
     assert_eq!(progress.took(WRITER, 1), Telling::UpTo(up_to(1)));
-    assert_eq!(progress.awaited(WRITER, 1), Awaited::Nothing);
+    assert_eq!(progress.awaited(WRITER, 1), Telling::Nothing);
     assert_eq!(progress.took(WRITER, 2), Telling::Aloud(up_to(2)));
     assert_eq!(progress.took(WRITER, 3), Telling::UpTo(up_to(3)), "it has been told");
 }
@@ -45,14 +45,14 @@ fn nobody_is_woken_for_what_nobody_waits_for() {
 fn a_writer_that_looked_too_early_is_told_again() {
     let progress = progress(4);
     assert_eq!(progress.took(WRITER, 1), Telling::UpTo(up_to(1)));
-    assert_eq!(progress.awaited(WRITER, 0), Awaited::Said(up_to(1)));
+    assert_eq!(progress.awaited(WRITER, 0), Telling::Aloud(up_to(1)));
 }
 
 #[test]
 fn a_writer_that_has_heard_everything_goes_on_waiting_until_there_is_more() {
     let progress = progress(4);
     assert_eq!(progress.took(WRITER, 1), Telling::UpTo(up_to(1)));
-    assert_eq!(progress.awaited(WRITER, 1), Awaited::Nothing);
+    assert_eq!(progress.awaited(WRITER, 1), Telling::Nothing);
     assert!(progress.owed().is_empty());
     assert_eq!(progress.took(WRITER, 2), Telling::Aloud(up_to(2)));
 }
@@ -73,7 +73,7 @@ fn a_writer_that_may_not_have_been_heard_counts_as_one_that_waits() {
 fn a_writer_that_waits_hears_of_less_than_a_quarter() {
     let progress = progress(400);
     assert_eq!(progress.took(WRITER, 1), Telling::Nothing);
-    assert_eq!(progress.awaited(WRITER, 0), Awaited::Soon);
+    assert_eq!(progress.awaited(WRITER, 0), Telling::Soon);
     assert_eq!(progress.took(WRITER, 2), Telling::Soon);
     assert_eq!(progress.owed(), [(WRITER, up_to(2))]);
     assert!(progress.owed().is_empty(), "once");

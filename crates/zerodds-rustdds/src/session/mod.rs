@@ -31,7 +31,7 @@ use crate::config::{Config, Options};
 use crate::endpoints::{Publisher, Subscriber};
 use crate::events::{Broadcast, Events};
 use crate::inbox::{Aside, Inbox, ROUNDS_MAX, Taken};
-use crate::intake::{Appetite, Awaited, Progress};
+use crate::intake::{Appetite, Progress, Telling};
 use crate::protocol::{Consumed, Descriptor, Entity, Note, Prefix, SampleKey, TopicHash, incarnation};
 use crate::watch::Watch;
 use crate::window::Outlook;
@@ -459,6 +459,16 @@ impl Session {
         self.registry.lock().is_over(writer)
     }
 
+    /// Tells a writer of a reader here what it is to be told now.
+    pub(crate) fn tell(&self, reader: Entity, writer: (Prefix, Entity), telling: Telling) {
+        match telling {
+            Telling::UpTo(consumed) => self.leave_taken(reader, writer, consumed),
+            Telling::Aloud(consumed) => self.say_taken(reader, writer, consumed),
+            Telling::Soon => self.say_soon(),
+            Telling::Nothing => {}
+        }
+    }
+
     /// Tells a writer what was taken.
     pub(crate) fn say_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), consumed: Consumed) {
         let peer = incarnation(prefix);
@@ -469,7 +479,7 @@ impl Session {
     }
 
     /// The same without waking anybody: a writer looks before it waits, and asks if it has to.
-    pub(crate) fn leave_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), consumed: Consumed) {
+    fn leave_taken(&self, reader: Entity, (prefix, writer): (Prefix, Entity), consumed: Consumed) {
         let peer = incarnation(prefix);
         if prefix == self.own {
             return self.hear_taken(peer, reader, writer, consumed);
@@ -527,15 +537,13 @@ impl Session {
     /// A writer waits for a reader here.
     fn hear_waiting(&self, peer: Incarnation, reader: Entity, writer: Entity, heard: i64) {
         let awaited = self.registry.lock().awaited(peer, reader, writer, heard);
-        match awaited {
-            Some((writer, Awaited::Said(consumed))) => self.say_taken(reader, writer, consumed),
-            Some((_, Awaited::Soon)) => self.say_soon(),
-            Some((_, Awaited::Nothing)) | None => {}
+        if let Some((writer, telling)) = awaited {
+            self.tell(reader, writer, telling);
         }
     }
 
     /// Writers that wait hear of what was taken in a moment: one note for each sample would have each sent by itself.
-    pub(crate) fn say_soon(&self) {
+    fn say_soon(&self) {
         let mut due = self.owed_at.lock();
         if due.is_none() {
             *due = Some(Instant::now() + SOON);

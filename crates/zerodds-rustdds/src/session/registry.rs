@@ -4,7 +4,7 @@ mod ways;
 
 use super::ended::Ended;
 use crate::account::Source;
-use crate::intake::{Awaited, Progress};
+use crate::intake::{Progress, Telling};
 use crate::protocol::{Consumed, Entity, Offer, Prefix, SampleKey, TopicHash, incarnation};
 use crate::routes::{Matched, Way};
 use crate::window::Outlook;
@@ -413,7 +413,7 @@ impl Registry {
         reader: Entity,
         writer: Entity,
         heard: i64,
-    ) -> Option<((Prefix, Entity), Awaited)> {
+    ) -> Option<((Prefix, Entity), Telling)> {
         // TRUST: only what RTPS has matched is remembered.
         let is_it = |(prefix, entity): &&(Prefix, Entity)| incarnation(*prefix) == peer && *entity == writer;
         let writer = self.sources.get(&reader).and_then(|sources| sources.iter().find(is_it));

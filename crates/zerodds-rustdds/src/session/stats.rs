@@ -66,7 +66,7 @@ pub(crate) struct Totals {
 impl Session {
     pub(super) fn stats(&self) -> Stats {
         let inbox = self.inbox.lock();
-        let Tally { arrived, superseded, overflowed, expired, gone, .. } = inbox.ledger.tally();
+        let Tally { arrived, superseded, overflowed, expired, gone } = inbox.ledger.tally();
         let (held_samples, held_bytes) = inbox.ledger.held();
         let strange_messages = inbox.strange;
         drop(inbox);
