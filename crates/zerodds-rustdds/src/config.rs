@@ -93,13 +93,8 @@ impl Config {
     }
 
     /// Whether a participant with this GUID prefix may have a ring.
-    ///
-    /// The prefix of a participant under DDS Security begins with a bit that is set (DDS Security 1.1 §9.3.3), that of
-    /// any other of RustDDS with the octet 1 of its vendor id. Nothing else of it can be seen from outside, unless
-    /// RustDDS was built with its feature `security`.
     pub(crate) const fn admits(&self, participant: Prefix) -> bool {
-        let [first, ..] = participant;
-        self.shares_secured || first & 0x80 == 0
+        self.shares_secured || !is_secured(participant)
     }
 
     /// Whether only processes of our own user (and root's) are admitted.
@@ -243,6 +238,15 @@ impl Options {
 const THRESHOLD: Setting =
     Setting::new("ZERODDS_SHM_THRESHOLD", "use bytes, or a number with KiB, MiB or GiB, such as 64KiB");
 const WHEN_FULL: Setting = Setting::new("ZERODDS_SHM_WHEN_FULL", "use block, fail or udp");
+
+/// Whether a participant with this GUID prefix is under DDS Security.
+///
+/// The prefix of one that is begins with a bit that is set (DDS Security 1.1 §9.3.3), that of any other of RustDDS with the octet 1 of
+/// its vendor id. Nothing else of it can be seen from outside, unless RustDDS was built with its feature `security`.
+pub(crate) const fn is_secured(participant: Prefix) -> bool {
+    let [first, ..] = participant;
+    first & 0x80 != 0
+}
 
 fn parse_when_full(text: &str) -> Option<WhenFull> {
     match text.to_ascii_lowercase().as_str() {

@@ -91,8 +91,8 @@
 //! * A process may die at any instruction: its memory is freed by the kernel, and no writer waits for what it has not taken.
 //!   RustDDS is told, and does not wait for its acknowledgements any more: at once, or after two seconds where something here
 //!   is matched with its writers. So long what it sent can still be taken; RustDDS drops the rest.
-//! * RustDDS has one queue of status events for each participant, which the session reads;
-//!   [`ZeroDds::events`] gives them to whoever wants them.
+//! * RustDDS has one queue of status events for each participant. While there is a session it is the session's: nobody else may read the
+//!   participant's `status_listener()`; [`ZeroDds::events`] gives the events to whoever wants them.
 //!
 //! TRANSIENT_LOCAL topics, requests and replies with related identities, directed writes and participants under DDS
 //! Security ([`Config::share_secured`]) stay on RustDDS alone. docs/qos.md has every policy with the path that serves it.
@@ -125,6 +125,9 @@ mod inbox;
 mod intake;
 mod lifespan;
 mod loan;
+#[cfg(test)]
+#[path = "../tests/parties/log.rs"]
+mod log;
 pub mod msg;
 pub mod no_key;
 mod payload;
@@ -152,3 +155,13 @@ pub use zerodds_capture as capture;
 pub use zerodds_core::{ConfigError, Path, Reason};
 /// The transport of a session, for [`Config::transport`] and what [`Stats`] has of it.
 pub use zerodds_transport_shm as transport_shm;
+
+/// Waits until it is so, for a test; a minute at most.
+#[cfg(test)]
+fn eventually(mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "not in a minute");
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
+    }
+}

@@ -40,6 +40,8 @@ pub(super) struct Attendant {
     said: Said,
     /// Where sessions listen, if that was looked up since the news came that are attended to.
     listening: Option<Option<HashSet<Locator>>>,
+    /// Whether RustDDS knows readers that it has not reported yet.
+    is_waiting: bool,
     /// Until it has left, there cannot be another session.
     _attached: Arc<Attached>,
 }
@@ -84,6 +86,7 @@ impl Attendant {
             offers: Vec::new(),
             said: Said::default(),
             listening: None,
+            is_waiting: false,
             _attached: attached,
         };
         attendant.register(participant)?;
@@ -109,7 +112,7 @@ impl Attendant {
     fn run(mut self) {
         let mut events = mio::Events::with_capacity(8);
         while !self.session.has_ended() {
-            let busy = self.attend();
+            let busy = self.attend(events.iter().any(|event| event.token() == STATUS));
             let wait = if busy { Some(Duration::ZERO) } else { self.until_next_retry() };
             if let Err(error) = self.poll.poll(&mut events, wait)
                 && error.kind() != io::ErrorKind::Interrupted
@@ -121,8 +124,8 @@ impl Attendant {
         self.leave();
     }
 
-    /// Does everything that there is to do; whether something came meanwhile.
-    fn attend(&mut self) -> bool {
+    /// Does everything that there is to do, after RustDDS has said that there are reports, or not; whether something came meanwhile.
+    fn attend(&mut self, are_reports: bool) -> bool {
         let (aside, news) = self.session.inbox.lock().wake_up();
         self.listening = None;
         self.session.hear(aside);
@@ -133,6 +136,11 @@ impl Attendant {
         }
         let (errands, events) = self.session.noted.lock().take();
         errands.into_iter().for_each(|errand| self.run_errand(errand));
+        let now = Instant::now();
+        // Where there are none, somebody else may have read them.
+        if (are_reports && events.is_empty()) || self.session.reports.next_comparison() <= now {
+            self.is_waiting = self.session.compare(now);
+        }
         let is_tried = self.retry();
         if self.refresh() || is_tried || self.said.is_due() {
             self.say_ways();
@@ -357,8 +365,9 @@ impl Attendant {
         let alarm = self.session.inbox.lock().alarm();
         let expiry = (alarm != NEVER).then(|| Instant::now() + lifespan::until(alarm).max(FIRST_PAUSE));
         let doubt = self.said.due();
-        let next =
-            next.into_iter().chain(unsaid).chain(mourned).chain(owed).chain(expiry).chain(doubt).min()?;
+        let comparison = self.is_waiting.then(|| self.session.reports.next_comparison());
+        let next = next.into_iter().chain(unsaid).chain(mourned).chain(owed).chain(expiry).chain(doubt);
+        let next = next.chain(comparison).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 

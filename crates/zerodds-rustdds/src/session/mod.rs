@@ -7,7 +7,7 @@
 //!    take ───▶ inbox (ledger) ────── news ─────┘
 //! ```
 //! Writers and readers never wait for the attendant. It sleeps until RTPS discovers something, a link comes or
-//! goes, or a sender needs room.
+//! goes, or a sender needs room; while writers share it looks once a second whether reports are missing.
 
 mod attached;
 mod attendant;
@@ -148,6 +148,11 @@ pub(crate) struct Session {
 impl ZeroDds {
     /// Attaches a session to a participant. Where shared memory cannot be had the session works all the same:
     /// every endpoint behaves like RustDDS's own, and [`availability`](Self::availability) says why.
+    ///
+    /// RustDDS has one queue of status events for each participant, and from here on it is the session's: while there is one, nobody
+    /// else may read the participant's `status_listener()`. [`events`](Self::events) gives what it gave. Of whom a session has no report
+    /// it knows nothing, and it would send descriptors to readers that know none; so once it notices that reports are missing all goes by
+    /// UDP, with a warning.
     ///
     /// # Errors
     /// [`AttachError`]; the participant is not affected.
@@ -355,8 +360,8 @@ impl Session {
         if self.has_ended() {
             return Err(Reason::Unavailable(ENDED.to_owned()));
         }
-        if self.registry.lock().is_doubted() {
-            return Err(Reason::Unavailable(DOUBTED.to_owned()));
+        if let Some(doubt) = self.registry.lock().doubted() {
+            return Err(Reason::Unavailable(doubt.to_owned()));
         }
         self.transport.availability()
     }
@@ -634,10 +639,6 @@ const SECURED: &str = "the participant is under DDS Security, and shared memory 
                        Config::share_secured(true) shares it all the same";
 /// Why a participant has no ring any more.
 const ENDED: &str = "the session's thread has ended";
-/// Why a participant shares with nobody any more.
-const DOUBTED: &str = "RustDDS's queue of 2,048 reports was full before the session's thread read it, and whom the participant's \
-                       endpoints are matched with is not known any more; a new session would know (what keeps that thread is \
-                       a waker of its events, or whoever takes its log, that blocks, or RustDDS's find_topic with a timeout)";
 /// How long a writer waits for what is less than a quarter of its window.
 const SOON: Duration = Duration::from_millis(1);
 /// The next sample's id: of the process, since sessions that one participant has one after the other have the same incarnation.

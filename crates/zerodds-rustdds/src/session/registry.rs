@@ -1,6 +1,11 @@
 //! Who is matched with whom, who has a session, and what follows from it for every writer. No I/O.
 
+mod unreported;
 mod ways;
+
+#[cfg(test)]
+pub(super) use unreported::PATIENCE;
+use unreported::Unreported;
 
 use super::ended::Ended;
 use crate::account::Source;
@@ -40,8 +45,9 @@ pub(crate) struct Registry {
     /// Sessions whose processes have died before RTPS found their participants: it may yet, from what they had announced.
     unknown_dead: VecDeque<Incarnation>,
     ended: Ended,
-    /// Reports of RustDDS's were lost.
-    is_doubted: bool,
+    unreported: Unreported,
+    /// Why reports of RustDDS's are missing, if they are.
+    doubted: Option<&'static str>,
     /// Plans may have changed, or what we offer.
     stale: bool,
     /// What we offer, where it may have changed since it was asked for.
@@ -117,7 +123,8 @@ impl Registry {
             sessions: HashMap::new(),
             unknown_dead: VecDeque::new(),
             ended: Ended::new(own),
-            is_doubted: false,
+            unreported: Unreported::default(),
+            doubted: None,
             stale: false,
             offered: None,
         }
@@ -235,8 +242,9 @@ impl Registry {
                 self.forget_own(prefix, writer);
                 vec![Errand::Bereave(incarnation(prefix), Some(writer))]
             }
-            Status::ParticipantLost { id, .. } => {
+            Status::ParticipantLost { id, reason } => {
                 let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return Vec::new() };
+                self.unreported.lose(prefix, reason);
                 self.matched.retain(|_, matched| matched.remove_participant(prefix));
                 self.lose_readers(|reader| reader.0 == prefix);
                 // A link that is still up has nobody behind it, until RTPS finds the participant again.
@@ -329,6 +337,12 @@ impl Registry {
         }
     }
 
+    /// Whether RTPS has matched this reader to a writer here, or refused it.
+    fn is_settled(&self, writer: Entity, reader: &(Prefix, Entity)) -> bool {
+        self.is_matched(writer, *reader)
+            || self.refused.get(&writer).is_some_and(|refused| refused.contains(reader))
+    }
+
     /// Whether RTPS has matched this reader to a writer here.
     pub(crate) fn is_matched(&self, writer: Entity, reader: (Prefix, Entity)) -> bool {
         self.matched.get(&writer).is_some_and(|matched| matched.contains(&reader))
@@ -339,20 +353,21 @@ impl Registry {
     }
 
     /// What has been noted so far is not all that RustDDS had to report: it may not have told who has come back.
-    pub(crate) fn doubt_losses(&mut self) -> bool {
+    pub(crate) fn doubt_losses(&mut self) {
         self.ended.doubt_participants();
-        false
     }
 
     /// Nor who is matched with whom here: samples go plain to all, whoever they are, and nothing is offered. Whether that is news.
-    pub(crate) fn doubt(&mut self) -> bool {
+    pub(crate) fn doubt(&mut self, why: &'static str) -> bool {
         self.ended.doubt_participants();
         self.stale = true;
-        !std::mem::replace(&mut self.is_doubted, true)
+        let is_news = self.doubted.is_none();
+        self.doubted.get_or_insert(why);
+        is_news
     }
 
-    pub(crate) fn is_doubted(&self) -> bool {
-        self.is_doubted
+    pub(crate) const fn doubted(&self) -> Option<&'static str> {
+        self.doubted
     }
 
     /// Whether RTPS has lost this endpoint lately.
@@ -467,16 +482,13 @@ impl Registry {
         let offers = self.offers();
         let reliable = |reader| !self.best_effort.contains(&reader);
         for (writer, ours) in &self.writers {
-            let (matched, refused) = (self.matched.get(writer), self.refused.get(writer));
-            let is_settled = |reader: &&(Prefix, Entity)| {
-                matched.is_some_and(|matched| matched.contains(reader))
-                    || refused.is_some_and(|refused| refused.contains(reader))
-            };
+            let matched = self.matched.get(writer);
             let found = self.found.get(&ours.hash).into_iter().flatten();
+            let found = found.chain(self.unfound(ours.hash));
             // Whom nobody reads any more may be gone without a word, and needs no samples.
             let is_left = |reader: &(Prefix, Entity)| reader.0 == self.own && self.left.contains(&reader.1);
             let pending = found
-                .filter(|reader| self.lives(reader.0) && !is_settled(reader))
+                .filter(|reader| self.lives(reader.0) && !self.is_settled(*writer, reader))
                 .filter(|reader| !is_left(reader));
             let session = |prefix| self.way_to(prefix, &offers);
             let plan = matched.map(|matched| matched.plan(|prefix| self.lives(prefix), session, reliable));
@@ -495,7 +507,7 @@ impl Registry {
 
     /// Where a participant's session is reached, if it is, and what it offers, where this is what we offer ourselves.
     fn way_to<'a>(&'a self, prefix: Prefix, ours: &'a [Offer]) -> Option<(Option<Way>, &'a [Offer])> {
-        let own = self.locator.filter(|_| !self.is_doubted)?;
+        let own = self.locator.filter(|_| self.doubted.is_none())?;
         if prefix == self.own {
             return Some((Some(Way { locator: own, link: None }), ours));
         }
@@ -512,7 +524,7 @@ impl Registry {
 
     /// The readers here that take descriptors. A limit is shared out among the writers that are matched.
     fn offers(&self) -> Vec<Offer> {
-        if self.is_doubted {
+        if self.doubted.is_some() {
             return Vec::new();
         }
         let writers = |reader: &Entity| self.sources.get(reader).map_or(0, BTreeSet::len).max(1);

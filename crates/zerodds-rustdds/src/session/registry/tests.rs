@@ -4,6 +4,7 @@ use super::*;
 use crate::routes::Obstacle;
 use rustdds::QosPolicies;
 use rustdds::dds::statusevents::{EndpointDescription, LostReason};
+use std::time::Instant;
 use zerodds_core::HostTag;
 
 const READER: [u8; 4] = [0, 0, 1, 4];
@@ -57,13 +58,50 @@ fn whose_reader_is_found_and_not_matched_is_named_where_others_could_share() {
 }
 
 #[test]
+fn who_is_not_reported_gets_plain_samples_and_is_believed_to_be_missing_when_that_stays_so() {
+    let (mut registry, outlook) = sharing();
+    let (topic, now) = (TopicHash::of("points"), Instant::now());
+    let reader = |participant| (topic, split(&guid(participant, READER)));
+    assert!(
+        !registry.compare([(TopicHash::of("another"), reader(3).1)], now),
+        "no writer here has that topic"
+    );
+    registry.replan();
+    assert!(outlook.plan().has_shared() && !registry.is_waiting_for_reports());
+    assert!(!registry.compare([reader(3)], now));
+    registry.replan();
+    assert!(!outlook.plan().has_shared() && registry.is_waiting_for_reports());
+    assert!(!registry.compare([reader(4)], now + PATIENCE), "it is another one");
+    assert!(!registry.compare([], now + PATIENCE));
+    registry.replan();
+    assert!(outlook.plan().has_shared() && !registry.is_waiting_for_reports());
+    assert!(!registry.compare([reader(3)], now));
+    assert!(registry.compare([reader(3)], now + PATIENCE));
+}
+
+#[test]
+fn who_comes_back_after_its_lease_is_not_missing_and_nor_is_who_has_ended_here() {
+    let (mut registry, _outlook) = sharing();
+    let (topic, now) = (TopicHash::of("points"), Instant::now());
+    let (lease, elapsed) = (rustdds::Duration::from_secs(1), rustdds::Duration::from_secs(2));
+    let id = guid(3, READER).prefix;
+    registry.note(&Status::ParticipantLost { id, reason: LostReason::Timeout { lease, elapsed } });
+    registry.remove_reader(READER);
+    let known = [(topic, split(&guid(3, READER))), (topic, split(&guid(1, READER)))];
+    assert!(!registry.compare(known, now) && !registry.is_waiting_for_reports());
+    registry.note(&Status::ParticipantLost { id: guid(4, READER).prefix, reason: LostReason::Disposed });
+    assert!(!registry.compare([(topic, split(&guid(4, READER)))], now) && registry.is_waiting_for_reports());
+}
+
+#[test]
 fn where_reports_were_lost_nobody_is_shared_with_or_waited_for_and_nothing_is_offered() {
     let (mut registry, outlook) = sharing();
     registry.set_offers(there(), vec![Offer { reader: READER, window: 5 }]);
     registry.add_reader([0, 0, 3, 4], Some(8), Arc::default());
     assert_eq!(registry.refresh().map(|offers| offers.len()), Some(1));
     assert_eq!(outlook.plan().windows.len(), 1);
-    assert!(registry.doubt() && !registry.doubt(), "it is news once");
+    assert!(registry.doubt("a test") && !registry.doubt("another"), "it is news once");
+    assert_eq!(registry.doubted(), Some("a test"));
     assert_eq!(registry.refresh(), Some(vec![]));
     let plan = outlook.plan();
     assert!(!plan.targets.is_empty() && !plan.has_shared() && plan.windows.is_empty());
