@@ -2,21 +2,24 @@
 //!
 //! RustDDS has one queue of them for each participant, and the session reads it. So it hands them on, after
 //! it has acted on them itself: a writer that was told of a match uses shared memory for it, if there is any.
+//!
+//! Each subscription has a queue of its own rather than a channel: a channel wakes whoever waits under its lock, and a waker may do
+//! anything, such as drop the very stream that waits, or panic. Here nothing is locked while anybody is woken.
 
 use crate::delegate::{evented, source};
 use crate::signal::Signal;
-use flume::r#async::RecvStream;
-use flume::{Receiver, Sender, TrySendError};
 use futures::Stream;
 use futures::stream::FusedStream;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustdds::{DomainParticipant, DomainParticipantStatusEvent, StatusEvented};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// A subscription to a participant's status events.
@@ -53,7 +56,6 @@ use std::time::Duration;
 /// ```
 #[derive(Debug)]
 pub struct Events {
-    receiver: Receiver<DomainParticipantStatusEvent>,
     shared: Arc<Shared>,
     /// Last: whoever drops it may end the participant. The session holds no subscription.
     _participant: DomainParticipant,
@@ -62,8 +64,56 @@ pub struct Events {
 /// What a subscription and its broadcast share.
 #[derive(Debug, Default)]
 struct Shared {
+    queue: Mutex<Queue>,
+    /// For threads that wait.
+    came: Condvar,
     missed: AtomicU64,
+    /// Raised while events wait. It is changed under the queue's lock.
     signal: Signal,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<DomainParticipantStatusEvent>,
+    /// No more will come.
+    is_over: bool,
+    /// Streams that there were.
+    streams: u64,
+    /// Those of them that wait: nobody, while events do.
+    waiting: BTreeMap<u64, Waker>,
+}
+
+impl Shared {
+    fn push(&self, event: DomainParticipantStatusEvent) {
+        let mut queue = self.queue.lock();
+        if queue.events.len() == Events::CAPACITY {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        queue.events.push_back(event);
+        self.signal.raise();
+        let waiting = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        self.came.notify_one();
+        wake(waiting);
+    }
+
+    fn end(&self) {
+        let mut queue = self.queue.lock();
+        queue.is_over = true;
+        let waiting = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        self.came.notify_all();
+        wake(waiting);
+    }
+}
+
+/// Each may do anything meanwhile. One that panics, of which the panic's hook tells, keeps nobody else from being woken, nor the session
+/// from going on.
+fn wake(waiting: BTreeMap<u64, Waker>) {
+    for waker in waiting.into_values() {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    }
 }
 
 impl Events {
@@ -97,18 +147,27 @@ impl Events {
     /// ```
     #[must_use]
     pub fn next_within(&self, timeout: Duration) -> Option<DomainParticipantStatusEvent> {
-        self.taking(|receiver| receiver.recv_timeout(timeout).ok())
+        self.taking(|queue| {
+            self.shared.came.wait_while_for(
+                queue,
+                |queue| queue.events.is_empty() && !queue.is_over,
+                timeout,
+            );
+            queue.events.pop_front()
+        })
     }
 
     /// An event that is there already.
     #[must_use]
     pub fn try_next(&self) -> Option<DomainParticipantStatusEvent> {
-        self.taking(|receiver| receiver.try_recv().ok())
+        self.taking(|queue| queue.events.pop_front())
     }
 
     /// All events, for any async runtime; ends with the session: see [`EventStream`].
     pub fn stream(&self) -> EventStream<'_> {
-        EventStream { inner: self.receiver.stream(), events: self }
+        let mut queue = self.shared.queue.lock();
+        queue.streams += 1;
+        EventStream { events: self, id: queue.streams }
     }
 
     /// Events that came while [`Self::CAPACITY`] of them were waiting: what is known of others is out of date if there
@@ -121,24 +180,20 @@ impl Events {
     /// What is polled. Events that came before there was anything to poll are said now.
     fn polled(&self) -> io::Result<RawFd> {
         let descriptor = self.shared.signal.open()?;
-        self.say_what_waits();
+        self.taking(|_| ());
         Ok(descriptor)
     }
 
     /// Takes something, after which what is polled is readable if something still waits, and says so anew: for whoever is told
     /// of edges, and takes one event at a time.
-    fn taking<T>(&self, take: impl FnOnce(&Receiver<DomainParticipantStatusEvent>) -> T) -> T {
-        // First: what comes from here on is said after it has come.
+    fn taking<T>(&self, take: impl FnOnce(&mut MutexGuard<'_, Queue>) -> T) -> T {
+        let mut queue = self.shared.queue.lock();
+        let taken = take(&mut queue);
         self.shared.signal.lower();
-        let taken = take(&self.receiver);
-        self.say_what_waits();
-        taken
-    }
-
-    fn say_what_waits(&self) {
-        if !self.receiver.is_empty() {
+        if !queue.events.is_empty() {
             self.shared.signal.raise();
         }
+        taken
     }
 }
 
@@ -170,22 +225,37 @@ impl Events {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct EventStream<'a> {
-    inner: RecvStream<'a, DomainParticipantStatusEvent>,
     events: &'a Events,
+    /// Its name among those that wait.
+    id: u64,
 }
 
 impl Stream for EventStream<'_> {
     type Item = DomainParticipantStatusEvent;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { inner, events } = &mut *self;
-        events.taking(|_| Pin::new(inner).poll_next(context))
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // Cloning a waker, and dropping one, may do anything as well.
+        let waker = context.waker().clone();
+        let (next, _before) = self.events.taking(|queue| match queue.events.pop_front() {
+            None if !queue.is_over => (Poll::Pending, queue.waiting.insert(self.id, waker)),
+            next => (Poll::Ready(next), Some(waker)),
+        });
+        next
     }
 }
 
 impl FusedStream for EventStream<'_> {
     fn is_terminated(&self) -> bool {
-        self.inner.is_terminated()
+        let queue = self.events.shared.queue.lock();
+        queue.is_over && queue.events.is_empty()
+    }
+}
+
+impl Drop for EventStream<'_> {
+    fn drop(&mut self) {
+        let waker = self.events.shared.queue.lock().waiting.remove(&self.id);
+        // Nothing is locked any more.
+        drop(waker);
     }
 }
 
@@ -223,7 +293,7 @@ pub(crate) struct Broadcast(Mutex<Audience>);
 
 #[derive(Debug, Default)]
 struct Audience {
-    subscribers: Vec<Subscriber>,
+    subscribers: Vec<Weak<Shared>>,
     /// Somebody has subscribed, now or before.
     has_begun: bool,
     /// No more will come, whoever subscribes.
@@ -231,12 +301,6 @@ struct Audience {
     /// What came before that, as RustDDS's queue keeps it, and how much it had no room for.
     backlog: Vec<DomainParticipantStatusEvent>,
     missed: u64,
-}
-
-#[derive(Debug)]
-struct Subscriber {
-    sender: Sender<DomainParticipantStatusEvent>,
-    shared: Arc<Shared>,
 }
 
 impl Audience {
@@ -253,20 +317,16 @@ impl Audience {
 impl Broadcast {
     /// The first one has what came before, too. It keeps the participant.
     pub(crate) fn subscribe(&self, participant: DomainParticipant) -> Events {
-        let (sender, receiver) = flume::bounded(Events::CAPACITY);
         let mut audience = self.0.lock();
         audience.has_begun = true;
-        for event in std::mem::take(&mut audience.backlog) {
-            // It is smaller than what there is room for.
-            let _ = sender.try_send(event);
-        }
+        // It is smaller than what there is room for.
+        let events = std::mem::take(&mut audience.backlog).into();
         let missed = AtomicU64::new(std::mem::take(&mut audience.missed));
-        let shared = Arc::new(Shared { missed, ..Shared::default() });
-        if !audience.is_over {
-            audience.subscribers.push(Subscriber { sender, shared: Arc::clone(&shared) });
-        }
+        let queue = Mutex::new(Queue { events, is_over: audience.is_over, ..Queue::default() });
+        let shared = Arc::new(Shared { queue, missed, ..Shared::default() });
+        audience.subscribers.push(Arc::downgrade(&shared));
         drop(audience);
-        Events { receiver, shared, _participant: participant }
+        Events { shared, _participant: participant }
     }
 
     /// Whoever is woken by that may do anything, also subscribe: nothing is locked meanwhile. One thread tells.
@@ -277,16 +337,11 @@ impl Broadcast {
         }
         let mut told = std::mem::take(&mut audience.subscribers);
         drop(audience);
-        told.retain(|subscriber| match subscriber.sender.try_send(event.clone()) {
-            Ok(()) => {
-                subscriber.shared.signal.raise();
+        told.retain(|subscriber| {
+            subscriber.upgrade().is_some_and(|shared| {
+                shared.push(event.clone());
                 true
-            }
-            Err(TrySendError::Full(_)) => {
-                subscriber.shared.missed.fetch_add(1, Ordering::Relaxed);
-                true
-            }
-            Err(TrySendError::Disconnected(_)) => false,
+            })
         });
         self.0.lock().subscribers.append(&mut told);
     }
@@ -298,17 +353,18 @@ impl Broadcast {
         audience.is_over = true;
         let told = std::mem::take(&mut audience.subscribers);
         drop(audience);
-        drop(told);
+        told.iter().filter_map(Weak::upgrade).for_each(|shared| shared.end());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::StreamExt;
+    use futures::future::BoxFuture;
+    use futures::{FutureExt, StreamExt};
     use rustdds::GUID;
     use rustdds::dds::statusevents::LostReason;
-    use std::task::{Context, Wake, Waker};
+    use std::task::Wake;
 
     /// Whoever is woken subscribes at once.
     struct Subscribes(Arc<Broadcast>, DomainParticipant);
@@ -350,6 +406,70 @@ mod tests {
         let mut next = || stream.poll_next_unpin(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(next(), Poll::Ready(Some(_))));
         assert!(matches!(next(), Poll::Ready(None)));
+    }
+
+    /// What an executor has of a future; woken when the executor has gone, it is dropped.
+    struct Orphan(Mutex<Option<BoxFuture<'static, ()>>>);
+
+    impl Wake for Orphan {
+        fn wake(self: Arc<Self>) {
+            let future = self.0.lock().take();
+            drop(future);
+        }
+    }
+
+    #[test]
+    fn a_stream_may_be_dropped_by_its_own_waker() {
+        let broadcast = Arc::new(Broadcast::default());
+        let events = broadcast.subscribe(participant());
+        let orphan = Arc::new(Orphan(Mutex::default()));
+        let mut future = async move { _ = events.stream().next().await }.boxed();
+        let waker = Waker::from(Arc::clone(&orphan));
+        assert!(future.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        *orphan.0.lock() = Some(future);
+        let (done, is_done) = std::sync::mpsc::channel();
+        let teller = Arc::clone(&broadcast);
+        std::thread::spawn(move || {
+            teller.tell(&lost());
+            teller.tell(&lost());
+            done.send(())
+        });
+        assert_eq!(is_done.recv_timeout(Duration::from_secs(60)), Ok(()), "it waits for its own stream");
+        assert!(orphan.0.lock().is_none() && broadcast.0.lock().subscribers.is_empty());
+    }
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of a test");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_neither_others_from_being_told_nor_the_session_from_going_on() {
+        let broadcast = Broadcast::default();
+        let [bad, good] = [(); 2].map(|()| broadcast.subscribe(participant()));
+        let mut stream = bad.stream();
+        let waker = Waker::from(Arc::new(Panics));
+        let mut poll = || stream.poll_next_unpin(&mut Context::from_waker(&waker));
+        assert!(poll().is_pending());
+        broadcast.tell(&lost());
+        assert!(good.try_next().is_some());
+        assert!(poll().is_ready() && poll().is_pending(), "its event is there");
+        broadcast.end();
+        assert!(matches!(poll(), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn a_stream_that_waits_no_more_is_not_woken() {
+        let broadcast = Broadcast::default();
+        let events = broadcast.subscribe(participant());
+        let mut stream = events.stream();
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(stream.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+        drop(stream);
+        assert!(events.shared.queue.lock().waiting.is_empty());
     }
 
     fn lost() -> DomainParticipantStatusEvent {

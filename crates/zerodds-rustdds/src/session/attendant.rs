@@ -15,6 +15,7 @@ use rustdds::{DomainParticipant, StatusEvented};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -394,19 +395,26 @@ impl Attendant {
 
 impl Drop for Attendant {
     fn drop(&mut self) {
-        // The next session of this participant registers it anew.
-        if let Some(mut status) = self.session.reports.listener() {
-            let _ = self.poll.registry().deregister(status.as_status_source_mio1());
-        }
-        self.session.broadcast.end();
         // First, so that nobody sends what the transport would refuse.
         self.session.abandon();
         self.session.transport.close();
         self.session.watch.flush();
+        apart(|| {
+            // The next session of this participant registers it anew.
+            if let Some(mut status) = self.session.reports.listener() {
+                let _ = self.poll.registry().deregister(status.as_status_source_mio1());
+            }
+        });
+        apart(|| self.session.broadcast.end());
         if std::thread::panicking() {
-            tracing::error!("the session's thread has panicked, and the session ends; UDP is used");
+            apart(|| tracing::error!("the session's thread has panicked, and the session ends; UDP is used"));
         }
     }
+}
+
+/// What others have to do with, and may panic at: where the thread panics already, that would end the process.
+fn apart(what: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(what));
 }
 
 /// Until the next of so many tries, doubled so often at most.
@@ -431,23 +439,17 @@ const A_SECOND: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::Config;
-    use crate::domains;
     use crate::no_key::DataReader;
-    use crate::session::ZeroDds;
+    use crate::session::{ZeroDds, split};
+    use crate::{domains, eventually};
     use bytes::Bytes;
     use rustdds::policy::{History, Reliability, ResourceLimits};
-    use rustdds::{DomainParticipant, QosPolicies, QosPolicyBuilder, ReadCondition, TopicKind};
+    use rustdds::{QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, TopicKind};
     use serde::{Deserialize, Serialize};
-    use std::time::{Duration, Instant};
-
-    fn eventually(mut is_so: impl FnMut() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !is_so() {
-            assert!(Instant::now() < deadline, "not in a minute");
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-    }
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
 
     #[derive(Serialize, Deserialize)]
     struct Sample {
@@ -517,5 +519,47 @@ mod tests {
             }
         }
         assert!(here.availability().is_err() && here.paths().iter().all(|peer| !peer.is_shared()));
+    }
+
+    /// Whoever takes the log cannot, and panics: its terminal is closed, for instance.
+    struct Broken;
+
+    impl Subscriber for Broken {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn event(&self, _: &Event<'_>) {
+            panic!("the log of a test");
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_log_that_panics_ends_the_session_and_not_the_process() {
+        let participant = DomainParticipant::new(domains::domain()).expect("a participant");
+        let zerodds = ZeroDds::attach(&participant, Config::default()).expect("a session");
+        let session = Arc::clone(&zerodds.0.session);
+        drop(zerodds);
+        // Its thread's part, on this one.
+        let attached = Arc::new(Attached::new(split(&participant.guid()).0).expect("the other is over"));
+        let poll = mio::Poll::new().expect("a poll");
+        let attendant = Attendant::new(session, attached, poll, &participant, true).expect("registered");
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            tracing::subscriber::with_default(Broken, || {
+                let _attendant = attendant;
+                tracing::info!("something");
+            })
+        }));
+        assert!(outcome.is_err());
+        ZeroDds::attach(&participant, Config::default()).expect("another session");
     }
 }
