@@ -1,7 +1,7 @@
 //! The thread of a session: turns events into plans, and keeps links up.
 
 use super::Session;
-use super::attached::Attached;
+use super::attached::{AttachError, Attached};
 use super::obituary::{Obituary, hex};
 use super::paths::{PeerPath, Said, Ways};
 use super::registry::Errand;
@@ -75,8 +75,9 @@ impl Attendant {
         poll: mio::Poll,
         participant: &DomainParticipant,
         mourns: bool,
-    ) -> io::Result<Self> {
-        let attendant = Self {
+    ) -> Result<Self, AttachError> {
+        register(&session, poll.registry(), participant)?;
+        Ok(Self {
             session,
             poll,
             obituary: Obituary::new(participant),
@@ -89,21 +90,7 @@ impl Attendant {
             listening: None,
             is_waiting: false,
             _attached: attached,
-        };
-        attendant.register(participant)?;
-        Ok(attendant)
-    }
-
-    /// RustDDS closes its descriptor with the participant, after which there is nothing to hear of it.
-    fn register(&self, participant: &DomainParticipant) -> io::Result<()> {
-        let registry = self.poll.registry();
-        let mut status = participant.status_listener();
-        registry.register(status.as_status_source_mio1(), STATUS, Interest::READABLE)?;
-        if let Some(receiver) = &self.session.inbox.lock().receiver {
-            let bell = receiver.as_fd().as_raw_fd();
-            registry.register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
-        }
-        Ok(())
+        })
     }
 
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
@@ -391,6 +378,24 @@ impl Attendant {
             self.session.try_say(peer, &Note::Leaving);
         }
     }
+}
+
+/// RustDDS closes its descriptor with the participant, after which there is nothing to hear of it. Last: where it fails, RustDDS's is as it was.
+fn register(
+    session: &Session,
+    registry: &mio::Registry,
+    participant: &DomainParticipant,
+) -> Result<(), AttachError> {
+    if let Some(receiver) = &session.inbox.lock().receiver {
+        let bell = receiver.as_fd().as_raw_fd();
+        registry.register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
+    }
+    let mut status = participant.status_listener();
+    let registered = registry.register(status.as_status_source_mio1(), STATUS, Interest::READABLE);
+    registered.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => AttachError::Listened,
+        _ => error.into(),
+    })
 }
 
 impl Drop for Attendant {

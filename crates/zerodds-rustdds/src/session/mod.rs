@@ -20,6 +20,7 @@ mod reports;
 mod stats;
 mod unsaid;
 
+pub use attached::AttachError;
 pub use paths::PeerPath;
 use paths::Ways;
 pub(crate) use registry::{Limit, split};
@@ -48,7 +49,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 use unsaid::Unsaid;
 use zerodds_capture::Capture;
 use zerodds_core::{Delivery, Incarnation, Locator, Path, Peer, Reason, Refusal, SendError, Sent, Transport};
@@ -79,46 +79,12 @@ use zerodds_transport_shm::ShmTransport;
 #[derive(Clone)]
 pub struct ZeroDds(pub(crate) Arc<Owner>, DomainParticipant);
 
-/// Why there is no session.
-///
-/// ```
-/// use zerodds_rustdds::{AttachError, Config, ZeroDds};
-///
-/// # let domain = 1 + (std::process::id() % 100) as u16;
-/// let participant = rustdds::DomainParticipant::new(domain)?;
-/// let zerodds = ZeroDds::attach(&participant, Config::default())?;
-/// let again = ZeroDds::attach(&participant, Config::default());
-/// assert!(matches!(again, Err(AttachError::Attached)));
-/// // A clone is the same session.
-/// let handle = zerodds.clone();
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum AttachError {
-    /// The participant has a session already; clone that one. A session ends with its last handle and endpoint: up to 100 ms
-    /// later where an `async_write` or `async_loan` that waited was dropped, and a moment later where a waker of its own events
-    /// dropped them.
-    #[error("this participant has a session already: use a clone of it")]
-    Attached,
-    /// The thread that attends to the session, or the descriptors that it waits with, cannot be had. The participant makes
-    /// endpoints of RustDDS's own as before.
-    #[error(
-        "the session cannot be started, for want of a thread or of descriptors (ulimit -n): {0}; \
-         the participant works as before, over UDP"
-    )]
-    Thread(#[from] io::Error),
-    /// The file that `ZERODDS_CAPTURE` names.
-    #[error(transparent)]
-    Capture(#[from] zerodds_capture::OpenError),
-}
-
 /// Ends the session when the last user of it is gone.
 pub(crate) struct Owner {
     pub(crate) session: Arc<Session>,
     pub(crate) options: Options,
     attendant: Mutex<Option<JoinHandle<()>>>,
-    _attached: Arc<Attached>,
+    attached: Arc<Attached>,
 }
 
 /// What application threads and the attendant share.
@@ -208,7 +174,28 @@ impl ZeroDds {
             Attendant::new(Arc::clone(&session), Arc::clone(&attached), poll, &participant, mourns)?
                 .start()?;
         let (attendant, options) = (Mutex::new(Some(attendant)), config.options);
-        Ok(Self(Arc::new(Owner { session, options, attendant, _attached: attached }), participant))
+        let owner = Arc::new(Owner { session, options, attendant, attached });
+        owner.attached.show(&owner);
+        Ok(Self(owner, participant))
+    }
+
+    /// The session that a participant has, as a clone of it: for whoever was given the participant by somebody else, such as a library.
+    ///
+    /// ```
+    /// use zerodds_rustdds::{Config, ZeroDds};
+    ///
+    /// # let domain = 1 + (std::process::id() % 100) as u16;
+    /// let participant = rustdds::DomainParticipant::new(domain)?;
+    /// assert!(ZeroDds::of(&participant).is_none());
+    /// let zerodds = ZeroDds::attach(&participant, Config::from_env()?)?;
+    /// let same = ZeroDds::of(&participant).ok_or("it has one")?;
+    /// assert_eq!(same.participant(), zerodds.participant());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn of(participant: &DomainParticipant) -> Option<Self> {
+        let (own, _) = split(&participant.guid());
+        Some(Self(Attached::owner(own)?, participant.clone()))
     }
 
     /// As RustDDS's `DomainParticipant::create_publisher`, for writers that use shared memory.
