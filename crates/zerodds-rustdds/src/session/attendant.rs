@@ -380,7 +380,8 @@ impl Attendant {
     }
 }
 
-/// RustDDS closes its descriptor with the participant, after which there is nothing to hear of it. Last: where it fails, RustDDS's is as it was.
+/// RustDDS closes its descriptor with the participant, after which there is nothing to hear of it. It comes last: where something fails it is
+/// not registered here.
 fn register(
     session: &Session,
     registry: &mio::Registry,
