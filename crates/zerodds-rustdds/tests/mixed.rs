@@ -4,7 +4,9 @@ mod parties;
 
 use parties::*;
 use rustdds::policy::History;
-use rustdds::{DomainParticipant, QosPolicies, ReadCondition, TopicKind, no_key as plain};
+use rustdds::{DomainParticipant, QosPolicies, ReadCondition, StatusEvented, TopicKind, no_key as plain};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use zerodds_rustdds::PeerPath;
 
 type PlainReader = plain::DataReader<Chunk, rustdds::CDRDeserializerAdapter<Chunk>>;
@@ -193,4 +195,49 @@ fn while_a_link_ends_nothing_is_directed_to_one_of_two_neighbours() {
         here.zerodds.disconnect(prefix(&far));
         write();
     }
+}
+
+#[test]
+fn plain_readers_lose_nothing_for_long_where_the_program_goes_on_reading_the_participants_own_listener() {
+    let (here, there) = (Party::new(), Party::new());
+    let topic = unique("listener");
+    let qos = reliable(History::KeepLast { depth: 64 });
+    let writer = here.writer(&topic, &qos);
+    let mut reader = there.reader(&topic, &qos);
+    meet(&here, &writer, &mut [&mut reader]);
+    let (is_over, listener) = (AtomicBool::new(false), here.participant.status_listener());
+    std::thread::scope(|scope| {
+        let program = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                while listener.try_recv_status().is_some() {}
+                std::thread::yield_now();
+            }
+        });
+        let mut numbers = 0..;
+        let mut write = || {
+            let number = numbers.next().expect("endless");
+            writer.write(Chunk::new(1, number, 20_000), None).expect("written");
+            assert_eq!(next(&mut reader).number, number);
+            number
+        };
+        for _ in 0..4 {
+            let other = DomainParticipant::new(domain()).expect("a participant");
+            let mut plain = plain_reader(&other, &topic, &qos);
+            let mut take = |number| {
+                // What was described is an error for it, once.
+                let taken = plain.take(usize::MAX, ReadCondition::any()).unwrap_or_default();
+                taken.iter().any(|sample| sample.value().number == number)
+            };
+            eventually("it is given samples", || {
+                let number = write();
+                within(Duration::from_millis(20), || take(number))
+            });
+            for _ in 0..10 {
+                let number = write();
+                eventually("it is given each", || take(number));
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        program.join().expect("no panic");
+    });
 }
