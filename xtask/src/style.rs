@@ -116,10 +116,11 @@ const AS_IN_RUSTDDS: [&str; 1] = ["fn get_default_datawriter_qos("];
 /// Looks at the wall clock.
 const WALL_CLOCK: [&str; 6] =
     ["SystemTime", "Timestamp::now", "Utc", "Realtime", "CLOCK_REALTIME", "gettimeofday"];
-/// Where they are meant: the times of captured packets, a number of the process's own, and source timestamps with the LIFESPAN that
-/// is counted from them.
-const WITH_WALL_CLOCK: [&str; 4] = [
+/// Where they are meant: the times of captured packets, Dust's own time and source timestamps with the LIFESPAN that is counted from
+/// them, and a number of the process's own.
+const WITH_WALL_CLOCK: [&str; 5] = [
     "crates/zerodds-capture/src",
+    "crates/zerodds-dust-dds/src/steady.rs",
     "crates/zerodds-dust-dds/src/zerodds.rs",
     "crates/zerodds-rustdds/src/lifespan.rs",
     "crates/zerodds-rustdds/src/writing.rs",

@@ -142,10 +142,10 @@ const LOCATORS_MAX: usize = 16;
 /// A reliability kind (§9.3.2).
 const RELIABLE: u32 = 2;
 const OPTIONS_AT: usize = 2;
-const ENCAPSULATION_LEN: usize = 4;
+pub(crate) const ENCAPSULATION_LEN: usize = 4;
 const PARAMETER_HEADER_LEN: usize = 4;
-/// The lease of a participant that does not say any. The default is 100 s, after which Dust would forget it by itself.
-const LEASE_UNSAID: Duration = Duration::from_secs(90);
+/// The lease of a participant that does not say any (§9.6.3.2).
+const LEASE_UNSAID: Duration = Duration::from_secs(100);
 
 #[cfg(test)]
 mod tests {

@@ -53,6 +53,7 @@ mod reassembly;
 mod receive;
 mod repair;
 mod rtps;
+mod steady;
 mod tally;
 mod untouched;
 mod wanted;

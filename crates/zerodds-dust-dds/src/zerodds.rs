@@ -4,18 +4,20 @@ use crate::datagrams::{Datagrams, NoUdp};
 use crate::monitor::{Monitor, Registry};
 use crate::participant::{self, Shared};
 use crate::receive::give_to;
+use crate::steady::Steady;
 use crate::writer::Writer;
 use dust_dds::configuration::{DustDdsConfiguration, DustDdsConfigurationBuilder};
 use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
 use dust_dds::domain::domain_participant_factory::DomainParticipantFactory;
 use dust_dds::infrastructure::error::DdsError;
 use dust_dds::runtime::DdsRuntime;
-use dust_dds::std_runtime::StdRuntime;
+use dust_dds::std_runtime::{StdClock, StdRuntime};
 use dust_dds::transport::interface::{
     RtpsTransportParticipant, TransportDataReceiver, TransportParticipantFactory,
 };
 use dust_dds::transport::types::Locator as DustLocator;
 use parking_lot::Mutex;
+use std::any::TypeId;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -141,7 +143,8 @@ impl ZeroDds {
         Ok(Box::leak(Box::new(DomainParticipantFactory::new(factory))))
     }
 
-    /// A factory for Dust's asynchronous API, on `runtime` (Dust's own is `StdRuntime::new()`).
+    /// A factory for Dust's asynchronous API, on `runtime` (Dust's own is `StdRuntime::new()`, and gets a clock that does not go
+    /// back when the wall clock does; one with another clock keeps that).
     ///
     /// # Errors
     /// [`FactoryError`], where Dust does not take its configuration.
@@ -153,14 +156,19 @@ impl ZeroDds {
         Ok(self.factory_with(runtime, builder.build().map_err(FactoryError::Dust)?))
     }
 
-    /// As [`factory_async`](Self::factory_async), with a configuration of Dust's own. Type information should
-    /// stay disabled: it is taken out of what arrives, so that peers would not match.
-    pub fn factory_with(
+    /// As [`factory_async`](Self::factory_async), with a configuration of Dust's own. That should have
+    /// `enable_type_information(false)`: type information is taken out of what arrives, and types match by their names, with it or
+    /// without.
+    pub fn factory_with<R: DdsRuntime>(
         self,
-        runtime: impl DdsRuntime,
+        runtime: R,
         configuration: DustDdsConfiguration,
     ) -> DomainParticipantFactoryAsync<Self> {
         let [app_id, host_id] = unique_ids();
+        if TypeId::of::<R::ClockHandle>() == TypeId::of::<StdClock>() {
+            let steady = Steady::new(runtime);
+            return DomainParticipantFactoryAsync::new(steady, app_id, host_id, self, configuration);
+        }
         DomainParticipantFactoryAsync::new(runtime, app_id, host_id, self, configuration)
     }
 

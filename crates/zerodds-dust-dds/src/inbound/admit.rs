@@ -105,8 +105,13 @@ impl Inbound {
         }
         self.addresses.announced(prefix, data.payload);
         // Leases are ended here, not by Dust.
+        let Some(lease_at) = lease_at else {
+            let payload = patched(submessage, data, &patches);
+            self.brought_about.push(with_lease(origin, submessage, &payload));
+            return Ok(None);
+        };
         let payload_at = submessage.end() - data.payload.len();
-        patches.extend(lease_at.map(|at| (payload_at + at, discovery::LEASE_FOR_EVER.to_vec())));
+        patches.push((payload_at + lease_at, discovery::LEASE_FOR_EVER.to_vec()));
         Ok(Some(patches))
     }
 
@@ -180,6 +185,19 @@ fn patched(submessage: &Submessage<'_>, data: &Data<'_>, patches: &Patches) -> V
         payload[at - payload_at..][..octets.len()].copy_from_slice(octets);
     }
     payload
+}
+
+/// The announcement with this payload, which says nothing of its lease, with one ahead of everything else: Dust would take the default,
+/// which can be over as soon as the wall clock leaps.
+fn with_lease(origin: &Origin, submessage: &Submessage<'_>, payload: &[u8]) -> Vec<u8> {
+    let (encapsulation, list) = payload.split_at(discovery::ENCAPSULATION_LEN);
+    let order = if encapsulation.starts_with(&[0, 2]) { Endianness::Big } else { Endianness::Little };
+    let before = &submessage.body[..submessage.body.len() - payload.len()];
+    let mut message = MessageWriter::new(&origin.header, order, 64 + submessage.body.len());
+    // The DATA extends to the end.
+    message.verbatim(&[submessage.kind, submessage.flags, 0, 0]).verbatim(before).verbatim(encapsulation);
+    message.parameter(pid::PARTICIPANT_LEASE_DURATION, &discovery::LEASE_FOR_EVER).verbatim(list);
+    message.into_bytes()
 }
 
 /// What a DATA says of its instance (§9.6.4.9). Of several statuses the first counts, as it does for Dust.
@@ -438,6 +456,30 @@ mod tests {
         let mut of_another_vendor = announcement.clone();
         of_another_vendor[VENDOR].copy_from_slice(&[1, 0x12]);
         assert_eq!(gate.pass(&of_another_vendor).len(), 1, "it may come back at any time");
+    }
+
+    #[test]
+    fn dust_sees_no_lease_end_of_a_participant_that_says_nothing_of_its_own_either() {
+        for encapsulation in [[0, 3, 0, 0], [0, 2, 0, 0]] {
+            let mut gate = Gate::new();
+            let mut said = participant_at(1, Locator::new(1, 7, [7; 16]));
+            let at = said.len() - (4 + 20 + 4 + 24 + 4);
+            if encapsulation[1] == 2 {
+                let list = said.split_off(at);
+                said.extend(encapsulation);
+                for (id, value) in [(pid::PARTICIPANT_GUID, &list[8..24]), (pid::RELIABILITY, &[7; 4])] {
+                    said.extend([&id.to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), value].concat());
+                }
+                said.extend([0, 1, 0, 0]);
+            }
+            let seen = gate.pass(&said).remove(0);
+            let lease = |message: &[u8]| discovery::lease(&message[at..]).1.map(|lease| at + lease);
+            assert_eq!(lease(&said), None);
+            let told = lease(&seen).expect("a lease");
+            assert_eq!(seen[told..][..8], LEASE_FOR_EVER);
+            let rest = [&seen[..told - 4], &seen[told + 8..]].concat();
+            assert_eq!(rest, said, "and everything else as it was");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use dust_dds::infrastructure::status::NO_STATUS;
 use dust_dds::infrastructure::time::DurationKind;
 use dust_dds::infrastructure::type_support::DdsType;
 use dust_dds::publication::data_writer::DataWriter;
+use dust_dds::runtime::DdsRuntime;
 use dust_dds::std_runtime::StdRuntime;
 use dust_dds::subscription::data_reader::DataReader;
 use dust_dds::subscription::subscriber::Subscriber;
@@ -36,6 +37,7 @@ use std::collections::HashSet;
 use std::sync::mpsc;
 use std::time::Duration;
 
+mod clock;
 mod discovery;
 mod readers;
 
@@ -93,15 +95,20 @@ impl TransportParticipantFactory for Cell {
 
 impl Captive {
     fn new(name: u8) -> Self {
+        Self::on(StdRuntime::new(), name, Duration::from_secs(5))
+    }
+
+    /// On this runtime, and announcing itself that often.
+    fn on(runtime: impl DdsRuntime, name: u8, interval: Duration) -> Self {
         let (written, inbox): (Arc<Mutex<_>>, Arc<Mutex<_>>) = Default::default();
         let locator = Locator::new(1, u32::from(name), [name; 16]);
         let cell = Cell { locator, written: Arc::clone(&written), inbox: Arc::clone(&inbox) };
         let configuration = dust_dds::configuration::DustDdsConfigurationBuilder::new()
             .enable_type_information(false)
+            .participant_announcement_interval(interval)
             .build()
             .expect("a configuration");
-        let factory =
-            DomainParticipantFactoryAsync::new(StdRuntime::new(), [name; 4], [name; 4], cell, configuration);
+        let factory = DomainParticipantFactoryAsync::new(runtime, [name; 4], [name; 4], cell, configuration);
         let factory = DomainParticipantFactory::new(Box::leak(Box::new(factory)));
         let default = QosKind::Default;
         let participant = factory.create_participant(0, default, NO_LISTENER, NO_STATUS).expect("alive");

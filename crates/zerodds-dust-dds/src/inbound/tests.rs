@@ -334,7 +334,9 @@ fn an_announcement_reaches_dust_without_the_options_of_its_encapsulation() {
     let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
     announcement.open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 });
     let payload_at = announcement.as_bytes().len();
-    announcement.verbatim(&[0, 3, 4, 0]).parameter(0x8005, &[7; 32]).parameter(pid::SENTINEL, &[]);
+    let lease = crate::discovery::LEASE_FOR_EVER;
+    announcement.verbatim(&[0, 3, 4, 0]).parameter(pid::PARTICIPANT_LEASE_DURATION, &lease);
+    announcement.parameter(pid::SENTINEL, &[]);
     let mut expected = announcement.into_bytes();
     let seen = Gate::new().pass(&expected);
     expected[payload_at + 2] = 0;
