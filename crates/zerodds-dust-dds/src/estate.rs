@@ -100,13 +100,27 @@ pub(crate) enum News {
 
 impl Estates {
     /// Whom leave has to be taken of before this participant can be admitted: where there is no room, of those that have been
-    /// silent for long.
-    pub(crate) fn in_the_way_of(&self, prefix: GuidPrefix, now: Instant) -> Vec<GuidPrefix> {
+    /// silent for long, or else of the one that has been so longest, for a while, unless it is known to live.
+    pub(crate) fn in_the_way_of(
+        &self,
+        prefix: GuidPrefix,
+        alive: &HashSet<GuidPrefix>,
+        now: Instant,
+    ) -> Vec<GuidPrefix> {
         if self.participants.len() < PARTICIPANTS_MAX || self.has(prefix) {
             return Vec::new();
         }
-        let is_silent = |one: &Participant| now.duration_since(one.heard_at) >= SILENCE_MAX;
-        self.participants.iter().filter(|(_, one)| is_silent(one)).map(|(&prefix, _)| prefix).collect()
+        let silent_for = |one: &Participant| now.duration_since(one.heard_at);
+        let silent = self.participants.iter().filter(|(_, one)| silent_for(one) >= SILENCE_MAX);
+        let mut silent: Vec<_> = silent.map(|(&prefix, _)| prefix).collect();
+        if silent.is_empty() {
+            let others = self.participants.iter().filter(|(prefix, _)| !alive.contains(prefix));
+            let longest = others.min_by_key(|(_, one)| one.heard_at);
+            silent.extend(
+                longest.filter(|(_, one)| silent_for(one) >= SILENCE_SHORT).map(|(&prefix, _)| prefix),
+            );
+        }
+        silent
     }
 
     /// A participant announces itself; `false` if there are too many.
@@ -388,6 +402,9 @@ pub(crate) const PARTICIPANTS_MAX: usize = 1024;
 /// Where there is no room for another participant, those are forgotten that have been silent for so long, whatever their lease:
 /// participants announce themselves every few seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(100);
+/// Where nobody has been, one by one for so long: three announcements of Dust's. Such as die as fast as they come, as in a loop of a
+/// supervisor on another host, would keep all newcomers out.
+const SILENCE_SHORT: Duration = Duration::from_secs(15);
 /// Between two looks whether somebody silent is still known to live.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long leftovers of a dead participant are dropped. Should a live one be taken for dead, it is told to begin afresh when

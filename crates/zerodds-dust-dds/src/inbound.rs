@@ -23,6 +23,7 @@
 
 mod admit;
 mod afresh;
+mod complaints;
 mod follow;
 mod kept;
 
@@ -41,6 +42,7 @@ use crate::rtps::{
 use crate::tally::Tally;
 use crate::wanted::{Along, Wanted};
 use afresh::Returning;
+use complaints::Complaints;
 use follow::Followed;
 use kept::Kept;
 use std::sync::Arc;
@@ -74,6 +76,7 @@ pub(crate) struct Inbound {
     returning: Returning,
     /// The last fragment of the message in hand, if more of its sample are welcome.
     followed: Option<Followed>,
+    complaints: Complaints,
 }
 
 /// What the receiver of a message knows when it reaches a submessage (DDSI-RTPS 2.5 §8.3.4).
@@ -126,6 +129,7 @@ impl Inbound {
             answers: Vec::new(),
             returning: Returning::default(),
             followed: None,
+            complaints: Complaints::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Which samples Dust may see, and what of them; what discovery says is noted on the way, in [`estate`](crate::estate).
 
+use super::complaints::Complaint;
 use super::{Fate, Inbound, Patches};
 use crate::discovery;
 use crate::estate::News;
@@ -92,7 +93,8 @@ impl Inbound {
             return Ok(None);
         }
         let (lease, lease_at) = discovery::lease(data.payload);
-        for silent in self.estates.in_the_way_of(prefix, now) {
+        let alive = self.neighbourhood.linked().chain(self.own).collect();
+        for silent in self.estates.in_the_way_of(prefix, &alive, now) {
             self.take_leave_of(silent);
             self.estates.forsake(silent, now);
         }
@@ -101,6 +103,7 @@ impl Inbound {
             return Ok(None);
         }
         if !self.estates.admit(prefix, lease, now) {
+            self.complain(Complaint::Participants);
             return Ok(None);
         }
         self.addresses.announced(prefix, data.payload);
@@ -163,7 +166,10 @@ impl Inbound {
                 self.reassembly.forget(|one| *one == writer);
             }
             // Dust hears that the sample came, as it would ask for it for ever, but cannot read it.
-            (News::TooMany, ..) => patches.push((submessage.end() - data.payload.len(), vec![0, 0])),
+            (News::TooMany, ..) => {
+                patches.push((submessage.end() - data.payload.len(), vec![0, 0]));
+                self.complain(Complaint::Endpoints);
+            }
             _ => {}
         }
         Ok((!is_spelled_out).then_some(patches))
@@ -245,6 +251,7 @@ const DUST: [u8; 2] = [0x01, 0x14];
 mod tests {
     use super::*;
     use crate::discovery::LEASE_FOR_EVER;
+    use crate::estate::PARTICIPANTS_MAX;
     use crate::fragment::Fragmenter;
     use crate::inbound::tests::{Gate, SENDER, message};
     use crate::outgoing::Outgoing;
@@ -361,6 +368,22 @@ mod tests {
         }
     }
 
+
+    #[test]
+    fn that_there_is_no_room_for_a_participant_is_said() {
+        let mut gate = Gate::new();
+        for number in 0..PARTICIPANTS_MAX as u16 {
+            let [a, b] = number.to_be_bytes();
+            let _ =
+                gate.inbound.estates.admit(GuidPrefix([a, b, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]), None, gate.now);
+        }
+        gate.inbound.estates.farewell(SENDER, None);
+        assert!(gate.inbound.estates.admit(OTHER, None, gate.now));
+        assert_eq!(gate.pass(&participant(SENDER, 20)), [[0; 0]; 0]);
+        assert_eq!(gate.inbound.complaints, [Complaint::Participants].into());
+        gate.now += Duration::from_secs(15);
+        assert_eq!(gate.pass(&participant(SENDER, 20)).len(), 2, "that one goes, and this one comes");
+    }
     #[test]
     fn a_goodbye_for_another_participant_of_ours_is_not_for_us() {
         let mut gate = Gate::new();

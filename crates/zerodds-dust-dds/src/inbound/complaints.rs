@@ -1,0 +1,32 @@
+//! What a user should hear of what comes in: each once.
+
+use super::Inbound;
+use crate::estate::PARTICIPANTS_MAX;
+use std::collections::HashSet;
+use thiserror::Error;
+
+/// Something that does not go as it should, and that a user can do something about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub(super) enum Complaint {
+    #[error(
+        "a participant is not discovered: there are {PARTICIPANTS_MAX} in the domain, and all of them were heard lately; other \
+         domains have room"
+    )]
+    Participants,
+    #[error(
+        "an endpoint or topic of another participant is not discovered: there were 8192 endpoints of one kind and participant, or \
+         65536 of all, or 65536 announcements of topics, of which Dust forgets none"
+    )]
+    Endpoints,
+}
+
+impl Inbound {
+    pub(super) fn complain(&mut self, complaint: Complaint) {
+        if self.complaints.insert(complaint) {
+            tracing::warn!("{complaint}");
+        }
+    }
+}
+
+/// What was said.
+pub(super) type Complaints = HashSet<Complaint>;
