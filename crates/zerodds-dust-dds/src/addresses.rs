@@ -89,6 +89,12 @@ impl Addresses {
         current.filter(|current| !current.is_empty()).cloned()
     }
 
+
+    /// Where a participant hears discovery; nowhere, if that is not known.
+    pub(crate) fn metatraffic(&self, prefix: GuidPrefix) -> Vec<Locator> {
+        self.all.read().get(&prefix).map_or_else(Vec::new, |known| known.now.metatraffic.clone())
+    }
+
     /// It is gone.
     pub(crate) fn forget(&self, prefix: GuidPrefix) {
         self.all.write().remove(&prefix);

@@ -313,7 +313,7 @@ impl Inbound {
                 self.brought_about.extend(request);
                 Ok(Fate::Drop)
             }
-            Content::AckNack => Ok(Fate::Keep),
+            Content::AckNack(count) => Ok(self.counted(&context.origin, count, now).unwrap_or(Fate::Keep)),
             Content::Other => Ok(Fate::Drop),
         }
     }
@@ -351,11 +351,18 @@ impl Inbound {
 
     fn heartbeat(&mut self, context: &Context, submessage: &Submessage<'_>, heartbeat: &Heartbeat) -> Fate {
         let prefix = context.origin.prefix;
-        let (last, count) = match self.reassembly.heartbeat(prefix, heartbeat, context.now) {
-            Hearing::AsItIs => return Fate::Keep,
+        let hearing = self.reassembly.heartbeat(prefix, heartbeat, context.now);
+        let (last, count) = match hearing {
+            Hearing::AsItIs => (heartbeat.last, heartbeat.count),
             Hearing::Withheld => return Fate::Drop,
             Hearing::Rewritten { last, count } => (last, count),
         };
+        if let Some(fate) = self.counted(&context.origin, count, context.now) {
+            return fate;
+        }
+        if hearing == Hearing::AsItIs {
+            return Fate::Keep;
+        }
         let (body, order) = (submessage.offset + SUBMESSAGE_HEADER_LEN, submessage.order());
         Fate::Patch(vec![
             (body + Heartbeat::LAST_OFFSET, sequence_number_octets(last, order)),

@@ -99,7 +99,7 @@ impl Inbound {
             self.estates.forsake(silent, now);
         }
         if self.estates.returns(prefix) && origin.header[VENDOR] == DUST {
-            self.begin_afresh(prefix, data, now);
+            self.begin_afresh(prefix, discovery::discovery_locators(data.payload), now);
             return Ok(None);
         }
         if !self.estates.admit(prefix, lease, now) {
@@ -244,8 +244,8 @@ fn inline<'a>(submessage: &Submessage<'_>, data: &Data<'a>, wanted: u16) -> Opti
 }
 
 /// Where a header names its vendor (§9.4.4), and what Dust has there.
-const VENDOR: Range<usize> = 6..8;
-const DUST: [u8; 2] = [0x01, 0x14];
+pub(super) const VENDOR: Range<usize> = 6..8;
+pub(super) const DUST: [u8; 2] = [0x01, 0x14];
 
 #[cfg(test)]
 mod tests {

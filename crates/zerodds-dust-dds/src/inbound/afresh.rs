@@ -11,11 +11,12 @@
 //! none. Where the one datagram is lost and the participant says nothing within that time, its endpoints do not come back until leave
 //! is taken of it the next time.
 
-use super::Inbound;
-use crate::discovery;
+use super::admit::{DUST, VENDOR};
+use super::complaints::Complaint;
+use super::{Fate, Inbound};
 use crate::estate::{GRAVE, PARTICIPANTS_MAX};
-use crate::reassembly::Request;
-use crate::rtps::{Data, EntityId, Guid, GuidPrefix, MessageWriter, pid};
+use crate::reassembly::{Origin, Request};
+use crate::rtps::{EntityId, Guid, GuidPrefix, MessageWriter, pid};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use zerodds_core::{Endianness, Locator};
@@ -64,12 +65,31 @@ impl Told {
 impl Inbound {
     /// Tells a participant that has come back, and may not know that it was gone, that we have gone, and hears nothing of it for as long
     /// as it hears nothing of us. Another vendor's may not take that for a new beginning: RustDDS does not.
-    pub(super) fn begin_afresh(&mut self, prefix: GuidPrefix, data: &Data<'_>, now: Instant) {
+    pub(super) fn begin_afresh(&mut self, prefix: GuidPrefix, locators: Vec<Locator>, now: Instant) {
         let Some(own) = self.own else { return };
-        let locators = discovery::discovery_locators(data.payload);
         self.answers.push(gone(own, prefix, locators.clone()));
         self.returning.told(prefix, locators, now);
         self.estates.bury(prefix, now);
+    }
+
+    /// Of a HEARTBEAT, or an ACKNACK, that has this count, something else may become than it would otherwise. Dust 0.16 hears one only
+    /// whose count is above the last, by plain comparison: behind the largest there is none that it would hear, and the writer waits for
+    /// its reader for good. Before that, both sides begin afresh: the counts of another Dust begin with the match. So early that it is
+    /// noticed here wherever our writer's HEARTBEATs run out first, since many got lost or were not answered.
+    pub(super) fn counted(&mut self, origin: &Origin, count: i32, now: Instant) -> Option<Fate> {
+        if count < COUNT_END {
+            return None;
+        }
+        let prefix = origin.prefix;
+        let locators = self.addresses.metatraffic(prefix);
+        if self.own.is_none_or(|own| own == prefix) || locators.is_empty() || origin.header[VENDOR] != DUST {
+            self.complain(Complaint::Counts);
+            return None;
+        }
+        tracing::info!(participant = ?prefix, "the counts of its messages come to their end; we find each other anew");
+        self.take_leave_of(prefix);
+        self.begin_afresh(prefix, locators, now);
+        Some(Fate::Drop)
     }
 
     /// Something comes from who is not heard: it may have missed what it was told.
@@ -90,7 +110,62 @@ fn gone(own: GuidPrefix, to: GuidPrefix, locators: Vec<Locator>) -> Request {
     Request { message: message.into_bytes(), locators }
 }
 
+/// A count by which both sides begin afresh, three quarters of those that there are: 18 days of a thousand HEARTBEATs a second.
+pub(super) const COUNT_END: i32 = i32::MAX / 4 * 3;
 /// Between two times that the same is told.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// For how long it is repeated: what is sent last is there before we hear of the participant again.
 const REPEATED: Duration = GRAVE.saturating_sub(Duration::from_millis(500));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbound::tests::{Gate, SENDER, message};
+    use crate::outgoing::tests::{PEER, READER, WRITER};
+    use crate::rtps::{AckNackFields, HeartbeatFields};
+
+    /// A participant that listens somewhere.
+    fn gate() -> Gate {
+        let gate = Gate::new();
+        let mut payload = MessageWriter::new(&[0; 20], Endianness::Little, 64);
+        let at = Locator::new(1, 7, [7; 16]).to_bytes(Endianness::Little);
+        payload.verbatim(&[0, 3, 0, 0]).parameter(pid::METATRAFFIC_UNICAST_LOCATOR, &at);
+        gate.inbound.addresses.announced(SENDER, &payload.parameter(pid::SENTINEL, &[]).as_bytes()[20..]);
+        gate
+    }
+
+    fn acknack(count: i32) -> Vec<u8> {
+        let mut said = message();
+        said.acknack(AckNackFields { reader: READER, writer: WRITER, base: 1, count });
+        said.into_bytes()
+    }
+
+    fn heartbeat(count: i32) -> Vec<u8> {
+        let (mut said, reader, writer) = (message(), READER, WRITER);
+        said.heartbeat(HeartbeatFields { reader, writer, first: 1, last: 7, count });
+        said.into_bytes()
+    }
+
+    #[test]
+    fn who_has_almost_said_as_much_as_it_can_count_is_told_to_begin_afresh_and_left() {
+        for said in [acknack, heartbeat] {
+            let mut gate = gate();
+            assert_eq!(gate.pass(&said(COUNT_END - 1)), [said(COUNT_END - 1)]);
+            assert_eq!(gate.inbound.answers(), []);
+            let seen = gate.pass(&said(COUNT_END));
+            assert!(!seen.is_empty() && !seen.contains(&said(COUNT_END)), "Dust lets go of it");
+            let told = gone(PEER, SENDER, vec![Locator::new(1, 7, [7; 16])]);
+            assert_eq!((gate.inbound.answers(), gate.inbound.estates.has(SENDER)), (vec![told], false));
+        }
+    }
+
+    #[test]
+    fn of_another_vendor_whose_counts_end_dust_hears_what_it_can() {
+        let mut gate = gate();
+        let mut said = acknack(i32::MAX);
+        said[VENDOR].copy_from_slice(&[1, 0x12]);
+        assert_eq!(gate.pass(&said), [said]);
+        assert!(gate.inbound.complaints.contains(&Complaint::Counts));
+        assert!(gate.inbound.estates.has(SENDER));
+    }
+}

@@ -38,6 +38,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 mod clock;
+mod counts;
 mod discovery;
 mod readers;
 

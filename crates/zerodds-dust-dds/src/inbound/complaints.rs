@@ -18,6 +18,11 @@ pub(super) enum Complaint {
          65536 of all, or 65536 announcements of topics, of which Dust forgets none"
     )]
     Endpoints,
+    #[error(
+        "a reliable writer and its reader have almost said as much to each other as they can count, more than 1600000000 times, and \
+         will stand still at 2147483647; a new endpoint or participant on either side begins anew"
+    )]
+    Counts,
 }
 
 impl Inbound {

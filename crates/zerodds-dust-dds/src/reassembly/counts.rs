@@ -129,14 +129,15 @@ impl Counts {
         given.count
     }
 
-    /// Notes the count that a HEARTBEAT has of its writer; whether it is none that its reader was sent before.
+    /// Notes the count that a HEARTBEAT has of its writer, which goes on at the other end of the range; whether it is none that its reader
+    /// was sent before.
     pub(super) fn note(&mut self, writer: Guid, heartbeat: &Heartbeat) -> bool {
         let key = (writer, heartbeat.reader);
         if self.own.len() >= COUNTS_MAX && !self.own.contains_key(&key) {
             // A repetition is heard once more.
             self.own.clear();
         }
-        self.own.insert(key, heartbeat.count).is_none_or(|before| heartbeat.count > before)
+        self.own.insert(key, heartbeat.count).is_none_or(|before| heartbeat.count.wrapping_sub(before) > 0)
     }
 
     /// Forgets writers where another would be too many: those first whose own counts are as high as what Dust was given. Of the

@@ -103,8 +103,8 @@ pub(crate) enum Content<'a> {
     Heartbeat(Heartbeat),
     HeartbeatFrag(HeartbeatFrag),
     Gap(Gap<'a>),
-    /// Checked; Dust reads it.
-    AckNack,
+    /// Checked, with its count; Dust reads it.
+    AckNack(i32),
     NackFrag(NackFrag<'a>),
     /// What follows is for this participant, or for all.
     InfoDst(GuidPrefix),
@@ -125,7 +125,7 @@ impl<'a> Content<'a> {
             kind::HEARTBEAT => Self::Heartbeat(Heartbeat::read(submessage)?),
             kind::HEARTBEAT_FRAG => Self::HeartbeatFrag(HeartbeatFrag::read(submessage)?),
             kind::GAP => Self::Gap(Gap::read(submessage)?),
-            kind::ACKNACK => AckNack::read(submessage).map(|_| Self::AckNack)?,
+            kind::ACKNACK => Self::AckNack(AckNack::read(submessage)?.count),
             kind::NACK_FRAG => Self::NackFrag(NackFrag::read(submessage)?),
             kind::INFO_DST => Self::InfoDst(GuidPrefix(fields.octets()?)),
             kind::INFO_SRC => {
@@ -506,6 +506,7 @@ pub(crate) struct AckNack<'a> {
     /// Everything below it is acknowledged. 0 is a reader's first word to a writer that it knows nothing of.
     pub(crate) base: i64,
     set: NumberSet<'a>,
+    count: i32,
 }
 
 impl<'a> AckNack<'a> {
@@ -517,8 +518,8 @@ impl<'a> AckNack<'a> {
         let (reader, writer) = (fields.entity()?, fields.entity()?);
         let base = fields.sequence_number(0)?;
         let set = fields.bitmap()?;
-        let _count = fields.i32()?;
-        Ok(Self { reader, writer, base, set })
+        let count = fields.i32()?;
+        Ok(Self { reader, writer, base, set, count })
     }
 
     /// The samples asked for.
