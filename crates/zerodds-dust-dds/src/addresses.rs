@@ -89,6 +89,12 @@ impl Addresses {
         current.filter(|current| !current.is_empty()).cloned()
     }
 
+    /// Who is reached at this address of shared memory.
+    pub(crate) fn at(&self, locator: &Locator) -> Vec<GuidPrefix> {
+        let all = self.all.read();
+        let here = all.iter().filter(|(_, known)| known.now.metatraffic.contains(locator));
+        here.map(|(&prefix, _)| prefix).collect()
+    }
 
     /// Where a participant hears discovery; nowhere, if that is not known.
     pub(crate) fn metatraffic(&self, prefix: GuidPrefix) -> Vec<Locator> {

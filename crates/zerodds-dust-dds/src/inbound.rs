@@ -221,12 +221,19 @@ impl Inbound {
     }
 
     /// The link of `peer` ended, for a reason that says whether the participant did so too. Who has said goodbye by UDP has,
-    /// whatever the reason.
+    /// whatever the reason. Where nothing had come through the link, it was that of whoever announces it and has no other; by UDP, as
+    /// anybody could, who could as well say goodbye in that one's name.
     pub(crate) fn unlinked(&mut self, peer: &Locator, has_ended: bool, now: Instant, out: &mut Vec<Vec<u8>>) {
-        let neighbour = self.neighbourhood.unlinked(peer);
-        if let Some(ended) = neighbour.filter(|one| has_ended || one.is_leaving) {
-            self.died(ended.prefix, now, out);
-        }
+        let ended = match self.neighbourhood.unlinked(peer) {
+            Some(one) if has_ended || one.is_leaving => vec![one.prefix],
+            None if has_ended => {
+                let mut here = self.addresses.at(peer);
+                here.retain(|one| !self.neighbourhood.linked().any(|linked| linked == *one));
+                here
+            }
+            _ => Vec::new(),
+        };
+        ended.into_iter().for_each(|prefix| self.died(prefix, now, out));
     }
 
     /// A participant has died without a word.

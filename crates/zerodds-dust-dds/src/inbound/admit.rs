@@ -368,6 +368,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_dies_before_anything_came_through_its_link_is_known_by_the_address_that_it_announced() {
+        let [link, another] = [1, 2].map(|it| Locator::new(Locator::KIND_SHARED_MEMORY, 0, [it; 16]));
+        let name = (pid::PARTICIPANT_GUID, SENDER_GUID);
+        let at = link.to_bytes(Endianness::Little);
+        let more = (pid::METATRAFFIC_UNICAST_LOCATOR, &at[..]);
+        let announcement = announcement(EntityId::SPDP_WRITER, 1, name, more);
+        for (peer, linked, has_ended, expected) in [
+            (link, None, true, &[SENDER_GUID][..]),
+            (link, None, false, &[]),
+            (another, None, true, &[]),
+            (link, Some(another), true, &[]),
+        ] {
+            let (mut gate, mut out) = (Gate::new(), Vec::new());
+            assert_eq!(gate.pass(&announcement).len(), 1);
+            linked.into_iter().for_each(|linked| gate.inbound.linked(linked, SENDER));
+            gate.inbound.unlinked(&peer, has_ended, gate.now, &mut out);
+            assert_eq!(disposed(&out), expected);
+        }
+    }
 
     #[test]
     fn that_there_is_no_room_for_a_participant_is_said() {
