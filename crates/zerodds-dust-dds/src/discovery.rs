@@ -91,6 +91,16 @@ pub(crate) fn is_reliable_reader(payload: &[u8]) -> bool {
     }
 }
 
+/// Whether an announced reader matches no writer whose type it was not told (XTypes 1.3 §7.6.3.7).
+pub(crate) fn forces_type_validation(payload: &[u8]) -> bool {
+    matches!(parameter(payload, pid::TYPE_CONSISTENCY), Some((_, [_, _, _, _, _, _, forced, ..], _)) if *forced != 0)
+}
+
+/// Whether an announced endpoint or topic comes with the description of its type.
+pub(crate) fn has_type_information(payload: &[u8]) -> bool {
+    parameter(payload, pid::TYPE_INFORMATION).is_some()
+}
+
 /// How long the participant of an announcement may be silent, and where in the payload that stands, if it does; `None`: for
 /// ever.
 pub(crate) fn lease(payload: &[u8]) -> (Option<Duration>, Option<usize>) {

@@ -24,7 +24,8 @@
 //! Each of N readers gets its own encoding of a sample, so size `ZERODDS_SHM_MAX_DATAGRAM` for one and the
 //! memory for N. For a stream without loss use reliable `KEEP_LAST(n)` and a long `max_blocking_time`;
 //! `KEEP_ALL` never frees acknowledged samples. Types are matched by name: type information is neither sent
-//! nor read, since Dust's reader of it trusts the lengths it finds.
+//! nor read, since Dust's reader of it trusts the lengths it finds. So a configuration of your own has `enable_type_information(false)`,
+//! and a reader whose `TypeConsistencyEnforcement` has `force_type_validation` matches nobody: it waits for what is never read.
 //!
 //! # Where to read on
 //! `zerodds` (the set-up), `participant` (what runs), `writer` and `receive` (the two threads), then what they use:

@@ -139,6 +139,9 @@ impl Inbound {
             }
         };
         let is_ours = self.own == Some(prefix);
+        if is_ours && !gone {
+            self.look_at_types(data.payload);
+        }
         let ended = subject.filter(|_| gone && data.writer != EntityId::SEDP_TOPICS_WRITER);
         let end = ended.and_then(|endpoint| spelled_out_end(submessage, data, endpoint));
         let is_spelled_out = end.is_some();
@@ -173,6 +176,16 @@ impl Inbound {
             _ => {}
         }
         Ok((!is_spelled_out).then_some(patches))
+    }
+
+    /// Says what of types a program asks for, by what it announces, that is not to be had.
+    fn look_at_types(&mut self, payload: &[u8]) {
+        if discovery::forces_type_validation(payload) {
+            self.complain(Complaint::ForcedValidation);
+        }
+        if discovery::has_type_information(payload) {
+            self.complain(Complaint::TypeInformation);
+        }
     }
 }
 
@@ -257,7 +270,7 @@ mod tests {
     use crate::outgoing::Outgoing;
     use crate::outgoing::tests::PEER;
     use crate::reassembly::Request;
-    use crate::rtps::{Content, DataFields, Submessages, flag, kind};
+    use crate::rtps::{Content, DataFields, HEADER_LEN, Submessages, flag, kind};
     use std::time::Duration;
     use zerodds_core::Locator;
 
@@ -404,6 +417,25 @@ mod tests {
         gate.now += Duration::from_secs(15);
         assert_eq!(gate.pass(&participant(SENDER, 20)).len(), 2, "that one goes, and this one comes");
     }
+
+    #[test]
+    fn a_program_that_asks_for_what_is_not_to_be_had_of_types_is_told_so() {
+        let mut gate = Gate::new();
+        assert!(gate.inbound.estates.admit(PEER, None, gate.now));
+        let mut say = |id, value: &[u8]| {
+            let named = (pid::ENDPOINT_GUID, Guid { prefix: PEER, entity: READER });
+            let mut said = announcement(READERS, 1, named, (id, value));
+            said[..HEADER_LEN].copy_from_slice(&PEER.header());
+            gate.inbound.message(&said, None, Some(PEER), gate.now, &mut Vec::new());
+            gate.inbound.complaints.clone()
+        };
+        assert_eq!(say(pid::TYPE_CONSISTENCY, &[1, 0, 1, 1, 0, 0, 0, 0]), [].into());
+        let forced = say(pid::TYPE_CONSISTENCY, &[1, 0, 1, 1, 0, 0, 1, 0]);
+        assert_eq!(forced, [Complaint::ForcedValidation].into());
+        let described = say(pid::TYPE_INFORMATION, &[7; 8]);
+        assert_eq!(described, [Complaint::ForcedValidation, Complaint::TypeInformation].into());
+    }
+
     #[test]
     fn a_goodbye_for_another_participant_of_ours_is_not_for_us() {
         let mut gate = Gate::new();

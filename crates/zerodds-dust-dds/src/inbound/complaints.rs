@@ -19,6 +19,15 @@ pub(super) enum Complaint {
     )]
     Endpoints,
     #[error(
+        "a reader of ours has force_type_validation set, and matches no writer: participants of this plug-in read no type information"
+    )]
+    ForcedValidation,
+    #[error(
+        "the factory's configuration has type information enabled: nothing reads it here, and it makes announcements longer; \
+         enable_type_information(false) in it changes that"
+    )]
+    TypeInformation,
+    #[error(
         "a reliable writer and its reader have almost said as much to each other as they can count, more than 1600000000 times, and \
          will stand still at 2147483647; a new endpoint or participant on either side begins anew"
     )]

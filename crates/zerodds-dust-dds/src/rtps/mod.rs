@@ -73,6 +73,7 @@ pub(crate) mod pid {
     pub(crate) const KEY_HASH: u16 = 0x0070;
     pub(crate) const STATUS_INFO: u16 = 0x0071;
     pub(crate) const DATA_REPRESENTATION: u16 = 0x0073;
+    pub(crate) const TYPE_CONSISTENCY: u16 = 0x0074;
     pub(crate) const TYPE_INFORMATION: u16 = 0x0075;
     pub(crate) const DOMAIN_TAG: u16 = 0x4014;
     pub(crate) const PARTICIPANT_GUID: u16 = 0x0050;
