@@ -26,6 +26,7 @@ use crate::tally::{Tally, Traffic};
 use crate::wanted::Wanted;
 use parking_lot::Mutex;
 use std::io;
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -130,9 +131,8 @@ impl<S: Transport, U: Datagrams> Drop for Running<S, U> {
         self.shared.loopback.close();
         if let Some(receiving) = self.receiving.take() {
             receiving.thread().unpark();
-            if receiving.join().is_err() {
-                tracing::error!("the receive thread of a participant had panicked");
-            }
+            // Should it have panicked, that was said.
+            let _ = receiving.join();
         }
         self.registry.retire(&self.shared);
     }
@@ -152,10 +152,66 @@ pub(crate) fn start<S: Transport, U: Datagrams>(
     registry.enrol(&shared);
     let receiver = shared.router.receiver();
     let reception = Reception::new(Arc::clone(&shared), dust);
-    let receiving =
-        std::thread::Builder::new().name("zerodds-rx".into()).spawn(move || reception.run(receiver))?;
+    let guard = Guard(Arc::clone(&shared));
+    let receive = move || {
+        let _guard = guard;
+        reception.run(receiver);
+    };
+    let receiving = std::thread::Builder::new().name("zerodds-rx".into()).spawn(receive)?;
     Ok(Running { shared, receiving: Some(receiving), registry: Arc::clone(registry) })
+}
+
+/// Sees to it that nobody takes a participant for alive that hears nothing any more, since its receive thread has panicked.
+struct Guard<S: Transport, U: Datagrams>(Arc<Shared<S, U>>);
+
+impl<S: Transport, U: Datagrams> Drop for Guard<S, U> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.router.close();
+            // What takes the log may be what has panicked, and a second time would end the process.
+            let say = || {
+                tracing::error!(
+                    "the receive thread of a participant has panicked; the participant is cut off, and others let go of it"
+                );
+            };
+            let _ = catch_unwind(say);
+        }
+    }
 }
 
 /// Memory that reassembly, and what we say to ourselves, may each take; more where messages are larger.
 const MEMORY_MIN: usize = 256 << 20;
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::datagrams::NoUdp;
+    use crate::outgoing::tests::HEADER;
+    use crate::rtps::{DataFields, EntityId, MessageWriter, flag, pid};
+    use std::time::Duration;
+    use zerodds_core::testing::Hub;
+    use zerodds_core::{Endianness, Incoming, Path, Receiver};
+
+    #[test]
+    fn others_let_go_of_a_participant_whose_receive_thread_panics() {
+        let hub = Hub::new();
+        let [shm, peer] = [(); 2].map(|()| hub.open(Path::SharedMemory, 1 << 20, 16));
+        hub.link_up(&shm, &peer);
+        let mut receiver = peer.receiver().expect("taken once");
+        let log = |_, _: &AtomicBool| panic!("as a subscriber of the log might");
+        let running = start(shm, NoUdp, &Arc::default(), log).expect("a thread and a socket pair");
+        let mut announcement = MessageWriter::new(&HEADER, Endianness::Little, 64);
+        let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
+        announcement
+            .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
+            .verbatim(&[0, 3, 0, 0])
+            .parameter(pid::SENTINEL, &[]);
+        assert!(running.shared().loopback.push(announcement.into_bytes()));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !matches!(receiver.try_receive(), Some(Incoming::PeerDown(..))) {
+            assert!(Instant::now() < deadline, "it is taken for alive");
+            let _ = receiver.wait(Some(deadline), &[]);
+        }
+        drop(running);
+    }
+}
