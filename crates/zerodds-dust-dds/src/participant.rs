@@ -64,7 +64,7 @@ impl<S: Transport, U: Datagrams> Shared<S, U> {
             departed: Arc::default(),
             addresses: Arc::default(),
             tally: Arc::default(),
-            loopback: Loopback::new(MEMORY_MIN.max(2 * fragmenter.message_len_max()))?,
+            loopback: Loopback::new(MEMORY_MIN.max(fragmenter.message_len_max().saturating_mul(2)))?,
             announcement: Mutex::new(None),
             stopped: AtomicBool::new(false),
         })
@@ -84,7 +84,7 @@ impl<S: Transport, U: Datagrams> Shared<S, U> {
 
     /// A receiving side for this participant.
     pub(crate) fn inbound(&self) -> Inbound {
-        let budget = MEMORY_MIN.max(8 * self.fragmenter.message_len_max());
+        let budget = MEMORY_MIN.max(self.fragmenter.message_len_max().saturating_mul(8));
         let (contacts, wanted) = (Arc::clone(&self.contacts), Arc::clone(&self.wanted));
         let (departed, addresses) = (Arc::clone(&self.departed), Arc::clone(&self.addresses));
         Inbound::new(budget, self.fragmenter, contacts, wanted, departed, addresses, Arc::clone(&self.tally))
@@ -213,5 +213,11 @@ mod tests {
             let _ = receiver.wait(Some(deadline), &[]);
         }
         drop(running);
+    }
+
+    #[test]
+    fn messages_of_any_length_leave_room_to_count_the_memory_for_several() {
+        let shm = Hub::new().open(Path::SharedMemory, usize::MAX / 2, 1);
+        drop(Shared::new(shm, NoUdp).expect("a socket pair").inbound());
     }
 }
