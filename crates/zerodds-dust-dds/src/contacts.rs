@@ -228,7 +228,8 @@ impl Books {
     }
 }
 
-/// Shared: Dust's thread writes what is said, the receive thread who is reliable, and reads both.
+/// Shared: Dust's thread notes what its readers say, the receive thread who of them is reliable and what each is told; both read all of
+/// it.
 #[derive(Debug, Default)]
 pub(crate) struct Contacts(Mutex<Books>);
 

@@ -29,9 +29,9 @@
 //!
 //! # Where to read on
 //! `zerodds` (the set-up), `participant` (what runs), `writer` and `receive` (the two threads), then what they use:
-//! `outgoing`, `forecast`, `repair`, `fragment`, `wanted`, `departed`, `untouched` on the way out; `inbound`, `discovery`,
-//! `reassembly`, `contacts`, `estate` on the way in; `datagrams` for the UDP side; `announce`, `loopback` for discovery;
-//! `tally` and `monitor` for what users ask; `rtps` for the wire format.
+//! `outgoing`, `forecast`, `repair`, `fragment`, `wanted`, `departed`, `addresses`, `untouched` on the way out; `inbound`,
+//! `discovery`, `reassembly`, `contacts`, `estate` on the way in; `datagrams` for the UDP side; `announce`, `loopback` for
+//! discovery; `steady` for Dust's clock; `tally` and `monitor` for what users ask; `rtps` for the wire format.
 #![forbid(unsafe_code)]
 
 mod addresses;

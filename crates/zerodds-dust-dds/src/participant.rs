@@ -9,8 +9,8 @@
 //! ```
 //! The actor thread is Dust's only one. It waits for a peer's room only with a sample, 40 ms at most for each reader that
 //! is not known to be stalled (`writer::PATIENCE`), lets one that is megabytes behind catch up for 2 ms and 1 ms for each
-//! mebibyte of the sample, and waits 4 ms for each of a sample in fragments where the socket's buffer is full, and was not
-//! the last time. Nothing that it holds while it waits is needed by the receive thread.
+//! mebibyte of the sample, and waits 4 ms for each mebibyte of a sample in fragments where the socket's buffer is full, and
+//! was not the last time. Nothing that it holds while it waits is needed by the receive thread.
 
 use crate::addresses::Addresses;
 use crate::contacts::Contacts;
