@@ -34,8 +34,8 @@
 //! endpoints could fill its memory.
 
 use crate::rtps::{
-    AckNackFields, DataFields, EntityId, Guid, GuidPrefix, HeartbeatFields, MessageWriter,
-    SEQUENCE_NUMBER_MAX, flag, pid,
+    AckNackFields, DataFields, EntityId, Guid, GuidPrefix, Heartbeat, MessageWriter, SEQUENCE_NUMBER_MAX,
+    flag, pid,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -393,7 +393,7 @@ fn dispose(
 fn expect(message: &mut MessageWriter, writer: EntityId, number: i64, first: bool) {
     if first {
         let (reader, count) = (EntityId::UNKNOWN, i32::MAX);
-        message.silent_heartbeat(HeartbeatFields { reader, writer, first: number, last: number, count });
+        message.silent_heartbeat(Heartbeat { reader, writer, first: number, last: number, count });
     }
 }
 

@@ -164,7 +164,7 @@ impl Fragmenter {
 
     /// What is to be cut.
     fn part<'m>(&self, message: &'m [u8], outgoing: &Outgoing, packet: Option<usize>) -> Option<Part<'m>> {
-        let (fields, inline_qos, payload, sample_len) = match outgoing.data(message) {
+        let (fields, inline_qos, payload) = match outgoing.data(message) {
             Some(data) => {
                 let flags = if outgoing.is_alive() { 0 } else { flag::FRAG_KEY };
                 let sample_len = u32::try_from(data.payload.len()).ok()?;
@@ -178,7 +178,7 @@ impl Fragmenter {
                     fragment_len: self.fragment_len,
                     sample_len,
                 };
-                (fields, inline_qos, payload, sample_len)
+                (fields, inline_qos, payload)
             }
             None => {
                 let chunk = outgoing.chunk(message)?;
@@ -194,10 +194,10 @@ impl Fragmenter {
                     fragment_len,
                     sample_len,
                 };
-                (fields, &[][..], payload, sample_len)
+                (fields, &[][..], payload)
             }
         };
-        let fragment_len = self.cut_of(sample_len, packet);
+        let fragment_len = self.cut_of(fields.sample_len, packet);
         let count = u32::try_from(payload.len().div_ceil(usize::from(fragment_len))).ok()?;
         let numbers = fields.first..=fields.first + count.checked_sub(1)?;
         Some(Part { fields: DataFragFields { fragment_len, ..fields }, inline_qos, payload, numbers })

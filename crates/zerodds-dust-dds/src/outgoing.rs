@@ -115,7 +115,7 @@ fn end_of(message: &[u8], offset: usize, stored_len: u16) -> Result<(usize, bool
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::rtps::{DataFields, DataFragFields, HeartbeatFields, MessageWriter};
+    use crate::rtps::{DataFields, DataFragFields, Heartbeat, MessageWriter};
     use zerodds_core::Endianness;
 
     pub(crate) const HEADER: [u8; HEADER_LEN] = *b"RTPS\x02\x04\x01\x14me, who else";
@@ -132,7 +132,7 @@ pub(crate) mod tests {
         message.open_data(fields).verbatim(inline_qos).verbatim(payload);
         if heartbeat {
             let (first, last) = (1, 42);
-            message.heartbeat(HeartbeatFields { reader: READER, writer: WRITER, first, last, count: 9 });
+            message.heartbeat(Heartbeat { reader: READER, writer: WRITER, first, last, count: 9 });
         }
         let mut message = message.into_bytes();
         let len = 20 + inline_qos.len() + payload.len();

@@ -44,8 +44,7 @@ mod partial;
 use crate::contacts::{Contact, Contacts};
 use crate::fragment::FRAGMENTS_MAX;
 use crate::rtps::{
-    DataFrag, EntityId, Guid, GuidPrefix, HEADER_LEN, Heartbeat, HeartbeatFields, MessageWriter,
-    NackFragFields,
+    DataFrag, EntityId, Guid, GuidPrefix, HEADER_LEN, Heartbeat, MessageWriter, NackFragFields,
 };
 use crate::tally::Tally;
 use counts::Counts;
@@ -567,9 +566,9 @@ impl Writer {
 
     /// A HEARTBEAT that ends with this sample, in its name.
     fn speak(&self, heartbeat: &Heartbeat, last: i64, count: i32) -> Assembled {
-        let (origin, &Heartbeat { reader, writer, first, .. }) = (self.origin, heartbeat);
+        let origin = self.origin;
         let mut message = MessageWriter::new(&origin.header, Endianness::Little, 64);
-        message.heartbeat(HeartbeatFields { reader, writer, first, last, count });
+        message.heartbeat(Heartbeat { last, count, ..*heartbeat });
         Assembled { origin, message: message.into_bytes(), is_sample: false }
     }
 

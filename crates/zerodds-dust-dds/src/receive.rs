@@ -231,7 +231,7 @@ mod tests {
     use crate::fragment::Fragmenter;
     use crate::outgoing::Outgoing;
     use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
-    use crate::rtps::{DataFields, EntityId, HeartbeatFields, MessageWriter, flag, pid};
+    use crate::rtps::{DataFields, EntityId, Heartbeat, MessageWriter, flag, pid};
     use bytes::Bytes;
     use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
     use dust_dds::infrastructure::{listener::NO_LISTENER, qos::QosKind, status::NO_STATUS};
@@ -450,7 +450,7 @@ mod tests {
         reception.message(&first, Path::Udp, None, before);
         let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 64);
         let (reader, writer) = (READER, WRITER);
-        heartbeat.heartbeat(HeartbeatFields { reader, writer, first: 1, last: 42, count: 1 });
+        heartbeat.heartbeat(Heartbeat { reader, writer, first: 1, last: 42, count: 1 });
         second.splice(HEADER.len()..HEADER.len(), heartbeat.into_bytes().split_off(HEADER.len()));
         let mut receiver = Stream { turn: 0, heartbeat: Bytes::new(), along: Some(third) };
         reception.messages(Datagram(second.into()), &mut receiver, before);
@@ -462,7 +462,7 @@ mod tests {
     fn who_stays_silent_is_taken_leave_of_though_there_is_always_more_but_not_before_what_may_have_waited() {
         let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 64);
         let (reader, writer) = (EntityId::UNKNOWN, EntityId([0, 0, 1, 3]));
-        heartbeat.heartbeat(HeartbeatFields { reader, writer, first: 1, last: 1, count: 1 });
+        heartbeat.heartbeat(Heartbeat { reader, writer, first: 1, last: 1, count: 1 });
         let heartbeat = Bytes::from(heartbeat.into_bytes());
         // Over whenever nothing of it is at hand.
         let lease = [0; 8];

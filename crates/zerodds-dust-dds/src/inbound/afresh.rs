@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::inbound::tests::{Gate, SENDER, message};
     use crate::outgoing::tests::{PEER, READER, WRITER};
-    use crate::rtps::{AckNackFields, HeartbeatFields};
+    use crate::rtps::{AckNackFields, Heartbeat};
 
     /// A participant that listens somewhere.
     fn gate() -> Gate {
@@ -142,7 +142,7 @@ mod tests {
 
     fn heartbeat(count: i32) -> Vec<u8> {
         let (mut said, reader, writer) = (message(), READER, WRITER);
-        said.heartbeat(HeartbeatFields { reader, writer, first: 1, last: 7, count });
+        said.heartbeat(Heartbeat { reader, writer, first: 1, last: 7, count });
         said.into_bytes()
     }
 

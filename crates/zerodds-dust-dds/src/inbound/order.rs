@@ -5,7 +5,7 @@ use super::*;
 use crate::contacts::tests::{acknack, acknowledges};
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
-use crate::rtps::{DataFields, EntityId, HeartbeatFields, flag, kind, pid};
+use crate::rtps::{DataFields, EntityId, flag, kind, pid};
 use std::time::Duration;
 
 /// Sample `number` of `writer`, in fragments, without a HEARTBEAT.
@@ -19,7 +19,7 @@ fn fragments(writer: EntityId, number: i64) -> Vec<Vec<u8>> {
 
 fn heartbeat_alone(writer: EntityId, first: i64, last: i64) -> Vec<u8> {
     let mut alone = message();
-    alone.heartbeat(HeartbeatFields { writer, ..heartbeat(first, last) });
+    alone.heartbeat(Heartbeat { writer, ..heartbeat(first, last) });
     alone.into_bytes()
 }
 
@@ -405,7 +405,7 @@ fn a_reader_does_not_lose_what_it_waits_for_because_the_writer_begins_later_with
         let (mut gate, waiting) = with_readers(true);
         let to = |reader, first, last| {
             let mut alone = message();
-            alone.info_dst(PEER).heartbeat(HeartbeatFields { reader, ..heartbeat(first, last) });
+            alone.info_dst(PEER).heartbeat(Heartbeat { reader, ..heartbeat(first, last) });
             alone.into_bytes()
         };
         let new = EntityId([0, 0, 10, 4]);
@@ -436,7 +436,7 @@ fn what_the_first_heartbeat_of_a_reader_promised_counts_though_it_came_before_th
     let [one, other] = [READER, EntityId([0, 0, 10, 4])];
     let to = |reader, first| {
         let mut alone = message();
-        alone.info_dst(PEER).heartbeat(HeartbeatFields { reader, ..heartbeat(first, 3) });
+        alone.info_dst(PEER).heartbeat(Heartbeat { reader, ..heartbeat(first, 3) });
         alone.into_bytes()
     };
     // What it lacks is on its way in fragments, or nothing has come of it and it asks.
@@ -460,7 +460,7 @@ fn no_reader_waits_for_what_the_writer_no_longer_has() {
     let (mut gate, other) = with_readers(true);
     let to = |reader, first| {
         let mut alone = message();
-        alone.heartbeat(HeartbeatFields { reader, ..heartbeat(first, 8) });
+        alone.heartbeat(Heartbeat { reader, ..heartbeat(first, 8) });
         alone.into_bytes()
     };
     let new = EntityId([0, 0, 10, 4]);

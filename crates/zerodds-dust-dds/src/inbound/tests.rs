@@ -3,7 +3,7 @@
 use super::*;
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
-use crate::rtps::{Data, DataFields, EntityId, HeartbeatFields, NackFragFields, flag, kind, pid};
+use crate::rtps::{Data, DataFields, EntityId, NackFragFields, flag, kind, pid};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -66,8 +66,8 @@ pub(super) fn long(value: u32) -> [u8; 4] {
     value.to_le_bytes()
 }
 
-pub(super) fn heartbeat(first: i64, last: i64) -> HeartbeatFields {
-    HeartbeatFields { reader: READER, writer: WRITER, first, last, count: 1 }
+pub(super) fn heartbeat(first: i64, last: i64) -> Heartbeat {
+    Heartbeat { reader: READER, writer: WRITER, first, last, count: 1 }
 }
 
 /// An ACKNACK that asks for nothing.
@@ -284,7 +284,7 @@ fn of_several_statuses_the_first_counts_as_it_does_for_dust() {
 fn of_a_sample_of_discovery_that_dust_must_not_see_it_hears_the_number_before_the_heartbeat() {
     let said = |writer, prefix: GuidPrefix| {
         let fields = DataFields { flags: flag::DATA, reader: EntityId::UNKNOWN, writer, sequence_number: 7 };
-        let heartbeat = HeartbeatFields { reader: EntityId::UNKNOWN, writer, ..heartbeat(1, 7) };
+        let heartbeat = Heartbeat { reader: EntityId::UNKNOWN, writer, ..heartbeat(1, 7) };
         let mut said = MessageWriter::new(&prefix.header(), Endianness::Little, 128);
         let mut told = [(); 2].map(|()| MessageWriter::new(&prefix.header(), Endianness::Little, 128));
         said.data(fields, &[0xff; 8]).heartbeat(heartbeat);

@@ -524,7 +524,7 @@ proptest! {
             on_the_way.extend(unknown.flat_map(|(message, _)| datagrams_in(packet, message, None)));
             let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 64);
             let (first, last) = (1, messages.len() as i64);
-            heartbeat.heartbeat(HeartbeatFields { reader: READER, writer: WRITER, first, last, count: 1 });
+            heartbeat.heartbeat(Heartbeat { reader: READER, writer: WRITER, first, last, count: 1 });
             on_the_way.push(heartbeat.into_bytes());
         }
         let mut samples = receiver.samples();

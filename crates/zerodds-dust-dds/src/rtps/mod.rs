@@ -17,9 +17,7 @@ pub(crate) use read::{
     AckNack, Content, Data, DataFrag, Gap, Heartbeat, Malformed, NackFrag, Parameters, Submessage,
     Submessages, header,
 };
-pub(crate) use write::{
-    AckNackFields, DataFields, DataFragFields, HeartbeatFields, MessageWriter, NackFragFields,
-};
+pub(crate) use write::{AckNackFields, DataFields, DataFragFields, MessageWriter, NackFragFields};
 
 /// Octets of the RTPS header (§9.4.4).
 pub(crate) const HEADER_LEN: usize = 20;

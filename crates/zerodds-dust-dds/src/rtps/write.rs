@@ -1,6 +1,6 @@
 //! Writes what the plug-in has to say in Dust's name, and samples that it puts together for Dust.
 
-use super::{EntityId, Guid, GuidPrefix, HEADER_LEN, SUBMESSAGE_HEADER_LEN, flag, kind, pid};
+use super::{EntityId, Guid, GuidPrefix, HEADER_LEN, Heartbeat, SUBMESSAGE_HEADER_LEN, flag, kind, pid};
 use zerodds_core::Endianness;
 
 /// Appends submessages to a message.
@@ -29,16 +29,6 @@ pub(crate) struct DataFragFields {
     pub(crate) first: u32,
     pub(crate) fragment_len: u16,
     pub(crate) sample_len: u32,
-}
-
-/// A HEARTBEAT.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeartbeatFields {
-    pub(crate) reader: EntityId,
-    pub(crate) writer: EntityId,
-    pub(crate) first: i64,
-    pub(crate) last: i64,
-    pub(crate) count: i32,
 }
 
 /// An ACKNACK that asks for nothing.
@@ -186,16 +176,16 @@ impl MessageWriter {
         self.u16(id).u16(value.len() as u16).octets(value)
     }
 
-    pub(crate) fn heartbeat(&mut self, heartbeat: HeartbeatFields) -> &mut Self {
+    pub(crate) fn heartbeat(&mut self, heartbeat: Heartbeat) -> &mut Self {
         self.heartbeat_with(0, heartbeat)
     }
 
     /// A HEARTBEAT that asks for no answer, whatever its reader lacks.
-    pub(crate) fn silent_heartbeat(&mut self, heartbeat: HeartbeatFields) -> &mut Self {
+    pub(crate) fn silent_heartbeat(&mut self, heartbeat: Heartbeat) -> &mut Self {
         self.heartbeat_with(flag::FINAL | flag::LIVELINESS, heartbeat)
     }
 
-    fn heartbeat_with(&mut self, flags: u8, heartbeat: HeartbeatFields) -> &mut Self {
+    fn heartbeat_with(&mut self, flags: u8, heartbeat: Heartbeat) -> &mut Self {
         self.submessage(kind::HEARTBEAT, flags, 28).entity(heartbeat.reader).entity(heartbeat.writer);
         self.sequence_number(heartbeat.first)
             .sequence_number(heartbeat.last)

@@ -5,8 +5,8 @@ use crate::monitor::Registry;
 use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes, chunk_as_dust_writes};
 use crate::participant::start;
 use crate::rtps::{
-    AckNackFields, Content, DataFields, DataFragFields, GuidPrefix, HeartbeatFields, MessageWriter,
-    NackFragFields, Submessages, flag, header, pid,
+    AckNackFields, Content, DataFields, DataFragFields, GuidPrefix, Heartbeat, MessageWriter, NackFragFields,
+    Submessages, flag, header, pid,
 };
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -330,7 +330,7 @@ fn a_peer_without_room_for_samples_is_stalled_though_a_heartbeat_finds_room() {
     scene.write(&as_dust_writes(&payload(), &[], true), |scene| &scene.narrow);
     assert!(stalled(&scene));
     let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 128);
-    let fields = HeartbeatFields { reader: READER, writer: WRITER, first: 1, last: 42, count: 1 };
+    let fields = Heartbeat { reader: READER, writer: WRITER, first: 1, last: 42, count: 1 };
     heartbeat.info_dst(PEER).heartbeat(fields);
     scene.write(heartbeat.as_bytes(), |scene| &scene.narrow);
     assert!(stalled(&scene), "the next sample would be waited for in vain");
@@ -354,7 +354,7 @@ fn a_full_socket_is_no_sign_that_the_peer_has_no_room() {
 fn a_heartbeat_between_large_samples_is_not_lent_what_the_samples_are() {
     let mut scene = Scene::new(too_large);
     let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 128);
-    let fields = HeartbeatFields { reader: READER, writer: WRITER, first: 1, last: 42, count: 1 };
+    let fields = Heartbeat { reader: READER, writer: WRITER, first: 1, last: 42, count: 1 };
     heartbeat.info_dst(PEER).heartbeat(fields);
     let (heartbeat, sample) = (heartbeat.into_bytes(), as_dust_writes(&payload(), &[], true));
     let mut lent = |message: &[u8]| {
@@ -478,7 +478,7 @@ fn endpoint(number: i64) -> Vec<u8> {
     let mut endpoint = endpoint.into_bytes();
     let len = endpoint.len() - 40;
     endpoint[38..40].copy_from_slice(&(len as u16).to_le_bytes());
-    let heartbeat = HeartbeatFields { reader, writer, first: 1, last: number, count: 1 };
+    let heartbeat = Heartbeat { reader, writer, first: 1, last: number, count: 1 };
     let heartbeat =
         MessageWriter::new(&HEADER, Endianness::Little, 64).heartbeat(heartbeat).as_bytes()[20..].to_vec();
     endpoint.extend(heartbeat);
@@ -521,7 +521,7 @@ fn of_a_sample_a_chunk_of_which_found_no_room_to_ourselves_dust_hears_with_the_n
     assert_eq!(scene.writer.shared().tally.traffic().unserved, 1);
     drop(closed);
     let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 128);
-    let fields = HeartbeatFields { reader: READER, writer: WRITER, first: 1, last: 42, count: 1 };
+    let fields = Heartbeat { reader: READER, writer: WRITER, first: 1, last: 42, count: 1 };
     let heartbeat = to_ourselves(heartbeat.info_dst(PEER).heartbeat(fields).as_bytes().to_vec());
     let last = loop {
         // Dust says it again until it is answered: this one, too, may find no room.
@@ -606,13 +606,7 @@ fn nothing_is_sent_of_what_dust_answers_for_a_writer_that_was_not_asked() {
     assert_eq!(messages(&mut scene, &answers(other)), 0);
     for (writer, last) in [(other, 41), (WRITER, 42)] {
         let mut heartbeat = MessageWriter::new(&HEADER, Endianness::Little, 128);
-        heartbeat.info_dst(PEER).heartbeat(HeartbeatFields {
-            reader: READER,
-            writer,
-            first: 1,
-            last,
-            count: 1,
-        });
+        heartbeat.info_dst(PEER).heartbeat(Heartbeat { reader: READER, writer, first: 1, last, count: 1 });
         assert_eq!(messages(&mut scene, &[heartbeat.into_bytes()]), 1);
     }
     assert_eq!(messages(&mut scene, &answers(other)), 0, "it has written less");

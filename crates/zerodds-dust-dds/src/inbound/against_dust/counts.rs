@@ -1,7 +1,6 @@
 //! A writer that has almost said as much as it can count: tests.
 
 use super::*;
-use crate::rtps::Heartbeat;
 
 /// Makes the counts of an application's HEARTBEATs such as are near their end.
 fn near_the_end(message: &mut [u8]) {

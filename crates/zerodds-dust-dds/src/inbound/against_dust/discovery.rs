@@ -1,7 +1,6 @@
 //! What Dust hears of discovery, where some of it gets lost or is none that it may see: tests.
 
 use super::*;
-use crate::rtps::HeartbeatFields;
 use std::collections::HashMap;
 
 #[test]
@@ -18,7 +17,7 @@ fn what_dust_must_not_see_of_discovery_it_acknowledges_instead_of_asking_for_it_
             drop(victim.take_written());
             for count in 1_000.. {
                 let fields = DataFields { flags: flag::DATA, reader, writer, sequence_number: number };
-                let heartbeat = HeartbeatFields { reader, writer, first: 1, last: number, count };
+                let heartbeat = Heartbeat { reader, writer, first: 1, last: number, count };
                 let mut said = MessageWriter::new(&prefix.header(), Endianness::Little, 128);
                 said.data(fields, &[0xff; 8]).heartbeat(heartbeat);
                 inbound.message(&said.into_bytes(), Some(Path::Udp), None, Instant::now(), &mut out);
