@@ -38,9 +38,11 @@ impl Contact {
     }
 }
 
-/// What our readers last said to a writer.
+/// What our readers last said to a writer, and it to them.
 #[derive(Debug, Default)]
 struct Talk {
+    /// From the first word on of either side: the first HEARTBEAT comes before the first ACKNACK. What the writer has said to all at once
+    /// is under the name that is for all.
     readers: BTreeMap<EntityId, Said>,
     locators: Vec<Locator>,
 }
@@ -48,34 +50,47 @@ struct Talk {
 /// What one of them said, and was told.
 #[derive(Debug, Default)]
 struct Said {
-    /// It has acknowledged everything below.
-    acknowledged: i64,
+    /// It has acknowledged everything below; `None`: it has not spoken to the writer yet.
+    acknowledged: Option<i64>,
     /// Samples that it asks for and that have not come yet. Dust speaks for each of its readers in turn, and what one has not asked
     /// for another may still lack.
     requested: Vec<i64>,
     /// The last sample that it lacked when it came, or came to know of until it lacked nothing for the first time.
     history: i64,
-    /// The first sample that the writer has for it, by the last HEARTBEAT that addressed it, and when that came.
-    promised: Option<Promise>,
+    /// The last HEARTBEAT that addressed it.
+    told: Option<Told>,
     /// Samples that will not come for it, by GAPs that Dust was not given because others may lack these, and since when.
     spared: BTreeMap<i64, Instant>,
 }
 
-/// The first sample that a writer has for a reader, and when it said so.
-type Promise = (i64, Instant);
+/// The first sample that a writer has for a reader, the count by which it said so, and when.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    first: i64,
+    count: i32,
+    at: Instant,
+}
 
 impl Said {
+    const fn has_spoken(&self) -> bool {
+        self.acknowledged.is_some()
+    }
+
+    /// The first sample that the writer has for it, as it was told.
+    fn promised(&self) -> Option<i64> {
+        self.told.map(|told| told.first)
+    }
+
     /// Those below `first` that it may still wait for: it has not acknowledged them, and was told lately that they are there.
     fn awaits(&self, first: i64, now: Instant) -> Option<Range<i64>> {
-        let (promised, at) = self.promised?;
-        let awaited = promised.max(self.acknowledged)..first;
-        (now.duration_since(at) < PROMISE && !awaited.is_empty()).then_some(awaited)
+        let is_believed = now.duration_since(self.told?.at) < PROMISE;
+        let awaited = self.lacks_from()..first;
+        (is_believed && !awaited.is_empty()).then_some(awaited)
     }
 
     /// It lacks nothing below.
     fn lacks_from(&self) -> i64 {
-        let promised = self.promised.map_or(0, |(promised, _)| promised);
-        promised.max(self.acknowledged)
+        self.promised().max(self.acknowledged).unwrap_or(0)
     }
 
     /// What it may lack.
@@ -122,9 +137,8 @@ impl Lacking {
 #[derive(Debug, Default)]
 struct Books {
     talks: HashMap<Guid, Talk>,
-    /// What writers have promised to readers that have not spoken to them yet: the first HEARTBEAT comes before the first ACKNACK. And
-    /// what they have promised to all at once, if they have.
-    promises: HashMap<(Guid, EntityId), Promise>,
+    /// Readers in them that have not spoken, at most. Whom a writer says something to is its own choice.
+    silent: usize,
     /// Our applications' readers, and whether each is reliable.
     readers: HashMap<EntityId, bool>,
 }
@@ -139,92 +153,96 @@ impl Books {
         self.readers.get(&reader) == Some(&false)
     }
 
-    /// A writer says to one reader with which sample it begins.
-    fn promise(&mut self, writer: &Guid, reader: EntityId, promise: Promise) {
-        let talk = self.talks.get_mut(writer);
-        if let Some(said) = talk.and_then(|talk| talk.readers.get_mut(&reader)) {
-            said.promised = Some(promise);
-            return;
-        }
-        let key = (*writer, reader);
-        if self.promises.len() >= CONTACTS_MAX && !self.promises.contains_key(&key) {
-            self.promises.clear();
-        }
-        self.promises.insert(key, promise);
+    /// A writer says to one reader, or to all, with which sample it begins; whether by a count that is new to that one. Counts go on at the
+    /// other end of their range.
+    fn tell(&mut self, writer: &Guid, heartbeat: &Heartbeat, at: Instant) -> bool {
+        let &Heartbeat { reader, first, count, .. } = heartbeat;
+        let before = self.entry(*writer, reader).told.replace(Told { first, count, at });
+        before.is_none_or(|before| count.wrapping_sub(before.count) > 0)
     }
 
     /// The first sample that this reader may ask the writer for: what it was promised itself, or with all others. `None`: others were
     /// promised what they are told apart, and it is still to be told.
     fn promised(&self, writer: &Guid, reader: EntityId) -> Option<i64> {
-        let talk = self.talks.get(writer);
-        let itself = talk.and_then(|talk| talk.readers.get(&reader)?.promised);
-        let silent = |reader| self.promises.get(&(*writer, reader)).copied();
-        if let Some((first, _)) = itself.or_else(|| silent(reader)).or_else(|| silent(EntityId::UNKNOWN)) {
-            return Some(first);
-        }
-        self.promised_others(writer, reader).next().is_none().then_some(0)
+        let to = |reader| self.said_by(writer, reader).and_then(Said::promised);
+        let nobody = || self.promised_others(writer, reader).next().is_none().then_some(0);
+        to(reader).or_else(|| to(EntityId::UNKNOWN)).or_else(nobody)
     }
 
     /// The first samples that other readers of this writer were promised, each by itself.
     fn promised_others(&self, writer: &Guid, but: EntityId) -> impl Iterator<Item = i64> {
-        let spoken = self.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
-        let spoken = spoken.map(|(&reader, said)| (reader, said.promised));
-        let silent = self.promises.iter().filter(move |((of, _), _)| of == writer);
-        let silent = silent.map(|(&(_, reader), &promise)| (reader, Some(promise)));
-        let others =
-            spoken.chain(silent).filter(move |&(reader, _)| reader != but && reader != EntityId::UNKNOWN);
-        others.filter_map(|(_, promise)| promise.map(|(first, _)| first))
+        let readers = self.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
+        let others = readers.filter(move |&(&reader, _)| reader != but && reader != EntityId::UNKNOWN);
+        others.filter_map(|(_, said)| said.promised())
     }
 
     /// Whether the first word of a reader to this writer may answer what another was told a moment before itself: it acknowledges all
     /// before the sample with which the writer begins for that one, though it was promised some of that. Should it have those, it says
     /// so again when it is told once more.
     fn is_misled(&self, writer: &Guid, acknack: &AckNack<'_>) -> bool {
-        let silent = self.promises.get(&(*writer, acknack.reader));
-        silent.is_some_and(|&(first, _)| first < acknack.base)
+        let said = self.said_by(writer, acknack.reader).filter(|said| !said.has_spoken());
+        said.and_then(Said::promised).is_some_and(|first| first < acknack.base)
             && self.promised_others(writer, acknack.reader).any(|first| first == acknack.base)
     }
 
-    /// What a reader has said to `writer` at `locators`, of which there are none for a writer of our own.
-    fn said(&mut self, writer: Guid, reader: EntityId, locators: &[Locator]) -> &mut Said {
-        let Self { talks, promises, .. } = self;
-        if talks.len() >= CONTACTS_MAX && !talks.contains_key(&writer) {
-            talks.clear();
+    fn said_by(&self, writer: &Guid, reader: EntityId) -> Option<&Said> {
+        self.talks.get(writer)?.readers.get(&reader)
+    }
+
+    /// What there is of a reader and a writer, from now on. Where there would be too much, those are forgotten first that have not spoken.
+    fn entry(&mut self, writer: Guid, reader: EntityId) -> &mut Said {
+        let is_known = self.said_by(&writer, reader).is_some();
+        if !is_known && self.silent >= CONTACTS_MAX
+            || self.talks.len() >= CONTACTS_MAX && !self.talks.contains_key(&writer)
+        {
+            self.forget_silent();
         }
-        let talk = talks.entry(writer).or_default();
+        if self.talks.len() >= CONTACTS_MAX && !self.talks.contains_key(&writer) {
+            self.talks.clear();
+        }
+        self.silent += usize::from(!is_known);
+        self.talks.entry(writer).or_default().readers.entry(reader).or_default()
+    }
+
+    fn forget_silent(&mut self) {
+        self.talks.retain(|_, talk| {
+            talk.readers.retain(|_, said| said.has_spoken());
+            !talk.readers.is_empty()
+        });
+        self.silent = 0;
+    }
+
+    /// A reader speaks to `writer` at `locators`, of which there are none for a writer of our own: what it has acknowledged, and the rest.
+    fn speaks(&mut self, writer: Guid, reader: EntityId, locators: &[Locator]) -> &mut Said {
+        self.entry(writer, reader).acknowledged.get_or_insert(0);
+        let talk = self.talks.entry(writer).or_default();
         if talk.locators != locators {
             talk.locators = locators.to_vec();
         }
-        talk.readers.entry(reader).or_insert_with(|| {
-            let promised = promises.remove(&(writer, reader));
-            Said { promised, ..Said::default() }
-        })
+        talk.readers.entry(reader).or_default()
     }
 
     /// Notes an ACKNACK that Dust sends to `writer` at `locators`.
     fn note(&mut self, writer: Guid, acknack: &AckNack<'_>, locators: &[Locator]) {
-        let said = self.said(writer, acknack.reader, locators);
-        let catches_up = said.acknowledged <= said.history;
-        (said.acknowledged, said.requested) = (acknack.base, acknack.requested().collect());
+        let said = self.speaks(writer, acknack.reader, locators);
+        let catches_up = said.acknowledged <= Some(said.history);
+        (said.acknowledged, said.requested) = (Some(acknack.base), acknack.requested().collect());
         if let Some(&last) = said.requested.last().filter(|_| catches_up) {
             said.history = last;
         }
         said.spared = said.spared.split_off(&acknack.base);
     }
 
-    /// What the reliable readers that have spoken to this writer said, but for this one, which is none if it is unknown.
-    fn spoken(&self, writer: &Guid, but: EntityId) -> impl Iterator<Item = &Said> {
+    /// The reliable readers that have spoken to this writer, or were told something by it, but for this one, which is none if it is
+    /// unknown.
+    fn reliable(&self, writer: &Guid, but: EntityId) -> impl Iterator<Item = &Said> {
         let said = self.talks.get(writer).into_iter().flat_map(|talk| &talk.readers);
         said.filter(move |&(&reader, _)| reader != but && self.is_reliable(reader)).map(|(_, said)| said)
     }
 
-    /// The first samples that those were promised that have not, but for this one.
-    fn silent(&self, writer: &Guid, but: EntityId) -> impl Iterator<Item = i64> {
-        let promises = self
-            .promises
-            .iter()
-            .filter(move |((of, reader), _)| of == writer && *reader != but && self.is_reliable(*reader));
-        promises.map(|(_, &(from, _))| from)
+    /// Those of them that have spoken.
+    fn spoken(&self, writer: &Guid, but: EntityId) -> impl Iterator<Item = &Said> {
+        self.reliable(writer, but).filter(|said| said.has_spoken())
     }
 }
 
@@ -255,7 +273,7 @@ impl Contacts {
             return false;
         }
         if books.is_misled(&writer, &acknack) {
-            books.said(writer, acknack.reader, locators);
+            books.speaks(writer, acknack.reader, locators);
             return false;
         }
         let refused = acknack.bits_below(promised.unwrap_or(i64::MAX));
@@ -286,22 +304,20 @@ impl Contacts {
     pub(crate) fn left(&self, reader: EntityId) {
         let mut books = self.0.lock();
         books.readers.remove(&reader);
-        books.promises.retain(|&(_, one), _| one != reader);
         books.talks.values_mut().for_each(|talk| drop(talk.readers.remove(&reader)));
     }
 
     /// These writers are no more.
     pub(crate) fn forget(&self, gone: impl Fn(&Guid) -> bool) {
-        let mut books = self.0.lock();
-        books.promises.retain(|(writer, _), _| !gone(writer));
-        books.talks.retain(|writer, _| !gone(writer));
+        self.0.lock().talks.retain(|writer, _| !gone(writer));
     }
 
     /// Whom to ask `writer` for, and where; `None`: no reliable reader has spoken to it.
     pub(crate) fn of(&self, writer: &Guid) -> Option<Contact> {
         let books = self.0.lock();
         let talk = books.talks.get(writer)?;
-        let readers: Vec<_> = talk.readers.keys().copied().filter(|&one| books.is_reliable(one)).collect();
+        let spoken = talk.readers.iter().filter(|&(&one, said)| said.has_spoken() && books.is_reliable(one));
+        let readers: Vec<_> = spoken.map(|(&one, _)| one).collect();
         (!readers.is_empty()).then(|| Contact { readers, locators: talk.locators.clone() })
     }
 
@@ -315,40 +331,39 @@ impl Contacts {
     pub(crate) fn acknowledged(&self, writer: &Guid, addressed: EntityId) -> i64 {
         let books = self.0.lock();
         let Some(talk) = books.talks.get(writer) else { return 0 };
-        if addressed != EntityId::UNKNOWN && !talk.readers.contains_key(&addressed) {
+        if addressed != EntityId::UNKNOWN && !talk.readers.get(&addressed).is_some_and(Said::has_spoken) {
             return 0;
         }
-        talk.readers.values().map(|said| said.acknowledged).min().unwrap_or(0)
+        talk.readers.values().filter_map(|said| said.acknowledged).min().unwrap_or(0)
     }
 
     /// Whether this reader has acknowledged this sample of the writer.
     pub(crate) fn has_acknowledged(&self, writer: &Guid, reader: EntityId, number: i64) -> bool {
-        let books = self.0.lock();
-        let said = books.talks.get(writer).and_then(|talk| talk.readers.get(&reader));
-        said.is_some_and(|said| said.acknowledged > number)
+        self.0.lock().said_by(writer, reader).is_some_and(|said| said.acknowledged > Some(number))
     }
 
     /// Whether Dust may hear a HEARTBEAT, all of whose readers act on each: not one by which the writer tells its reader that it
     /// begins with a later sample than another, reliable one waits for and has been promised. Such samples are `pending`, or were
-    /// asked for. Of two readers the one that begins earlier always hears its own, so nothing is held back for ever.
+    /// asked for. Of two readers the one that begins earlier always hears its own, so nothing is held back for ever. Answers whether its
+    /// count is none that its reader was sent before; `None`: Dust may not hear it.
     pub(crate) fn may_hear(
         &self,
         writer: &Guid,
         heartbeat: &Heartbeat,
         now: Instant,
         pending: impl Fn(Range<i64>) -> bool,
-    ) -> bool {
+    ) -> Option<bool> {
         let mut books = self.0.lock();
-        books.promise(writer, heartbeat.reader, (heartbeat.first, now));
+        let rose = books.tell(writer, heartbeat, now);
         if heartbeat.reader == EntityId::UNKNOWN {
-            return true;
+            return Some(rose);
         }
         let waits = |said: &Said| {
             said.awaits(heartbeat.first, now).is_some_and(|awaited| {
                 said.requested.iter().any(|number| awaited.contains(number)) || pending(awaited)
             })
         };
-        !books.spoken(writer, heartbeat.reader).any(waits)
+        (!books.spoken(writer, heartbeat.reader).any(waits)).then_some(rose)
     }
 
     /// Whether another reliable reader than the one that a HEARTBEAT is for may lack a sample before the first that it speaks of: that
@@ -358,8 +373,7 @@ impl Contacts {
             return false;
         }
         let books = self.0.lock();
-        let spoken = books.spoken(writer, heartbeat.reader).map(Said::lacks_from);
-        spoken.chain(books.silent(writer, heartbeat.reader)).any(|from| from < heartbeat.first)
+        books.reliable(writer, heartbeat.reader).any(|said| said.lacks_from() < heartbeat.first)
     }
 
     /// What our reliable readers may lack of a writer, but for the one that this addresses; nothing if it is for all of them.
@@ -368,18 +382,17 @@ impl Contacts {
             return Lacking::default();
         }
         let books = self.0.lock();
-        let spoken = books.spoken(writer, addressed).map(Said::lacks);
-        let silent = books.silent(writer, addressed).map(|from| Lack { from, ..Lack::default() });
-        let itself = books.talks.get(writer).and_then(|talk| talk.readers.get(&addressed));
-        let spared = itself.map_or_else(BTreeMap::new, |said| said.spared.clone());
-        Lacking { others: spoken.chain(silent).collect(), spared }
+        let others = books.reliable(writer, addressed).map(Said::lacks).collect();
+        let spared = books.said_by(writer, addressed).map_or_else(BTreeMap::new, |said| said.spared.clone());
+        Lacking { others, spared }
     }
 
     /// The writer has told this reader alone that these will not come: it does not lack them.
     pub(crate) fn spare(&self, writer: &Guid, reader: EntityId, numbers: &[i64], now: Instant) {
         let mut books = self.0.lock();
         let talk = books.talks.get_mut(writer);
-        if let Some(said) = talk.and_then(|talk| talk.readers.get_mut(&reader)) {
+        let said = talk.and_then(|talk| talk.readers.get_mut(&reader));
+        if let Some(said) = said.filter(|said| said.has_spoken()) {
             numbers.iter().for_each(|&number| _ = said.spared.entry(number).or_insert(now));
             while said.spared.len() > SPARED_MAX {
                 said.spared.pop_last();
@@ -390,7 +403,7 @@ impl Contacts {
     /// Everything below has come to all reliable readers that have spoken to this writer; 1 if none has.
     pub(crate) fn complete_below(&self, writer: &Guid) -> i64 {
         let books = self.0.lock();
-        let acknowledged = books.spoken(writer, EntityId::UNKNOWN).map(|said| said.acknowledged);
+        let acknowledged = books.spoken(writer, EntityId::UNKNOWN).filter_map(|said| said.acknowledged);
         acknowledged.min().unwrap_or(1)
     }
 
@@ -398,7 +411,7 @@ impl Contacts {
     pub(crate) fn history(&self, writer: &Guid) -> i64 {
         let books = self.0.lock();
         let catching_up =
-            books.spoken(writer, EntityId::UNKNOWN).filter(|said| said.acknowledged <= said.history);
+            books.spoken(writer, EntityId::UNKNOWN).filter(|said| said.acknowledged <= Some(said.history));
         catching_up.map(|said| said.history).max().unwrap_or(0)
     }
 
@@ -421,7 +434,8 @@ impl Contacts {
 const PROMISE: Duration = Duration::from_secs(1);
 /// As many as one GAP may tell Dust of, several times over. Of those beyond a reader asks again.
 const SPARED_MAX: usize = 1024;
-/// Beyond it everything is learned anew, from the next ACKNACKs, or HEARTBEATs.
+/// Writers, and readers that have not spoken. Beyond it those, or else everything, are learned anew, from the next HEARTBEATs and
+/// ACKNACKs.
 const CONTACTS_MAX: usize = 4096;
 
 #[cfg(test)]
@@ -533,7 +547,7 @@ pub(crate) mod tests {
         let all: Vec<i64> = (2..35).collect();
         let promise = |contacts: &Contacts, reader, first| {
             let heartbeat = Heartbeat { reader, writer: WRITER.entity, first, last: 40, count: 1 };
-            assert!(contacts.may_hear(&WRITER, &heartbeat, Instant::now(), |_| false));
+            assert!(contacts.may_hear(&WRITER, &heartbeat, Instant::now(), |_| false).is_some());
         };
         for speaks_first in [true, false] {
             let contacts = Contacts::default();
@@ -558,11 +572,55 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn whether_a_count_rose_is_known_for_each_reader_and_beyond_the_end_of_the_counts() {
+        let contacts = Contacts::default();
+        let rose = |reader, count| {
+            let heartbeat = Heartbeat { reader, writer: WRITER.entity, first: 1, last: 7, count };
+            contacts.may_hear(&WRITER, &heartbeat, Instant::now(), |_| false)
+        };
+        assert_eq!(
+            [rose(ONE, 9), rose(OTHER, 5), rose(ONE, 9), rose(OTHER, 6)],
+            [true, true, false, true].map(Some)
+        );
+        acknowledges(&contacts, ONE, WRITER, 8, false);
+        assert_eq!([rose(ONE, 9), rose(ONE, i32::MAX), rose(ONE, i32::MIN)], [false, true, true].map(Some));
+        assert_eq!(rose(ONE, i32::MAX), Some(false), "late");
+        contacts.left(ONE);
+        assert_eq!(rose(ONE, 1), Some(true), "another of that name");
+    }
+
+    #[test]
+    fn of_readers_that_never_speak_a_bounded_number_is_remembered_and_those_that_spoke_are_not_forgotten() {
+        let contacts = Contacts::default();
+        acknowledges(&contacts, ONE, WRITER, 8, false);
+        for number in 0..3 * CONTACTS_MAX as u32 {
+            let [_, a, b, c] = number.to_be_bytes();
+            let reader = EntityId([a, b, c, 7]);
+            let heartbeat = Heartbeat { reader, writer: WRITER.entity, first: 1, last: 7, count: 1 };
+            let others = Guid { entity: EntityId([a, b, c, 2]), ..WRITER };
+            for writer in [WRITER, others] {
+                assert_eq!(contacts.may_hear(&writer, &heartbeat, Instant::now(), |_| false), Some(true));
+            }
+            let books = contacts.0.lock();
+            let all = books.talks.values().map(|talk| talk.readers.len()).sum::<usize>();
+            assert!(books.talks.len() <= CONTACTS_MAX && all <= CONTACTS_MAX + 1);
+        }
+        assert_eq!(contacts.acknowledged(&WRITER, ONE), 8);
+        assert_eq!(
+            contacts.of(&WRITER).map(|contact| contact.locators),
+            None,
+            "it is not known to be reliable"
+        );
+        contacts.came(ONE, true);
+        assert_eq!(contacts.of(&WRITER).map(|contact| contact.locators), Some(vec![LISTENS_AT]));
+    }
+
+    #[test]
     fn what_a_best_effort_reader_still_lacks_is_known_though_no_writer_tells_it_anything() {
         let contacts = Contacts::default();
         contacts.came(OTHER, true);
         let heartbeat = Heartbeat { reader: OTHER, writer: WRITER.entity, first: 1, last: 7, count: 1 };
-        assert!(contacts.may_hear(&WRITER, &heartbeat, Instant::now(), |_| false));
+        assert!(contacts.may_hear(&WRITER, &heartbeat, Instant::now(), |_| false).is_some());
         acknowledges(&contacts, OTHER, WRITER, 8, false);
         let mut message = acknack(ONE, WRITER, 5, (0, &[]));
         let outgoing = Outgoing::read(&message).expect("a message");

@@ -299,12 +299,12 @@ impl Reassembly {
         let guid = Guid { prefix, entity: heartbeat.writer };
         let is_pending =
             |range: Range<i64>| self.writers.get(&guid).is_some_and(|writer| writer.is_pending(range));
-        if !self.contacts.may_hear(&guid, heartbeat, now, is_pending) {
+        let Some(rose) = self.contacts.may_hear(&guid, heartbeat, now, is_pending) else {
             return Hearing::Withheld;
-        }
+        };
         let acknowledged = self.contacts.acknowledged(&guid, heartbeat.reader);
         let Some(writer) = self.writers.get_mut(&guid) else {
-            return self.counts.hear(guid, heartbeat, now, &self.contacts);
+            return self.counts.hear(guid, heartbeat, rose, now, &self.contacts);
         };
         if writer.first_pending().is_some() && self.contacts.would_lose(&guid, heartbeat) {
             // What is half received may be for one that begins earlier.
@@ -322,9 +322,8 @@ impl Reassembly {
         let lately = writer.given_at.is_some_and(|given| now.duration_since(given) < PATIENCE);
         if writer.first_pending().is_none_or(|pending| pending > heartbeat.last) {
             writer.given_at = Some(now);
-            return self.counts.hear(guid, heartbeat, now, &self.contacts);
+            return self.counts.hear(guid, heartbeat, rose, now, &self.contacts);
         }
-        self.counts.note(guid, heartbeat);
         let is_asked_for = self.contacts.has_reliable(&guid);
         if (is_said && lately) || (is_asked_for && last < self.contacts.history(&guid)) {
             return Hearing::Withheld;

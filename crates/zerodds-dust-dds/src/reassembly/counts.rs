@@ -19,7 +19,7 @@
 
 use super::{Hearing, PATIENCE};
 use crate::contacts::Contacts;
-use crate::rtps::{EntityId, Guid, Heartbeat};
+use crate::rtps::{Guid, Heartbeat};
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -28,8 +28,6 @@ use std::time::Instant;
 pub(super) struct Counts {
     /// What Dust was last given of a writer: of every application's that speaks, and of those that it would not hear otherwise.
     given: HashMap<Guid, Given>,
-    /// The last count that a writer itself gave to what it said to a reader.
-    own: HashMap<(Guid, EntityId), i32>,
 }
 
 #[derive(Debug, Default)]
@@ -74,18 +72,18 @@ impl Given {
 }
 
 impl Counts {
-    /// What Dust may hear of a HEARTBEAT of a writer of which nothing is incomplete.
+    /// What Dust may hear of a HEARTBEAT of a writer of which nothing is incomplete, whose count rose for its reader or did not.
     pub(super) fn hear(
         &mut self,
         writer: Guid,
         heartbeat: &Heartbeat,
+        rose: bool,
         now: Instant,
         contacts: &Contacts,
     ) -> Hearing {
         if !writer.entity.is_user_defined() && !self.given.contains_key(&writer) {
             return Hearing::AsItIs;
         }
-        let rose = self.note(writer, heartbeat);
         self.make_room(&writer);
         let given = self.given.entry(writer).or_default();
         let is_after_another = given.has_just_heard(heartbeat, now);
@@ -129,17 +127,6 @@ impl Counts {
         given.count
     }
 
-    /// Notes the count that a HEARTBEAT has of its writer, which goes on at the other end of the range; whether it is none that its reader
-    /// was sent before.
-    pub(super) fn note(&mut self, writer: Guid, heartbeat: &Heartbeat) -> bool {
-        let key = (writer, heartbeat.reader);
-        if self.own.len() >= COUNTS_MAX && !self.own.contains_key(&key) {
-            // A repetition is heard once more.
-            self.own.clear();
-        }
-        self.own.insert(key, heartbeat.count).is_none_or(|before| heartbeat.count.wrapping_sub(before) > 0)
-    }
-
     /// Forgets writers where another would be too many: those first whose own counts are as high as what Dust was given. Of the
     /// others Dust hears again once those have caught up.
     fn make_room(&mut self, writer: &Guid) {
@@ -154,7 +141,6 @@ impl Counts {
 
     pub(super) fn forget(&mut self, gone: impl Fn(&Guid) -> bool) {
         self.given.retain(|writer, _| !gone(writer));
-        self.own.retain(|(writer, _), _| !gone(writer));
     }
 }
 
@@ -167,7 +153,7 @@ const AHEAD_MAX: usize = COUNTS_MAX / 2;
 mod tests {
     use super::*;
     use crate::contacts::tests::acknowledges;
-    use crate::rtps::GuidPrefix;
+    use crate::rtps::{EntityId, GuidPrefix};
     use std::time::Duration;
 
     const WRITER: Guid = Guid { prefix: GuidPrefix([7; 12]), entity: EntityId([0, 0, 1, 3]) };
@@ -189,7 +175,10 @@ mod tests {
 
         fn hear(&mut self, writer: Guid, reader: EntityId, first: i64, last: i64, count: i32) -> Hearing {
             let heartbeat = Heartbeat { reader, writer: writer.entity, first, last, count };
-            self.counts.hear(writer, &heartbeat, self.now, &self.contacts)
+            let rose = self.contacts.may_hear(&writer, &heartbeat, self.now, |_| false);
+            rose.map_or(Hearing::Withheld, |rose| {
+                self.counts.hear(writer, &heartbeat, rose, self.now, &self.contacts)
+            })
         }
     }
 
@@ -243,7 +232,7 @@ mod tests {
             for (reader, count) in [(0, 9), (1, 8)] {
                 hearers.hear(other(number), READERS[reader], 1, 7, count);
             }
-            assert!(hearers.counts.given.len() <= COUNTS_MAX && hearers.counts.own.len() <= COUNTS_MAX);
+            assert!(hearers.counts.given.len() <= COUNTS_MAX);
         }
     }
 }
