@@ -74,7 +74,7 @@ impl Inbound {
 
     /// Of a HEARTBEAT, or an ACKNACK, that has this count, something else may become than it would otherwise. Dust 0.16 hears one only
     /// whose count is above the last, by plain comparison: behind the largest there is none that it would hear, and the writer waits for
-    /// its reader for good. Before that, both sides begin afresh: the counts of another Dust begin with the match. So early that it is
+    /// its reader for good. Before that, both sides begin afresh: the counts of a Dust, ours too, begin with the match. So early that it is
     /// noticed here wherever our writer's HEARTBEATs run out first, since many got lost or were not answered.
     pub(super) fn counted(&mut self, origin: &Origin, count: i32, now: Instant) -> Option<Fate> {
         if count < COUNT_END {
@@ -82,13 +82,19 @@ impl Inbound {
         }
         let prefix = origin.prefix;
         let locators = self.addresses.metatraffic(prefix);
-        if self.own.is_none_or(|own| own == prefix) || locators.is_empty() || origin.header[VENDOR] != DUST {
+        let is_ours = self.own == Some(prefix);
+        if self.own.is_none() || (locators.is_empty() && !is_ours) || origin.header[VENDOR] != DUST {
             self.complain(Complaint::Counts);
             return None;
         }
         tracing::info!(participant = ?prefix, "the counts of its messages come to their end; we find each other anew");
         self.take_leave_of(prefix);
-        self.begin_afresh(prefix, locators, now);
+        if is_ours {
+            // What it has said to itself by now is from before.
+            self.estates.bury(prefix, now);
+        } else {
+            self.begin_afresh(prefix, locators, now);
+        }
         Some(Fate::Drop)
     }
 
