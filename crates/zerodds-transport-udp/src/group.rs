@@ -151,8 +151,8 @@ const ANNOUNCEMENTS_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0xffff, 0xe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hearing::heard;
     use crate::interfaces::InterfaceTable;
+    use zerodds_core::testing::heard;
 
     #[test]
     fn whoever_hears_that_an_interface_has_no_multicast_can_multicast_at_once() {

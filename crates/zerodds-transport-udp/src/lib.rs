@@ -36,8 +36,6 @@ mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod group;
-#[cfg(test)]
-mod hearing;
 mod interfaces;
 #[cfg(all(test, target_os = "linux"))]
 #[path = "../tests/udp/namespace.rs"]

@@ -185,10 +185,10 @@ fn drain(_: &OwnedFd) -> io::Result<bool> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::hearing::heard;
     use rustix::io::Errno;
     use std::os::unix::net::UnixDatagram;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use zerodds_core::testing::heard;
 
     #[test]
     fn a_scan_that_failed_is_made_again_after_a_pause_though_nothing_changes_any_more() {

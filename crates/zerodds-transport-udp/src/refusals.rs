@@ -28,10 +28,10 @@ impl Refusals {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use crate::hearing::heard;
     use crate::{Config, UdpTransport, namespace};
     use std::net::SocketAddr;
     use zerodds_core::{Delivery, Locator, Peer, Transport as _};
+    use zerodds_core::testing::heard;
 
     #[test]
     fn what_the_system_refuses_to_send_is_said_once_for_each_reason_while_others_can_send() {

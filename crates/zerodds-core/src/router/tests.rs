@@ -1,7 +1,7 @@
 //! The router's decisions, over two in-memory transports whose links the tests take up and down.
 
 use super::*;
-use crate::testing::{Hub, Memory, MemoryMessage};
+use crate::testing::{Hub, Memory, MemoryMessage, heard};
 use crate::{Delivery, Incoming, Loan, Message, Receiver, Refusal, Unserved, Wake};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -362,23 +362,19 @@ fn a_waiting_receiver_wakes_for_either_path_and_for_the_caller() {
 fn the_ledger_is_bounded_whatever_locators_the_network_invents_and_each_in_it_is_said_once() {
     let (hub, a, b) = linked_pair();
     let c = Node::open(&hub);
-    let (heard, router) = (Arc::new(AtomicU64::new(0)), Arc::new(a.router));
+    let router = Arc::new(a.router);
     let send = |to: &[Locator]| drop(router.send_bytes(&[1], &[Peer::new(to)], Delivery::BestEffort));
-    // Where there is one alone, `tracing` believes what another thread without any was told of a callsite.
-    let _second = tracing::Dispatch::new(Publishing(Arc::clone(&router), Arc::default()));
-    tracing::subscriber::with_default(Publishing(Arc::clone(&router), Arc::clone(&heard)), || {
+    let said = heard_beside(&router, || {
         send(&b.locators);
         for _ in 0..2 {
             for port in 1..=u32::try_from(ledger::PEERS_MAX).expect("small") + 10 {
                 send(&[Locator::new(Locator::KIND_UDP_V4, port, [9; 16])]);
             }
         }
-        let reports = router.reports();
-        assert_eq!((reports.len(), heard.load(Ordering::Relaxed)), (ledger::PEERS_MAX, 1024));
-        hub.link_up(&a.shm, &c.shm);
-        send(&c.locators);
-        assert_eq!(heard.load(Ordering::Relaxed), 1025, "what shares memory is said");
     });
+    assert_eq!((router.reports().len(), said), (ledger::PEERS_MAX, 1024));
+    hub.link_up(&a.shm, &c.shm);
+    assert_eq!(heard_beside(&router, || send(&c.locators)), 1, "what shares memory is said");
     let reports = router.reports();
     let shared = reports.iter().filter(|report| report.path == Path::SharedMemory);
     assert_eq!((reports.len(), shared.count()), (ledger::PEERS_MAX, 2));
@@ -478,41 +474,21 @@ proptest! {
     }
 }
 
-/// Answers all that is logged by looking at the router, as one would that publishes its log over it.
-struct Publishing(Arc<Router<Memory, Memory>>, Arc<AtomicU64>);
-
-impl tracing::Subscriber for Publishing {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        assert!(self.0.ledger.try_lock().is_some(), "said while nobody else can send");
-        self.1.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
+/// How much is said meanwhile, by whose listener this router can be used.
+fn heard_beside(router: &Arc<Router<Memory, Memory>>, meanwhile: impl FnOnce()) -> u64 {
+    let router = Arc::clone(router);
+    heard(move || router.ledger.try_lock().is_some(), meanwhile)
 }
 
 #[test]
 fn whoever_hears_of_a_path_can_send_at_once() {
     let (hub, a, b) = linked_pair();
-    let (heard, router) = (Arc::new(AtomicU64::new(0)), Arc::new(a.router));
+    let router = Arc::new(a.router);
     let mut receiver = router.receiver().expect("taken once");
-    tracing::subscriber::with_default(Publishing(Arc::clone(&router), Arc::clone(&heard)), || {
+    let said = heard_beside(&router, || {
         let _ = router.send_bytes(b"hello", &[b.peer()], reliable()).expect("sent");
         hub.link_down(&a.shm, &b.shm, &Reason::PeerDied);
         while receiver.try_receive().is_some() {}
     });
-    assert_eq!(heard.load(Ordering::Relaxed), 2, "its path, and that it left");
+    assert_eq!(said, 2, "its path, and that it left");
 }

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// What `f` says: how many events, in each of which `is_free` must hold.
-pub(crate) fn heard(is_free: impl Fn() -> bool + Send + Sync + 'static, f: impl FnOnce()) -> u64 {
+/// What `f` says on this thread: how many events, in each of which `is_free` must hold.
+///
+/// # Panics
+/// Where it does not.
+pub fn heard(is_free: impl Fn() -> bool + Send + Sync + 'static, f: impl FnOnce()) -> u64 {
     let (count, is_free) = (Arc::new(AtomicU64::new(0)), Arc::new(is_free));
     let hearer = || Hearer { is_free: Arc::clone(&is_free), count: Arc::clone(&count) };
     // Where there is one alone, `tracing` believes what another thread without any was told of a callsite.
