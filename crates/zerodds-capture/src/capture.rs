@@ -14,6 +14,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use thiserror::Error;
 use zerodds_core::{Locator, Path};
 
@@ -64,40 +65,26 @@ impl Capture {
         let Some(file) = &config.file else { return Ok(None) };
         let process = std::process::id();
         let path = resolved(file, process)?;
-        let mut open = OPEN.lock();
-        open.retain(|one| one.process == process && (one.writing.strong_count() > 0 || !one.queue.is_over()));
-        let failed = |why| OpenError::File { path: path.clone(), why };
-        if let Some(one) = open.iter().find(|one| one.path == path) {
-            if let Some(writing) = one.writing.upgrade() {
-                if writing.bytes_max != config.bytes_max {
-                    tracing::warn!(
-                        file = %path.display(),
-                        "ZERODDS_CAPTURE_MAX={} has no effect: the file is being written, with {} bytes at most",
-                        config.bytes_max, writing.bytes_max
-                    );
-                }
+        let busy = |doing| {
+            let why = io::Error::other(format!("this process is still {doing}"));
+            OpenError::File { path: path.clone(), why }
+        };
+        let open = Open::of(&path, process);
+        let mut last = open.last.try_lock_for(PATIENCE).ok_or_else(|| busy("opening it"))?;
+        if let Some((queue, writing)) = &*last {
+            if let Some(writing) = writing.upgrade() {
+                // Whoever hears of it may open a capture.
+                drop(last);
+                writing.say_if_another_limit_is_asked_for(config);
                 return Ok(Some(Self { writing, udp: config.udp }));
             }
-            one.queue.wait_until_over();
-            if !one.queue.is_over() {
-                return Err(failed(io::Error::other(
-                    "this process is still writing an earlier capture into it",
-                )));
+            queue.wait_until_over();
+            if !queue.is_over() {
+                return Err(busy("writing an earlier capture into it"));
             }
         }
-        let output = Output::open(&path, config.bytes_max).map_err(failed)?;
-        let queue = Arc::new(Queue::new(QUEUE_BYTES));
-        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output };
-        let thread = std::thread::Builder::new().name("zerodds-pcap".into());
-        thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
-        let writing = Arc::new(Writing {
-            path: path.clone(),
-            process,
-            bytes_max: config.bytes_max,
-            queue: Arc::clone(&queue),
-            said: AtomicBool::new(false),
-        });
-        open.push(Open { path, process, queue, writing: Arc::downgrade(&writing) });
+        let writing = Arc::new(Writing::begin(&path, process, config.bytes_max)?);
+        *last = Some((Arc::clone(&writing.queue), Arc::downgrade(&writing)));
         Ok(Some(Self { writing, udp: config.udp }))
     }
 
@@ -146,6 +133,28 @@ impl Capture {
 }
 
 impl Writing {
+    /// Opens the file, and has a thread write what comes.
+    fn begin(path: &FilePath, process: u32, bytes_max: u64) -> Result<Self, OpenError> {
+        let path = path.to_owned();
+        let output =
+            Output::open(&path, bytes_max).map_err(|why| OpenError::File { path: path.clone(), why })?;
+        let queue = Arc::new(Queue::new(QUEUE_BYTES));
+        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output };
+        let thread = std::thread::Builder::new().name("zerodds-pcap".into());
+        thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
+        Ok(Self { path, process, bytes_max, queue, said: AtomicBool::new(false) })
+    }
+
+    fn say_if_another_limit_is_asked_for(&self, config: &Config) {
+        if self.bytes_max != config.bytes_max {
+            tracing::warn!(
+                file = %self.path.display(),
+                "ZERODDS_CAPTURE_MAX={} has no effect: the file is being written, with {} bytes at most",
+                config.bytes_max, self.bytes_max
+            );
+        }
+    }
+
     /// Whether it was not inherited by a forked child.
     fn is_ours(&self) -> bool {
         std::process::id() == self.process
@@ -184,8 +193,12 @@ impl Writer {
     }
 
     fn write_all(&mut self) -> io::Result<()> {
-        while self.write_next()? {}
-        Ok(())
+        loop {
+            self.output.say();
+            if !self.write_next()? {
+                return Ok(());
+            }
+        }
     }
 
     /// Writes the next message as soon as there is one; false once there will be none.
@@ -236,15 +249,38 @@ fn with_process_id(file: &FilePath, process: u32) -> PathBuf {
     OsString::from_vec(name).into()
 }
 
-/// A capture of this process until its file is free again, which may be after its last user has gone.
+/// A file of this process that is captured into until it is free again, which may be after its last user has gone.
 struct Open {
     path: PathBuf,
     process: u32,
-    queue: Arc<Queue<Record>>,
-    writing: Weak<Writing>,
+    /// The last capture into it. Locked while the file is opened, which may take for ever on a disk that does not answer: that is
+    /// nothing to whoever opens another one.
+    last: Mutex<Option<(Arc<Queue<Record>>, Weak<Writing>)>>,
 }
 
-static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
+impl Open {
+    /// The one of this file, which is kept as long as somebody has it or writes.
+    fn of(path: &FilePath, process: u32) -> Arc<Self> {
+        let mut open = OPEN.lock();
+        // Nobody who does not have it has locked it.
+        open.retain(|one| one.process == process && (Arc::strong_count(one) > 1 || one.is_written()));
+        if let Some(one) = open.iter().find(|one| one.path == path) {
+            return Arc::clone(one);
+        }
+        let one = Arc::new(Self { path: path.to_owned(), process, last: Mutex::new(None) });
+        open.push(Arc::clone(&one));
+        one
+    }
+
+    fn is_written(&self) -> bool {
+        let last = self.last.lock();
+        last.as_ref().is_some_and(|(queue, writing)| writing.strong_count() > 0 || !queue.is_over())
+    }
+}
+
+static OPEN: Mutex<Vec<Arc<Open>>> = Mutex::new(Vec::new());
+/// How long somebody else's opening of the same file is waited for: twice as long as that waits for the capture before.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Messages that wait to be written may take this much memory, or half of it and one more message of any length.
 const QUEUE_BYTES: usize = 64 << 20;
 
@@ -253,6 +289,7 @@ mod tests {
     use super::*;
     use crate::testing::{Contents, message, read};
     use std::net::SocketAddr;
+    use zerodds_core::testing::heard;
 
     #[test]
     fn the_process_id_is_put_into_a_name_that_is_no_text_too() {
@@ -296,14 +333,38 @@ mod tests {
     fn a_capture_whose_end_does_not_come_is_not_taken_for_one_of_another_process() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().canonicalize().expect("it is there").join("a");
-        let (process, queue) = (std::process::id(), Arc::new(Queue::new(0)));
-        let ending = Open { path: path.clone(), process, queue: Arc::clone(&queue), writing: Weak::new() };
-        OPEN.lock().push(ending);
+        let queue = Arc::new(Queue::new(0));
+        *Open::of(&path, std::process::id()).last.lock() = Some((Arc::clone(&queue), Weak::new()));
         let config = Config::default().file(path);
         let error = Capture::open(&config).expect_err("it is not over").to_string();
         assert!(error.contains("this process is still writing an earlier capture"), "{error}");
         queue.end(|_| ());
         assert!(Capture::open(&config).expect("the file is free").is_some());
+    }
+
+    #[test]
+    fn a_file_that_does_not_open_holds_up_no_other_and_whoever_wants_it_too_for_a_while() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [slow, other] = ["slow", "other"].map(|name| Config::default().file(folder.path().join(name)));
+        let path = folder.path().canonicalize().expect("it is there").join("slow");
+        let open = Open::of(&path, std::process::id());
+        let opening = open.last.lock();
+        assert!(Capture::open(&other).expect("nobody has it").is_some());
+        let error = Capture::open(&slow).expect_err("it is being opened").to_string();
+        assert!(error.contains("this process is still opening it"), "{error}");
+        drop(opening);
+        assert!(Capture::open(&slow).expect("it is free").is_some());
+    }
+
+    #[test]
+    fn whoever_hears_that_a_limit_has_no_effect_can_open_captures() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config::default().file(folder.path().join("a"));
+        let capture = Capture::open(&config).expect("a file").expect("asked for");
+        let open = Open::of(&capture.writing.path, std::process::id());
+        let other_limit = config.bytes_max(1 << 20).expect("in range");
+        let open_again = || assert!(Capture::open(&other_limit).is_ok());
+        assert_eq!(heard(move || open.last.try_lock().is_some(), open_again), 1);
     }
 
     /// A capture whose queue has room for `bytes`, and what writes it when it is told to.

@@ -44,6 +44,8 @@ pub(crate) struct Output {
     half: u64,
     encoder: PcapNgWriter<Vec<u8>>,
     interfaces: Vec<Known>,
+    /// What the log is to be told of the files.
+    remarks: Vec<String>,
 }
 
 /// An interface that the file has described.
@@ -60,12 +62,12 @@ impl Output {
         let half = len_max()?.min(bytes_max / 2);
         let file = Claimed::at(path)?;
         let before = predecessor(path);
-        match std::fs::remove_file(&before) {
+        let remarks = match std::fs::remove_file(&before) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(in_the_way(&before, &error)),
             _ => file.begin(path)?,
-        }
+        };
         let (path, encoder) = (path.to_owned(), section()?);
-        let mut output = Self { path, file, written: 0, half, encoder, interfaces: Vec::new() };
+        let mut output = Self { path, file, written: 0, half, encoder, interfaces: Vec::new(), remarks };
         output.append()?;
         Ok(output)
     }
@@ -88,6 +90,12 @@ impl Output {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Tells the log what is to be said of the files. Not when they are opened: whoever hears of it may do anything, whoever opens
+    /// them may not.
+    pub(crate) fn say(&mut self) {
+        self.remarks.drain(..).for_each(|remark| tracing::warn!("{remark}"));
     }
 
     /// Writes a message, once for each peer. One that no file may hold is counted instead.
@@ -162,7 +170,7 @@ impl Output {
         (self.file, self.encoder) = (Claimed::at(&self.path)?, section()?);
         if !self.file.is_new {
             // What is said of a file of ours was said of the first.
-            self.file.begin(&self.path)?;
+            self.remarks.extend(self.file.begin(&self.path)?);
         }
         (self.written, self.interfaces) = (0, Vec::new());
         self.append()
@@ -340,19 +348,21 @@ impl Claimed {
         Ok(Some(self.file.metadata()?.uid()).filter(|&owner| owner != geteuid().as_raw()))
     }
 
-    /// From now on it has what we write, which only we, its owner, read: everything that was published.
-    fn begin(&self, path: &Path) -> io::Result<()> {
+    /// From now on it has what we write, which only we, its owner, read: everything that was published. Where that is not so,
+    /// that is to be said.
+    fn begin(&self, path: &Path) -> io::Result<Vec<String>> {
+        let (name, mut remarks) = (path.display(), Vec::new());
         if let Some(owner) = self.other_owner()? {
-            tracing::warn!("{}: user {owner} may read the capture, who owns all files there", path.display());
+            remarks.push(format!("{name}: user {owner} may read the capture, who owns all files there"));
         }
         if let Err(error) = self.file.set_permissions(Permissions::from_mode(OWNER_ONLY)) {
             // Some file systems have none: FAT, shares of other systems.
-            tracing::warn!(
-                "{}: others may read the capture, whose permissions cannot be set: {error}",
-                path.display()
-            );
+            remarks.push(format!(
+                "{name}: others may read the capture, whose permissions cannot be set: {error}"
+            ));
         }
-        self.file.set_len(0)
+        self.file.set_len(0)?;
+        Ok(remarks)
     }
 }
 
