@@ -12,7 +12,6 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use thiserror::Error;
@@ -52,8 +51,6 @@ struct Writing {
     process: u32,
     bytes_max: u64,
     queue: Arc<Queue<Record>>,
-    /// That something had no room was said.
-    said: AtomicBool,
 }
 
 impl Capture {
@@ -112,18 +109,6 @@ impl Capture {
         if self.writing.is_ours() { self.writing.queue.begin(len) } else { None }
     }
 
-    /// Says once that there was no room for a message; where the capture has ended, that was said.
-    pub(crate) fn say_that_some_are_missing(&self) {
-        let Writing { path, queue, said, .. } = &*self.writing;
-        // ORDER: Relaxed; who is first does not matter.
-        if self.writing.is_ours() && !queue.is_over() && !said.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                file = %path.display(),
-                "the capture is not written as fast as messages travel; the file says where some are missing"
-            );
-        }
-    }
-
     pub(crate) fn flush(&self, interface: &Arc<Interface>) {
         if self.writing.is_ours() {
             self.writing.queue.add(Record::Statistics(Arc::clone(interface)));
@@ -139,10 +124,10 @@ impl Writing {
         let output =
             Output::open(&path, bytes_max).map_err(|why| OpenError::File { path: path.clone(), why })?;
         let queue = Arc::new(Queue::new(QUEUE_BYTES));
-        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output };
+        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output, said: false };
         let thread = std::thread::Builder::new().name("zerodds-pcap".into());
         thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
-        Ok(Self { path, process, bytes_max, queue, said: AtomicBool::new(false) })
+        Ok(Self { path, process, bytes_max, queue })
     }
 
     fn say_if_another_limit_is_asked_for(&self, config: &Config) {
@@ -176,6 +161,8 @@ struct Writer {
     queue: Arc<Queue<Record>>,
     path: PathBuf,
     output: Output,
+    /// That something had no room was said.
+    said: bool,
 }
 
 impl Writer {
@@ -194,10 +181,22 @@ impl Writer {
 
     fn write_all(&mut self) -> io::Result<()> {
         loop {
-            self.output.say();
+            self.say();
             if !self.write_next()? {
                 return Ok(());
             }
+        }
+    }
+
+    /// On this thread, which holds no lock: whoever hears of it may do anything, while whoever has a message may hold some.
+    fn say(&mut self) {
+        self.output.say();
+        if !self.said && self.queue.has_refused() {
+            self.said = true;
+            tracing::warn!(
+                file = %self.path.display(),
+                "the capture is not written as fast as messages travel; the file says where some are missing"
+            );
         }
     }
 
@@ -372,9 +371,9 @@ mod tests {
         let path = config.file.clone().expect("a file");
         let output = Output::open(&path, config.bytes_max).expect("a file");
         let queue = Arc::new(Queue::new(bytes));
-        let (process, said) = (std::process::id(), AtomicBool::new(false));
-        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output };
-        let writing = Writing { path, process, bytes_max: config.bytes_max, queue, said };
+        let process = std::process::id();
+        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output, said: false };
+        let writing = Writing { path, process, bytes_max: config.bytes_max, queue };
         (Capture { writing: Arc::new(writing), udp: false }, writer)
     }
 
@@ -405,6 +404,18 @@ mod tests {
         let contents = read(&file);
         assert_eq!(contents.packets.iter().map(|packet| packet.dropped).sum::<u64>(), 2);
         assert_eq!(contents.statistics[&0], (count + 3, 2));
+    }
+
+    #[test]
+    fn that_some_are_missing_is_said_once_and_not_by_who_has_a_message() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (capture, writer) = written_by_hand(&Config::default().file(folder.path().join("a")), 2_000);
+        let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
+        let late = tap.begin(100).expect("nothing is ready");
+        let fill_twice = || assert!(fill(&tap, 100) > fill(&tap, 100));
+        assert_eq!(heard(|| true, || (fill_twice(), late.received(vec![0; 100], None, None)).0), 0);
+        capture.writing.queue.close();
+        assert_eq!((tap.dropped(), heard(|| true, || writer.run())), (3, 1));
     }
 
     #[test]

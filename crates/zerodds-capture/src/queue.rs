@@ -36,6 +36,8 @@ struct State<T> {
     bytes: usize,
     writing: Option<u64>,
     stage: Stage,
+    /// Something found no room.
+    has_refused: bool,
     /// Somebody has waited in vain for what came before this number: nobody waits until that is written.
     given_up: Option<u64>,
 }
@@ -69,7 +71,8 @@ pub(crate) struct Place<T> {
 impl<T> Queue<T> {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let (entries, stage) = (BTreeMap::new(), Stage::Open);
-        let state = State { next: 0, entries, bytes: 0, writing: None, stage, given_up: None };
+        let (next, bytes, writing, has_refused, given_up) = (0, 0, None, false, None);
+        let state = State { next, entries, bytes, writing, stage, has_refused, given_up };
         Self { state: Mutex::new(state), news: Condvar::new(), idle: Condvar::new(), bytes_max }
     }
 
@@ -77,7 +80,7 @@ impl<T> Queue<T> {
     pub(crate) fn begin(self: &Arc<Self>, len: usize) -> Option<Place<T>> {
         let mut state = self.state.lock();
         let bytes = len + OVERHEAD;
-        if state.stage != Stage::Open || !self.has_room(&state, bytes) {
+        if state.stage != Stage::Open || !self.has_room(&mut state, bytes) {
             return None;
         }
         let number = state.next;
@@ -99,8 +102,15 @@ impl<T> Queue<T> {
     }
 
     /// Where little waits there is room for a message of any length: some of what came meanwhile waits behind a large one.
-    fn has_room(&self, state: &State<T>, bytes: usize) -> bool {
-        state.bytes <= self.bytes_max / 2 || state.bytes + bytes <= self.bytes_max
+    fn has_room(&self, state: &mut State<T>, bytes: usize) -> bool {
+        let has_room = state.bytes <= self.bytes_max / 2 || state.bytes + bytes <= self.bytes_max;
+        state.has_refused |= !has_room;
+        has_room
+    }
+
+    /// Whether anything has found no room so far.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.state.lock().has_refused
     }
 
     /// The next message to be written, as soon as there is one; `None` once there will be none.

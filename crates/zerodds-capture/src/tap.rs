@@ -89,15 +89,9 @@ impl Tap {
         let dropped = self.interface.dropped.load(Ordering::Relaxed);
         let place = self.capture.begin(len);
         if place.is_none() {
-            self.refused();
+            self.interface.drop_one();
         }
         Some(Pending { place: place?, dropped, tap: self.clone() })
-    }
-
-    /// There was no room for a message.
-    fn refused(&self) {
-        self.interface.drop_one();
-        self.capture.say_that_some_are_missing();
     }
 
     /// The locator that a message to `peer` is shown with: the first that is of this path.
@@ -148,7 +142,7 @@ impl Pending {
         let (interface, at) = (Arc::clone(&tap.interface), place.at);
         let item = Item { interface, dropped, at, direction, peers, message, remark };
         if place.put(Record::Message(item)).is_err() {
-            tap.refused();
+            tap.interface.drop_one();
         }
     }
 }
