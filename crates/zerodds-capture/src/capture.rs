@@ -62,10 +62,8 @@ impl Capture {
         let Some(file) = &config.file else { return Ok(None) };
         let process = std::process::id();
         let path = resolved(file, process)?;
-        let busy = |doing| {
-            let why = io::Error::other(format!("this process is still {doing}"));
-            OpenError::File { path: path.clone(), why }
-        };
+        let failed = |why| OpenError::File { path: path.clone(), why };
+        let busy = |doing| failed(io::Error::other(format!("this process is still {doing}")));
         let open = Open::of(&path, process);
         let mut last = open.last.try_lock_for(PATIENCE).ok_or_else(|| busy("opening it"))?;
         if let Some((queue, writing)) = &*last {
@@ -80,7 +78,11 @@ impl Capture {
                 return Err(busy("writing an earlier capture into it"));
             }
         }
-        let writing = Arc::new(Writing::begin(&path, process, config.bytes_max)?);
+        let opened = Writing::open(&path, process, config.bytes_max, QUEUE_BYTES);
+        let (writing, writer) = opened.map_err(failed)?;
+        let writing = Arc::new(writing);
+        let thread = std::thread::Builder::new().name("zerodds-pcap".into());
+        thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
         *last = Some((Arc::clone(&writing.queue), Arc::downgrade(&writing)));
         Ok(Some(Self { writing, udp: config.udp }))
     }
@@ -118,16 +120,13 @@ impl Capture {
 }
 
 impl Writing {
-    /// Opens the file, and has a thread write what comes.
-    fn begin(path: &FilePath, process: u32, bytes_max: u64) -> Result<Self, OpenError> {
-        let path = path.to_owned();
-        let output =
-            Output::open(&path, bytes_max).map_err(|why| OpenError::File { path: path.clone(), why })?;
-        let queue = Arc::new(Queue::new(QUEUE_BYTES));
-        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output, said: false };
-        let thread = std::thread::Builder::new().name("zerodds-pcap".into());
-        thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
-        Ok(Self { path, process, bytes_max, queue })
+    /// Opens the file; what comes is written by whoever runs the writer.
+    fn open(path: &FilePath, process: u32, bytes_max: u64, queue_bytes: usize) -> io::Result<(Self, Writer)> {
+        let output = Output::open(path, bytes_max)?;
+        let queue = Arc::new(Queue::new(queue_bytes));
+        let served = Served(Arc::clone(&queue));
+        let writer = Writer { path: path.to_owned(), output, said: false, queue: served };
+        Ok((Self { path: path.to_owned(), process, bytes_max, queue }, writer))
     }
 
     fn say_if_another_limit_is_asked_for(&self, config: &Config) {
@@ -156,13 +155,22 @@ impl Drop for Writing {
     }
 }
 
-/// What the thread has.
+/// What the thread has. The lock on the file is given back before anybody hears that it is written: fields are dropped in order.
 struct Writer {
-    queue: Arc<Queue<Record>>,
     path: PathBuf,
     output: Output,
     /// That something had no room was said.
     said: bool,
+    queue: Served,
+}
+
+/// A queue that is over as soon as nobody writes what is in it, also where a listener of the log has panicked on the thread.
+struct Served(Arc<Queue<Record>>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.end(count_as_dropped);
+    }
 }
 
 impl Writer {
@@ -174,9 +182,6 @@ impl Writer {
                 "the capture ends here; messages go on. ZERODDS_CAPTURE_MAX bounds what it takes"
             );
         }
-        // The lock on the file is given back before anybody hears that it is written.
-        drop(self.output);
-        self.queue.end(count_as_dropped);
     }
 
     fn write_all(&mut self) -> io::Result<()> {
@@ -191,7 +196,7 @@ impl Writer {
     /// On this thread, which holds no lock: whoever hears of it may do anything, while whoever has a message may hold some.
     fn say(&mut self) {
         self.output.say();
-        if !self.said && self.queue.has_refused() {
+        if !self.said && self.queue.0.has_refused() {
             self.said = true;
             tracing::warn!(
                 file = %self.path.display(),
@@ -202,7 +207,7 @@ impl Writer {
 
     /// Writes the next message as soon as there is one; false once there will be none.
     fn write_next(&mut self) -> io::Result<bool> {
-        let Some(record) = self.queue.next() else { return Ok(false) };
+        let Some(record) = self.queue.0.next() else { return Ok(false) };
         let outcome = match &record {
             Record::Message(item) => self.output.write(item),
             Record::Statistics(interface) => self.output.write_statistics(interface),
@@ -368,12 +373,9 @@ mod tests {
 
     /// A capture whose queue has room for `bytes`, and what writes it when it is told to.
     fn written_by_hand(config: &Config, bytes: usize) -> (Capture, Writer) {
-        let path = config.file.clone().expect("a file");
-        let output = Output::open(&path, config.bytes_max).expect("a file");
-        let queue = Arc::new(Queue::new(bytes));
-        let process = std::process::id();
-        let writer = Writer { queue: Arc::clone(&queue), path: path.clone(), output, said: false };
-        let writing = Writing { path, process, bytes_max: config.bytes_max, queue };
+        let path = config.file.as_ref().expect("asked for");
+        let opened = Writing::open(path, std::process::id(), config.bytes_max, bytes);
+        let (writing, writer) = opened.expect("a file");
         (Capture { writing: Arc::new(writing), udp: false }, writer)
     }
 
@@ -419,6 +421,20 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_that_panics_ends_the_capture_and_another_can_begin() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config::default().file(folder.path().join("a"));
+        let (capture, writer) = written_by_hand(&config, 2_000);
+        let tap = capture.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
+        let waiting = fill(&tap, 100);
+        let run = || heard(|| false, || writer.run());
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).expect_err("whoever hears of it panics");
+        assert!(capture.writing.queue.is_over());
+        assert_eq!(tap.dropped(), waiting + 1, "what waited is given back, and counted");
+        assert!(Capture::open(&config).expect("the file is free").is_some());
+    }
+
+    #[test]
     fn what_is_missing_is_said_where_it_is_missing() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a");
@@ -431,7 +447,6 @@ mod tests {
         (0..2).for_each(|_| write_next(&mut writer));
         tap.begin(10).expect("room").received(vec![0; 10], None, None);
         write_next(&mut writer);
-        writer.queue.end(|_| ());
         assert_eq!(read(&file).packets.iter().map(|packet| packet.dropped).collect::<Vec<_>>(), [0, 0, 3]);
     }
 
@@ -462,7 +477,6 @@ mod tests {
             "of each interface one, and each once"
         );
         assert_eq!(read(&before).statistics.keys().copied().collect::<Vec<_>>(), [0]);
-        writer.queue.end(|_| ());
     }
 
     #[test]
@@ -486,7 +500,6 @@ mod tests {
             tap.begin(len).expect("room").sent(message(99, len), to.to_vec(), None);
             write_next(&mut writer);
         }
-        writer.queue.end(|_| ());
         let numbers: Vec<_> = read(&file).samples(false).iter().map(|sample| sample.number).collect();
         assert_eq!((numbers, tap.dropped()), ((0..20).collect(), 2));
         assert!(!crate::file::predecessor(&file).exists());
@@ -500,7 +513,7 @@ mod tests {
         let taps = [0, 1]
             .map(|domain| capture.tap(Path::SharedMemory, Vec::new(), domain).expect("of shared memory"));
         let say = |writer: &mut Writer, index: usize| {
-            writer.queue.add(Record::Statistics(Arc::clone(taps[index].interface())));
+            writer.queue.0.add(Record::Statistics(Arc::clone(taps[index].interface())));
             write_next(writer);
         };
         say(&mut writer, 0);
@@ -514,7 +527,6 @@ mod tests {
         let len = file.metadata().expect("it is there").len();
         say(&mut writer, 0);
         assert_eq!(file.metadata().expect("it is there").len(), len);
-        writer.queue.end(|_| ());
     }
 
     #[test]
@@ -529,7 +541,6 @@ mod tests {
             tap.begin(100).expect("room").received(message(1, 100), None, None);
             write_next(&mut writer);
         }
-        writer.queue.end(|_| ());
         assert!(read(&before).statistics.len() > 100);
         assert!(before.metadata().expect("it is there").len() <= 1 << 19);
     }
