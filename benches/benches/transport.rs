@@ -128,7 +128,7 @@ fn transitions(criterion: &mut Criterion) {
 fn before(criterion: &mut Criterion) {
     let (sender, _other, mut receiver, to) = pair();
     let udp = UdpTransport::open(0, &zerodds_transport_udp::Config::default()).expect("UDP is there");
-    let router = Router::new(sender, udp, Instant::now);
+    let router = Router::new(sender, udp);
     criterion.bench_function("64 bytes by way of the router, taken", |bencher| {
         bencher.iter(|| {
             let _ = router.send_bytes(&[7; 64], &[Peer::new(&[to])], Delivery::BestEffort).expect("open");

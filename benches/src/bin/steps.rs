@@ -7,7 +7,6 @@
 use bytes::Bytes;
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::time::Instant;
 use zerodds_core::{Delivery, Endianness, Incoming, Locator, Peer, Reach, Receiver, Router, Transport};
 use zerodds_rustdds::cdr;
 use zerodds_rustdds::msg::sensor_msgs::PointCloud2;
@@ -93,7 +92,7 @@ fn router_64() -> Step {
     let Pair { sender, mut receiver, to, _other } = Pair::new();
     let udp = UdpTransport::open(0, &zerodds_transport_udp::Config::default());
     let Ok(udp) = udp else { fail("UDP is not to be had") };
-    let router = Router::new(sender, udp, Instant::now);
+    let router = Router::new(sender, udp);
     Box::new(move || {
         let _other = &_other;
         let sent = router.send_bytes(&[7; 64], &[Peer::new(&[to])], Delivery::BestEffort);

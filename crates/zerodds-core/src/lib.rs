@@ -10,8 +10,8 @@
 //! ```
 //!
 //! What travels is always an RTPS message (DDSI-RTPS 2.5 §8.3); this crate never looks inside it. It does no
-//! I/O, starts no thread, reads no clock it was not given and contains no unsafe code, so that everything in
-//! it can be tested by calling functions.
+//! I/O, starts no thread, decides nothing by a clock and contains no unsafe code, so that everything in it can be
+//! tested by calling functions.
 //!
 //! The transports never see each other; only [`Router`] knows that there are two.
 #![forbid(unsafe_code)]
@@ -32,6 +32,6 @@ pub use error::{LoanError, Refusal, SendError};
 pub use host::{HostTag, Incarnation, fnv1a};
 pub use locator::{Endianness, Locator, LocatorKind};
 pub use path::{Path, PathReport, Reach, Reason};
-pub use router::{Clock, Route, Router, RouterLoan, RouterMessage, RouterReceiver};
+pub use router::{Route, Router, RouterLoan, RouterMessage, RouterReceiver};
 pub use setting::{ConfigError, Setting, parse_size, parse_switch};
 pub use transport::{Delivery, Incoming, Loan, Message, Peer, Receiver, Sent, Transport, Unserved, Wake};

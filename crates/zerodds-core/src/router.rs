@@ -32,10 +32,6 @@ use parking_lot::Mutex;
 use share::Share;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
-
-/// The clock a router stamps its reports with: `Instant::now`, or a test's own.
-pub type Clock = fn() -> Instant;
 
 /// Two transports as one: shared memory for the peers it reaches, UDP for all others.
 ///
@@ -44,7 +40,6 @@ pub type Clock = fn() -> Instant;
 pub struct Router<S, U> {
     shm: S,
     udp: U,
-    clock: Clock,
     ledger: Arc<Mutex<Ledger>>,
     /// Messages that were sent by UDP only because of their size.
     too_large: AtomicU64,
@@ -55,17 +50,15 @@ pub struct Router<S, U> {
 pub struct Route {
     /// The path.
     pub path: Path,
-    /// Why this one.
-    pub reason: Reason,
     /// The largest message, in bytes, that this path carries.
     pub max_message_len: usize,
 }
 
 impl<S: Transport, U: Transport> Router<S, U> {
-    /// A router that prefers `shm` over `udp` and stamps its reports with `clock`.
+    /// A router that prefers `shm` over `udp`.
     #[must_use]
-    pub fn new(shm: S, udp: U, clock: Clock) -> Self {
-        Self { shm, udp, clock, ledger: Arc::default(), too_large: AtomicU64::new(0) }
+    pub fn new(shm: S, udp: U) -> Self {
+        Self { shm, udp, ledger: Arc::default(), too_large: AtomicU64::new(0) }
     }
 
     /// The shared-memory side.
@@ -83,12 +76,12 @@ impl<S: Transport, U: Transport> Router<S, U> {
     /// How a message of `len` bytes to `peer` would travel now.
     #[must_use]
     pub fn route(&self, peer: Peer<'_>, len: usize) -> Route {
-        let note = self.decide(peer, len);
-        let max_message_len = match note.path {
+        let path = self.decide(peer, len).path;
+        let max_message_len = match path {
             Path::SharedMemory => self.shm.max_message_len(),
             Path::Udp => self.udp.max_message_len(),
         };
-        Route { path: note.path, reason: note.reason, max_message_len }
+        Route { path, max_message_len }
     }
 
     /// Records that one message of `len` bytes was sent to `peer` over UDP in pieces, by whoever cut it up and
@@ -127,11 +120,12 @@ impl<S: Transport, U: Transport> Router<S, U> {
         let note = self.decide(peer, len);
         let path = note.path;
         if let Reason::TooLarge { .. } = note.reason {
+            // ORDER: Relaxed, here and where it is read; a number.
             if self.too_large.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(reason = %note.reason, "message sent by UDP; further ones are only counted");
             }
         } else if let Some(name) = name(peer) {
-            let news = self.ledger.lock().note(name, note, self.clock);
+            let news = self.ledger.lock().note(name, note);
             news.into_iter().for_each(News::say);
         }
         path

@@ -30,7 +30,6 @@ use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
 use zerodds_core::{Counters, Locator, PathReport, Router, Transport};
 
 /// What the threads of one participant share.
@@ -56,7 +55,7 @@ impl<S: Transport, U: Datagrams> Shared<S, U> {
         let shm_len_max = shm.max_message_len();
         let fragmenter = Fragmenter::new(shm_len_max, udp.max_message_len());
         Ok(Self {
-            router: Router::new(shm, udp, Instant::now),
+            router: Router::new(shm, udp),
             header: OnceLock::new(),
             fragmenter,
             contacts: Arc::default(),

@@ -353,7 +353,7 @@ mod tests {
         let [udp, peer_udp] = [(); 2].map(|()| hub.open(Path::Udp, 65_507, 32));
         hub.link_up(&shm, &peer_shm);
         let locators = [&shm, &udp].map(|ours| ours.locators());
-        let mut receiver = Router::new(shm, udp, Instant::now).receiver().expect("taken once");
+        let mut receiver = Router::new(shm, udp).receiver().expect("taken once");
         assert!(matches!(receiver.try_receive(), Some(Incoming::PeerUp(_))));
         let send = |peer: &Memory, message: &[u8]| {
             let sent = peer.send_bytes(message, &[Peer::new(&locators.concat())], Delivery::BestEffort);

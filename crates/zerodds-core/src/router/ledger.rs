@@ -57,7 +57,7 @@ impl News {
 
 impl Ledger {
     /// Records the path that was chosen for `peer`, if there is room; the news of it, if it is any.
-    pub(super) fn note(&mut self, peer: Locator, note: Note, now: impl FnOnce() -> Instant) -> Option<News> {
+    pub(super) fn note(&mut self, peer: Locator, note: Note) -> Option<News> {
         self.notes += 1;
         match self.entries.get_mut(&peer) {
             Some(entry) if entry.path == note.path && entry.reason == note.reason => {
@@ -67,7 +67,7 @@ impl Ledger {
             Some(entry) => {
                 entry.last = self.notes;
                 if entry.path != note.path {
-                    (entry.path, entry.since) = (note.path, now());
+                    (entry.path, entry.since) = (note.path, Instant::now());
                 }
                 entry.reason = note.reason.clone();
                 entry.news(peer, note)
@@ -79,7 +79,7 @@ impl Ledger {
                 let entry = self.entries.entry(peer).or_insert(Entry {
                     path: note.path,
                     reason: note.reason.clone(),
-                    since: now(),
+                    since: Instant::now(),
                     last: self.notes,
                     announced: None,
                     sent_by_shm: 0,

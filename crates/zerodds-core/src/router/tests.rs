@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::{Hub, Memory, MemoryMessage, heard};
 use crate::{Delivery, Incoming, Loan, Message, Receiver, Refusal, Unserved, Wake};
 use proptest::prelude::*;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SHM_MAX: usize = 4096;
 const UDP_MAX: usize = 1024;
@@ -24,7 +24,7 @@ impl Node {
     }
 
     fn of(shm: Memory, udp: Memory) -> Self {
-        let router = Router::new(shm.clone(), udp.clone(), Instant::now);
+        let router = Router::new(shm.clone(), udp.clone());
         let locators = router.locators();
         Self { shm, udp, router, locators }
     }
@@ -146,7 +146,7 @@ fn a_message_above_the_limit_goes_by_udp_and_is_counted() {
     assert_eq!((report.path, report.sent_by_shm, report.sent_by_udp), (Path::SharedMemory, 1, 1));
     let route = a.router.route(b.peer(), 101);
     assert_eq!((route.path, route.max_message_len), (Path::Udp, UDP_MAX));
-    assert_eq!(route.reason, Reason::TooLarge { len: 101, max: 100 });
+    assert_eq!(a.router.decide(b.peer(), 101).reason, Reason::TooLarge { len: 101, max: 100 });
     assert_eq!(a.router.counters().too_large_messages, 1, "asking is not sending");
 }
 

@@ -50,7 +50,7 @@ fn open(options: &StackOptions) -> Result<(Arc<Both>, BothReceiver), OpenError> 
     }
     let udp = UdpTransport::open(options.domain, &settings.udp)
         .map_err(|error| failed("opening UDP sockets", error.to_string()))?;
-    let router = Router::new(shm, udp, Instant::now);
+    let router = Router::new(shm, udp);
     let receiver =
         router.receiver().ok_or_else(|| failed("receiving", "the transport has no receiver".to_owned()))?;
     Ok((Arc::new(router), receiver))
