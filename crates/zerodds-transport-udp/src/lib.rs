@@ -54,7 +54,7 @@ mod transport;
 
 pub use batch::Patience;
 pub use config::{Config, InterfaceChoice, Ipv6};
-pub use error::{BatchError, OpenError};
+pub use error::OpenError;
 pub use receiver::{UdpMessage, UdpReceiver};
 pub use socket::Buffers;
 pub use transport::{UdpLoan, UdpTransport};

@@ -12,7 +12,7 @@
 use crate::batch::{Batch, PATIENCE, Patience, Progress, Stop};
 use crate::claim::Claim;
 use crate::config::{Config, Ipv6};
-use crate::error::{BatchError, OpenError};
+use crate::error::OpenError;
 use crate::group::Group;
 use crate::interfaces::InterfaceTable;
 use crate::network::Network;
@@ -171,32 +171,28 @@ impl UdpTransport {
     /// counted as lost.
     ///
     /// # Errors
-    /// [`BatchError`] says what was and was not sent.
+    /// The [`Refusal`] of one datagram, but for want of room: those before it were sent, those after it were not.
     pub fn send_run(
         &self,
         run: &[u8],
         len: usize,
         to: Peer<'_>,
         patience: &mut Patience,
-    ) -> Result<usize, BatchError> {
+    ) -> Result<usize, Refusal> {
         let (shared, batch) = (&self.0, Batch::run(run, len));
         if shared.is_closed() {
-            return Err(BatchError::Closed);
+            return Err(Refusal::Unreachable(Reason::Closed));
         }
         let (len, max) = (batch.len, shared.max_len());
         if len > max {
             shared.tally.too_large();
-            return Err(BatchError::TooLarge { len, max });
+            return Err(Refusal::TooLarge { len, max });
         }
         let progress = shared.deliver(batch, to, Delivery::BestEffort, patience);
-        let progress = progress.map_err(BatchError::Unreachable)?;
+        let progress = progress.map_err(Refusal::Unreachable)?;
         match progress.stopped {
             None | Some(Stop::Full) => Ok(progress.sent),
-            Some(Stop::Refused(Errno::MSGSIZE)) => {
-                let len = batch.after(progress.sent).first(1).bytes.len();
-                Err(BatchError::TooLarge { len, max: len.saturating_sub(1) })
-            }
-            Some(Stop::Refused(errno)) => Err(BatchError::Io(errno.into())),
+            Some(stop) => Err(refusal(&stop, batch.after(progress.sent).first(1).bytes.len())),
         }
     }
 

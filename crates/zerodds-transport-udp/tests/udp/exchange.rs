@@ -13,7 +13,7 @@ use zerodds_core::{
     Delivery, HostTag, Incarnation, Incoming, Loan as _, LoanError, Locator, Message as _, Path, Peer, Reach,
     Reason, Receiver as _, Refusal, SendError, Transport as _, Wake,
 };
-use zerodds_transport_udp::{BatchError, Config, InterfaceChoice, Ipv6, Patience, UdpTransport, ports};
+use zerodds_transport_udp::{Config, InterfaceChoice, Ipv6, Patience, UdpTransport, ports};
 
 #[test]
 fn messages_from_20_to_65507_bytes_arrive_unchanged() {
@@ -66,7 +66,7 @@ fn a_message_of_65508_bytes_is_refused_with_both_sizes() {
     let loan = a.transport.loan(65_508);
     assert!(matches!(loan, Err(LoanError::TooLarge { len: 65_508, max: 65_507 })), "{loan:?}");
     let run = a.transport.send_run(&long, 65_508, to[0], &mut Patience::default());
-    assert!(matches!(run, Err(BatchError::TooLarge { len: 65_508, max: 65_507 })), "{run:?}");
+    assert!(matches!(run, Err(Refusal::TooLarge { len: 65_508, max: 65_507 })), "{run:?}");
     let counters = a.transport.counters();
     assert_eq!((counters.too_large_messages, counters.sent_messages), (3, 0));
 }
@@ -265,7 +265,7 @@ fn close_wakes_a_blocked_receiver_and_ends_sending() {
     let sent = transport.send_bytes(b"late", &[Peer::new(&peer)], Delivery::BestEffort);
     assert!(matches!(sent, Err(SendError::Closed)), "{sent:?}");
     let run = transport.send_run(b"late", 4, Peer::new(&peer), &mut Patience::default());
-    assert!(matches!(run, Err(BatchError::Closed)), "{run:?}");
+    assert!(matches!(run, Err(Refusal::Unreachable(Reason::Closed))), "{run:?}");
     assert!(matches!(transport.loan(1), Err(LoanError::Closed)));
     assert_eq!(transport.reach(Peer::new(&peer)), Reach::Unreachable(Reason::Closed));
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 use zerodds_core::{
-    Delivery, LoanError, Peer, Reach, Reason, Receiver as _, SendError, Transport as _, Wake,
+    Delivery, LoanError, Peer, Reach, Reason, Receiver as _, Refusal, SendError, Transport as _, Wake,
 };
-use zerodds_transport_udp::{BatchError, Patience, UdpTransport};
+use zerodds_transport_udp::{Patience, UdpTransport};
 
 /// Whether the test's body is to run: `true` where [`forked`] forks. Elsewhere the test is run again, where it does.
 fn can_fork(test: &str) -> bool {
@@ -58,7 +58,7 @@ fn f58_a_forked_child_sends_nothing_takes_nothing_and_closes_nothing_of_its_pare
     })));
     assert!(forked(|| {
         let run = a.transport.send_run(b"child", 5, peer, &mut Patience::default());
-        matches!(run, Err(BatchError::Closed))
+        matches!(run, Err(Refusal::Unreachable(Reason::Closed)))
     }));
     assert!(forked(|| matches!(a.transport.loan(1), Err(LoanError::Closed))));
     assert!(forked(|| a.transport.packet_payload(peer).is_none() && !a.transport.multicast_works()));
