@@ -19,7 +19,7 @@ use zerodds_transport_udp::UdpTransport;
 fn pair() -> (ShmTransport, ShmTransport, ShmReceiver, Locator) {
     let domain = 3_000_000_000 + std::process::id();
     // Whoever waits is to sleep.
-    let config = Config::default().wait(WaitStrategy::Park);
+    let config = Config::default().wait(WaitStrategy::Park).expect("no time that could be out of range");
     let (sender, other) = (ShmTransport::open(domain, &config), ShmTransport::open(domain, &config));
     let receiver = other.receiver().expect("shared memory is available");
     let to = other.locators()[0];

@@ -50,7 +50,8 @@ impl System for Zerodds {
 
     fn join(&self, seat: Seat) -> Result<Box<dyn Party>, Failure> {
         const OPENING: &str = "opening the transport";
-        let config = Config::default().wait(self.wait).max_datagram(seat.message_max.max(16 << 20));
+        let config = Config::default().wait(self.wait);
+        let config = config.and_then(|config| config.max_datagram(seat.message_max.max(16 << 20)));
         let config = config.map_err(|error| Failure::of(OPENING, error))?;
         let transport = ShmTransport::open_as(seat.run, incarnation(&seat, seat.index), &config);
         transport.availability().map_err(|reason| Failure::of(OPENING, reason))?;

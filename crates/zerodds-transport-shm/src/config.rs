@@ -45,7 +45,7 @@ pub enum WaitStrategy {
     /// core it does as `Park` does. An idle process uses no CPU.
     #[default]
     Adaptive,
-    /// Always spin this long before sleeping. On a single core that delays every message by as much.
+    /// Always spin this long, 1 µs to 10 ms, before sleeping. On a single core that delays every message by as much.
     SpinThenPark(Duration),
     /// Never sleep: one core at 100 %, the lowest latency.
     Spin,
@@ -105,10 +105,16 @@ impl Config {
     }
 
     /// How receivers wait. Default: [`WaitStrategy::Adaptive`].
-    #[must_use]
-    pub const fn wait(mut self, wait: WaitStrategy) -> Self {
-        self.wait = wait;
-        self
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] where the time to spin is outside its range.
+    pub fn wait(mut self, wait: WaitStrategy) -> Result<Self, ConfigError> {
+        let accepted = match wait {
+            WaitStrategy::SpinThenPark(window) => spin_then_park(window),
+            other => Some(other),
+        };
+        self.wait = WAIT.called("wait").accept(format_args!("{wait:?}"), accepted)?;
+        Ok(self)
     }
 
     pub(crate) fn overlaid_with(
@@ -160,10 +166,14 @@ fn parse_wait(text: &str) -> Option<WaitStrategy> {
                 _ => return None,
             };
             let window = Duration::from_nanos(number.trim().parse::<u64>().ok()?.checked_mul(unit_ns)?);
-            let accepted = Duration::from_micros(1)..=Duration::from_millis(10);
-            accepted.contains(&window).then_some(WaitStrategy::SpinThenPark(window))
+            spin_then_park(window)
         }
     }
+}
+
+fn spin_then_park(window: Duration) -> Option<WaitStrategy> {
+    let accepted = Duration::from_micros(1)..=Duration::from_millis(10);
+    accepted.contains(&window).then_some(WaitStrategy::SpinThenPark(window))
 }
 
 #[cfg(test)]
@@ -220,7 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn the_setter_checks_the_same_range() {
+    fn the_setters_check_the_same_ranges() {
+        for window in [Duration::ZERO, Duration::from_millis(11), Duration::from_secs(3600)] {
+            let error = Config::default().wait(WaitStrategy::SpinThenPark(window)).expect_err("out of range");
+            assert!(error.to_string().contains("wait=\"SpinThenPark("), "{error}");
+        }
+        for wait in [WaitStrategy::Spin, WaitStrategy::SpinThenPark(Duration::from_millis(10))] {
+            assert_eq!(Config::default().wait(wait).map(|c| c.wait), Ok(wait));
+        }
         assert!(Config::default().max_datagram(4095).is_err());
         assert!(Config::default().max_datagram((1 << 30) + 1).is_err());
         assert_eq!(Config::default().max_datagram(4096).map(|c| c.max_datagram), Ok(4096));

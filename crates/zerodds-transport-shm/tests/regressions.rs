@@ -398,7 +398,7 @@ fn senders_that_wait_for_their_own_process_are_woken() {
 
 #[test]
 fn a_spinning_receiver_sees_the_other_descriptors_too() {
-    let mut a = Node::with(fresh_domain(), &Config::default().wait(WaitStrategy::Spin));
+    let mut a = Node::with(fresh_domain(), &Config::default().wait(WaitStrategy::Spin).expect("no time"));
     let (readable, writable) = rustix::pipe::pipe().expect("pipe");
     rustix::io::write(&writable, b"x").expect("room");
     assert_eq!(a.receiver.wait(Some(deadline()), &[readable.as_fd()]), Wake::Ready);

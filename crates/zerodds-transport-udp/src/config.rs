@@ -26,6 +26,7 @@ pub struct Config {
 
 /// One interface to use, by either of its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InterfaceChoice {
     /// The system's name of the interface, such as `eth0`: all of its addresses, also those with a label (`eth0:1`).
     Name(String),
@@ -83,10 +84,21 @@ impl Config {
     /// the default: all that are up; of those, loopback is announced only where nothing else can be.
     ///
     /// This is no firewall: what arrives by another interface is received all the same.
-    #[must_use]
-    pub fn interfaces(mut self, chosen: impl IntoIterator<Item = InterfaceChoice>) -> Self {
-        self.interfaces = chosen.into_iter().collect();
-        self
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] for a name that no interface can have.
+    pub fn interfaces(
+        mut self,
+        chosen: impl IntoIterator<Item = InterfaceChoice>,
+    ) -> Result<Self, ConfigError> {
+        let checked = chosen.into_iter().map(|one| match one {
+            InterfaceChoice::Name(name) => {
+                INTERFACES.called("interfaces").accept(&name, parse_interface(&name))
+            }
+            address @ InterfaceChoice::Address(_) => Ok(address),
+        });
+        self.interfaces = checked.collect::<Result<_, _>>()?;
+        Ok(self)
     }
 
     /// The largest message in bytes. Default and maximum 65,507, minimum 1,232. Smaller values keep every
@@ -256,6 +268,13 @@ mod tests {
             assert!(message.contains("max_datagram") && message.contains("1232 to 65507"), "{message}");
         }
         assert!(Config::default().buffer(65_535).is_err());
+        let by_name = |name: &str| Config::default().interfaces([InterfaceChoice::Name(name.to_owned())]);
+        for name in ["", "wlan 0", "../eth0", "an-interface-name-too-long"] {
+            let message = by_name(name).expect_err(name).to_string();
+            assert!(message.contains(&format!("interfaces={name:?}")), "{message}");
+        }
+        let loopback = InterfaceChoice::Address([127, 0, 0, 1].into());
+        assert_eq!(by_name("127.0.0.1").unwrap().interfaces, [loopback], "as the variable has it");
         assert_eq!(Config::default().max_datagram(1232).unwrap().max_datagram, 1232);
     }
 }

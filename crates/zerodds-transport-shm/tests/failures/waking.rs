@@ -69,7 +69,7 @@ fn f39_what_came_before_the_receiver_lay_down_does_not_let_it_sleep() {
 fn f39_no_wake_up_is_lost_whatever_the_moment() {
     for (wait, seed) in [(parked as fn(&mut ShmReceiver) -> u64, 1), (polled, 2)] {
         // Whoever spins a little finds the message as a rule, and does not sleep.
-        let (mut a, b) = pair_with(&Config::default().wait(WaitStrategy::Park));
+        let (mut a, b) = pair_with(&Config::default().wait(WaitStrategy::Park).expect("no time"));
         let (to_a, to_b) = (a.locator(), b.locator());
         let Node { transport, mut receiver } = b;
         let total = scaled(20_000, 5_000_000);

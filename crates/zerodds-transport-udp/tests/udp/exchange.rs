@@ -199,7 +199,7 @@ fn a_domain_without_ports_is_an_error_that_says_which_domains_have_some() {
 
 #[test]
 fn ipv6_is_announced_only_on_demand_and_then_reached() {
-    let lo = || Config::default().interfaces([InterfaceChoice::Address("::1".parse().unwrap())]);
+    let lo = || Config::default().interfaces([InterfaceChoice::Address("::1".parse().unwrap())]).unwrap();
     let (domain, token) = (random_domain(), Token::random());
     let mut b = Participant::with(domain, &lo().ipv6(Ipv6::Announce));
     let locators = b.transport.locators();
@@ -219,7 +219,7 @@ fn ipv6_is_announced_only_on_demand_and_then_reached() {
 
 #[test]
 fn an_interface_that_does_not_exist_is_no_error_yet() {
-    let nowhere = Config::default().interfaces([InterfaceChoice::Name("zerodds-none".into())]);
+    let nowhere = Config::default().interfaces([InterfaceChoice::Name("zerodds-none".into())]).unwrap();
     let transport = UdpTransport::open(random_domain(), &nowhere).unwrap();
     assert_eq!(transport.locators(), []);
     assert!(!transport.multicast_works());

@@ -181,7 +181,7 @@ fn only_the_chosen_interface_is_announced_with_all_of_its_addresses_and_multicas
     idle_until_announced(&mut all, &[[10, 77, 0, 1].into(), first, labelled]);
     let choices = [("veth2", vec![first, labelled]), ("veth2:x", vec![labelled]), ("10.78.0.1", vec![first])];
     for (chosen, announced) in choices {
-        let mut one = Participant::with(0, &Config::default().interfaces([chosen.parse().unwrap()]));
+        let mut one = Participant::with(0, &Config::default().interfaces([chosen.parse().unwrap()]).unwrap());
         idle_until_announced(&mut one, &announced);
         let token = Token::random();
         one.send(&token.message(0, 100), &one.transport.metatraffic_multicast_locators());

@@ -80,7 +80,7 @@ impl Token {
 
 /// Only loopback: nothing that a test does leaves this host.
 pub(crate) fn loopback() -> Config {
-    Config::default().interfaces([InterfaceChoice::Address([127, 0, 0, 1].into())])
+    Config::default().interfaces([InterfaceChoice::Address([127, 0, 0, 1].into())]).unwrap()
 }
 
 pub(crate) fn random_domain() -> u32 {
