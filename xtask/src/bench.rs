@@ -2,7 +2,6 @@
 //! all of its systems and those of the registry, and writes the report into docs/benchmarks/ (but for bounds.md, which
 //! is written by hand).
 
-use crate::nightly;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -53,7 +52,7 @@ pub fn run(root: &Path, plan: &Plan<'_>) -> Result<bool, Box<dyn Error>> {
 /// # Errors
 /// What Cargo or the file system says.
 pub fn compare(root: &Path, stack: &str) -> Result<bool, Box<dyn Error>> {
-    let folder = nightly::target_dir(root).join("compare");
+    let folder = crate::cargo::target_dir(root).join("compare");
     fs::create_dir_all(&folder)?;
     let [json, svg] = ["json", "svg"].map(|kind| folder.join(format!("{stack}.{kind}")));
     let mut largedata = cargo(root, "run");
@@ -91,7 +90,7 @@ fn builds_aeron(root: &Path) -> Result<bool, Box<dyn Error>> {
 }
 
 fn cargo(root: &Path, what: &str) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = crate::cargo::command();
     cargo.current_dir(root).args([what, "--release", "--quiet"]);
     cargo
 }

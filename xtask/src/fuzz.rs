@@ -3,7 +3,7 @@
 //! cargo-fuzz builds them with optimization and AddressSanitizer, which takes a nightly compiler and many minutes. A light build
 //! has neither: the coverage that libFuzzer steers by, debug assertions and overflow checks are to be had of the stable compiler.
 
-use crate::nightly;
+use crate::{cargo, nightly};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fs;
@@ -69,8 +69,8 @@ impl Built {
 
     fn light(root: &Path) -> Result<Self, Box<dyn Error>> {
         let host = nightly::host_of(&mut Command::new("rustc"))?;
-        let folder = nightly::target_dir(root).join("fuzz");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let folder = cargo::target_dir(root).join("fuzz");
+        let mut cargo = cargo::command();
         cargo.args(["build", "--locked", "--manifest-path"]).arg(root.join("fuzz/Cargo.toml"));
         // With a target said, build scripts are spared the flags.
         cargo.args(["--target", &host, "--target-dir"]).arg(&folder).env("RUSTFLAGS", COVERAGE.join(" "));

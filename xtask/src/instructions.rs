@@ -42,7 +42,7 @@ pub fn run(root: &Path, is_accepted: bool) -> Result<bool, Box<dyn Error>> {
 }
 
 fn build(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = crate::cargo::command();
     cargo.current_dir(root).args(["build", "--release", "--package", "zerodds-benches", "--bin", "steps"]);
     // CI runs this one too: built together, both have the same features of what they depend on, so that it is built once.
     cargo.args(["--package", "largedata", "--bin", "largedata"]);

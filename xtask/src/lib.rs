@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod cargo;
 mod diffs;
 mod examples;
 pub mod failures;

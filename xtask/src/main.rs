@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use xtask::{
-    bench, failures, files, fuzz, instructions, mutants, papers, readme, sanitize, source::Source, style,
+    bench, cargo, failures, files, fuzz, instructions, mutants, papers, readme, sanitize, source::Source, style,
     suite, unsafe_report,
 };
 
@@ -136,13 +136,13 @@ fn main() -> ExitCode {
 /// Runs the crash matrix: optimized, with the checks that debug builds have.
 fn crash(options: &[String]) -> Result<bool, Box<dyn Error>> {
     let run = ["run", "--quiet", "--profile", "trials", "--package", "zerodds-trials", "--", "crash"];
-    Ok(cargo().args(run).args(options).status()?.success())
+    Ok(cargo::command().args(run).args(options).status()?.success())
 }
 
 /// Runs the soak, with the participants that `largedata` plays.
 fn soak(root: &Path, options: &[String]) -> Result<bool, Box<dyn Error>> {
     let packages = ["--package", "zerodds-trials", "--package", "largedata"];
-    if !cargo().args(["build", "--quiet", "--release"]).args(packages).current_dir(root).status()?.success() {
+    if !cargo::command().args(["build", "--quiet", "--release"]).args(packages).current_dir(root).status()?.success() {
         return Ok(false);
     }
     let own = std::env::current_exe()?;
@@ -150,10 +150,6 @@ fn soak(root: &Path, options: &[String]) -> Result<bool, Box<dyn Error>> {
     let mut trials = Command::new(built.join("release/trials"));
     trials.arg("soak").arg("--largedata").arg(built.join("release/largedata")).args(options);
     Ok(trials.status()?.success())
-}
-
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 fn check(root: &Path) -> Result<bool, Box<dyn Error>> {

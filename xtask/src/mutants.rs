@@ -9,11 +9,12 @@
 
 mod list;
 
+use crate::cargo;
 use crate::suite::{Suite, TestName, Verdict};
 pub use list::{GUARDS, ORDERINGS};
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,7 @@ const BUILDS: [Build; 2] = [
 /// # Errors
 /// A mutant that cannot be made, a test that fails without one, or what the system says.
 pub fn run(root: &Path, only: &str) -> Result<bool, Box<dyn Error>> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = cargo::target_dir(root);
     let copy = target.join("mutants/copy");
     let (mut caught, mut all) = (0, 0);
     for build in &BUILDS {

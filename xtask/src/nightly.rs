@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Sees to it that there is a nightly compiler, and installs one where there is none.
@@ -37,12 +37,6 @@ pub fn cargo(root: &Path) -> Command {
         .env_remove("CARGO")
         .env("CARGO_INCREMENTAL", "0");
     command
-}
-
-/// Where this build puts things.
-#[must_use]
-pub fn target_dir(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 /// The triple of this machine, which sanitizers want to be told.

@@ -3,7 +3,7 @@
 //! The standard library is the one that comes with the compiler, which is not instrumented: what it does with locks and
 //! channels ThreadSanitizer would not see. So only reports of our own code count, see `IGNORED`.
 
-use crate::nightly;
+use crate::{cargo, nightly};
 use std::error::Error;
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use std::path::Path;
 pub fn run(root: &Path, only: Option<&str>) -> Result<bool, Box<dyn Error>> {
     nightly::prepare()?;
     let host = nightly::host()?;
-    let scratch = nightly::target_dir(root).join("sanitize");
+    let scratch = cargo::target_dir(root).join("sanitize");
     std::fs::create_dir_all(&scratch)?;
     let suppressions = scratch.join("ignored");
     std::fs::write(&suppressions, IGNORED)?;

@@ -87,7 +87,7 @@ impl Suite {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Result<Self, Box<dyn Error>> {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = crate::cargo::command();
         cargo.current_dir(root).arg("test").args(arguments).arg("--no-run").envs(variables.iter().copied());
         cargo.arg("--message-format=json-render-diagnostics");
         let targets: std::collections::BTreeSet<&str> =
