@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
-use zerodds_core::{Locator, LocatorKind, Path, Peer};
+use zerodds_core::{Locator, LocatorKind, Path, Peer, ports};
 
 /// What one participant sends and receives by one path is entered here. Clones are the same interface.
 #[derive(Clone, Debug)]
@@ -208,8 +208,7 @@ impl Interface {
     /// The port of user traffic of a domain's first participant (DDSI-RTPS 2.5 §9.6.2.3), by which Wireshark tells the
     /// domain. Of domains without ports, that of domain 0.
     fn port(&self) -> u16 {
-        let port = self.domain_id.checked_mul(250).and_then(|offset| offset.checked_add(7411));
-        port.and_then(|port| u16::try_from(port).ok()).unwrap_or(7411)
+        ports::user_unicast(self.domain_id, 0).or(ports::user_unicast(0, 0)).unwrap_or_default()
     }
 }
 

@@ -21,6 +21,7 @@ mod error;
 mod host;
 mod locator;
 mod path;
+pub mod ports;
 mod router;
 mod setting;
 #[cfg(any(test, feature = "testing"))]

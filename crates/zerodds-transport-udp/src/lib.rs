@@ -42,7 +42,6 @@ mod interfaces;
 #[allow(dead_code, clippy::unwrap_used, reason = "made for other tests: not all of it is of use here")]
 mod namespace;
 mod network;
-pub mod ports;
 mod readiness;
 mod receiver;
 mod refusals;
@@ -58,4 +57,4 @@ pub use error::OpenError;
 pub use receiver::{UdpMessage, UdpReceiver};
 pub use socket::Buffers;
 pub use transport::{UdpLoan, UdpTransport};
-pub use zerodds_core::ConfigError;
+pub use zerodds_core::{ConfigError, ports};

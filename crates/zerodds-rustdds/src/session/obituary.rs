@@ -15,6 +15,7 @@
 use crate::protocol::Prefix;
 use rustdds::DomainParticipant;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use zerodds_core::ports;
 
 /// Where obituaries are published: the port at which our own participant hears SPDP.
 #[derive(Debug)]
@@ -24,9 +25,10 @@ pub(super) struct Obituary {
 }
 
 impl Obituary {
-    /// The port follows from domain and participant id (DDSI-RTPS 2.5 §9.6.2.3).
+    /// The port follows from domain and participant id; RustDDS has bound it.
     pub(super) fn new(participant: &DomainParticipant) -> Self {
-        let port = 7400 + 250 * participant.domain_id() + 10 + 2 * participant.participant_id();
+        let (domain, id) = (participant.domain_id().into(), participant.participant_id().into());
+        let port = ports::metatraffic_unicast(domain, id).unwrap_or_default();
         Self { to: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), published: 0 }
     }
 

@@ -37,7 +37,7 @@ pub struct PortError {
 /// [`PortError`] for domain ids above 232.
 ///
 /// ```
-/// assert_eq!(zerodds_transport_udp::ports::metatraffic_multicast(1), Ok(7650));
+/// assert_eq!(zerodds_core::ports::metatraffic_multicast(1), Ok(7650));
 /// ```
 pub fn metatraffic_multicast(domain_id: u32) -> Result<u16, PortError> {
     port(domain_id, None, D0)
@@ -60,7 +60,7 @@ pub fn user_unicast(domain_id: u32, participant_id: u32) -> Result<u16, PortErro
 }
 
 /// The last participant id whose ports stay clear of the next domain's: d3 + PG * 119 = 249 < DG.
-pub(crate) const PARTICIPANT_ID_MAX: u32 = 119;
+pub const PARTICIPANT_ID_MAX: u32 = 119;
 
 const PB: u64 = 7400;
 const DG: u64 = 250;
