@@ -178,15 +178,11 @@ impl<'a> Peer<'a> {
 /// What to do when a peer has no room for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Never wait: the oldest unread best-effort message that is in the way is taken back and counted as lost, and some more
-    /// with it (shared memory: up to eight), so that the receiver has time to take what is then the oldest. Where none can be,
-    /// this one is not accepted, and counted. Beyond a receiver's share of the memory that is so as soon as anything
-    /// reliable waits for it unread, though best effort lies before that.
+    /// Does not wait for a receiver. Where one has no room, its oldest unread best-effort messages are dropped and counted as lost;
+    /// if that makes no room, this message is. (UDP waits up to 4 ms for room in its own socket, and drops this message.)
     BestEffort,
-    /// Wait for room until the deadline; a peer that has none by then is listed as unserved. Nothing reliable that
-    /// was already sent is taken back. A sender that is far ahead of a receiver may be held for a moment after the
-    /// message was sent (shared memory: 2 ms and 1 ms for each MiB of it at most, and not past the deadline), so that
-    /// the receiver catches up.
+    /// Waits for room until the deadline (UDP: 4 ms at most); a peer that has none by then is listed as unserved. Nothing
+    /// reliable that was already sent is taken back.
     Reliable {
         /// When to stop waiting.
         deadline: Instant,

@@ -25,6 +25,12 @@ use zerodds_core::{
 };
 
 /// Shared memory for one participant. Clones are handles to the same transport; the last one closes it.
+///
+/// Where a receiver has no room for [best effort](Delivery::BestEffort), up to eight of its oldest unread messages of that kind are
+/// taken back at once, so that it has time to take what is then the oldest. Beyond its share of the memory none are as soon as
+/// anything reliable waits for it unread, though best effort lies before that. A [reliable](Delivery::Reliable) sender that is
+/// far ahead of a receiver may be held for a moment after the message was sent, so that the receiver catches up: 2 ms and 1 ms
+/// for each MiB of it at most, and not past the deadline.
 #[derive(Clone)]
 pub struct ShmTransport {
     inner: Result<Arc<Open>, Reason>,

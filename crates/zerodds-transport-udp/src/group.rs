@@ -91,6 +91,7 @@ impl Group {
     /// Notes whether the last multicast came back, and says so when that changes.
     pub(crate) fn note(&self, comes_back: bool) {
         let unheard = !comes_back;
+        // ORDER: Relaxed, here and below; of threads that find the same only one says so, and nothing else hangs on it.
         if self.unheard.swap(unheard, Ordering::Relaxed) != unheard {
             let group = self.address();
             if unheard {

@@ -97,6 +97,7 @@ impl Senders {
         let Some(common) = self.common(Family::of(to.ip())) else {
             return Progress::refused(Errno::AFNOSUPPORT);
         };
+        // ORDER: Relaxed, here and where it is read; a number.
         self.uses.fetch_add(1, Ordering::Relaxed);
         if let Some(own) = self.own(to, batch.bytes.len() > SMALL_MAX && !is_here()) {
             return own.send(batch, to, patience);
@@ -161,6 +162,7 @@ impl Senders {
 impl Own {
     fn send(&self, batch: Batch<'_>, to: SocketAddr, patience: &mut Patience) -> Progress {
         let mut none = Patience::none();
+        // ORDER: Relaxed, here and below; whether to wait, and where that is outdated somebody waits in vain, or not though he could.
         let in_vain = self.is_full.load(Ordering::Relaxed) && !patience.has_begun();
         let patience = if in_vain { &mut none } else { patience };
         let progress = self.sender.send(batch, to, patience);

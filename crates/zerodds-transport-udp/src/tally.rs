@@ -63,6 +63,7 @@ impl Tally {
 }
 
 fn add(counter: &AtomicU64, count: usize) {
+    // ORDER: Relaxed, here and below; see above.
     counter.fetch_add(count as u64, Ordering::Relaxed);
 }
 

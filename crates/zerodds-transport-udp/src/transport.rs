@@ -294,6 +294,7 @@ impl Transport for UdpTransport {
     }
 
     fn close(&self) {
+        // ORDER: Release; pairs with the Acquire in `is_closed`: to whoever finds it closed all is over that this thread did before.
         // The bell is one object with that of a forked child, whose parent it would wake for ever.
         if self.0.is_ours() && !self.0.closed.swap(true, Ordering::Release) {
             // Fails only where it has no effect: the receiver is gone.
@@ -306,6 +307,7 @@ impl Shared {
     /// Also to a forked child: the sockets and what waits in them are its parent's. It has copies of locks, too, perhaps of
     /// one that nobody will release.
     pub(crate) fn is_closed(&self) -> bool {
+        // ORDER: Acquire; pairs with the Release in `close`.
         self.closed.load(Ordering::Acquire) || !self.is_ours()
     }
 
