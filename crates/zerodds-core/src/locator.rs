@@ -38,6 +38,44 @@ pub enum Endianness {
     Little,
 }
 
+impl Endianness {
+    /// The number that these octets are.
+    #[must_use]
+    pub const fn u16(self, octets: [u8; 2]) -> u16 {
+        match self {
+            Self::Big => u16::from_be_bytes(octets),
+            Self::Little => u16::from_le_bytes(octets),
+        }
+    }
+
+    /// The number that these octets are.
+    #[must_use]
+    pub const fn u32(self, octets: [u8; 4]) -> u32 {
+        match self {
+            Self::Big => u32::from_be_bytes(octets),
+            Self::Little => u32::from_le_bytes(octets),
+        }
+    }
+
+    /// The octets of this number.
+    #[must_use]
+    pub const fn u16_bytes(self, number: u16) -> [u8; 2] {
+        match self {
+            Self::Big => number.to_be_bytes(),
+            Self::Little => number.to_le_bytes(),
+        }
+    }
+
+    /// The octets of this number.
+    #[must_use]
+    pub const fn u32_bytes(self, number: u32) -> [u8; 4] {
+        match self {
+            Self::Big => number.to_be_bytes(),
+            Self::Little => number.to_le_bytes(),
+        }
+    }
+}
+
 impl Locator {
     /// Octets of a locator on the wire.
     pub const WIRE_LEN: usize = 24;
@@ -148,13 +186,9 @@ impl Locator {
     /// The 24-octet form, its integers in the given byte order.
     #[must_use]
     pub fn to_bytes(&self, order: Endianness) -> [u8; Self::WIRE_LEN] {
-        let (kind, port) = match order {
-            Endianness::Big => (self.kind.to_be_bytes(), self.port.to_be_bytes()),
-            Endianness::Little => (self.kind.to_le_bytes(), self.port.to_le_bytes()),
-        };
         let mut wire = [0; Self::WIRE_LEN];
-        wire[..4].copy_from_slice(&kind);
-        wire[4..8].copy_from_slice(&port);
+        wire[..4].copy_from_slice(&order.u32_bytes(self.kind.cast_unsigned()));
+        wire[4..8].copy_from_slice(&order.u32_bytes(self.port));
         wire[8..].copy_from_slice(&self.address);
         wire
     }
@@ -163,11 +197,8 @@ impl Locator {
     #[must_use]
     pub fn from_bytes(wire: &[u8; Self::WIRE_LEN], order: Endianness) -> Self {
         let [k0, k1, k2, k3, p0, p1, p2, p3, address @ ..] = *wire;
-        let (kind, port) = ([k0, k1, k2, k3], [p0, p1, p2, p3]);
-        match order {
-            Endianness::Big => Self::new(i32::from_be_bytes(kind), u32::from_be_bytes(port), address),
-            Endianness::Little => Self::new(i32::from_le_bytes(kind), u32::from_le_bytes(port), address),
-        }
+        let (kind, port) = (order.u32([k0, k1, k2, k3]), order.u32([p0, p1, p2, p3]));
+        Self::new(kind.cast_signed(), port, address)
     }
 }
 
@@ -247,6 +278,15 @@ mod tests {
         let locator = Locator::shared_memory(host, id, 42);
         assert_eq!((locator.host_tag(), locator.incarnation(), locator.port()), (Some(host), Some(id), 42));
         assert_eq!(Locator::from(SocketAddr::from(([127, 0, 0, 1], 1))).host_tag(), None);
+    }
+
+    #[test]
+    fn a_number_has_its_octets_in_either_order() {
+        let (big, little) = (Endianness::Big, Endianness::Little);
+        assert_eq!((big.u16_bytes(0x0102), little.u16_bytes(0x0102)), ([1, 2], [2, 1]));
+        assert_eq!((big.u16([1, 2]), little.u16([1, 2])), (0x0102, 0x0201));
+        assert_eq!((big.u32_bytes(0x0102_0304), little.u32_bytes(0x0102_0304)), ([1, 2, 3, 4], [4, 3, 2, 1]));
+        assert_eq!((big.u32([1, 2, 3, 4]), little.u32([1, 2, 3, 4])), (0x0102_0304, 0x0403_0201));
     }
 
     proptest! {
