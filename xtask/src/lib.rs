@@ -9,6 +9,7 @@
 //!   cargo xtask bench            figures beside the machine's limits, into docs/benchmarks/
 //!   cargo xtask instructions     the hot paths, counted
 //!   cargo xtask fuzz             the fuzz targets, each for so many seconds
+//!   cargo xtask emulate          tests on an aarch64 processor that QEMU plays
 //!   cargo xtask sanitize         the transport's tests under ThreadSanitizer and AddressSanitizer
 //!   cargo xtask crash            lives ended at every store and step
 //!   cargo xtask soak             processes that come, go, die and freeze, for so many minutes
@@ -20,6 +21,7 @@
 pub mod bench;
 pub mod cargo;
 mod diffs;
+pub mod emulate;
 mod examples;
 pub mod failures;
 pub mod fuzz;

@@ -5,8 +5,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use xtask::{
-    bench, cargo, failures, files, fuzz, instructions, mutants, papers, readme, sanitize, source::Source, style,
-    suite, unsafe_report,
+    bench, cargo, emulate, failures, files, fuzz, instructions, mutants, papers, readme, sanitize,
+    source::Source, style, suite, unsafe_report,
 };
 
 #[derive(Parser)]
@@ -72,6 +72,8 @@ enum Chore {
         /// These only; all by default.
         targets: Vec<String>,
     },
+    /// Runs tests of the core and of shared memory on an aarch64 processor that QEMU plays; says what it takes, and installs nothing.
+    Emulate,
     /// Runs tests under ThreadSanitizer and AddressSanitizer. Needs a nightly compiler.
     Sanitize {
         /// This one only.
@@ -119,6 +121,7 @@ fn main() -> ExitCode {
             let build = if light { fuzz::Build::Light } else { fuzz::Build::Sanitized };
             fuzz::run(&root, seconds, &targets, build)
         }
+        Chore::Emulate => emulate::run(&root),
         Chore::Sanitize { sanitizer } => sanitize::run(&root, sanitizer.as_deref()),
         Chore::MutantsByHand { only } => mutants::run(&root, &only),
         Chore::Failures { only, scale, log } => failures::run(&root, &only, &scale, log.as_deref()),
@@ -142,7 +145,13 @@ fn crash(options: &[String]) -> Result<bool, Box<dyn Error>> {
 /// Runs the soak, with the participants that `largedata` plays.
 fn soak(root: &Path, options: &[String]) -> Result<bool, Box<dyn Error>> {
     let packages = ["--package", "zerodds-trials", "--package", "largedata"];
-    if !cargo::command().args(["build", "--quiet", "--release"]).args(packages).current_dir(root).status()?.success() {
+    if !cargo::command()
+        .args(["build", "--quiet", "--release"])
+        .args(packages)
+        .current_dir(root)
+        .status()?
+        .success()
+    {
         return Ok(false);
     }
     let own = std::env::current_exe()?;
