@@ -30,8 +30,8 @@ impl Refusals {
 mod tests {
     use crate::{Config, UdpTransport, namespace};
     use std::net::SocketAddr;
-    use zerodds_core::{Delivery, Locator, Peer, Transport as _};
     use zerodds_core::testing::heard;
+    use zerodds_core::{Delivery, Locator, Peer, Transport as _};
 
     #[test]
     fn what_the_system_refuses_to_send_is_said_once_for_each_reason_while_others_can_send() {
