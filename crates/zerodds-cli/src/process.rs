@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::linux::fs::MetadataExt;
+use std::os::unix::fs::MetadataExt;
 
 /// A process as a user knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) fn by_socket() -> HashMap<u64, Process> {
 
 fn sockets(pid: u32) -> Option<Vec<(u64, Process)>> {
     let folder = format!("/proc/{pid}");
-    let uid = fs::metadata(&folder).ok()?.st_uid();
+    let uid = fs::metadata(&folder).ok()?.uid();
     let name = shown(&fs::read(format!("{folder}/comm")).ok()?);
     let descriptors = fs::read_dir(format!("{folder}/fd")).ok()?.flatten();
     let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());

@@ -57,7 +57,7 @@
 //! | one transport's books, and one message on its way | `outbound`, `sending` |
 //! | what a user holds | `config`, `transport`, `message`, `receiver`, `asynchronous` |
 //!
-//! Other systems than 64-bit Linux get a transport that reports itself unavailable.
+//! Other Unix systems than 64-bit Linux get a transport that reports itself unavailable.
 //! Under `--cfg zerodds_model` only the algorithms are built, for the model checkers.
 #![deny(unsafe_code)]
 #![cfg_attr(zerodds_model, allow(dead_code, reason = "the model uses a part of the algorithms"))]

@@ -98,6 +98,7 @@ impl<'a> Batch<'a> {
         self.bytes.len().min(count * self.len)
     }
 
+    #[cfg(any(test, target_os = "linux"))]
     fn datagrams(self) -> impl Iterator<Item = &'a [u8]> {
         (0..self.count).map(move |index| self.after(index).first(1).bytes)
     }

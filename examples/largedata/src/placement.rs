@@ -4,7 +4,6 @@
 //! says as much about the scheduler as about the transport. Compare only runs of equal placement; the default
 //! leaves it to the scheduler, as a robot does.
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
@@ -34,6 +33,7 @@ pub(crate) enum Role {
 #[derive(Debug, Error)]
 pub(crate) enum PinError {
     /// Too few processors.
+    #[cfg(target_os = "linux")]
     #[error("--pin two needs two processors, and this process may use one only")]
     OneProcessor,
     /// The system refused.
@@ -47,18 +47,29 @@ impl Placement {
     /// # Errors
     /// [`PinError`] where there are too few processors or the system refuses.
     pub(crate) fn apply(self, role: Role) -> Result<(), PinError> {
-        let allowed = sched_getaffinity(None)?;
-        let mut processors = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
-        let first = processors.next();
-        let cpu = match (self, role) {
-            (Self::No, _) => return Ok(()),
-            (Self::Same, _) | (Self::Two, Role::Publisher) => first,
-            (Self::Two, Role::Subscriber) => processors.next(),
-        };
-        let mut pinned = CpuSet::new();
-        pinned.set(cpu.ok_or(PinError::OneProcessor)?);
-        Ok(sched_setaffinity(None, &pinned)?)
+        match (self, role) {
+            (Self::No, _) => Ok(()),
+            (Self::Same, _) | (Self::Two, Role::Publisher) => pin(0),
+            (Self::Two, Role::Subscriber) => pin(1),
+        }
     }
+}
+
+/// Pins this process to one of the processors that it may use, by its place among them.
+#[cfg(target_os = "linux")]
+fn pin(place: usize) -> Result<(), PinError> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let allowed = sched_getaffinity(None)?;
+    let cpu = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).nth(place);
+    let mut pinned = CpuSet::new();
+    pinned.set(cpu.ok_or(PinError::OneProcessor)?);
+    Ok(sched_setaffinity(None, &pinned)?)
+}
+
+/// Others have no such call, or another one.
+#[cfg(not(target_os = "linux"))]
+fn pin(_: usize) -> Result<(), PinError> {
+    Err(rustix::io::Errno::NOTSUP.into())
 }
 
 impl fmt::Display for Placement {
