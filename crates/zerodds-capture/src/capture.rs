@@ -66,7 +66,7 @@ impl Capture {
         let busy = |doing| failed(io::Error::other(format!("this process is still {doing}")));
         let open = Open::of(&path, process);
         let mut last = open.last.try_lock_for(PATIENCE).ok_or_else(|| busy("opening it"))?;
-        if let Some((queue, writing)) = &*last {
+        if let Some(Last { queue, writing }) = &*last {
             if let Some(writing) = writing.upgrade() {
                 // Whoever hears of it may open a capture.
                 drop(last);
@@ -83,7 +83,7 @@ impl Capture {
         let writing = Arc::new(writing);
         let thread = std::thread::Builder::new().name("zerodds-pcap".into());
         thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
-        *last = Some((Arc::clone(&writing.queue), Arc::downgrade(&writing)));
+        *last = Some(Last { queue: Arc::clone(&writing.queue), writing: Arc::downgrade(&writing) });
         Ok(Some(Self { writing, udp: config.udp }))
     }
 
@@ -259,7 +259,13 @@ struct Open {
     process: u32,
     /// The last capture into it. Locked while the file is opened, which may take for ever on a disk that does not answer: that is
     /// nothing to whoever opens another one.
-    last: Mutex<Option<(Arc<Queue<Record>>, Weak<Writing>)>>,
+    last: Mutex<Option<Last>>,
+}
+
+/// A capture as others find it, who do not keep it going.
+struct Last {
+    queue: Arc<Queue<Record>>,
+    writing: Weak<Writing>,
 }
 
 impl Open {
@@ -278,7 +284,7 @@ impl Open {
 
     fn is_written(&self) -> bool {
         let last = self.last.lock();
-        last.as_ref().is_some_and(|(queue, writing)| writing.strong_count() > 0 || !queue.is_over())
+        last.as_ref().is_some_and(|Last { queue, writing }| writing.strong_count() > 0 || !queue.is_over())
     }
 }
 
@@ -338,7 +344,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().canonicalize().expect("it is there").join("a");
         let queue = Arc::new(Queue::new(0));
-        *Open::of(&path, std::process::id()).last.lock() = Some((Arc::clone(&queue), Weak::new()));
+        let ending = Last { queue: Arc::clone(&queue), writing: Weak::new() };
+        *Open::of(&path, std::process::id()).last.lock() = Some(ending);
         let config = Config::default().file(path);
         let error = Capture::open(&config).expect_err("it is not over").to_string();
         assert!(error.contains("this process is still writing an earlier capture"), "{error}");
