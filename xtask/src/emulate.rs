@@ -14,9 +14,12 @@ use std::process::{Command, Stdio};
 /// # Errors
 /// What is missing here, and the commands that would install it.
 pub fn run(root: &Path) -> Result<bool, Box<dyn Error>> {
-    let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !is_there(tool)).collect();
+    let mut missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !is_there(tool)).collect();
+    if !compiles_for_it() {
+        missing.push(TARGET);
+    }
     if !missing.is_empty() {
-        return Err(format!("NOT RUN: {} cannot be run here; {INSTALL}", missing.join(", ")).into());
+        return Err(format!("NOT RUN: {} is missing here; {INSTALL}", missing.join(", ")).into());
     }
     let mut tests = cargo::command();
     tests.current_dir(root).args(["test", "--target", TARGET, "--lib"]);
@@ -33,6 +36,12 @@ fn is_there(tool: &str) -> bool {
     let mut command = Command::new(tool);
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// Whether the standard library for it is there.
+fn compiles_for_it() -> bool {
+    let said = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
+    said.is_ok_and(|said| Path::new(String::from_utf8_lossy(&said.stdout).trim()).is_dir())
 }
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
