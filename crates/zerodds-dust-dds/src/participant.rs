@@ -187,7 +187,7 @@ mod tests {
     use crate::datagrams::NoUdp;
     use crate::outgoing::tests::HEADER;
     use crate::rtps::{DataFields, EntityId, MessageWriter, flag, pid};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
     use zerodds_core::testing::Hub;
     use zerodds_core::{Endianness, Incoming, Path, Receiver};
 
