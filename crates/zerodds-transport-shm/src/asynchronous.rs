@@ -4,7 +4,8 @@ use crate::outbound::Notice;
 use crate::sys::async_fd;
 use crate::{ShmLoan, ShmMessage, ShmReceiver, ShmTransport};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use zerodds_core::{
     Delivery, Incoming, LoanError, Locator, Peer, Receiver, SendError, Sent, Transport, Wake,
@@ -53,7 +54,8 @@ impl AsyncShmReceiver {
 }
 
 impl ShmTransport {
-    /// As [`Transport::loan`], but waits for room until the deadline on a thread that may block.
+    /// As [`Transport::loan`], but waits for room until the deadline on a thread that may block. That one waits no longer than a
+    /// tenth of a second for a future that was dropped.
     ///
     /// # Errors
     /// As [`Transport::loan`].
@@ -64,12 +66,17 @@ impl ShmTransport {
             outcome => return outcome,
         }
         let transport = self.clone();
-        let waited = tokio::task::spawn_blocking(move || transport.loan_before(len, deadline)).await;
-        waited.unwrap_or(Err(LoanError::Closed))
+        let waited = elsewhere(deadline, move |steps| {
+            let loans = steps.map(|until| transport.loan_before(len, until));
+            let mut answers = loans.filter(|loan| !matches!(loan, Err(LoanError::Full { .. })));
+            answers.next().unwrap_or(Err(LoanError::Full { len }))
+        });
+        waited.await.unwrap_or(Err(LoanError::Closed))
     }
 
     /// As [`Transport::send`], but never blocks the executor: a reliable send that has to wait for space does so
-    /// on a thread that may block. Each entry of `to` is one peer, by its locators.
+    /// on a thread that may block. Each entry of `to` is one peer, by its locators. Whoever drops the future gives up those who had
+    /// no room: they go without, within a tenth of a second.
     ///
     /// # Errors
     /// As [`Transport::send`].
@@ -86,13 +93,37 @@ impl ShmTransport {
         let mut sending = self.begin(message, &peers, delivery, Notice::Ring)?;
         match delivery {
             Delivery::Reliable { deadline } if !sending.is_done() => {
-                let waited = tokio::task::spawn_blocking(move || {
-                    sending.wait(deadline);
+                let waited = elsewhere(deadline, move |steps| {
+                    for until in steps {
+                        sending.wait(until);
+                        if sending.is_done() {
+                            break;
+                        }
+                    }
                     sending.finish().0
                 });
-                waited.await.map_err(|_| SendError::Closed)
+                waited.await.ok_or(SendError::Closed)
             }
             _ => Ok(sending.finish().0),
         }
     }
 }
+
+/// Waits on a thread that may block, in steps: their ends, the last of which is the deadline. There are no more of them once nobody wants
+/// to know, so that a future that is dropped keeps no thread. `None`: the runtime has shut down.
+async fn elsewhere<T: Send + 'static>(
+    deadline: Instant,
+    wait: impl FnOnce(&mut dyn Iterator<Item = Instant>) -> T + Send + 'static,
+) -> Option<T> {
+    // Dropped with the future.
+    let wanted = Arc::new(());
+    let still_wanted = Arc::downgrade(&wanted);
+    let mut steps = std::iter::from_fn(move || {
+        let now = Instant::now();
+        (now < deadline && still_wanted.strong_count() > 0).then(|| deadline.min(now + STEP))
+    });
+    tokio::task::spawn_blocking(move || wait(&mut steps)).await.ok()
+}
+
+/// How long a thread goes on waiting for a future that was dropped, at most.
+const STEP: Duration = Duration::from_millis(100);

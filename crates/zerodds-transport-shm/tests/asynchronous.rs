@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use support::{deadline, pair, reliable, roles};
+use tokio::runtime;
 use zerodds_core::{Delivery, Incoming, SendError, Transport};
 use zerodds_transport_shm::AsyncShmReceiver;
 
@@ -76,7 +78,7 @@ async fn a_send_that_has_to_wait_lets_other_tasks_run() {
     // Fill what the stopped receiver may have, until a send has to wait.
     loop {
         let loan = transport.loan(1 << 20).expect("room");
-        let now = Delivery::Reliable { deadline: std::time::Instant::now() };
+        let now = Delivery::Reliable { deadline: Instant::now() };
         let outcome = transport.send_async(loan, &to, now).await.expect("open");
         if !outcome.unserved.is_empty() {
             break;
@@ -106,7 +108,7 @@ fn a_send_that_the_runtime_drops_unfinished_leaves_nothing_in_the_ring() {
     drop(filling.pop());
     let in_use = || a.transport.pool().in_use;
     let before = in_use();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = runtime::Builder::new_current_thread().build().expect("a runtime");
     let handle = runtime.handle().clone();
     runtime.shutdown_background();
     let _context = handle.enter();
@@ -115,6 +117,37 @@ fn a_send_that_the_runtime_drops_unfinished_leaves_nothing_in_the_ring() {
     let outcome = sent.poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(outcome, Poll::Ready(Err(SendError::Closed))), "no thread is left to wait on");
     assert_eq!(in_use(), before, "the offer does not stand for ever");
+}
+
+#[test]
+fn a_loan_and_a_send_that_are_given_up_keep_no_thread_and_no_room() {
+    let (a, b) = pair();
+    let (to, max) = ([vec![b.locator()]], a.transport.max_message_len());
+    let mut filling: Vec<_> = std::iter::from_fn(|| a.transport.loan(max).ok()).collect();
+    let in_use = || a.transport.pool().in_use;
+    let (all, far) = (in_use(), Instant::now() + Duration::from_secs(3600));
+    let threads = runtime::Builder::new_current_thread().max_blocking_threads(1).enable_time().build();
+    let runtime = threads.expect("a runtime");
+    // On the one thread that may block.
+    let is_free = || {
+        let task =
+            async { tokio::time::timeout(support::PATIENCE, tokio::task::spawn_blocking(|| ())).await };
+        runtime.block_on(task).is_ok()
+    };
+    give_up(&runtime, a.transport.loan_async(max, far));
+    let after_loan = is_free();
+    let loan = filling.pop().expect("room for one");
+    give_up(&runtime, a.transport.send_async(loan, &to, Delivery::Reliable { deadline: far }));
+    let after_send = is_free();
+    runtime.shutdown_background();
+    assert!(after_loan && after_send);
+    assert!(in_use() < all, "what was offered is taken back");
+}
+
+/// Lets it begin to wait, and drops it.
+fn give_up(runtime: &runtime::Runtime, future: impl Future) {
+    let _context = runtime.enter();
+    assert!(pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_pending(), "it has to wait");
 }
 
 /// Programs keep it in types of their own, so that it needs a name.
