@@ -21,7 +21,7 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zerodds_core::{Delivery, Locator, Peer, Reason, Refusal, Sent, Unserved};
+use zerodds_core::{Delivery, LoanError, Locator, Peer, Reason, Refusal, Sent, Unserved};
 
 /// A message being sent.
 pub(crate) struct Sending {
@@ -477,10 +477,14 @@ impl<'a> Round<'a> {
 
     /// A message of the heap for which the lane has no room goes through the ring.
     fn publish_copy(&mut self, to: &Locator, bytes: &[u8]) -> Outcome {
+        if self.outbound.closed {
+            return Outcome::Unreachable(Reason::Closed);
+        }
         let Some(parts) = self.outbound.room(to, bytes.len(), self.promise) else { return Outcome::Full };
-        let claim = Claim::Copy(parts);
-        let Ok(id) = self.shared.allocate_in(&mut self.outbound, bytes.len(), claim) else {
-            return Outcome::Full;
+        let id = match self.shared.allocate_in(&mut self.outbound, bytes.len(), Claim::Copy(parts)) {
+            Ok(id) => id,
+            Err(LoanError::Closed) => return Outcome::Unreachable(Reason::Closed),
+            Err(_) => return Outcome::Full,
         };
         let at = self.outbound.arena.record(id).payload();
         // Nobody else sees the record yet, and everybody else may send meanwhile.

@@ -40,10 +40,10 @@ impl ShmSending {
         }
     }
 
-    /// Whether nobody needs to be waited for: all are served or cannot be, or the message is best effort.
+    /// Whether nobody needs to be waited for: all are served or cannot be, the message is best effort, or the transport is closed.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.sending.as_ref().is_none_or(Sending::is_done)
+        self.shared.is_closed() || self.sending.as_ref().is_none_or(Sending::is_done)
     }
 
     /// Waits for those without room until the deadline.

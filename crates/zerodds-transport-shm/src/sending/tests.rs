@@ -138,7 +138,9 @@ fn the_ring_goes_on_for_a_receiver_that_is_awake_and_starts_again_for_one_that_s
 fn whoever_has_no_room_when_the_transport_closes_is_closed_to_and_no_time_was_over() {
     let scene = Scene::new(3_860_000_000 - std::process::id(), &[true]);
     let mut sending = scene.begin();
+    assert!(!sending.is_done());
     scene.transport.close();
+    assert!(sending.is_done(), "nobody is waited for any more");
     sending.wait(far());
     let sent = sending.finish().0;
     assert!(
@@ -147,6 +149,26 @@ fn whoever_has_no_room_when_the_transport_closes_is_closed_to_and_no_time_was_ov
         sent.unserved
     );
     assert_eq!(scene.transport.counters().timed_out_messages, 0);
+}
+
+#[test]
+fn a_copy_that_waits_for_room_finds_the_books_closed() {
+    let scene = Scene::new(3_850_000_000 - std::process::id(), &[true]);
+    let mut handle = scene.begin();
+    let shared = Arc::clone(&handle.shared);
+    let sending = handle.sending.as_mut().expect("unfinished");
+    sending.leave_reserve(&shared);
+    sending.give(&shared);
+    assert!(!sending.is_done(), "there is no room");
+    // As the control thread leaves them that cannot go on.
+    shared.outbound.lock().closed = true;
+    sending.give(&shared);
+    assert!(sending.is_done(), "there never will be");
+    let unserved = handle.finish().0.unserved;
+    assert!(
+        matches!(unserved[..], [Unserved { index: 0, why: Refusal::Unreachable(Reason::Closed) }]),
+        "{unserved:?}"
+    );
 }
 
 /// Two transports of this domain, small ones, with a link by which the first can send to the second.
