@@ -106,7 +106,7 @@ impl Link {
         matches!(socket::send(&self.socket, &self.wake, &[]), Ok(()) | Err(Errno::AGAIN))
     }
 
-    /// Whether no fault of the peer's was found before: it is counted and said once, whoever ends the link.
+    /// Whether no fault of the peer's was found before: it is counted and said once, whoever finds it and whoever ends the link.
     pub(crate) fn is_first_fault(&self, fault: &Reason) -> bool {
         self.fault.set(fault.clone()).is_ok()
     }

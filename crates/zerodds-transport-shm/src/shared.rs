@@ -21,7 +21,7 @@ use crate::sys::{Generation, Keeper, Mapping};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -46,8 +46,6 @@ pub(crate) struct Shared {
     /// Closes what peers sent.
     pub(crate) closer: Arc<Closer>,
     pub(crate) stats: Stats,
-    /// Of how many links with each user it was said that its processes broke the protocol.
-    faulty_users: Mutex<BTreeMap<u32, u32>>,
     /// Nothing is sent any more.
     pub(crate) closed: AtomicBool,
     /// The control thread has ended too: nothing more arrives.
@@ -144,7 +142,6 @@ impl Shared {
             },
             closer: Arc::default(),
             stats: Stats::default(),
-            faulty_users: Mutex::default(),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             receiver_taken: AtomicBool::new(false),
@@ -244,28 +241,12 @@ impl Shared {
         }
     }
 
-    /// What a peer did that no correct one does is counted, and said of as many links as suffice to be heard: whoever breaks one after
-    /// another does not fill the log.
-    pub(crate) fn note_fault(&self, link: &Link, fault: &Reason) {
-        if !link.is_first_fault(fault) {
-            return;
-        }
-        Stats::add(&self.stats.protocol_errors, 1);
-        if self.is_to_be_said(link.uid) {
-            tracing::warn!(peer = %link.locator, "{fault}; its link is closed and UDP used instead");
-        } else {
-            tracing::debug!(peer = %link.locator, "{fault}; its link is closed and UDP used instead");
-        }
-    }
-
-    fn is_to_be_said(&self, uid: u32) -> bool {
-        let mut users = self.faulty_users.lock();
-        let said = users.get(&uid).copied().unwrap_or(0);
-        let is_one_more = said < FAULTS_SAID_MAX && (said > 0 || users.len() < FAULTY_USERS_MAX);
-        if is_one_more {
-            users.insert(uid, said + 1);
-        }
-        is_one_more
+    /// What a peer did that no correct one does is counted, once for each link; whether this was the first time. The control thread says
+    /// it: whoever finds it, in the midst of a send or a receive, may hold what a subscriber of log lines waits for.
+    pub(crate) fn note_fault(&self, link: &Link, fault: &Reason) -> bool {
+        let is_first = link.is_first_fault(fault);
+        Stats::add(&self.stats.protocol_errors, u64::from(is_first));
+        is_first
     }
 
     /// Gives back a loan of a record of our ring.
@@ -434,11 +415,12 @@ impl Stats {
 pub(crate) fn close_broken(shared: &Shared, link: &Arc<Link>, broken: Broken) {
     let reason = Reason::Protocol(broken.0.into());
     // Before the peer is told, whose own goodbye may be what ends the link then.
-    shared.note_fault(link, &reason);
+    let is_first = shared.note_fault(link, &reason);
     if link.down.get().is_none() {
         link.say_bye(shared.locator, Goodbye::Broken);
     }
-    if link.end(reason) {
+    link.end(reason);
+    if is_first {
         shared.requests.push(Request::Close(Arc::clone(link), broken));
     }
 }
@@ -482,9 +464,6 @@ fn message_max(config: &Config) -> usize {
 const MAIN_MIN: usize = 4 << 20;
 /// The ring uses this much before it grows: with a receiver that sleeps between messages.
 const SOFT_START: u64 = 256 << 10;
-/// Links with one user of whose faults is warned; how many users are remembered.
-const FAULTS_SAID_MAX: u32 = 16;
-const FAULTY_USERS_MAX: usize = 256;
 /// Bytes that are made present at once for the first messages.
 const POPULATED_AT_ONCE: u64 = 64 << 10;
 

@@ -82,6 +82,8 @@ struct Worker {
     said_unreceived: bool,
     /// Peers of whom it was said that they are not admitted, so that it is said once.
     told: HashSet<(Locator, u32)>,
+    /// Of how many links with each user it was said that its processes broke the protocol.
+    faulty_users: HashMap<u32, u32>,
 }
 
 const LISTENER: u64 = 0;
@@ -113,6 +115,7 @@ impl Worker {
             strangers: Strangers::default(),
             next_token: FIRST_CONNECTION,
             told: HashSet::new(),
+            faulty_users: HashMap::new(),
         })
     }
 
@@ -367,7 +370,12 @@ impl Worker {
                     self.shared.bell.notify_space(Space::Much);
                 }
                 Progress::Bye(link, why) => self.bye(&link, why),
-                Progress::Broken(link, reason) => self.broken(&link, reason),
+                Progress::Broken(link, reason) => {
+                    // Otherwise whoever found a fault before has asked for the same.
+                    if self.shared.note_fault(&link, &reason) {
+                        self.broken(&link, reason);
+                    }
+                }
                 Progress::Gone(reason) => return self.gone(token, &reason),
             }
         }
@@ -471,10 +479,24 @@ impl Worker {
         self.leave(link, Goodbye::Wished, reason, pause);
     }
 
-    /// The peer broke the protocol: where it was not its memory that showed it, this is the first to say so.
+    /// The peer broke the protocol, which is counted already. It is said of as many links as suffice to be heard: whoever breaks one after
+    /// another does not fill the log.
     fn broken(&mut self, link: &Arc<Link>, reason: Reason) {
-        self.shared.note_fault(link, &reason);
+        if self.is_to_be_said(link.uid) {
+            tracing::warn!(peer = %link.locator, "{reason}; its link is closed and UDP used instead");
+        } else {
+            tracing::debug!(peer = %link.locator, "{reason}; its link is closed and UDP used instead");
+        }
         self.leave(link, Goodbye::Broken, reason, BROKEN_PAUSE);
+    }
+
+    fn is_to_be_said(&mut self, uid: u32) -> bool {
+        let said = self.faulty_users.get(&uid).copied().unwrap_or(0);
+        let is_one_more = said < FAULTS_SAID_MAX && (said > 0 || self.faulty_users.len() < FAULTY_USERS_MAX);
+        if is_one_more {
+            self.faulty_users.insert(uid, said + 1);
+        }
+        is_one_more
     }
 
     /// A link is over, but its peer may still read what it has taken: it is told, and its end awaited. None is tried
@@ -605,3 +627,6 @@ const LISTENER_PAUSE: Duration = Duration::from_millis(100);
 const BROKEN_PAUSE: Duration = Duration::from_secs(1);
 /// Peers not admitted that are remembered, so that each is mentioned once.
 const TOLD_MAX: usize = 256;
+/// Links with one user of whose faults is warned; how many users are remembered.
+const FAULTS_SAID_MAX: u32 = 16;
+const FAULTY_USERS_MAX: usize = 256;
