@@ -423,6 +423,9 @@ impl Shared {
             return Reach::Ready(Path::SharedMemory);
         }
         let mut outbound = self.outbound.lock();
+        if outbound.closed {
+            return Reach::Unreachable(Reason::Closed);
+        }
         if let Some(link) = outbound.link(&locator) {
             return match link.down.get() {
                 None => Reach::Ready(Path::SharedMemory),
@@ -435,9 +438,6 @@ impl Shared {
                 return Reach::Unreachable(reason.clone());
             }
             Some(Attempt::Down { .. }) | None => {}
-        }
-        if outbound.closed {
-            return Reach::Unreachable(Reason::Closed);
         }
         if !outbound.set_connecting(locator) {
             return Reach::Unreachable(Reason::NoPlace);

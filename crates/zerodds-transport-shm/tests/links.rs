@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
+use support::warnings::hear;
 use support::{Node, PATIENCE, deadline, fill, fresh_domain, is_intact, pair, reliable};
 use zerodds_core::{
     Delivery, Incarnation, Incoming, Locator, Peer, Reach, Reason, Receiver, Refusal, Transport,
@@ -164,6 +165,24 @@ fn a_receiver_that_is_dropped_refuses_what_is_sent_from_then_on() {
     for len in [10, 100_000] {
         assert_eq!(a.send_pattern(&[Peer::new(&[to])], 1, len, reliable()).by_shm, 0);
     }
+}
+
+#[test]
+fn a_transport_whose_log_has_its_control_thread_panic_is_closed_to_all_and_says_so() {
+    let (mut a, mut b) = pair();
+    let (name, to, from) = (b.locator().to_string(), b.locator(), a.locator());
+    hear(tracing::Level::DEBUG, move |text| {
+        assert!(!text.contains("link down") || !text.contains(&name), "what a subscriber may come to");
+    });
+    a.transport.disconnect(&to);
+    assert_eq!(b.until_down_why(from).1, Reason::PeerClosed);
+    a.until_down(to);
+    reach_until(&a, to, |reach| *reach == Reach::Unreachable(Reason::Closed));
+    for to in [to, from] {
+        let unserved = a.send(to, b"in vain", reliable()).unserved;
+        assert!(matches!(unserved[0].why, Refusal::Unreachable(Reason::Closed)), "{unserved:?}");
+    }
+    assert!(a.transport.loan(100_000).is_err());
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Control {
     /// Waits for the thread to end; it does so at once after a [`Request::Stop`].
     pub(crate) fn join(self) {
         if self.thread.thread().id() != std::thread::current().id() {
-            // It does not panic; if it did, the transport is closed all the same.
+            // Where a subscriber of log lines had it panic, the transport is closed all the same: see the drop of `Worker`.
             let _ = self.thread.join();
         }
     }
@@ -122,7 +122,7 @@ impl Worker {
     fn run(&mut self) {
         let mut events = Vec::with_capacity(64);
         while self.round(&mut events) {}
-        self.say_goodbye();
+        self.let_in_who_came();
     }
 
     /// Waits for events and handles them; `false` to end.
@@ -138,7 +138,6 @@ impl Worker {
                 tracing::error!(
                     "shared memory ends, UDP is used instead: its control thread cannot wait: {error}"
                 );
-                self.shared.outbound.lock().closed = true;
                 return false;
             }
         }
@@ -576,8 +575,8 @@ impl Worker {
         Some(connection)
     }
 
-    /// Tells everybody; what was sent stays where it is for those who have not read it yet.
-    fn say_goodbye(&mut self) {
+    /// Links that are as good as up come up before all end: what was sent by them stays where it is for those who have not read it yet.
+    fn let_in_who_came(&mut self) {
         crash::step("say goodbye");
         // Who has come meanwhile is let in to be closed in our way; the kernel would do it in its own.
         let _ = rustix::net::shutdown(&self.listener, Shutdown::Read);
@@ -593,12 +592,21 @@ impl Worker {
                 self.up(token, link);
             }
         }
+    }
+}
+
+impl Drop for Worker {
+    /// Tells everybody, however the thread ends: whatever a subscriber of log lines does here, nobody is sent to any more whose death
+    /// would not be noticed, and nobody waits for a link that nobody makes. Says nothing itself: a second panic would end the process.
+    fn drop(&mut self) {
+        self.shared.outbound.lock().closed = true;
         for (_, connection) in self.connections.drain() {
             if let Some(link) = connection.link() {
                 link.say_bye(self.shared.locator, Goodbye::Closing);
                 link.end(Reason::Closed);
             }
         }
+        self.shared.bell.notify_space(Space::Much);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is warned of.
+//! What is said, and warned of.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ pub(crate) fn count(meanwhile: impl FnOnce()) -> u64 {
     let said = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&said);
     let hear = move |_: &Event<'_>| _ = counted.fetch_add(1, Ordering::Relaxed);
-    tracing::subscriber::with_default(Warnings(hear), meanwhile);
+    tracing::subscriber::with_default(Hears(Level::WARN, hear), meanwhile);
     said.load(Ordering::Relaxed)
 }
 
@@ -20,21 +20,27 @@ pub(crate) fn count(meanwhile: impl FnOnce()) -> u64 {
 pub(crate) fn everywhere() -> &'static Mutex<Vec<String>> {
     static SAID: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
     SAID.get_or_init(|| {
-        let hear = |event: &Event<'_>| {
-            let mut text = Text(String::new());
-            event.record(&mut text);
-            everywhere().lock().expect("nobody panics with it").push(text.0);
-        };
-        tracing::subscriber::set_global_default(Warnings(hear)).expect("there is no other");
+        hear(Level::WARN, |text| everywhere().lock().expect("nobody panics with it").push(text));
         Mutex::default()
     })
 }
 
-struct Warnings<F>(F);
+/// From now on has `each` hear what is said at this level and above, on all threads of this process; once in each.
+pub(crate) fn hear(level: Level, each: impl Fn(String) + Send + Sync + 'static) {
+    let hear = move |event: &Event<'_>| {
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        each(text.0);
+    };
+    tracing::subscriber::set_global_default(Hears(level, hear)).expect("there is no other");
+}
 
-impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for Warnings<F> {
+/// What is said at this level and above goes there.
+struct Hears<F>(Level, F);
+
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for Hears<F> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
+        *metadata.level() <= self.0
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -46,7 +52,7 @@ impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for Warnings<F> {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        self.0(event);
+        self.1(event);
     }
 
     fn enter(&self, _: &Id) {}
