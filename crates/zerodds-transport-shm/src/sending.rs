@@ -95,26 +95,21 @@ impl Sending {
     }
 
     /// Sends a message; whoever has no room is waited for as long as the delivery says.
-    pub(crate) fn send(
-        shared: &Arc<Shared>,
-        message: ShmLoan,
-        to: &[Peer<'_>],
-        delivery: Delivery,
-        notice: Notice,
-    ) -> Sent {
+    pub(crate) fn send(shared: &Arc<Shared>, message: ShmLoan, to: &[Peer<'_>], delivery: Delivery) -> Sent {
         match message.0 {
             LoanKind::Small(bytes) if bytes.len() <= lane::MESSAGE_MAX => {
-                Self::send_small(shared, &bytes, to, delivery, notice)
+                Self::send_small(shared, &bytes, to, delivery)
             }
-            LoanKind::Record(loan) if notice == Notice::Ring && !leaves_ring(shared, &loan) => {
+            LoanKind::Record(loan) if !leaves_ring(shared, &loan) => {
                 Self::send_record(shared, loan, to, delivery)
             }
             other => {
-                let (message, paces) = (ShmLoan(other), notice == Notice::Ring);
+                let message = ShmLoan(other);
                 let len = message.len();
-                let sent = Self::begin(shared, message, to, delivery, notice).complete(shared, delivery);
+                let sending = Self::begin(shared, message, to, delivery, Notice::Ring);
+                let sent = sending.complete(shared, delivery);
                 // Small messages are no reason to wait for whoever has large ones to read.
-                if paces && len > lane::MESSAGE_MAX {
+                if len > lane::MESSAGE_MAX {
                     shared.keep_pace(to, len, delivery);
                 }
                 sent
@@ -161,20 +156,19 @@ impl Sending {
         bytes: &[u8],
         to: &[Peer<'_>],
         delivery: Delivery,
-        notice: Notice,
     ) -> Sent {
-        let served = if notice == Notice::Ring { push_to_first(shared, bytes, to) } else { 0 };
+        let served = push_to_first(shared, bytes, to);
         if served == to.len() {
             return Sent { by_shm: served as u32, ..Sent::default() };
         }
         let promise = Promise::of(delivery);
         let (sent, without_room) =
-            Round::new(shared, Parcel::Small(bytes), promise, notice).first(to, served);
+            Round::new(shared, Parcel::Small(bytes), promise, Notice::Ring).first(to, served);
         if without_room.is_empty() {
             return sent;
         }
         let message = ShmLoan(LoanKind::Small(bytes.to_vec()));
-        Self::after(message, promise, notice, (sent, without_room)).complete(shared, delivery)
+        Self::after(message, promise, Notice::Ring, (sent, without_room)).complete(shared, delivery)
     }
 
     /// Waits for those without room as long as the delivery says; what became of the message.

@@ -148,9 +148,13 @@ impl ShmTransport {
         self.books().map(|shared| shared.outbound.lock().pool()).unwrap_or_default()
     }
 
-    /// As [`Transport::send`], but a receiver that sleeps is not woken: for messages whose news travels another way,
-    /// by a descriptor in an RTPS message for instance, and whose receiver looks when that comes. Until then they
-    /// lie in memory.
+    /// The first step of a send, which never waits: the message is given to everybody who has room. Who has none can be waited for
+    /// elsewhere, and the message can be read afterwards, for the path by which the others are served. How long a `Reliable` message is
+    /// waited for is up to [`ShmSending::wait`]; its own deadline is not looked at. Where the transport was closed since the loan was
+    /// made, nobody is given it, and it can be read as well.
+    ///
+    /// A receiver that sleeps is not woken: this is for messages whose news travels another way, by a descriptor in an RTPS message for
+    /// instance, and whose receiver looks when that comes. Until then they lie in memory.
     ///
     /// It is woken nevertheless when a quarter of what may wait for it does (64 large messages, or a quarter of this
     /// link's share of the ring, or of the 16 KiB for small messages), and whenever room is wanted that there is
@@ -159,44 +163,13 @@ impl ShmTransport {
     /// waits, for all receivers together, and until then nothing is taken back from it while the ring can grow instead.
     ///
     /// ```
-    /// use zerodds_core::{Delivery, Incoming, Peer, Reach, Receiver, Transport};
-    /// use zerodds_transport_shm::{Config, ShmTransport};
-    /// # let domain = 3_800_000_000 - std::process::id();
-    /// let transport = ShmTransport::open(domain, &Config::default());
-    /// # if transport.availability().is_err() { return; }
-    /// let (own, mut receiver) = (transport.locators(), transport.receiver().expect("taken once"));
-    /// let loan = transport.loan(100_000).expect("memory of the ring");
-    /// let sent = transport.send_quietly(loan, &[Peer::new(&own)], Delivery::BestEffort).expect("open");
-    /// assert_eq!(sent.by_shm, 1);
-    /// // ... and when the news has come:
-    /// assert!(matches!(receiver.try_receive(), Some(Incoming::Message(_))));
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Transport::send`].
-    pub fn send_quietly(
-        &self,
-        message: ShmLoan,
-        to: &[Peer<'_>],
-        delivery: Delivery,
-    ) -> Result<Sent, SendError> {
-        self.send_with(message, to, delivery, Notice::Quiet)
-    }
-
-    /// The first step of [`send_quietly`](Self::send_quietly), which never waits: the message is given to everybody
-    /// who has room. Who has none can be waited for elsewhere, and the message can be read afterwards, for the
-    /// path by which the others are served. How long a `Reliable` message is waited for is up to
-    /// [`ShmSending::wait`]; its own deadline is not looked at. Where the transport was closed since the loan was made, nobody is given
-    /// it, and it can be read as well.
-    ///
-    /// ```
     /// use std::time::Instant;
-    /// use zerodds_core::{Delivery, Peer, Transport};
+    /// use zerodds_core::{Delivery, Incoming, Peer, Receiver, Transport};
     /// use zerodds_transport_shm::{Config, ShmTransport};
     /// # let domain = 3_600_000_000 - std::process::id();
     /// let transport = ShmTransport::open(domain, &Config::default());
     /// # if transport.availability().is_err() { return; }
-    /// let (own, _receiver) = (transport.locators(), transport.receiver());
+    /// let (own, mut receiver) = (transport.locators(), transport.receiver().expect("taken once"));
     /// let mut loan = transport.loan(100_000).expect("memory of the ring");
     /// loan.fill(7);
     /// let delivery = Delivery::Reliable { deadline: Instant::now() };
@@ -204,6 +177,8 @@ impl ShmTransport {
     /// assert!(sending.is_done());
     /// let (sent, message) = sending.finish();
     /// assert!(sent.by_shm == 1 && message.len() == 100_000);
+    /// // ... and when the news has come:
+    /// assert!(matches!(receiver.try_receive(), Some(Incoming::Message(_))));
     /// ```
     ///
     /// # Errors
@@ -231,17 +206,6 @@ impl ShmTransport {
         };
         let sending = Sending::begin(shared, message, to, delivery, notice);
         Ok(ShmSending::new(Arc::clone(shared), sending, to.len()))
-    }
-
-    fn send_with(
-        &self,
-        message: ShmLoan,
-        to: &[Peer<'_>],
-        delivery: Delivery,
-        notice: Notice,
-    ) -> Result<Sent, SendError> {
-        let shared = &self.open_for_sending()?.shared;
-        Ok(Sending::send(shared, message, to, delivery, notice))
     }
 
     fn try_open(domain_id: u32, incarnation: Option<Incarnation>, config: &Config) -> Result<Open, Reason> {
@@ -341,7 +305,8 @@ impl Transport for ShmTransport {
     }
 
     fn send(&self, message: ShmLoan, to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
-        self.send_with(message, to, delivery, Notice::Ring)
+        let shared = &self.open_for_sending()?.shared;
+        Ok(Sending::send(shared, message, to, delivery))
     }
 
     fn send_bytes(&self, message: &[u8], to: &[Peer<'_>], delivery: Delivery) -> Result<Sent, SendError> {
@@ -359,7 +324,7 @@ impl Transport for ShmTransport {
             };
         }
         let shared = &self.open_for_sending()?.shared;
-        Ok(Sending::send_small(shared, message, to, delivery, Notice::Ring))
+        Ok(Sending::send_small(shared, message, to, delivery))
     }
 
     fn receiver(&self) -> Option<ShmReceiver> {

@@ -136,19 +136,6 @@ impl ShmTransport {
         Pool::default()
     }
 
-    /// As [`Transport::send`].
-    ///
-    /// # Errors
-    /// Never: there is no loan that could be sent.
-    pub fn send_quietly(
-        &self,
-        message: ShmLoan,
-        _to: &[Peer<'_>],
-        _delivery: Delivery,
-    ) -> Result<Sent, SendError> {
-        match message.0 {}
-    }
-
     /// Does nothing: there are no links.
     pub fn disconnect(&self, _peer: &Locator) {}
 

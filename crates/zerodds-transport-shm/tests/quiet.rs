@@ -13,7 +13,9 @@ use zerodds_transport_shm::{Config, ShmReceiver, ShmTransport};
 fn send_quietly(transport: &ShmTransport, to: Locator, seed: u64, len: usize) {
     let mut loan = transport.loan_before(len, deadline()).expect("room in time");
     fill(&mut loan, seed);
-    let sent = transport.send_quietly(loan, &[Peer::new(&[to])], reliable()).expect("open");
+    let mut sending = transport.begin_quietly(loan, &[Peer::new(&[to])], reliable()).expect("open");
+    sending.wait(deadline());
+    let sent = sending.finish().0;
     assert_eq!(sent.by_shm, 1, "{:?}", sent.unserved);
 }
 
@@ -101,7 +103,7 @@ fn send_best_effort(transport: &ShmTransport, to: &[Locator], seed: u64, len: us
     assert_eq!(transport.counters().lost_messages, 0, "for {len} bytes something was taken back");
     fill(&mut loan, seed);
     let peers: Vec<_> = to.iter().map(std::slice::from_ref).map(Peer::new).collect();
-    let sent = transport.send_quietly(loan, &peers, Delivery::BestEffort).expect("open");
+    let sent = transport.begin_quietly(loan, &peers, Delivery::BestEffort).expect("open").finish().0;
     assert_eq!(sent.by_shm as usize, to.len(), "{:?}", sent.unserved);
 }
 
@@ -194,8 +196,9 @@ fn whoever_wants_room_wakes_those_beside_whom_something_waits() {
     let mut quiet = 0;
     while !is_woken(&b.receiver, 0) {
         let loan = a.transport.loan(100).expect("of the heap");
-        let sent = a.transport.send_quietly(loan, &[Peer::new(&[b.locator()])], Delivery::BestEffort);
-        assert_eq!(sent.expect("open").by_shm, 1, "woken before there is no room at all");
+        let sending = a.transport.begin_quietly(loan, &[Peer::new(&[b.locator()])], Delivery::BestEffort);
+        let sent = sending.expect("open").finish().0;
+        assert_eq!(sent.by_shm, 1, "woken before there is no room at all");
         quiet += 1;
     }
     assert!(quiet > 10, "{quiet} small messages");

@@ -429,8 +429,8 @@ fn of_messages_to_oneself_no_more_wait_than_ones_share_of_the_ring_and_they_wake
     for seed in 0..100 {
         let mut loan = a.transport.loan(max).expect("what waits is not all there is");
         fill(&mut loan, seed);
-        let sent = a.transport.send_quietly(loan, &[Peer::new(&[own])], Delivery::BestEffort).expect("open");
-        accepted += u64::from(sent.by_shm);
+        let sending = a.transport.begin_quietly(loan, &[Peer::new(&[own])], Delivery::BestEffort);
+        accepted += u64::from(sending.expect("open").finish().0.by_shm);
     }
     assert!((2..=share / max as u64).contains(&accepted), "{accepted} of {max} bytes in {share}");
     a.until_woken_in_poll();

@@ -570,7 +570,7 @@ impl Session {
         self.try_send(to, note, |message, to, delivery| {
             let mut loan = self.transport.loan(message.len())?;
             loan.copy_from_slice(message);
-            self.transport.send_quietly(loan, to, delivery)
+            Ok(self.transport.begin_quietly(loan, to, delivery)?.finish().0)
         })
     }
 
