@@ -42,11 +42,11 @@ pub enum LoanError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// No buffer for the message.
+    /// No buffer for the message, for a reason that is none of those below.
     #[error(transparent)]
-    Loan(#[from] LoanError),
+    Loan(LoanError),
     /// The message is larger than this path carries.
-    #[error("a message of {len} bytes exceeds the {max} bytes that one datagram of this path carries")]
+    #[error("a message of {len} bytes exceeds the {max} bytes that this path carries at once")]
     TooLarge {
         /// The message's length in bytes.
         len: usize,
@@ -59,6 +59,17 @@ pub enum SendError {
     /// The transport was closed.
     #[error("the transport was closed")]
     Closed,
+}
+
+impl From<LoanError> for SendError {
+    /// What a send can say itself is said so, whichever step of it found it out.
+    fn from(error: LoanError) -> Self {
+        match error {
+            LoanError::TooLarge { len, max } => Self::TooLarge { len, max },
+            LoanError::Closed => Self::Closed,
+            other => Self::Loan(other),
+        }
+    }
 }
 
 /// Why one peer was not served by a send that others may have received.
@@ -82,4 +93,17 @@ pub enum Refusal {
     /// The system refused.
     #[error("sending failed: {0}")]
     Io(#[from] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_send_says_one_thing_in_one_way_though_it_was_the_loan_that_failed() {
+        assert!(matches!(LoanError::Closed.into(), SendError::Closed));
+        let too_large = LoanError::TooLarge { len: 2, max: 1 };
+        assert!(matches!(too_large.into(), SendError::TooLarge { len: 2, max: 1 }));
+        assert!(matches!(LoanError::Full { len: 2 }.into(), SendError::Loan(LoanError::Full { len: 2 })));
+    }
 }

@@ -229,10 +229,7 @@ impl ShmTransport {
     }
 
     pub(crate) fn open_for_sending(&self) -> Result<&Arc<Open>, SendError> {
-        self.open_inner().map_err(|error| match error {
-            LoanError::Closed => SendError::Closed,
-            other => SendError::Loan(other),
-        })
+        Ok(self.open_inner()?)
     }
 
     /// What only the process that opened the transport looks at: a forked child has a copy, perhaps of a lock that nobody

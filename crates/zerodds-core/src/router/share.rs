@@ -81,16 +81,12 @@ impl Share {
 /// What a failed send means to each of its peers.
 fn refusal(error: &SendError) -> Refusal {
     match error {
-        SendError::TooLarge { len, max } | SendError::Loan(LoanError::TooLarge { len, max }) => {
-            Refusal::TooLarge { len: *len, max: *max }
-        }
+        SendError::TooLarge { len, max } => Refusal::TooLarge { len: *len, max: *max },
         SendError::Loan(LoanError::Full { .. }) => Refusal::Full,
         SendError::Loan(LoanError::Unavailable(reason)) => Refusal::Unreachable(reason.clone()),
-        SendError::Loan(error @ LoanError::NoMemory { .. }) => {
-            Refusal::Unreachable(Reason::Unavailable(error.to_string()))
-        }
+        SendError::Loan(error) => Refusal::Unreachable(Reason::Unavailable(error.to_string())),
         SendError::Io(error) => Refusal::Io(std::io::Error::new(error.kind(), error.to_string())),
-        SendError::Closed | SendError::Loan(LoanError::Closed) => Refusal::Unreachable(Reason::Closed),
+        SendError::Closed => Refusal::Unreachable(Reason::Closed),
     }
 }
 

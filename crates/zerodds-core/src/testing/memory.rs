@@ -229,11 +229,11 @@ impl Memory {
         self.hub.0.state.lock().members.get_mut(locator).map(act)
     }
 
-    fn own_locator(&self) -> Result<Locator, SendError> {
+    fn own_locator(&self) -> Result<Locator, LoanError> {
         match (&self.locator, self.with_member(|member| member.closed)) {
             (Ok(locator), Some(false)) => Ok(*locator),
-            (Err(reason), _) => Err(SendError::Loan(LoanError::Unavailable(reason.clone()))),
-            _ => Err(SendError::Closed),
+            (Err(reason), _) => Err(LoanError::Unavailable(reason.clone())),
+            _ => Err(LoanError::Closed),
         }
     }
 
@@ -300,8 +300,7 @@ impl Transport for Memory {
 
     fn loan(&self, len: usize) -> Result<MemoryLoan, LoanError> {
         match self.own_locator() {
-            Err(SendError::Loan(error)) => Err(error),
-            Err(_) => Err(LoanError::Closed),
+            Err(error) => Err(error),
             Ok(_) if len > self.max_message_len => {
                 self.with_member(|member| member.counters.too_large_messages += 1);
                 Err(LoanError::TooLarge { len, max: self.max_message_len })
