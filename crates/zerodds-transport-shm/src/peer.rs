@@ -147,8 +147,8 @@ impl Deref for Reading {
 }
 
 impl Keeper for Arc<Reading> {
-    fn mapping(&self) -> Option<&Mapping> {
-        self.ring.in_place()
+    fn mapping(&self) -> &Mapping {
+        self.ring.in_place().unwrap_or_else(|| unreachable!("only what is mapped may be held"))
     }
 }
 

@@ -365,9 +365,7 @@ impl InPeer {
             Some(Taken::InPlace { at, len, handle, position }) => {
                 // Its slot is free again, its bytes are not yet: what is much by itself is told of when it is given back.
                 self.notify_space(if Space::of(len) == Space::Much { 0 } else { len });
-                let reading = &self.reading;
-                debug_assert!(reading.ring.in_place().is_some(), "only what is mapped may be held");
-                let bytes = SharedBytes::new(Arc::clone(reading), at, len);
+                let bytes = SharedBytes::new(Arc::clone(&self.reading), at, len);
                 Body::InPlace(InPlace { bytes, handle, position })
             }
         };

@@ -269,8 +269,8 @@ impl Shared {
 }
 
 impl Keeper for Arc<Shared> {
-    fn mapping(&self) -> Option<&Mapping> {
-        Some(&self.ring)
+    fn mapping(&self) -> &Mapping {
+        &self.ring
     }
 }
 

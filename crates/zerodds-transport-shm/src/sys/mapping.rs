@@ -134,54 +134,7 @@ impl Region for Mapping {
 
 /// Who keeps a mapping, always the same, for as long as it lives itself: rule 4.
 pub(crate) trait Keeper {
-    /// `None` if it keeps none after all.
-    fn mapping(&self) -> Option<&Mapping>;
-}
-
-/// Bytes of our own ring that a loan may write.
-pub(crate) struct LoanedBytes<K> {
-    keeper: K,
-    at: usize,
-    len: usize,
-}
-
-impl<K: Keeper> LoanedBytes<K> {
-    /// Rule 3 must hold: the range belongs to one unpublished record, and to this value alone.
-    pub(crate) const fn new(keeper: K, at: usize, len: usize) -> Self {
-        Self { keeper, at, len }
-    }
-
-    pub(crate) const fn keeper(&self) -> &K {
-        &self.keeper
-    }
-
-    /// Shortens the loan; it cannot grow.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-}
-
-impl<K: Keeper> Deref for LoanedBytes<K> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        let Some(mapping) = self.keeper.mapping() else { return &[] };
-        let start = mapping.pointer(self.at, self.len);
-        // SAFETY: inside the mapping, which `self` keeps alive (rule 4); nobody else writes these bytes while `self` exists (rule 3).
-        unsafe { std::slice::from_raw_parts(start, self.len) }
-    }
-}
-
-impl<K: Keeper> DerefMut for LoanedBytes<K> {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        crash::step("write to a loan");
-        let Some(mapping) = self.keeper.mapping() else { return &mut [] };
-        assert!(mapping.writable);
-        let start = mapping.pointer(self.at, self.len);
-        // SAFETY: inside a writable mapping (checked), which `self` keeps alive (rule 4); nobody else touches these bytes while `self`
-        // exists (rule 3), and `self` is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
-    }
+    fn mapping(&self) -> &Mapping;
 }
 
 /// Bytes of a published record, read in place.
@@ -206,10 +159,50 @@ impl<K: Keeper> Deref for SharedBytes<K> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let Some(mapping) = self.keeper.mapping() else { return &[] };
-        let start = mapping.pointer(self.at, self.len);
-        // SAFETY: inside the mapping, which `self` keeps alive (rule 4); nobody writes these bytes while `self` exists (rule 3).
+        let start = self.keeper.mapping().pointer(self.at, self.len);
+        // SAFETY: inside the mapping, which `self` keeps alive (rule 4); nobody writes these bytes while `self` is borrowed: they are
+        // published, or lent to whoever has it alone (rule 3).
         unsafe { std::slice::from_raw_parts(start, self.len) }
+    }
+}
+
+/// Bytes of our own ring that a loan may write.
+pub(crate) struct LoanedBytes<K>(SharedBytes<K>);
+
+impl<K: Keeper> LoanedBytes<K> {
+    /// Rule 3 must hold: the range belongs to one unpublished record, and to this value alone.
+    pub(crate) const fn new(keeper: K, at: usize, len: usize) -> Self {
+        Self(SharedBytes::new(keeper, at, len))
+    }
+
+    pub(crate) const fn keeper(&self) -> &K {
+        self.0.keeper()
+    }
+
+    /// Shortens the loan; it cannot grow.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.0.len = self.0.len.min(len);
+    }
+}
+
+impl<K: Keeper> Deref for LoanedBytes<K> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<K: Keeper> DerefMut for LoanedBytes<K> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        crash::step("write to a loan");
+        let SharedBytes { keeper, at, len } = &self.0;
+        let mapping = keeper.mapping();
+        assert!(mapping.writable);
+        let start = mapping.pointer(*at, *len);
+        // SAFETY: inside a writable mapping (checked), which `self` keeps alive (rule 4); nobody else touches these bytes while `self`
+        // exists (rule 3), and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(start, *len) }
     }
 }
 
