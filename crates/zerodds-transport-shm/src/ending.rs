@@ -137,13 +137,12 @@ const CLAIMS_MAX: usize = 4096;
 mod tests {
     use super::*;
     use crate::layout::link;
-    use crate::segment::{self, Sharing};
     use crate::sys::Mapping;
 
     const WAY: Direction = Direction::FromAcceptor;
 
     fn memory() -> Mapping {
-        segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping
+        Mapping::anonymous(link::LEN)
     }
 
     #[test]

@@ -293,7 +293,6 @@ const RETRIES_MAX: usize = 8;
 mod tests {
     use super::*;
     use crate::layout::link;
-    use crate::segment::{self, Sharing};
     use crate::slots::SlotWriter;
     use crate::sync::{AtomicU32, AtomicU64, Ordering};
     use crate::sys::Mapping;
@@ -302,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_sender_that_goes_on_sending_after_the_end_is_left_all_the_same() {
-        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        let memory = Mapping::anonymous(link::LEN);
         let mut receiver = InLink::new(WAY, 1 << 20, true);
         let mut sender = SlotWriter::new(WAY);
         sender.publish(&memory, 0, 65, 64, slot::NO_HANDLE);
@@ -323,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_has_a_handle_is_taken_before_it_is_copied_so_that_no_sender_is_faster() {
-        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        let memory = Mapping::anonymous(link::LEN);
         let mut sender = SlotWriter::new(WAY);
         sender.publish(&memory, 0, (FIRST / UNIT) as u32, 100, 0);
         let (sender, is_back) = (std::cell::RefCell::new(sender), std::cell::Cell::new(false));
@@ -367,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_sender_that_revokes_for_ever_after_the_end_is_left_all_the_same() {
-        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        let memory = Mapping::anonymous(link::LEN);
         let memory = Fleeting(memory);
         let mut receiver = InLink::new(WAY, 1 << 20, true);
         receiver.close(&memory);
@@ -388,7 +387,7 @@ mod tests {
 
     /// What comes of a slot that names these bytes and this handle.
     fn named(at: u64, len: u32, handle: u32) -> Result<Option<Taken>, Broken> {
-        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        let memory = Mapping::anonymous(link::LEN);
         SlotWriter::new(WAY).publish(&memory, 0, (at / UNIT) as u32, len, handle);
         let copied = |at: usize, buffer: &mut [u8]| {
             assert!((at + buffer.len()) as u64 <= RING_LEN);
@@ -400,7 +399,7 @@ mod tests {
     #[test]
     fn a_message_longer_than_the_link_may_carry_is_refused_before_it_is_copied() {
         const LIMIT: u64 = 100_000;
-        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("a memfd").mapping;
+        let memory = Mapping::anonymous(link::LEN);
         let mut sender = SlotWriter::new(WAY);
         let mut receiver = InLink::new(WAY, RING_LEN, false).limited_to(LIMIT);
         let mut take = |len: u64| {

@@ -270,13 +270,13 @@ const fn record_len(payload_len: usize) -> u64 {
 #[cfg(all(test, not(zerodds_model)))]
 mod tests {
     use super::*;
-    use crate::segment::{self, Sharing};
+    use crate::sys::Mapping;
 
     const WAY: Direction = Direction::FromConnector;
 
     #[test]
     fn what_lay_there_on_the_last_round_is_no_message() {
-        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+        let memory = Mapping::anonymous(link::LEN);
         let (mut writer, mut reader) = (LaneWriter::new(WAY), LaneReader::new(WAY));
         for message in 0..10_000u64 {
             // Bytes that look like the first word of a record of the next round, at every multiple of 16 in turn.
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_full_lane_takes_no_more_until_room_is_given_back() {
-        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+        let memory = Mapping::anonymous(link::LEN);
         let (mut writer, mut reader) = (LaneWriter::new(WAY), LaneReader::new(WAY));
         let mut sent = 0;
         while writer.push(&memory, sent, &[7; 100]).expect("a correct receiver") {
@@ -312,7 +312,7 @@ mod tests {
     fn words_that_no_correct_sender_writes_end_the_link() {
         let other_round = lane::ready(3, LANE_LEN);
         for word in [lane::ready(lane::MESSAGE_MAX, 0) + 1, lane::pad(0) - 1, lane::pad(0), other_round] {
-            let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+            let memory = Mapping::anonymous(link::LEN);
             memory.u32(WAY.lane() + lane::READY).store(word, Ordering::Relaxed);
             assert!(LaneReader::new(WAY).peek(&memory).is_err(), "{word:#x}");
         }
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_lane_in_which_everything_seems_ready_is_read_once_around_at_most() {
-        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+        let memory = Mapping::anonymous(link::LEN);
         for at in (0..link::LANE_LEN).step_by(lane::ALIGN) {
             memory.u32(WAY.lane() + at).store(lane::ready(0, 0), Ordering::Relaxed);
         }

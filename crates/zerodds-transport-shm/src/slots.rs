@@ -320,13 +320,13 @@ const PEEKS_MAX: usize = 8;
 mod tests {
     use super::*;
     use crate::segment::{self, Object, Sharing};
-    use crate::sys::page_size;
+    use crate::sys::{Mapping, page_size};
 
     const WAY: Direction = Direction::FromConnector;
 
     /// A link, its sender and its receiver.
     struct Scene {
-        link: Object,
+        link: Mapping,
         writer: SlotWriter,
         reader: SlotReader,
         sent: u64,
@@ -335,12 +335,15 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            let link = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd");
+            Self::of(Mapping::anonymous(link::LEN))
+        }
+
+        fn of(link: Mapping) -> Self {
             Self { link, writer: SlotWriter::new(WAY), reader: SlotReader::new(WAY), sent: 0, received: 0 }
         }
 
         fn send(&mut self) -> bool {
-            let link = &self.link.mapping;
+            let link = &self.link;
             if self.writer.is_full(link).expect("a correct receiver") {
                 return false;
             }
@@ -352,19 +355,14 @@ mod tests {
         /// Takes everything, in order; how much that was.
         fn take_all(&mut self) -> usize {
             let mut taken = 0;
-            while let Peeked::Ready(found) = self.reader.peek(&self.link.mapping).expect("a correct sender") {
+            while let Peeked::Ready(found) = self.reader.peek(&self.link).expect("a correct sender") {
                 assert_eq!((found.position(), found.message), (self.received, self.received));
-                assert!(self.reader.take(&self.link.mapping, &found));
+                assert!(self.reader.take(&self.link, &found));
                 self.received += 1;
                 taken += 1;
             }
-            self.writer.cursor(&self.link.mapping).expect("a correct receiver");
+            self.writer.cursor(&self.link).expect("a correct receiver");
             taken
-        }
-
-        /// Bytes of the link that are in memory.
-        fn present(&self) -> usize {
-            rustix::fs::fstat(&self.link.fd).expect("a file").st_blocks as usize * 512
         }
     }
 
@@ -376,23 +374,27 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it has no memfd")]
     fn slots_are_in_memory_as_far_as_their_receiver_was_behind() {
         if crate::limits::is_strict().expect("descriptors") {
             return println!("SKIPPED: where vm.overcommit_memory is 2 a link has all of its pages at once");
         }
-        let mut scene = Scene::new();
+        let Object { fd, mapping } =
+            segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd");
+        let present = || rustix::fs::fstat(&fd).expect("a file").st_blocks as usize * 512;
+        let mut scene = Scene::of(mapping);
         for _ in 0..10_000 {
             assert!(scene.send());
             assert_eq!(scene.take_all(), 1);
         }
         // The link's first page has its header and the cursor.
         let slots = [0, WAY.slot(0), WAY.slot(SLOTS_OF_PAGE as u32)];
-        assert_eq!(scene.present(), pages_of(&slots[..2]), "whoever keeps up needs one page of slots");
+        assert_eq!(present(), pages_of(&slots[..2]), "whoever keeps up needs one page of slots");
         for behind in [100, 150, 200, 200, 200] {
             (0..behind).for_each(|_| assert!(scene.send()));
             assert_eq!(scene.take_all(), behind);
         }
-        assert_eq!(scene.present(), pages_of(&slots), "and whoever is 200 messages behind needs two");
+        assert_eq!(present(), pages_of(&slots), "and whoever is 200 messages behind needs two");
     }
 
     #[test]
@@ -411,11 +413,11 @@ mod tests {
         for wrong in [0, 1, 3, SLOTS as u32 - 1].map(|slot| Place { slot, ..right }) {
             let mut scene = Scene::new();
             (0..3).for_each(|_| assert!(scene.send()));
-            scene.link.mapping.u64(WAY.cursor()).store(wrong.cursor(), Ordering::Relaxed);
-            assert!(scene.writer.revoke(&scene.link.mapping, 0).is_err(), "slot {}", wrong.slot);
-            assert!(scene.writer.cursor(&scene.link.mapping).is_err(), "slot {}", wrong.slot);
-            scene.link.mapping.u64(WAY.cursor()).store(right.cursor(), Ordering::Relaxed);
-            assert_eq!(scene.writer.cursor(&scene.link.mapping), Ok(2));
+            scene.link.u64(WAY.cursor()).store(wrong.cursor(), Ordering::Relaxed);
+            assert!(scene.writer.revoke(&scene.link, 0).is_err(), "slot {}", wrong.slot);
+            assert!(scene.writer.cursor(&scene.link).is_err(), "slot {}", wrong.slot);
+            scene.link.u64(WAY.cursor()).store(right.cursor(), Ordering::Relaxed);
+            assert_eq!(scene.writer.cursor(&scene.link), Ok(2));
         }
     }
 
@@ -424,7 +426,7 @@ mod tests {
         let words = [0, 1, SLOTS - 1, SLOTS, u64::MAX / 2, u64::MAX - SLOTS + 1, u64::MAX];
         for (cursor, sequence) in words.into_iter().flat_map(|word| words.map(|sequence| (word, sequence))) {
             let mut scene = Scene::new();
-            let link = &scene.link.mapping;
+            let link = &scene.link;
             let place = Place::of(cursor);
             link.u64(WAY.cursor()).store(cursor, Ordering::Relaxed);
             for (slot, sequence) in [(place.slot, place.position.wrapping_add(1)), (place.slot, sequence)] {

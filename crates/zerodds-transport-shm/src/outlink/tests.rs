@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::inlink::{InLink, Taken};
-use crate::segment::{self, Sharing};
 use crate::slots;
 use crate::sync::{AtomicU32, AtomicU64};
 use crate::sys::Mapping;
@@ -46,7 +45,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let memory = segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+        let memory = Mapping::anonymous(link::LEN);
         Self {
             link: Watched(memory, AtomicUsize::new(0)),
             arena: Arena::new(ring::HEADER_LEN as u64, 1 << 20, 64 << 20, 1 << 20),
@@ -244,7 +243,7 @@ fn what_is_read_in_place_leaves_room_for_a_largest_record_however_many_links_rea
     let mut scene = Scene::new();
     let (main, reserve) = scene.arena.capacity();
     let mut links: Vec<_> = (0..100).map(|_| OutLink::new(WAY)).collect();
-    let fresh = || segment::create("test", link::LEN, 1, Sharing::ReadWrite).expect("memfd").mapping;
+    let fresh = || Mapping::anonymous(link::LEN);
     let memories: Vec<_> = links.iter().map(|_| fresh()).collect();
     let mut in_place = 0;
     for (out, memory) in links.iter_mut().zip(&memories) {

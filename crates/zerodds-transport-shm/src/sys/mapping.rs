@@ -34,6 +34,13 @@ impl Mapping {
         Self { raw, writable }
     }
 
+    /// Memory of this process alone, all zero, for tests: what makes a memory file is none of what they look at, and beyond Miri.
+    #[cfg(test)]
+    pub(crate) fn anonymous(len: usize) -> Self {
+        let memory = memmap2::MmapMut::map_anon(len).expect("memory");
+        Self { raw: memory.into(), writable: true }
+    }
+
     /// Length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.raw.len()
