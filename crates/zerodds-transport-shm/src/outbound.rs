@@ -6,7 +6,7 @@ use crate::layout::ring;
 use crate::memory::Memory;
 use crate::outlink::{OutLink, Payload, Published};
 use crate::pace;
-use crate::peer::{Link, link_ended};
+use crate::peer::{Asleep, Link, link_ended};
 use crate::pool::Pool;
 use crate::promise::{Claim, Offer, Promise, Standing};
 use crate::region::{Broken, Region};
@@ -96,10 +96,9 @@ pub(crate) struct Offered {
 
 /// What happened to one message for one peer.
 pub(crate) enum Outcome {
-    /// Delivered; the link, if its peer sleeps and must be woken.
-    Sent(Option<Arc<Link>>),
-    /// Delivered if its receiver takes it before it is taken back; the link, as above.
-    Offered(Offered, Option<Arc<Link>>),
+    Sent,
+    /// Delivered if its receiver takes it before it is taken back.
+    Offered(Offered),
     Full,
     /// The link carries messages of at most so many bytes.
     TooLarge {
@@ -213,18 +212,19 @@ impl Outbound {
         })
     }
 
-    /// Sends a small message to one peer, if nothing stands in the way: the link, if its peer sleeps and must be woken. `None`:
-    /// it was not sent, and [`publish`](Self::publish) finds out why.
-    pub(crate) fn push(&mut self, to: &Locator, bytes: &[u8]) -> Option<Option<Arc<Link>>> {
+    /// Sends a small message to one peer, if nothing stands in the way. `false`: it was not sent, and
+    /// [`publish`](Self::publish) finds out why.
+    pub(crate) fn push(&mut self, to: &Locator, bytes: &[u8], asleep: &mut Asleep) -> bool {
         if self.closed {
-            return None;
+            return false;
         }
-        let peer = find(&mut self.up, to)?;
-        let Ok(Published::Yes) = peer.out.push(&peer.link.memory, bytes) else { return None };
+        let Some(peer) = find(&mut self.up, to) else { return false };
+        let Ok(Published::Yes) = peer.out.push(&peer.link.memory, bytes) else { return false };
         peer.unrung = false;
         self.tally.messages += 1;
         self.tally.bytes += bytes.len() as u64;
-        Some(peer.link.is_asleep().then(|| Arc::clone(&peer.link)))
+        peer.link.note_if_asleep(asleep);
+        true
     }
 
     /// Shortens a record to its message, and completes its header, which is there for inspection. Whether that frees something.
@@ -247,23 +247,25 @@ impl Outbound {
         to: &Locator,
         (id, len): (RecordId, u32),
         promise: Promise,
-        is_ahead: &mut bool,
-    ) -> Option<Option<Arc<Link>>> {
+        (is_ahead, asleep): (&mut bool, &mut Asleep),
+    ) -> bool {
         if self.closed {
-            return None;
+            return false;
         }
         let quota = self.quota();
-        let peer = find(&mut self.up, to).filter(|peer| u64::from(len) <= peer.link.len_max)?;
+        let peer = find(&mut self.up, to).filter(|peer| u64::from(len) <= peer.link.len_max);
+        let Some(peer) = peer else { return false };
         peer.note_pace(len as usize);
         let Ok(true) = peer.out.give(&peer.link.memory, &mut self.arena, (id, len), promise, quota) else {
-            return None;
+            return false;
         };
         peer.unrung = false;
         self.receivers += peer.becomes_receiver();
         self.tally.messages += 1;
         self.tally.bytes += u64::from(len);
         *is_ahead |= peer.is_behind(len as usize, pace::PAUSING);
-        Some(peer.link.is_asleep().then(|| Arc::clone(&peer.link)))
+        peer.link.note_if_asleep(asleep);
+        true
     }
 
     /// Sends one message to one peer.
@@ -271,8 +273,8 @@ impl Outbound {
         &mut self,
         to: &Locator,
         payload: Payload<'_>,
-        promise: Promise,
-        notice: Notice,
+        (promise, notice): (Promise, Notice),
+        asleep: &mut Asleep,
     ) -> Outcome {
         if self.closed {
             return Outcome::Unreachable(Reason::Closed);
@@ -295,16 +297,18 @@ impl Outbound {
         self.tally.lost += peer.out.take_lost();
         match outcome {
             Ok(Published::Offered(offer)) => {
-                let link = Arc::clone(&peer.link);
-                let asleep = link.is_asleep().then(|| Arc::clone(&link));
-                Outcome::Offered(Offered { link, offer }, asleep)
+                peer.link.note_if_asleep(asleep);
+                Outcome::Offered(Offered { link: Arc::clone(&peer.link), offer })
             }
             Ok(Published::Yes) => {
-                let asleep = peer.link.is_asleep();
+                let is_asleep = peer.link.is_asleep();
                 // Whoever waits for room has woken those that had something by then.
-                let may_put_off = asleep && notice == Notice::Quiet && self.waiters == 0;
+                let may_put_off = is_asleep && notice == Notice::Quiet && self.waiters == 0;
                 peer.unrung = may_put_off && !peer.is_filling(&mut self.arena, quota);
-                Outcome::Sent((asleep && !peer.unrung).then(|| Arc::clone(&peer.link)))
+                if is_asleep && !peer.unrung {
+                    asleep.push(Arc::clone(&peer.link));
+                }
+                Outcome::Sent
             }
             Ok(Published::Full) => Outcome::Full,
             Ok(Published::Refused) => {
@@ -369,8 +373,8 @@ impl Outbound {
             return Outcome::Broken(Arc::clone(link), broken);
         }
         match offer.standing() {
-            Standing::Open => Outcome::Offered(offered, None),
-            Standing::Taken => Outcome::Sent(None),
+            Standing::Open => Outcome::Offered(offered),
+            Standing::Taken => Outcome::Sent,
             Standing::TakenBack => Outcome::Full,
         }
     }

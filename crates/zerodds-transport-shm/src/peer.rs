@@ -19,9 +19,13 @@ use crate::peer_ring::PeerRing;
 use crate::sync::full_fence;
 use crate::sys::{Generation, Keeper, Mapping};
 use rustix::io::Errno;
+use smallvec::SmallVec;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use zerodds_core::{Locator, Reason};
+
+/// Links of peers that sleep beside something that was sent to them, and have to be woken.
+pub(crate) type Asleep = SmallVec<[Arc<Link>; 2]>;
 
 /// One established link.
 pub(crate) struct Link {
@@ -66,6 +70,19 @@ impl Link {
     /// After publishing: whether the peer must be woken.
     pub(crate) fn is_asleep(&self) -> bool {
         self.bell.as_ref().is_none_or(PeerBell::is_asleep)
+    }
+
+    /// The same: if it must, it joins those who are woken once no lock is held.
+    pub(crate) fn note_if_asleep(self: &Arc<Self>, asleep: &mut Asleep) {
+        if self.is_asleep() {
+            self.note(asleep);
+        }
+    }
+
+    /// Cold, lest each of the ways of a message have the growth of the list in it.
+    #[cold]
+    fn note(self: &Arc<Self>, asleep: &mut Asleep) {
+        asleep.push(Arc::clone(self));
     }
 
     /// Whether the peer seems to be awake; one that may not be asked does not.

@@ -11,14 +11,13 @@ use crate::layout::lane;
 use crate::message::{Body, LoanKind, OwnRecord, RecordLoan, ShmLoan, ShmMessage};
 use crate::outbound::{Notice, Offered, Outbound, Outcome};
 use crate::outlink::Payload;
-use crate::peer::{Link, unreceived};
+use crate::peer::{Asleep, Link, unreceived};
 use crate::promise::{Claim, Promise};
 use crate::region::{Broken, Region};
 use crate::shared::{Arrival, Shared, Stats, close_broken};
 use crate::short::Short;
 use crate::sys::SharedBytes;
 use parking_lot::MutexGuard;
-use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerodds_core::{Delivery, LoanError, Locator, Peer, Reason, Refusal, Sent, Unserved};
@@ -124,7 +123,8 @@ impl Sending {
         let frees = outbound.complete(&shared.ring, loan.record, len);
         let mut is_ahead = false;
         let record = (loan.record, len as u32);
-        let (served, asleep) = to_first(shared, to, |to| outbound.give(to, record, promise, &mut is_ahead));
+        let (served, asleep) =
+            to_first(shared, to, |to, asleep| outbound.give(to, record, promise, (&mut is_ahead, asleep)));
         let sent = if served == to.len() {
             loan.give_back(&mut outbound);
             // Whoever begins to wait after this finds what was given back when it looks, under the lock, before it sleeps.
@@ -415,15 +415,13 @@ impl<'a> Round<'a> {
     fn enter(&mut self, target: &mut Target, outcome: Outcome) -> bool {
         let index = target.index;
         match outcome {
-            Outcome::Sent(asleep) => {
+            Outcome::Sent => {
                 self.sent.by_shm += 1;
                 self.outbound.tally.messages += 1;
                 self.outbound.tally.bytes += self.parcel.len() as u64;
-                self.remember(asleep);
             }
-            Outcome::Offered(offered, asleep) => {
+            Outcome::Offered(offered) => {
                 target.offered = Some(offered);
-                self.remember(asleep);
                 return false;
             }
             Outcome::Full => return false,
@@ -441,32 +439,27 @@ impl<'a> Round<'a> {
         true
     }
 
-    /// Whoever sleeps is woken at the end.
-    fn remember(&mut self, asleep: Option<Arc<Link>>) {
-        if let Some(link) = asleep {
-            self.asleep.push(link);
-        }
-    }
-
     fn cannot_reach(&mut self, index: usize, reason: Reason) {
         self.sent.unserved.push(Unserved { index, why: Refusal::Unreachable(reason) });
     }
 
     fn publish(&mut self, to: &Locator) -> Outcome {
-        let Self { outbound, promise, notice, .. } = self;
         match self.parcel {
             Parcel::Record(loan) => {
-                let payload = Payload::Record { id: loan.record, len: loan.bytes.len() as u32 };
-                outbound.publish(to, payload, *promise, *notice)
+                self.publish_as(to, Payload::Record { id: loan.record, len: loan.bytes.len() as u32 })
             }
             Parcel::Small(bytes) if bytes.len() <= lane::MESSAGE_MAX => {
-                match outbound.publish(to, Payload::Small(bytes), *promise, *notice) {
+                match self.publish_as(to, Payload::Small(bytes)) {
                     Outcome::Full => self.publish_copy(to, bytes),
                     outcome => outcome,
                 }
             }
             Parcel::Small(bytes) => self.publish_copy(to, bytes),
         }
+    }
+
+    fn publish_as(&mut self, to: &Locator, payload: Payload<'_>) -> Outcome {
+        self.outbound.publish(to, payload, (self.promise, self.notice), &mut self.asleep)
     }
 
     /// A message of the heap for which the lane has no room goes through the ring.
@@ -487,8 +480,7 @@ impl<'a> Round<'a> {
             ring.copy_in(at, bytes);
         });
         self.outbound.complete(ring, id, bytes.len());
-        let payload = Payload::Record { id, len: bytes.len() as u32 };
-        let outcome = self.outbound.publish(to, payload, self.promise, self.notice);
+        let outcome = self.publish_as(to, Payload::Record { id, len: bytes.len() as u32 });
         self.outbound.arena.release(id, Hold::Firm);
         self.frees = true;
         outcome
@@ -527,7 +519,7 @@ impl<'a> Round<'a> {
         if self.notice == Notice::Ring || is_filling {
             shared.bell.ring();
         }
-        Outcome::Sent(None)
+        Outcome::Sent
     }
 
     /// Wakes who is to be woken, without the lock, since that is a system call.
@@ -554,13 +546,10 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Links of peers that have to be woken.
-type Asleep = SmallVec<[Arc<Link>; 2]>;
-
 /// Sends bytes by the lanes of the first of these peers. How many have it.
 fn push_to_first(shared: &Shared, bytes: &[u8], to: &[Peer<'_>]) -> usize {
     let mut outbound = shared.outbound.lock();
-    let (served, asleep) = to_first(shared, to, |to| outbound.push(to, bytes));
+    let (served, asleep) = to_first(shared, to, |to, asleep| outbound.push(to, bytes, asleep));
     drop(outbound);
     asleep.iter().for_each(|link| link.ring());
     served
@@ -571,14 +560,13 @@ fn push_to_first(shared: &Shared, bytes: &[u8], to: &[Peer<'_>]) -> usize {
 fn to_first(
     shared: &Shared,
     to: &[Peer<'_>],
-    mut give: impl FnMut(&Locator) -> Option<Option<Arc<Link>>>,
+    mut give: impl FnMut(&Locator, &mut Asleep) -> bool,
 ) -> (usize, Asleep) {
     let mut asleep = Asleep::new();
     let mut served = 0;
     for &peer in to {
-        let Some(link) = shared.neighbour(peer).and_then(&mut give) else { break };
-        if let Some(link) = link {
-            asleep.push(link);
+        if !shared.neighbour(peer).is_some_and(|to| give(to, &mut asleep)) {
+            break;
         }
         served += 1;
     }
