@@ -22,8 +22,8 @@ enum Step {
     Filling(u32),
 }
 
-/// Tail, head, cursor and end of direction 0, and two of its release words.
-const WORDS: [usize; 6] = [0x200, 0x280, 0x300, 0x380, 0xd000, 0xd008];
+/// Head, cursor and end of direction 0, and two of its release words.
+const WORDS: [usize; 5] = [0x280, 0x300, 0x380, 0xd000, 0xd008];
 
 fn word(index: u8, value: u64) -> Write {
     Write { at: WORDS[usize::from(index) % WORDS.len()] / 8, value, wide: true }

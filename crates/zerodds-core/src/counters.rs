@@ -25,7 +25,8 @@ pub struct Counters {
     pub too_large_messages: u64,
     /// Times that there was no memory to be lent for a message: the limits of machine or container, which are asked before.
     pub no_memory: u64,
-    /// Connections, handshakes or datagrams refused: not admitted, another version, malformed.
+    /// Handshakes for shared memory that came to nothing, by whichever side: not admitted, another version, malformed, no place, or not
+    /// over in their time.
     pub refused: u64,
     /// Links closed because the peer broke the protocol.
     pub protocol_errors: u64,

@@ -36,7 +36,7 @@ pub(crate) enum Bed {
     Poll,
 }
 
-/// What no bell of a receiver that sleeps says.
+/// What no bell says that has a receiver's bit of sleep.
 pub(crate) const NEVER_RUNG: u32 = 0;
 const ASLEEP: u32 = 1;
 const IN_POLL: u32 = 2;

@@ -34,7 +34,8 @@ pub(crate) enum Kind {
     Done,
     Refuse(Refused),
     Bye(Goodbye),
-    /// Of who cannot ring: a message or space may be there.
+    /// From whoever cannot ring, being of another user, or not having got our mouth yet where we sleep in poll: a message or space may be
+    /// there.
     Wake,
     /// What rings the sender's doorbell when it sleeps in poll.
     Mouth,

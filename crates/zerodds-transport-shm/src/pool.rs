@@ -27,14 +27,15 @@ pub struct Pool {
     pub reserve: u64,
     /// Loans, messages that were not taken and messages that are held: each record once, however many peers it went to.
     pub in_use: u64,
-    /// The most that was in use at once so far. Of messages of at most 512 KiB that receivers take as fast as they come, up to
-    /// 4 MiB count that were given back and not looked for yet.
+    /// The most that was in use at once so far, loans with the length that they were asked for with. Of messages of at most 512 KiB
+    /// that receivers take as fast as they come, up to 4 MiB count that were given back and not looked for yet.
     pub peak: u64,
     /// Sent and not taken yet; a record counts once for each peer.
     pub unread: u64,
     /// Taken and read in place, or kept; a record counts once for each peer. What was sent to ourselves counts here from
     /// the send on.
     pub held_by_peers: u64,
-    /// Memory asked of the system so far. It grows with the peak, up to `capacity` and `reserve`.
+    /// Bytes of the ring, from its start, for which the limits were found to leave memory. Pages come as they are touched, so less may
+    /// be in memory. It grows with where the last record ends, up to the whole ring: a page more than `capacity` and `reserve`.
     pub reserved: u64,
 }

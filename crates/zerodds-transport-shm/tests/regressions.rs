@@ -22,7 +22,7 @@ fn messages_taken_after_goodbye_are_what_was_sent() {
         let _ = b.send_pattern(&[Peer::new(&[a.locator()])], seed, 1 << 20, reliable());
     }
     let early = a.next_message();
-    let (to_a, to_b) = (a.locator(), b.locator());
+    let to_a = a.locator();
     a.transport.close();
     b.until_down(to_a);
     // The memory of everything that A did not take is used again; what it holds is not.
@@ -41,7 +41,6 @@ fn messages_taken_after_goodbye_are_what_was_sent() {
             seed += 1;
         }
     }
-    let _ = to_b;
 }
 
 #[test]
@@ -402,7 +401,6 @@ fn a_spinning_receiver_sees_the_other_descriptors_too() {
     let (readable, writable) = rustix::pipe::pipe().expect("pipe");
     rustix::io::write(&writable, b"x").expect("room");
     assert_eq!(a.receiver.wait(Some(deadline()), &[readable.as_fd()]), Wake::Ready);
-    assert!(Instant::now() < deadline());
 }
 
 #[test]

@@ -36,7 +36,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use strangers::Strangers;
-use zerodds_core::{Locator, LocatorKind, Reason};
+use zerodds_core::{Locator, Reason};
 
 /// The running thread.
 pub(crate) struct Control {
@@ -389,16 +389,13 @@ impl Worker {
             // It may have said goodbye there before it came here, behind a WAKE for every message and everything given back.
             self.read(up, FRAMES_BEFORE_HELLO);
         }
-        let neighbour = from.kind() == LocatorKind::SharedMemory
-            && from.host_tag() == own.host_tag()
-            && from.port() == own.port()
-            && from != own;
+        let is_neighbour = from.is_neighbour(&own) && from != own;
         let other = self
             .connections
             .iter()
             .find(|&(&other, connection)| other != token && connection.is_engaged_with(from));
         let refused = match other {
-            _ if !neighbour || self.shared.inbox.is_closed() => Some(Refused::Other),
+            _ if !is_neighbour || self.shared.inbox.is_closed() => Some(Refused::Other),
             Some((_, other)) if other.is_up() || own < from => Some(Refused::Duplicate),
             Some((&ours, _)) => {
                 self.forget(ours);
