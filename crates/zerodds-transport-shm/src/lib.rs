@@ -154,6 +154,8 @@ mod spin;
 mod sync;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod sys;
+#[cfg(all(test, target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
+mod testing;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model)))]
 mod transport;
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", not(zerodds_no_shm), not(zerodds_model))))]

@@ -59,9 +59,10 @@ const fn patience(len: usize) -> Duration {
 #[cfg(all(test, not(zerodds_model)))]
 mod tests {
     use super::*;
+    use crate::testing::{far, linked};
     use crate::{Config, ShmMessage, ShmReceiver, ShmTransport};
     use std::sync::Arc;
-    use zerodds_core::{Incoming, Locator, Reach, Receiver, Transport};
+    use zerodds_core::{Incoming, Locator, Receiver, Transport};
 
     const LEN: usize = 64 << 10;
 
@@ -74,12 +75,9 @@ mod tests {
     }
 
     impl Pair {
-        fn new(domain: u32) -> Self {
-            let [sender, peer] = [(); 2].map(|()| ShmTransport::open(domain, &Config::default()));
+        fn new() -> Self {
+            let [sender, peer] = linked(&Config::default());
             let (receiver, to) = (peer.receiver().expect("available, and taken once"), peer.locators()[0]);
-            while !matches!(sender.reach(Peer::new(&[to])), Reach::Ready(_)) {
-                std::thread::yield_now();
-            }
             let shared = Arc::clone(sender.books().expect("available"));
             Self { sender, shared, receiver, to, _peer: peer }
         }
@@ -104,8 +102,7 @@ mod tests {
 
         fn next(&mut self) -> ShmMessage {
             loop {
-                let far = Instant::now() + Duration::from_secs(60);
-                if let Incoming::Message(message) = self.receiver.receive(Some(far)).expect("before that") {
+                if let Incoming::Message(message) = self.receiver.receive(Some(far())).expect("before that") {
                     return message;
                 }
             }
@@ -118,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_sender_that_lets_its_receiver_catch_up_is_told_once_for_many_messages() {
-        let mut pair = Pair::new(2_800_000_000 - std::process::id());
+        let mut pair = Pair::new();
         pair.send(48, Duration::ZERO);
         assert!(pair.is_far_ahead());
         let said = |pair: &Pair| pair.shared.bell.arm_space(Space::Much);
@@ -140,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_pause_goes_on_beyond_the_bound_at_which_it_began() {
-        let mut pair = Pair::new(2_750_000_000 - std::process::id());
+        let mut pair = Pair::new();
         pair.send(47, Duration::ZERO);
         assert!(!pair.is_far_ahead());
         pair.send(1, Duration::ZERO);
@@ -155,7 +152,7 @@ mod tests {
     #[test]
     fn a_message_that_is_much_by_itself_counts_until_it_is_given_back() {
         const LARGE: usize = 4 << 20;
-        let mut pair = Pair::new(2_700_000_000 - std::process::id());
+        let mut pair = Pair::new();
         let goes_on = |pair: &Pair| !pair.shared.outbound.lock().is_far_ahead(&pair.to, LARGE, GOING_ON);
         pair.send_of(LARGE, 2, Duration::ZERO);
         let said = |pair: &Pair| pair.shared.bell.arm_space(Space::Much);
@@ -168,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_sender_without_room_is_told_of_each_message() {
-        let mut pair = Pair::new(2_900_000_000 - std::process::id());
+        let mut pair = Pair::new();
         pair.send(8, Duration::ZERO);
         let mut said = pair.shared.bell.arm_space(Space::Any);
         for _ in 0..8 {
@@ -181,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_does_not_catch_up_is_let_do_so_once() {
-        let mut pair = Pair::new(3_000_000_000 - std::process::id());
+        let mut pair = Pair::new();
         pair.send(48, Duration::ZERO);
         assert!(pair.is_far_ahead());
         pair.send(1, Duration::from_secs(60));
@@ -194,7 +191,7 @@ mod tests {
     #[test]
     fn a_receiver_of_large_messages_that_has_caught_up_is_waited_for_again() {
         const LARGE: usize = 4 << 20;
-        let mut pair = Pair::new(2_650_000_000 - std::process::id());
+        let mut pair = Pair::new();
         let is_far_ahead = |pair: &Pair| pair.shared.outbound.lock().is_far_ahead(&pair.to, LARGE, PAUSING);
         pair.send_of(LARGE, 1, Duration::ZERO);
         pair.send_of(LARGE, 1, Duration::from_secs(60));
@@ -206,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_follows_one_large_message_is_not_held_up_by_it() {
-        let mut pair = Pair::new(3_100_000_000 - std::process::id());
+        let mut pair = Pair::new();
         pair.send_of(3 << 20, 1, Duration::ZERO);
         assert!(!pair.is_far_ahead());
         let kept = pair.next();

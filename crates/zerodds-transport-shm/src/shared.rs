@@ -472,14 +472,13 @@ mod tests {
     use super::*;
     use crate::ShmTransport;
     use crate::outbound::Attempt;
+    use crate::testing;
     use std::time::{Duration, Instant};
-    use zerodds_core::{Peer, Transport};
 
     #[test]
     fn a_peer_that_broke_the_protocol_is_left_alone_though_its_goodbye_or_its_end_comes_first() {
         for (is_ended, hangs_up) in [(false, false), (true, false), (false, true)] {
-            let domain = 3_700_000_000 - std::process::id();
-            let [ours, peer] = [(); 2].map(|()| ShmTransport::open(domain, &Config::default()));
+            let [ours, peer] = testing::linked(&Config::default());
             let (link, theirs) = (link(&ours, &peer), link(&peer, &ours));
             let shared = ours.books().expect("available");
             let (before, fault) = (Instant::now(), Reason::Protocol("a lie".into()));
@@ -507,13 +506,7 @@ mod tests {
     }
 
     fn link(from: &ShmTransport, to: &ShmTransport) -> Arc<Link> {
-        let (shared, to) = (from.books().expect("available"), to.locators()[0]);
-        loop {
-            let _ = from.reach(Peer::new(&[to]));
-            if let Some(link) = shared.outbound.lock().link(&to) {
-                return Arc::clone(link);
-            }
-            std::thread::yield_now();
-        }
+        let to = testing::link(from, to);
+        Arc::clone(from.books().expect("available").outbound.lock().link(&to).expect("it stands"))
     }
 }

@@ -95,7 +95,7 @@ fn large_messages_are_read_in_place_and_become_bytes_without_a_copy() {
 #[test]
 fn one_record_serves_all_receivers_and_is_written_once() {
     let domain = fresh_domain();
-    let mut a = Node::open(domain);
+    let a = Node::open(domain);
     let mut readers: Vec<Node> = (0..3).map(|_| Node::open(domain)).collect();
     let locators: Vec<_> = readers.iter().map(Node::locator).collect();
     for &locator in &locators {
@@ -238,7 +238,7 @@ fn ten_thousand_messages_with_a_sleeping_receiver_miss_no_wake() {
 fn further_peers_get_a_reliable_message_best_effort_and_what_they_have_not_taken_makes_room() {
     const COUNT: u64 = 3_000;
     let domain = fresh_domain();
-    let (mut a, mut b, mut idle) = (Node::open(domain), Node::open(domain), Node::open(domain));
+    let (a, mut b, mut idle) = (Node::open(domain), Node::open(domain), Node::open(domain));
     [b.locator(), idle.locator()].into_iter().for_each(|peer| a.link_to(peer));
     let gone = Node::open(domain);
     let (to_b, to_idle, to_gone) = ([b.locator()], [idle.locator()], [gone.locator()]);

@@ -46,7 +46,7 @@ fn listen_in_its_place(peer: Locator) -> OwnedFd {
 fn whoever_knows_an_incarnation_knows_the_locator() {
     let domain = fresh_domain();
     let (ours, theirs) = (Incarnation::from_bytes([1; 8]), Incarnation::from_bytes([2; 8]));
-    let (mut a, mut b) = (open_as(domain, ours), open_as(domain, theirs));
+    let (a, mut b) = (open_as(domain, ours), open_as(domain, theirs));
     assert_eq!(a.transport.locator_of(theirs), Some(b.locator()));
     assert_eq!(b.transport.locator_of(ours), Some(a.locator()));
     a.link_to(b.locator());
@@ -86,7 +86,7 @@ fn a_peer_that_was_not_there_is_reported_when_it_comes_by_itself() {
     let mut a = Node::open(domain);
     let peer = a.transport.locator_of(incarnation).expect("available");
     reach_until(&a, peer, |reach| *reach == Reach::Unreachable(Reason::PeerGone));
-    let mut b = open_as(domain, incarnation);
+    let b = open_as(domain, incarnation);
     b.link_to(a.locator());
     let first = a.receiver.receive(Some(deadline()));
     assert!(matches!(first, Some(Incoming::PeerUp(up)) if up == peer), "{first:?}");
@@ -188,7 +188,7 @@ fn a_transport_whose_log_has_its_control_thread_panic_is_closed_to_all_and_says_
 #[test]
 fn a_peer_that_keeps_a_message_of_a_link_that_is_over_is_tried_again_when_the_next_handshake_fails() {
     let (domain, incarnation) = (fresh_domain(), Incarnation::from_bytes([4; 8]));
-    let (mut a, mut b) = (Node::open(domain), open_as(domain, incarnation));
+    let (a, mut b) = (Node::open(domain), open_as(domain, incarnation));
     let peer = b.locator();
     a.link_to(peer);
     assert_eq!(a.send_pattern(&[Peer::new(&[peer])], 1, 100_000, reliable()).by_shm, 1);

@@ -150,7 +150,7 @@ fn a_reliable_send_to_a_stopped_receiver_ends_at_its_deadline() {
 #[test]
 fn a_stopped_and_a_hoarding_receiver_do_not_slow_the_others() {
     let domain = fresh_domain();
-    let mut node = Node::open(domain);
+    let node = Node::open(domain);
     let role = format!("receive {domain}");
     let mut children: Vec<Process> = Vec::new();
     let mut peers: Vec<Locator> = Vec::new();
@@ -243,7 +243,7 @@ fn another_user_is_served_read_only_by_copies_where_any_is_admitted() {
         return;
     }
     let (domain, copy) = (fresh_domain(), ForOthers::new());
-    let mut node = Node::with(domain, &Config::default().access(Access::Any));
+    let node = Node::with(domain, &Config::default().access(Access::Any));
     let mut child = copy.start(&format!("receive-any {domain}"), 54_321);
     assert_eq!(child.hear(), "ready");
     let peer = node.transport.neighbours()[0];
@@ -264,7 +264,7 @@ fn a_message_that_another_user_would_have_to_copy_beyond_its_own_limit_is_refuse
     }
     let (domain, copy) = (fresh_domain(), ForOthers::new());
     let config = Config::default().access(Access::Any).max_datagram(64 << 20).expect("in range");
-    let mut node = Node::with(domain, &config);
+    let node = Node::with(domain, &config);
     // With the knob as it comes: 16 MiB.
     let mut child = copy.start(&format!("receive-any {domain}"), 54_321);
     assert_eq!(child.hear(), "ready");

@@ -158,7 +158,7 @@ fn a_short_message_takes_back_no_long_one_for_which_nobody_was_woken() {
 /// A transport that has links with four others, whose receivers lie.
 fn one_and_others() -> (Node, [Node; 4]) {
     let domain = fresh_domain();
-    let mut a = Node::open(domain);
+    let a = Node::open(domain);
     let others = [(); 4].map(|()| {
         let mut other = Node::open(domain);
         a.link_to(other.locator());

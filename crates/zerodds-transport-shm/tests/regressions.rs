@@ -94,7 +94,7 @@ fn reliable_messages_are_never_taken_back_for_best_effort_ones() {
 #[test]
 fn a_loan_of_another_transport_is_sent_as_a_copy() {
     let domain = fresh_domain();
-    let (mut a, mut b, mut c) = (Node::open(domain), Node::open(domain), Node::open(domain));
+    let (a, b, mut c) = (Node::open(domain), Node::open(domain), Node::open(domain));
     a.link_to(c.locator());
     b.link_to(c.locator());
     let mut foreign = a.transport.loan(1 << 20).expect("room");
@@ -171,7 +171,7 @@ fn a_reliable_message_in_the_reserve_is_sent_once_it_was_taken() {
 #[test]
 fn a_receiver_that_does_not_read_leaves_the_reserve_to_others() {
     let domain = fresh_domain();
-    let [mut a, mut stopped, b] = [(); 3].map(|()| Node::with(domain, &small()));
+    let [a, mut stopped, b] = [(); 3].map(|()| Node::with(domain, &small()));
     let (to_stopped, to_b) = (stopped.locator(), b.locator());
     a.link_to(to_stopped);
     a.link_to(to_b);
@@ -209,7 +209,7 @@ fn a_receiver_that_does_not_read_leaves_the_reserve_to_others() {
 #[test]
 fn a_receiver_that_reads_nothing_reliable_is_sent_no_more_best_effort_than_its_share_and_others_get_all() {
     let domain = fresh_domain();
-    let [mut a, stopped, mut b] = [(); 3].map(|()| Node::with(domain, &small()));
+    let [a, stopped, mut b] = [(); 3].map(|()| Node::with(domain, &small()));
     let (to_stopped, to_b) = (stopped.locator(), b.locator());
     a.link_to(to_stopped);
     a.link_to(to_b);
@@ -233,7 +233,7 @@ fn a_receiver_that_reads_nothing_reliable_is_sent_no_more_best_effort_than_its_s
 fn nothing_is_taken_from_one_receiver_that_another_one_has_to_get() {
     const COUNT: u64 = 5;
     let domain = fresh_domain();
-    let [mut a, mut b, mut c] = [(); 3].map(|()| Node::with(domain, &small()));
+    let [a, mut b, mut c] = [(); 3].map(|()| Node::with(domain, &small()));
     let to = [b.locator(), c.locator()];
     to.into_iter().for_each(|peer| a.link_to(peer));
     let first = a.send_pattern(&[Peer::new(&to[1..])], 0, 50_000, reliable());
@@ -267,7 +267,7 @@ fn a_socket_whose_name_is_no_text_hides_nobody() {
 #[test]
 fn each_receiver_of_a_message_has_its_turn_of_the_reserve() {
     let domain = fresh_domain();
-    let [mut a, stopped, mut b] = [(); 3].map(|()| Node::with(domain, &small()));
+    let [a, stopped, mut b] = [(); 3].map(|()| Node::with(domain, &small()));
     let (to_stopped, to_b) = (stopped.locator(), b.locator());
     a.link_to(to_stopped);
     a.link_to(to_b);
@@ -507,7 +507,7 @@ fn a_peer_that_reconnects_is_reported_down_before_it_is_up_again() {
     let domain = fresh_domain();
     let mut a = Node::open(domain);
     for _ in 0..20 {
-        let mut b = Node::open(domain);
+        let b = Node::open(domain);
         let peer = b.locator();
         b.link_to(a.locator());
         let _ = b.send(a.locator(), b"hello", reliable());
@@ -520,13 +520,13 @@ fn a_peer_that_reconnects_is_reported_down_before_it_is_up_again() {
 #[test]
 fn a_handshake_that_is_broken_off_can_be_tried_again() {
     let domain = fresh_domain();
-    let mut a = Node::open(domain);
+    let a = Node::open(domain);
     for _ in 0..50 {
         // It may be anywhere in the handshake, or before it, when it goes.
         let b = Node::open(domain);
         let _ = b.transport.reach(Peer::new(&[a.locator()]));
     }
-    let mut b = Node::open(domain);
+    let b = Node::open(domain);
     b.link_to(a.locator());
     a.link_to(b.locator());
 }

@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::memory::Shortage;
+use crate::testing::{far, fresh_domain, link, until};
 use crate::{Config, ShmTransport};
 use zerodds_core::{Delivery, LoanError, Peer, Reach, Transport};
 
 #[test]
 fn a_crowd_of_names_keeps_nobody_out_and_has_few_tried_again_before_their_time() {
-    let transport = ShmTransport::open(3_720_000_000 - std::process::id(), &Config::default());
+    let transport = ShmTransport::open(fresh_domain(), &Config::default());
     let mut outbound = transport.books().expect("ours").outbound.lock();
     let name = |number: usize| {
         let incarnation = zerodds_core::Incarnation::from_bytes((number as u64).to_be_bytes());
@@ -34,7 +35,7 @@ fn a_crowd_of_names_keeps_nobody_out_and_has_few_tried_again_before_their_time()
 
 #[test]
 fn where_memory_is_short_it_is_not_asked_for_again_with_each_message() {
-    let transport = ShmTransport::open(3_740_000_000 - std::process::id(), &Config::default());
+    let transport = ShmTransport::open(fresh_domain(), &Config::default());
     let books = || transport.books().expect("ours").outbound.lock();
     let limit = crate::limits::check(u64::MAX).expect_err("more than there is");
     // Nothing is there yet, and there is memory now.
@@ -53,10 +54,10 @@ fn where_memory_is_short_it_is_not_asked_for_again_with_each_message() {
 
 #[test]
 fn of_peers_that_came_and_went_a_bounded_number_is_remembered() {
-    let domain = 3_760_000_000 - std::process::id();
+    let domain = fresh_domain();
     let open = || ShmTransport::open(domain, &Config::default());
-    let (transport, until) = (open(), Instant::now() + Duration::from_secs(60));
-    let (at, _receiver) = (transport.locators(), transport.receiver());
+    let (transport, until) = (open(), far());
+    let _receiver = transport.receiver();
     let is_linked = |peer: &Locator| {
         let shared = transport.books().expect("ours");
         let outbound = shared.outbound.lock();
@@ -65,8 +66,8 @@ fn of_peers_that_came_and_went_a_bounded_number_is_remembered() {
     };
     for _ in 0..2 * ATTEMPTS_MAX {
         let peer = open();
-        while !matches!(peer.reach(Peer::new(&at)), Reach::Ready(_)) || !is_linked(&peer.locators()[0]) {
-            assert!(Instant::now() < until, "no link: {:?}", peer.reach(Peer::new(&at)));
+        link(&peer, &transport);
+        while !is_linked(&peer.locators()[0]) {
             std::thread::yield_now();
         }
         peer.close();
@@ -79,16 +80,11 @@ fn of_peers_that_came_and_went_a_bounded_number_is_remembered() {
 #[test]
 fn links_that_carry_nothing_of_the_ring_have_no_share_of_it() {
     const LEN: usize = 600_000;
-    let (domain, until) = (3_780_000_000 - std::process::id(), Instant::now() + Duration::from_secs(60));
+    let domain = fresh_domain();
     let config = Config::default().max_datagram(1 << 20).expect("in range");
     let [sender, reader] = [(); 2].map(|()| ShmTransport::open(domain, &config));
     let silent = [(); 6].map(|()| ShmTransport::open(domain, &config));
-    for peer in silent.iter().chain([&reader]) {
-        while !matches!(sender.reach(Peer::new(&peer.locators())), Reach::Ready(_)) {
-            assert!(Instant::now() < until, "no link");
-            std::thread::yield_now();
-        }
-    }
+    silent.iter().chain([&reader]).for_each(|peer| _ = link(&sender, peer));
     let send = |to: &ShmTransport| {
         let delivery = Delivery::Reliable { deadline: Instant::now() };
         sender.send_bytes(&[1; LEN], &[Peer::new(&to.locators())], delivery).expect("open").by_shm
@@ -100,8 +96,5 @@ fn links_that_carry_nothing_of_the_ring_have_no_share_of_it() {
     silent.iter().take(3).for_each(|peer| assert_eq!(send(peer), 1));
     assert_eq!(books().quota(), capacity / 5);
     drop(silent);
-    while books().quota() != capacity / 2 {
-        assert!(Instant::now() < until, "a link that is over has a share of what is there");
-        std::thread::yield_now();
-    }
+    until("a link that is over has no share of what is there", || books().quota() == capacity / 2);
 }

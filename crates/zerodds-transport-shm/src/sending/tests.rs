@@ -1,9 +1,10 @@
 //! Whose turn of the reserve it is, who gets a small message, where in the ring a record lies, and who is woken of those that wait.
 
 use super::*;
-use crate::{Config, ShmReceiver, ShmTransport};
+use crate::testing::{far, fresh_domain, link, until};
+use crate::{Config, ShmReceiver, ShmTransport, testing};
 use std::sync::mpsc;
-use zerodds_core::{Incoming, Loan, Reach, Receiver, Transport};
+use zerodds_core::{Incoming, Loan, Receiver, Transport};
 
 /// A transport, whose ring is filled but for the reserve, and peers with one unread message each, or none.
 struct Scene {
@@ -13,17 +14,15 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(domain: u32, unread: &[bool]) -> Self {
-        let config = Config::default().max_datagram(256 << 10).expect("in range");
+    fn new(unread: &[bool]) -> Self {
+        let (domain, config) = (fresh_domain(), small());
         let transport = ShmTransport::open(domain, &config);
         let far = Delivery::Reliable { deadline: far() };
         let mut peers = Vec::new();
         for &unread in unread {
             let peer = ShmTransport::open(domain, &config);
-            let (receiver, to) = (peer.receiver().expect("available, and taken once"), peer.locators()[0]);
-            while !matches!(transport.reach(Peer::new(&[to])), Reach::Ready(_)) {
-                std::thread::yield_now();
-            }
+            let receiver = peer.receiver().expect("available, and taken once");
+            let to = link(&transport, &peer);
             if unread {
                 let sent = transport.send_bytes(&[1; 50_000], &[Peer::new(&[to])], far).expect("open");
                 assert_eq!(sent.by_shm, 1);
@@ -55,9 +54,8 @@ impl Scene {
     }
 }
 
-/// A bound against hanging.
-fn far() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+fn small() -> Config {
+    Config::default().max_datagram(256 << 10).expect("in range")
 }
 
 fn pass_on(sending: &mut ShmSending) -> Turn {
@@ -67,7 +65,7 @@ fn pass_on(sending: &mut ShmSending) -> Turn {
 
 #[test]
 fn other_messages_have_their_turn_though_a_receiver_that_reads_nothing_had_none() {
-    let scene = Scene::new(3_300_000_000 - std::process::id(), &[false, true]);
+    let scene = Scene::new(&[false, true]);
     let mut sending = scene.begin();
     // The second one has something unread, behind which nothing is offered to it.
     for _ in 0..3 {
@@ -79,7 +77,7 @@ fn other_messages_have_their_turn_though_a_receiver_that_reads_nothing_had_none(
 
 #[test]
 fn a_receiver_that_had_no_turn_has_it_before_other_messages() {
-    let mut scene = Scene::new(3_200_000_000 - std::process::id(), &[false, true]);
+    let mut scene = Scene::new(&[false, true]);
     let mut sending = scene.begin();
     assert_eq!(scene.take(1), 50_000);
     assert!(matches!(pass_on(&mut sending), Turn::Ours(_)));
@@ -90,7 +88,7 @@ fn a_receiver_that_had_no_turn_has_it_before_other_messages() {
 
 #[test]
 fn a_small_message_reaches_everybody_behind_one_who_cannot_be_reached() {
-    let mut scene = Scene::new(3_400_000_000 - std::process::id(), &[false, false]);
+    let mut scene = Scene::new(&[false, false]);
     let to = [0, 1].map(|index: usize| scene.peers[index].0.locators());
     let peers = [Peer::new(&to[0]), Peer::new(&[]), Peer::new(&to[1])];
     for delivery in [Delivery::BestEffort, Delivery::Reliable { deadline: far() }] {
@@ -107,12 +105,8 @@ fn a_small_message_reaches_everybody_behind_one_who_cannot_be_reached() {
 
 #[test]
 fn the_ring_goes_on_for_a_receiver_that_is_awake_and_starts_again_for_one_that_sleeps() {
-    let domain = 3_940_000_000 - std::process::id();
-    let [transport, peer] = [(); 2].map(|()| ShmTransport::open(domain, &Config::default()));
+    let [transport, peer] = testing::linked(&Config::default());
     let (mut receiver, to) = (peer.receiver().expect("available, and taken once"), peer.locators()[0]);
-    while !matches!(transport.reach(Peer::new(&[to])), Reach::Ready(_)) {
-        std::thread::yield_now();
-    }
     while !matches!(receiver.receive(Some(far())), Some(Incoming::PeerUp(_))) {}
     let exchange = |receiver: &mut ShmReceiver, len: usize| {
         let loan = transport.loan(len).expect("room");
@@ -136,7 +130,7 @@ fn the_ring_goes_on_for_a_receiver_that_is_awake_and_starts_again_for_one_that_s
 
 #[test]
 fn whoever_has_no_room_when_the_transport_closes_is_closed_to_and_no_time_was_over() {
-    let scene = Scene::new(3_860_000_000 - std::process::id(), &[true]);
+    let scene = Scene::new(&[true]);
     let mut sending = scene.begin();
     assert!(!sending.is_done());
     scene.transport.close();
@@ -153,7 +147,7 @@ fn whoever_has_no_room_when_the_transport_closes_is_closed_to_and_no_time_was_ov
 
 #[test]
 fn a_copy_that_waits_for_room_finds_the_books_closed() {
-    let scene = Scene::new(3_850_000_000 - std::process::id(), &[true]);
+    let scene = Scene::new(&[true]);
     let mut handle = scene.begin();
     let shared = Arc::clone(&handle.shared);
     let sending = handle.sending.as_mut().expect("unfinished");
@@ -171,19 +165,12 @@ fn a_copy_that_waits_for_room_finds_the_books_closed() {
     );
 }
 
-/// Two transports of this domain, small ones, with a link by which the first can send to the second.
-fn linked(domain: u32) -> [(ShmTransport, ShmReceiver); 2] {
-    let config = Config::default().max_datagram(256 << 10).expect("in range");
-    let pair = [(); 2].map(|()| {
-        let transport = ShmTransport::open(domain, &config);
+/// Two transports, small ones, with their receivers and a link by which the first can send to the second.
+fn linked() -> [(ShmTransport, ShmReceiver); 2] {
+    testing::linked(&small()).map(|transport| {
         let receiver = transport.receiver().expect("available, and taken once");
         (transport, receiver)
-    });
-    let to = pair[1].0.locators();
-    while !matches!(pair[0].0.reach(Peer::new(&to)), Reach::Ready(_)) {
-        std::thread::yield_now();
-    }
-    pair
+    })
 }
 
 /// Sends, reliably and without waiting, until there is no room.
@@ -200,11 +187,8 @@ fn waiting<T: Send + 'static>(
     let (done, outcome) = mpsc::channel();
     let patient = transport.clone();
     std::thread::spawn(move || done.send(wait(&patient)));
-    let (shared, until) = (transport.books().expect("ours"), far());
-    while shared.outbound.lock().waiters == 0 {
-        assert!(Instant::now() < until, "it does not wait");
-        std::thread::yield_now();
-    }
+    let shared = transport.books().expect("ours");
+    until("it waits", || shared.outbound.lock().waiters > 0);
     outcome
 }
 
@@ -224,7 +208,7 @@ const ROUNDS: usize = 20;
 #[test]
 fn whoever_waits_for_a_link_is_told_when_this_process_drops_its_receiver() {
     for _ in 0..ROUNDS {
-        let [(transport, receiver), (peer, _unread)] = linked(3_120_000_000 - std::process::id());
+        let [(transport, receiver), (peer, _unread)] = linked();
         let to = peer.locators()[0];
         fill(&transport, to, &[1; 50_000]);
         let outcome = waiting(&transport, move |transport| send_patiently(transport, to, &[2; 50_000]));
@@ -237,7 +221,7 @@ fn whoever_waits_for_a_link_is_told_when_this_process_drops_its_receiver() {
 #[test]
 fn whoever_waits_for_its_own_process_is_told_when_the_receiver_is_dropped() {
     for _ in 0..ROUNDS {
-        let [(transport, receiver), _] = linked(3_110_000_000 - std::process::id());
+        let [(transport, receiver), _] = linked();
         let to = transport.locators()[0];
         fill(&transport, to, &[1; 100]);
         let outcome = waiting(&transport, move |transport| send_patiently(transport, to, &[2; 100]));
@@ -262,7 +246,7 @@ fn whoever_waits_for_room_has_what_a_message_that_became_shorter_leaves() {
     };
     for round in 0..2 * ROUNDS {
         let uses = [begun, sent_in_vain][round % 2];
-        let [(transport, _receiver), (peer, _unread)] = linked(3_100_000_000 - std::process::id());
+        let [(transport, _receiver), (peer, _unread)] = linked();
         let (to, max) = (peer.locators()[0], transport.max_message_len());
         let mut loan = transport.loan(max).expect("room");
         fill(&transport, to, &[1; 50_000]);

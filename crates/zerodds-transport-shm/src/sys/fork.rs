@@ -65,6 +65,7 @@ fn wiped_in_children() -> io::Result<&'static AtomicU32> {
 #[cfg(all(test, not(zerodds_model)))]
 mod tests {
     use super::Generation;
+    use crate::testing::{far, fresh_domain, linked};
     use crate::{Config, ShmTransport};
     use std::time::{Duration, Instant};
     use zerodds_core::{
@@ -93,7 +94,7 @@ mod tests {
             // SAFETY: ends the process, whatever state it is in.
             unsafe { libc::_exit(outcome) }
         }
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = far();
         loop {
             let child = rustix::process::Pid::from_raw(child).expect("forked");
             let ended = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::NOHANG);
@@ -110,20 +111,7 @@ mod tests {
     }
 
     fn reliable() -> Delivery {
-        Delivery::Reliable { deadline: Instant::now() + Duration::from_secs(60) }
-    }
-
-    fn linked() -> (ShmTransport, ShmTransport, Locator) {
-        let domain = 2_000_000_000 + std::process::id();
-        let (a, b) =
-            (ShmTransport::open(domain, &Config::default()), ShmTransport::open(domain, &Config::default()));
-        let to = b.locators()[0];
-        let until = Instant::now() + Duration::from_secs(60);
-        while !matches!(a.reach(Peer::new(&[to])), Reach::Ready(_)) {
-            assert!(Instant::now() < until, "no link");
-            std::thread::yield_now();
-        }
-        (a, b, to)
+        Delivery::Reliable { deadline: far() }
     }
 
     fn send(from: &ShmTransport, to: Locator, fill: u8) {
@@ -150,7 +138,7 @@ mod tests {
 
     #[test]
     fn f58_a_forked_child_that_drops_a_transport_lets_go_of_no_thread_of_its_own() {
-        let mut transport = Some(ShmTransport::open(2_100_000_000 + std::process::id(), &Config::default()));
+        let mut transport = Some(ShmTransport::open(fresh_domain(), &Config::default()));
         assert!(transport.as_ref().is_some_and(|transport| transport.availability().is_ok()));
         // As many as the parent has, and more: the stacks of the parent's are theirs.
         let threads = std::fs::read_dir("/proc/self/task").expect("proc").count() + 8;
@@ -159,11 +147,11 @@ mod tests {
 
     #[test]
     fn f58_a_forked_child_gives_nothing_back_and_cannot_use_what_it_inherited() {
-        let (a, b, to) = linked();
+        let [a, b] = linked(&Config::default());
+        let to = b.locators()[0];
         let mut receiver = b.receiver().expect("taken once");
         let mut next = || loop {
-            let until = Instant::now() + Duration::from_secs(60);
-            if let Incoming::Message(message) = receiver.receive(Some(until)).expect("in time") {
+            if let Incoming::Message(message) = receiver.receive(Some(far())).expect("in time") {
                 return message;
             }
         };
@@ -217,7 +205,7 @@ mod tests {
 
     #[test]
     fn f58_a_child_is_known_that_the_c_library_knows_nothing_of() {
-        let transport = ShmTransport::open(2_200_000_000 + std::process::id(), &Config::default());
+        let transport = ShmTransport::open(fresh_domain(), &Config::default());
         let is_closed = || matches!(transport.loan(50_000), Err(LoanError::Closed));
         let parents = Generation::current();
         assert!(cloned(|| is_closed() && !parents.is_ours()));

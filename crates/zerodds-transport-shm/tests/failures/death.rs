@@ -44,7 +44,7 @@ fn f08_every_incarnation_of_a_restarted_reader_or_writer_gets_through() {
 
 /// Sends to the first neighbour until there is no more room, numbered from `first`, and tells how many it took.
 fn fill(domain: u32, first: u64, len: usize) {
-    let mut node = Node::with(domain, &small());
+    let node = Node::with(domain, &small());
     let to = node.transport.neighbours()[0];
     node.link_to(to);
     let now = Delivery::Reliable { deadline: Instant::now() };

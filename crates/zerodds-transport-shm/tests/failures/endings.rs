@@ -114,7 +114,7 @@ fn f58_who_comes_late_knows_the_death_of_a_process_though_its_child_keeps_its_so
 
 /// Links to the first neighbour, sends all it can to it and takes all that it gets, until told how to end.
 fn traffic(domain: u32) {
-    let mut node = Node::open(domain);
+    let node = Node::open(domain);
     let to = node.transport.neighbours()[0];
     node.link_to(to);
     let Node { transport, mut receiver } = node;

@@ -178,7 +178,7 @@ fn f34_a_topic_whose_reader_is_hostile_does_not_delay_another_topic() {
 
 #[test]
 fn f35_a_frozen_reader_costs_the_other_three_nothing() {
-    let mut node = Node::open(fresh_domain());
+    let node = Node::open(fresh_domain());
     let (mut children, mut peers) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         let (child, peer) = neighbour(&node, "receive", &peers);
@@ -229,7 +229,7 @@ fn cost(node: &Node, to: &[Peer<'_>], mut after: impl FnMut()) -> Duration {
 #[test]
 fn f42_publishing_costs_no_more_with_time_and_wakes_only_those_who_sleep() {
     let domain = fresh_domain();
-    let mut a = Node::open(domain);
+    let a = Node::open(domain);
     let mut readers: Vec<Node> = (0..64).map(|_| Node::open(domain)).collect();
     let locators: Vec<Locator> = readers.iter().map(Node::locator).collect();
     locators.iter().for_each(|&locator| a.link_to(locator));

@@ -45,7 +45,7 @@ fn survive(domain: u32) {
 
 /// Links to the first neighbour and sends to it, reliable, for ever; says so when it has to wait.
 fn write_on(domain: u32) {
-    let mut node = Node::open(domain);
+    let node = Node::open(domain);
     let to = node.transport.neighbours()[0];
     node.link_to(to);
     tell("ready");
@@ -58,7 +58,7 @@ fn write_on(domain: u32) {
 
 /// Links to the first neighbour and writes over all of the link but its header, as a buggy process does.
 fn corrupt(domain: u32) {
-    let mut node = Node::open(domain);
+    let node = Node::open(domain);
     let to = node.transport.neighbours()[0];
     node.link_to(to);
     tell("ready");

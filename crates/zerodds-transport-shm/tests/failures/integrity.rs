@@ -144,7 +144,7 @@ fn f46_nothing_is_warned_of_or_counted_as_lost_while_the_reader_keeps_up() {
 #[test]
 fn f47_a_large_sample_is_one_message_in_one_piece_written_once_and_never_copied() {
     let domain = fresh_domain();
-    let mut a = Node::open(domain);
+    let a = Node::open(domain);
     let mut readers: Vec<Node> = (0..3).map(|_| Node::open(domain)).collect();
     let locators: Vec<Locator> = readers.iter().map(Node::locator).collect();
     locators.iter().for_each(|&locator| a.link_to(locator));
@@ -169,7 +169,7 @@ fn f47_a_large_sample_is_one_message_in_one_piece_written_once_and_never_copied(
 /// Sends numbers as fast as it goes to `count` readers; what each got is checked by `check`.
 fn burst(count: usize, total: u64, delivery: fn() -> Delivery, check: fn(Vec<u64>, u64)) -> u64 {
     let domain = fresh_domain();
-    let mut a = Node::open(domain);
+    let a = Node::open(domain);
     let readers: Vec<Node> = (0..count).map(|_| Node::open(domain)).collect();
     let locators: Vec<Locator> = readers.iter().map(Node::locator).collect();
     locators.iter().for_each(|&locator| a.link_to(locator));

@@ -67,7 +67,7 @@ impl Drop for MemoryCgroup {
 
 /// Takes and touches all the memory it is given, then sends within what it has.
 fn exhaust(domain: u32) {
-    let mut node = Node::with(domain, &Config::default().max_datagram(64 << 20).expect("in range"));
+    let node = Node::with(domain, &Config::default().max_datagram(64 << 20).expect("in range"));
     let mut loans = Vec::new();
     let refused = loop {
         match node.transport.loan(1 << 20) {
@@ -246,7 +246,7 @@ fn f17_a_process_without_descriptors_left_serves_those_it_has_and_then_others_wi
         let end = poor.asked(format!("down {name}"));
         assert!(end.starts_with("0 before: "), "{end}");
     }
-    let mut waiting = refused.pop().expect("one");
+    let waiting = refused.pop().expect("one");
     waiting.link_to(to[0]);
     assert!(send_numbered(&waiting, to[0], 99, 100_000, reliable()).unserved.is_empty());
     assert_eq!(poor.asked("take 1"), "99 100000");

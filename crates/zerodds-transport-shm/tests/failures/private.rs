@@ -71,7 +71,7 @@ fn f13_any_number_of_kills_leaves_no_file_no_segment_and_no_queue() {
 
 fn remove(rounds: u64) {
     let domain = fresh_domain();
-    let mut node = Node::open(domain);
+    let node = Node::open(domain);
     let mut party = Party::start(domain, &[]);
     let peer = party.locator(&node);
     node.link_to(peer);

@@ -196,7 +196,7 @@ fn f33_a_sender_that_is_frozen_at_any_moment_goes_on_without_a_gap() {
 
 #[test]
 fn f38_what_a_stalled_receiver_has_or_waits_for_is_never_freed_by_a_timer() {
-    let (mut node, mut child, peer) = with_receiver(&[]);
+    let (node, mut child, peer) = with_receiver(&[]);
     let mut other = Process::start(&format!("receive {}", peer.port()), &[]);
     assert_eq!(other.hear(), "ready");
     let beside = node.transport.neighbours().into_iter().find(|&found| found != peer).expect("the other");

@@ -74,7 +74,7 @@ fn masked_party(domain: u32, mask: u32) {
     until("the thread changes it", || changes() > 0);
     let before = changes();
     // Ends the process when it is told nothing more; so the thread is asked after first.
-    let mut second = Node::open(domain);
+    let second = Node::open(domain);
     second.link_to(node.locator());
     drop(second);
     until("it was changed meanwhile", || changes() > before);

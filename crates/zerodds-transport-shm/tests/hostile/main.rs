@@ -351,7 +351,7 @@ fn an_application_that_never_receives_keeps_a_bounded_number_of_links_that_are_o
     let heard =
         victim::ask_deaf_until(&mut deaf, "receive", |heard| heard.messages + heard.lost == published);
     assert!(heard.messages >= 64, "{heard:?} of {published}");
-    let mut late = Node::open(at.port());
+    let late = Node::open(at.port());
     late.link_to(at);
     // Sockets are closed elsewhere.
     victim::ask_deaf_until(&mut deaf, "receive", |now| now.descriptors <= before.descriptors + 8);

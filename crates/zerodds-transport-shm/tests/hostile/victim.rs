@@ -47,7 +47,7 @@ impl Scene {
         let domain = fresh_domain();
         let mut victim = Process::start(&format!("{victim} {domain}"), &[]);
         assert_eq!(victim.hear(), "ready");
-        let mut friend = Node::open(domain);
+        let friend = Node::open(domain);
         let at = friend.transport.neighbours()[0];
         friend.link_to(at);
         let mut scene = Self { friend, victim, at, sent: 0 };
@@ -146,7 +146,7 @@ impl Scene {
 
     /// A stranger that comes now is linked as ever.
     pub(crate) fn welcomes(&mut self) {
-        let mut late = Node::open(self.at.port());
+        let late = Node::open(self.at.port());
         late.link_to(self.at);
     }
 
@@ -347,7 +347,7 @@ pub(crate) fn play_deaf(domain: &str) {
 
 /// Plays somebody honest, who sends to all its neighbours, to each without waiting for it.
 pub(crate) fn play_caller(domain: &str) {
-    let mut node = Node::open(domain.parse().expect("a domain"));
+    let node = Node::open(domain.parse().expect("a domain"));
     let neighbours = node.transport.neighbours();
     neighbours.iter().for_each(|&neighbour| node.link_to(neighbour));
     let to: Vec<[Locator; 1]> = neighbours.iter().map(|&neighbour| [neighbour]).collect();

@@ -71,15 +71,10 @@ impl Node {
     }
 
     /// Waits until a link to `peer` is up.
-    pub(crate) fn link_to(&mut self, peer: Locator) {
-        let until = deadline();
-        loop {
-            if matches!(self.transport.reach(Peer::new(&[peer])), Reach::Ready(_)) {
-                return;
-            }
-            assert!(Instant::now() < until, "no link to {peer}");
-            std::thread::yield_now();
-        }
+    pub(crate) fn link_to(&self, peer: Locator) {
+        until(&format!("a link to {peer}"), || {
+            matches!(self.transport.reach(Peer::new(&[peer])), Reach::Ready(_))
+        });
     }
 
     /// Arms the receiver for poll, where nothing is to be received yet but events.
@@ -153,7 +148,7 @@ pub(crate) fn pair() -> (Node, Node) {
 
 pub(crate) fn pair_with(config: &Config) -> (Node, Node) {
     let domain = fresh_domain();
-    let (mut a, mut b) = (Node::with(domain, config), Node::with(domain, config));
+    let (a, b) = (Node::with(domain, config), Node::with(domain, config));
     a.link_to(b.locator());
     b.link_to(a.locator());
     (a, b)

@@ -65,7 +65,7 @@ fn send(domain: u32, count: u64, len: usize) {
 
 /// A node with a link to the first other one of its domain, whenever that comes.
 pub(crate) fn with_first_neighbour(domain: u32) -> (Node, Locator) {
-    let mut node = Node::open(domain);
+    let node = Node::open(domain);
     let until = deadline();
     let to = loop {
         if let Some(&to) = node.transport.neighbours().first() {
@@ -105,7 +105,7 @@ pub(crate) fn until_echoed(node: &mut Node, child: &mut Process, peer: Locator, 
 
 fn both_in_one_process() {
     let domain = fresh_domain();
-    let (mut a, mut b) = (Node::open(domain), Node::open(domain));
+    let (a, mut b) = (Node::open(domain), Node::open(domain));
     assert_eq!(a.transport.neighbours(), [b.locator()]);
     a.link_to(b.locator());
     let _ = send_numbered(&a, b.locator(), 7, 100_000, reliable());
@@ -131,7 +131,7 @@ pub(crate) fn send_numbered(
 /// A node of ours and a receiving child with a link to it.
 pub(crate) fn with_receiver(wrapper: &[&str]) -> (Node, Process, Locator) {
     let domain = fresh_domain();
-    let mut node = Node::open(domain);
+    let node = Node::open(domain);
     let mut child = Process::start(&format!("receive {domain}"), wrapper);
     assert_eq!(child.hear(), "ready");
     let peer = node.transport.neighbours()[0];
