@@ -70,7 +70,7 @@ impl Capture {
             if let Some(writing) = writing.upgrade() {
                 // Whoever hears of it may open a capture.
                 drop(last);
-                writing.say_if_another_limit_is_asked_for(config);
+                writing.say_what_is_not_as_asked(config);
                 return Ok(Some(Self { writing, udp: config.udp }));
             }
             queue.wait_until_over();
@@ -129,8 +129,13 @@ impl Writing {
         Ok((Self { path: path.to_owned(), process, bytes_max, queue }, writer))
     }
 
-    fn say_if_another_limit_is_asked_for(&self, config: &Config) {
-        if self.bytes_max != config.bytes_max {
+    fn say_what_is_not_as_asked(&self, config: &Config) {
+        if self.queue.is_over() {
+            tracing::warn!(
+                file = %self.path.display(),
+                "the capture into it has ended, and nothing is captured until all that had a part in it are gone"
+            );
+        } else if self.bytes_max != config.bytes_max {
             tracing::warn!(
                 file = %self.path.display(),
                 "ZERODDS_CAPTURE_MAX={} has no effect: the file is being written, with {} bytes at most",
@@ -193,7 +198,8 @@ impl Writer {
         }
     }
 
-    /// On this thread, which holds no lock: whoever hears of it may do anything, while whoever has a message may hold some.
+    /// On this thread, which holds no lock: whoever hears of it may do anything (but end this capture, which waits two seconds for this
+    /// thread), while whoever has a message may hold some.
     fn say(&mut self) {
         self.output.say();
         if !self.said && self.queue.0.has_refused() {
@@ -438,7 +444,20 @@ mod tests {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).expect_err("whoever hears of it panics");
         assert!(capture.writing.queue.is_over());
         assert_eq!(tap.dropped(), waiting + 1, "what waited is given back, and counted");
-        assert!(Capture::open(&config).expect("the file is free").is_some());
+        let another = Capture::open(&config).expect("the file is free").expect("asked for");
+        let tap = another.tap(Path::SharedMemory, Vec::new(), 0).expect("of shared memory");
+        assert!(tap.begin(1).is_some(), "it captures");
+    }
+
+    #[test]
+    fn who_joins_a_capture_that_has_ended_hears_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config::default().file(folder.path().join("a"));
+        let first = Capture::open(&config).expect("a file").expect("asked for");
+        let joins = || heard(|| true, || drop(Capture::open(&config).expect("the same file")));
+        assert_eq!(joins(), 0);
+        first.writing.queue.end(count_as_dropped);
+        assert_eq!(joins(), 1);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Queue<T> {
     /// Who wants everything written waits here.
     idle: Condvar,
     bytes_max: usize,
+    /// Something found no room. The writer asks before each message, for whose lock everybody else waits.
+    has_refused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -36,8 +39,6 @@ struct State<T> {
     bytes: usize,
     writing: Option<u64>,
     stage: Stage,
-    /// Something found no room.
-    has_refused: bool,
     /// Somebody has waited in vain for what came before this number: nobody waits until that is written.
     given_up: Option<u64>,
 }
@@ -71,16 +72,17 @@ pub(crate) struct Place<T> {
 impl<T> Queue<T> {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let (entries, stage) = (BTreeMap::new(), Stage::Open);
-        let (next, bytes, writing, has_refused, given_up) = (0, 0, None, false, None);
-        let state = State { next, entries, bytes, writing, stage, has_refused, given_up };
-        Self { state: Mutex::new(state), news: Condvar::new(), idle: Condvar::new(), bytes_max }
+        let (next, bytes, writing, given_up) = (0, 0, None, None);
+        let state = Mutex::new(State { next, entries, bytes, writing, stage, given_up });
+        let [news, idle] = [(); 2].map(|()| Condvar::new());
+        Self { state, news, idle, bytes_max, has_refused: AtomicBool::new(false) }
     }
 
     /// A place for a message of `len` bytes, if there is room for it now.
     pub(crate) fn begin(self: &Arc<Self>, len: usize) -> Option<Place<T>> {
         let mut state = self.state.lock();
         let bytes = len + OVERHEAD;
-        if state.stage != Stage::Open || !self.has_room(&mut state, bytes) {
+        if state.stage != Stage::Open || !self.has_room(&state, bytes) {
             return None;
         }
         let number = state.next;
@@ -102,15 +104,19 @@ impl<T> Queue<T> {
     }
 
     /// Where little waits there is room for a message of any length: some of what came meanwhile waits behind a large one.
-    fn has_room(&self, state: &mut State<T>, bytes: usize) -> bool {
+    fn has_room(&self, state: &State<T>, bytes: usize) -> bool {
         let has_room = state.bytes <= self.bytes_max / 2 || state.bytes + bytes <= self.bytes_max;
-        state.has_refused |= !has_room;
+        if !has_room {
+            // ORDER: Relaxed; under the lock, which the writer takes before it asks again.
+            self.has_refused.store(true, Ordering::Relaxed);
+        }
         has_room
     }
 
     /// Whether anything has found no room so far.
     pub(crate) fn has_refused(&self) -> bool {
-        self.state.lock().has_refused
+        // ORDER: Relaxed, as above.
+        self.has_refused.load(Ordering::Relaxed)
     }
 
     /// The next message to be written, as soon as there is one; `None` once there will be none.
@@ -238,7 +244,6 @@ const OVERHEAD: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
     use std::sync::atomic::Ordering::Relaxed;
 
     #[test]
