@@ -299,6 +299,11 @@ impl Inbound {
                 self.admit(&context.origin, now, submessage, &data)
             }
             _ if !self.estates.has(prefix) => Ok(Fate::Drop),
+            Content::Heartbeat(Heartbeat { count, .. }) | Content::AckNack(count)
+                if self.is_doubtful(&context.origin, count) =>
+            {
+                Ok(Fate::Drop)
+            }
             Content::DataFrag(frag) => {
                 if self.reassembly.fragment(&context.origin, &frag, now) {
                     self.followed = Followed::by(submessage, prefix, &frag);

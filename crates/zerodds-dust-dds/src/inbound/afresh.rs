@@ -19,7 +19,7 @@ use crate::reassembly::{Origin, Request};
 use crate::rtps::{EntityId, Guid, GuidPrefix, MessageWriter, pid};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use zerodds_core::{Endianness, Locator};
+use zerodds_core::{Endianness, Locator, Path};
 
 /// Those that were told so lately.
 #[derive(Debug, Default)]
@@ -98,6 +98,13 @@ impl Inbound {
         Some(Fate::Drop)
     }
 
+    /// Whether a HEARTBEAT or ACKNACK came by UDP, where anybody could bring the counts of its participant to their end, or near it, though
+    /// that has a link with us: it says so through that too.
+    pub(super) fn is_doubtful(&self, origin: &Origin, count: i32) -> bool {
+        let is_linked = || self.neighbourhood.linked().any(|one| one == origin.prefix);
+        count >= COUNT_DOUBTFUL && origin.path == Some(Path::Udp) && is_linked()
+    }
+
     /// Something comes from who is not heard: it may have missed what it was told.
     pub(super) fn begin_afresh_again(&mut self, prefix: GuidPrefix, now: Instant) {
         let Some(own) = self.own else { return };
@@ -118,6 +125,8 @@ fn gone(own: GuidPrefix, to: GuidPrefix, locators: Vec<Locator>) -> Request {
 
 /// A count by which both sides begin afresh, three quarters of those that there are: 18 days of a thousand HEARTBEATs a second.
 pub(super) const COUNT_END: i32 = i32::MAX / 4 * 3;
+/// From here on a count of who has a link is heard by that alone. Whatever is counted on from one below takes days to the end.
+const COUNT_DOUBTFUL: i32 = COUNT_END / 2;
 /// Between two times that the same is told.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// For how long it is repeated: what is sent last is there before we hear of the participant again.
@@ -162,6 +171,27 @@ mod tests {
             assert!(!seen.is_empty() && !seen.contains(&said(COUNT_END)), "Dust lets go of it");
             let told = gone(PEER, SENDER, vec![Locator::new(1, 7, [7; 16])]);
             assert_eq!((gate.inbound.answers(), gate.inbound.estates.has(SENDER)), (vec![told], false));
+        }
+    }
+
+    #[test]
+    fn nobody_brings_the_counts_of_who_has_a_link_to_their_end_by_a_datagram_in_its_name() {
+        for said in [acknack, heartbeat] {
+            let mut gate = gate();
+            gate.inbound.linked(Locator::new(Locator::KIND_SHARED_MEMORY, 0, [1; 16]), SENDER);
+            let by_link = |gate: &mut Gate, count| {
+                let (mut out, path) = (Vec::new(), Some(Path::SharedMemory));
+                gate.inbound.message(&said(count), path, Some(PEER), gate.now, &mut out);
+                out
+            };
+            assert_eq!(by_link(&mut gate, 1), [said(1)]);
+            for (forged, next) in [(COUNT_END, 2), (COUNT_END - 1, 3), (i32::MAX, 4)] {
+                assert_eq!(gate.pass(&said(forged)), [[0; 0]; 0]);
+                assert_eq!(by_link(&mut gate, next), [said(next)], "as if nothing had come");
+            }
+            assert_eq!((gate.inbound.answers(), gate.inbound.estates.has(SENDER)), (vec![], true));
+            by_link(&mut gate, COUNT_END);
+            assert_eq!((gate.inbound.answers().len(), gate.inbound.estates.has(SENDER)), (1, false));
         }
     }
 
