@@ -154,8 +154,14 @@ impl Books {
     }
 
     /// A writer says to one reader, or to all, with which sample it begins; whether by a count that is new to that one. Counts go on at the
-    /// other end of their range.
+    /// other end of their range. One that nobody has spoken to displaces none of the others.
     fn tell(&mut self, writer: &Guid, heartbeat: &Heartbeat, at: Instant) -> bool {
+        if !self.has_room_for(writer) {
+            self.forget_silent();
+            if !self.has_room_for(writer) {
+                return true;
+            }
+        }
         let &Heartbeat { reader, first, count, .. } = heartbeat;
         let before = self.entry(*writer, reader).told.replace(Told { first, count, at });
         before.is_none_or(|before| count.wrapping_sub(before.count) > 0)
@@ -192,16 +198,18 @@ impl Books {
     /// What there is of a reader and a writer, from now on. Where there would be too much, those are forgotten first that have not spoken.
     fn entry(&mut self, writer: Guid, reader: EntityId) -> &mut Said {
         let is_known = self.said_by(&writer, reader).is_some();
-        if !is_known && self.silent >= CONTACTS_MAX
-            || self.talks.len() >= CONTACTS_MAX && !self.talks.contains_key(&writer)
-        {
+        if !is_known && self.silent >= CONTACTS_MAX || !self.has_room_for(&writer) {
             self.forget_silent();
         }
-        if self.talks.len() >= CONTACTS_MAX && !self.talks.contains_key(&writer) {
+        if !self.has_room_for(&writer) {
             self.talks.clear();
         }
         self.silent += usize::from(!is_known);
         self.talks.entry(writer).or_default().readers.entry(reader).or_default()
+    }
+
+    fn has_room_for(&self, writer: &Guid) -> bool {
+        self.talks.len() < CONTACTS_MAX || self.talks.contains_key(writer)
     }
 
     fn forget_silent(&mut self) {
@@ -434,9 +442,9 @@ impl Contacts {
 const PROMISE: Duration = Duration::from_secs(1);
 /// As many as one GAP may tell Dust of, several times over. Of those beyond a reader asks again.
 const SPARED_MAX: usize = 1024;
-/// Writers, and readers that have not spoken. Beyond it those, or else everything, are learned anew, from the next HEARTBEATs and
-/// ACKNACKs.
-const CONTACTS_MAX: usize = 4096;
+/// Writers, and readers that have not spoken: as many as two participants may have endpoints. Beyond it those readers are learned anew, or
+/// else everything where one of ours speaks to yet another writer, from the next HEARTBEATs and ACKNACKs.
+const CONTACTS_MAX: usize = 1 << 14;
 
 #[cfg(test)]
 pub(crate) mod tests;

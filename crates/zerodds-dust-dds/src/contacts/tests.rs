@@ -145,30 +145,51 @@ fn whether_a_count_rose_is_known_for_each_reader_and_beyond_the_end_of_the_count
     assert_eq!(rose(ONE, 1), Some(true), "another of that name");
 }
 
+/// A writer says to a reader that it begins with the first sample; whether its count rose, if Dust may hear it.
+fn tells(contacts: &Contacts, writer: Guid, reader: EntityId, count: i32) -> Option<bool> {
+    let heartbeat = Heartbeat { reader, writer: writer.entity, first: 1, last: 7, count };
+    contacts.may_hear(&writer, &heartbeat, Instant::now(), |_| false)
+}
+
+/// Another writer.
+fn other(number: usize) -> Guid {
+    let [.., a, b, c] = number.to_be_bytes();
+    Guid { entity: EntityId([a, b, c, 2]), ..WRITER }
+}
+
 #[test]
 fn of_readers_that_never_speak_a_bounded_number_is_remembered_and_those_that_spoke_are_not_forgotten() {
     let contacts = Contacts::default();
     acknowledges(&contacts, ONE, WRITER, 8, false);
-    for number in 0..3 * CONTACTS_MAX as u32 {
-        let [_, a, b, c] = number.to_be_bytes();
-        let reader = EntityId([a, b, c, 7]);
-        let heartbeat = Heartbeat { reader, writer: WRITER.entity, first: 1, last: 7, count: 1 };
-        let others = Guid { entity: EntityId([a, b, c, 2]), ..WRITER };
-        for writer in [WRITER, others] {
-            assert_eq!(contacts.may_hear(&writer, &heartbeat, Instant::now(), |_| false), Some(true));
+    for number in 0..3 * CONTACTS_MAX {
+        let [.., a, b, c] = number.to_be_bytes();
+        // Many readers of few writers, and one reader of many.
+        for (writer, reader) in [(other(number % 256), EntityId([a, b, c, 7])), (other(number), ONE)] {
+            assert_eq!(tells(&contacts, writer, reader, number as i32), Some(true));
         }
         let books = contacts.0.lock();
-        let all = books.talks.values().map(|talk| talk.readers.len()).sum::<usize>();
-        assert!(books.talks.len() <= CONTACTS_MAX && all <= CONTACTS_MAX + 1);
+        assert!(books.talks.len() <= CONTACTS_MAX);
+        if number % 1_000 == 0 {
+            let all = books.talks.values().map(|talk| talk.readers.len()).sum::<usize>();
+            assert!(all <= CONTACTS_MAX + 1);
+        }
     }
     assert_eq!(contacts.acknowledged(&WRITER, ONE), 8);
-    assert_eq!(
-        contacts.of(&WRITER).map(|contact| contact.locators),
-        None,
-        "it is not known to be reliable"
-    );
+    assert_eq!(contacts.of(&WRITER).map(|contact| contact.locators), None, "it is not known to be reliable");
     contacts.came(ONE, true);
     assert_eq!(contacts.of(&WRITER).map(|contact| contact.locators), Some(vec![LISTENS_AT]));
+}
+
+#[test]
+fn writers_that_nobody_reads_displace_none_of_those_that_readers_have_spoken_to() {
+    let contacts = Contacts::default();
+    (0..CONTACTS_MAX).for_each(|number| acknowledges(&contacts, ONE, other(number), 8, false));
+    for unread in CONTACTS_MAX..CONTACTS_MAX + 9 {
+        assert_eq!(tells(&contacts, other(unread), ONE, 1), Some(true));
+    }
+    assert!((0..CONTACTS_MAX).all(|number| contacts.acknowledged(&other(number), ONE) == 8));
+    acknowledges(&contacts, ONE, WRITER, 8, false);
+    assert_eq!(contacts.acknowledged(&WRITER, ONE), 8, "who is read has room");
 }
 
 #[test]
