@@ -137,7 +137,7 @@ impl Lacking {
 #[derive(Debug, Default)]
 struct Books {
     talks: HashMap<Guid, Talk>,
-    /// Readers in them that have not spoken, at most. Whom a writer says something to is its own choice.
+    /// Readers in them that have not spoken. Whom a writer says something to is its own choice.
     silent: usize,
     /// Our applications' readers, and whether each is reliable.
     readers: HashMap<EntityId, bool>,
@@ -213,6 +213,9 @@ impl Books {
     }
 
     fn forget_silent(&mut self) {
+        if self.silent == 0 {
+            return;
+        }
         self.talks.retain(|_, talk| {
             talk.readers.retain(|_, said| said.has_spoken());
             !talk.readers.is_empty()
@@ -220,9 +223,19 @@ impl Books {
         self.silent = 0;
     }
 
+    /// Some are no more.
+    fn count_silent(&mut self) {
+        let said = self.talks.values().flat_map(|talk| talk.readers.values());
+        self.silent = said.filter(|said| !said.has_spoken()).count();
+    }
+
     /// A reader speaks to `writer` at `locators`, of which there are none for a writer of our own: what it has acknowledged, and the rest.
     fn speaks(&mut self, writer: Guid, reader: EntityId, locators: &[Locator]) -> &mut Said {
-        self.entry(writer, reader).acknowledged.get_or_insert(0);
+        let said = self.entry(writer, reader);
+        if said.acknowledged.is_none() {
+            said.acknowledged = Some(0);
+            self.silent = self.silent.saturating_sub(1);
+        }
         let talk = self.talks.entry(writer).or_default();
         if talk.locators != locators {
             talk.locators = locators.to_vec();
@@ -312,12 +325,18 @@ impl Contacts {
     pub(crate) fn left(&self, reader: EntityId) {
         let mut books = self.0.lock();
         books.readers.remove(&reader);
-        books.talks.values_mut().for_each(|talk| drop(talk.readers.remove(&reader)));
+        books.talks.retain(|_, talk| {
+            talk.readers.remove(&reader);
+            !talk.readers.is_empty()
+        });
+        books.count_silent();
     }
 
     /// These writers are no more.
     pub(crate) fn forget(&self, gone: impl Fn(&Guid) -> bool) {
-        self.0.lock().talks.retain(|writer, _| !gone(writer));
+        let mut books = self.0.lock();
+        books.talks.retain(|writer, _| !gone(writer));
+        books.count_silent();
     }
 
     /// Whom to ask `writer` for, and where; `None`: no reliable reader has spoken to it.

@@ -181,6 +181,27 @@ fn of_readers_that_never_speak_a_bounded_number_is_remembered_and_those_that_spo
 }
 
 #[test]
+fn a_reader_that_is_silent_is_remembered_however_many_have_spoken_since_or_are_no_more() {
+    let contacts = Contacts::default();
+    assert_eq!(tells(&contacts, WRITER, EntityId::UNKNOWN, 9), Some(true));
+    let others = || (0..CONTACTS_MAX / 2).map(other);
+    let tell =
+        |reader| others().for_each(|writer| assert_eq!(tells(&contacts, writer, reader, 1), Some(true)));
+    for _ in 0..3 {
+        tell(ONE);
+        contacts.forget(|writer| *writer != WRITER);
+        tell(OTHER);
+        contacts.left(OTHER);
+    }
+    for reader in [ONE, OTHER] {
+        tell(reader);
+        others().for_each(|writer| acknowledges(&contacts, reader, writer, 8, false));
+    }
+    assert_eq!(contacts.0.lock().silent, 1);
+    assert_eq!(tells(&contacts, WRITER, EntityId::UNKNOWN, 9), Some(false), "it was told so before");
+}
+
+#[test]
 fn writers_that_nobody_reads_displace_none_of_those_that_readers_have_spoken_to() {
     let contacts = Contacts::default();
     (0..CONTACTS_MAX).for_each(|number| acknowledges(&contacts, ONE, other(number), 8, false));
