@@ -402,9 +402,9 @@ pub(crate) const PARTICIPANTS_MAX: usize = 1024;
 /// Where there is no room for another participant, those are forgotten that have been silent for so long, whatever their lease:
 /// participants announce themselves every few seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(100);
-/// Where nobody has been, one by one for so long: three announcements of Dust's. Such as die as fast as they come, as in a loop of a
-/// supervisor on another host, would keep all newcomers out.
-const SILENCE_SHORT: Duration = Duration::from_secs(15);
+/// Where nobody has been, one by one for so long: longer than the 30 s between two announcements that are the standard's default. Such as
+/// die as fast as they come, as in a loop of a supervisor on another host, would keep all newcomers out.
+const SILENCE_SHORT: Duration = Duration::from_secs(35);
 /// Between two looks whether somebody silent is still known to live.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long leftovers of a dead participant are dropped. Should a live one be taken for dead, it is told to begin afresh when

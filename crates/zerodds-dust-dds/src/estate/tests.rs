@@ -220,6 +220,8 @@ fn participants_have_an_end_and_the_silent_make_way() {
     assert_eq!(estates.in_the_way_of(new, &nobody, now), []);
     assert!(!estates.admit(new, None, now));
     assert!(estates.admit(participant(0), None, now), "who is in stays in");
+    let between = now + Duration::from_secs(30);
+    assert_eq!(estates.in_the_way_of(new, &alive, between), [], "as silent as the standard has them");
     let soon = now + SILENCE_SHORT;
     (3..PARTICIPANTS_MAX).for_each(|number| estates.heard(participant(number), soon));
     assert_eq!(estates.in_the_way_of(new, &alive, soon), [participant(2)], "silent, and not known to live");

@@ -414,7 +414,7 @@ mod tests {
         assert!(gate.inbound.estates.admit(OTHER, None, gate.now));
         assert_eq!(gate.pass(&participant(SENDER, 20)), [[0; 0]; 0]);
         assert_eq!(gate.inbound.complaints, [Complaint::Participants].into());
-        gate.now += Duration::from_secs(15);
+        gate.now += Duration::from_secs(35);
         assert_eq!(gate.pass(&participant(SENDER, 20)).len(), 2, "that one goes, and this one comes");
     }
 
