@@ -4,8 +4,10 @@ use super::*;
 use crate::steady::tests::{Ahead, by_hand};
 use std::sync::atomic::Ordering;
 
-/// Waits until it has announced itself so many times more.
+/// Waits until it has announced itself so many times more, from now on.
 fn announces(one: &Captive, times: usize) {
+    one.answer();
+    drop(one.take_written());
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut heard = 0;
     while heard < times {
