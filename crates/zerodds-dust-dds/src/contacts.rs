@@ -153,8 +153,8 @@ impl Books {
         self.readers.get(&reader) == Some(&false)
     }
 
-    /// A writer says to one reader, or to all, with which sample it begins; whether by a count that is new to that one. Counts go on at the
-    /// other end of their range. One that nobody has spoken to displaces none of the others.
+    /// A writer says to one reader, or to all, with which sample it begins; whether by a count that is new to that one. A writer that
+    /// nobody has spoken to displaces none of the others.
     fn tell(&mut self, writer: &Guid, heartbeat: &Heartbeat, at: Instant) -> bool {
         if !self.has_room_for(writer) {
             self.forget_silent();
@@ -164,7 +164,7 @@ impl Books {
         }
         let &Heartbeat { reader, first, count, .. } = heartbeat;
         let before = self.entry(*writer, reader).told.replace(Told { first, count, at });
-        before.is_none_or(|before| count.wrapping_sub(before.count) > 0)
+        before.is_none_or(|before| count > before.count)
     }
 
     /// The first sample that this reader may ask the writer for: what it was promised itself, or with all others. `None`: others were
