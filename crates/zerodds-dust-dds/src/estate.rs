@@ -100,22 +100,25 @@ pub(crate) enum News {
 
 impl Estates {
     /// Whom leave has to be taken of before this participant can be admitted: where there is no room, of those that have been
-    /// silent for long, or else of the one that has been so longest, for a while, unless it is known to live.
+    /// silent for long, or else of the one that has been so longest, for a while, unless it is known to live. Never of our own.
     pub(crate) fn in_the_way_of(
         &self,
         prefix: GuidPrefix,
-        alive: &HashSet<GuidPrefix>,
+        own: Option<GuidPrefix>,
+        alive: impl FnOnce() -> HashSet<GuidPrefix>,
         now: Instant,
     ) -> Vec<GuidPrefix> {
         if self.participants.len() < PARTICIPANTS_MAX || self.has(prefix) {
             return Vec::new();
         }
         let silent_for = |one: &Participant| now.duration_since(one.heard_at);
-        let silent = self.participants.iter().filter(|(_, one)| silent_for(one) >= SILENCE_MAX);
+        let others = || self.participants.iter().filter(|&(&prefix, _)| Some(prefix) != own);
+        let silent = others().filter(|(_, one)| silent_for(one) >= SILENCE_MAX);
         let mut silent: Vec<_> = silent.map(|(&prefix, _)| prefix).collect();
         if silent.is_empty() {
-            let others = self.participants.iter().filter(|(prefix, _)| !alive.contains(prefix));
-            let longest = others.min_by_key(|(_, one)| one.heard_at);
+            let alive = alive();
+            let unknown = others().filter(|(prefix, _)| !alive.contains(prefix));
+            let longest = unknown.min_by_key(|(_, one)| one.heard_at);
             silent.extend(
                 longest.filter(|(_, one)| silent_for(one) >= SILENCE_SHORT).map(|(&prefix, _)| prefix),
             );

@@ -93,8 +93,8 @@ impl Inbound {
             return Ok(None);
         }
         let (lease, lease_at) = discovery::lease(data.payload);
-        let alive = self.neighbourhood.linked().chain(self.own).collect();
-        for silent in self.estates.in_the_way_of(prefix, &alive, now) {
+        let alive = || self.neighbourhood.linked().collect();
+        for silent in self.estates.in_the_way_of(prefix, self.own, alive, now) {
             self.take_leave_of(silent);
             self.estates.forsake(silent, now);
         }
