@@ -87,7 +87,7 @@ impl Inbound {
             self.complain(Complaint::Counts);
             return None;
         }
-        tracing::info!(participant = ?prefix, "the counts of its messages come to their end; we find each other anew");
+        tracing::warn!(participant = ?prefix, "the counts of its messages come to their end; we find each other anew");
         self.take_leave_of(prefix);
         if is_ours {
             // What it has said to itself by now is from before.
