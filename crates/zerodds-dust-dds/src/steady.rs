@@ -5,12 +5,16 @@
 //! falls silent, others end its lease, and a write waits past its `max_blocking_time`. Before 1970 it panics, after 2038 it is negative.
 //!
 //! So Dust gets the wall clock for as long as that goes forward, by whatever leaps. Where it is put back, time goes on from where it
-//! was by the monotonic clock, a tenth slower, until the wall clock is there again. A wall clock outside of those years is none yet.
+//! was by the monotonic clock, a tenth slower, until the wall clock is there again: for ten times as long as it was put back by. Meanwhile
+//! timestamps that a program takes from the wall clock itself (`write_w_timestamp`) are old: a sample that is so past its LIFESPAN is not
+//! sent, with `Ok(())`. And readers BY_SOURCE_TIMESTAMP drop samples with a LIFESPAN of hosts whose Dust goes by the wall clock. A wall
+//! clock outside of those years is none yet.
 //!
-//! A leap forward ends early what waits, once; nobody is forgotten, since Dust hears of no lease that could end by it
-//! ([`discovery`](crate::discovery)). Rejected: the wall clock of the beginning and the monotonic clock from there on. A robot whose
-//! clock has no battery starts in 1970, and would stamp samples so for good, all of which are past their LIFESPAN elsewhere. Also
-//! rejected: to go on at full pace. A clock that was once ahead would stay so for as long as the process runs.
+//! A leap forward ends early what waits, once, and a writer's instance with a DEADLINE that is not written again counts a miss for each
+//! period of the leap. Nobody is forgotten, since Dust hears of no lease that could end by it ([`discovery`](crate::discovery)).
+//! Rejected: the wall clock of the beginning and the monotonic clock from there on. A robot whose clock has no battery starts in 1970, and
+//! would stamp samples so for good, all of which are past their LIFESPAN elsewhere. Also rejected: to go on at full pace. A clock that
+//! was once ahead would stay so for as long as the process runs.
 
 use dust_dds::infrastructure::time::Time;
 use dust_dds::runtime::{Clock, DdsRuntime};
