@@ -71,9 +71,9 @@ fn message(dead: Prefix, number: i64) -> Vec<u8> {
     message
 }
 
-/// A GUID prefix as other tools show it.
-pub(super) fn hex(prefix: Prefix) -> String {
-    prefix.iter().map(|octet| format!("{octet:02x}")).collect()
+/// A GUID or its prefix as other tools show it.
+pub(super) fn hex(guid: impl AsRef<[u8]>) -> String {
+    guid.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Beyond what the dead participant had used: RustDDS takes a number that it has seen for a repetition.

@@ -192,6 +192,7 @@ impl Registry {
         if self.ended.is_late(status) {
             return Vec::new();
         }
+        self.note_participant(status);
         match status {
             // RustDDS reports its discovery endpoints too.
             Status::RemoteReaderMatched { local_writer: local, .. }
@@ -242,9 +243,8 @@ impl Registry {
                 self.forget_own(prefix, writer);
                 vec![Errand::Bereave(incarnation(prefix), Some(writer))]
             }
-            Status::ParticipantLost { id, reason } => {
+            Status::ParticipantLost { id, .. } => {
                 let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return Vec::new() };
-                self.unreported.lose(prefix, reason);
                 self.matched.retain(|_, matched| matched.remove_participant(prefix));
                 self.lose_readers(|reader| reader.0 == prefix);
                 // A link that is still up has nobody behind it, until RTPS finds the participant again.

@@ -12,6 +12,7 @@
 //! Whoever else has the participant can have a listener too, and what it reads is missing here. RustDDS has no way to forbid that. So
 //! while writers share, what it has reported is compared with what it knows.
 
+use super::obituary::hex;
 use super::registry::Registry;
 use super::{Session, split};
 use crate::protocol::TopicHash;
@@ -93,8 +94,9 @@ impl Session {
     /// nobody writes by has no need to.
     pub(super) fn compare(&self, now: Instant) -> bool {
         *self.reports.compared.lock() = now;
-        let compares = self.registry.lock().compares();
-        let participant = if compares { self.reports.through.participant() } else { None };
+        // RustDDS has the readers of a participant that comes back before it reports that one as found.
+        let found = self.registry.lock().begin_comparison();
+        let participant = found.as_ref().and_then(|_| self.reports.through.participant());
         let known = participant.as_ref().map(DomainParticipant::discovered_readers).unwrap_or_default();
         drop(participant);
         let known = known.iter().map(|reader| {
@@ -102,12 +104,14 @@ impl Session {
             (topic, split(&reader.reader_proxy.remote_reader_guid))
         });
         let mut registry = self.registry.lock();
-        let is_doubt = registry.compare(known, now) && registry.doubt(TAKEN);
+        let missing =
+            registry.compare(&found.unwrap_or_default(), known, now).filter(|_| registry.doubt(TAKEN));
         registry.replan();
         let is_waiting = registry.is_waiting_for_reports();
         drop(registry);
-        if is_doubt {
-            say(TAKEN);
+        if let Some((topic, (prefix, reader))) = missing {
+            let reader = hex([prefix.as_slice(), &reader].concat());
+            tracing::warn!(topic, reader, "{TAKEN}; {FROM_HERE_ON}");
         }
         is_waiting
     }
@@ -166,8 +170,11 @@ impl Session {
 }
 
 fn say(doubt: &str) {
-    tracing::warn!("{doubt}; its samples go by UDP from here on");
+    tracing::warn!("{doubt}; {FROM_HERE_ON}");
 }
+
+/// What follows from either.
+const FROM_HERE_ON: &str = "its samples go by UDP from here on";
 
 /// Why a participant shares with nobody any more.
 const FULL: &str = "RustDDS's queue of 2,048 reports was full before the session's thread read it, and whom the participant's \
@@ -253,8 +260,15 @@ mod tests {
         let attach = |at| ZeroDds::attach(at, Config::default()).expect("a session");
         let [zerodds, other] = [&here, &there].map(attach);
         let Ok(()) = zerodds.availability() else { return };
+        let (events, session) = (zerodds.events(), &zerodds.0.session);
         let (writer, _reader) = sharing(&zerodds, &other);
-        let session = &zerodds.0.session;
+        // What is known of whom by the time that it is found may never be reported.
+        let is_found = |event| match event {
+            DomainParticipantStatusEvent::ParticipantDiscovered { dpd } => dpd.guid == elsewhere.guid(),
+            _ => false,
+        };
+        eventually(|| events.try_next().is_some_and(is_found));
+        session.compare(Instant::now());
         // The session's thread comes later than the application, and so do writers.
         let late = session.reports.unnoted.lock();
         let subscriber = elsewhere.create_subscriber(&reliable()).expect("a subscriber");
@@ -286,6 +300,8 @@ mod tests {
         session.compare(now);
         session.compare(now + 2 * PATIENCE);
         assert_eq!(zerodds.availability(), Err(Reason::Unavailable(TAKEN.to_owned())));
-        assert!(!log::lines_with(&["WARN", "status_listener()", "go by UDP from here on"]).is_empty());
+        let reader = hex(plain.guid().to_bytes());
+        let words = ["WARN", "topic=\"taken\"", &reader, "status_listener()", "go by UDP from here on"];
+        assert!(!log::lines_with(&words).is_empty());
     }
 }

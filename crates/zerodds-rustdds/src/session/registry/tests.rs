@@ -4,7 +4,7 @@ use super::*;
 use crate::routes::Obstacle;
 use rustdds::QosPolicies;
 use rustdds::dds::statusevents::{EndpointDescription, LostReason};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zerodds_core::HostTag;
 
 const READER: [u8; 4] = [0, 0, 1, 4];
@@ -57,26 +57,35 @@ fn whose_reader_is_found_and_not_matched_is_named_where_others_could_share() {
     assert_eq!(named, Some(([3; 12], Obstacle::Undecided)));
 }
 
+/// As the session does it.
+fn compare<const N: usize>(
+    registry: &mut Registry,
+    known: [(TopicHash, (Prefix, Entity)); N],
+    now: Instant,
+) -> Option<(String, (Prefix, Entity))> {
+    let found = registry.begin_comparison().unwrap_or_default();
+    registry.compare(&found, known, now)
+}
+
 #[test]
 fn who_is_not_reported_gets_plain_samples_and_is_believed_to_be_missing_when_that_stays_so() {
     let (mut registry, outlook) = sharing();
     let (topic, now) = (TopicHash::of("points"), Instant::now());
     let reader = |participant| (topic, split(&guid(participant, READER)));
-    assert!(
-        !registry.compare([(TopicHash::of("another"), reader(3).1)], now),
-        "no writer here has that topic"
-    );
+    let elsewhere = [(TopicHash::of("another"), reader(3).1)];
+    assert_eq!(compare(&mut registry, elsewhere, now), None, "no writer here has that topic");
     registry.replan();
     assert!(outlook.plan().has_shared() && !registry.is_waiting_for_reports());
-    assert!(!registry.compare([reader(3)], now));
+    assert_eq!(compare(&mut registry, [reader(3)], now), None);
     registry.replan();
     assert!(!outlook.plan().has_shared() && registry.is_waiting_for_reports());
-    assert!(!registry.compare([reader(4)], now + PATIENCE), "it is another one");
-    assert!(!registry.compare([], now + PATIENCE));
+    assert_eq!(compare(&mut registry, [reader(4)], now + PATIENCE), None, "it is another one");
+    assert_eq!(compare(&mut registry, [], now + PATIENCE), None);
     registry.replan();
     assert!(outlook.plan().has_shared() && !registry.is_waiting_for_reports());
-    assert!(!registry.compare([reader(3)], now));
-    assert!(registry.compare([reader(3)], now + PATIENCE));
+    assert_eq!(compare(&mut registry, [reader(3)], now), None);
+    let missing = Some(("points".to_owned(), reader(3).1));
+    assert_eq!(compare(&mut registry, [reader(3)], now + PATIENCE), missing);
 }
 
 #[test]
@@ -88,9 +97,48 @@ fn who_comes_back_after_its_lease_is_not_missing_and_nor_is_who_has_ended_here()
     registry.note(&Status::ParticipantLost { id, reason: LostReason::Timeout { lease, elapsed } });
     registry.remove_reader(READER);
     let known = [(topic, split(&guid(3, READER))), (topic, split(&guid(1, READER)))];
-    assert!(!registry.compare(known, now) && !registry.is_waiting_for_reports());
-    registry.note(&Status::ParticipantLost { id: guid(4, READER).prefix, reason: LostReason::Disposed });
-    assert!(!registry.compare([(topic, split(&guid(4, READER)))], now) && registry.is_waiting_for_reports());
+    compare(&mut registry, known, now);
+    assert_eq!(registry.unfound(topic).count(), 0);
+}
+
+#[test]
+fn who_is_known_when_its_participant_is_found_or_is_over_gets_plain_samples_and_is_no_reason_for_doubt() {
+    let topic = TopicHash::of("points");
+    let known = [(topic, split(&guid(3, READER)))];
+    let find: fn(&mut Registry) = |registry| registry.find_participant([3; 12]);
+    let lose: fn(&mut Registry) = |registry| {
+        let id = guid(3, READER).prefix;
+        registry.note(&Status::ParticipantLost { id, reason: LostReason::Disposed });
+    };
+    let nothing: fn(&mut Registry) = |_| ();
+    for (report, is_believed) in [(find, true), (lose, true), (nothing, false)] {
+        let ((mut registry, outlook), now) = (sharing(), Instant::now());
+        report(&mut registry);
+        for since in [Duration::ZERO, PATIENCE] {
+            let is_doubted = compare(&mut registry, known, now + since).is_some();
+            assert_eq!(is_doubted, !is_believed && since == PATIENCE);
+            registry.replan();
+            assert!(!outlook.plan().has_shared(), "RustDDS may match it at any time");
+        }
+        assert_eq!(registry.is_waiting_for_reports(), !is_believed);
+    }
+}
+
+#[test]
+fn who_comes_after_its_participant_was_found_or_before_any_writer_shares_is_missing() {
+    let (topic, now) = (TopicHash::of("points"), Instant::now());
+    let known = [(topic, split(&guid(3, READER)))];
+    let (mut registry, _outlook) = sharing();
+    registry.find_participant([3; 12]);
+    compare(&mut registry, [], now);
+    compare(&mut registry, known, now);
+    assert!(registry.is_waiting_for_reports());
+    compare(&mut registry, [], now);
+    registry.remove_writer([0, 0, 2, 3]);
+    registry.find_participant([3; 12]);
+    registry.add_writer([0, 0, 5, 3], "points", true, Arc::default());
+    compare(&mut registry, known, now);
+    assert!(registry.is_waiting_for_reports(), "the writer is told of all that are known");
 }
 
 #[test]

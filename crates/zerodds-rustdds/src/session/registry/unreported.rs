@@ -8,41 +8,69 @@
 //! It knows a reader before it reports whether it suits a writer, and does so later where it is busy. So whoever is missing is taken for a
 //! reader that is about to be matched, which holds up nothing but shared memory on its topic, and only if that stays so the reports are not
 //! believed any more.
+//!
+//! Some it never reports, and nobody has taken anything. A participant whose lease ran out and that comes back it reports as found, and has its
+//! readers back by then, unmatched and without a word until they announce themselves anew. Whether the lease ran out a session may not
+//! know, as that was before it; so whoever is known already when its participant is found may be missing for however long. It is the same
+//! with whom the session itself does not listen to, since it is over.
 
-use super::Registry;
+use super::{Registry, split};
 use crate::config::is_secured;
 use crate::protocol::{Entity, Prefix, TopicHash};
+use rustdds::DomainParticipantStatusEvent as Status;
 use rustdds::dds::statusevents::LostReason;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Who is missing.
 #[derive(Debug, Default)]
 pub(super) struct Unreported {
-    /// By topic, and since when as far as is known.
-    readers: BTreeMap<TopicHash, BTreeMap<(Prefix, Entity), Instant>>,
+    /// By topic, and since when as far as is known; `None`: it may be for however long.
+    readers: BTreeMap<TopicHash, BTreeMap<(Prefix, Entity), Option<Instant>>>,
+    /// Participants that were found since the last comparison, while writers shared. (A writer that comes later RustDDS tells of all readers
+    /// that it knows.)
+    found: BTreeSet<Prefix>,
     /// Participants whose lease was over, the latest of them. If they come back RustDDS knows their readers again, and reports none that does
     /// not announce itself anew.
     lapsed: VecDeque<Prefix>,
 }
 
-impl Unreported {
-    /// RustDDS has lost this participant.
-    pub(super) fn lose(&mut self, participant: Prefix, reason: &LostReason) {
-        if matches!(reason, LostReason::Disposed) || self.lapsed.contains(&participant) {
-            return;
-        }
-        if self.lapsed.len() == LAPSED_MAX {
-            self.lapsed.pop_front();
-        }
-        self.lapsed.push_back(participant);
-    }
-}
-
 impl Registry {
     /// Whether it matters who is missing.
-    pub(crate) fn compares(&self) -> bool {
+    fn compares(&self) -> bool {
         self.doubted.is_none() && self.locator.is_some() && self.writers.values().any(|writer| writer.shares)
+    }
+
+    /// If it matters who is missing, those who were found up to now: before it is asked whom RustDDS knows.
+    pub(crate) fn begin_comparison(&mut self) -> Option<BTreeSet<Prefix>> {
+        let found = std::mem::take(&mut self.unreported.found);
+        self.compares().then_some(found)
+    }
+
+    /// Which participants RustDDS has found and lost.
+    pub(super) fn note_participant(&mut self, status: &Status) {
+        match status {
+            Status::ParticipantDiscovered { dpd } => self.find_participant(split(&dpd.guid).0),
+            Status::ParticipantLost { id, reason } if !matches!(reason, LostReason::Disposed) => {
+                let Ok(prefix) = Prefix::try_from(id.as_ref()) else { return };
+                let lapsed = &mut self.unreported.lapsed;
+                if lapsed.contains(&prefix) {
+                    return;
+                }
+                if lapsed.len() == LAPSED_MAX {
+                    lapsed.pop_front();
+                }
+                lapsed.push_back(prefix);
+            }
+            _ => {}
+        }
+    }
+
+    /// RustDDS has found this participant, perhaps once more.
+    pub(super) fn find_participant(&mut self, participant: Prefix) {
+        if self.compares() {
+            self.unreported.found.insert(participant);
+        }
     }
 
     /// Those of this topic that were not found otherwise.
@@ -56,27 +84,34 @@ impl Registry {
         self.found.get(&topic).is_some_and(|found| found.contains(reader))
     }
 
-    /// Whether anybody is missing.
+    /// Whether anybody is missing who must not be for long.
     pub(crate) fn is_waiting_for_reports(&self) -> bool {
-        !self.unreported.readers.is_empty()
+        self.unreported.readers.values().flat_map(BTreeMap::values).any(Option::is_some)
     }
 
-    /// These readers RustDDS knows now; whether one has been missing for too long.
+    /// These readers RustDDS knows now, when these participants were found; one that has been missing for too long, and its topic.
     pub(crate) fn compare(
         &mut self,
+        found: &BTreeSet<Prefix>,
         known: impl IntoIterator<Item = (TopicHash, (Prefix, Entity))>,
         now: Instant,
-    ) -> bool {
+    ) -> Option<(String, (Prefix, Entity))> {
         let before = std::mem::take(&mut self.unreported.readers);
         let mut missing = BTreeMap::<_, BTreeMap<_, _>>::new();
         for (topic, reader) in known.into_iter().filter(|(topic, reader)| self.is_missing(*topic, reader)) {
             let since = before.get(&topic).and_then(|readers| readers.get(&reader)).copied();
-            missing.entry(topic).or_default().insert(reader, since.unwrap_or(now));
+            let is_excused = found.contains(&reader.0) || self.ended.contains(reader);
+            let since = since.unwrap_or(Some(now)).filter(|_| !is_excused);
+            missing.entry(topic).or_default().insert(reader, since);
         }
         self.stale |= missing != before;
         self.unreported.readers = missing;
-        let mut all = self.unreported.readers.values().flat_map(BTreeMap::values);
-        all.any(|&since| now.duration_since(since) >= PATIENCE)
+        let mut all = self.unreported.readers.iter().flat_map(|(topic, readers)| {
+            readers.iter().filter_map(move |(&reader, &since)| Some((topic, reader, since?)))
+        });
+        let (topic, reader, _) = all.find(|(.., since)| now.duration_since(*since) >= PATIENCE)?;
+        let writer = self.writers.values().find(|writer| writer.hash == *topic)?;
+        Some((writer.topic.clone(), reader))
     }
 
     fn is_missing(&self, topic: TopicHash, reader: &(Prefix, Entity)) -> bool {
