@@ -92,7 +92,6 @@ mod tests {
     use crate::domains;
     use crate::session::ZeroDds;
     use rustdds::DomainParticipant;
-    use rustdds::StatusEvented;
 
     #[test]
     fn a_participant_shows_its_session_for_as_long_as_anybody_uses_that() {
@@ -110,13 +109,24 @@ mod tests {
 
     #[cfg(debug_assertions)]
     #[test]
-    fn a_listener_that_is_registered_already_is_said_to_be_in_the_way() {
+    fn a_listener_that_is_registered_already_is_said_to_be_in_the_way_and_keeps_its_reports() {
+        use rustdds::{DomainParticipantStatusEvent as Report, QosPolicies, StatusEvented, TopicKind};
         let participant = DomainParticipant::new(domains::domain()).expect("a participant");
         let poll = mio::Poll::new().expect("a poll");
         let mut listener = participant.status_listener();
         let source = listener.as_status_source_mio1();
         poll.registry().register(source, mio::Token(0), mio::Interest::READABLE).expect("registered");
+        let none = QosPolicies::qos_none();
+        let topic = participant.create_topic("said".into(), "Bytes".into(), &none, TopicKind::NoKey);
+        let subscriber = participant.create_subscriber(&none).expect("a subscriber");
+        // RustDDS has reported its topic when it is made.
+        let _reader = subscriber.create_datareader_no_key_cdr::<u8>(&topic.expect("a topic"), None);
         let refused = ZeroDds::attach(&participant, Config::default());
         assert!(matches!(refused, Err(AttachError::Listened)));
+        let mut reports = std::iter::from_fn(|| listener.try_recv_status());
+        assert!(
+            reports.any(|report| matches!(report, Report::TopicDetected { name, .. } if name == "said")),
+            "they are the program's"
+        );
     }
 }

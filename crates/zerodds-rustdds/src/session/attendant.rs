@@ -16,8 +16,8 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zerodds_core::{Incarnation, Locator, Peer, Reach, Reason, Transport, Wake};
@@ -93,8 +93,16 @@ impl Attendant {
         })
     }
 
-    pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("zerodds-rustdds".into()).spawn(move || self.run())
+    /// `first` comes before anything that it does, and only if it can be started.
+    pub(super) fn start(self, first: impl FnOnce()) -> io::Result<JoinHandle<()>> {
+        let (begin, begins) = mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("zerodds-rustdds".into()).spawn(move || {
+            let _ = begins.recv();
+            self.run();
+        })?;
+        first();
+        drop(begin);
+        Ok(thread)
     }
 
     fn run(mut self) {

@@ -168,11 +168,11 @@ impl ZeroDds {
             ended: AtomicBool::new(false),
             losses: AtomicU64::new(0),
         });
-        session.note_the_past();
         let mourns = config.access_is_own_user();
         let attendant =
-            Attendant::new(Arc::clone(&session), Arc::clone(&attached), poll, &participant, mourns)?
-                .start()?;
+            Attendant::new(Arc::clone(&session), Arc::clone(&attached), poll, &participant, mourns)?;
+        // Nothing fails any more once the participant's reports are taken.
+        let attendant = attendant.start(|| session.note_the_past())?;
         let (attendant, options) = (Mutex::new(Some(attendant)), config.options);
         let owner = Arc::new(Owner { session, options, attendant, attached });
         owner.attached.show(&owner);
