@@ -41,8 +41,8 @@ pub(super) struct Attendant {
     said: Said,
     /// Where sessions listen, if that was looked up since the news came that are attended to.
     listening: Option<Option<HashSet<Locator>>>,
-    /// Whether RustDDS knows readers that it has not reported yet.
-    is_waiting: bool,
+    /// When what RustDDS knows is to be compared with what it has reported: readers are missing, or may be.
+    comparison: Option<Instant>,
     /// Until it has left, there cannot be another session.
     _attached: Arc<Attached>,
 }
@@ -88,7 +88,7 @@ impl Attendant {
             offers: Vec::new(),
             said: Said::default(),
             listening: None,
-            is_waiting: false,
+            comparison: None,
             _attached: attached,
         })
     }
@@ -132,11 +132,8 @@ impl Attendant {
         }
         let (errands, events) = self.session.noted.lock().take();
         errands.into_iter().for_each(|errand| self.run_errand(errand));
-        let now = Instant::now();
         // Where there are none, somebody else may have read them.
-        if (are_reports && events.is_empty()) || self.session.reports.next_comparison() <= now {
-            self.is_waiting = self.session.compare(now);
-        }
+        self.compare(are_reports && events.is_empty());
         let is_tried = self.retry();
         if self.refresh() || is_tried || self.said.is_due() {
             self.say_ways();
@@ -150,6 +147,19 @@ impl Attendant {
         self.say_owed();
         self.say_unsaid();
         count >= EVENTS_MAX || self.session.inbox.lock().fall_asleep() == Wake::Ready
+    }
+
+    /// Compares what RustDDS knows with what it has reported, if that is due: somebody who reads the queue too could have that done all the
+    /// time.
+    fn compare(&mut self, may_be_missing: bool) {
+        let reports = &self.session.reports;
+        let soonest = may_be_missing.then(|| reports.soonest_comparison());
+        self.comparison = self.comparison.into_iter().chain(soonest).min();
+        let now = Instant::now();
+        if reports.next_comparison() <= now || self.comparison.is_some_and(|at| at <= now) {
+            let is_waiting = self.session.compare(now);
+            self.comparison = is_waiting.then(|| self.session.reports.next_comparison());
+        }
     }
 
     fn hear(&mut self, news: News) {
@@ -361,9 +371,8 @@ impl Attendant {
         let alarm = self.session.inbox.lock().alarm();
         let expiry = (alarm != NEVER).then(|| Instant::now() + lifespan::until(alarm).max(FIRST_PAUSE));
         let doubt = self.said.due();
-        let comparison = self.is_waiting.then(|| self.session.reports.next_comparison());
         let next = next.into_iter().chain(unsaid).chain(mourned).chain(owed).chain(expiry).chain(doubt);
-        let next = next.chain(comparison).min()?;
+        let next = next.chain(self.comparison).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 

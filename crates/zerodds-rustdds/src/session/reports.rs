@@ -52,6 +52,11 @@ impl Reports {
         *self.compared.lock() + BETWEEN_COMPARISONS
     }
 
+    /// When it may be, where somebody may be missing.
+    pub(super) fn soonest_comparison(&self) -> Instant {
+        *self.compared.lock() + COMPARISON_MIN
+    }
+
     /// `None`: the participant is gone. Whoever drops what this gives may have the last of the participant, and end it: nothing is
     /// to be locked then.
     pub(super) fn listener(&self) -> Option<DomainParticipantStatusListener> {
@@ -103,6 +108,7 @@ impl Session {
             let topic = TopicHash::of(reader.subscription_topic_data.topic_name());
             (topic, split(&reader.reader_proxy.remote_reader_guid))
         });
+        let known: Vec<_> = known.collect();
         let mut registry = self.registry.lock();
         let missing =
             registry.compare(&found.unwrap_or_default(), known, now).filter(|_| registry.doubt(TAKEN));
@@ -186,6 +192,8 @@ const TAKEN: &str = "RustDDS has not reported to the session whether a reader th
                      while there is a session, ZeroDds::events() gives them)";
 /// Between two comparisons, while writers share or somebody is missing.
 const BETWEEN_COMPARISONS: Duration = Duration::from_secs(1);
+/// The same at the least: each has RustDDS copy all that it knows of readers.
+const COMPARISON_MIN: Duration = Duration::from_millis(10);
 /// Reports that are read at once: as many as RustDDS's queue holds, twice.
 pub(super) const EVENTS_MAX: usize = 4096;
 /// For so many reports RustDDS's queue has room.

@@ -19,7 +19,7 @@ use crate::config::is_secured;
 use crate::protocol::{Entity, Prefix, TopicHash};
 use rustdds::DomainParticipantStatusEvent as Status;
 use rustdds::dds::statusevents::LostReason;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Who is missing.
@@ -97,8 +97,11 @@ impl Registry {
         now: Instant,
     ) -> Option<(String, (Prefix, Entity))> {
         let before = std::mem::take(&mut self.unreported.readers);
+        let sharing = self.writers.values().filter(|writer| writer.shares).map(|writer| writer.hash);
+        let sharing: HashSet<TopicHash> = sharing.collect();
+        let known = known.into_iter().filter(|(topic, _)| sharing.contains(topic));
         let mut missing = BTreeMap::<_, BTreeMap<_, _>>::new();
-        for (topic, reader) in known.into_iter().filter(|(topic, reader)| self.is_missing(*topic, reader)) {
+        for (topic, reader) in known.filter(|(topic, reader)| self.is_missing(*topic, reader)) {
             let since = before.get(&topic).and_then(|readers| readers.get(&reader)).copied();
             let is_excused = found.contains(&reader.0) || self.ended.contains(reader);
             let since = since.unwrap_or(Some(now)).filter(|_| !is_excused);
