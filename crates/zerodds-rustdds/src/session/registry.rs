@@ -592,6 +592,7 @@ impl Registry {
         self.best_effort.retain(|reader| !lost(reader));
         forget(&mut self.refused, &lost);
         forget(&mut self.found, &lost);
+        self.unreported.lose(&lost);
         self.stale = true;
     }
 

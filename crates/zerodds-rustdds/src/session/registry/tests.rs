@@ -89,6 +89,20 @@ fn who_is_not_reported_gets_plain_samples_and_is_believed_to_be_missing_when_tha
 }
 
 #[test]
+fn who_was_missing_and_is_lost_holds_up_nothing_any_more() {
+    let topic = TopicHash::of("points");
+    let known = [3, 4].map(|participant| (topic, split(&guid(participant, READER))));
+    let (mut registry, outlook) = sharing();
+    assert_eq!(compare(&mut registry, known, Instant::now()), None);
+    registry.note(&Status::ReaderLost { guid: guid(3, READER), reason: LostReason::Disposed });
+    registry.replan();
+    assert!(!outlook.plan().has_shared(), "the other one is missing");
+    registry.note(&Status::ParticipantLost { id: guid(4, READER).prefix, reason: LostReason::Disposed });
+    registry.replan();
+    assert!(outlook.plan().has_shared() && !registry.is_waiting_for_reports());
+}
+
+#[test]
 fn who_comes_back_after_its_lease_is_not_missing_and_nor_is_who_has_ended_here() {
     let (mut registry, _outlook) = sharing();
     let (topic, now) = (TopicHash::of("points"), Instant::now());

@@ -35,6 +35,16 @@ pub(super) struct Unreported {
     lapsed: VecDeque<Prefix>,
 }
 
+impl Unreported {
+    /// Who is lost is not missing.
+    pub(super) fn lose(&mut self, lost: impl Fn(&(Prefix, Entity)) -> bool) {
+        self.readers.retain(|_, readers| {
+            readers.retain(|reader, _| !lost(reader));
+            !readers.is_empty()
+        });
+    }
+}
+
 impl Registry {
     /// Whether it matters who is missing.
     fn compares(&self) -> bool {
