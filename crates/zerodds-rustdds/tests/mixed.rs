@@ -4,7 +4,9 @@ mod parties;
 
 use parties::*;
 use rustdds::policy::History;
-use rustdds::{DomainParticipant, QosPolicies, ReadCondition, StatusEvented, TopicKind, no_key as plain};
+use rustdds::{
+    DomainParticipant, QosPolicies, RTPSEntity, ReadCondition, StatusEvented, TopicKind, no_key as plain,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use zerodds_rustdds::PeerPath;
@@ -223,15 +225,23 @@ fn plain_readers_lose_nothing_for_long_where_the_program_goes_on_reading_the_par
         for _ in 0..4 {
             let other = DomainParticipant::new(domain()).expect("a participant");
             let mut plain = plain_reader(&other, &topic, &qos);
+            let guid = plain.guid();
             let mut take = |number| {
                 // What was described is an error for it, once.
                 let taken = plain.take(usize::MAX, ReadCondition::any()).unwrap_or_default();
                 taken.iter().any(|sample| sample.value().number == number)
             };
-            eventually("it is given samples", || {
+            let mut is_given = || {
                 let number = write();
                 within(Duration::from_millis(20), || take(number))
+            };
+            eventually("it is given samples", &mut is_given);
+            // That may have been for the sake of who was there before it, and is for its own from now on.
+            eventually("it is known", || {
+                let known = here.participant.discovered_readers();
+                known.iter().any(|reader| reader.reader_proxy.remote_reader_guid == guid)
             });
+            eventually("it is given samples still", is_given);
             for _ in 0..10 {
                 let number = write();
                 eventually("it is given each", || take(number));
