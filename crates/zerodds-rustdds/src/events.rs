@@ -167,7 +167,7 @@ impl Events {
     pub fn stream(&self) -> EventStream<'_> {
         let mut queue = self.shared.queue.lock();
         queue.streams += 1;
-        EventStream { events: self, id: queue.streams }
+        EventStream { events: self, id: queue.streams, is_done: false }
     }
 
     /// Events that came while [`Self::CAPACITY`] of them were waiting: what is known of others is out of date if there
@@ -228,26 +228,28 @@ pub struct EventStream<'a> {
     events: &'a Events,
     /// Its name among those that wait.
     id: u64,
+    /// It has said that there are no more.
+    is_done: bool,
 }
 
 impl Stream for EventStream<'_> {
     type Item = DomainParticipantStatusEvent;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // Cloning a waker, and dropping one, may do anything as well.
         let waker = context.waker().clone();
         let (next, _before) = self.events.taking(|queue| match queue.events.pop_front() {
             None if !queue.is_over => (Poll::Pending, queue.waiting.insert(self.id, waker)),
             next => (Poll::Ready(next), Some(waker)),
         });
+        self.is_done |= matches!(next, Poll::Ready(None));
         next
     }
 }
 
 impl FusedStream for EventStream<'_> {
     fn is_terminated(&self) -> bool {
-        let queue = self.events.shared.queue.lock();
-        queue.is_over && queue.events.is_empty()
+        self.is_done
     }
 }
 
@@ -324,7 +326,11 @@ impl Broadcast {
         let missed = AtomicU64::new(std::mem::take(&mut audience.missed));
         let queue = Mutex::new(Queue { events, is_over: audience.is_over, ..Queue::default() });
         let shared = Arc::new(Shared { queue, missed, ..Shared::default() });
-        audience.subscribers.push(Arc::downgrade(&shared));
+        // Those that are gone nobody may come to tell, and after the end nobody does.
+        if !audience.is_over {
+            audience.subscribers.retain(|subscriber| subscriber.strong_count() > 0);
+            audience.subscribers.push(Arc::downgrade(&shared));
+        }
         drop(audience);
         Events { shared, _participant: participant }
     }
@@ -406,6 +412,31 @@ mod tests {
         let mut next = || stream.poll_next_unpin(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(next(), Poll::Ready(Some(_))));
         assert!(matches!(next(), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn of_subscribers_that_are_gone_or_come_after_the_end_nothing_is_kept() {
+        let (broadcast, participant) = (Broadcast::default(), participant());
+        let subscribers = || broadcast.0.lock().subscribers.len();
+        for _ in 0..3 {
+            drop(broadcast.subscribe(participant.clone()));
+        }
+        let _first = broadcast.subscribe(participant.clone());
+        assert_eq!(subscribers(), 1);
+        broadcast.end();
+        let _late = broadcast.subscribe(participant);
+        assert_eq!(subscribers(), 0);
+    }
+
+    #[test]
+    fn a_stream_is_terminated_once_it_has_said_so() {
+        let broadcast = Broadcast::default();
+        let events = broadcast.subscribe(participant());
+        let [mut one, other] = [(); 2].map(|()| events.stream());
+        broadcast.end();
+        assert!(!one.is_terminated(), "whoever selects among streams would never hear of the end");
+        assert_eq!(one.next().now_or_never().map(|next| next.is_none()), Some(true));
+        assert!(one.is_terminated() && !other.is_terminated());
     }
 
     /// What an executor has of a future; woken when the executor has gone, it is dropped.
