@@ -32,10 +32,15 @@ pub enum AttachError {
     #[error("this participant has a session already: use a clone of it, or ZeroDds::of")]
     Attached,
     /// The participant's `status_listener()` is registered with a poll of the program's. A session reads RustDDS's only queue of
-    /// status events; [`ZeroDds::events`](crate::ZeroDds::events) gives them. (A build without debug assertions may not notice.)
+    /// status events; [`ZeroDds::events`](crate::ZeroDds::events) gives them.
+    ///
+    /// That is known by what mio 1 keeps at the listener, and only in a build with debug assertions: others do not notice, nor does any build
+    /// what is registered with mio 0.6 or 0.8. It is kept until the listener is deregistered: a poll that was dropped before that is in the
+    /// way for good. And after this refusal it is another poll, so that the program's `reregister` and `deregister` of the listener
+    /// fail; its poll goes on telling of events.
     #[error(
         "the participant's status_listener() is registered with a mio::Poll already, and a session has to read it alone: \
-         make the session first and register ZeroDds::events() instead"
+         make the session first and register ZeroDds::events() instead, or deregister it before the poll is dropped"
     )]
     Listened,
     /// The thread that attends to the session, or the descriptors that it waits with, cannot be had. The participant makes

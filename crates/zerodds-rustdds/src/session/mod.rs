@@ -7,7 +7,8 @@
 //!    take ───▶ inbox (ledger) ────── news ─────┘
 //! ```
 //! Writers and readers never wait for the attendant. It sleeps until RTPS discovers something, a link comes or
-//! goes, or a sender needs room; while writers share it looks once a second whether reports are missing.
+//! goes, or a sender needs room. While writers share it looks whether reports are missing when something wakes it, once a second at the most
+//! but where RTPS has called it for nothing; and each second only while some are.
 
 mod attached;
 mod attendant;
@@ -118,7 +119,7 @@ impl ZeroDds {
     /// RustDDS has one queue of status events for each participant, and from here on it is the session's: while there is one, nobody
     /// else may read the participant's `status_listener()`. [`events`](Self::events) gives what it gave. Of whom a session has no report
     /// it knows nothing, and it would send descriptors to readers that know none; so once it notices that reports are missing all goes by
-    /// UDP, with a warning.
+    /// UDP, with a warning. Only a session with a writer that shares notices.
     ///
     /// # Errors
     /// [`AttachError`]; the participant is not affected.
