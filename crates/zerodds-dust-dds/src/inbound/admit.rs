@@ -93,14 +93,14 @@ impl Inbound {
             return Ok(None);
         }
         let (lease, lease_at) = discovery::lease(data.payload);
+        if self.estates.returns(prefix) && origin.header[VENDOR] == DUST {
+            self.begin_afresh(prefix, discovery::discovery_locators(data.payload), now);
+            return Ok(None);
+        }
         let alive = || self.neighbourhood.linked().collect();
         for silent in self.estates.in_the_way_of(prefix, self.own, alive, now) {
             self.take_leave_of(silent);
             self.estates.forsake(silent, now);
-        }
-        if self.estates.returns(prefix) && origin.header[VENDOR] == DUST {
-            self.begin_afresh(prefix, discovery::discovery_locators(data.payload), now);
-            return Ok(None);
         }
         if !self.estates.admit(prefix, lease, now) {
             self.complain(Complaint::Participants);
