@@ -43,6 +43,15 @@ pub(crate) async fn by<T>(deadline: Option<Instant>, future: impl Future<Output 
     }
 }
 
+/// Until whoever polls this has been woken: by what it was polled with before, which has its waker.
+pub(crate) async fn woken() {
+    let mut is_polled_again = false;
+    let poll = |_: &mut Context<'_>| {
+        if std::mem::replace(&mut is_polled_again, true) { Poll::Ready(()) } else { Poll::Pending }
+    };
+    poll_fn(poll).await;
+}
+
 /// The deadline, for which a thread sleeps as long as somebody waits; over at once where there can be no thread.
 async fn alarm(deadline: Instant) {
     let (mut sender, receiver) = oneshot::channel::<()>();

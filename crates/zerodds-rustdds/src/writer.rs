@@ -4,7 +4,7 @@ use crate::cdr::{self, Frame};
 use crate::loan::Memory;
 use crate::posts::{Post, Remains, Unwritten};
 use crate::round::Round;
-use crate::waiting::{answer, by, elsewhere, until};
+use crate::waiting::{answer, by, elsewhere, until, woken};
 use crate::window::{Asked, Place};
 use crate::writing::{Measured, Outlet, Parcel, Refused, Transit};
 use ::bytes::Bytes;
@@ -290,7 +290,7 @@ impl<C: Carrier> Writer<C> {
                 self.carrier.carry_blocking(post.clone(), key, post.options(options))
             } else {
                 let deadline = if round.has_begun() { self.outlet.later() } else { deadline };
-                let carried = until(deadline, self.carrier.carry(post.clone(), key, post.options(options)));
+                let carried = until(deadline, self.carry_until(Some(deadline), &post, key, options));
                 carried.unwrap_or(Err(Refused::WouldBlock))
             };
             round.note(post, outcome)?;
@@ -318,10 +318,29 @@ impl<C: Carrier> Writer<C> {
         while let Some(post) = round.next(&self.outlet) {
             let has_begun = round.has_begun();
             let deadline = if has_begun { Some(self.outlet.later()) } else { self.outlet.alarm(deadline) };
-            let carried = by(deadline, self.carrier.carry(post.clone(), key, post.options(options))).await;
+            let carried = by(deadline, self.carry_until(deadline, &post, key, options)).await;
             round.note(post, carried.unwrap_or(Err(Refused::WouldBlock)))?;
         }
         round.outcome(&self.outlet)
+    }
+
+    /// Hands a post to RustDDS, whose own patience is max_blocking_time: where there is more time, it goes on when RustDDS has moved on. A
+    /// write that RustDDS refuses leaves its waker with it, as one that waits does.
+    async fn carry_until(
+        &self,
+        deadline: Option<Instant>,
+        post: &Post,
+        key: &C::Key,
+        options: &WriteOptions,
+    ) -> Result<SampleIdentity, Refused> {
+        loop {
+            let outcome = self.carrier.carry(post.clone(), key, post.options(options)).await;
+            let has_time = || deadline.is_some_and(|deadline| Instant::now() < deadline);
+            if !matches!(outcome, Err(Refused::WouldBlock)) || !has_time() {
+                return outcome;
+            }
+            woken().await;
+        }
     }
 
     /// A sample that goes in RTPS alone.

@@ -18,10 +18,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use zerodds_core::Transport;
 
-/// RTPS as a test has it: what each of the calls comes to that are made of it.
+/// RTPS as a test has it: what each of the calls comes to that are made of it. It wakes whoever makes one.
 struct Script<F>(F, AtomicU32);
 
-impl<F: Fn(u32) -> Poll<()>> Carrier for Script<F> {
+impl<F: Fn(u32) -> Poll<Result<(), Refused>>> Script<F> {
+    fn call(&self) -> Poll<Result<SampleIdentity, Refused>> {
+        let call = self.1.fetch_add(1, Ordering::Relaxed);
+        (self.0)(call).map_ok(|()| identity(i64::from(call) + 1))
+    }
+}
+
+impl<F: Fn(u32) -> Poll<Result<(), Refused>>> Carrier for Script<F> {
     type Key = ();
 
     fn instance((): &()) -> u64 {
@@ -29,14 +36,16 @@ impl<F: Fn(u32) -> Poll<()>> Carrier for Script<F> {
     }
 
     fn carry_blocking(&self, _: Post, (): &(), _: WriteOptions) -> Result<SampleIdentity, Refused> {
-        Err(Refused::WouldBlock)
+        match self.call() {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => Err(Refused::WouldBlock),
+        }
     }
 
     async fn carry(&self, _: Post, (): &(), _: WriteOptions) -> Result<SampleIdentity, Refused> {
         poll_fn(|context| {
             context.waker().wake_by_ref();
-            let call = self.1.fetch_add(1, Ordering::Relaxed);
-            (self.0)(call).map(|()| Ok(identity(i64::from(call) + 1)))
+            self.call()
         })
         .await
     }
@@ -64,6 +73,17 @@ fn topic(participant: &DomainParticipant, name: &str) -> Topic {
     participant
         .create_topic(name.into(), "Bytes".into(), &QosPolicies::qos_none(), TopicKind::NoKey)
         .expect("a topic")
+}
+
+/// One of RustDDS.
+fn plain_reader(
+    at: &DomainParticipant,
+    topic_name: &str,
+    qos: &QosPolicies,
+) -> rustdds::no_key::DataReaderCdr<Vec<u8>> {
+    let subscriber = at.create_subscriber(qos).expect("a subscriber");
+    let reader = subscriber.create_datareader_no_key_cdr(&topic(at, topic_name), Some(qos.clone()));
+    reader.expect("a reader")
 }
 
 /// A writer as RustDDS reports it, whose samples a test carries.
@@ -96,7 +116,7 @@ impl Stage {
         (session, reader)
     }
 
-    fn writer<F: Fn(u32) -> Poll<()>>(&self, script: F) -> Writer<Script<F>> {
+    fn writer<F: Fn(u32) -> Poll<Result<(), Refused>>>(&self, script: F) -> Writer<Script<F>> {
         Writer { outlet: Arc::clone(&self.outlet), carrier: Script(script, AtomicU32::new(0)) }
     }
 }
@@ -121,13 +141,10 @@ fn what_rtps_has_of_a_write_that_ends_early_stays_written_and_its_readers_keep_t
         if call > 0 {
             return Poll::Pending;
         }
-        let subscriber = newcomer.create_subscriber(&reliable()).expect("a subscriber");
-        let reader: rustdds::no_key::DataReaderCdr<Vec<u8>> = subscriber
-            .create_datareader_no_key_cdr(&topic(&newcomer, "joined"), Some(reliable()))
-            .expect("a reader");
+        let reader = plain_reader(&newcomer, "joined", &reliable());
         eventually(|| !before.newcomers(&stage.outlet.plan()).is_empty());
         readers.borrow_mut().push(reader);
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     };
     let (writer, sample, options) = (stage.writer(joins), vec![7_u8; 20_000], WriteOptions::default());
     let mut writing = Box::pin(writer.write_async(&sample, &(), &options));
@@ -172,10 +189,7 @@ fn of_two_samples_that_are_written_at_once_each_is_owed_until_its_own_number_was
         let topic = topic(&participants[nth], "at-once");
         subscriber.create_datareader_no_key_cdr::<Vec<u8>>(&topic, Some(qos.clone())).expect("a reader")
     });
-    let subscriber = plain.create_subscriber(&qos).expect("a subscriber");
-    let _plain: rustdds::no_key::DataReaderCdr<Vec<u8>> = subscriber
-        .create_datareader_no_key_cdr(&topic(plain, "at-once"), Some(qos.clone()))
-        .expect("a reader");
+    let _plain = plain_reader(plain, "at-once", &qos);
     let sharing = || {
         let plan = stage.outlet.plan();
         let readers = plan.shared().map(|(target, _)| (incarnation(target.prefix), target.reader));
@@ -186,7 +200,7 @@ fn of_two_samples_that_are_written_at_once_each_is_owed_until_its_own_number_was
 
     // Of the first sample RTPS takes what is for one participant, and the rest when it has all of the second.
     let goes_on = Cell::new(false);
-    let script = |call| if call == 0 || goes_on.get() { Poll::Ready(()) } else { Poll::Pending };
+    let script = |call| if call == 0 || goes_on.get() { Poll::Ready(Ok(())) } else { Poll::Pending };
     let (writer, sample, options) = (stage.writer(script), vec![7_u8; 20_000], WriteOptions::default());
     let mut writing = Box::pin(writer.write_async(&sample, &(), &options));
     let waker = waker_of_this_thread();
@@ -208,12 +222,35 @@ fn of_two_samples_that_are_written_at_once_each_is_owed_until_its_own_number_was
 }
 
 #[test]
+fn a_writer_that_may_not_wait_goes_on_for_the_others_once_somebody_has_the_sample() {
+    const REFUSALS: u32 = 50;
+    let at_once = qos(Reliability::Reliable { max_blocking_time: rustdds::Duration::ZERO });
+    let stage = Stage::new("begun", &at_once);
+    let _there = stage.share("begun");
+    let beside = participant();
+    let _plain = plain_reader(&beside, "begun", &reliable());
+    eventually(|| {
+        let plan = stage.outlet.plan();
+        plan.targets.len() == 2 && plan.has_shared() && plan.may_direct
+    });
+    // RustDDS has no time to wait in, and says so at once.
+    let has_room =
+        |call| Poll::Ready(if (1..=REFUSALS).contains(&call) { Err(Refused::WouldBlock) } else { Ok(()) });
+    let (sample, options) = (vec![7_u8; 20_000], WriteOptions::default());
+    let (one, other) = (stage.writer(has_room), stage.writer(has_room));
+    let written = [one.write(&sample, &(), &options), block_on(other.write_async(&sample, &(), &options))];
+    for written in written {
+        assert_eq!(written.expect("by all").sequence_number, (i64::from(REFUSALS) + 2).into());
+    }
+}
+
+#[test]
 fn an_async_writer_of_best_effort_waits_where_rustdds_does() {
     let stage = Stage::new("patient", &qos(Reliability::BestEffort));
     assert_eq!(stage.outlet.alarm(stage.outlet.deadline()), None);
     // Longer than a thread needs that would say that the time is over.
     let begun = Instant::now();
-    let has_room = |_| if begun.elapsed() < A_WHILE { Poll::Pending } else { Poll::Ready(()) };
+    let has_room = |_| if begun.elapsed() < A_WHILE { Poll::Pending } else { Poll::Ready(Ok(())) };
     let options = rustdds::WriteOptionsBuilder::new().best_effort_may_block(true).build();
     let writer = stage.writer(has_room);
     let written = block_on(writer.write_async(&7_u32, &(), &options));
