@@ -127,15 +127,23 @@ fn a_place_that_is_not_used_wakes_who_waits_for_one() {
 fn a_sample_that_goes_to_others_alone_wakes_who_waits_for_its_place() {
     let (outlook, _) = outlook(1);
     let begun = outlook.place().expect("room").begin(|| 1);
-    let (asks, asked) = std::sync::mpsc::channel();
+    let (looks, looked) = std::sync::mpsc::channel();
     let (ends, ended) = std::sync::mpsc::channel();
     let waits = Arc::clone(&outlook);
     std::thread::spawn(move || {
-        let ask = |_, _, _| asks.send(()).expect("somebody listens");
+        let has_room = |state: &State, window: &_| {
+            let _ = looks.send(());
+            state.has_room_for(window)
+        };
+        let mut state = waits.state.lock();
         let far = Instant::now() + 2 * PATIENCE;
-        let _ = ends.send(waits.wait_for_place(far, &mut Asked::default(), ask).is_some());
+        waits.wait(&mut state, has_room, far, &mut Asked::default(), nobody);
+        let _ = ends.send(state.has_room());
     });
-    asked.recv().expect("it is asked before it is waited for");
+    // It looks once more after the reader was asked, and has the lock from then on until it sleeps.
+    for _ in 0..2 {
+        looked.recv().expect("it looks");
+    }
     begun.excuse_all_but(&[]);
     assert_eq!(ended.recv_timeout(PATIENCE), Ok(true));
 }
