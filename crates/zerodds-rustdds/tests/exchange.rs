@@ -327,8 +327,10 @@ fn a_writer_that_may_not_wait_is_refused_nothing_where_the_ring_has_no_room() {
         writer.loan(LEN, sample).expect("if not in the ring, then beside it")
     };
     let loans: Vec<_> = std::iter::repeat_with(lend).take_while(Loan::is_shared).take(100).collect();
-    assert!(loans.len() < 100, "there is an end to the room");
-    let shared = here.zerodds.stats().shared_samples;
+    assert!((1..100).contains(&loans.len()), "there is room, and an end to it");
+    let stats = here.zerodds.stats();
+    assert_eq!(stats.transport.no_memory, 0, "the ring is full");
+    let shared = stats.shared_samples;
     for number in 1..=LAST {
         writer.write(Chunk::new(1, number, LEN), None).expect("RustDDS has room");
     }
