@@ -69,22 +69,3 @@ mod held {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_domain_that_is_held_is_given_to_nobody_else() {
-        let domains = [Domain::own(), Domain::own(), Domain::own()];
-        for domain in &domains {
-            assert!((1..=OWN_MAX).contains(&domain.number()));
-            assert!(held::hold(&format!("largedata.domain.{}", domain.number())).is_err());
-        }
-        let mut numbers = domains.each_ref().map(Domain::number).to_vec();
-        numbers.push(own_domain());
-        numbers.sort_unstable();
-        numbers.dedup();
-        assert_eq!(numbers.len(), 4);
-    }
-}

@@ -18,6 +18,8 @@ mod clock;
 mod compare;
 mod dialogue;
 mod domain;
+#[cfg(all(test, target_os = "linux"))]
+mod domain_tests;
 mod input;
 mod lidar;
 mod lines;
