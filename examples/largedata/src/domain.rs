@@ -1,5 +1,6 @@
-//! A DDS domain for runs that are not to meet others. Trials, benchmarks and tests of the workspace include this file, so that none of
-//! them meets another one either.
+//! A DDS domain for runs that are not to meet others. Trials, benchmarks and most tests of the workspace that run a DDS include this file,
+//! so that none of those meets another. Without it pick, and may meet anybody: documentation tests of `zerodds-rustdds`, by their
+//! pid, tests of `zerodds-transport-udp`, which run no DDS, and whoever is told a number.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -15,7 +16,7 @@ const OWN_MAX: u32 = 100;
 #[derive(Debug)]
 pub(crate) struct Domain {
     number: u32,
-    _name: Option<held::Name>,
+    name: Option<held::Name>,
 }
 
 impl Domain {
@@ -24,15 +25,21 @@ impl Domain {
         let first = (RandomState::new().hash_one(0) % u64::from(OWN_MAX)) as u32;
         let hold = |number| {
             let name = held::hold(&format!("largedata.domain.{number}")).ok()?;
-            Some(Self { number, _name: Some(name) })
+            Some(Self { number, name: Some(name) })
         };
         let held = (0..OWN_MAX).find_map(|nth| hold(1 + (first + nth) % OWN_MAX));
-        held.unwrap_or(Self { number: 1 + first, _name: None })
+        held.unwrap_or(Self { number: 1 + first, name: None })
     }
 
     /// Its number.
     pub(crate) const fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Whether it is held, where there are such names: nobody else has it who asks here.
+    #[allow(dead_code, reason = "for tests, which may not do without")]
+    pub(crate) const fn is_held(&self) -> bool {
+        self.name.is_some()
     }
 }
 

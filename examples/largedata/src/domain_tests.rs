@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 fn a_domain_that_is_held_is_given_to_nobody_else() {
     let domains = [Domain::own(), Domain::own(), Domain::own()];
     for domain in &domains {
-        assert!((1..=100).contains(&domain.number()));
+        assert!((1..=100).contains(&domain.number()) && domain.is_held());
         let name = SocketAddr::from_abstract_name(format!("largedata.domain.{}", domain.number()));
         assert!(UnixListener::bind_addr(&name.expect("a short name")).is_err());
     }

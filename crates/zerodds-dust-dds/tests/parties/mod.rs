@@ -327,6 +327,7 @@ impl Drop for Guard {
 pub(crate) fn random_domain() -> i32 {
     static HELD: Mutex<Vec<Domain>> = Mutex::new(Vec::new());
     let domain = Domain::own();
+    assert!(domain.is_held(), "no domain that nobody has");
     let number = domain.number() as i32;
     HELD.lock().unwrap().push(domain);
     number

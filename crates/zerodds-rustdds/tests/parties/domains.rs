@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex};
 /// One for as long as this process lives.
 pub(crate) fn fresh_domain() -> u16 {
     static HELD: Mutex<Vec<Domain>> = Mutex::new(Vec::new());
-    let domain = Domain::own();
+    let domain = held();
     let number = domain.number() as u16;
     HELD.lock().expect("no panic under it").push(domain);
     number
@@ -18,6 +18,12 @@ pub(crate) fn fresh_domain() -> u16 {
 
 /// The one that most tests of this process share.
 pub(crate) fn domain() -> u16 {
-    static SHARED: LazyLock<Domain> = LazyLock::new(Domain::own);
+    static SHARED: LazyLock<Domain> = LazyLock::new(held);
     SHARED.number() as u16
+}
+
+fn held() -> Domain {
+    let domain = Domain::own();
+    assert!(domain.is_held(), "no domain that nobody has");
+    domain
 }
