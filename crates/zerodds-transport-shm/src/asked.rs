@@ -17,6 +17,11 @@ pub(crate) fn in_vain(what: &str, error: impl Into<io::Error>) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}{remedy}"))
 }
 
+/// Whether there was no descriptor for it: there may be one later.
+pub(crate) fn lacked_a_descriptor(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +36,12 @@ mod tests {
         );
         let failed = in_vain("eventfd", io::Error::from_raw_os_error(libc::EMFILE));
         assert_eq!(failed.to_string(), "eventfd: Too many open files (os error 24)");
+    }
+
+    #[test]
+    fn only_what_lacked_a_descriptor_may_be_had_with_one() {
+        let lacked = |error| lacked_a_descriptor(&io::Error::from_raw_os_error(error));
+        assert!([libc::EMFILE, libc::ENFILE, libc::ENOMEM].into_iter().all(lacked));
+        assert!(![libc::ENOTCONN, libc::EIO, libc::EACCES, libc::EISDIR].into_iter().any(lacked));
     }
 }

@@ -12,7 +12,7 @@ mod strangers;
 #[cfg(test)]
 mod tests;
 
-use crate::asked::{asked, in_vain};
+use crate::asked::{asked, in_vain, lacked_a_descriptor};
 use crate::bell::timespec;
 use crate::crash;
 use crate::doorbell::Space;
@@ -447,7 +447,7 @@ impl Worker {
             Ok(None) => return true,
             Err(error) => {
                 // What this kernel does not have it will not have later.
-                if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) {
+                if lacked_a_descriptor(&error) {
                     self.unwatched.insert(token);
                 }
                 return false;

@@ -358,6 +358,7 @@ fn without_descriptors(domain: u32) {
 fn f17_without_a_descriptor_to_look_at_the_limits_with_no_memory_is_lent() {
     let said = Process::start(&format!("without-descriptors {}", fresh_domain()), &[]).hear();
     assert!(said.contains("cannot be looked at: /proc/meminfo: Too many open files"), "{said}");
+    assert!(said.contains("ulimit -n"), "with the remedy: {said}");
 }
 
 /// Takes the first 1,100 descriptors for other things, then plays a party.
