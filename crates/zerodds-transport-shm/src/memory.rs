@@ -20,12 +20,15 @@ use crate::segment;
 use crate::shared::Shared;
 use crate::sys;
 use parking_lot::MutexGuard;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// The memory of one ring.
 pub(crate) struct Memory {
     /// Ring bytes, from its start, that are in memory. There may be more.
     present_until: u64,
+    /// A stretch of ring bytes beyond those that is in memory, too: where what is lent now lies. To go over it takes time (holes.rs).
+    beyond: Range<u64>,
     /// Ring bytes, from its start, that were found to be affordable, and until when that is taken for granted.
     granted: Option<(u64, Instant)>,
     /// The most that ever were.
@@ -61,7 +64,15 @@ pub(crate) struct NotAffordable {
 impl Default for Memory {
     fn default() -> Self {
         let look = limits::check;
-        Self { present_until: 0, granted: None, reserved: 0, shortage: None, is_strict: false, look }
+        Self {
+            present_until: 0,
+            beyond: 0..0,
+            granted: None,
+            reserved: 0,
+            shortage: None,
+            is_strict: false,
+            look,
+        }
     }
 }
 
@@ -170,9 +181,22 @@ impl Shared {
 
     /// Whether these bytes of the ring are in memory. What once was there stays, or comes back from swap.
     fn is_present(&self, memory: &mut Memory, start: u64, end: u64) -> bool {
-        memory.present_until = holes::next_hole(&self.ring_fd, memory.present_until);
-        end <= memory.present_until
-            || (start > memory.present_until && holes::next_hole(&self.ring_fd, start) >= end)
+        let next_hole = |at| holes::next_hole(&self.ring_fd, at);
+        memory.present_until = next_hole(memory.present_until);
+        if end <= memory.present_until {
+            return true;
+        }
+        // There begins a hole.
+        if start <= memory.present_until {
+            return false;
+        }
+        let beyond = &mut memory.beyond;
+        if !beyond.contains(&start) {
+            *beyond = start..next_hole(start);
+        } else if end > beyond.end {
+            beyond.end = next_hole(beyond.end);
+        }
+        end <= beyond.end
     }
 }
 
@@ -224,6 +248,37 @@ mod tests {
         transport.loan(100_000).expect("there is memory for that");
         let refused = transport.loan(LARGEST).expect_err("that is more");
         assert!(matches!(refused, LoanError::NoMemory { .. }), "{refused}");
+    }
+
+    #[test]
+    fn what_was_found_in_memory_beyond_a_hole_is_not_gone_over_again() {
+        const PART: u64 = 4 << 20;
+        let transport = open(3_620_000_000);
+        let shared = transport.books().expect("ours");
+        let mut outbound = shared.outbound.lock();
+        let memory = &mut outbound.memory;
+        let touch = |part: u64| {
+            shared.ring.populate((part * PART) as usize, PART as usize).expect("memory");
+        };
+        let mut is_present = |from: u64, until: u64| {
+            let is_present = shared.is_present(memory, from, until);
+            (is_present, memory.beyond.clone())
+        };
+        touch(2);
+        assert_eq!(is_present(2 * PART, 2 * PART + 5), (true, 2 * PART..3 * PART));
+        let within = is_present(2 * PART + 5, 3 * PART);
+        assert_eq!(within, (true, 2 * PART..3 * PART), "otherwise it would begin there");
+        assert_eq!(is_present(3 * PART - 5, 3 * PART + 5), (false, 2 * PART..3 * PART));
+        touch(3);
+        assert_eq!(is_present(3 * PART - 5, 3 * PART + 5), (true, 2 * PART..4 * PART), "it has grown");
+        touch(5);
+        assert_eq!(is_present(5 * PART, 6 * PART + 1), (false, 5 * PART..6 * PART), "another one");
+        assert_eq!(is_present(2 * PART, 3 * PART), (true, 2 * PART..4 * PART));
+        // What is in memory from the start on may come to meet it.
+        assert!(!is_present(PART, 2 * PART).0);
+        touch(0);
+        touch(1);
+        assert!(is_present(PART, 4 * PART).0 && memory.present_until == 4 * PART);
     }
 
     #[test]
