@@ -152,7 +152,7 @@ impl Shared {
         if outbound.memory.is_strict {
             let at = start as usize & !(sys::page_size() - 1);
             let len = end as usize - at;
-            let populate = || segment::populate(&self.ring, &self.ring_fd, at, len);
+            let populate = || segment::populate(&self.ring, Some(&self.ring_fd), at, len);
             MutexGuard::unlocked(outbound, populate).map_err(|_| NotAffordable {
                 needed: len as u64,
                 limit: limits::unpromised(0),

@@ -68,7 +68,7 @@ pub(crate) fn create(name: &str, len: usize, owner: u64, sharing: Sharing) -> io
     let mapping = asked("mmap of a memfd", Mapping::read_write(fd.as_fd(), len))?;
     // Whoever cannot find out makes it present for nothing at most.
     if limits::is_strict().unwrap_or(true) {
-        make_present(&mapping, &fd, sharing)?;
+        make_present(&mapping, Some(&fd), sharing)?;
     }
     // ORDER: Relaxed; handed over through a socket, which orders.
     mapping.u64(header::MAGIC).store(MAGIC, Ordering::Relaxed);
@@ -143,7 +143,8 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
     }?;
     crash::step("peer's object mapped");
     if limits::is_strict().unwrap_or(true) {
-        make_present(&mapping, fd, sharing)?;
+        // Not by its file, whose lock its maker can keep; who keeps to the protocol has made it present itself.
+        make_present(&mapping, None, sharing)?;
     }
     let mut found = [0; HEADER_LEN];
     mapping.copy_out(0, &mut found);
@@ -155,21 +156,19 @@ pub(crate) fn map(fd: &OwnedFd, len: usize, owner: u64, sharing: Sharing) -> Res
 
 /// Where the system promises no more than it has, a page that is not to be had is a SIGBUS when it is touched first. Asked for now, it is
 /// an error: all of what both sides write, and the header of a ring, which asks for the rest itself.
-fn make_present(mapping: &Mapping, fd: &OwnedFd, sharing: Sharing) -> io::Result<()> {
+fn make_present(mapping: &Mapping, own: Option<&OwnedFd>, sharing: Sharing) -> io::Result<()> {
     let len = if sharing == Sharing::ReadWrite { mapping.len() } else { ring::HEADER_LEN };
-    populate(mapping, fd, 0, len)
+    populate(mapping, own, 0, len)
 }
 
-/// Makes these bytes of a mapping of all of `fd` present, or says that the system does not have them.
-pub(crate) fn populate(mapping: &Mapping, fd: &OwnedFd, at: usize, len: usize) -> io::Result<()> {
+/// Makes these bytes of a mapping present, which is of all of `own` if the file is ours, or says that the system does not have them.
+pub(crate) fn populate(mapping: &Mapping, own: Option<&OwnedFd>, at: usize, len: usize) -> io::Result<()> {
     match mapping.populate(at, len) {
         Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Err(io::ErrorKind::OutOfMemory.into()),
-        // Kernels before 5.14 cannot be asked by the mapping.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput && mapping.is_writable() => {
-            allocate(fd, at as u64, len as u64)
+        // Kernels before 5.14 cannot be asked by the mapping. What a peer made it has asked for itself.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            own.map_or(Ok(()), |own| allocate(own, at as u64, len as u64))
         }
-        // What another one has written is there; nothing else is read.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         outcome => outcome,
     }
 }
@@ -294,13 +293,13 @@ mod tests {
     fn all_pages_that_are_written_are_there_before_they_are_touched_or_it_is_an_error() {
         for (sharing, present) in [(Sharing::ReadWrite, 4 * LEN), (Sharing::ReadOnly, ring::HEADER_LEN)] {
             let made = create("test", 4 * LEN, 7, sharing).expect("memfd");
-            make_present(&made.mapping, &made.fd, sharing).expect("memory");
+            make_present(&made.mapping, Some(&made.fd), sharing).expect("memory");
             let found = rustix::fs::fstat(&made.fd).expect("a file").st_blocks * 512;
             assert_eq!(found as usize, present.next_multiple_of(page_size()));
             // As where there is no memory for a page, touching one that is not in the file is a SIGBUS.
             let empty = rustix::fs::memfd_create("empty", MemfdFlags::CLOEXEC).expect("memfd");
             let mapping = Mapping::read_write(empty.as_fd(), LEN).expect("an address");
-            let error = make_present(&mapping, &empty, sharing).expect_err("no page");
+            let error = make_present(&mapping, Some(&empty), sharing).expect_err("no page");
             assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
         }
     }
@@ -323,13 +322,16 @@ mod tests {
         let error = made.mapping.populate(0, made.mapping.len()).expect_err("as before 5.14");
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         let blocks = || rustix::fs::fstat(&made.fd).expect("a file").st_blocks as usize * 512;
-        populate(&made.mapping, &made.fd, 1 << 20, 200_000).expect("memory");
+        populate(&made.mapping, Some(&made.fd), 1 << 20, 200_000).expect("memory");
         assert_eq!(blocks(), 200_000usize.next_multiple_of(page_size()) + page_size(), "and the header's");
-        make_present(&made.mapping, &made.fd, Sharing::ReadWrite).expect("memory");
-        assert_eq!(blocks(), 16 << 20);
-        // What we cannot write, its owner has.
+        // What a peer made is left as it is, also where we write to it.
+        let before = blocks();
+        make_present(&made.mapping, None, Sharing::ReadWrite).expect("nothing to do");
+        assert_eq!(blocks(), before);
         let read = Mapping::read_only(made.fd.as_fd(), LEN).expect("an address");
-        populate(&read, &made.fd, 0, LEN).expect("nothing to do");
+        populate(&read, None, 0, LEN).expect("nothing to do");
+        make_present(&made.mapping, Some(&made.fd), Sharing::ReadWrite).expect("memory");
+        assert_eq!(blocks(), 16 << 20);
     }
 
     #[test]

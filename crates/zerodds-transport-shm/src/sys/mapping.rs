@@ -46,11 +46,6 @@ impl Mapping {
         self.raw.len()
     }
 
-    /// Whether this side may write.
-    pub(crate) const fn is_writable(&self) -> bool {
-        self.writable
-    }
-
     /// Makes the pages of `at..at + len` present, so that touching them costs no fault.
     pub(crate) fn populate(&self, at: usize, len: usize) -> io::Result<()> {
         crash::step("populate");
