@@ -70,8 +70,9 @@ struct Worker {
     /// Connections that are not watched until then.
     paused: HashSet<u64>,
     connections: HashMap<u64, Connection>,
-    /// Those with a link whose peer's process is not watched yet, for want of a descriptor.
+    /// Those with a link whose peer's process is not watched yet, for want of a descriptor, and until when that is left so.
     unwatched: HashSet<u64>,
+    unwatched_until: Option<Instant>,
     strangers: Strangers,
     next_token: u64,
     /// It was said that descriptors ran out.
@@ -112,6 +113,7 @@ impl Worker {
             said_unreceived: false,
             connections: HashMap::new(),
             unwatched: HashSet::new(),
+            unwatched_until: None,
             strangers: Strangers::default(),
             next_token: FIRST_CONNECTION,
             told: HashSet::new(),
@@ -157,9 +159,8 @@ impl Worker {
 
     fn next_deadline(&self) -> Option<Instant> {
         let handshakes = self.connections.values().filter_map(|connection| connection.deadline());
-        let lacks = self.shared.closer.lacks_threads() || !self.unwatched.is_empty();
-        let again = lacks.then(|| Instant::now() + LISTENER_PAUSE);
-        handshakes.chain(self.listener_paused).chain(again).min()
+        let again = self.shared.closer.lacks_threads().then(|| Instant::now() + LISTENER_PAUSE);
+        handshakes.chain(self.listener_paused).chain(self.unwatched_until).chain(again).min()
     }
 
     fn deadlines(&mut self) {
@@ -168,9 +169,11 @@ impl Worker {
             self.resume();
         }
         self.shared.closer.go_on();
-        for token in std::mem::take(&mut self.unwatched) {
-            if self.watch_process(token) {
-                self.gone(token, &Reason::PeerDied);
+        if self.unwatched_until.take_if(|until| *until <= now).is_some() {
+            for token in std::mem::take(&mut self.unwatched) {
+                if self.watch_process(token) {
+                    self.gone(token, &Reason::PeerDied);
+                }
             }
         }
         let late = |connection: &Connection| connection.deadline().is_some_and(|at| at <= now);
@@ -448,7 +451,7 @@ impl Worker {
             Err(error) => {
                 // What this kernel does not have it will not have later.
                 if lacked_a_descriptor(&error) {
-                    self.unwatched.insert(token);
+                    self.watch_process_later(token);
                 }
                 return false;
             }
@@ -457,9 +460,14 @@ impl Worker {
         if epoll::add(&self.epoll, &process, data, EventFlags::IN).is_ok() {
             connection.watch_process(process);
         } else {
-            self.unwatched.insert(token);
+            self.watch_process_later(token);
         }
         false
+    }
+
+    fn watch_process_later(&mut self, token: u64) {
+        self.unwatched.insert(token);
+        self.unwatched_until.get_or_insert_with(|| Instant::now() + LISTENER_PAUSE);
     }
 
     /// The peer leaves a link.

@@ -55,9 +55,16 @@ fn a_process_that_could_not_be_watched_for_want_of_a_descriptor_is_watched_once_
         }
     };
     assert_eq!((watched(&worker), worker.unwatched.len()), (1, 1), "its socket");
-    assert!(worker.round(&mut Vec::with_capacity(64)));
+    let next = worker.next_deadline();
+    assert!(next.is_some() && next <= worker.unwatched_until, "the thread does not sleep over it");
+    worker.unwatched_until = Some(Instant::now());
+    worker.deadlines();
     assert_eq!(worker.unwatched.len(), 1, "there is none yet");
     setrlimit(Resource::Nofile, enough).expect("as it was");
+    worker.unwatched_until = Some(Instant::now() + Duration::from_secs(3600));
+    worker.deadlines();
+    assert_eq!(worker.unwatched.len(), 1, "what wakes the thread meanwhile has it asked for nothing");
+    worker.unwatched_until = Some(Instant::now());
     assert!(worker.round(&mut Vec::with_capacity(64)));
     assert_eq!((watched(&worker), worker.unwatched.len()), (2, 0), "and its process");
 }
