@@ -329,6 +329,8 @@ mod tests {
         make_present(&made.mapping, None, Sharing::ReadWrite).expect("nothing to do");
         assert_eq!(blocks(), before);
         let read = Mapping::read_only(made.fd.as_fd(), LEN).expect("an address");
+        let error = read.populate(0, LEN).expect_err("as before 5.14");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         populate(&read, None, 0, LEN).expect("nothing to do");
         make_present(&made.mapping, Some(&made.fd), Sharing::ReadWrite).expect("memory");
         assert_eq!(blocks(), 16 << 20);
