@@ -118,7 +118,8 @@ fn f30_a_reader_can_change_nothing_of_what_it_reads() {
         let mut scene = Scene::set();
         let rogue = scene.rogue("ring", copy);
         let (attempts, _rogue) = scene.exchange_while(rogue);
-        assert_eq!(attempts, 7);
+        // Root opens it anew, and tries all that on a file that is open for writing, too.
+        assert_eq!(attempts, if copy.is_none() { 12 } else { 6 });
     }
 }
 
