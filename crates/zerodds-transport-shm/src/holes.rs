@@ -2,12 +2,15 @@
 //!
 //! To ask is to seek. Meanwhile the kernel holds the lock of the file, which whoever writes to it keeps for as long as it likes
 //! (what it writes may lie in memory that does not come), and that of the description's position, which whoever shares the description and reads
-//! by it keeps likewise. So no peer gets either: what it is sent is a description of its own, by which the file can only be read, and
-//! no other user may open the file anew (segment.rs).
+//! by it keeps likewise. So no peer gets either: what it is sent is another description than ours, by which the file can only be read, and
+//! no other user may open the file anew (segment.rs). A peer can seek by it as we do, and has the lock of the file for as long as one such
+//! search takes. All peers share that one description, whose position has a lock, too, so no more than one of them searches at a time,
+//! whatever their number.
 //!
 //! To go over what is there takes some 10 ns a page; what was found once from the ring's start on is not gone over again.
 //!
-//! A page in swap is no hole. It was charged when it came, and comes back when it is touched.
+//! A page in swap is no hole. It was charged when it came, and comes back when it is touched. One that `fallocate` gave, which is asked for
+//! before Linux 5.14 only (segment.rs), is a hole until somebody touches it: the limits are looked at once more than they need be.
 //!
 //! Rejected:
 //! - `mincore`, which takes neither lock. It is missing from systemd's `@system-service`, and a filter kills whoever calls what it

@@ -108,7 +108,8 @@ fn refuses_writers(ring: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// A ring as peers get it: by a description of its own, with which nothing can be done but read.
+/// A ring as peers get it: by a description of its own, with which nothing can be done but read. One for all of them, for each
+/// description that a peer could seek by is one more that waits for the lock of the file before us (holes.rs).
 pub(crate) fn for_peers(ring: &OwnedFd) -> io::Result<OwnedFd> {
     // Not /proc/self, which is the first thread's: another one may have descriptors of its own.
     let path = format!("/proc/thread-self/fd/{}", ring.as_raw_fd());
