@@ -209,15 +209,16 @@ const RESERVE_STEP: u64 = 2 << 20;
 mod tests {
     use super::*;
     use crate::doorbell::Space;
+    use crate::testing::{far, fresh_domain, until};
     use crate::{Config, ShmTransport};
     use std::sync::atomic::{AtomicU32, Ordering};
     use zerodds_core::{LoanError, Transport};
 
     const LARGEST: usize = 24 << 20;
 
-    fn open(domain: u32) -> ShmTransport {
+    fn open() -> ShmTransport {
         let config = Config::default().max_datagram(LARGEST).expect("in range");
-        ShmTransport::open(domain - std::process::id(), &config)
+        ShmTransport::open(fresh_domain(), &config)
     }
 
     /// Until the limits are looked at again, which are these now.
@@ -226,17 +227,9 @@ mod tests {
         (memory.granted, memory.shortage, memory.look) = (None, None, look);
     }
 
-    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-        let until = Instant::now() + Duration::from_secs(60);
-        while !is_so() {
-            assert!(Instant::now() < until, "{what}");
-            std::thread::yield_now();
-        }
-    }
-
     #[test]
     fn what_is_lent_and_not_filled_counts_until_it_is_given_back() {
-        let transport = open(3_680_000_000);
+        let transport = open();
         let a_few_mib =
             |needed: u64| if needed < 8 << 20 { Ok(false) } else { Err(limits::unpromised(8 << 20)) };
         set_look(&transport, |_| Ok(false));
@@ -253,7 +246,7 @@ mod tests {
     #[test]
     fn what_was_found_in_memory_beyond_a_hole_is_not_gone_over_again() {
         const PART: u64 = 4 << 20;
-        let transport = open(3_620_000_000);
+        let transport = open();
         let shared = transport.books().expect("ours");
         let mut outbound = shared.outbound.lock();
         let memory = &mut outbound.memory;
@@ -284,7 +277,7 @@ mod tests {
     #[test]
     fn whoever_waits_for_room_has_that_of_a_record_for_which_there_was_no_memory() {
         static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
-        let transport = open(3_660_000_000);
+        let transport = open();
         set_look(&transport, |_| {
             // It met the record after it had armed: it sleeps, or is about to.
             until("somebody waits", || ATTEMPTS.load(Ordering::SeqCst) >= 2);
@@ -295,7 +288,7 @@ mod tests {
         let shared = transport.books().expect("ours");
         let in_use = || shared.outbound.lock().arena.in_use().0;
         until("a record is there", || in_use() > 0);
-        let far = Instant::now() + Duration::from_secs(60);
+        let far = far();
         let found = shared.wait_for_space(Space::Any, far, || {
             let found = (in_use() == 0).then_some(());
             ATTEMPTS.fetch_add(1, Ordering::SeqCst);
@@ -309,7 +302,7 @@ mod tests {
     #[test]
     fn nothing_is_taken_back_for_a_record_without_memory_once_the_transport_is_closed() {
         static IS_CLOSED: AtomicU32 = AtomicU32::new(0);
-        let transport = open(3_640_000_000);
+        let transport = open();
         set_look(&transport, |_| {
             until("it is closed", || IS_CLOSED.load(Ordering::SeqCst) > 0);
             Err(limits::unpromised(0))

@@ -221,6 +221,7 @@ fn within_file_size_limit(len: u64) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::sys::page_size;
+    use crate::testing::{is_alone, is_alone_by, this_program};
     use std::process::Command;
 
     const LEN: usize = 8192;
@@ -310,13 +311,9 @@ mod tests {
         const TEST: &str =
             "segment::tests::kernels_that_cannot_be_asked_by_the_mapping_have_the_pages_there_all_the_same";
         const SANDBOX: &str = include_str!("../tests/failures/shims/sandbox.py");
-        const INSIDE: &str = "ZERODDS_TEST_POPULATES_NOTHING";
-        if std::env::var_os(INSIDE).is_none() {
-            let this = std::env::current_exe().expect("a test binary");
-            let mut old = Command::new("python3");
-            old.args(["-c", SANDBOX, "populate"]).arg(this).args(["--exact", TEST, "--nocapture"]);
-            let output = old.env(INSIDE, "").output().expect("python3");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut old = Command::new("python3");
+        old.args(["-c", SANDBOX, "populate"]).arg(this_program());
+        if !is_alone_by(old, TEST) {
             return;
         }
         let made = create("test", 16 << 20, 7, Sharing::ReadOnly).expect("memfd");
@@ -394,12 +391,8 @@ mod tests {
     fn objects_are_made_and_mapped_where_no_descriptor_is_left_to_ask_what_is_promised() {
         const TEST: &str =
             "segment::tests::objects_are_made_and_mapped_where_no_descriptor_is_left_to_ask_what_is_promised";
-        const ALONE: &str = "ZERODDS_TEST_HAS_ONE_DESCRIPTOR";
-        if std::env::var_os(ALONE).is_none() {
-            let this = std::env::current_exe().expect("a test binary");
-            let output = Command::new(this).args(["--exact", TEST, "--nocapture"]).env(ALONE, "").output();
-            let output = output.expect("it starts");
-            return assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        if !is_alone(TEST) {
+            return;
         }
         let free = std::fs::File::open("/dev/null").expect("a descriptor").as_raw_fd() as u64;
         let before = rustix::process::getrlimit(Resource::Nofile);

@@ -176,7 +176,7 @@ const STEP_MIN: u32 = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::thread::CpuSet;
+    use crate::testing::on_one_processor;
 
     const QUICK: Option<Duration> = Some(Duration::from_micros(60));
 
@@ -223,16 +223,12 @@ mod tests {
 
     #[test]
     fn on_one_core_the_adaptive_strategy_does_as_parking_does() {
-        let here = rustix::thread::sched_getcpu();
-        let mut cores = CpuSet::new();
-        cores.set(here);
-        let judged = std::thread::spawn(move || {
-            rustix::thread::sched_setaffinity(None, &cores).expect("a core that we run on");
+        let judged = on_one_processor(|here| {
             let mut spinner = Spinner::new(WaitStrategy::Adaptive);
-            spinner.woken(spinner.clock(), Some(here as u32));
+            spinner.woken(spinner.clock(), Some(here));
             (spinner.window(false), spinner.clock())
         });
-        assert_eq!(judged.join().expect("no panic"), (None, None));
+        assert_eq!(judged, (None, None));
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! What the tests of single files share: domains of their own, bounds against hanging, links.
+//! What the tests of single files share: domains of their own, bounds against hanging, links, processes and processors of their own.
 
 use crate::{Config, ShmTransport};
+use rustix::thread::CpuSet;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use zerodds_core::{Locator, Peer, Reach, Transport};
@@ -39,4 +41,40 @@ pub(crate) fn linked(config: &Config) -> [ShmTransport; 2] {
     let pair = [(); 2].map(|()| ShmTransport::open(domain, config));
     link(&pair[0], &pair[1]);
     pair
+}
+
+/// Whether this process runs the test of this name alone, and so may change what is the whole process's. Otherwise one was started that does,
+/// and it has passed.
+pub(crate) fn is_alone(test: &str) -> bool {
+    is_alone_by(Command::new(this_program()), test)
+}
+
+/// The same, by a command that starts this program with the arguments that are added.
+pub(crate) fn is_alone_by(mut command: Command, test: &str) -> bool {
+    const ALONE: &str = "ZERODDS_TEST_IS_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let output = command.args(["--exact", test, "--nocapture"]).env(ALONE, "").output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    print!("{said}");
+    let has_passed = output.status.success() && said.contains("1 passed");
+    assert!(has_passed, "{}", String::from_utf8_lossy(&output.stderr));
+    false
+}
+
+pub(crate) fn this_program() -> std::path::PathBuf {
+    std::env::current_exe().expect("a test binary")
+}
+
+/// What comes of this on a thread that stays on one processor, by that one's number.
+pub(crate) fn on_one_processor<T: Send + 'static>(act: impl FnOnce(u32) -> T + Send + 'static) -> T {
+    let here = rustix::thread::sched_getcpu();
+    let mut cores = CpuSet::new();
+    cores.set(here);
+    let thread = std::thread::spawn(move || {
+        rustix::thread::sched_setaffinity(None, &cores).expect("a core that we run on");
+        act(here as u32)
+    });
+    thread.join().expect("no panic")
 }

@@ -1,9 +1,9 @@
 //! What the control thread does where descriptors are short.
 
 use super::*;
+use crate::testing::{fresh_domain, is_alone};
 use crate::{Config, ShmTransport};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::process::Command;
 use zerodds_core::{Incarnation, Peer, Transport};
 
 /// Has a link come up while no descriptor is to be had. Not if the last frame of the handshake comes right behind the one with descriptors.
@@ -28,19 +28,14 @@ fn watched(worker: &Worker) -> usize {
 #[test]
 fn a_process_that_could_not_be_watched_for_want_of_a_descriptor_is_watched_once_there_is_one() {
     const TEST: &str = "control::tests::a_process_that_could_not_be_watched_for_want_of_a_descriptor_is_watched_once_there_is_one";
-    const ALONE: &str = "ZERODDS_TEST_HAS_NO_DESCRIPTORS";
-    if std::env::var_os(ALONE).is_none() {
-        let this = std::env::current_exe().expect("a test binary");
-        let output = Command::new(this).args(["--exact", TEST, "--nocapture"]).env(ALONE, "").output();
-        let output = output.expect("it starts");
-        print!("{}", String::from_utf8_lossy(&output.stdout));
-        return assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if !is_alone(TEST) {
+        return;
     }
     let (ours, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
     if peer_pidfd(ours.as_fd()).is_err() {
         return println!("SKIPPED: SO_PEERPIDFD is Linux 6.5 and later");
     }
-    let domain = 3_600_000_000 - std::process::id();
+    let domain = fresh_domain();
     let shared = Shared::create(domain, Incarnation::from_bytes([0x22; 8]), Config::default());
     let mut worker = Worker::listen(Arc::new(shared.expect("shared memory"))).expect("a free name");
     let enough = getrlimit(Resource::Nofile);

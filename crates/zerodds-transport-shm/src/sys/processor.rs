@@ -12,17 +12,11 @@ pub(crate) fn current() -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::thread::CpuSet;
+    use crate::testing::on_one_processor;
 
     #[test]
     fn who_is_kept_on_a_processor_runs_there() {
-        let here = rustix::thread::sched_getcpu();
-        let mut cores = CpuSet::new();
-        cores.set(here);
-        let found = std::thread::spawn(move || {
-            rustix::thread::sched_setaffinity(None, &cores).expect("a core that we run on");
-            super::current()
-        });
-        assert_eq!(found.join().expect("no panic"), Some(here as u32));
+        let (here, found) = on_one_processor(|here| (here, super::current()));
+        assert_eq!(found, Some(here));
     }
 }
