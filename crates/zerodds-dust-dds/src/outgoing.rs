@@ -115,13 +115,24 @@ fn end_of(message: &[u8], offset: usize, stored_len: u16) -> Result<(usize, bool
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::rtps::{DataFields, DataFragFields, Heartbeat, MessageWriter};
+    use crate::rtps::{DataFields, DataFragFields, Heartbeat, MessageWriter, pid};
     use zerodds_core::Endianness;
 
     pub(crate) const HEADER: [u8; HEADER_LEN] = *b"RTPS\x02\x04\x01\x14me, who else";
     pub(crate) const PEER: GuidPrefix = GuidPrefix(*b"another one.");
     pub(crate) const WRITER: EntityId = EntityId([0, 0, 1, 3]);
     pub(crate) const READER: EntityId = EntityId([0, 0, 2, 4]);
+
+    /// A participant says that it is there, and nothing else of itself.
+    pub(crate) fn announcement() -> Vec<u8> {
+        let mut announcement = MessageWriter::new(&HEADER, Endianness::Little, 64);
+        let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
+        announcement
+            .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
+            .verbatim(&[0, 3, 0, 0])
+            .parameter(pid::SENTINEL, &[]);
+        announcement.into_bytes()
+    }
 
     /// A message as Dust writes it, its length field cut to 16 bits.
     pub(crate) fn as_dust_writes(payload: &[u8], inline_qos: &[u8], heartbeat: bool) -> Vec<u8> {

@@ -185,11 +185,10 @@ const MEMORY_MIN: usize = 256 << 20;
 mod tests {
     use super::*;
     use crate::datagrams::NoUdp;
-    use crate::outgoing::tests::HEADER;
-    use crate::rtps::{DataFields, EntityId, MessageWriter, flag, pid};
+    use crate::outgoing::tests::announcement;
     use std::time::{Duration, Instant};
     use zerodds_core::testing::Hub;
-    use zerodds_core::{Endianness, Incoming, Path, Receiver};
+    use zerodds_core::{Incoming, Path, Receiver};
 
     #[test]
     fn others_let_go_of_a_participant_whose_receive_thread_panics() {
@@ -199,13 +198,7 @@ mod tests {
         let mut receiver = peer.receiver().expect("taken once");
         let log = |_, _: &AtomicBool| panic!("as a subscriber of the log might");
         let running = start(shm, NoUdp, &Arc::default(), log).expect("a thread and a socket pair");
-        let mut announcement = MessageWriter::new(&HEADER, Endianness::Little, 64);
-        let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
-        announcement
-            .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
-            .verbatim(&[0, 3, 0, 0])
-            .parameter(pid::SENTINEL, &[]);
-        assert!(running.shared().loopback.push(announcement.into_bytes()));
+        assert!(running.shared().loopback.push(announcement()));
         let deadline = Instant::now() + Duration::from_secs(60);
         while !matches!(receiver.try_receive(), Some(Incoming::PeerDown(..))) {
             assert!(Instant::now() < deadline, "it is taken for alive");

@@ -230,8 +230,8 @@ mod tests {
     use crate::estate::{Estates, GRAVE};
     use crate::fragment::Fragmenter;
     use crate::outgoing::Outgoing;
-    use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, as_dust_writes};
-    use crate::rtps::{DataFields, EntityId, Heartbeat, MessageWriter, flag, pid};
+    use crate::outgoing::tests::{HEADER, PEER, READER, WRITER, announcement, as_dust_writes};
+    use crate::rtps::{EntityId, Heartbeat, MessageWriter, pid};
     use bytes::Bytes;
     use dust_dds::dds_async::domain_participant_factory::DomainParticipantFactoryAsync;
     use dust_dds::infrastructure::{listener::NO_LISTENER, qos::QosKind, status::NO_STATUS};
@@ -253,16 +253,6 @@ mod tests {
         let shm = Hub::new().open(Path::SharedMemory, 1 << 20, 16);
         let shared = Arc::new(Shared::new(shm, NoUdp).expect("a socket pair"));
         Reception::new(shared, |_, _: &AtomicBool| {})
-    }
-
-    fn announcement() -> Vec<u8> {
-        let mut announcement = MessageWriter::new(&HEADER, Endianness::Little, 64);
-        let (reader, writer) = (EntityId::SPDP_READER, EntityId::SPDP_WRITER);
-        announcement
-            .open_data(DataFields { flags: flag::DATA, reader, writer, sequence_number: 1 })
-            .verbatim(&[0, 3, 0, 0])
-            .parameter(pid::SENTINEL, &[]);
-        announcement.into_bytes()
     }
 
     /// A reliable sample in four fragments, the last with the HEARTBEAT.
