@@ -471,8 +471,7 @@ mod tests {
     use rustdds::policy::{History, Reliability, ResourceLimits};
     use rustdds::{QosPolicies, QosPolicyBuilder, RTPSEntity, ReadCondition, TopicKind};
     use serde::{Deserialize, Serialize};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Metadata, Subscriber};
+    use zerodds_core::testing::heard;
 
     #[derive(Serialize, Deserialize)]
     struct Sample {
@@ -544,43 +543,24 @@ mod tests {
         assert!(here.availability().is_err() && here.paths().iter().all(|peer| !peer.is_shared()));
     }
 
-    /// Whoever takes the log cannot, and panics: its terminal is closed, for instance.
-    struct Broken;
-
-    impl Subscriber for Broken {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn event(&self, _: &Event<'_>) {
-            panic!("the log of a test");
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
     #[test]
     fn a_log_that_panics_ends_the_session_and_not_the_process() {
         let participant = DomainParticipant::new(domains::domain()).expect("a participant");
         let zerodds = ZeroDds::attach(&participant, Config::default()).expect("a session");
         let session = Arc::clone(&zerodds.0.session);
         drop(zerodds);
-        // Its thread's part, on this one.
+        // Its thread's part, on this one. Whoever takes the log cannot, and panics: its terminal is closed, for instance.
         let attached = Arc::new(Attached::new(split(&participant.guid()).0).expect("the other is over"));
         let poll = mio::Poll::new().expect("a poll");
         let attendant = Attendant::new(session, attached, poll, &participant, true).expect("registered");
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            tracing::subscriber::with_default(Broken, || {
-                let _attendant = attendant;
-                tracing::info!("something");
-            })
+            heard(
+                || false,
+                || {
+                    let _attendant = attendant;
+                    tracing::info!("something");
+                },
+            )
         }));
         assert!(outcome.is_err());
         ZeroDds::attach(&participant, Config::default()).expect("another session");

@@ -90,7 +90,7 @@ impl Session {
         let mut is_doubt = false;
         let count = self.note_if(|_| true, |registry| is_doubt = registry.doubt(FULL));
         if is_doubt {
-            say(FULL);
+            tracing::warn!("{FULL}; {FROM_HERE_ON}");
         }
         count
     }
@@ -104,11 +104,12 @@ impl Session {
         let participant = found.as_ref().and_then(|_| self.reports.through.participant());
         let known = participant.as_ref().map(DomainParticipant::discovered_readers).unwrap_or_default();
         drop(participant);
-        let known = known.iter().map(|reader| {
+        let by_topic = known.iter().map(|reader| {
             let topic = TopicHash::of(reader.subscription_topic_data.topic_name());
             (topic, split(&reader.reader_proxy.remote_reader_guid))
         });
-        let known: Vec<_> = known.collect();
+        // Before the registry is locked.
+        let known: Vec<_> = by_topic.collect();
         let mut registry = self.registry.lock();
         let missing =
             registry.compare(&found.unwrap_or_default(), known, now).filter(|_| registry.doubt(TAKEN));
@@ -173,10 +174,6 @@ impl Session {
         drop(listener);
         is_any
     }
-}
-
-fn say(doubt: &str) {
-    tracing::warn!("{doubt}; {FROM_HERE_ON}");
 }
 
 /// What follows from either.

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::config::{Config, Options};
-use crate::domains;
 use crate::no_key;
 use crate::protocol::{Consumed, incarnation};
 use crate::session::ZeroDds;
 use crate::waiting::waker_of_this_thread;
+use crate::{domains, eventually};
 use futures::executor::block_on;
 use rustdds::policy::{Durability, History, Reliability, ResourceLimits};
 use rustdds::qos::HasQoSPolicy;
@@ -118,14 +118,6 @@ impl Stage {
 
     fn writer<F: Fn(u32) -> Poll<Result<(), Refused>>>(&self, script: F) -> Writer<Script<F>> {
         Writer { outlet: Arc::clone(&self.outlet), carrier: Script(script, AtomicU32::new(0)) }
-    }
-}
-
-fn eventually(is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not in a minute");
-        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 
