@@ -54,14 +54,16 @@ const INSTALL: &str = "`apt-get install qemu-user gcc-aarch64-linux-gnu` and `ru
 const PACKAGES: [&str; 2] = ["zerodds-core", "zerodds-transport-shm"];
 /// Tests that QEMU does not let pass: it answers that it has done what `MADV_WIPEONFORK` and `MADV_POPULATE_WRITE` ask for and does
 /// neither, loses its own threads in a forked child, and a test that starts its own program starts one that this processor lacks.
-const BEYOND_QEMU: [&str; 8] = [
+const BEYOND_QEMU: [&str; 10] = [
     "f58_a_forked_child_that_drops_a_transport_lets_go_of_no_thread_of_its_own",
     "f58_a_forked_child_gives_nothing_back_and_cannot_use_what_it_inherited",
     "f58_a_child_is_known_that_the_c_library_knows_nothing_of",
     "a_process_that_has_exited_is_not_taken_for_a_kernel_that_cannot_tell",
     "bytes_that_are_not_in_memory_are_found_wherever_they_lie",
+    "what_was_found_in_memory_beyond_a_hole_is_not_gone_over_again",
     "all_pages_that_are_written_are_there_before_they_are_touched_or_it_is_an_error",
     "kernels_that_cannot_be_asked_by_the_mapping_have_the_pages_there_all_the_same",
+    "objects_are_made_and_mapped_where_no_descriptor_is_left_to_ask_what_is_promised",
     "a_process_that_could_not_be_watched_for_want_of_a_descriptor_is_watched_once_there_is_one",
 ];
 
