@@ -14,7 +14,7 @@
 //! With `--path udp`, and as the baseline of comparison, the endpoints are RustDDS's own: the same messages, with `serde_bytes` so that
 //! their payload is serialized in one piece, and socket buffers as large as the kernel grants. What differs besides is how much a
 //! reader keeps, since RustDDS's own drops what it has no room for where through shared memory a reliable writer waits. A payload
-//! cannot be filled or read in place then; `--loan` and `--view` have no effect.
+//! cannot be filled or read in place then; so `--loan` and `--view` are refused with `--path udp`.
 
 mod inlet;
 mod outlet;
